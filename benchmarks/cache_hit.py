@@ -1,0 +1,60 @@
+"""What a call costs in the gateway: answered from the cache, and over loopback HTTP.
+
+python -m benchmarks.cache_hit
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+from pipelines.llms.call import LMCall
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.loopback import LoopbackServer
+from pipelines.llms.model import Model
+
+REPEATS = 2000
+
+
+def median_microseconds(work: Callable[[], object], repeats: int) -> float:
+    """Median over so many repetitions."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter_ns()
+        work()
+        times.append(time.perf_counter_ns() - started)
+    return statistics.median(times) / 1000
+
+
+def main() -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as folder, LoopbackServer() as server:
+        model = Model(
+            "openai/echo", api_base=server.url, input_usd_per_million=1, output_usd_per_million=1
+        )
+        text = "A prompt of about 1,500 characters. " * 42
+        calls = (
+            LMCall(model, ({"role": "user", "content": text},), sample=sample)
+            for sample in range(10 * REPEATS)
+        )
+        gateway = Gateway(folder)
+        session = gateway.session("benchmark")
+        fixed = LMCall(model, ({"role": "user", "content": text},))
+        session.complete(fixed)
+        paid = median_microseconds(lambda: session.complete(next(calls)), 200)
+        hit = median_microseconds(lambda: session.complete(fixed), REPEATS)
+
+        def fresh() -> LMCall:
+            return LMCall(model, ({"role": "user", "content": text},))
+
+        keyed = median_microseconds(lambda: session.complete(fresh()), REPEATS)
+        gateway.close()
+    print(f"cache hit, key known         {hit:8.1f} us (goal: under 100)")
+    print(f"cache hit, key computed too  {keyed:8.1f} us (goal: under 100)")
+    print(f"paid call over loopback HTTP {paid:8.1f} us")
+
+
+if __name__ == "__main__":
+    main()

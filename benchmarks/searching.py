@@ -1,0 +1,114 @@
+"""What the benchmarks share: a search without MLflow, and the rivals beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluators.diagnoser import Diagnoser
+from optimizer.door import Plan, prepare
+from optimizer.loop import make_study, search
+from optimizer.study import Study
+from pipelines import Pipeline
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.model import Model
+from search_spaces import PipelineConfig
+
+
+@dataclass
+class Bench:
+    """One pipeline, its examples and models, and a gateway whose cache all rivals share."""
+
+    pipeline: Pipeline
+    rows: Sequence[Mapping[str, Any]]
+    models: Sequence[str | Model]
+    gateway: Gateway
+    metric: str = "exact_match"
+    diagnoser: str | None = "auto"
+    holdout: float = 0.0
+    seed: int = 0
+    concurrency: int = 16
+
+    def plan(self) -> Plan:
+        """The search as `optimize` would set it up."""
+        return prepare(
+            self.pipeline, self.rows, self.models, self.metric, None, None, ("allocation",),
+            self.diagnoser, self.holdout, self.seed,
+        )  # fmt: skip
+
+    def study(self, account: str) -> Study:
+        """A fresh account at the shared cache: its nominal calls are this rival's own."""
+        return make_study(self.plan(), self.gateway.session(account), self.concurrency)
+
+    def search(self) -> tuple[Study, int]:
+        """Our search; the study and its calls, baselines and diagnoser included."""
+        study = self.study("ours")
+        search(study, self.plan())
+        return study, study.evaluator.session.nominal.calls
+
+
+def mean_score(study: Study, config: PipelineConfig) -> float:
+    """Mean score of a config on all search examples."""
+    return study.evaluator.evaluate(config, study.examples).mean
+
+
+def every_allocation(study: Study) -> Iterator[PipelineConfig]:
+    """All configs of the space, first to last."""
+    for allocation in study.space.allocations():
+        yield study.baseline.with_models(allocation)
+
+
+def random_search(study: Study, calls: int, seed: int) -> PipelineConfig:
+    """The best of as many random configs, each on all examples, as so many calls allow."""
+    rng = np.random.default_rng(seed)
+    best, best_score = study.baseline, mean_score(study, study.baseline)
+    while study.evaluator.session.nominal.calls < calls:
+        config = study.space.sample(study.baseline, rng)
+        score = mean_score(study, config)
+        if score > best_score:
+            best, best_score = config, score
+    return best
+
+
+def llmselector_as_published(study: Study, judge: Model) -> PipelineConfig:
+    """Algorithm 1 of arXiv 2502.14815 with one shared allocation.
+
+    Every model on every example, module by module: the model with the highest sum of end-to-end
+    score and diagnosed module score takes the module, until a round changes nothing. One
+    diagnoser call per output; equal calls are answered from the cache and counted once.
+    """
+    diagnoser = Diagnoser(judge, study.evaluator.pipeline, study.evaluator.session)
+    config = study.baseline
+    while True:
+        before = config
+        for module in study.space.models:
+            config = _best_for_module(study, diagnoser, config, module)
+        if config == before:
+            return config
+
+
+def _best_for_module(
+    study: Study, diagnoser: Diagnoser, config: PipelineConfig, module: str
+) -> PipelineConfig:
+    candidates = [config.with_models({module: label}) for label in study.space.models[module]]
+    totals = []
+    for candidate in candidates:
+        measured = study.evaluator.evaluate(candidate, study.examples).mean
+        program = study.evaluator.program(candidate)
+
+        def module_score(index: int, program: Any = program) -> float:
+            steps = program.run(study.evaluator.inputs(index)).steps
+            step = next((s for s in steps if s.module == module), None)
+            if step is None or step.outputs is None:
+                return 0.0
+            diagnosis = diagnoser.diagnose(
+                module, step.inputs, [step.outputs], study.desired(index)
+            )
+            return diagnosis.ratings[0] if diagnosis else 0.0
+
+        rated = study.evaluator.map(module_score, list(study.examples))
+        totals.append(measured + float(np.mean(rated)))
+    return candidates[int(np.argmax(totals))]

@@ -1,0 +1,1 @@
+"""How good is it? Datasets, metrics, running programs over examples, racing, statistics."""

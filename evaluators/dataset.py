@@ -1,0 +1,220 @@
+"""Labelled examples, checked at the door: equal columns in every example, and enough of them."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import dspy
+import numpy as np
+
+from evaluators.dataset_sources import DatasetError, rows_from
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Dataset", "DatasetError"]
+
+
+class Dataset(Sequence[dspy.Example]):
+    """Examples in a fixed order, all with the same columns.
+
+    `Dataset.load` makes one from anything a user has; slices are datasets too.
+    """
+
+    def __init__(self, examples: Iterable[dspy.Example], columns: Iterable[str]) -> None:
+        """Trusts its arguments: `load` is the door that checks them."""
+        self._examples = tuple(examples)
+        self.columns = tuple(columns)
+
+    @classmethod
+    def load(
+        cls,
+        data: Dataset | pd.DataFrame | Iterable[Mapping[str, Any] | dspy.Example] | str | Path,
+        input_fields: Iterable[str] | None = None,
+        *,
+        minimum: int = 2,
+    ) -> Dataset:
+        """A dataset from rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path.
+
+        - Every row has the same columns. A value that is missing is written as null (None), and
+          NaN becomes None; a row that lacks the column altogether is an error, for it is more
+          often a misspelt name.
+        - Values of a .csv are all text, as they stand in the file: "007" stays "007", and an
+          empty cell is "". The other forms keep the types they have.
+        - Lines of a .jsonl that are blank are skipped.
+
+        Args:
+            data: where the examples come from.
+            input_fields: the columns that `example.inputs()` is to return. By default those that
+                the given `dspy.Example`s have marked, if any.
+            minimum: the fewest examples to accept. The default lets both sides of a split have one.
+
+        Raises:
+            DatasetError: what is wrong, and in which row, line or column.
+        """
+        if isinstance(data, Dataset):
+            dataset, source = data, "the dataset"
+        else:
+            rows, source = rows_from(data)
+            dataset = cls(*_examples(rows, source))
+        if len(dataset) < minimum:
+            why = "one to search on and one to hold out" if minimum == 2 else "to be of any use"
+            raise DatasetError(
+                f"at least {minimum} example{'s' * (minimum != 1)} are needed, {why}, "
+                f"but {source} has {len(dataset)}"
+            )
+        return dataset if input_fields is None else dataset._with_inputs(tuple(input_fields))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the values; the order of the examples matters, that of columns does not.
+
+        What JSON has no form for counts as its `str`.
+        """
+        hashed = hashlib.sha256()
+        for number, example in enumerate(self._examples):
+            row = {column: example[column] for column in self.columns}
+            try:
+                text = json.dumps(row, sort_keys=True, default=_plain)
+            except (TypeError, ValueError) as error:
+                raise DatasetError(
+                    f"example {number} cannot be written as JSON: {error}"
+                ) from error
+            hashed.update(text.encode() + b"\n")
+        return hashed.hexdigest()
+
+    def split(self, holdout: float, seed: int) -> tuple[Dataset, Dataset]:
+        """The examples in a random order, cut in two: (to search on, held out).
+
+        `holdout` is the held-out fraction, rounded to whole examples but leaving each side one;
+        0 holds nothing out. The order depends on `seed` alone, so that any first part of the
+        search side is a fair sample, also of data that come sorted.
+
+        Raises:
+            DatasetError: `0 <= holdout < 1` does not hold, or there are too few examples to cut.
+        """
+        if not 0 <= holdout < 1:
+            raise DatasetError(f"`0 <= holdout < 1` must hold (a fraction), but got {holdout!r}")
+        if holdout > 0 and len(self) < 2:
+            raise DatasetError(
+                f"at least 2 examples are needed to hold out {holdout:g} of them, "
+                f"but there are {len(self)}; holdout=0 needs none held out"
+            )
+        held = min(max(round(len(self) * holdout), 1), len(self) - 1) if holdout > 0 else 0
+        order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
+        return self._take(order[held:]), self._take(order[:held])
+
+    def require(self, columns: Iterable[str], what: str) -> None:
+        """Check that there are these columns; `what` says in the error what they are needed for.
+
+        Raises:
+            DatasetError: names the first one missing, the nearest one there is, and all there are.
+        """
+        for column in columns:
+            if column not in self.columns:
+                nearest = difflib.get_close_matches(column, self.columns, n=1, cutoff=0.0)
+                hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+                raise DatasetError(
+                    f"{what} needs a column {column!r}, which the dataset does not have{hint} "
+                    f"(columns: {', '.join(self.columns)})"
+                )
+
+    def _with_inputs(self, fields: tuple[str, ...]) -> Dataset:
+        self.require(fields, "the pipeline's input")
+        return Dataset((example.with_inputs(*fields) for example in self._examples), self.columns)
+
+    def _take(self, indices: Iterable[int]) -> Dataset:
+        return Dataset((self._examples[i] for i in indices), self.columns)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __iter__(self) -> Iterator[dspy.Example]:
+        return iter(self._examples)
+
+    @overload
+    def __getitem__(self, index: int) -> dspy.Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> dspy.Example | Dataset:
+        if isinstance(index, slice):
+            return Dataset(self._examples[index], self.columns)
+        return self._examples[index]
+
+    def __repr__(self) -> str:
+        return f"Dataset({len(self)} examples: {', '.join(self.columns)})"
+
+
+def _examples(
+    rows: Sequence[Mapping[str, Any] | dspy.Example], source: str
+) -> tuple[list[dspy.Example], tuple[str, ...]]:
+    """The rows as examples of our own, and their columns in the order of the first row."""
+    first: dict[str, None] = {}
+    examples = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, (Mapping, dspy.Example)):
+            raise DatasetError(
+                f"row {number} of {source} is a {type(row).__name__}; "
+                "rows are dicts or dspy.Examples"
+            )
+        values = {_column(name, number, source): _known(value) for name, value in row.items()}
+        if number == 1:
+            first = dict.fromkeys(values)
+        _same_columns(first, values, number, source)
+        example = dspy.Example(values)
+        inputs = getattr(row, "_input_keys", None)
+        examples.append(example if inputs is None else example.with_inputs(*inputs))
+    if rows and not first:
+        raise DatasetError(f"row 1 of {source} has no columns")
+    return examples, tuple(first)
+
+
+def _column(name: object, number: int, source: str) -> str:
+    if not isinstance(name, str):
+        raise DatasetError(f"row {number} of {source} has the column {name!r}; names are text")
+    return name
+
+
+def _same_columns(
+    first: Mapping[str, Any], row: Mapping[str, Any], number: int, where: str
+) -> None:
+    if row.keys() == first.keys():
+        return
+    missing = [name for name in first if name not in row]
+    extra = [name for name in row if name not in first]
+    if missing:
+        has = f" but has {extra[0]!r}" if extra else ""
+        raise DatasetError(
+            f"row {number} of {where} lacks the column {missing[0]!r} of row 1{has}; "
+            "every row needs the same columns (null where there is no value)"
+        )
+    raise DatasetError(
+        f"row {number} of {where} has the column {extra[0]!r}, which row 1 lacks; "
+        "every row needs the same columns (null where there is no value)"
+    )
+
+
+def _known(value: Any) -> Any:
+    """`value` as Python has it: numpy's scalars and arrays unpacked, NaN, NaT and NA as None."""
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, np.ndarray):
+        return [_known(item) for item in value.tolist()]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return None if value != value else value
+    return None if type(value).__name__ in {"NaTType", "NAType"} else value
+
+
+def _plain(value: Any) -> Any:
+    """A stable JSON form for what JSON has none for."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    return str(value)

@@ -1,0 +1,215 @@
+"""Scoring configs on examples: concurrent, remembered, failures kept apart from scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import dspy
+import joblib
+import numpy as np
+
+from evaluators.metrics import BoundMetric
+from evaluators.statistics import Interval, mean_interval
+from pipelines import Failure, ModuleStep, Pipeline, Program, Trace
+from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.gateway import Session
+from pipelines.llms.model import Model
+from search_spaces import PipelineConfig
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_UNSCORED = 0.1
+"""A config with a larger share of infrastructure failures than this is disqualified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One config on one example."""
+
+    score: float | None
+    """In [0, 1]; None when an infrastructure failure left it unscored."""
+    usd: float
+    calls: int
+    latency_s: float
+    failure: Failure | None
+    feedback: str | None = None
+    """What the metric said about it, if it says anything."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One config on some examples, by the examples' indices."""
+
+    outcomes: Mapping[int, Outcome]
+
+    @cached_property
+    def scores(self) -> dict[int, float]:
+        """Scores by example, without the unscored."""
+        return {i: o.score for i, o in self.outcomes.items() if o.score is not None}
+
+    @property
+    def mean(self) -> float:
+        """Mean score; NaN when nothing was scored."""
+        scores = list(self.scores.values())
+        return float(np.mean(scores)) if scores else float("nan")
+
+    @property
+    def interval(self) -> Interval | None:
+        """Mean score with its 95% interval; None when nothing was scored."""
+        scores = list(self.scores.values())
+        return mean_interval(scores) if scores else None
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many examples failed, by kind."""
+        kinds = (o.failure.kind for o in self.outcomes.values() if o.failure)
+        return dict(sorted(Counter(kinds).items()))
+
+    @property
+    def unscored(self) -> int:
+        """How many examples infrastructure failures left without a score."""
+        return len(self.outcomes) - len(self.scores)
+
+    @property
+    def disqualified(self) -> bool:
+        """Whether too large a share is unscored for the mean to mean anything."""
+        return self.unscored > MOST_UNSCORED * len(self.outcomes)
+
+    @property
+    def usd_per_example(self) -> float:
+        """Mean dollars per example, at recorded prices."""
+        return self._mean("usd")
+
+    @property
+    def calls_per_example(self) -> float:
+        """Mean calls per example."""
+        return self._mean("calls")
+
+    @property
+    def latency_s(self) -> float:
+        """Mean seconds on the critical path."""
+        return self._mean("latency_s")
+
+    def _mean(self, name: str) -> float:
+        values = [getattr(o, name) for o in self.outcomes.values()]
+        return float(np.mean(values)) if values else float("nan")
+
+
+class Evaluator:
+    """Scores configs of one pipeline on one dataset, each config and example at most once."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        models: Mapping[str, Model],
+        examples: Sequence[dspy.Example],
+        metric: BoundMetric,
+        session: Session,
+        concurrency: int = 32,
+    ) -> None:
+        self.pipeline = pipeline
+        self.models = models
+        self.examples = examples
+        self.metric = metric
+        self.session = session
+        self.concurrency = concurrency
+        self._memo: dict[Any, ModuleStep] = {}
+        self._programs: dict[str, Program] = {}
+        self._known: dict[str, dict[int, Outcome]] = {}
+
+    def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
+        """The config's outcomes on these examples; what is known already is not run again.
+
+        Raises:
+            BudgetExhausted: not all of them could be paid; then none of the new ones is kept.
+            MetricError: the metric raised, or returned no score.
+        """
+        known = self._known.setdefault(config.key, {})
+        program = self.program(config)
+        new = self._paid_outcomes(program, [i for i in indices if i not in known])
+        missing = [i for i in indices if i not in known and i not in new]
+        new.update(zip(missing, self.map(partial(self._outcome, program), missing), strict=True))
+        known.update(new)
+        return Evaluation({i: known[i] for i in indices})
+
+    def known(self, config: PipelineConfig) -> Evaluation:
+        """All that is known about the config."""
+        return Evaluation(dict(self._known.get(config.key, {})))
+
+    def program(self, config: PipelineConfig) -> Program:
+        """The pipeline bound to the config; steps are shared between configs."""
+        if config.key not in self._programs:
+            self._programs[config.key] = self.pipeline.bind(
+                config, self.models, self.session, self._memo
+            )
+        return self._programs[config.key]
+
+    def is_paid(self, config: PipelineConfig, index: int) -> bool:
+        """Whether the config can be scored on this example without a call."""
+        return bool(self._paid_outcomes(self.program(config), [index]))
+
+    def inputs(self, index: int) -> dict[str, Any]:
+        """The pipeline's input fields of one example."""
+        return {field: self.examples[index][field] for field in self.pipeline.inputs}
+
+    def labels(self, index: int) -> dict[str, Any]:
+        """All other columns of one example: what the metric may compare with."""
+        example = self.examples[index]
+        return {key: example[key] for key in example.keys() if key not in self.pipeline.inputs}
+
+    def trace(self, config: PipelineConfig, index: int) -> Trace:
+        """What every module received and returned."""
+        return self.program(config).run(self.inputs(index))
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
+        """`function` of every task, concurrently, in order.
+
+        Raises:
+            BudgetExhausted: any task was refused a call; the others have ended by then.
+        """
+        jobs = 1 if self.session.is_cached_only else min(self.concurrency, len(tasks))
+        if not tasks:
+            return []
+        ended = joblib.Parallel(n_jobs=jobs, prefer="threads")(
+            joblib.delayed(_carry)(function, task) for task in tasks
+        )
+        results: list[R] = []
+        for result in ended:
+            if isinstance(result, BudgetExhausted):
+                raise result
+            results.append(result)
+        return results
+
+    def _paid_outcomes(self, program: Program, indices: Sequence[int]) -> dict[int, Outcome]:
+        """The outcomes that need no call. They are work for one processor: threads would not help."""
+        outcomes = {}
+        with self.session.cached_only():
+            for index in indices:
+                with suppress(BudgetExhausted):
+                    outcomes[index] = self._outcome(program, index)
+        return outcomes
+
+    def _outcome(self, program: Program, index: int) -> Outcome:
+        trace = program.run(self.inputs(index))
+        score: float | None = 0.0
+        feedback = None
+        if trace.outputs is not None:
+            judged = self.metric(self.examples[index], dspy.Prediction(**trace.outputs), index)
+            score, feedback = judged.value, judged.feedback
+        elif trace.failure is not None and trace.failure.infrastructure:
+            score = None
+        return Outcome(score, trace.usd, len(trace.calls), trace.latency_s, trace.failure, feedback)
+
+
+def _carry(function: Callable[[T], R], task: T) -> R | BudgetExhausted:
+    """Return what is not an `Exception`: joblib's worker threads would die of it."""
+    try:
+        return function(task)
+    except BudgetExhausted as exhausted:
+        return exhausted

@@ -1,0 +1,23 @@
+"""Metrics: names for the common ones, and any callable."""
+
+from evaluators.metrics.contains import contains
+from evaluators.metrics.exact_match import exact_match
+from evaluators.metrics.f1 import f1
+from evaluators.metrics.metric import BoundMetric, LabelMetric, MetricError, Score
+from evaluators.metrics.multiple_choice import multiple_choice
+from evaluators.metrics.numeric_match import numeric_match
+from evaluators.metrics.resolver import METRICS, resolve_metric
+
+__all__ = [
+    "METRICS",
+    "BoundMetric",
+    "LabelMetric",
+    "MetricError",
+    "Score",
+    "contains",
+    "exact_match",
+    "f1",
+    "multiple_choice",
+    "numeric_match",
+    "resolve_metric",
+]

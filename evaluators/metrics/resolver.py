@@ -1,0 +1,114 @@
+"""From what a user gives as `metric` to a metric bound to the pipeline and the dataset."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from evaluators.metrics.callables import bind_callable
+from evaluators.metrics.contains import contains
+from evaluators.metrics.exact_match import exact_match
+from evaluators.metrics.f1 import f1
+from evaluators.metrics.metric import BoundMetric, LabelMetric, MetricError, bind_labels
+from evaluators.metrics.multiple_choice import multiple_choice
+from evaluators.metrics.numeric_match import numeric_match
+
+METRICS: Mapping[str, Callable[[], LabelMetric]] = MappingProxyType(
+    {
+        "exact_match": exact_match,
+        "contains": contains,
+        "numeric_match": numeric_match,
+        "f1": f1,
+        "multiple_choice": multiple_choice,
+    }
+)
+"""The metrics that have a name."""
+
+_REASONING = "reasoning"  # what chain_of_thought adds; it has no right answer
+
+
+def resolve_metric(
+    metric: str | LabelMetric | BoundMetric | Callable[..., Any],
+    output_fields: Iterable[str],
+    columns: Iterable[str],
+) -> BoundMetric:
+    """The metric that `metric` means for a pipeline with these outputs and a dataset so columned.
+
+    A name of `METRICS`, or the function of that name, compares every output field (but the
+    reasoning) that has a column; `exact_match(field="answer", column="gold")` says which.
+    Any other callable is called as `metric(example, prediction)`.
+
+    Raises:
+        MetricError: an unknown name, or nothing to compare; it names what there is, nearest first.
+    """
+    if isinstance(metric, BoundMetric):
+        return metric
+    if isinstance(metric, str):
+        metric = _named(metric)
+    built_in = next((made for made in METRICS.values() if made is metric), None)
+    if built_in is not None:
+        metric = built_in()
+    if isinstance(metric, LabelMetric):
+        return _bound(metric, tuple(output_fields), tuple(columns))
+    if not callable(metric):
+        raise MetricError(
+            f"a metric is a name ({', '.join(METRICS)}) or a callable "
+            f"metric(example, prediction), but got {metric!r}"
+        )
+    return bind_callable(metric)
+
+
+def _named(name: str) -> LabelMetric:
+    if name not in METRICS:
+        raise MetricError(
+            f"there is no metric {name!r}; the nearest is {_nearest(name, tuple(METRICS))!r} "
+            f"(metrics: {', '.join(METRICS)}, or any callable)"
+        )
+    return METRICS[name]()
+
+
+def _bound(metric: LabelMetric, outputs: Sequence[str], columns: Sequence[str]) -> BoundMetric:
+    if metric.fields:
+        for kind, names, known in (
+            ("output", metric.fields, outputs),
+            ("column", metric.columns, columns),
+        ):
+            _known(metric.name, kind, names, known)
+        return bind_labels(metric, metric.fields, metric.columns)
+    fields = [field for field in outputs if field in columns and field != _REASONING]
+    if not fields:
+        raise _nothing_in_common(metric.name, outputs, columns)
+    return bind_labels(metric, fields, fields)
+
+
+def _known(metric: str, kind: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = f"; the nearest is {_nearest(name, known)!r}" if known else ""
+            raise MetricError(
+                f"metric '{metric}' compares the {kind} {name!r}, but there is none of that name"
+                f"{hint} ({kind}s: {', '.join(known)})"
+            )
+
+
+def _nothing_in_common(metric: str, outputs: Sequence[str], columns: Sequence[str]) -> MetricError:
+    answers = [output for output in outputs if output != _REASONING]
+    pairs = [(output, _nearest(output, columns)) for output in answers] if columns else []
+    near = max(pairs, key=lambda pair: _likeness(*pair), default=None)
+    hint = f"; nearest: output {near[0]!r} and column {near[1]!r}, " if near else "; "
+    example = near or ("answer", "label")
+    return MetricError(
+        f"metric '{metric}' compares outputs with columns of the same name, but the outputs "
+        f"({', '.join(outputs)}) and the dataset's columns ({', '.join(columns)}) share none"
+        f"{hint}which {metric}(field={example[0]!r}, column={example[1]!r}) would compare"
+    )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(a=a, b=b).ratio()

@@ -1,0 +1,159 @@
+"""Racing configs on growing sets of examples: those that are clearly behind stop early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.statistics import PairedTest
+from pipelines.llms.call import BudgetExhausted
+from search_spaces import PipelineConfig
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One entrant after a race."""
+
+    config: PipelineConfig
+    evaluation: Evaluation
+    finished: bool
+    """Whether it stayed in the race to its end; else it was clearly behind, and stopped."""
+    reason: str = ""
+    """Why it stopped."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """How a race ended."""
+
+    standings: tuple[Standing, ...]
+    """One per config, in the order given."""
+    cut_off: BudgetExhausted | None
+    """Why it could not go on, if it could not; the standings are those of the last full rung."""
+
+    @property
+    def finished(self) -> list[Standing]:
+        """Those that were not stopped: they share their examples."""
+        return [standing for standing in self.standings if standing.finished]
+
+
+class ErrorRate:
+    """Shares one run's error rate among all its comparisons.
+
+    The j-th comparison may err with probability `rate / (j * (j + 1))`; over any number of
+    comparisons these add up to at most `rate`.
+    """
+
+    def __init__(self, rate: float = 0.2) -> None:
+        self.rate = rate
+        self._comparisons: dict[tuple[str, str], int] = {}
+
+    def alpha(self, candidate: str, leader: str) -> float:
+        """The share of this pair; asking again is free, since the test is anytime-valid."""
+        pair = (candidate, leader)
+        number = self._comparisons.setdefault(pair, len(self._comparisons) + 1)
+        return self.rate / (number * (number + 1))
+
+
+def race(
+    configs: Sequence[PipelineConfig],
+    evaluator: Evaluator,
+    examples: Sequence[int],
+    errors: ErrorRate,
+    *,
+    first: int = 16,
+    worse_half: float | None = None,
+    before_rung: Callable[[Sequence[PipelineConfig], Sequence[int]], None] | None = None,
+) -> Race:
+    """Run all configs on the first few examples, the remaining ones on twice as many, and so on.
+
+    After each rung a config stops when a paired anytime-valid test says that it is worse than
+    the leader on the common examples. With `worse_half` those of the worse half stop too that
+    are behind the leader by more than so many standard errors (successive halving, softened).
+    The race is over when one is left, or all examples were used.
+
+    Args:
+        configs: distinct entrants, in order of preference on ties.
+        examples: indices, in the order in which they are used.
+        before_rung: called with the entrants and the examples of the coming rung; it may raise
+            `BudgetExhausted`, like the evaluation itself.
+    """
+    running = {config.key: config for config in configs}
+    stopped: dict[str, str] = {}
+    ran: dict[str, Evaluation] = {}
+    cut_off: BudgetExhausted | None = None
+    for size in rungs(len(examples), first):
+        rung = examples[:size]
+        try:
+            if before_rung:
+                before_rung(list(running.values()), rung)
+            scored = {key: evaluator.evaluate(c, rung) for key, c in running.items()}
+        except BudgetExhausted as exhausted:
+            cut_off = exhausted
+            break
+        ran.update(scored)
+        stopped.update(_losers(scored, errors, worse_half if size < len(examples) else None))
+        running = {key: config for key, config in running.items() if key not in stopped}
+        if len(running) <= 1 < len(configs):
+            break
+    standings = [
+        Standing(c, ran.get(c.key, Evaluation({})), c.key not in stopped, stopped.get(c.key, ""))
+        for c in configs
+    ]
+    return Race(tuple(standings), cut_off)
+
+
+def rungs(total: int, first: int) -> Iterator[int]:
+    """Sizes that double from `first` up to `total`."""
+    size = first
+    while size < total:
+        yield size
+        size *= 2
+    yield total
+
+
+def paired_differences(a: Evaluation, b: Evaluation) -> np.ndarray:
+    """Scores of `a` less those of `b`, on the examples that both have a score for."""
+    first, second = a.scores, b.scores
+    return np.array([first[i] - second[i] for i in first if i in second], dtype=float)
+
+
+def _losers(
+    scored: Mapping[str, Evaluation], errors: ErrorRate, worse_half: float | None
+) -> dict[str, str]:
+    """Which entrants stop now, and why."""
+    stopped = {
+        key: f"disqualified: {e.unscored} of {len(e.outcomes)} examples failed ({_kinds(e)})"
+        for key, e in scored.items()
+        if e.disqualified
+    }
+    fit = {key: e for key, e in scored.items() if key not in stopped}
+    if not fit:
+        return stopped
+    ranking = sorted(fit, key=lambda key: -fit[key].mean)  # stable: ties keep their order
+    leader = ranking[0]
+    for place, key in enumerate(ranking[1:], start=1):
+        differences = paired_differences(fit[key], fit[leader])
+        behind = f"{-100 * float(np.mean(differences)):.1f} points behind on {len(differences)}"
+        if PairedTest().update(differences).evidence_worse >= 1 / errors.alpha(key, leader):
+            stopped[key] = behind
+        elif (
+            worse_half is not None
+            and place >= len(ranking) / 2
+            and _standard_errors_behind(differences) >= worse_half
+        ):
+            stopped[key] = f"{behind}, in the worse half"
+    return stopped
+
+
+def _standard_errors_behind(differences: np.ndarray) -> float:
+    """How many standard errors the mean difference lies below 0."""
+    error = float(np.std(differences, ddof=1)) / np.sqrt(len(differences))
+    return float(-np.mean(differences) / error) if error > 0 else 0.0
+
+
+def _kinds(evaluation: Evaluation) -> str:
+    return ", ".join(f"{kind} x{count}" for kind, count in evaluation.failures.items())

@@ -1,0 +1,62 @@
+"""What may be typed after `compound-optimizer`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `options.command` says which one was given."""
+    root = argparse.ArgumentParser(
+        prog="compound-optimizer",
+        description="Find a better model for every module of an LLM pipeline, within a budget.",
+    )
+    root.add_argument("--debug", action="store_true", help="show where an error comes from")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="tune a small pipeline of simulated models, free"))
+    _add_optimize(commands.add_parser("optimize", help="tune a pipeline on labelled examples"))
+    _add_run(commands.add_parser("run", help="run a pipeline on one input, or on a file of rows"))
+    return root
+
+
+def _add_demo(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--calls", type=int, default=5000, metavar="N", help="most calls, none of them paid (5000)")
+    add("--examples", type=int, default=200, metavar="N", help="made-up examples (200)")
+    add("--seed", type=int, default=0, metavar="N", help="of examples and search (0)")
+    folder = "where tuned.yaml and report.html go (mlruns/demo)"
+    add("--folder", default="mlruns/demo", metavar="PATH", help=folder)
+
+
+def _add_optimize(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    models = "litellm names, or labels of the pipeline's own models (which are the default)"
+    metrics = "exact_match (the default), contains, numeric_match, f1 or multiple_choice"
+    holdout = "share of the examples that the search never sees (0.3)"
+    diagnoser = "the model that judges modules, auto for the dearest (the default), or none"
+    save = "where the tuned pipeline goes (tuned.yaml)"
+    add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
+    add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")
+    add("--models", action="append", default=[], metavar="A,B,C", help=models)
+    add("--metric", default="exact_match", metavar="NAME", help=metrics)
+    add("--budget-usd", type=float, metavar="X", help="most dollars")
+    add("--budget-calls", type=int, metavar="N", help="most calls")
+    add("--budget-seconds", type=float, metavar="X", help="most seconds")
+    add("--holdout", type=float, default=0.3, metavar="X", help=holdout)
+    add("--seed", type=int, default=0, metavar="N", help="decides every draw (0)")
+    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
+    add("--experiment", metavar="NAME", help="MLflow experiment (the pipeline's name)")
+    add("--diagnoser", default="auto", metavar="MODEL", help=diagnoser)
+    add("--save", default="tuned.yaml", metavar="PATH", help=save)
+    add("--report", metavar="PATH.html", help="where a page of figures and plots goes")
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("pipeline", metavar="PIPELINE.yaml", help="what to run")
+    value = "one input; FIELD=@PATH reads the value from a file"
+    rows = command.add_mutually_exclusive_group(required=True)
+    rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)
+    rows.add_argument("--dataset", metavar="PATH", help="many: .jsonl, .csv or .parquet")
+    add("--output", metavar="PATH", help="where outputs go, as JSON lines (the terminal)")
+    add("--concurrency", type=int, default=16, metavar="N", help="most rows in flight (16)")

@@ -1,0 +1,124 @@
+"""`run PIPELINE.yaml`: one input from the command line, or every row of a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from optimizer.cli.command_line import FAILED
+
+if TYPE_CHECKING:
+    from optimizer.export import RowOutcome
+    from pipelines import Pipeline
+
+Row = Mapping[str, Any]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the pipeline and write what it returns, as JSON.
+
+    Returns:
+        0, or 1 if any row failed; failures are written beside their rows, and counted.
+
+    Raises:
+        ValueError: the pipeline, an input or the dataset is wrong, or a model can't be called.
+        OSError: a file can't be read or written.
+    """
+    from pipelines import Pipeline
+
+    pipeline = Pipeline.load(options.pipeline)
+    if options.input:
+        return _run_one(pipeline, _inputs(pipeline, options.input), options.output)
+    rows = _rows(pipeline, options.dataset)
+    failed, usd = 0, 0.0
+    with _output(options.output) as file:
+        for row, outcome in zip(rows, _outcomes(pipeline, rows, options.concurrency), strict=True):
+            told = {"example": row, "outputs": outcome.outputs, "failure": outcome.failure}
+            print(json.dumps(told, ensure_ascii=False, default=str), file=file)
+            failed, usd = failed + (outcome.failure is not None), usd + outcome.usd
+    where = f" -> {options.output}" if options.output else ""
+    print(f"{len(rows)} rows, {failed} failed, ${usd:.6f}{where}", file=sys.stderr)
+    return FAILED if failed else 0
+
+
+def _run_one(pipeline: Pipeline, inputs: Row, output: str | None) -> int:
+    (outcome,) = _outcomes(pipeline, [inputs], 1)
+    if outcome.failure is not None:
+        print(f"compound-optimizer run: {outcome.failure}", file=sys.stderr)
+        return FAILED
+    with _output(output) as file:
+        print(json.dumps(outcome.outputs, ensure_ascii=False, indent=1, default=str), file=file)
+    return 0
+
+
+def _outcomes(pipeline: Pipeline, rows: Sequence[Row], concurrency: int) -> Iterator[RowOutcome]:
+    """Outcomes in order, once it is known that the models can be called."""
+    from optimizer.export import models_of, run_rows
+    from pipelines.llms.gateway import default_session
+    from pipelines.llms.prices import check_models
+
+    models = models_of(pipeline)
+    if models:
+        check_models(models.values())
+    yield from run_rows(pipeline, rows, default_session(), concurrency)
+
+
+def _rows(pipeline: Pipeline, path: str) -> list[dict[str, Any]]:
+    from evaluators.dataset import Dataset
+
+    dataset = Dataset.load(path, minimum=1)
+    dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
+    return [{column: example[column] for column in dataset.columns} for example in dataset]
+
+
+def _inputs(pipeline: Pipeline, given: Sequence[str]) -> dict[str, Any]:
+    """Values by field; those of a field that is not text are read as JSON."""
+    from pipelines.errors import nearest
+
+    types = _input_types(pipeline)
+    inputs: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--input must read FIELD=VALUE, but got {text!r}")
+        if name not in types:
+            hint = nearest(name, types)
+            raise ValueError(f"pipeline {pipeline.name!r} has no input {name!r}{hint}")
+        value = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+        inputs[name] = value if types[name] is str else _from_json(name, value)
+    missing = [name for name in types if name not in inputs]
+    if missing:
+        raise ValueError(f"--input {missing[0]}=... is missing (inputs: {', '.join(types)})")
+    return inputs
+
+
+def _input_types(pipeline: Pipeline) -> dict[str, Any]:
+    types: dict[str, Any] = dict.fromkeys(pipeline.inputs, str)
+    for module in pipeline.modules:
+        for own, kind in module.input_fields.items():
+            if module.pipeline_field(own) in types:
+                types[module.pipeline_field(own)] = kind
+    return types
+
+
+def _from_json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"--input {name}=... must be JSON, but {text[:60]!r} is not: {error}"
+        ) from error
+
+
+@contextmanager
+def _output(path: str | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        yield file

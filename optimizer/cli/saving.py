@@ -1,0 +1,27 @@
+"""What a search leaves beside MLflow: the tuned pipeline, and a page of figures."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optimizer.result import Result
+
+
+def save(result: Result, pipeline: Path, report: Path | None) -> None:
+    """Write the files, and say how to go on with them.
+
+    Raises:
+        OSError: a file can't be written.
+    """
+    pipeline.parent.mkdir(parents=True, exist_ok=True)
+    result.save(pipeline)
+    inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
+    print(f"tuned pipeline: {pipeline}")
+    print(f"  compound-optimizer run {shlex.quote(str(pipeline))} --input {inputs}")
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        result.report(report)
+        print(f"report: {report}")

@@ -1,0 +1,106 @@
+"""From a finished search to the `Result` that a user gets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from evaluators.evaluation import Evaluation, Evaluator
+from optimizer.door import Plan
+from optimizer.holdout import FinalScores, score_finalists, search_estimates
+from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
+from optimizer.study import Study
+from pipelines.llms.budget import Spend
+from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.model import Model
+
+
+def conclude(
+    plan: Plan, study: Study, holdout: Evaluator, stopped: str | None, paid_before: Spend
+) -> Result:
+    """Score the finalists, and say what was found and what it cost."""
+    final, stopped = _final_scores(study, holdout, stopped)
+    single = study.single_model
+    gain = final.gain(final.baseline)
+    if gain is None:
+        raise RuntimeError("the incumbent and the baseline have no scored example in common")
+    return Result(
+        pipeline=dataclasses.replace(
+            plan.pipeline, config=study.incumbent, models=_models_used(plan, study)
+        ),
+        baseline_config=study.baseline,
+        config=study.incumbent,
+        tuned_figures=_figures(final.tuned),
+        baseline_figures=_figures(final.baseline),
+        single_model_figures=_figures(final.single_model) if final.single_model else None,
+        single_model_label=next(iter(single.allocation.values()))[0] if single else None,
+        gain=gain,
+        gain_over_single=final.gain(final.single_model) if final.single_model else None,
+        held_out=final.held_out,
+        trials_=tuple(study.trials),
+        spent=_spent(study, paid_before),
+        diagnoser=_agreements(study),
+        stopped=stopped,
+        metric=plan.metric.name,
+        seed=plan.seed,
+        dataset_digest=plan.search.digest,
+        example_inputs=study.evaluator.inputs(0),
+    )
+
+
+def _final_scores(
+    study: Study, holdout: Evaluator, stopped: str | None
+) -> tuple[FinalScores, str | None]:
+    if not holdout.examples:
+        return search_estimates(study), stopped
+    try:
+        final = score_finalists(study, holdout)
+    except BudgetExhausted as exhausted:
+        return search_estimates(study), f"the pass over the holdout was cut off: {exhausted}"
+    if not final.usable:
+        return search_estimates(study), "every held-out example met an infrastructure failure"
+    return final, stopped
+
+
+def _figures(evaluation: Evaluation) -> HeldOut:
+    interval = evaluation.interval
+    if interval is None:
+        raise RuntimeError("a finalist has no scored example")
+    return HeldOut(
+        examples=len(evaluation.scores),
+        score=interval,
+        usd_per_example=evaluation.usd_per_example,
+        latency_s=evaluation.latency_s,
+        unscored=evaluation.unscored,
+    )
+
+
+def _models_used(plan: Plan, study: Study) -> tuple[Model, ...]:
+    labels = {label for labels in study.incumbent.allocation.values() for label in labels}
+    return tuple(model for label, model in plan.models.items() if label in labels)
+
+
+def _spent(study: Study, paid_before: Spend) -> Spent:
+    session = study.evaluator.session
+    nominal, paid = session.nominal, session.spent
+    return Spent(
+        usd=nominal.usd,
+        calls=nominal.calls,
+        input_tokens=nominal.input_tokens,
+        output_tokens=nominal.output_tokens,
+        seconds=session.seconds,
+        by_purpose=nominal.by_purpose,
+        paid_now_usd=paid.usd - paid_before.usd,
+        paid_now_calls=paid.calls - paid_before.calls,
+    )
+
+
+def _agreements(study: Study) -> tuple[DiagnoserAgreement, ...]:
+    return tuple(
+        DiagnoserAgreement(
+            module=module,
+            agreement=measured.concordant / measured.compared if measured.compared else None,
+            judged=study.judged.get(module, 0),
+            compared=measured.compared,
+        )
+        for module, measured in study.agreement.items()
+    )

@@ -1,0 +1,162 @@
+"""Validation at the door: everything `optimize` is given, checked before the first call."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from evaluators.dataset import Dataset
+from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
+from optimizer.allocation import Allocation
+from optimizer.stages import Stage
+from pipelines import Module, Pipeline
+from pipelines.function_identity import function_identity
+from pipelines.llms.budget import Budget
+from pipelines.llms.model import Model, as_models
+from search_spaces import PipelineConfig, SearchSpace
+from search_spaces.config import canonical_json
+
+STAGES: Mapping[str, Stage] = {"allocation": Allocation()}
+"""The stages by name, in the order in which they run by default."""
+
+SEARCH_VERSION = 1
+"""Part of a study's key: raised when the search itself would take another path."""
+
+
+class BudgetTooSmall(ValueError):
+    """The budget can't pay for the baseline and the final pass over the holdout."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One search, fully specified."""
+
+    pipeline: Pipeline
+    models: Mapping[str, Model]
+    search: Dataset
+    holdout: Dataset
+    metric: BoundMetric
+    space: SearchSpace
+    baseline: PipelineConfig
+    budget: Budget
+    stages: Sequence[Stage]
+    diagnoser: Model | Literal["auto"] | None
+    seed: int
+    key: str
+    """Identifies the study, so that a run started again counts what it spent before."""
+
+    @property
+    def least_calls(self) -> int:
+        """Calls for the baseline on the search examples and for the pass over the holdout."""
+        passes = 1 if self.space.size == 1 else 3
+        runs = len(self.search) + passes * len(self.holdout)
+        return runs * len(self.pipeline.llm_modules)
+
+
+def prepare(
+    pipeline: Pipeline,
+    dataset: Any,
+    models: Sequence[str | Model],
+    metric: str | LabelMetric | Callable[..., Any],
+    budget: Budget | None,
+    search_space: SearchSpace | None,
+    stages: Sequence[str],
+    diagnoser: str | Model | None,
+    holdout: float,
+    seed: int,
+) -> Plan:
+    """Check all arguments of `optimize` and make them fit each other.
+
+    Raises:
+        ValueError: names the value, the rule, and the nearest valid choice.
+    """
+    if not pipeline.llm_modules:
+        raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
+    by_label = as_models(list(models))
+    names = [module.name for module in pipeline.llm_modules]
+    space = (search_space or SearchSpace()).fit(names, list(by_label))
+    baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
+    known = {**{m.label: m for m in pipeline.models}, **by_label}
+    for labels in baseline.allocation.values():
+        known.update({label: Model(label) for label in labels if label not in known})
+    data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
+    data.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
+    bound = resolve_metric(metric, pipeline.outputs, data.columns)
+    bound.check(data)
+    search, held_out = data.split(holdout, seed)
+    judge = _diagnoser(diagnoser, by_label)
+    chosen = [_stage(name) for name in stages]
+    identity = [
+        SEARCH_VERSION,
+        [_module_identity(module) for module in pipeline.modules],
+        pipeline.outputs,
+        [asdict(model) for model in known.values()],
+        data.digest,
+        bound.identity,
+        space.model_dump(mode="json"),
+        baseline.canonical_json(),
+        list(stages),
+        asdict(judge) if isinstance(judge, Model) else judge,
+        holdout,
+        seed,
+    ]
+    key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+    plan = Plan(
+        pipeline, known, search, held_out, bound, space, baseline, budget or Budget(),
+        chosen, judge, seed, key,
+    )  # fmt: skip
+    _check_calls(plan)
+    return plan
+
+
+def check_calls_can_be_made(plan: Plan) -> None:
+    """Unknown models, missing prices and API keys, all found before the first call.
+
+    Raises:
+        ModelError: names every model that can't be called, and why.
+    """
+    from pipelines.llms.prices import check_models
+
+    used = {label: plan.models[label] for labels in plan.space.models.values() for label in labels}
+    for labels in plan.baseline.allocation.values():
+        used.update({label: plan.models[label] for label in labels})
+    if isinstance(plan.diagnoser, Model):
+        used[plan.diagnoser.label] = plan.diagnoser
+    check_models(used.values())
+
+
+def _check_calls(plan: Plan) -> None:
+    calls = plan.budget.calls
+    if calls is not None and calls < plan.least_calls:
+        raise BudgetTooSmall(
+            f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
+            f"examples and the final pass over {len(plan.holdout)} held-out ones take "
+            f"{plan.least_calls} calls; give more, or fewer examples"
+        )
+
+
+def _diagnoser(
+    diagnoser: str | Model | None, models: Mapping[str, Model]
+) -> Model | Literal["auto"] | None:
+    if diagnoser is None or isinstance(diagnoser, Model):
+        return diagnoser
+    return "auto" if diagnoser == "auto" else models.get(diagnoser) or Model(diagnoser)
+
+
+def _module_identity(module: Module) -> list[Any]:
+    """All that decides what a module does; a function by its source, since names stay."""
+    fields = [getattr(module, field.name) for field in dataclasses.fields(module)]
+    return [function_identity(value) if callable(value) else value for value in fields]
+
+
+def _stage(name: str) -> Stage:
+    if name not in STAGES:
+        nearest = difflib.get_close_matches(name, STAGES, n=1, cutoff=0.0)
+        raise ValueError(
+            f"there is no stage {name!r}; nearest: {nearest[0]!r} (stages: {', '.join(STAGES)})"
+        )
+    return STAGES[name]

@@ -1,0 +1,63 @@
+"""Running a pipeline over many rows: concurrent, in order, a failure beside its row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.llms.model import Model
+
+if TYPE_CHECKING:
+    from pipelines import Pipeline, Trace
+    from pipelines.llms.gateway import Session
+
+CONCURRENCY = 16
+
+
+@dataclass(frozen=True)
+class RowOutcome:
+    """What came of one row."""
+
+    outputs: Mapping[str, Any] | None
+    """The pipeline's outputs; None if a module failed."""
+    failure: str | None
+    """What failed where, in words; None if nothing did."""
+    usd: float
+    """Price of its calls, those from the cache included."""
+
+
+def run_rows(
+    pipeline: Pipeline,
+    rows: Sequence[Mapping[str, Any]],
+    session: Session,
+    concurrency: int = CONCURRENCY,
+) -> Iterator[RowOutcome]:
+    """Run every row with the config that the pipeline carries; outcomes come in order.
+
+    Raises:
+        PipelineError: a row lacks an input, or a module names no model.
+    """
+    config = pipeline.config or pipeline.default_config()
+    program = pipeline.bind(config, models_of(pipeline), session)
+    with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
+        yield from map(_outcome, pool.map(program.run, rows))
+
+
+def models_of(pipeline: Pipeline) -> dict[str, Model]:
+    """By label, the models that the pipeline's config names; a label is a name unless it says.
+
+    Raises:
+        PipelineError: there is no config, and a module names no model.
+    """
+    allocation = (pipeline.config or pipeline.default_config()).allocation
+    described = {model.label: model for model in pipeline.models}
+    labels = dict.fromkeys(label for models in allocation.values() for label in models)
+    return {label: described.get(label) or Model(label) for label in labels}
+
+
+def _outcome(trace: Trace) -> RowOutcome:
+    failure = trace.failure
+    told = f"{failure.kind} in {failure.module}: {failure.message}" if failure else None
+    return RowOutcome(trace.outputs, told, trace.usd)

@@ -1,0 +1,194 @@
+"""The tuned pipeline as an MLflow model that carries its code along, since no index has it.
+
+The model is a YAML file and this module, which MLflow imports to load it: no pickle, and nothing
+is run, called or paid for when it is saved.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shutil
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizer.export.batch import run_rows
+from pipelines import Pipeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+ROOMS = ("search_spaces", "pipelines", "evaluators", "optimizer")
+REQUIREMENTS = ("mlflow", "dspy-ai", "litellm", "optuna", "joblib", "pydantic", "numpy")
+FAILURE = "failure"
+"""The output column that says what went wrong with a row; empty where nothing did."""
+_PIPELINE_FILE = "pipeline.yaml"
+
+
+class ServedPipeline:
+    """A pipeline as MLflow calls it. Replies are cached for one request, and not on disk."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def predict(
+        self, model_input: pd.DataFrame | Sequence[Mapping[str, Any]], params: Any = None
+    ) -> pd.DataFrame:
+        """The outputs of every row, and what failed.
+
+        Args:
+            model_input: one row per example, with the pipeline's inputs as columns.
+            params: MLflow's; there are none.
+
+        Returns:
+            One row per input row, with its index: the pipeline's output fields, and `failure`,
+            which is None, or says what failed; the outputs are None then.
+        """
+        import pandas as pd
+
+        from pipelines.llms.gateway import Gateway
+
+        frame = pd.DataFrame(model_input)
+        rows = [{str(k): _plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+        gateway = Gateway(cache=None)
+        try:
+            outcomes = list(run_rows(self.pipeline, rows, gateway.session("served")))
+        finally:
+            gateway.close()
+        records = [{**(outcome.outputs or {}), FAILURE: outcome.failure} for outcome in outcomes]
+        columns = [*self.pipeline.outputs, FAILURE]
+        return pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
+
+
+def _load_pyfunc(path: str) -> ServedPipeline:
+    """What MLflow calls to load the model; `path` is the saved pipeline's."""
+    return ServedPipeline(Pipeline.load(path))
+
+
+def save_pyfunc(
+    pipeline_yaml: str, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
+) -> None:
+    """Write the model to `folder`, which must not be there yet.
+
+    Args:
+        pipeline_yaml: the tuned pipeline's YAML form.
+        folder: where to.
+        example_inputs: one example's inputs, shown with the model.
+
+    Raises:
+        PipelineError: the YAML describes no pipeline.
+    """
+    import mlflow.pyfunc
+    import pandas as pd
+
+    pipeline = Pipeline.from_yaml(pipeline_yaml)
+    example = pd.DataFrame([dict(example_inputs)]) if example_inputs else None
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        data = Path(scratch, _PIPELINE_FILE)
+        data.write_text(pipeline_yaml, encoding="utf-8")
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            loader_module=__name__,
+            data_path=str(data),
+            code_paths=[str(path) for path in _staged_code(pipeline, Path(scratch, "code"))],
+            signature=_signature(pipeline, example_inputs or {}),
+            input_example=example,
+            pip_requirements=_requirements(),
+        )
+
+
+def _signature(pipeline: Pipeline, example: Mapping[str, Any]) -> ModelSignature:
+    """Text where it is text; anything goes elsewhere, as prompts take any value."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    types = {
+        field: module.input_fields[own]
+        for module in pipeline.modules
+        for own in module.input_fields
+        if (field := module.pipeline_field(own)) in pipeline.inputs
+    }
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    text = [f for f, kind in types.items() if kind is str and isinstance(example.get(f, ""), str)]
+    inputs = Schema(
+        [ColSpec(DataType.string if f in text else anything, f) for f in pipeline.inputs]
+    )
+    told = [ColSpec(anything, field, required=False) for field in pipeline.outputs]
+    outputs = Schema([*told, ColSpec(DataType.string, FAILURE, required=False)])
+    return ModelSignature(inputs=inputs, outputs=outputs)
+
+
+def _requirements() -> list[str]:
+    """Our dependencies, pinned to what is installed here."""
+    return [f"{name}=={metadata.version(name)}" for name in REQUIREMENTS]
+
+
+def _staged_code(pipeline: Pipeline, folder: Path) -> Iterator[Path]:
+    """Copies of our packages, and of the modules that the pipeline's functions come from.
+
+    Of a user's package only the Python files are copied: what else lies there is not ours to
+    publish.
+    """
+    folder.mkdir()
+    for name in ROOMS:
+        yield _copied(_source_of(name), folder, (".py", ".typed", ".html", ".yaml", ".json"))
+    functions = (module.callable for module in pipeline.modules if not module.is_llm)
+    for name in dict.fromkeys(function.__module__.partition(".")[0] for function in functions):
+        source = _source_of(name)
+        if name not in ROOMS and _is_users_own(source):
+            yield _copied(source, folder, (".py",))
+
+
+def _source_of(package: str) -> Path:
+    """The package's folder, or the module's file."""
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places)) if places else (spec and spec.origin) or package)
+
+
+def _copied(source: Path, folder: Path, kept: tuple[str, ...]) -> Path:
+    def others(folder: str, names: list[str]) -> list[str]:
+        dropped = (n for n in names if not n.endswith(kept) and not Path(folder, n).is_dir())
+        return ["__pycache__", *dropped]
+
+    target = folder / source.name
+    if source.is_file():
+        shutil.copy(source, target)
+    else:
+        shutil.copytree(source, target, ignore=others)
+    return target
+
+
+def _is_users_own(source: Path) -> bool:
+    """Whether it is a file of the user's: neither the standard library's nor an installed one."""
+    installed = {Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib")}
+    return source.exists() and source.parent not in installed
+
+
+def _plain(value: Any) -> Any:
+    """Python's own value for a cell: numpy's scalars unpacked, NaN as None."""
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without MLflow's notes on type hints and examples, which concern classes of its own."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

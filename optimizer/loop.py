@@ -1,0 +1,225 @@
+"""`optimize(pipeline, dataset, models)`: the loop, from the door to the result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from evaluators.diagnoser import Diagnoser
+from evaluators.evaluation import Evaluator
+from evaluators.metrics import LabelMetric
+from optimizer.conclusion import conclude
+from optimizer.door import BudgetTooSmall, Plan, check_calls_can_be_made, prepare
+from optimizer.progress import Progress
+from optimizer.result import Result
+from optimizer.single_models import race_single_models
+from optimizer.study import Study
+from optimizer.tracking import Tracker
+from optimizer.trial import Trial
+from pipelines import Pipeline
+from pipelines.llms.budget import Budget
+from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.gateway import Gateway, Session, default_gateway
+from pipelines.llms.model import Model
+from search_spaces import SearchSpace
+
+PRICED_EXAMPLES = 4
+"""How many examples the baseline runs on to learn what an example costs."""
+
+
+class OptimizationError(RuntimeError):
+    """The search could not start: no config could be scored."""
+
+
+def optimize(
+    pipeline: Pipeline,
+    dataset: Any,
+    models: Sequence[str | Model],
+    *,
+    metric: str | LabelMetric | Callable[..., Any] = "exact_match",
+    budget: Budget | None = None,
+    search_space: SearchSpace | None = None,
+    stages: Sequence[str] = ("allocation",),
+    diagnoser: str | Model | None = "auto",
+    holdout: float = 0.3,
+    concurrency: int = 32,
+    seed: int = 0,
+    experiment: str | None = None,
+    gateway: Gateway | None = None,
+) -> Result:
+    """Find a better model for every module of a pipeline, within a budget.
+
+    Every call is cached on disk, so the same search started again takes the same path without
+    paying twice, also after it was killed. The same arguments and seed give the same result.
+
+    Args:
+        pipeline: what to tune; it is not changed. Modules without a model start with the first.
+        dataset: rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path, with a
+            column for every input of the pipeline and labels for the metric.
+        models: litellm names, or `Model(...)` where a name is not enough.
+        metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`) or
+            any `metric(example, prediction) -> float` in [0, 1].
+        budget: caps in dollars, calls and seconds; without it nothing is capped.
+        search_space: narrower choices for some modules.
+        stages: what to tune, in order.
+        diagnoser: the model that judges modules; "auto" takes the one that does best alone, None
+            leaves the choice to end-to-end races.
+        holdout: share of the examples that only the final scores see; 0 reports search
+            estimates, labelled so.
+        concurrency: most examples in flight at once.
+        seed: decides the split and every other draw.
+        experiment: MLflow experiment; the pipeline's name by default.
+        gateway: how calls are made: cache folder, providers' limits, retries, timeout.
+
+    Returns:
+        The tuned pipeline with its held-out score, what changed, and what it cost.
+
+    Raises:
+        ValueError: an argument does not fit; names the value and the nearest valid choice.
+        BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
+        OptimizationError: nothing could be scored; says how the calls failed.
+        MetricError: the metric raised, or returned no score.
+        KeyboardInterrupt: after printing the best so far and how to resume.
+    """
+    plan = prepare(
+        pipeline, dataset, models, metric, budget, search_space, stages, diagnoser, holdout, seed
+    )
+    check_calls_can_be_made(plan)
+    session = (gateway or default_gateway()).session(plan.key, plan.budget)
+    paid_before = session.spent
+    study = make_study(plan, session, concurrency)
+    held_out = Evaluator(pipeline, plan.models, plan.holdout, plan.metric, session, concurrency)
+    tracker = Tracker.start(pipeline.name, experiment, *_described(plan))
+    try:
+        with Progress(plan.budget) as progress:
+            study.on_trial = _listener(tracker, progress)
+            stopped = search(study, plan)
+            progress.stage("holdout")
+            result = conclude(plan, study, held_out, stopped, paid_before)
+        result = replace(result, run_id=tracker.run_id, tracking_uri=tracker.tracking_uri)
+        tracker.finish(result)
+        return result
+    except KeyboardInterrupt:
+        session.stop()
+        tracker.fail("interrupted", status="KILLED")
+        print(_interrupted(study), file=sys.stderr)
+        raise
+    except BaseException as error:
+        tracker.fail(f"{type(error).__name__}: {error}", status="FAILED")
+        raise
+
+
+def search(study: Study, plan: Plan) -> str | None:
+    """Race the baseline, the single models, and what the stages propose, until none helps.
+
+    Returns:
+        Why the search ended before that, if it did.
+    """
+    _race_baseline(study)
+    try:
+        race_single_models(study)
+        if study.evaluator.known(study.incumbent).disqualified:
+            raise OptimizationError(_all_failed(study))
+        study.diagnoser = _diagnoser(plan, study)
+        while True:
+            before = study.incumbent
+            for stage in plan.stages:
+                stage.improve(study)
+            if study.incumbent == before or len(plan.stages) == 1:
+                return None
+    except BudgetExhausted as exhausted:
+        return f"the budget ended the search: {exhausted}"
+
+
+def _race_baseline(study: Study) -> None:
+    """Trial 0. A few examples first, to find out whether the budget can pay for all of them."""
+    few = study.examples[:PRICED_EXAMPLES]
+    cap = study.evaluator.session.budget.usd
+    try:
+        first = study.evaluator.evaluate(study.baseline, few)
+        runs = len(study.examples) + study.holdout_examples * (1 if study.space.size == 1 else 3)
+        needed = first.usd_per_example * runs
+        if cap is not None and needed > cap:
+            raise BudgetTooSmall(
+                f"a budget of ${cap:g} is too small: the baseline and the final pass over the "
+                f"holdout run {runs} times at about ${first.usd_per_example:.6f} (measured on "
+                f"{len(few)} examples), which takes about ${needed:.4f}"
+            )
+        study.race("baseline", [study.baseline])
+    except BudgetExhausted as exhausted:
+        raise BudgetTooSmall(f"the budget can't pay for the baseline: {exhausted}") from exhausted
+    study.protect_holdout()
+
+
+def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
+    """A study at its beginning: nothing raced yet, the config as given in the lead."""
+    evaluator = Evaluator(
+        plan.pipeline, plan.models, plan.search, plan.metric, session, concurrency
+    )
+    return Study(
+        evaluator=evaluator,
+        space=plan.space,
+        examples=range(len(plan.search)),
+        holdout_examples=len(plan.holdout),
+        baseline=plan.baseline,
+    )
+
+
+def _diagnoser(plan: Plan, study: Study) -> Diagnoser | None:
+    """The one asked for; "auto" is the model that did best alone: the ablest on this very task."""
+    chosen = plan.diagnoser
+    if chosen == "auto":
+        best = study.single_model or study.incumbent
+        chosen = plan.models[next(iter(best.allocation.values()))[0]]
+    return Diagnoser(chosen, plan.pipeline, study.evaluator.session) if chosen else None
+
+
+def _listener(tracker: Tracker, progress: Progress) -> Callable[[Trial, Study], None]:
+    def on_trial(trial: Trial, study: Study) -> None:
+        tracker.record(trial)
+        best = study.evaluator.known(study.incumbent).mean
+        session = study.evaluator.session
+        tracker.best(session.nominal.calls, best)
+        progress.stage(trial.stage)
+        progress.update(best, session.spent, session.seconds)
+
+    return on_trial
+
+
+def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
+    params = {
+        "metric": plan.metric.name,
+        "models": ", ".join(plan.models),
+        "search_examples": len(plan.search),
+        "holdout_examples": len(plan.holdout),
+        "seed": plan.seed,
+        "budget_usd": plan.budget.usd,
+        "budget_calls": plan.budget.calls,
+        "budget_seconds": plan.budget.seconds,
+        "diagnoser": getattr(plan.diagnoser, "label", plan.diagnoser),
+        "stages": ", ".join(stage.name for stage in plan.stages),
+    }
+    return params, {"study": plan.key, "dataset": plan.search.digest}
+
+
+def _all_failed(study: Study) -> str:
+    known = study.evaluator.known(study.baseline)
+    failures = [o.failure for o in known.outcomes.values() if o.failure]
+    counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
+    return (
+        f"no config could be scored; of {len(known.outcomes)} examples of the baseline "
+        f"{len(failures)} failed ({counts}); the first: {failures[0].module}: {failures[0].message}"
+    )
+
+
+def _interrupted(study: Study) -> str:
+    best = study.evaluator.known(study.incumbent)
+    allocation = ", ".join(f"{m}: {'+'.join(v)}" for m, v in study.incumbent.allocation.items())
+    spent = study.evaluator.session.spent
+    return (
+        f"\ninterrupted. Best so far: {best.mean:.3f} (search estimate on {len(best.scores)} "
+        f"examples) with {allocation}. Spent: ${spent.usd:.4f} in {spent.calls} calls. Run the "
+        "same again to resume: every answer so far is kept, and none is paid for twice."
+    )

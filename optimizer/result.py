@@ -1,0 +1,191 @@
+"""What `optimize` returns: the tuned pipeline, how much better it is, and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluators.statistics import Interval
+from optimizer.trial import Trial, trials_frame
+from pipelines import Pipeline
+from pipelines.llms.budget import PurposeSpend
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One config's figures on the held-out examples, or on the search's if none were held out."""
+
+    examples: int
+    """How many examples were scored."""
+    score: Interval
+    """Mean score with its 95% interval."""
+    usd_per_example: float
+    latency_s: float
+    """Mean seconds on the critical path."""
+    unscored: int = 0
+    """How many examples infrastructure failures left without a score."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the run took at recorded prices, every distinct call once, and what was paid now."""
+
+    usd: float
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    by_purpose: Mapping[str, PurposeSpend]
+    paid_now_usd: float
+    """Paid by this invocation: a resumed or repeated run finds calls in the cache."""
+    paid_now_calls: int
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True)
+class DiagnoserAgreement:
+    """How far the diagnoser's ratings of one module agreed with measured scores."""
+
+    module: str
+    agreement: float | None
+    """Share of comparisons in [0, 1] that went the same way; None if there were none."""
+    judged: int
+    """How many examples of the module it judged."""
+    compared: int
+    """How many pairs had both a rating and a measured score that differed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A tuned pipeline and the evidence for it.
+
+    `print(result)` tells it in a table, `result.pipeline(...)` calls it, `result.save(path)`
+    writes it down, `result.report(path)` shows it with plots.
+    """
+
+    pipeline: Pipeline
+    """Tuned: it carries its config and models, and is ready to be called."""
+    baseline_config: PipelineConfig
+    config: PipelineConfig
+    tuned_figures: HeldOut
+    baseline_figures: HeldOut
+    single_model_figures: HeldOut | None = None
+    """The best allocation of one model to all modules; None if none was raced to the end."""
+    single_model_label: str | None = None
+    gain: Interval
+    """Paired gain over the baseline, with its 95% interval."""
+    gain_over_single: Interval | None = None
+    held_out: bool
+    """False with `holdout=0`, or when the final pass could not be made: all figures are then
+    estimates by which the search chose, and too good on average."""
+    trials_: tuple[Trial, ...]
+    spent: Spent
+    diagnoser: tuple[DiagnoserAgreement, ...] = ()
+    run_id: str | None = None
+    """MLflow's parent run; None if the tracking store was away."""
+    tracking_uri: str = ""
+    stopped: str | None = None
+    """Why the search ended early; None if it ended by itself."""
+    metric: str = ""
+    seed: int = 0
+    dataset_digest: str = ""
+    example_inputs: Mapping[str, Any] | None = None
+    """One example's inputs, logged with the model to show their form; None to leave it out."""
+    finished: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def score(self) -> Interval:
+        """The tuned pipeline's mean score with its 95% interval."""
+        return self.tuned_figures.score
+
+    @property
+    def baseline(self) -> Interval:
+        """The given pipeline's mean score with its 95% interval."""
+        return self.baseline_figures.score
+
+    @property
+    def single_model(self) -> Interval | None:
+        """Mean score of the best single model in all modules, with its 95% interval."""
+        return self.single_model_figures.score if self.single_model_figures else None
+
+    @property
+    def improved(self) -> bool:
+        """Whether a gain over the baseline may be claimed: held-out, and its interval above 0."""
+        return self.held_out and self.gain.low > 0
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial; scores are search estimates."""
+        return trials_frame(self.trials_)
+
+    @property
+    def pareto(self) -> pd.DataFrame:
+        """The trials that no other beats in score, dollars and seconds at once.
+
+        Rows as in `trials`, best score first. The scores are estimates by which the search
+        chose (`measured_on` says so), not held-out figures.
+        """
+        frame = trials_frame(pareto_front(self.trials_)).sort_values("score", ascending=False)
+        frame.insert(frame.columns.get_loc("score"), "measured_on", "search")  # type: ignore[arg-type]
+        return frame.reset_index(drop=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write the tuned pipeline as YAML: spec, config, models, and where it comes from.
+
+        `Pipeline.load(path)` needs nothing else. API keys are not in it, only the names of the
+        environment variables that hold them.
+
+        Raises:
+            PipelineError: a function module can't be imported by name.
+        """
+        from optimizer.provenance import tuned_yaml
+
+        Path(path).write_text(tuned_yaml(self), encoding="utf-8")
+
+    def report(self, path: str | Path) -> None:
+        """Write one self-contained HTML page with figures, plots and all trials."""
+        from optimizer.report import write_report
+
+        write_report(self, path)
+
+    def __str__(self) -> str:
+        from optimizer.summary_text import summary_text
+
+        return summary_text(self)
+
+    def _repr_html_(self) -> str:
+        from optimizer.report import summary_html
+
+        return summary_html(self)
+
+
+def pareto_front(trials: tuple[Trial, ...]) -> list[Trial]:
+    """The complete trials that no other beats in score, dollars and seconds at once.
+
+    Of trials with the same config, the last counts: it has seen the most examples.
+    """
+    last = {t.config.key: t for t in trials if t.status == "complete" and t.score is not None}
+    rivals = list(last.values())
+    return [trial for trial in rivals if not any(_dominates(r, trial) for r in rivals)]
+
+
+def _dominates(one: Trial, other: Trial) -> bool:
+    """Whether `one` is no worse in anything and better in something."""
+    first, second = _costs(one), _costs(other)
+    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
+
+
+def _costs(trial: Trial) -> tuple[float, float, float]:
+    score = trial.score.mean if trial.score else 0.0
+    return -score, trial.usd_per_example, trial.latency_s

@@ -1,0 +1,192 @@
+"""A result told in words and tables, the same for the terminal, the notebook and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from optimizer.trial import models_text
+from optimizer.wording import (
+    counted,
+    dollars,
+    percent,
+    percent_interval,
+    points,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from evaluators.statistics import Interval
+    from optimizer.result import HeldOut, Result
+    from search_spaces import PipelineConfig
+
+
+class Row(NamedTuple):
+    """One config in the table of figures."""
+
+    name: str
+    score: str
+    interval: str
+    usd_per_example: str
+    latency: str
+    note: str
+
+
+class Change(NamedTuple):
+    """One knob that tuning changed."""
+
+    knob: str
+    old: str
+    new: str
+
+
+class Purpose(NamedTuple):
+    """What one purpose took."""
+
+    name: str
+    usd: str
+    calls: str
+    tokens: str
+
+
+def measured_on(result: Result) -> str:
+    """What the figures are: held-out means, or the estimates that the search chose by."""
+    examples = counted(result.tuned_figures.examples, "example")
+    if result.held_out:
+        return f"scored on {examples} held out from the search"
+    return f"search estimates on {examples}, not measured on held-out ones: expect less on new data"
+
+
+def figures(result: Result) -> list[Row]:
+    """Baseline, best single model and tuned pipeline."""
+    rows = [_row("baseline", result.baseline_figures, "the pipeline as given")]
+    if result.single_model_figures is not None:
+        note = f"{result.single_model_label} in all modules"
+        rows.append(_row("best single model", result.single_model_figures, note))
+    note = "" if changes(result) else "same as the baseline"
+    return [*rows, _row("tuned", result.tuned_figures, note)]
+
+
+def verdict(result: Result) -> list[str]:
+    """What may be claimed, and what may not."""
+    return [*_over_baseline(result), *_over_single(result), *_cost_change(result)]
+
+
+def changes(result: Result) -> list[Change]:
+    """What differs between the baseline and the tuned config, in module order."""
+    return [
+        Change(f"{d.module}.{_knob(d.knob)}", _value(d.old), _value(d.new))
+        for d in result.baseline_config.differences(result.config)
+    ]
+
+
+def purposes(result: Result) -> list[Purpose]:
+    """Spend by purpose, and the total."""
+    spent = result.spent
+    rows = [
+        Purpose(
+            name,
+            dollars(part.usd),
+            f"{part.calls:,}",
+            f"{part.input_tokens + part.output_tokens:,}",
+        )
+        for name, part in spent.by_purpose.items()
+    ]
+    return [*rows, Purpose("total", dollars(spent.usd), f"{spent.calls:,}", f"{spent.tokens:,}")]
+
+
+def paid_now(result: Result) -> str:
+    """Seconds, and how much of the spend was paid by this invocation."""
+    spent = result.spent
+    told = f"in {seconds(spent.seconds)}"
+    if (spent.paid_now_calls, spent.paid_now_usd) == (spent.calls, spent.usd):
+        return told
+    calls = counted(spent.paid_now_calls, "call")
+    return f"{told}; paid now: {dollars(spent.paid_now_usd)} for {calls}, the rest was in the cache"
+
+
+def diagnoser_lines(result: Result) -> list[str]:
+    """How far the diagnoser could be trusted, by module."""
+    return [
+        f"{entry.module}: judged {counted(entry.judged, 'example')}; "
+        + (
+            "nothing to compare its ratings with"
+            if entry.agreement is None
+            else f"agreed with measured scores in {percent(entry.agreement)} "
+            f"of {counted(entry.compared, 'comparison')}"
+        )
+        for entry in result.diagnoser
+    ]
+
+
+def next_steps(result: Result) -> list[str]:
+    """What to do with it now."""
+    from optimizer.tracking import ui_command
+
+    arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
+    steps = [f"result.pipeline({arguments})", 'result.save("tuned.yaml")']
+    steps.append('result.report("report.html")')
+    return [*steps, ui_command(result.tracking_uri)] if result.tracking_uri else steps
+
+
+def allocation_text(config: PipelineConfig) -> str:
+    """`locate=a, solve=b`."""
+    return ", ".join(f"{name}={models_text(m)}" for name, m in config.allocation.items())
+
+
+def _row(name: str, held_out: HeldOut, note: str) -> Row:
+    unscored = f"{held_out.unscored} unscored" if held_out.unscored else ""
+    return Row(
+        name,
+        percent(held_out.score.mean),
+        percent_interval(held_out.score),
+        dollars(held_out.usd_per_example),
+        seconds(held_out.latency_s),
+        "; ".join(part for part in (note, unscored) if part),
+    )
+
+
+def _over_baseline(result: Result) -> Iterator[str]:
+    if not changes(result):
+        yield "No config was found to be better than the baseline, so it is returned unchanged."
+    elif result.held_out and result.gain.high < 0:
+        yield f"The tuned pipeline is WORSE than the baseline: {points(result.gain)}; keep that."
+    else:
+        yield _claim(result, result.gain, "the baseline")
+        if result.held_out and not result.improved:
+            yield "More examples would narrow the interval."
+
+
+def _over_single(result: Result) -> Iterator[str]:
+    if result.gain_over_single is not None:
+        yield _claim(result, result.gain_over_single, f"{result.single_model_label} in all modules")
+
+
+def _claim(result: Result, gain: Interval, rival: str) -> str:
+    """A gain is claimed only when it was measured apart and its interval excludes 0."""
+    if not result.held_out:
+        return f"Estimated gain over {rival}: {points(gain)}, on the examples that chose it."
+    if gain.low > 0:
+        return f"Gain over {rival}: {points(gain)}."
+    if gain.high < 0:
+        return f"WORSE than {rival}: {points(gain)}."
+    return f"Not shown to be better than {rival}: {points(gain)}; the interval includes 0."
+
+
+def _cost_change(result: Result) -> Iterator[str]:
+    before, after = result.baseline_figures.usd_per_example, result.tuned_figures.usd_per_example
+    if before > 0 and after != before:
+        ratio = f" ({100 * (after / before - 1):+.0f}%)"
+        yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
+
+
+def _knob(knob: str) -> str:
+    return "model" if knob == "models" else knob
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        if all(isinstance(item, str) for item in value):
+            return models_text(value) or "none"
+        return counted(len(value), "demo")
+    return "as given" if value is None else str(value)

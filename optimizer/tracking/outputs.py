@@ -1,0 +1,117 @@
+"""What a result leaves in MLflow: figures, artifacts, and the tuned pipeline as a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizer.export import save_pyfunc
+from optimizer.provenance import tuned_yaml
+from optimizer.report import plots, write_report
+from optimizer.summary_text import summary_text
+from optimizer.tracking.events import Event, as_params, as_tags, figures_event
+from optimizer.trial import flat_config
+from pipelines import PipelineError
+from pipelines.llms.secrets import redacted
+
+if TYPE_CHECKING:
+    from optimizer.result import HeldOut, Result
+
+logger = logging.getLogger(__name__)
+
+
+def file_events(result: Result, folder: Path) -> list[Event]:
+    """Write the result's files below `folder`, and say what to log."""
+    yaml = _tuned_yaml(result)
+    _write_artifacts(result, yaml, folder / "artifacts")
+    events = [Event(kind="artifacts", folder="artifacts")]
+    if yaml is not None:
+        save_pyfunc(yaml, folder / "model", example_inputs=result.example_inputs)
+        events.append(
+            Event(
+                kind="model",
+                folder="model",
+                name="tuned",
+                params=as_params(flat_config(result.config)),
+                tags=as_tags({"pipeline": result.pipeline.name, "score": result.score.mean}),
+            )
+        )
+    return events
+
+
+def final_figures(result: Result) -> Event:
+    """Final allocation as params, final figures as `final/...` metrics."""
+    metrics = {
+        **_held_out("final/", result.tuned_figures),
+        **_held_out("final/baseline_", result.baseline_figures),
+        "final/gain": result.gain.mean,
+        "final/gain_low": result.gain.low,
+        "final/gain_high": result.gain.high,
+        "spent_usd": result.spent.usd,
+        "spent_calls": float(result.spent.calls),
+        "paid_now_usd": result.spent.paid_now_usd,
+        "paid_now_calls": float(result.spent.paid_now_calls),
+    }
+    if result.single_model_figures is not None:
+        metrics |= _held_out("final/single_model_", result.single_model_figures)
+    for purpose, spent in result.spent.by_purpose.items():
+        metrics[f"spent_usd/{purpose}"] = spent.usd
+        metrics[f"spent_calls/{purpose}"] = float(spent.calls)
+    tags = {
+        "measured_on": "held-out examples" if result.held_out else "search examples",
+        "improved": result.improved,
+        "mlflow.note.content": f"```\n{summary_text(result)}```",
+    }
+    params = {f"final/{name}": value for name, value in flat_config(result.config).items()}
+    return figures_event(metrics, params, tags)
+
+
+def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
+    return {
+        f"{prefix}score": figures.score.mean,
+        f"{prefix}score_low": figures.score.low,
+        f"{prefix}score_high": figures.score.high,
+        f"{prefix}examples": float(figures.examples),
+        f"{prefix}cost_usd": figures.usd_per_example,
+        f"{prefix}latency_s": figures.latency_s,
+    }
+
+
+def _tuned_yaml(result: Result) -> str | None:
+    """The tuned pipeline's YAML; None, with a warning, if a function can't be written down."""
+    try:
+        return tuned_yaml(result)
+    except PipelineError as error:
+        logger.warning("the tuned pipeline is not logged as a model: %s", error)
+        return None
+
+
+def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml if yaml is not None else _plain_yaml({"config": result.config.model_dump()})
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    trials = json.dumps(list(_plain_trials(result)), indent=1, default=str)
+    (folder / "trials.json").write_text(redacted(trials), encoding="utf-8")
+    write_report(result, folder / "report.html")
+    for name, png in plots(result).items():
+        (folder / f"{name}.png").write_bytes(png)
+
+
+def _plain_trials(result: Result) -> Iterator[Mapping[str, Any]]:
+    for trial in result.trials_:
+        plain = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial)}
+        plain["config"] = trial.config.model_dump(mode="json")
+        plain["score"] = dataclasses.asdict(trial.score) if trial.score else None
+        plain["failures"] = dict(trial.failures)
+        yield plain
+
+
+def _plain_yaml(value: Any) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False)
+    return text

@@ -1,0 +1,124 @@
+"""Where runs are written, and a quick look whether that place can be written to right now.
+
+MLflow's own client retries for minutes before it says that a server or a database is away, so we
+look first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_PROBE_S = 3.0
+_SQLITE = "sqlite:///"
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+
+
+@dataclass(frozen=True)
+class TrackingStore:
+    """One MLflow tracking store."""
+
+    uri: str
+    """As MLflow takes it; may hold a password."""
+    artifact_location: str | None = None
+    """Where new experiments keep their artifacts; None leaves it to the store."""
+
+    @property
+    def shown(self) -> str:
+        """The address without user name and password."""
+        return without_credentials(self.uri)
+
+    def problem(self) -> str | None:
+        """Why it can't be written to now; None if it can, or if only trying will tell.
+
+        Takes 3 seconds at most, and less than a millisecond for a healthy SQLite file.
+        """
+        if self.uri.startswith(("http://", "https://")):
+            return _http_problem(self.uri)
+        if self.uri.startswith(_SQLITE):
+            return _sqlite_problem(Path(self.uri.removeprefix(_SQLITE)))
+        return None
+
+
+def chosen_store() -> TrackingStore:
+    """What `MLFLOW_TRACKING_URI` or `mlflow.set_tracking_uri` says, else `mlruns/` in this folder.
+
+    Paths become absolute, so that a later change of folder changes nothing.
+    """
+    import mlflow
+
+    if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
+        return TrackingStore(_absolute(mlflow.get_tracking_uri()))
+    folder = Path("mlruns").resolve()
+    database = _SQLITE + (folder / "mlflow.db").as_posix()
+    return TrackingStore(database, (folder / "artifacts").as_uri())
+
+
+def ui_command(uri: str) -> str:
+    """What to type, or which page to open, to see what was written to this store.
+
+    Without the variable, MLflow's server imports litellm, which fetches a price map, and hangs on
+    a machine without a network.
+    """
+    if uri.startswith(("http://", "https://")):
+        return f"open {without_credentials(uri)}"
+    offline = "LITELLM_LOCAL_MODEL_COST_MAP=True " if os.name == "posix" else ""
+    return f"{offline}{_mlflow()} ui --backend-store-uri {shlex.quote(without_credentials(uri))}"
+
+
+def without_credentials(uri: str) -> str:
+    """The address without user name and password."""
+    return _CREDENTIALS.sub("", uri)
+
+
+def _absolute(uri: str) -> str:
+    if not uri.startswith(_SQLITE) or uri == _SQLITE or ":memory:" in uri:
+        return uri
+    return _SQLITE + Path(uri.removeprefix(_SQLITE)).resolve().as_posix()
+
+
+def _mlflow() -> str:
+    """The command as a shell finds it; its path, where the environment is not activated."""
+    if shutil.which("mlflow"):
+        return "mlflow"
+    beside = Path(sys.executable).with_name("mlflow")
+    return shlex.quote(os.path.relpath(beside)) if beside.exists() else "mlflow"
+
+
+def _http_problem(uri: str) -> str | None:
+    """Any answer but a gateway's excuse means that a server is there."""
+    request = urllib.request.Request(without_credentials(uri).rstrip("/") + "/health")
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_S):
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"it answers {error.code} {error.reason}" if error.code >= 500 else None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return None if "CERTIFICATE" in str(reason) else f"{urlsplit(uri).hostname}: {reason}"
+    except ValueError as error:  # no address at all
+        return str(error)
+
+
+def _sqlite_problem(path: Path) -> str | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_PROBE_S, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        return str(error)
+    return None

@@ -1,0 +1,208 @@
+"""Writes events into an MLflow store, through `MlflowClient` with explicit run ids.
+
+The fluent API would open stray runs in a thread, and would depend on what the user has active.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from optimizer.tracking.events import Event
+from optimizer.tracking.journal import Journal
+from optimizer.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+T = TypeVar("T")
+
+EVENT_TAG = "event_id"
+_BATCH = 100
+"""Most params, or tags, of one request."""
+_WAIT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT,
+         HTTPStatus.TOO_MANY_REQUESTS}  # fmt: skip
+"""Refusals that say nothing about what was sent."""
+_NEVER = (FileNotFoundError, LookupError, TypeError, AttributeError)
+"""A journal that lost its files or its beginning, or a mistake of ours: waiting helps neither."""
+
+
+class Refused(Exception):
+    """The store is there and does not take this event, now or later."""
+
+
+class EventWriter:
+    """Writes events of runs to one store. For one thread; safe to call again after a failure."""
+
+    def __init__(self, store: TrackingStore) -> None:
+        self._store = store
+        self._opened: MlflowClient | None = None
+        self._write = {
+            "start": self._start,
+            "trial": self._trial,
+            "figures": self._figures,
+            "artifacts": self._artifacts,
+            "model": self._model,
+            "end": self._end,
+        }
+
+    def write(self, event: Event, journal: Journal, *, again: bool = False) -> None:
+        """Write one event of the journal's run.
+
+        Args:
+            event: what to write.
+            journal: holds the run's ids, which the `start` event fills in, and the files.
+            again: an earlier attempt may have left something behind; look for it first.
+
+        Raises:
+            Refused: it will never be taken.
+            Exception: whatever MLflow raises when the store is away.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._write[event.kind](event, journal, again)
+        except MlflowException as error:
+            status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+            if event.kind != "start" and 400 <= status < 500 and status not in _WAIT:
+                raise Refused(str(error)) from error
+            raise
+        except _NEVER as error:
+            raise Refused(repr(error)) from error
+
+    @property
+    def _client(self) -> MlflowClient:
+        if self._opened is None:
+            from mlflow import MlflowClient
+
+            self._opened = MlflowClient(self._store.uri)
+        return self._opened
+
+    def _start(self, event: Event, journal: Journal, again: bool) -> None:
+        experiment_id = self._experiment(event.experiment)
+        run_id = self._run(event, experiment_id, {}, again)
+        self._log(run_id, event)
+        digest = event.tags.get("dataset")
+        if digest:
+            self._client.log_inputs(run_id, [_dataset_input(digest)])
+        journal.run = {"experiment_id": experiment_id, "run_id": run_id}
+
+    def _trial(self, event: Event, journal: Journal, again: bool) -> None:
+        parent = {"mlflow.parentRunId": journal.run["run_id"]}
+        run_id = self._run(event, journal.run["experiment_id"], parent, again)
+        self._log(run_id, event)
+        self._terminate(run_id, event)
+
+    def _figures(self, event: Event, journal: Journal, again: bool) -> None:
+        self._log(journal.run["run_id"], event)
+
+    def _artifacts(self, event: Event, journal: Journal, again: bool) -> None:
+        folder = journal.folder / event.folder
+        self._client.log_artifacts(journal.run["run_id"], str(folder))
+
+    def _model(self, event: Event, journal: Journal, again: bool) -> None:
+        from mlflow.entities import LoggedModelOutput
+
+        run_id, experiment_id = journal.run["run_id"], journal.run["experiment_id"]
+        folder = journal.folder / event.folder
+        logged = self._client.create_logged_model(
+            experiment_id, name=event.name, source_run_id=run_id, params=event.params,
+            tags=event.tags, model_type="pipeline",
+        )  # fmt: skip
+        _name_in_mlmodel(folder, logged.model_id, run_id, logged.artifact_location)
+        self._client.log_model_artifacts(logged.model_id, str(folder))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+    def _end(self, event: Event, journal: Journal, again: bool) -> None:
+        self._log(journal.run["run_id"], event)
+        self._terminate(journal.run["run_id"], event)
+
+    def _experiment(self, name: str) -> str:
+        """The experiment's id; made if there is none, and restored if it was deleted."""
+        from mlflow.exceptions import MlflowException
+
+        with _without_setup_messages():
+            found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(name, self._store.artifact_location))
+            except MlflowException:
+                found = self._client.get_experiment_by_name(name)  # another process was faster
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _run(self, event: Event, experiment_id: str, tags: Mapping[str, str], again: bool) -> str:
+        if again:
+            query = f"tags.{EVENT_TAG} = '{event.id}'"
+            found = self._client.search_runs([experiment_id], query, max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+        tags = {**tags, EVENT_TAG: event.id}
+        began = event.time_ms - round(1000 * event.took_s)
+        run = self._client.create_run(experiment_id, began, tags, event.name)
+        return str(run.info.run_id)
+
+    def _terminate(self, run_id: str, event: Event) -> None:
+        """As `set_terminated`, which would print two lines for every trial on a server."""
+        from mlflow.entities import RunStatus
+
+        status = RunStatus.from_string(event.status)
+        store = self._client._tracking_client.store
+        store.update_run_info(run_id, status, event.time_ms, None)
+
+    def _log(self, run_id: str, event: Event) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        time_ms, step = event.time_ms, event.step
+        metrics = [Metric(k, v, time_ms, step) for k, v in event.metrics.items()]
+        params = [Param(k, v) for k, v in event.params.items()]
+        tags = [RunTag(k, v) for k, v in event.tags.items()]
+        self._client.log_batch(run_id, metrics, params[:_BATCH], tags[:_BATCH])
+        for more in _batches(params[_BATCH:]):
+            self._client.log_batch(run_id, params=more)
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    items = iter(items)
+    return iter(lambda: list(itertools.islice(items, _BATCH)), [])
+
+
+def _dataset_input(digest: str) -> Any:
+    from mlflow.entities import Dataset, DatasetInput
+
+    return DatasetInput(
+        Dataset(name="search", digest=digest[:36], source_type="local", source="{}")
+    )
+
+
+def _name_in_mlmodel(folder: Path, model_id: str, run_id: str, location: str) -> None:
+    """Tell the saved model who it is, which only the store could say."""
+    import yaml
+
+    path = folder / "MLmodel"
+    described = yaml.safe_load(path.read_text(encoding="utf-8"))
+    described.update(model_id=model_id, run_id=run_id, artifact_path=location)
+    path.write_text(yaml.safe_dump(described), encoding="utf-8")
+
+
+@contextmanager
+def _without_setup_messages() -> Iterator[None]:
+    """A fresh database announces its tables on the terminal, a dozen lines that help nobody."""
+    noisy = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
+    levels = [logger.level for logger in noisy]
+    for logger in noisy:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(noisy, levels, strict=True):
+            logger.setLevel(level)

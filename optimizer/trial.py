@@ -1,0 +1,132 @@
+"""One config scored on some examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from evaluators.statistics import Interval
+from search_spaces import ModuleConfig, PipelineConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["complete", "stopped_early", "disqualified", "cut_off", "failed"]
+"""How a trial ended: on all its examples; by losing a race; with more infrastructure failures
+than a mean can bear; when the budget ran out; or with nothing scored."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known about one config when its race is over. Scores are search estimates."""
+
+    number: int
+    """From 0, which is the baseline."""
+    stage: str
+    """Which stage proposed it: `baseline`, `single-model`, `allocation`, ..."""
+    config: PipelineConfig
+    status: Status
+    score: Interval | None
+    """Mean over the scored examples with its 95% interval; None when none was scored."""
+    examples: int
+    """How many examples were scored."""
+    failures: Mapping[str, int]
+    """How many examples failed, by kind: the model's own and the infrastructure's."""
+    unscored: int
+    """How many examples infrastructure failures left without a score."""
+    usd_per_example: float
+    """Mean dollars per example, at recorded prices."""
+    latency_s: float
+    """Mean seconds on the critical path."""
+    calls_per_example: float
+    nominal_usd: float
+    """The run's nominal spend when the trial ended."""
+    nominal_calls: int
+    """The run's nominal calls when the trial ended."""
+    seconds: float
+    """Seconds since the run began when the trial ended."""
+    detail: str = ""
+    """Why it ended as it did, where that needs saying."""
+
+    @property
+    def name(self) -> str:
+        """Number, stage and allocation in one line, at most 200 characters."""
+        allocation = " ".join(f"{m}={models_text(v)}" for m, v in self.config.allocation.items())
+        return shortened(f"{self.number} {self.stage}: {allocation}", 200)
+
+
+def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row per trial, one column per knob (`solve.model`) that any of them sets.
+
+    `score`, `score_low` and `score_high` are NaN, and a knob is None, where there is no value.
+    """
+    import pandas as pd  # 0.3 s
+
+    settings = [flat_config(trial.config) for trial in trials]
+    knobs = list(dict.fromkeys(knob for setting in settings for knob in setting))
+    rows = [
+        [figure(trial) for figure in _FIGURES.values()] + [setting.get(knob) for knob in knobs]
+        for trial, setting in zip(trials, settings, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*_FIGURES, *knobs])
+
+
+def flat_config(config: PipelineConfig) -> dict[str, Any]:
+    """The config as `{"solve.model": "openai/gpt-4o-mini", "solve.temperature": 0.7, ...}`.
+
+    Knobs that are left alone (no temperature, width 1) are not listed; members are joined by
+    commas, and demos are counted.
+    """
+    return {
+        f"{name}.{knob}": value
+        for name, module in config.modules.items()
+        for knob, value in _settings(module)
+    }
+
+
+def models_text(models: Sequence[str]) -> str:
+    """Labels in the order of members: `a`, or `a, b, b`."""
+    return ", ".join(models)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, cut with an ellipsis to at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
+    if module.models:
+        yield "model", models_text(module.models)
+    if module.temperature is not None:
+        yield "temperature", module.temperature
+    if module.width > 1:
+        yield "width", module.width
+    if module.aggregator is not None:
+        yield "aggregator", module.aggregator
+    if module.instructions is not None:
+        yield "instructions", module.instructions
+    if module.demos:
+        yield "demos", len(module.demos)
+    yield from module.params.items()
+
+
+_FIGURES: dict[str, Callable[[Trial], Any]] = {
+    "number": lambda trial: trial.number,
+    "stage": lambda trial: trial.stage,
+    "status": lambda trial: trial.status,
+    "score": lambda trial: trial.score.mean if trial.score else float("nan"),
+    "score_low": lambda trial: trial.score.low if trial.score else float("nan"),
+    "score_high": lambda trial: trial.score.high if trial.score else float("nan"),
+    "examples": lambda trial: trial.examples,
+    "unscored": lambda trial: trial.unscored,
+    "failures": lambda trial: sum(trial.failures.values()),
+    "usd_per_example": lambda trial: trial.usd_per_example,
+    "calls_per_example": lambda trial: trial.calls_per_example,
+    "latency_s": lambda trial: trial.latency_s,
+    "nominal_usd": lambda trial: trial.nominal_usd,
+    "nominal_calls": lambda trial: trial.nominal_calls,
+    "seconds": lambda trial: trial.seconds,
+    "detail": lambda trial: trial.detail,
+}
+"""The columns that every table of trials begins with."""

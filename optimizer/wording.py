@@ -1,0 +1,50 @@
+"""How figures are written for people: percent, points, dollars and seconds, the same everywhere."""
+
+from __future__ import annotations
+
+import math
+
+from evaluators.statistics import Interval
+
+
+def percent(score: float) -> str:
+    """A score in [0, 1] as `41.7%`."""
+    return "n/a" if math.isnan(score) else f"{100 * score:.1f}%"
+
+
+def percent_interval(score: Interval) -> str:
+    """A score's 95% interval as `[30.1, 54.3]`, in percent."""
+    return f"[{100 * score.low:.1f}, {100 * score.high:.1f}]"
+
+
+def points(gain: Interval) -> str:
+    """A gain with its 95% interval as `+12.0 points [+5.1, +18.4]`."""
+    return f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+
+
+def dollars(usd: float) -> str:
+    """Dollars with cents, or with three significant digits when they are few: `$0.00123`."""
+    if math.isnan(usd):
+        return "n/a"
+    if usd == 0 or usd >= 1:
+        return f"${usd:,.2f}"
+    return f"${usd:.{min(12, 2 - math.floor(math.log10(usd)))}f}"
+
+
+def seconds(duration: float) -> str:
+    """A duration as `0.42 s`, `12 s`, `3:05` (minutes) or `1:02:09`."""
+    if math.isnan(duration):
+        return "n/a"
+    if duration < 10:
+        return f"{duration:.2f} s"
+    whole = round(duration)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

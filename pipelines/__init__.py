@@ -1,0 +1,39 @@
+"""What runs: the spec of a pipeline, binding it to a config, aggregators and patterns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.aggregators import Aggregator, majority_vote
+from pipelines.errors import PipelineError
+from pipelines.failures import ModuleFailed
+from pipelines.module import Module
+from pipelines.pipeline import Pipeline
+from pipelines.trace import CallRecord, Failure, MemoKey, ModuleStep, Trace
+
+if TYPE_CHECKING:
+    from pipelines.program import Program
+
+__all__ = [
+    "Aggregator",
+    "CallRecord",
+    "Failure",
+    "MemoKey",
+    "Module",
+    "ModuleFailed",
+    "ModuleStep",
+    "Pipeline",
+    "PipelineError",
+    "Program",
+    "Trace",
+    "majority_vote",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`Program` when it is first asked for: it needs DSPy, which takes half a second to import."""
+    if name == "Program":
+        from pipelines.program import Program
+
+        return Program
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

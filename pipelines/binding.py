@@ -1,0 +1,97 @@
+"""A module together with its config: everything that is fixed before the first example."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pipelines.functions import call_function
+from pipelines.module import Module
+from pipelines.trace import MemoKey
+from search_spaces import ModuleConfig
+from search_spaces.config import canonical_json
+
+if TYPE_CHECKING:
+    from pipelines.llms.model import Model
+
+
+@dataclass(frozen=True)
+class BoundModule:
+    """A module whose knobs have their values."""
+
+    module: Module
+    config: ModuleConfig
+    after: tuple[str, ...] = ()
+    """The modules whose outputs it reads."""
+    samples: tuple[int, ...] = ()
+    """Sample index by member."""
+    models: tuple[Model, ...] = ()
+    """Model by member."""
+
+    @property
+    def name(self) -> str:
+        """The module's name."""
+        return self.module.name
+
+    @property
+    def instructions(self) -> str | None:
+        """The config's instructions, else the module's."""
+        given = self.config.instructions
+        return self.module.instructions if given is None else given
+
+    @cached_property
+    def reads(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of own input field and the pipeline's field that it reads."""
+        return tuple((own, self.module.pipeline_field(own)) for own in self.module.input_fields)
+
+    @cached_property
+    def writes(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of own output field and the pipeline's field, the chain of thought included."""
+        return tuple((own, self.module.pipeline_field(own)) for own in self.module.output_fields)
+
+    @cached_property
+    def config_json(self) -> str:
+        """The config's canonical JSON."""
+        return canonical_json(self.config.model_dump(mode="json"))
+
+    def memo_key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
+        """Under which a step on these inputs is remembered; None if they have no exact JSON."""
+        try:
+            text = json.dumps(inputs, sort_keys=True, default=_jsonable)
+        except (TypeError, ValueError):
+            return None
+        return MemoKey(self.module.name, self.config_json, self.samples, text)
+
+    def own_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The pipeline's values under this module's own field names."""
+        return {own: inputs[wired] for own, wired in self.reads}
+
+    def wired_outputs(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """This module's record under the pipeline's field names."""
+        return {wired: record[own] for own, wired in self.writes}
+
+    def call_function(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the function makes of the pipeline's values, under the pipeline's names."""
+        params = {**self.module.params, **self.config.params}
+        fields = [own for own, _ in self.writes]
+        function = self.module.callable
+        return self.wired_outputs(call_function(function, self.own_inputs(inputs), params, fields))
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON that tells two values apart whenever they differ.
+
+    Raises:
+        TypeError: the value's type has no such form; its `str` may leave parts out.
+    """
+    if hasattr(value, "model_dump"):
+        return [type(value).__qualname__, value.model_dump(mode="json")]
+    if isinstance(value, datetime.date | datetime.time):
+        return [type(value).__qualname__, value.isoformat()]
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return [str(value.dtype), value.tolist()]
+    raise TypeError(f"no exact JSON for a {type(value).__name__}")

@@ -1,0 +1,67 @@
+"""Whether a config fits a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from pipelines.aggregators import check_aggregator
+from pipelines.errors import PipelineError, nearest
+from pipelines.functions import check_arguments
+from pipelines.module import Module
+from pipelines.module_checks import check_demos
+from search_spaces import ModuleConfig, PipelineConfig
+
+_LLM_KNOBS = ("models", "temperature", "width", "aggregator", "instructions", "demos")
+
+
+def check_config(
+    modules: Sequence[Module], config: PipelineConfig, labels: Collection[str] | None
+) -> None:
+    """Whether the config gives every module what it needs.
+
+    Args:
+        modules: the pipeline's.
+        config: values for exactly these modules.
+        labels: the models there are; None leaves the labels unchecked.
+
+    Raises:
+        PipelineError: names the module, the knob and the rule.
+    """
+    by_name = {module.name: module for module in modules}
+    for name in config.modules:
+        if name not in by_name:
+            hint = nearest(name, by_name)
+            raise PipelineError(f"config has the unknown module {name!r}{hint}", ("config", name))
+    for name, module in by_name.items():
+        if name not in config.modules:
+            raise PipelineError(f"config has no module {name!r}", ("config",))
+        try:
+            check = _check_llm if module.is_llm else _check_function
+            check(module, config.modules[name], labels)
+        except PipelineError as error:
+            message = f"config of module {name!r}: {error.message}"
+            raise PipelineError(message, ("config", name, *error.at)) from error
+
+
+def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | None) -> None:
+    if len(config.models) not in {1, config.width}:
+        needed = "1 model" if config.width == 1 else f"1 model, or {config.width} (its width)"
+        raise PipelineError(f"needs {needed}, but got {list(config.models)}", ("models",))
+    for label in config.models:
+        if labels is not None and label not in labels:
+            raise PipelineError(f"unknown model {label!r}{nearest(label, labels)}", ("models",))
+    if config.params:
+        raise PipelineError(f"only a function module has params, but got {config.params}")
+    if config.aggregator is not None or config.width > 1:
+        check_aggregator(config.aggregator, config.width)
+    check_demos(module, config.demos)
+
+
+def _check_function(module: Module, config: ModuleConfig, _: Collection[str] | None) -> None:
+    for knob in _LLM_KNOBS:
+        value = getattr(config, knob)
+        if value != ModuleConfig.model_fields[knob].get_default():
+            raise PipelineError(f"a function module has no {knob}, but got {value!r}", (knob,))
+    if config.params:
+        merged = {**module.params, **config.params}
+        check_arguments(module.callable, module.input_fields, merged)

@@ -1,0 +1,50 @@
+"""What is said when a pipeline, its YAML or its config does not hold together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+Location = tuple[str | int, ...]
+"""A place in a pipeline's YAML form: keys and list indices, such as `("modules", 1, "name")`."""
+
+
+class PipelineError(ValueError):
+    """A rule that a pipeline, its YAML form, its config or its inputs break.
+
+    The message names the value, the rule and, for a misspelt name, the nearest valid one; the
+    line is there when the pipeline came from YAML.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        at: Location = (),
+        *,
+        line: int | None = None,
+        source: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.line = line
+        """Line in the YAML text, from 1; None when it did not come from YAML."""
+        self.source = source
+        """The YAML file's path, if it was read from one."""
+
+    def within(self, *place: str | int) -> PipelineError:
+        """The same error, its location seen from further out."""
+        return PipelineError(self.message, (*place, *self.at), line=self.line, source=self.source)
+
+    def __str__(self) -> str:
+        place = [self.source] if self.source else []
+        if self.line is not None:
+            place.append(f"line {self.line}")
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose."""
+    choices = [str(choice) for choice in known]
+    found = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.0)
+    return f"; nearest: {found[0]!r}" if found else ""

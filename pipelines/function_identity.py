@@ -1,0 +1,53 @@
+"""What identifies a user's function, for the keys under which its results are kept."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+def function_identity(function: Callable[..., Any]) -> str:
+    """Where it is defined and a hash of its source, defaults and captured values.
+
+    What it calls is not looked into, and without source (a builtin, a REPL) its name stands alone.
+    """
+    if isinstance(function, functools.partial):
+        bound = _hash(repr((function.args, sorted(function.keywords.items()))))
+        return f"{function_identity(function.func)}({bound})"
+    described = inspect.unwrap(function) if inspect.isroutine(function) else type(function)
+    place = f"{described.__module__}.{described.__qualname__}"
+    try:
+        source = inspect.getsource(described)
+    except (OSError, TypeError):
+        return place
+    return f"{place}:{_hash(source + _captured(function))}"
+
+
+def _captured(called: Callable[..., Any]) -> str:
+    """The values besides its source that a function's or an object's behaviour hangs on."""
+    holder = called if not inspect.isroutine(called) else getattr(called, "__self__", None)
+    function = getattr(inspect.unwrap(called), "__func__", inspect.unwrap(called))
+    cells = getattr(function, "__closure__", None) or ()
+    captured = [
+        {} if inspect.ismodule(holder) else getattr(holder, "__dict__", {}),
+        [cell.cell_contents for cell in cells],
+        getattr(function, "__defaults__", None),
+        getattr(function, "__kwdefaults__", None),
+    ]
+    try:
+        return json.dumps(captured, sort_keys=True, skipkeys=True, default=_type_name)
+    except (TypeError, ValueError):  # values that refer to each other in a circle
+        return ""
+
+
+def _type_name(value: Any) -> str:
+    """Objects by their type alone: their repr holds an address, which no two runs share."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,111 @@
+"""Plain functions as modules: how they are named, found, checked and called."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pipelines.errors import PipelineError
+
+Function = Callable[..., Any]
+
+
+def import_function(reference: str) -> Function:
+    """The function that `"package.module:name"` stands for.
+
+    Raises:
+        PipelineError: the text has another form, or nothing callable is found there.
+    """
+    package, colon, name = reference.partition(":")
+    if not (package and colon and name):
+        raise PipelineError(f"function {reference!r} must read 'package.module:name'")
+    try:
+        found = operator.attrgetter(name)(importlib.import_module(package))
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        problem = f"{type(error).__name__}: {error}"
+        raise PipelineError(f"cannot import function {reference!r}: {problem}") from error
+    if not callable(found):
+        raise PipelineError(f"{reference!r} must be callable, but is a {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def reference_of(function: Function) -> str:
+    """The `"package.module:name"` that leads back to the function.
+
+    Raises:
+        PipelineError: nothing does, because it is a lambda, a local function, a function of a
+            script, or an object without a name of its own.
+    """
+    package = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    rule = "must be importable as 'package.module:name' to be written to YAML"
+    if not package or not name:
+        raise PipelineError(f"function {function!r} {rule}")
+    reference = f"{package}:{name}"
+    if package == "__main__":
+        raise PipelineError(f"function {reference!r} {rule}; move it from the script to a module")
+    if "<" in name:
+        kind = "a lambda" if name.endswith("<lambda>") else "a local function"
+        raise PipelineError(f"function {reference!r} {rule}, but is {kind}")
+    if import_function(reference) != function:
+        raise PipelineError(f"function {reference!r} {rule}, but another one has that name")
+    return reference
+
+
+def check_arguments(function: Function, inputs: Iterable[str], params: Mapping[str, Any]) -> None:
+    """Whether the function can be called with these inputs and parameters, by name.
+
+    Raises:
+        PipelineError: it is asynchronous, or an argument is missing, unknown or given twice.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise PipelineError(f"function {_name(function)!r} must not be asynchronous")
+    inputs = tuple(inputs)
+    both = sorted(set(inputs) & set(params))
+    if both:
+        raise PipelineError(f"params must differ from the input fields, but both have {both[0]!r}")
+    try:
+        expected = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins do not tell their arguments
+        return
+    try:
+        expected.bind(**dict.fromkeys((*inputs, *params)))
+    except TypeError as error:
+        given = ", ".join((*inputs, *params))
+        raise PipelineError(
+            f"function {_name(function)}{expected} must take the arguments ({given}): {error}"
+        ) from error
+
+
+def call_function(
+    function: Function, inputs: Mapping[str, Any], params: Mapping[str, Any], fields: Sequence[str]
+) -> dict[str, Any]:
+    """The record that the function makes of its inputs, by output field.
+
+    With one output field the function may return the bare value. Lists and dicts are copied
+    first, so that a function which changes its inputs spoils nobody else's.
+
+    Raises:
+        TypeError: it returns a record with other fields.
+        Exception: whatever the function itself raises.
+    """
+    arguments = {name: _copied(value) for name, value in {**params, **inputs}.items()}
+    value = function(**arguments)
+    if isinstance(value, Mapping) and set(value) == set(fields):
+        return {field: value[field] for field in fields}
+    if len(fields) == 1:
+        return {fields[0]: value}
+    got = f"the keys {list(value)}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    raise TypeError(f"must return a mapping with the keys {list(fields)}, but returned {got}")
+
+
+def _copied(value: Any) -> Any:
+    return copy.deepcopy(value) if isinstance(value, list | dict | set) else value
+
+
+def _name(function: Function) -> str:
+    return getattr(function, "__name__", None) or repr(function)

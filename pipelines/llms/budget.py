@@ -1,0 +1,66 @@
+"""What may be spent, and what was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+PICO = 10**12
+"""Dollars are counted in whole picodollars, so that sums are exact in any order."""
+
+
+@validated_dataclass(frozen=True)
+class Budget:
+    """Caps that are never exceeded: dollars and calls exactly, seconds up to the calls in flight.
+
+    A cap of None does not limit.
+    """
+
+    usd: float | None = Field(default=None, gt=0)
+    calls: int | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
+
+
+@dataclass(frozen=True)
+class PurposeSpend:
+    """What one purpose (task, diagnoser, judge, prompts) took."""
+
+    usd: float = 0.0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What was spent, in all and by purpose."""
+
+    by_purpose: Mapping[str, PurposeSpend] = field(default_factory=dict)
+
+    @property
+    def usd(self) -> float:
+        """Dollars."""
+        return sum(picodollars(part.usd) for part in self.by_purpose.values()) / PICO
+
+    @property
+    def calls(self) -> int:
+        """Calls, each retry counted."""
+        return sum(part.calls for part in self.by_purpose.values())
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens sent."""
+        return sum(part.input_tokens for part in self.by_purpose.values())
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens received."""
+        return sum(part.output_tokens for part in self.by_purpose.values())
+
+
+def picodollars(usd: float) -> int:
+    """Dollars as whole picodollars."""
+    return round(usd * PICO)

@@ -1,0 +1,178 @@
+"""DSPy's engine seam: every call of a `dspy.LM` of ours goes to the gateway.
+
+DSPy's engine never learns which sample it is asked for: `rollout_id` is stripped, and `n` becomes
+equal requests. So the LM counts the draws of one `__call__` in a context variable, and the
+engine turns rollout and draw into the sample index that the gateway keys and sends.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, Self
+
+import dspy
+from dspy import lm15
+
+from pipelines.llms.call import LMCall, LMReply, Purpose
+from pipelines.llms.call_record import CallRecord
+from pipelines.llms.gateway import Session
+from pipelines.llms.model import Model
+
+CALLS: ContextVar[list[CallRecord] | None] = ContextVar("CALLS", default=None)
+"""Where the calls made in this context are noted, when a list is set."""
+
+SAMPLES_PER_ROLLOUT = 1000
+
+_DRAWS: ContextVar[Iterator[int] | None] = ContextVar("_DRAWS", default=None)
+
+
+class GatewayLM(dspy.LM):
+    """A `dspy.LM` whose calls pass the gateway: cached, budgeted, retried and metered there.
+
+    `sample` is the index of its first draw; a member of a wide module gets its own.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        session: Session,
+        *,
+        temperature: float | None = None,
+        purpose: Purpose = "task",
+        sample: int = 0,
+    ) -> None:
+        # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
+        # both for reasoning models, and the gateway sends them anyhow.
+        engine = GatewayEngine(model, session, temperature, purpose, sample)
+        super().__init__(
+            model.name, engine=engine, async_engine=AsyncGatewayEngine(engine), cache=False,
+            num_retries=0,
+        )  # fmt: skip
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As `dspy.LM`, with its draws counted."""
+        token = _DRAWS.set(self._draws(kwargs))
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            _DRAWS.reset(token)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """As `dspy.LM`, with its draws counted."""
+        token = _DRAWS.set(self._draws(kwargs))
+        try:
+            return await super().acall(*args, **kwargs)
+        finally:
+            _DRAWS.reset(token)
+
+    def _draws(self, kwargs: dict[str, Any]) -> Iterator[int]:
+        rollout = {**self.kwargs, **kwargs}.get("rollout_id") or 0
+        return itertools.count(int(rollout) * SAMPLES_PER_ROLLOUT)
+
+
+class GatewayEngine:
+    """Turns DSPy's canonical request into a call of the gateway, and its reply back."""
+
+    def __init__(
+        self,
+        model: Model,
+        session: Session,
+        temperature: float | None,
+        purpose: Purpose,
+        sample: int,
+    ) -> None:
+        self._model = model
+        self._session = session
+        self._temperature = temperature
+        self._purpose = purpose
+        self._sample = sample
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request.
+
+        Raises:
+            CallFailed: wrapped by DSPy in an `LMUnexpectedError`, as its cause.
+            BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
+        """
+        config = request.config
+        call = LMCall(
+            model=self._model,
+            messages=_messages(request),
+            temperature=self._temperature if config.temperature is None else config.temperature,
+            sample=self._sample + next(_DRAWS.get() or iter((0,))),
+            params=_params(config),
+            purpose=self._purpose,
+        )
+        reply = self._session.complete(call)
+        calls = CALLS.get()
+        if calls is not None:
+            calls.append(_record(call, reply))
+        return _response(self._model, reply)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """DSPy deep-copies programs with their LMs; the budget behind them is one."""
+        return self
+
+
+class AsyncGatewayEngine:
+    """The same door for `acall`: the call runs in a thread, so that the loop goes on."""
+
+    def __init__(self, engine: GatewayEngine) -> None:
+        self._engine = engine
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request; see `GatewayEngine.complete`."""
+        import asyncio
+
+        return await asyncio.to_thread(self._engine.complete, request)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """One door, however often DSPy copies the program."""
+        return self
+
+
+def _messages(request: lm15.Request) -> tuple[dict[str, str], ...]:
+    system = request.system
+    if system is not None and not isinstance(system, str):
+        system = "".join(getattr(part, "text", "") for part in system)
+    first = [{"role": "system", "content": system}] if system else []
+    rest = [{"role": message.role, "content": message.text or ""} for message in request.messages]
+    return (*first, *rest)
+
+
+def _params(config: lm15.Config) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    if config.stop:
+        params["stop"] = list(config.stop)
+    if config.response_format is not None:
+        params["response_format"] = config.response_format
+    if config.top_p is not None:
+        params["top_p"] = config.top_p
+    return params
+
+
+def _response(model: Model, reply: LMReply) -> lm15.Response:
+    reasons = {"length": "length", "content_filter": "content_filter"}
+    return lm15.Response(
+        id=None,
+        model=model.name,
+        message=lm15.Message.assistant([lm15.TextPart(reply.text)]),
+        finish_reason=reasons.get(reply.finish_reason, "stop"),
+        usage=lm15.Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
+    )
+
+
+def _record(call: LMCall, reply: LMReply) -> CallRecord:
+    return CallRecord(
+        model=call.model.label,
+        input_tokens=reply.input_tokens,
+        output_tokens=reply.output_tokens,
+        usd=reply.usd,
+        latency_s=reply.latency_s,
+        cached=reply.cached,
+        key=call.key,
+        purpose=call.purpose,
+        finish_reason=reply.finish_reason,
+    )

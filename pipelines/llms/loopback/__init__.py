@@ -1,0 +1,20 @@
+"""A fake provider over real HTTP: counts, prices, and is slow, wrong or dead as scripted."""
+
+from __future__ import annotations
+
+from pipelines.llms.loopback.behaviour import Behaviour, LoopbackRequest, Script, dies_after
+from pipelines.llms.loopback.metering import Price, quarter_of_bytes
+from pipelines.llms.loopback.replies import Reply, echo
+from pipelines.llms.loopback.server import LoopbackServer
+
+__all__ = [
+    "Behaviour",
+    "LoopbackRequest",
+    "LoopbackServer",
+    "Price",
+    "Reply",
+    "Script",
+    "dies_after",
+    "echo",
+    "quarter_of_bytes",
+]

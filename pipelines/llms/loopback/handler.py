@@ -1,0 +1,130 @@
+"""HTTP of the loopback server: one thread per connection, kept alive as HTTP/1.1 does."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import struct
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+from pipelines.llms.loopback.behaviour import Behaviour, LoopbackRequest
+
+if TYPE_CHECKING:
+    from pipelines.llms.loopback.server import LoopbackServer
+
+
+class RefusedRequest(Exception):
+    """A request that is answered by an error object in OpenAI's form."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return {"error": {"message": str(self), "type": self.code, "code": self.code}}
+
+
+class LoopbackHandler(BaseHTTPRequestHandler):
+    """Answers `POST .../chat/completions` and `GET .../models`."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+    """Headers and body leave in one packet: two would wait 40 ms for a delayed ACK."""
+    owner: LoopbackServer
+    """Set on a subclass by the server that it belongs to."""
+
+    def do_GET(self) -> None:
+        """List the models."""
+        if self.path.rstrip("/").endswith("/models"):
+            data = [{"id": name, "object": "model"} for name in self.owner.prices]
+            self._send_json(200, {"object": "list", "data": data})
+        else:
+            self._send_json(404, RefusedRequest(404, "not_found", f"no {self.path} here").body)
+
+    def do_POST(self) -> None:
+        """Complete a chat as the script says."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            self._complete(self._parsed(body))
+        except RefusedRequest as error:
+            self._send_json(error.status, error.body)
+        except ConnectionError:  # the client gave up: nobody is left to tell
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the server's counts are its log."""
+
+    def _parsed(self, body: bytes) -> dict[str, Any]:
+        if not self.path.endswith("/chat/completions"):
+            raise RefusedRequest(404, "not_found", f"no {self.path} here")
+        try:
+            fields = json.loads(body)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict) or not {"model", "messages"} <= fields.keys():
+            raise RefusedRequest(400, "invalid_request", "want an object with model and messages")
+        if fields.get("stream"):
+            raise RefusedRequest(400, "invalid_request", "no streams here")
+        return fields
+
+    def _complete(self, fields: dict[str, Any]) -> None:
+        messages = fields.pop("messages")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with self.owner.meter.request(fields["model"]) as index:
+            request = LoopbackRequest(index, fields["model"], messages, fields, headers)
+            behaviour, completion = self.owner.serve(request)
+            if self._client_left_within(behaviour.latency_s):
+                self.close_connection = True
+            elif behaviour.fault:
+                self._fail(behaviour)
+            else:
+                self._answer(behaviour, completion)
+
+    def _answer(self, behaviour: Behaviour, completion: Mapping[str, Any]) -> None:
+        if behaviour.body is not None:
+            self._send(behaviour, behaviour.body)
+        elif behaviour.status >= 400:
+            told = RefusedRequest(behaviour.status, "scripted", f"scripted {behaviour.status}")
+            self._send(behaviour, json.dumps(told.body))
+        else:
+            self._send(behaviour, json.dumps(completion))
+
+    def _fail(self, behaviour: Behaviour) -> None:
+        self.close_connection = True
+        if behaviour.fault == "hang":
+            self._client_left_within(None)
+            return
+        # Lingering for no time makes close() send RST; all three handles hold the socket open.
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        for handle in (self.rfile, self.wfile, self.connection):
+            handle.close()
+
+    def _client_left_within(self, seconds: float | None) -> bool:
+        """Wait; True as soon as the connection ends. A client that waits sends nothing."""
+        if seconds == 0:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            return bool(selector.select(seconds))
+
+    def _send_json(self, status: int, value: Mapping[str, Any]) -> None:
+        self._send(Behaviour(status=status), json.dumps(value))
+
+    def _send(self, behaviour: Behaviour, text: str) -> None:
+        body = text.encode()
+        self.send_response(behaviour.status)
+        for name, value in behaviour.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", behaviour.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()

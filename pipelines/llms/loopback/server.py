@@ -1,0 +1,182 @@
+"""An OpenAI-compatible server on 127.0.0.1 that counts, prices and misbehaves on request."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from http.server import ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+from pipelines.llms.loopback.behaviour import (
+    Behaviour,
+    LoopbackRequest,
+    Script,
+    behaviour_for,
+)
+from pipelines.llms.loopback.handler import LoopbackHandler, RefusedRequest
+from pipelines.llms.loopback.metering import (
+    CountTokens,
+    Meter,
+    Price,
+    Usage,
+    cut,
+    input_tokens,
+    quarter_of_bytes,
+)
+from pipelines.llms.loopback.replies import Reply, echo
+
+FREE = Price(0.0, 0.0)
+
+
+class LoopbackServer:
+    """A fake provider for tests and demonstrations, over real HTTP.
+
+        with LoopbackServer(prices={"tiny": Price(0.15, 0.6)}) as server:
+            model = Model("openai/tiny", api_base=server.url, api_key_env=...)
+
+    Args:
+        script: How it treats each request; well, if not given.
+        reply: What its models say; `echo`, if not given.
+        prices: Dollars per million tokens by model. If given, other models are 404; if not, every
+            name is served for free.
+        count_tokens: Its tokenizer.
+        api_key: If given, requests without this bearer token are 401.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        reply: Reply = echo,
+        prices: Mapping[str, Price] | None = None,
+        count_tokens: CountTokens = quarter_of_bytes,
+        api_key: str | None = None,
+    ) -> None:
+        self.prices: Mapping[str, Price] = dict(prices or {})
+        self.meter = Meter()
+        self._script = Behaviour() if script is None else script
+        self._reply = reply
+        self._count_tokens = count_tokens
+        self._api_key = api_key
+        handler = type("Handler", (LoopbackHandler,), {"owner": self})
+        self._http = _Connections(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The `api_base`: `http://127.0.0.1:<port>/v1`."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    @property
+    def usd(self) -> float:
+        """What it charged so far, in dollars: for every run of a model, answered or not."""
+        return self.meter.usd
+
+    @property
+    def requests(self) -> int:
+        """Completions that it was asked for so far, however they ended."""
+        return self.meter.requests
+
+    def __enter__(self) -> LoopbackServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and end every open connection."""
+        if self._thread.is_alive():
+            self._http.shutdown()
+            self._thread.join()
+        self._http.server_close()
+
+    def serve(self, request: LoopbackRequest) -> tuple[Behaviour, Mapping[str, Any]]:
+        """Run the model, unless the script refuses, and charge for it.
+
+        Raises:
+            RefusedRequest: wrong key, or a model that is not served.
+        """
+        self._admit(request)
+        behaviour = behaviour_for(self._script, request)
+        if not behaviour.billed:
+            return behaviour, {}
+        said = self._reply(request.messages, request.params)
+        most = request.params.get("max_completion_tokens") or request.params.get("max_tokens")
+        text, reason = cut(said, most, self._count_tokens)
+        count = int(request.params.get("n") or 1)
+        usage = Usage(
+            input_tokens(request.messages, self._count_tokens), count * self._count_tokens(text)
+        )
+        self.meter.bill(usage, self.prices.get(request.model, FREE))
+        choices = count if behaviour.choices else 0
+        return behaviour, _completion(request, text, reason, usage, choices)
+
+    def _admit(self, request: LoopbackRequest) -> None:
+        given = request.headers.get("authorization", "")
+        if self._api_key is not None and given != f"Bearer {self._api_key}":
+            raise RefusedRequest(401, "invalid_api_key", "incorrect API key provided")
+        if self.prices and request.model not in self.prices:
+            raise RefusedRequest(404, "model_not_found", f"no model {request.model!r} here")
+
+
+class _Connections(ThreadingHTTPServer):
+    """A thread per connection, all of which end with the server."""
+
+    request_queue_size = 1024
+    """Clients open many connections at once; Python's default of 5 would reset some of them."""
+    daemon_threads = False  # so that server_close() waits for them
+
+    def __init__(self, address: tuple[str, int], handler: type[LoopbackHandler]) -> None:
+        self._open: set[socket.socket] = set()
+        self._changing = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changing:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._changing:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        with self._changing:
+            for connection in self._open:
+                with suppress(OSError):  # the client may have closed it already
+                    connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that the client drops is no error of the server's."""
+
+
+def _completion(
+    request: LoopbackRequest, text: str, reason: str, usage: Usage, choices: int
+) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": f"chatcmpl-{request.index}",
+        "object": "chat.completion",
+        "created": 0,
+        "model": request.model,
+        "choices": [
+            {"index": index, "message": message, "finish_reason": reason}
+            for index in range(choices)
+        ],
+        "usage": {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        },
+    }

@@ -1,0 +1,107 @@
+"""Which models can be called, and at what price: found out before the first call."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pipelines.llms.call import LMCall
+from pipelines.llms.litellm_import import load_litellm
+from pipelines.llms.model import Model
+
+
+class ModelError(ValueError):
+    """A model that can't be called: unknown, without a price, or without its key."""
+
+
+class Price(NamedTuple):
+    """Dollars per token."""
+
+    input_usd: float
+    output_usd: float
+
+    def worst_usd(self, call: LMCall) -> float:
+        """The most that one attempt of this call can cost."""
+        inputs = call.most_input_tokens * self.input_usd
+        return inputs + call.model.max_tokens * self.output_usd
+
+
+def price_of(model: Model) -> Price:
+    """What the model's tokens cost: its own figures, else litellm's.
+
+    Raises:
+        ModelError: neither knows a price.
+    """
+    known = _listed_price(model.name)
+    given = (model.input_usd_per_million, model.output_usd_per_million)
+    prices = [
+        own / 1e6 if own is not None else listed for own, listed in zip(given, known, strict=True)
+    ]
+    if None in prices:
+        raise ModelError(
+            f"no price is known for model {model.name!r}{_nearest_model(model.name)}; give it: "
+            f"Model({model.name!r}, input_usd_per_million=..., output_usd_per_million=...), "
+            "0 for a model that costs nothing"
+        )
+    return Price(*(float(price) for price in prices if price is not None))
+
+
+def check_models(models: Iterable[Model]) -> None:
+    """Everything about the models that can be found out without a call.
+
+    Raises:
+        ModelError: an unknown provider, a missing API key, or no price; all of them are named.
+    """
+    problems = [problem for model in models if (problem := _problem_of(model))]
+    if problems:
+        raise ModelError("\n".join(problems))
+
+
+def _listed_price(name: str) -> tuple[float | None, float | None]:
+    litellm = load_litellm()
+    try:
+        info = litellm.get_model_info(name)
+    except Exception:
+        # litellm raises a bare Exception for a model that its price map does not list
+        return None, None
+    return info.get("input_cost_per_token"), info.get("output_cost_per_token")
+
+
+def _nearest_model(name: str) -> str:
+    listed = load_litellm().model_cost
+    provider = name.partition("/")[0]
+    candidates = [n for n in listed if n.startswith(provider + "/")] or [
+        f"{provider}/{n}" for n, i in listed.items() if i.get("litellm_provider") == provider
+    ]
+    nearest = difflib.get_close_matches(name, candidates or list(listed), n=1, cutoff=0.5)
+    return f" (nearest known: {nearest[0]!r})" if nearest else ""
+
+
+def _problem_of(model: Model) -> str | None:
+    litellm = load_litellm()
+    try:
+        litellm.get_llm_provider(model.name, api_base=model.api_base)
+    except litellm.BadRequestError:
+        return (
+            f"no provider is known for model {model.name!r}{_nearest_model(model.name)}; "
+            "names are 'provider/model', such as 'openai/gpt-4o-mini'"
+        )
+    missing = _missing_keys(litellm, model)
+    if missing:
+        return f"model {model.name!r} needs an API key: set {' or '.join(missing)}"
+    try:
+        price_of(model)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _missing_keys(litellm: Any, model: Model) -> list[str]:
+    if model.api_key_env:
+        return [] if os.environ.get(model.api_key_env) else [model.api_key_env]
+    if model.api_base:
+        return []
+    missing: list[str] = litellm.validate_environment(model=model.name)["missing_keys"]
+    return missing

@@ -1,0 +1,35 @@
+"""The parts that simulated models can play, each in a file of its own."""
+
+from __future__ import annotations
+
+from pipelines.llms.simulated.mind import Mind
+from pipelines.llms.simulated.request import ParsedRequest
+from pipelines.llms.simulated.roles.criticise import Criticise
+from pipelines.llms.simulated.roles.debate import Debate
+from pipelines.llms.simulated.roles.diagnose import Diagnose
+from pipelines.llms.simulated.roles.improvise import Improvise
+from pipelines.llms.simulated.roles.judge import Judge
+from pipelines.llms.simulated.roles.refine import Refine
+from pipelines.llms.simulated.roles.role import Answer, Role
+from pipelines.llms.simulated.roles.solve import Solve
+from pipelines.llms.simulated.roles.verify import Verify
+from pipelines.llms.simulated.roles.write_instructions import WriteInstructions
+
+ROLES: tuple[Role, ...] = (
+    WriteInstructions(),
+    Diagnose(),
+    Judge(),
+    Criticise(),
+    Verify(),
+    Refine(),
+    Debate(),
+    Solve(),
+    Improvise(),
+)
+"""In the order in which they are tried: the last two take whatever the others leave."""
+
+
+def play(request: ParsedRequest, mind: Mind) -> Answer:
+    """Return what the first role that recognises the request answers."""
+    answers = (role.play(request, mind) for role in ROLES)
+    return next(answer for answer in answers if answer is not None)

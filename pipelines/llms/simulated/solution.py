@@ -1,0 +1,63 @@
+"""What a skill finds in a message: the right value, plausible wrong ones, how hard it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+from pipelines.llms.simulated.randomness import normal, uniform
+from pipelines.llms.simulated.request import ParsedRequest
+
+NOTHING_PLAUSIBLE = ("unknown",)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One item with its right answer, computed from the message alone."""
+
+    skill: str
+    """The skill whose level decides how often a model gets it right."""
+    item: str
+    """The item in one canonical text: field names, prompt and model play no part in it."""
+    right: str
+    wrong: tuple[str, ...]
+    """Plausible wrong answers; at least one, without duplicates, none of them right."""
+    via: Solution | None = None
+    """The item whose answer is the task of this one, where two steps are done in one call."""
+    used: frozenset[str] = frozenset()
+    """Names of the input fields that the item was read from."""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """Right values of output fields with other names, such as the `id` of a located task."""
+
+    def __post_init__(self) -> None:
+        distinct = tuple(dict.fromkeys(text for text in self.wrong if text != self.right))
+        object.__setattr__(self, "wrong", distinct or NOTHING_PLAUSIBLE)
+
+    @property
+    def difficulty(self) -> float:
+        """Standard normal over items and the same for every model: this correlates errors."""
+        return difficulty_of(self.skill, self.item)
+
+    @property
+    def wrong_by_popularity(self) -> tuple[str, ...]:
+        """The wrong answers in an order that all models share, most tempting first."""
+        return tuple(sorted(self.wrong, key=lambda text: uniform("popular", self.item, text)))
+
+
+@lru_cache(maxsize=65536)
+def difficulty_of(skill: str, item: str) -> float:
+    """Return how hard an item is, on the scale of abilities: a standard normal draw."""
+    return normal("difficulty", skill, item)
+
+
+class Skill(Protocol):
+    """A kind of task whose right answer follows from the text of the message."""
+
+    def solve(self, request: ParsedRequest) -> Solution | None:
+        """Return the solution, or None if the request holds no task of this kind.
+
+        Pure: the same request gives the same solution. Never raises on odd text.
+        """
+        ...

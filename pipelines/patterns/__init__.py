@@ -1,0 +1,10 @@
+"""Ready-made pipelines that several papers optimize, each a function that makes one."""
+
+from __future__ import annotations
+
+from pipelines.patterns.locate_solve import locate_solve
+from pipelines.patterns.majority_vote import majority_vote
+from pipelines.patterns.multi_agent_debate import multi_agent_debate
+from pipelines.patterns.self_refine import self_refine
+
+__all__ = ["locate_solve", "majority_vote", "multi_agent_debate", "self_refine"]

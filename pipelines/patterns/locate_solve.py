@@ -1,0 +1,36 @@
+"""Find the task, then solve it."""
+
+from __future__ import annotations
+
+from pipelines.module import Module
+from pipelines.pipeline import Pipeline
+from pipelines.signature import Strategy
+
+
+def locate_solve(
+    locate: str = "table, question -> task",
+    solve: str = "task -> answer",
+    *,
+    locate_instructions: str | None = "Extract the task whose ID is asked for.",
+    solve_instructions: str | None = None,
+    strategy: Strategy = "predict",
+) -> Pipeline:
+    """Two modules: `locate` finds one task in a table of many, `solve` solves it.
+
+    After the synthetic pipeline of LLMSelector (arXiv 2502.14815), where no single model is good
+    at both.
+
+    Args:
+        locate: signature of the first module.
+        solve: signature of the second, which reads what the first writes.
+        locate_instructions: what the first is told; None leaves DSPy's sentence.
+        solve_instructions: what the second is told.
+        strategy: of both modules.
+    """
+    return Pipeline(
+        "locate-solve",
+        [
+            Module("locate", locate, instructions=locate_instructions, strategy=strategy),
+            Module("solve", solve, instructions=solve_instructions, strategy=strategy),
+        ],
+    )

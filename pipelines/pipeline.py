@@ -1,0 +1,225 @@
+"""The spec of a pipeline: modules wired by field names. It never changes and runs by binding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config_checks import check_config
+from pipelines.description import describe
+from pipelines.errors import PipelineError, nearest
+from pipelines.llms.model import Model, as_models
+from pipelines.module import Module
+from pipelines.wiring import check_outputs, dependencies, levels, writers
+from search_spaces import ModuleConfig, PipelineConfig
+
+if TYPE_CHECKING:
+    import dspy
+
+    from pipelines.llms.gateway import Session
+    from pipelines.program import Memo, Program
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Modules wired by the names of their fields, checked when it is made.
+
+    A field that no module writes is an input of the pipeline; a field that no module reads is
+    an output, unless `outputs` says which are. A tuned pipeline carries its config, the models
+    that the config names, and where it comes from.
+
+    Raises:
+        PipelineError: names the module or field, the rule it breaks, and the nearest valid name.
+    """
+
+    name: str
+    modules: Sequence[Module]
+    outputs: Sequence[str] = ()
+    """Fields that a run returns; empty: every field that is written and not read."""
+    _: KW_ONLY
+    config: PipelineConfig | None = None
+    """The values of its knobs, when it is called; None: as the modules say."""
+    models: Sequence[Model] = ()
+    """What the labels in `config` stand for, where a label is not just a model's name."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where the config comes from: plain data, kept in YAML and not interpreted."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise PipelineError(f"a pipeline's name must be text, but got {self.name!r}", ("name",))
+        object.__setattr__(self, "modules", _checked_modules(self.modules))
+        object.__setattr__(self, "models", _checked_models(self.models))
+        object.__setattr__(self, "outputs", self._checked_outputs())
+        object.__setattr__(self, "provenance", dict(self.provenance))
+        if self.config is not None:
+            labels = [model.label for model in self.models]
+            check_config(self.modules, self.config, labels or None)
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The fields that modules read and no module writes, in the order they are read."""
+        written = writers(self.modules)
+        read = (field for module in self.modules for field in module.reads)
+        return tuple(dict.fromkeys(field for field in read if field not in written))
+
+    @cached_property
+    def default_outputs(self) -> tuple[str, ...]:
+        """The fields that modules write and no module reads."""
+        read = {field for module in self.modules for field in module.reads}
+        return tuple(field for field in writers(self.modules) if field not in read)
+
+    @cached_property
+    def dependencies(self) -> Mapping[str, tuple[str, ...]]:
+        """For each module, the modules whose outputs it reads."""
+        return dependencies(self.modules)
+
+    @cached_property
+    def levels(self) -> tuple[tuple[str, ...], ...]:
+        """Module names in groups: a group reads only what earlier groups wrote."""
+        return levels(self.dependencies)
+
+    @property
+    def llm_modules(self) -> tuple[Module, ...]:
+        """The modules that ask a language model."""
+        return tuple(module for module in self.modules if module.is_llm)
+
+    def module(self, name: str) -> Module:
+        """The module of that name.
+
+        Raises:
+            PipelineError: there is none; names the nearest.
+        """
+        for module in self.modules:
+            if module.name == name:
+                return module
+        hint = nearest(name, (module.name for module in self.modules))
+        raise PipelineError(f"pipeline {self.name!r} has no module {name!r}{hint}")
+
+    def default_config(self, fallback_model: str | None = None) -> PipelineConfig:
+        """Every knob as the modules say.
+
+        Args:
+            fallback_model: label for the modules that name no model.
+
+        Raises:
+            PipelineError: a module names no model, and there is no fallback.
+        """
+        return PipelineConfig(
+            modules={module.name: _as_given(module, fallback_model) for module in self.modules}
+        )
+
+    def bind(
+        self,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session | None,
+        memo: Memo | None = None,
+    ) -> Program:
+        """A fresh program with these knobs; the pipeline stays as it is.
+
+        Args:
+            config: values for every module. Its temperature, demos and width hold as they are;
+                instructions of None leave the module's, and params go over the module's.
+            models: model by label.
+            session: the account at the gateway; None if no module asks a model.
+            memo: steps by what decides them, filled and used by every program that shares it;
+                for this pipeline and these models only.
+
+        Raises:
+            PipelineError: the config does not fit; names module, knob and rule.
+        """
+        from pipelines.program import Program
+
+        return Program(self, config, models, session, memo)
+
+    def __call__(self, **inputs: Any) -> dspy.Prediction:
+        """Run with the attached config, or as the modules say, through the default gateway.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is missing, or a module names no model.
+        """
+        config = self.config or self.default_config()
+        named = {label: Model(label) for labels in config.allocation.values() for label in labels}
+        given = {model.label: model for model in self.models}
+        session = None
+        if self.llm_modules:
+            from pipelines.llms.gateway import default_session
+
+            session = default_session()
+        prediction: dspy.Prediction = self.bind(config, {**named, **given}, session)(**inputs)
+        return prediction
+
+    def describe(self) -> str:
+        """A short overview of modules and wiring, for humans and for the diagnoser."""
+        return describe(self)
+
+    def to_yaml(self) -> str:
+        """The YAML form, from which `from_yaml` makes an equal pipeline; holds no secrets.
+
+        Raises:
+            PipelineError: a function can't be imported by name, or a value is not plain data.
+        """
+        from pipelines.yaml_form import to_yaml
+
+        return to_yaml(self)
+
+    @staticmethod
+    def from_yaml(text: str, source: str | None = None) -> Pipeline:
+        """The pipeline that the text describes; `source` names its file in errors.
+
+        Raises:
+            PipelineError: with the line.
+        """
+        from pipelines.yaml_form import from_yaml
+
+        return from_yaml(text, source)
+
+    def save(self, path: str | Path) -> None:
+        """Write the YAML form to a file, in UTF-8; errors as `to_yaml`."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    @staticmethod
+    def load(path: str | Path) -> Pipeline:
+        """Read a saved pipeline, ready to be called; errors name the file and the line."""
+        return Pipeline.from_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+
+    def _checked_outputs(self) -> tuple[str, ...]:
+        levels(self.dependencies)
+        return check_outputs(self.outputs or self.default_outputs, writers(self.modules))
+
+
+def _checked_modules(modules: Sequence[Module]) -> tuple[Module, ...]:
+    if not modules:
+        raise PipelineError("a pipeline needs at least one module", ("modules",))
+    for index, module in enumerate(modules):
+        if not isinstance(module, Module):
+            raise PipelineError(f"modules must be Modules, but got {module!r}", ("modules", index))
+    return tuple(modules)
+
+
+def _checked_models(models: Sequence[Model]) -> tuple[Model, ...]:
+    try:
+        return tuple(as_models(tuple(models)).values()) if models else ()
+    except ValueError as error:
+        raise PipelineError(str(error), ("models",)) from error
+
+
+def _as_given(module: Module, fallback_model: str | None) -> ModuleConfig:
+    if not module.is_llm:
+        return ModuleConfig(params=dict(module.params))
+    model = module.model or fallback_model
+    if model is None:
+        raise PipelineError(
+            f"module {module.name!r} names no model; give it one, as in "
+            f"Module({module.name!r}, {module.signature!r}, model='openai/gpt-4o-mini')"
+        )
+    return ModuleConfig(
+        models=(model,),
+        temperature=module.temperature,
+        instructions=module.instructions,
+        demos=tuple(dict(demo) for demo in module.demos),
+    )

@@ -1,0 +1,213 @@
+"""A pipeline bound to a config: a `dspy.Module` that runs and leaves a trace."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Self
+
+import dspy
+
+from pipelines.binding import BoundModule
+from pipelines.concurrency import run_together
+from pipelines.config_checks import check_config
+from pipelines.errors import PipelineError, nearest
+from pipelines.failures import ModuleFailed, failure_of
+from pipelines.llms.engine import CALLS
+from pipelines.predictors import make_predictor
+from pipelines.samples import member_models, sample_indices
+from pipelines.trace import Failure, MemoKey, ModuleStep, Trace
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.llms.call_record import CallRecord
+    from pipelines.llms.gateway import Session
+    from pipelines.llms.model import Model
+    from pipelines.pipeline import Pipeline
+
+Memo = MutableMapping[MemoKey, ModuleStep]
+
+
+class Program(dspy.Module):
+    """A pipeline ready to run, safe for threads; made by `Pipeline.bind`.
+
+    Its predictors are attributes named as the modules. The memo answers for a module whose
+    config, sample indices and inputs it has seen; it belongs to one pipeline and one set of
+    models, and knows nothing of predictors that are edited afterwards, so copies have none.
+
+    Raises:
+        PipelineError: the config does not fit the pipeline, or there is no session to ask by.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session | None,
+        memo: Memo | None = None,
+    ) -> None:
+        super().__init__()
+        check_config(pipeline.modules, config, models)
+        self._pipeline = pipeline
+        self._config = config
+        self._memo = memo
+        self._bound = _bind_modules(pipeline, config, models)
+        for module in pipeline.llm_modules:
+            if session is None:
+                raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
+            setattr(self, module.name, make_predictor(self._bound[module.name], session))
+
+    def run(self, inputs: Mapping[str, Any]) -> Trace:
+        """Run on one example's inputs, by the pipeline's field names; others are ignored.
+
+        A failure is in the trace and never raised; only `BudgetExhausted` passes through.
+
+        Raises:
+            PipelineError: an input is missing.
+        """
+        with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
+            return self._run(inputs)
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """The pipeline's outputs, as DSPy's optimizers and users want them.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is missing.
+        """
+        with dspy.context(adapter=_adapter(), disable_history=True):
+            trace = self._run(inputs)
+        if trace.failure is not None:
+            raise ModuleFailed(trace.failure)
+        return dspy.Prediction(**(trace.outputs or {}))
+
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """Run one module on inputs by the pipeline's field names, such as a step's `inputs`.
+
+        Raises:
+            PipelineError: there is no such module, or an input is missing.
+        """
+        bound = self._bound[self._pipeline.module(name).name]
+        with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
+            return self._run_level([bound], _taken(inputs, bound.module.reads))[0]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        for module in self._pipeline.llm_modules:
+            setattr(copied, module.name, copy.deepcopy(getattr(self, module.name), memo))
+        copied._memo = None
+        return copied
+
+    def _run(self, inputs: Mapping[str, Any]) -> Trace:
+        values = _taken(inputs, self._pipeline.inputs)
+        steps: list[ModuleStep] = []
+        for level in self._pipeline.levels:
+            bound_level = [self._bound[name] for name in level]
+            done = self._run_level(bound_level, values)
+            steps.extend(done)
+            failed = next((step.failure for step in done if step.failure is not None), None)
+            if failed is not None:  # there will be no outputs, so no further call is worth it
+                return Trace(tuple(steps), None, failed)
+            for bound, step in zip(bound_level, done, strict=True):
+                outputs = step.outputs or {}
+                values.update({field: outputs[field] for field in bound.module.writes})
+        return Trace(tuple(steps), {field: values[field] for field in self._pipeline.outputs})
+
+    def _run_level(
+        self, level: Sequence[BoundModule], values: Mapping[str, Any]
+    ) -> list[ModuleStep]:
+        """The steps of modules that do not wait for each other; those that ask do so together."""
+        jobs = [self._job(bound, values) for bound in level]
+        asking = [job for job in jobs if job.step is None and job.bound.module.is_llm]
+        run_together([partial(self._do, job) for job in asking])
+        return [job.step or self._do(job) for job in jobs]
+
+    def _job(self, bound: BoundModule, values: Mapping[str, Any]) -> _Job:
+        inputs = {field: values[field] for field in bound.module.reads}
+        if self._memo is None:
+            return _Job(bound, inputs, None, None)
+        key = bound.memo_key(inputs)
+        return _Job(bound, inputs, key, None if key is None else self._memo.get(key))
+
+    def _do(self, job: _Job) -> ModuleStep:
+        if job.bound.module.is_llm:
+            step = _asked(job.bound, job.inputs, getattr(self, job.bound.name))
+        else:
+            step = _called(job.bound, job.inputs)
+        outage = step.failure is not None and step.failure.infrastructure
+        if self._memo is not None and job.key is not None and not outage:
+            self._memo[job.key] = step
+        job.step = step
+        return step
+
+
+@dataclass
+class _Job:
+    """One module's part in one run."""
+
+    bound: BoundModule
+    inputs: Mapping[str, Any]
+    key: MemoKey | None
+    step: ModuleStep | None
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> dspy.ChatAdapter:
+    # The fallback would pay for a second call to parse the same answer as JSON.
+    return dspy.ChatAdapter(use_json_adapter_fallback=False)
+
+
+def _bind_modules(
+    pipeline: Pipeline, config: PipelineConfig, models: Mapping[str, Model]
+) -> dict[str, BoundModule]:
+    bound = {
+        module.name: BoundModule(
+            module, config.modules[module.name], pipeline.dependencies[module.name]
+        )
+        for module in pipeline.modules
+    }
+    asking = [bound[module.name] for module in pipeline.llm_modules]
+    for name, samples in sample_indices(asking).items():
+        members = tuple(models[label] for label in member_models(bound[name].config))
+        bound[name] = replace(bound[name], samples=samples, models=members)
+    return bound
+
+
+def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    for field in fields:
+        if field not in inputs:
+            raise PipelineError(f"the input {field!r} is missing{nearest(field, inputs)}")
+    return {field: inputs[field] for field in fields}
+
+
+def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module) -> ModuleStep:
+    calls: list[CallRecord] = []
+    outputs = failure = None
+    token = CALLS.set(calls)
+    try:
+        outputs = bound.wired_outputs(predictor(**bound.own_inputs(inputs)))
+    except Exception as error:
+        failure = failure_of(error, calls, bound.name)
+        if failure is None:
+            raise
+    finally:
+        CALLS.reset(token)
+    latency_s = max((call.latency_s for call in calls), default=0.0)
+    return ModuleStep(bound.name, inputs, outputs, tuple(calls), latency_s, failure, bound.after)
+
+
+def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:
+    outputs = failure = None
+    started = time.perf_counter()
+    try:
+        outputs = bound.call_function(inputs)
+    except Exception as error:  # whatever the user's function raises is this module's failure
+        message = f"{type(error).__name__}: {error}"
+        failure = Failure("function_error", bound.name, message, infrastructure=False)
+    latency_s = round(time.perf_counter() - started, 2)
+    return ModuleStep(bound.name, inputs, outputs, (), latency_s, failure, bound.after)

@@ -1,0 +1,123 @@
+"""What a run leaves behind: every module's inputs, outputs, calls, seconds and failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
+
+from pipelines.llms.call_record import CallRecord
+
+__all__ = ["CallRecord", "Failure", "MemoKey", "ModuleStep", "Trace"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a module brought no outputs."""
+
+    kind: str
+    """The model's own: `refusal`, `unparsable`, `truncated`, `empty`, `context_window`; a
+    function's: `function_error`; or an outage's, such as `rate_limited` or `timeout`."""
+    module: str
+    message: str
+    infrastructure: bool
+    """Whether it says nothing about the config, and so is no score."""
+
+
+@dataclass(frozen=True)
+class ModuleStep:
+    """What one module received and returned."""
+
+    module: str
+    inputs: Mapping[str, Any]
+    """By the pipeline's field names, so that `Program.run_module` takes them as they are."""
+    outputs: Mapping[str, Any] | None
+    """By the pipeline's field names, with the module's chain of thought; None if it failed."""
+    calls: tuple[CallRecord, ...]
+    """One per member, in their order; none for a function module."""
+    latency_s: float
+    """Seconds; the slowest member's, as the members are asked together. A function's seconds are
+    rounded to hundredths, so that quick functions make no run differ from the next."""
+    failure: Failure | None = None
+    after: tuple[str, ...] = ()
+    """The modules whose outputs it read."""
+
+    @property
+    def usd(self) -> float:
+        """Price of its calls, those from the cache included."""
+        return sum(call.usd for call in self.calls)
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens of its calls."""
+        return sum(call.input_tokens + call.output_tokens for call in self.calls)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of a pipeline on one example's inputs."""
+
+    steps: tuple[ModuleStep, ...]
+    """In the order of levels, and within a level as the pipeline lists the modules."""
+    outputs: Mapping[str, Any] | None
+    """The pipeline's outputs; None if a module failed."""
+    failure: Failure | None = None
+    """The failure of the first step that failed."""
+
+    def step(self, module: str) -> ModuleStep:
+        """The step of one module.
+
+        Raises:
+            KeyError: the module was not run.
+        """
+        for step in self.steps:
+            if step.module == module:
+                return step
+        raise KeyError(f"module {module!r} was not run; those that were: {self._names}")
+
+    @cached_property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """Every call of the run, in the order of steps."""
+        return tuple(chain.from_iterable(step.calls for step in self.steps))
+
+    @property
+    def usd(self) -> float:
+        """Price of the run, calls from the cache included."""
+        return sum(step.usd for step in self.steps)
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens of all calls."""
+        return sum(call.input_tokens for call in self.calls)
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of all calls."""
+        return sum(call.output_tokens for call in self.calls)
+
+    @cached_property
+    def latency_s(self) -> float:
+        """Seconds along the slowest path; modules that wait for nothing run side by side."""
+        ends: dict[str, float] = {}
+        for step in self.steps:
+            start = max((ends[name] for name in step.after if name in ends), default=0.0)
+            ends[step.module] = start + step.latency_s
+        return max(ends.values(), default=0.0)
+
+    @property
+    def _names(self) -> list[str]:
+        return [step.module for step in self.steps]
+
+
+class MemoKey(NamedTuple):
+    """What decides a module's step, within one pipeline and one set of models."""
+
+    module: str
+    config: str
+    """The module's config as canonical JSON."""
+    samples: tuple[int, ...]
+    """Sample index by member; empty for a function module."""
+    inputs: str
+    """The inputs as canonical JSON."""

@@ -1,0 +1,171 @@
+"""The YAML form of a pipeline: exact both ways, and every error tells its line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.errors import PipelineError, nearest
+from pipelines.functions import reference_of
+from pipelines.llms.model import Model
+from pipelines.module import Module
+from pipelines.pipeline import Pipeline
+from pipelines.yaml_text import read_yaml, write_yaml
+from search_spaces import ModuleConfig, PipelineConfig
+
+_PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
+_MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
+
+
+def to_yaml(pipeline: Pipeline) -> str:
+    """The YAML text; see `Pipeline.to_yaml`."""
+    form: dict[str, Any] = {
+        "name": pipeline.name,
+        "modules": [_module_form(module) for module in pipeline.modules],
+    }
+    if tuple(pipeline.outputs) != pipeline.default_outputs:
+        form["outputs"] = list(pipeline.outputs)
+    if pipeline.models:
+        form["models"] = [_model_form(model) for model in pipeline.models]
+    if pipeline.config is not None:
+        form["config"] = _config_form(pipeline.config)
+    if pipeline.provenance:
+        form["provenance"] = dict(pipeline.provenance)
+    return write_yaml(form)
+
+
+def from_yaml(text: str, source: str | None = None) -> Pipeline:
+    """The pipeline that the text describes; see `Pipeline.from_yaml`."""
+    form, lines = read_yaml(text, source)
+    try:
+        return _pipeline(form)
+    except PipelineError as error:
+        raise PipelineError(
+            error.message, error.at, line=lines.of(error.at), source=source
+        ) from error
+
+
+def _module_form(module: Module) -> dict[str, Any]:
+    form = _told(module)
+    if module.function is not None:
+        form["function"] = reference_of(module.callable)
+    if module.demos:
+        form["demos"] = [dict(demo) for demo in module.demos]
+    return form
+
+
+def _model_form(model: Model) -> dict[str, Any]:
+    form = _told(model)
+    if model.label == model.name:
+        del form["label"]
+    return form
+
+
+def _config_form(config: PipelineConfig) -> dict[str, Any]:
+    return {name: _module_config_form(module) for name, module in config.modules.items()}
+
+
+def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
+    form = {}
+    for knob, field in ModuleConfig.model_fields.items():
+        value = getattr(config, knob)
+        if value != field.get_default(call_default_factory=True):
+            form[knob] = list(value) if isinstance(value, tuple) else value
+    return form
+
+
+def _told(spec: Module | Model) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    told = {}
+    for field in dataclasses.fields(spec):
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        value = getattr(spec, field.name)
+        if value != default:
+            told[field.name] = value
+    return told
+
+
+def _pipeline(form: Any) -> Pipeline:
+    _check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
+    modules = [_module(given, index) for index, given in enumerate(_list(form, "modules"))]
+    models = [_model(given, index) for index, given in enumerate(_list(form, "models"))]
+    config = form.get("config")
+    return Pipeline(
+        form["name"],
+        modules,
+        _list(form, "outputs"),
+        config=None if config is None else _config(config),
+        models=models,
+        provenance=_mapping(form, "provenance"),
+    )
+
+
+def _module(form: Any, index: int) -> Module:
+    try:
+        _check_keys(form, "a module", _MODULE_KEYS, ("name", "signature"))
+        return Module(**form)
+    except PipelineError as error:
+        raise error.within("modules", index) from error
+
+
+def _model(form: Any, index: int) -> Model:
+    keys = tuple(field.name for field in dataclasses.fields(Model))
+    try:
+        if isinstance(form, str):
+            return Model(form)
+        _check_keys(form, "a model", keys, ("name",))
+        return Model(**form)
+    except PipelineError as error:
+        raise error.within("models", index) from error
+    except ValidationError as error:
+        raise _refused(error).within("models", index) from error
+
+
+def _config(form: Any) -> PipelineConfig:
+    if not isinstance(form, Mapping):
+        raise PipelineError(f"config must be a mapping by module, but is {form!r}", ("config",))
+    modules = {}
+    for name, knobs in form.items():
+        try:
+            _check_keys(knobs, "a module's config", tuple(ModuleConfig.model_fields), ())
+            modules[name] = ModuleConfig(**knobs)
+        except PipelineError as error:
+            raise error.within("config", name) from error
+        except ValidationError as error:
+            raise _refused(error).within("config", name) from error
+    return PipelineConfig(modules=modules)
+
+
+def _refused(error: ValidationError) -> PipelineError:
+    first = error.errors()[0]
+    knob = ".".join(map(str, first["loc"]))
+    return PipelineError(f"{knob}: {first['msg']}, but got {first['input']!r}", first["loc"])
+
+
+def _check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:
+    if not isinstance(form, Mapping):
+        raise PipelineError(f"{what} must be a mapping, but is {form!r}")
+    for key in form:
+        if key not in known:
+            raise PipelineError(f"{what} has no key {key!r}{nearest(key, known)}", (key,))
+    for key in needed:
+        if key not in form:
+            raise PipelineError(f"{what} needs the key {key!r}")
+
+
+def _list(form: Mapping[str, Any], key: str) -> list[Any]:
+    given = form.get(key)
+    if given is not None and not isinstance(given, list):
+        raise PipelineError(f"{key} must be a list, but is {given!r}", (key,))
+    return given or []
+
+
+def _mapping(form: Mapping[str, Any], key: str) -> dict[str, Any]:
+    given = form.get(key)
+    if given is not None and not isinstance(given, dict):
+        raise PipelineError(f"{key} must be a mapping, but is {given!r}", (key,))
+    return given or {}

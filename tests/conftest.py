@@ -1,0 +1,60 @@
+"""What every test gets: an empty working folder, no keys, no services, and steady randomness.
+
+The network is locked by pytest-socket's `--allow-hosts` in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before anything imports these libraries: they read their switches at import.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["LITELLM_MODE"] = "PRODUCTION"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Timing is not a property here, and a failure must come again on the next run and on every machine.
+settings.register_profile(
+    "repository",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repository")
+
+
+@pytest.fixture(autouse=True)
+def _isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder with a cache of its own, without the developer's keys and store."""
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in list(os.environ):
+        ours = name.startswith("COMPOUND_OPTIMIZER_") and name != "COMPOUND_OPTIMIZER_SHARED_DATA"
+        store = name in {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME"}
+        if ours or store or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of this checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; the test is skipped where there is none."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("COMPOUND_OPTIMIZER_SHARED_DATA", default)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; COMPOUND_OPTIMIZER_SHARED_DATA says where it is")
+    return folder

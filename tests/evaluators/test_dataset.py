@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dspy
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluators.dataset import Dataset, DatasetError
+
+ROWS = [{"question": "1+1?", "answer": "2"}, {"question": "2+2?", "answer": "4"}]
+
+
+def rows_of(dataset: Dataset) -> list[dict[str, Any]]:
+    return [dict(example.items()) for example in dataset]
+
+
+def written(name: str, text: str) -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def numbered(n: int) -> Dataset:
+    return Dataset.load([{"id": i} for i in range(n)], minimum=0)
+
+
+class TestLoad:
+    def test_every_form_of_the_same_rows_gives_the_same_dataset(self) -> None:
+        frame = pd.DataFrame(ROWS)
+        frame.to_parquet("rows.parquet")
+        frame.to_csv("rows.csv", index=False)
+        written("rows.jsonl", "\n".join(json.dumps(row) for row in ROWS) + "\n\n")
+        forms: list[Any] = [
+            ROWS,
+            iter(ROWS),
+            frame,
+            [dspy.Example(row) for row in ROWS],
+            "rows.jsonl",
+            Path("rows.csv"),
+            "rows.parquet",
+        ]
+        datasets = [Dataset.load(form) for form in forms]
+        assert all(rows_of(dataset) == ROWS for dataset in datasets)
+        assert {dataset.columns for dataset in datasets} == {("question", "answer")}
+        assert len({dataset.digest for dataset in datasets}) == 1
+
+    def test_csv_values_stay_text_as_written(self) -> None:
+        path = written("ids.csv", "id,answer\n007,NA\n1e3,\n")
+        assert rows_of(Dataset.load(path)) == [
+            {"id": "007", "answer": "NA"},
+            {"id": "1e3", "answer": ""},
+        ]
+
+    def test_csv_with_byte_order_mark_quotes_newlines_and_a_huge_cell(self) -> None:
+        document = "x" * 300_000
+        path = written(
+            "spreadsheet.csv", f'\ufeffid,text\n1,"two\nlines, ""quoted"""\n2,{document}\n'
+        )
+        dataset = Dataset.load(path)
+        assert dataset.columns == ("id", "text")
+        assert dataset[0]["text"] == 'two\nlines, "quoted"'
+        assert dataset[1]["text"] == document
+
+    def test_cells_without_a_value_become_none(self) -> None:
+        frame = pd.DataFrame(
+            {"answer": [1.5, np.nan], "when": [pd.Timestamp("2024-01-01"), pd.NaT]}
+        )
+        assert Dataset.load(frame)[1].toDict() == {"answer": None, "when": None}
+        assert Dataset.load([{"a": float("nan")}, {"a": 1}])[0]["a"] is None
+
+    def test_parquet_keeps_integers_beside_nulls_and_drops_pandas_index(self) -> None:
+        column = pd.array([1, None], dtype="Int64")
+        pd.DataFrame({"n": column}, index=["x", "y"]).to_parquet("rows.parquet")
+        assert rows_of(Dataset.load("rows.parquet")) == [{"n": 1}, {"n": None}]
+
+    def test_numpy_values_become_pythons(self) -> None:
+        dataset = Dataset.load([{"a": np.int64(3), "b": np.array([1.0, np.nan])}], minimum=1)
+        assert type(dataset[0]["a"]) is int
+        assert dataset[0]["b"] == [1.0, None]
+
+    def test_columns_named_like_arguments_survive(self) -> None:
+        assert rows_of(Dataset.load([{"base": 1, "self": 2}] * 2)) == [{"base": 1, "self": 2}] * 2
+
+    def test_input_fields(self) -> None:
+        assert Dataset.load(ROWS, ["question"])[0].inputs().toDict() == {"question": "1+1?"}
+        marked = [dspy.Example(row).with_inputs("question") for row in ROWS]
+        assert list(Dataset.load(marked)[0].labels().keys()) == ["answer"]
+        with pytest.raises(DatasetError, match=r"'qestion'.*nearest is 'question'"):
+            Dataset.load(ROWS, ["qestion"])
+
+    def test_loading_a_dataset_keeps_it_and_copies_leave_the_users_examples_alone(self) -> None:
+        theirs = [dspy.Example(row) for row in ROWS]
+        dataset = Dataset.load(theirs, ["question"])
+        assert Dataset.load(dataset) is dataset
+        dataset[0]["answer"] = "changed"
+        assert theirs[0].answer == "2"
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ([], "at least 2 examples are needed, one to search on and one to hold out, .* has 0"),
+            (ROWS[:1], "at least 2 examples .* has 1$"),
+            ([*ROWS, {"question": "?"}], "row 3 of the dataset lacks the column 'answer'"),
+            ([*ROWS, {"question": "?", "anwser": "6"}], "'answer' of row 1 but has 'anwser'"),
+            ([*ROWS, {**ROWS[0], "hint": "x"}], "row 3 of the dataset has the column 'hint'"),
+            ([*ROWS, "text"], "row 3 of the dataset is a str"),
+            ([{1: "a"}, {1: "b"}], "row 1 of the dataset has the column 1; names are text"),
+            ([{}, {}], "row 1 of the dataset has no columns"),
+            (ROWS[0], "list of rows, but got one mapping"),
+            (7, "but got a int"),
+            ("rows.xlsx", r"'rows.xlsx' .* \.jsonl, \.csv and \.parquet"),
+            ("missing.jsonl", "there is no file 'missing.jsonl'"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, data: Any, message: str) -> None:
+        with pytest.raises(DatasetError, match=message):
+            Dataset.load(data)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "message"),
+        [
+            ("a.jsonl", '{"a": 1}\n\n{"a": 2\n', "'a.jsonl', line 3: not valid JSON"),
+            ("a.jsonl", '{"a": 1}\n[2]\n', "line 2: expected an object, but got a list"),
+            ("a.jsonl", "", "'a.jsonl' has 0"),
+            ("a.csv", "", "'a.csv' has 0"),
+            ("a.csv", "a,b\n1,2\n3\n", "'a.csv', line 3: 1 cells, but the header has 2 columns"),
+            ("a.csv", "a,a\n1,2\n", "the column 'a' more than once"),
+            ("a.csv", 'a\n"1\n', "'a.csv', line 2: unexpected end of data"),
+            ("a.parquet", "a,b", "'a.parquet' cannot be read as parquet"),
+        ],
+    )
+    def test_what_is_wrong_in_a_file_is_named(self, name: str, text: str, message: str) -> None:
+        with pytest.raises(DatasetError, match=message):
+            Dataset.load(written(name, text))
+
+    def test_text_in_another_encoding_is_named(self) -> None:
+        Path("a.jsonl").write_bytes(b'{"a": "\xe9"}\n')
+        with pytest.raises(DatasetError, match=r"'a\.jsonl' is not UTF-8"):
+            Dataset.load("a.jsonl")
+
+    def test_frame_with_a_repeated_column(self) -> None:
+        with pytest.raises(DatasetError, match="DataFrame has the column 'a' more than once"):
+            Dataset.load(pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
+
+    def test_real_recorded_questions(self, shared_data: Path) -> None:
+        import gzip
+
+        packed = (shared_data / "mmlu_pro_recorded.jsonl.gz").read_bytes()
+        written("mmlu.jsonl", gzip.decompress(packed).decode())
+        dataset = Dataset.load("mmlu.jsonl")
+        assert len(dataset) == 2000
+        assert {"question", "options", "answer"} <= set(dataset.columns)
+
+
+class TestDigest:
+    def test_knows_values_and_order_but_not_the_order_of_columns(self) -> None:
+        digest = Dataset.load(ROWS).digest
+        turned = [dict(reversed(list(row.items()))) for row in ROWS]
+        assert Dataset.load(turned).digest == digest
+        assert Dataset.load(ROWS[::-1]).digest != digest
+        assert Dataset.load([ROWS[0], {**ROWS[1], "answer": "5"}]).digest != digest
+
+    def test_takes_what_json_has_no_form_for(self) -> None:
+        values: list[Any] = [{"a": {"x", "y", "z"}, "b": pd.Timestamp("2024-01-01"), "c": "\ud800"}]
+        again = [{**values[0], "a": {"z", "y", "x"}}]
+        assert Dataset.load(values, minimum=1).digest == Dataset.load(again, minimum=1).digest
+
+    def test_says_which_example_it_cannot_write(self) -> None:
+        dataset = Dataset.load([{"a": 1}, {"a": {(1, 2): 3}}])
+        with pytest.raises(DatasetError, match="example 1 cannot be written as JSON"):
+            _ = dataset.digest
+
+
+class TestSplit:
+    @given(
+        n=st.integers(2, 200),
+        holdout=st.floats(0.001, 0.999),
+        seed=st.integers(0, 2**32),
+    )
+    def test_sides_are_disjoint_complete_and_never_empty(
+        self, n: int, holdout: float, seed: int
+    ) -> None:
+        search, held = numbered(n).split(holdout, seed)
+        assert sorted(example.id for example in [*search, *held]) == list(range(n))
+        assert len(search) >= 1
+        assert len(held) >= 1
+        assert abs(len(held) - n * holdout) <= 1
+
+    def test_depends_on_the_seed_alone(self) -> None:
+        first = numbered(50).split(0.3, 1)
+        assert [x.id for x in first[0]] == [x.id for x in numbered(50).split(0.3, 1)[0]]
+        assert [x.id for x in first[0]] != [x.id for x in numbered(50).split(0.3, 2)[0]]
+        assert [x.id for x in first[0]] != sorted(x.id for x in first[0])
+
+    def test_more_search_examples_extend_fewer(self) -> None:
+        few, many = (numbered(50).split(holdout, 4)[0] for holdout in (0.6, 0.3))
+        assert [x.id for x in many][-len(few) :] == [x.id for x in few]
+
+    def test_nothing_held_out(self) -> None:
+        search, held = numbered(3).split(0, 0)
+        assert (len(search), len(held)) == (3, 0)
+        assert len(numbered(1).split(0, 0)[0]) == 1
+
+    @pytest.mark.parametrize("holdout", [-0.1, 1, 1.5, 30, float("nan")])
+    def test_a_fraction_is_asked_for(self, holdout: float) -> None:
+        with pytest.raises(DatasetError, match=r"`0 <= holdout < 1` must hold .* but got"):
+            numbered(10).split(holdout, 0)
+
+    def test_one_example_cannot_be_cut(self) -> None:
+        with pytest.raises(DatasetError, match=r"at least 2 examples are needed to hold out 0\.3"):
+            numbered(1).split(0.3, 0)
+
+
+def test_require_names_the_nearest_column_and_lists_all() -> None:
+    dataset = Dataset.load(ROWS)
+    dataset.require(["question", "answer"], "the pipeline")
+    message = (
+        "pipeline 'locate-solve' needs a column 'questoin', which the dataset does not have; "
+        "the nearest is 'question' (columns: question, answer)"
+    )
+    with pytest.raises(DatasetError) as caught:
+        dataset.require(["answer", "questoin"], "pipeline 'locate-solve'")
+    assert str(caught.value) == message
+
+
+def test_is_a_sequence_of_examples() -> None:
+    dataset = numbered(5)
+    assert isinstance(dataset[1:3], Dataset)
+    assert [example.id for example in dataset[1:3]] == [1, 2]
+    assert dataset[-1].id == 4
+    assert repr(dataset) == "Dataset(5 examples: id)"

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from optimizer.cli import main
+from pipelines import Pipeline
+from pipelines.llms.model import Model
+from pipelines.llms.simulated import simulated_dataset
+from pipelines.patterns import locate_solve
+from search_spaces import ModuleConfig, PipelineConfig
+
+Captured = pytest.CaptureFixture[str]
+REPOSITORY = Path(__file__).parents[3]
+MODELS = "sim/hazel,sim/alder,sim/birch"
+
+
+@pytest.fixture
+def dataset() -> str:
+    rows = simulated_dataset("locate_solve", 24, seed=1)
+    Path("rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return "rows.jsonl"
+
+
+@pytest.fixture
+def pipeline() -> str:
+    locate_solve().save("pipeline.yaml")
+    return "pipeline.yaml"
+
+
+@pytest.fixture
+def tuned() -> str:
+    config = PipelineConfig(
+        modules={
+            "locate": ModuleConfig(models=("sim/alder",)),
+            "solve": ModuleConfig(models=("sim/birch",)),
+        }
+    )
+    Pipeline("locate-solve", locate_solve().modules, config=config).save("tuned.yaml")
+    return "tuned.yaml"
+
+
+def _subprocess(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "optimizer.cli", *arguments],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from optimizer.cli import main\n"
+        "try: main(['optimize', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'mlflow', 'litellm', 'dspy', 'optuna', 'numpy', 'pandas', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "PIPELINE.yaml DATASET" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_demo_tunes_saves_and_says_how_to_go_on(capsys: Captured) -> None:
+    assert main(["demo", "--examples", "40", "--calls", "3000"]) == 0
+    out = capsys.readouterr().out
+    for told in ("nothing is paid", "baseline", "tuned", "What it took", "mlflow ui",
+                 "compound-optimizer run mlruns/demo/tuned.yaml --input table=..."):  # fmt: skip
+        assert told in out
+    assert Pipeline.load("mlruns/demo/tuned.yaml").config is not None
+    assert "<html" in Path("mlruns/demo/report.html").read_text()
+
+
+def test_optimize_reads_files_and_writes_files(
+    pipeline: str, dataset: str, capsys: Captured
+) -> None:
+    arguments = ["optimize", pipeline, dataset, "--models", MODELS, "--models", "sim/elm",
+                 "--budget-calls", "900", "--seed", "3", "--diagnoser", "none",
+                 "--save", "out/best.yaml", "--report", "out/best.html"]  # fmt: skip
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "scored on 7 examples held out" in first
+    assert "tuned pipeline: out/best.yaml" in first
+    saved = Pipeline.load("out/best.yaml")
+    assert saved.provenance["seed"] == 3
+    assert "diagnoser" not in first.split("What it took")[1].split("total")[0]
+
+    assert main(arguments) == 0
+    assert "paid now: $0.00 for 0 calls" in capsys.readouterr().out
+    assert Pipeline.load("out/best.yaml").config == saved.config
+
+
+def test_run_answers_one_input(tuned: str, capsys: Captured) -> None:
+    row = simulated_dataset("locate_solve", 1, seed=2)[0]
+    Path("table.txt").write_text(row["table"])
+    question = f"question={row['question']}"
+    assert main(["run", tuned, "--input", "table=@table.txt", question]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["answer"]
+
+
+def test_run_keeps_rows_that_fail_and_says_so(dataset: str, capsys: Captured) -> None:
+    Path("odd.py").write_text("def number(answer):\n    return 1 / (int(answer) % 2)\n")
+    Path("odd.yaml").write_text(
+        "name: odd\nmodules:\n- name: odd\n  signature: 'answer -> number: float'\n"
+        "  function: odd:number\n"
+    )
+    assert main(["run", "odd.yaml", "--dataset", dataset, "--output", "out.jsonl"]) == 1
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert len(lines) == 24
+    for line in lines:
+        even = int(line["example"]["answer"]) % 2 == 0
+        assert (line["outputs"] is None) is even
+        assert ("ZeroDivisionError" in (line["failure"] or "")) is even
+    failed = sum(line["failure"] is not None for line in lines)
+    assert f"24 rows, {failed} failed, $0.000000 -> out.jsonl" in capsys.readouterr().err
+
+
+def test_run_reads_values_by_their_type(capsys: Captured) -> None:
+    Path("adding.py").write_text("def add(numbers, more):\n    return sum(numbers) + len(more)\n")
+    Path("adding.yaml").write_text(
+        "name: adding\nmodules:\n- name: add\n"
+        "  signature: 'numbers: list[int], more -> total: int'\n  function: adding:add\n"
+    )
+    assert main(["run", "adding.yaml", "--input", "numbers=[1, 2]", "more=007"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"total": 6}
+    assert main(["run", "adding.yaml", "--input", "numbers=1, 2", "more=x"]) == 2
+    assert "--input numbers=... must be JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("optimize nowhere.yaml rows.jsonl --models sim/elm", "nowhere.yaml: No such file"),
+        ("optimize pipeline.yaml nowhere.jsonl --models sim/elm", "nowhere.jsonl"),
+        ("optimize pipeline.yaml rows.jsonl", "--models must name the models"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elk", "sim/elk"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --budget-usd 0",
+         "`--budget-usd > 0` must hold, but got 0.0"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --budget-calls 3",
+         "a budget of 3 calls is too small"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --metric exactly", "exact_match"),
+        ("optimize broken.yaml rows.jsonl --models sim/elm", "line 2"),
+        ("run tuned.yaml --input tabel=x", "no input 'tabel'; nearest: 'table'"),
+        ("run tuned.yaml --input table", "must read FIELD=VALUE, but got 'table'"),
+        ("run tuned.yaml --input table=x", "--input question=... is missing"),
+        ("run tuned.yaml --dataset pipeline.yaml", "pipeline.yaml"),
+    ],
+)  # fmt: skip
+def test_errors_at_the_door_are_one_message(
+    arguments: str, told: str, pipeline: str, tuned: str, dataset: str, capsys: Captured
+) -> None:
+    Path("broken.yaml").write_text("name: x\nmodule: []\n")
+    assert main(arguments.split()) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.startswith(f"compound-optimizer {arguments.split()[0]}: ")
+    assert "Traceback" not in err
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["--debug", "run", "nowhere.yaml", "--input", "a=b"])
+
+
+def test_models_described_in_the_pipeline_are_meant_by_their_labels(
+    dataset: str, capsys: Captured
+) -> None:
+    described = (Model("sim/alder", label="finder"), Model("sim/birch", label="solver"))
+    Pipeline("locate-solve", locate_solve().modules, models=described).save("own.yaml")
+    assert main(["optimize", "own.yaml", dataset, "--diagnoser", "finder"]) == 0
+    saved = Pipeline.load("tuned.yaml")
+    assert saved.config is not None
+    labels = {label for labels in saved.config.allocation.values() for label in labels}
+    assert labels <= {"finder", "solver"}
+    assert all(model in described for model in saved.models)
+
+
+def test_interrupted_search_shows_the_best_so_far_and_how_to_resume(dataset: str) -> None:
+    Path("slow.py").write_text(
+        "import time\ndef wait(task):\n    time.sleep(0.4)\n    return task\n"
+    )
+    waiting = "- name: wait\n  signature: task -> waited\n  function: slow:wait\n"
+    solving = "- name: solve\n  signature: waited -> answer\n"
+    locating = "- name: locate\n  signature: table, question -> task\n"
+    Path("slow.yaml").write_text(f"name: slow\nmodules:\n{locating}{waiting}{solving}")
+    command = _subprocess("optimize", "slow.yaml", dataset, "--models", MODELS,
+                          "--concurrency", "2", "--diagnoser", "none")  # fmt: skip
+    _wait_for_two_trials()
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=60)
+    assert command.returncode == 130, err
+    assert "interrupted. Best so far: 0." in err
+    assert "to resume" in err
+    assert "Traceback" not in err
+    assert not Path("tuned.yaml").exists()
+    assert out == ""
+
+
+def _wait_for_two_trials() -> None:
+    """Until MLflow knows of two trials: the search is in its middle then."""
+    import sqlite3
+
+    ends = time.monotonic() + 90
+    while time.monotonic() < ends:
+        if Path("mlruns/mlflow.db").exists():
+            connection = sqlite3.connect("mlruns/mlflow.db", timeout=10)
+            try:
+                (runs,) = connection.execute("SELECT COUNT(*) FROM runs").fetchone()
+            except sqlite3.OperationalError:
+                runs = 0
+            finally:
+                connection.close()
+            if runs >= 3:
+                return
+        time.sleep(0.1)
+    raise AssertionError("no trial in 90 s")

@@ -1,0 +1,108 @@
+"""A pipeline, trials and a result made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evaluators.statistics import Interval
+from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
+from optimizer.trial import Status, Trial
+from pipelines import Module, Pipeline
+from pipelines.llms.budget import PurposeSpend
+from pipelines.llms.model import Model
+from search_spaces import ModuleConfig, PipelineConfig
+
+MODELS = ("openai/small", "openai/large")
+
+
+def make_pipeline() -> Pipeline:
+    return Pipeline(
+        "locate-solve",
+        [
+            Module("locate", "table, question -> task", instructions="Extract the task."),
+            Module("solve", "task -> answer"),
+        ],
+    )
+
+
+def make_config(
+    locate: str = MODELS[0], solve: str = MODELS[0], **solve_knobs: Any
+) -> PipelineConfig:
+    return PipelineConfig(
+        modules={
+            "locate": ModuleConfig(models=(locate,)),
+            "solve": ModuleConfig(models=(solve,), **solve_knobs),
+        }
+    )
+
+
+def make_trial(number: int = 0, mean: float | None = 0.5, **changes: Any) -> Trial:
+    status: Status = "complete"
+    values: dict[str, Any] = {
+        "number": number,
+        "stage": "allocation" if number else "baseline",
+        "config": make_config(),
+        "status": status,
+        "score": None if mean is None else Interval(mean, max(0, mean - 0.1), min(1, mean + 0.1)),
+        "examples": 40,
+        "failures": {},
+        "unscored": 0,
+        "usd_per_example": 0.0012,
+        "latency_s": 1.5,
+        "calls_per_example": 2.0,
+        "nominal_usd": 0.05 * (number + 1),
+        "nominal_calls": 80 * (number + 1),
+        "seconds": 2.0 * (number + 1),
+    }
+    return Trial(**{**values, **changes})
+
+
+def make_trials() -> tuple[Trial, ...]:
+    small, large = MODELS
+    return (
+        make_trial(0, 0.42),
+        make_trial(1, 0.44, stage="single-model", config=make_config(large, large),
+                   usd_per_example=0.009, failures={"refusal": 2, "timeout": 1}, unscored=1),
+        make_trial(2, 0.21, status="stopped_early", stage="single-model", examples=8),
+        make_trial(3, None, status="disqualified", examples=0, unscored=40,
+                   failures={"server_error": 40}, detail="locate: the server answers 500",
+                   usd_per_example=0.0),
+        make_trial(4, 0.9, config=make_config(small, large), usd_per_example=0.005),
+    )  # fmt: skip
+
+
+def make_result(**changes: Any) -> Result:
+    small, large = MODELS
+    tuned = make_config(small, large)
+    values: dict[str, Any] = {
+        "pipeline": Pipeline(
+            "locate-solve",
+            make_pipeline().modules,
+            config=tuned,
+            models=(Model(small, input_usd_per_million=0.1), Model(large)),
+        ),
+        "baseline_config": make_config(),
+        "config": tuned,
+        "tuned_figures": HeldOut(60, Interval(0.883, 0.78, 0.942), 0.005, 2.25),
+        "baseline_figures": HeldOut(60, Interval(0.417, 0.301, 0.543), 0.0012, 1.5),
+        "single_model_figures": HeldOut(59, Interval(0.441, 0.32, 0.57), 0.009, 3.0, unscored=1),
+        "single_model_label": large,
+        "gain": Interval(0.466, 0.33, 0.59),
+        "gain_over_single": Interval(0.442, 0.31, 0.57),
+        "held_out": True,
+        "trials_": make_trials(),
+        "spent": Spent(
+            0.25, 400, 52_000, 9_000, 83.4,
+            {"diagnoser": PurposeSpend(0.05, 40, 12_000, 1_000),
+             "task": PurposeSpend(0.2, 360, 40_000, 8_000)},
+            paid_now_usd=0.1, paid_now_calls=160,
+        ),
+        "diagnoser": (
+            DiagnoserAgreement("locate", 0.85, 24, 40),
+            DiagnoserAgreement("solve", None, 24, 0),
+        ),
+        "metric": "exact_match",
+        "dataset_digest": "ab" * 32,
+        "example_inputs": {"table": "id | task", "question": "What is task 3?"},
+    }  # fmt: skip
+    return Result(**{**values, **changes})

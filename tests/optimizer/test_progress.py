@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from optimizer.progress import Progress
+from pipelines.llms.budget import Budget, PurposeSpend, Spend
+
+SPEND = Spend({"task": PurposeSpend(usd=0.5, calls=300)})
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_shows_stage_best_spend_and_time_left_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(Budget(usd=2, calls=400, seconds=600)) as progress:
+        progress.stage("allocation")
+        progress.update(0.415, SPEND, 60.0)
+    shown = terminal.getvalue().split("\r")
+    line = next(part for part in reversed(shown) if "allocation" in part)
+    for told in ("1 trial,", "best 41.5%", "$0.500 of $2.00", "300 of 400 calls", "20 s left"):
+        assert told in line
+    assert shown[-1].strip() == ""
+
+
+def test_is_silent_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
+    with Progress(Budget()) as progress:
+        progress.stage("baseline")
+        progress.update(None, SPEND, 1.0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_share_of_the_budget_is_that_of_the_nearest_cap() -> None:
+    assert Progress(Budget(usd=2, calls=400, seconds=600)).used(SPEND, 60.0) == 0.75
+    assert Progress(Budget(seconds=100)).used(SPEND, 250.0) == 1.0
+    assert Progress(Budget()).used(SPEND, 60.0) == 0.0
+
+
+def test_time_left_is_the_shorter_of_clock_and_pace() -> None:
+    capped = Progress(Budget(seconds=600))
+    assert capped.seconds_left(0.75, 60.0) == 20.0
+    assert capped.seconds_left(0.0, 60.0) == 540.0
+    assert Progress(Budget()).seconds_left(0.0, 60.0) is None

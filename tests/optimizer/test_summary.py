@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+
+from evaluators.statistics import Interval
+from optimizer.result import Result
+from optimizer.wording import counted, dollars, percent, points, seconds
+from tests.optimizer.made import make_config, make_result
+
+
+def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
+    text = str(result)
+    for told in (
+        "5 trials, metric exact_match",
+        "60 examples held out",
+        "41.7%  [30.1, 54.3]",
+        "openai/large in all modules; 1 unscored",
+        "88.3%  [78.0, 94.2]",
+        "Gain over the baseline: +46.6 points [+33.0, +59.0].",
+        "Gain over openai/large in all modules: +44.2 points",
+        "Cost per example: $0.00120 -> $0.00500 (+317%).",
+        "solve.model  openai/small -> openai/large",
+        "paid now: $0.100 for 160 calls",
+        "locate: judged 24 examples; agreed with measured scores in 85.0% of 40 comparisons",
+        "solve: judged 24 examples; nothing to compare",
+        "result.pipeline(table=..., question=...)",
+    ):
+        assert told in text
+    total = next(line for line in text.splitlines() if "total" in line)
+    assert total.split() == ["total", "$0.250", "400", "61,000"]
+
+
+def test_unchanged_result_says_so_and_claims_nothing() -> None:
+    text = str(make_result(config=make_config(), gain=Interval(0.0, 0.0, 0.0)))
+    assert "No config was found to be better than the baseline" in text
+    assert "Gain over the baseline" not in text
+    assert "What changed" not in text
+
+
+def test_gain_whose_interval_includes_zero_is_not_claimed() -> None:
+    text = str(make_result(gain=Interval(0.02, -0.01, 0.05)))
+    assert "Not shown to be better than the baseline: +2.0 points [-1.0, +5.0]" in text
+    assert "Gain over the baseline" not in text
+
+
+def test_loss_is_called_a_loss() -> None:
+    text = str(make_result(gain=Interval(-0.1, -0.2, -0.05)))
+    assert "WORSE than the baseline: -10.0 points [-20.0, -5.0]" in text
+
+
+@pytest.mark.parametrize(
+    ("gain", "told"),
+    [
+        (Interval(-0.1, -0.2, -0.05), "WORSE than openai/large in all modules"),
+        (Interval(0.0, -0.1, 0.1), "Not shown to be better than openai/large in all modules"),
+    ],
+)
+def test_best_single_model_is_not_beaten_by_words(gain: Interval, told: str) -> None:
+    assert told in str(make_result(gain_over_single=gain))
+
+
+def test_search_estimates_are_labelled_everywhere() -> None:
+    text = str(make_result(held_out=False))
+    assert "search estimates on 60 examples, not measured on held-out ones" in text
+    assert "Estimated gain over the baseline" in text
+    assert "\nGain over" not in text
+
+
+def test_summary_says_why_the_search_stopped() -> None:
+    assert "stopped early: the budget ended" in str(make_result(stopped="the budget ended"))
+
+
+def test_ui_command_names_the_store() -> None:
+    text = str(make_result(tracking_uri="sqlite:////data/mlruns/mlflow.db"))
+    assert "mlflow ui --backend-store-uri sqlite:////data/mlruns/mlflow.db" in text
+
+
+def test_lines_fit_a_terminal(result: Result) -> None:
+    assert max(map(len, str(result).splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [(0, "$0.00"), (12.345, "$12.35"), (1234.5, "$1,234.50"), (0.25, "$0.250"),
+     (0.0012345, "$0.00123"), (1.5e-7, "$0.000000150"), (float("nan"), "n/a")],
+)  # fmt: skip
+def test_dollars(usd: float, text: str) -> None:
+    assert dollars(usd) == text
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [(0.421, "0.42 s"), (12.4, "12 s"), (59.6, "1:00"), (185, "3:05"), (3729, "1:02:09")],
+)
+def test_seconds(duration: float, text: str) -> None:
+    assert seconds(duration) == text
+
+
+def test_points_percent_and_counts() -> None:
+    assert points(Interval(-0.012, -0.05, 0.026)) == "-1.2 points [-5.0, +2.6]"
+    assert (percent(0.4167), percent(float("nan"))) == ("41.7%", "n/a")
+    assert (counted(1, "trial"), counted(1200, "trial")) == ("1 trial", "1,200 trials")

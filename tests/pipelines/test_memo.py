@@ -1,0 +1,98 @@
+"""The memo answers for what was seen, and never for anything else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from pipelines import (
+    MemoKey,
+    Module,
+    ModuleStep,
+    Pipeline,
+    patterns,
+)
+from pipelines.llms.call import CallFailed, LMCall
+from tests.pipelines.scripted_session import (
+    ScriptedSession,
+    bind,
+    one,
+)
+
+LOCATE_SOLVE = patterns.locate_solve()
+INPUTS = {"table": "t", "question": "q"}
+
+
+def test_a_memorised_run_asks_nothing_and_tells_the_same() -> None:
+    memo: dict[MemoKey, ModuleStep] = {}
+    session = ScriptedSession()
+    first = bind(LOCATE_SOLVE, session, memo=memo).run(INPUTS)
+    second = bind(LOCATE_SOLVE, session, memo=memo).run(INPUTS)
+    assert second == first
+    assert len(session.calls) == 2
+
+
+def test_another_config_asks_only_for_what_it_changes() -> None:
+    memo: dict[MemoKey, ModuleStep] = {}
+    session = ScriptedSession()
+    bind(LOCATE_SOLVE, session, memo=memo).run(INPUTS)
+    changed = LOCATE_SOLVE.default_config("a").with_models({"solve": "b"})
+    trace = bind(LOCATE_SOLVE, session, changed, memo).run(INPUTS)
+    assert trace.outputs == {"answer": "answer by b#0"}
+    assert [call.model.label for call in session.calls] == ["a", "a", "b"]
+
+
+def test_an_outage_is_not_memorised_and_a_refusal_is() -> None:
+    kinds = ["timeout", "refusal"]
+
+    def fail(call: LMCall) -> str:
+        raise CallFailed(kinds.pop(0), "no")
+
+    program = bind(one(), ScriptedSession(fail), memo={})
+    outcomes = [program.run({"question": "q"}).failure for _ in range(3)]
+    assert [failure.kind for failure in outcomes if failure] == ["timeout", "refusal", "refusal"]
+
+
+def test_twins_do_not_answer_for_each_other_from_the_memo() -> None:
+    memo: dict[MemoKey, ModuleStep] = {}
+    trace = bind(patterns.majority_vote(), ScriptedSession(), memo=memo).run({"question": "q"})
+    answers = [step.outputs for step in trace.steps[:3] if step.outputs]
+    assert answers == [{f"answer_{n}": f"answer by a#{n - 1}"} for n in (1, 2, 3)]
+
+
+class Opaque:
+    def __str__(self) -> str:
+        return "the same for all"
+
+
+@pytest.mark.parametrize(
+    ("one_value", "other_value"), [(1, True), ("1", 1), ([1], "[1]"), (Opaque(), Opaque())]
+)
+def test_inputs_that_differ_are_never_taken_for_each_other(
+    one_value: Any, other_value: Any
+) -> None:
+    seen = []
+
+    def watch(thing: Any) -> str:
+        seen.append(thing)
+        return "seen"
+
+    pipeline = Pipeline("x", [Module("watch", "thing -> done", function=watch)])
+    program = pipeline.bind(pipeline.default_config(), {}, None, {})
+    for value in (one_value, other_value):
+        program.run({"thing": value})
+    assert len(seen) == 2
+
+
+def test_a_memorised_module_costs_tens_of_microseconds() -> None:
+    program = bind(LOCATE_SOLVE, ScriptedSession(), memo={})
+    inputs = {"table": "row\n" * 200, "question": "q"}
+    program.run(inputs)
+    fastest = float("inf")
+    for _ in range(200):
+        started = time.perf_counter()
+        program.run(inputs)
+        fastest = min(fastest, time.perf_counter() - started)
+    assert fastest / 2 < 100e-6
