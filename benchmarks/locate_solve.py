@@ -65,6 +65,7 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
         for label in everything.space.single_models()
     ]
     published = bench.study("published")
+    assert ours.diagnoser is not None
     chosen = llmselector_as_published(published, ours.diagnoser.model)
     rand = random_search(bench.study("random"), calls, seed)
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 CLEAR_DIFFERENCE = 0.4
@@ -45,23 +45,18 @@ class Agreement:
         return min(int(self.trust * (candidates - 1)), max(0, candidates - 2))
 
 
-def agreement(examples: Sequence[Sequence[tuple[float, float]]]) -> Agreement:
-    """Count pairs of (rating, score) within each example.
+def agreement(pairs: Iterable[tuple[float, float]]) -> Agreement:
+    """Count the pairs that tell anything.
 
     Args:
-        examples: for each example, what was rated there and the end-to-end score that followed;
-            all of it on the same inputs of the module, so that only the output differs.
+        pairs: by how much two outputs differ in rating, and in the end-to-end score that followed;
+            both on the same inputs of the module, so that only the output differs.
     """
-    concordant = discordant = 0
-    for pairs in examples:
-        for i, (rating, score) in enumerate(pairs):
-            for other_rating, other_score in pairs[:i]:
-                product = (rating - other_rating) * (score - other_score)
-                if abs(rating - other_rating) < CLEAR_DIFFERENCE or product == 0:
-                    continue
-                concordant += product > 0
-                discordant += product < 0
-    return Agreement(concordant, discordant)
+    telling = [
+        rating * score for rating, score in pairs if abs(rating) >= CLEAR_DIFFERENCE and score != 0
+    ]
+    concordant = sum(product > 0 for product in telling)
+    return Agreement(concordant, len(telling) - concordant)
 
 
 def given_others(own: Agreement, others: Iterable[Agreement]) -> Agreement:

@@ -13,10 +13,9 @@ from typing import Any
 
 import dspy
 import numpy as np
-from dspy.utils.exceptions import AdapterParseError, LMError
 
 from pipelines import Module, Pipeline
-from pipelines.llms.call import CallFailed
+from pipelines.failures import failure_of
 from pipelines.llms.engine import GatewayLM
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
@@ -87,7 +86,9 @@ class Diagnoser:
                     candidates="\n".join(lines),
                     desired_final_answer=canonical_json(desired),
                 )
-        except (AdapterParseError, LMError, CallFailed):
+        except Exception as error:
+            if failure_of(error, (), "diagnoser") is None:
+                raise
             return None  # counted by the caller: a diagnosis that failed says nothing
         ratings = verdict.ratings
         if len(ratings) != len(outputs):

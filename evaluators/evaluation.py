@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ import dspy
 import joblib
 import numpy as np
 
-from evaluators.metrics import BoundMetric
+from evaluators.metrics import BoundMetric, MetricError, Score
 from evaluators.statistics import Interval, mean_interval
 from pipelines import Failure, ModuleStep, Pipeline, Program, Trace
 from pipelines.llms.call import BudgetExhausted
@@ -159,9 +160,10 @@ class Evaluator:
         return {field: self.examples[index][field] for field in self.pipeline.inputs}
 
     def labels(self, index: int) -> dict[str, Any]:
-        """All other columns of one example: what the metric may compare with."""
+        """What the metric compares with: its columns; of a callable, all that are no inputs."""
         example = self.examples[index]
-        return {key: example[key] for key in example.keys() if key not in self.pipeline.inputs}
+        others = [key for key, _ in example.items() if key not in self.pipeline.inputs]
+        return {key: example[key] for key in self.metric.fields or others}
 
     def trace(self, config: PipelineConfig, index: int) -> Trace:
         """What every module received and returned."""
@@ -170,24 +172,25 @@ class Evaluator:
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
         """`function` of every task, concurrently, in order.
 
+        What the first of the tasks has raised is raised, and no further task is begun then.
+
         Raises:
             BudgetExhausted: any task was refused a call; the others have ended by then.
         """
         jobs = 1 if self.session.is_cached_only else min(self.concurrency, len(tasks))
         if not tasks:
             return []
+        broken = threading.Event()
         ended = joblib.Parallel(n_jobs=jobs, prefer="threads")(
-            joblib.delayed(_carry)(function, task) for task in tasks
+            joblib.delayed(_carry)(function, task, broken) for task in tasks
         )
-        results: list[R] = []
-        for result in ended:
-            if isinstance(result, BudgetExhausted):
-                raise result
-            results.append(result)
-        return results
+        raised = [result.error for result in ended if isinstance(result, _Raised)]
+        for error in sorted(raised, key=lambda error: isinstance(error, BudgetExhausted)):
+            raise error
+        return list(ended)
 
     def _paid_outcomes(self, program: Program, indices: Sequence[int]) -> dict[int, Outcome]:
-        """The outcomes that need no call. They are work for one processor: threads would not help."""
+        """The outcomes that need no call: work for one processor, so threads would not help."""
         outcomes = {}
         with self.session.cached_only():
             for index in indices:
@@ -200,16 +203,37 @@ class Evaluator:
         score: float | None = 0.0
         feedback = None
         if trace.outputs is not None:
-            judged = self.metric(self.examples[index], dspy.Prediction(**trace.outputs), index)
+            judged = self._judged(index, trace.outputs)
             score, feedback = judged.value, judged.feedback
         elif trace.failure is not None and trace.failure.infrastructure:
             score = None
         return Outcome(score, trace.usd, len(trace.calls), trace.latency_s, trace.failure, feedback)
 
+    def _judged(self, index: int, outputs: Mapping[str, Any]) -> Score:
+        try:
+            return self.metric(self.examples[index], dspy.Prediction(**outputs))
+        except MetricError as error:
+            # by what is in it: the examples were shuffled, so its number would mislead
+            example = f"{self.inputs(index)} with the answer {dict(outputs)}"
+            shown = example if len(example) <= 500 else f"{example[:500]}..."
+            raise MetricError(f"{error}; the example: {shown}") from error.__cause__
 
-def _carry(function: Callable[[T], R], task: T) -> R | BudgetExhausted:
-    """Return what is not an `Exception`: joblib's worker threads would die of it."""
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """How a task ended that has no result."""
+
+    error: BaseException
+
+
+def _carry(function: Callable[[T], R], task: T, broken: threading.Event) -> R | _Raised:
+    """Return what is raised: joblib would replace its cause, and die of what is no `Exception`."""
+    if broken.is_set():
+        return _Raised(BudgetExhausted("not begun: another task broke"))
     try:
         return function(task)
     except BudgetExhausted as exhausted:
-        return exhausted
+        return _Raised(exhausted)
+    except Exception as error:
+        broken.set()
+        return _Raised(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,25 @@ from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.statistics import PairedTest
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
+
+UNLIKELY = 1.28
+"""Who is so many standard errors behind has a chance of 10% at most to be the better one: enough
+to stop paying for it, not to claim that it is worse."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How many standard errors behind the leader a config may fall before it stops."""
+
+    better_half: float = math.inf
+    worse_half: float = math.inf
+    """For those in the worse half, where most of the calls go; 0 is successive halving."""
+
+
+UNHURRIED = Patience()
+"""Only who is shown to be worse stops."""
+HALVING = Patience(worse_half=0.0)
+"""The worse half stops after every rung, ties too: a fixed cost, for a rough answer."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +85,20 @@ def race(
     errors: ErrorRate,
     *,
     first: int = 16,
-    worse_half: float | None = None,
+    patience: Patience = UNHURRIED,
+    keep: PipelineConfig | None = None,
     before_rung: Callable[[Sequence[PipelineConfig], Sequence[int]], None] | None = None,
 ) -> Race:
     """Run all configs on the first few examples, the remaining ones on twice as many, and so on.
 
     After each rung a config stops when a paired anytime-valid test says that it is worse than
-    the leader on the common examples. With `worse_half` those of the worse half stop too that
-    are behind the leader by more than so many standard errors (successive halving, softened).
-    The race is over when one is left, or all examples were used.
+    the leader on the common examples, or when it has used up the race's patience. The race is
+    over when one is left, or all examples were used.
 
     Args:
         configs: distinct entrants, in order of preference on ties.
         examples: indices, in the order in which they are used.
+        keep: who is never stopped, since more is known of it than this race shows.
         before_rung: called with the entrants and the examples of the coming rung; it may raise
             `BudgetExhausted`, like the evaluation itself.
     """
@@ -95,7 +116,8 @@ def race(
             cut_off = exhausted
             break
         ran.update(scored)
-        stopped.update(_losers(scored, errors, worse_half if size < len(examples) else None))
+        losers = _losers(scored, errors, patience)
+        stopped.update({key: why for key, why in losers.items() if keep is None or key != keep.key})
         running = {key: config for key, config in running.items() if key not in stopped}
         if len(running) <= 1 < len(configs):
             break
@@ -122,7 +144,7 @@ def paired_differences(a: Evaluation, b: Evaluation) -> np.ndarray:
 
 
 def _losers(
-    scored: Mapping[str, Evaluation], errors: ErrorRate, worse_half: float | None
+    scored: Mapping[str, Evaluation], errors: ErrorRate, patience: Patience
 ) -> dict[str, str]:
     """Which entrants stop now, and why."""
     stopped = {
@@ -131,28 +153,30 @@ def _losers(
         if e.disqualified
     }
     fit = {key: e for key, e in scored.items() if key not in stopped}
-    if not fit:
-        return stopped
     ranking = sorted(fit, key=lambda key: -fit[key].mean)  # stable: ties keep their order
-    leader = ranking[0]
     for place, key in enumerate(ranking[1:], start=1):
-        differences = paired_differences(fit[key], fit[leader])
+        differences = paired_differences(fit[key], fit[ranking[0]])
+        if len(differences) == 0:
+            continue  # nothing in common was scored, so that nothing can be said
         behind = f"{-100 * float(np.mean(differences)):.1f} points behind on {len(differences)}"
-        if PairedTest().update(differences).evidence_worse >= 1 / errors.alpha(key, leader):
+        if PairedTest().update(differences).rejects(errors.alpha(key, ranking[0])):
             stopped[key] = behind
-        elif (
-            worse_half is not None
-            and place >= len(ranking) / 2
-            and _standard_errors_behind(differences) >= worse_half
-        ):
-            stopped[key] = f"{behind}, in the worse half"
+            continue
+        half = "better" if place < len(ranking) / 2 else "worse"
+        limit = patience.better_half if half == "better" else patience.worse_half
+        if standard_errors_behind(differences) >= limit:
+            stopped[key] = f"{behind}, in the {half} half"
     return stopped
 
 
-def _standard_errors_behind(differences: np.ndarray) -> float:
-    """How many standard errors the mean difference lies below 0."""
-    error = float(np.std(differences, ddof=1)) / np.sqrt(len(differences))
-    return float(-np.mean(differences) / error) if error > 0 else 0.0
+def standard_errors_behind(differences: np.ndarray) -> float:
+    """How many standard errors the mean difference lies below 0; 0 when there is no telling."""
+    if len(differences) < 2:
+        return 0.0
+    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    if spread == 0:
+        return math.inf if mean < 0 else 0.0
+    return -mean / (spread / math.sqrt(len(differences)))
 
 
 def _kinds(evaluation: Evaluation) -> str:

@@ -6,6 +6,8 @@ Names are looked up when they are first asked for, so that importing this packag
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
         multiple_choice,
         numeric_match,
     )
+    from optimizer.baseline import OptimizationError
     from optimizer.door import BudgetTooSmall
-    from optimizer.loop import OptimizationError, optimize
+    from optimizer.loop import optimize
     from optimizer.result import Result
     from optimizer.trial import Trial
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
@@ -41,8 +44,9 @@ _HOMES = {
         "multiple_choice",
         "numeric_match",
     ),
+    "optimizer.baseline": ("OptimizationError",),
     "optimizer.door": ("BudgetTooSmall",),
-    "optimizer.loop": ("OptimizationError", "optimize"),
+    "optimizer.loop": ("optimize",),
     "optimizer.result": ("Result",),
     "optimizer.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
@@ -87,6 +91,31 @@ __all__ = [
     "optimize",
     "self_refine",
 ]
+
+
+def _check_rooms() -> None:
+    """The packages beside this one have plain names, which a folder of the user's may have too.
+
+    Raises:
+        ImportError: names the folder that Python would take for one of them, and what to do.
+    """
+    home = Path(__file__).resolve().parents[1]
+    for room in ("search_spaces", "pipelines", "evaluators"):
+        spec = importlib.util.find_spec(room)
+        places = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
+        found = Path(places[0]).resolve() if places and places[0] else None
+        # another copy of ours will do: MLflow's models carry one along
+        if found != home / room and not (found and (found.parent / "optimizer/loop.py").is_file()):
+            raise ImportError(
+                f"compound-optimizer's own package {room!r} is {home / room}, but Python finds "
+                f"{found or 'none'}: rename yours, or keep it off sys.path (a script's own folder "
+                "comes first on it)",
+                name=room,
+                path=str(found) if found else None,
+            )
+
+
+_check_rooms()
 
 
 def __getattr__(name: str) -> Any:

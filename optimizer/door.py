@@ -54,17 +54,17 @@ class Plan:
         """Calls for the baseline on the search examples and for the pass over the holdout."""
         passes = 1 if self.space.size == 1 else 3
         runs = len(self.search) + passes * len(self.holdout)
-        return runs * len(self.pipeline.llm_modules)
+        return runs * self.baseline.calls_per_run
 
 
 def prepare(
     pipeline: Pipeline,
     dataset: Any,
-    models: Sequence[str | Model],
+    models: str | Model | Sequence[str | Model] | None,
     metric: str | LabelMetric | Callable[..., Any],
     budget: Budget | None,
     search_space: SearchSpace | None,
-    stages: Sequence[str],
+    stages: str | Sequence[str],
     diagnoser: str | Model | None,
     holdout: float,
     seed: int,
@@ -74,9 +74,11 @@ def prepare(
     Raises:
         ValueError: names the value, the rule, and the nearest valid choice.
     """
+    for value, kind in ((pipeline, Pipeline), (budget, Budget), (search_space, SearchSpace)):
+        _check_kind(value, kind)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
-    by_label = as_models(list(models))
+    by_label = _choices(models, pipeline)
     names = [module.name for module in pipeline.llm_modules]
     space = (search_space or SearchSpace()).fit(names, list(by_label))
     baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
@@ -88,7 +90,8 @@ def prepare(
     bound = resolve_metric(metric, pipeline.outputs, data.columns)
     bound.check(data)
     search, held_out = data.split(holdout, seed)
-    judge = _diagnoser(diagnoser, by_label)
+    judge = _diagnoser(diagnoser, known)
+    stages = [stages] if isinstance(stages, str) else list(stages)
     chosen = [_stage(name) for name in stages]
     identity = [
         SEARCH_VERSION,
@@ -99,7 +102,7 @@ def prepare(
         bound.identity,
         space.model_dump(mode="json"),
         baseline.canonical_json(),
-        list(stages),
+        stages,
         asdict(judge) if isinstance(judge, Model) else judge,
         holdout,
         seed,
@@ -111,6 +114,16 @@ def prepare(
     )  # fmt: skip
     _check_calls(plan)
     return plan
+
+
+def check_concurrency(concurrency: int) -> None:
+    """There must be room for one example in flight.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"`concurrency >= 1` must hold (a whole number), but got {concurrency!r}")
 
 
 def check_calls_can_be_made(plan: Plan) -> None:
@@ -137,6 +150,41 @@ def _check_calls(plan: Plan) -> None:
             f"examples and the final pass over {len(plan.holdout)} held-out ones take "
             f"{plan.least_calls} calls; give more, or fewer examples"
         )
+
+
+def _check_kind(value: Any, kind: type) -> None:
+    """The argument is what its name says; all but the pipeline may be left out."""
+    if isinstance(value, kind) or (value is None and kind is not Pipeline):
+        return
+    name = {Pipeline: "pipeline", Budget: "budget", SearchSpace: "search_space"}[kind]
+    example = {
+        Pipeline: "Pipeline('name', [Module(...), ...])",
+        Budget: "Budget(usd=5, calls=20_000, seconds=3600)",
+        SearchSpace: "SearchSpace(models={'module': ['model', ...]})",
+    }[kind]
+    raise ValueError(f"{name} must be a {kind.__name__}, such as {example}, but got {value!r}")
+
+
+def _choices(
+    models: str | Model | Sequence[str | Model] | None, pipeline: Pipeline
+) -> dict[str, Model]:
+    """The models to choose from, by label; a label that the pipeline describes means that model.
+
+    Raises:
+        ValueError: none is given and the pipeline names none, or two share a label.
+    """
+    described = {model.label: model for model in pipeline.models}
+    if models is None:
+        named = [m.model for m in pipeline.llm_modules if m.model is not None]
+        tuned = pipeline.config.allocation.values() if pipeline.config else ()
+        models = list(dict.fromkeys([*described, *named, *(label for t in tuned for label in t)]))
+        if not models:
+            raise ValueError(
+                "models must name the models to choose from, such as ['openai/gpt-4o-mini', "
+                f"'anthropic/claude-haiku-4-5']: pipeline {pipeline.name!r} names none"
+            )
+    given = [models] if isinstance(models, str | Model) else list(models)
+    return as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
 
 
 def _diagnoser(

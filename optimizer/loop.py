@@ -10,8 +10,9 @@ from typing import Any
 from evaluators.diagnoser import Diagnoser
 from evaluators.evaluation import Evaluator
 from evaluators.metrics import LabelMetric
+from optimizer.baseline import check_something_scored, check_something_works, race_baseline
 from optimizer.conclusion import conclude
-from optimizer.door import BudgetTooSmall, Plan, check_calls_can_be_made, prepare
+from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
 from optimizer.progress import Progress
 from optimizer.result import Result
 from optimizer.single_models import race_single_models
@@ -25,23 +26,16 @@ from pipelines.llms.gateway import Gateway, Session, default_gateway
 from pipelines.llms.model import Model
 from search_spaces import SearchSpace
 
-PRICED_EXAMPLES = 4
-"""How many examples the baseline runs on to learn what an example costs."""
-
-
-class OptimizationError(RuntimeError):
-    """The search could not start: no config could be scored."""
-
 
 def optimize(
     pipeline: Pipeline,
     dataset: Any,
-    models: Sequence[str | Model],
+    models: str | Model | Sequence[str | Model] | None = None,
     *,
     metric: str | LabelMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
-    stages: Sequence[str] = ("allocation",),
+    stages: str | Sequence[str] = ("allocation",),
     diagnoser: str | Model | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
@@ -58,7 +52,9 @@ def optimize(
         pipeline: what to tune; it is not changed. Modules without a model start with the first.
         dataset: rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path, with a
             column for every input of the pipeline and labels for the metric.
-        models: litellm names, or `Model(...)` where a name is not enough.
+        models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
+            where a name is not enough; by default all that the pipeline names. What a module
+            itself names is where the search starts, and stays if nothing beats it.
         metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`) or
             any `metric(example, prediction) -> float` in [0, 1].
         budget: caps in dollars, calls and seconds; without it nothing is capped.
@@ -86,6 +82,7 @@ def optimize(
     plan = prepare(
         pipeline, dataset, models, metric, budget, search_space, stages, diagnoser, holdout, seed
     )
+    check_concurrency(concurrency)
     check_calls_can_be_made(plan)
     session = (gateway or default_gateway()).session(plan.key, plan.budget)
     paid_before = session.spent
@@ -107,6 +104,7 @@ def optimize(
         print(_interrupted(study), file=sys.stderr)
         raise
     except BaseException as error:
+        session.stop()  # else what is in flight would go on to further calls
         tracker.fail(f"{type(error).__name__}: {error}", status="FAILED")
         raise
 
@@ -116,41 +114,25 @@ def search(study: Study, plan: Plan) -> str | None:
 
     Returns:
         Why the search ended before that, if it did.
+
+    Raises:
+        BudgetTooSmall: the budget can't pay for the baseline.
+        OptimizationError: there is nothing to choose by, since nothing works.
     """
-    _race_baseline(study)
+    race_baseline(study)
     try:
+        check_something_works(study)
         race_single_models(study)
-        if study.evaluator.known(study.incumbent).disqualified:
-            raise OptimizationError(_all_failed(study))
+        check_something_scored(study)
         study.diagnoser = _diagnoser(plan, study)
         while True:
             before = study.incumbent
             for stage in plan.stages:
                 stage.improve(study)
-            if study.incumbent == before or len(plan.stages) == 1:
+            if study.incumbent == before or len(plan.stages) <= 1:
                 return None
     except BudgetExhausted as exhausted:
         return f"the budget ended the search: {exhausted}"
-
-
-def _race_baseline(study: Study) -> None:
-    """Trial 0. A few examples first, to find out whether the budget can pay for all of them."""
-    few = study.examples[:PRICED_EXAMPLES]
-    cap = study.evaluator.session.budget.usd
-    try:
-        first = study.evaluator.evaluate(study.baseline, few)
-        runs = len(study.examples) + study.holdout_examples * (1 if study.space.size == 1 else 3)
-        needed = first.usd_per_example * runs
-        if cap is not None and needed > cap:
-            raise BudgetTooSmall(
-                f"a budget of ${cap:g} is too small: the baseline and the final pass over the "
-                f"holdout run {runs} times at about ${first.usd_per_example:.6f} (measured on "
-                f"{len(few)} examples), which takes about ${needed:.4f}"
-            )
-        study.race("baseline", [study.baseline])
-    except BudgetExhausted as exhausted:
-        raise BudgetTooSmall(f"the budget can't pay for the baseline: {exhausted}") from exhausted
-    study.protect_holdout()
 
 
 def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
@@ -204,22 +186,17 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
     return params, {"study": plan.key, "dataset": plan.search.digest}
 
 
-def _all_failed(study: Study) -> str:
-    known = study.evaluator.known(study.baseline)
-    failures = [o.failure for o in known.outcomes.values() if o.failure]
-    counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
-    return (
-        f"no config could be scored; of {len(known.outcomes)} examples of the baseline "
-        f"{len(failures)} failed ({counts}); the first: {failures[0].module}: {failures[0].message}"
-    )
-
-
 def _interrupted(study: Study) -> str:
     best = study.evaluator.known(study.incumbent)
     allocation = ", ".join(f"{m}: {'+'.join(v)}" for m, v in study.incumbent.allocation.items())
     spent = study.evaluator.session.spent
+    so_far = (
+        f"Best so far: {best.mean:.3f} (search estimate on {len(best.scores)} examples) with "
+        f"{allocation}"
+        if best.scores
+        else "Nothing was scored yet"
+    )
     return (
-        f"\ninterrupted. Best so far: {best.mean:.3f} (search estimate on {len(best.scores)} "
-        f"examples) with {allocation}. Spent: ${spent.usd:.4f} in {spent.calls} calls. Run the "
+        f"\ninterrupted. {so_far}. Spent: ${spent.usd:.4f} in {spent.calls} calls. Run the "
         "same again to resume: every answer so far is kept, and none is paid for twice."
     )

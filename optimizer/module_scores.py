@@ -3,59 +3,67 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from evaluators.agreement import Agreement, agreement, given_others
 from evaluators.diagnoser import Diagnoser
-from optimizer.study import Study
+from evaluators.racing import UNLIKELY, standard_errors_behind
+from optimizer.measured_agreement import measured_agreement
+from optimizer.study import Study, judged, shown
 from pipelines import ModuleStep
 from search_spaces import PipelineConfig
-from search_spaces.config import canonical_json
 
 Fields = dict[str, Any]
 
-PROBE_RUNGS = (4, 8, 16, 32)
+RATING_RUNGS = (4, 8)
 """On how many examples the models of a module are rated, before the worse of them may drop."""
-ENOUGH_PAIRS = 16
-"""From so many pairs of configs that differ in one module alone, only those count."""
 
 
 @dataclass
 class ModuleScores:
-    """What the diagnoser said of one module in one round."""
+    """What the diagnoser said of the models of one module on the same inputs."""
 
     module: str
-    ranking: list[str] = field(default_factory=list)
-    """All model labels, most promising first."""
-    agreement: Agreement = field(default_factory=Agreement)
-    """How far the ratings agree with the end-to-end scores measured so far."""
-    by_model: dict[str, list[float]] = field(default_factory=dict)
-    """Ratings in [0, 1] by model label."""
-    by_output: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Ratings by the module's inputs, then by its output, both as canonical JSON."""
-    steps: dict[str, dict[int, ModuleStep]] = field(default_factory=dict)
-    """What the module returned, by model label and example."""
+    promising: list[str]
+    """The labels that its word alone may not drop, most promising first."""
+    ratings: dict[str, dict[int, float]] = field(default_factory=dict)
+    """In [0, 1], by label and example."""
+    usd: dict[str, list[float]] = field(default_factory=dict)
+    """What the outputs cost, by label."""
 
-    @property
-    def promising(self) -> list[str]:
-        """The labels that the diagnoser's word alone may not drop, most promising first."""
-        return self.ranking[: len(self.ranking) - self.agreement.may_drop(len(self.ranking))]
+    def note(self, label: str, index: int, step: ModuleStep, rating: float | None) -> None:
+        """Add one output; what the model itself did wrong counts as rated 0."""
+        self.usd.setdefault(label, []).append(step.usd)
+        if step.failure is not None:
+            rating = None if step.failure.infrastructure else 0.0
+        if rating is not None:
+            self.ratings.setdefault(label, {})[index] = rating
 
-    def rank(self, labels: Sequence[str]) -> list[str]:
-        """The labels by mean rating; the cheaper first where ratings tie."""
-        return sorted(labels, key=lambda label: (-self._mean(label), self._usd(label)))
+    def drop(self, most: int) -> None:
+        """Drop up to so many of the worse half that are rated clearly below the best."""
+        ranked = self._ranked()
+        worse = ranked[(len(ranked) + 1) // 2 :]
+        clearly_worse = [label for label in worse if self._behind(label, ranked[0])]
+        dropped = clearly_worse[max(0, len(clearly_worse) - most) :]
+        self.promising = [label for label in ranked if label not in dropped]
+
+    def _ranked(self) -> list[str]:
+        """By mean rating, the cheaper first where ratings tie."""
+        return sorted(
+            self.promising, key=lambda label: (-self._mean(label), float(np.mean(self.usd[label])))
+        )
 
     def _mean(self, label: str) -> float:
-        ratings = self.by_model.get(label)
+        ratings = list(self.ratings.get(label, {}).values())
         return float(np.mean(ratings)) if ratings else 0.0
 
-    def _usd(self, label: str) -> float:
-        return float(np.mean([step.usd for step in self.steps[label].values()]))
+    def _behind(self, label: str, best: str) -> bool:
+        ours, theirs = self.ratings.get(label, {}), self.ratings.get(best, {})
+        differences = np.array([ours[i] - theirs[i] for i in ours if i in theirs])
+        return standard_errors_behind(differences) >= UNLIKELY
 
 
 def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]:
@@ -68,14 +76,12 @@ def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]
         BudgetExhausted: the calls can't be paid.
     """
     evaluator, config = study.evaluator, study.incumbent
-    indices = study.examples[: PROBE_RUNGS[-1]]
-    values = {index: evaluator.inputs(index) for index in indices}
+    values = {index: evaluator.inputs(index) for index in study.examples[: RATING_RUNGS[-1]]}
     scored = {}
     for module in itertools.chain.from_iterable(evaluator.pipeline.levels):
         if module in study.space.models:
-            scores = _score_module(study, diagnoser, config, module, values)
-            scored[module] = scores
-            config = config.with_models({module: scores.ranking[0]})
+            scored[module] = _score_module(study, diagnoser, config, module, values)
+            config = config.with_models({module: scored[module].promising[0]})
         steps = _run(study, config, module, values)
         values = {
             index: {**fields, **outputs}
@@ -92,48 +98,39 @@ def _score_module(
     module: str,
     values: Mapping[int, Fields],
 ) -> ModuleScores:
-    """Rate all models on a few examples, the better ones on more.
+    """Rate all models on a few examples, the better ones on more, while any may still drop.
 
-    As many may drop on the way as the diagnoser's agreement with measured scores allows, and
-    never more than the worse half at a time.
+    As many may drop as the diagnoser's agreement with measured scores allows.
     """
     labels = study.space.models[module]
-    scores = ModuleScores(module)
-    alive, dropped = list(labels), list[str]()
-    seen = 0
-    for size in PROBE_RUNGS:
-        rung = {index: values[index] for index in list(values)[seen:size]}
-        seen = size
+    scores = ModuleScores(module, list(labels))
+    for start, end in itertools.pairwise((0, *RATING_RUNGS)):
+        rung = {index: values[index] for index in list(values)[start:end]}
         if not rung:
             break
-        study.check_calls(len(rung) * (len(alive) + 1))
-        _rate(study, diagnoser, scores, _run_models(study, config, module, alive, rung))
-        scores.agreement = _against_measured(study, scores)
-        kept = max(len(labels) - scores.agreement.may_drop(len(labels)), -(-len(alive) // 2))
-        ranked = scores.rank(alive)
-        alive, dropped = ranked[:kept], ranked[kept:] + dropped
-    scores.ranking = alive + dropped
-    study.agreement[module] = scores.agreement
+        study.check_calls(len(rung) * (len(scores.promising) + 1))
+        _rate(study, diagnoser, scores, _run_models(study, config, scores, rung))
+        study.agreement[module] = measured_agreement(study, module)
+        fewest = len(labels) - study.agreement[module].may_drop(len(labels))
+        scores.drop(len(scores.promising) - fewest)
     return scores
 
 
 def _run_models(
-    study: Study,
-    config: PipelineConfig,
-    module: str,
-    labels: Sequence[str],
-    values: Mapping[int, Fields],
-) -> dict[str, dict[int, ModuleStep]]:
-    """The module's step by model label and example, all on the same inputs."""
+    study: Study, config: PipelineConfig, scores: ModuleScores, values: Mapping[int, Fields]
+) -> dict[int, dict[str, ModuleStep]]:
+    """The module's step by example and model label, all on the same inputs."""
+    module = scores.module
     programs = {
-        label: study.evaluator.program(config.with_models({module: label})) for label in labels
+        label: study.evaluator.program(config.with_models({module: label}))
+        for label in scores.promising
     }
-    tasks = [(label, index) for label in labels for index in values]
-    steps = study.evaluator.map(lambda t: programs[t[0]].run_module(module, values[t[1]]), tasks)
-    by_label: dict[str, dict[int, ModuleStep]] = {label: {} for label in labels}
-    for (label, index), step in zip(tasks, steps, strict=True):
-        by_label[label][index] = step
-    return by_label
+    tasks = [(index, label) for index in values for label in programs]
+    steps = study.evaluator.map(lambda t: programs[t[1]].run_module(module, values[t[0]]), tasks)
+    by_index: dict[int, dict[str, ModuleStep]] = {index: {} for index in values}
+    for (index, label), step in zip(tasks, steps, strict=True):
+        by_index[index][label] = step
+    return by_index
 
 
 def _run(
@@ -148,82 +145,31 @@ def _rate(
     study: Study,
     diagnoser: Diagnoser,
     scores: ModuleScores,
-    steps: Mapping[str, Mapping[int, ModuleStep]],
+    steps: Mapping[int, Mapping[str, ModuleStep]],
 ) -> None:
-    """Fill in what the diagnoser says about what the models returned on some examples."""
-    indices = list(next(iter(steps.values())))
+    """Note what the diagnoser says of what the models returned, by example and label."""
+    outputs = {index: _distinct(of_index.values()) for index, of_index in steps.items()}
+    unclear = [i for i, of_index in outputs.items() if not _is_clear(study, of_index)]
     diagnoses = study.evaluator.map(
-        lambda i: _diagnose(study, diagnoser, scores.module, [s[i] for s in steps.values()], i),
-        indices,
+        lambda i: diagnoser.diagnose(
+            scores.module, outputs[i][0].inputs, [judged(s) for s in outputs[i]], study.desired(i)
+        ),
+        unclear,
     )
-    for label, of_label in steps.items():
-        scores.steps.setdefault(label, {}).update(of_label)
-    for index, ratings in zip(indices, diagnoses, strict=True):
-        if ratings is None:
-            study.diagnoses_failed += 1
-            continue
-        study.judged[scores.module] = study.judged.get(scores.module, 0) + 1
-        for label, of_label in steps.items():
-            _note(scores, label, of_label[index], ratings)
+    for index, diagnosis in zip(unclear, diagnoses, strict=True):
+        study.note_diagnosis(outputs[index], diagnosis)
+    for index, of_index in steps.items():
+        clear = _is_clear(study, outputs[index])
+        for label, step in of_index.items():
+            rating = 1.0 if len(outputs[index]) == 1 else study.rating(step)
+            scores.note(label, index, step, rating if clear else None)
 
 
-def _note(scores: ModuleScores, label: str, step: ModuleStep, ratings: Mapping[str, float]) -> None:
-    of_model = scores.by_model.setdefault(label, [])
-    if step.failure is None:
-        rating = ratings[_shown(step)]
-        of_model.append(rating)
-        scores.by_output.setdefault(canonical_json(step.inputs), {})[_shown(step)] = rating
-    elif not step.failure.infrastructure:
-        of_model.append(0.0)
+def _distinct(steps: Iterable[ModuleStep]) -> list[ModuleStep]:
+    """One step for every distinct output; those that failed have none."""
+    return list({shown(step): step for step in steps if step.outputs is not None}.values())
 
 
-def _diagnose(
-    study: Study, diagnoser: Diagnoser, module: str, steps: Sequence[ModuleStep], index: int
-) -> dict[str, float] | None:
-    """Rating by output; equal outputs are judged once, and a single one needs no judge."""
-    distinct = {_shown(step): step for step in steps if step.failure is None}
-    if len(distinct) <= 1:
-        return dict.fromkeys(distinct, 1.0)
-    outputs = [_judged(step) for step in distinct.values()]
-    inputs = next(iter(distinct.values())).inputs
-    diagnosis = diagnoser.diagnose(module, inputs, outputs, study.desired(index))
-    return dict(zip(distinct, diagnosis.ratings, strict=True)) if diagnosis else None
-
-
-def _against_measured(study: Study, scores: ModuleScores) -> Agreement:
-    """Compare ratings with end-to-end scores, where only the module can have made a difference.
-
-    Two kinds of pairs tell: configs that differ in this module alone, and, while there are few of
-    those, single models on the same inputs of the module. Any other two configs differ elsewhere
-    too, and the search picked them, so that what follows the module would count for the module.
-    """
-    clean: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    singles: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    probed = set(study.examples[: PROBE_RUNGS[-1]])
-    single_keys = {config.key for config in study.singles.values()}
-    for config, index, score in study.measured():
-        steps = study.evaluator.trace(config, index).steps if index in probed else ()
-        step = next((step for step in steps if step.module == scores.module), None)
-        if step is None or step.outputs is None:
-            continue
-        inputs = canonical_json(step.inputs)
-        rating = scores.by_output.get(inputs, {}).get(_shown(step))
-        if rating is None:
-            continue
-        rest = config.with_models({scores.module: ""}).key
-        clean[rest, inputs].append((rating, score))
-        if config.key in single_keys:
-            singles[inputs].append((rating, score))
-    alone = agreement(list(clean.values()))
-    others = (a for module, a in study.agreement.items() if module != scores.module)
-    enough = alone.compared >= ENOUGH_PAIRS
-    return given_others(alone if enough else agreement(list(singles.values())), others)
-
-
-def _judged(step: ModuleStep) -> Fields:
-    """What the diagnoser sees of a step: its outputs but the reasoning."""
-    return {k: v for k, v in (step.outputs or {}).items() if k != "reasoning"}
-
-
-def _shown(step: ModuleStep) -> str:
-    return canonical_json(_judged(step))
+def _is_clear(study: Study, steps: Sequence[ModuleStep]) -> bool:
+    """Whether the diagnoser has rated all of them; a single output needs no judge."""
+    return len(steps) <= 1 or all(study.rating(step) is not None for step in steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evaluators.racing import HALVING
 from optimizer.study import Study
 
 STAGE = "single-model"
@@ -22,7 +23,7 @@ def race_single_models(study: Study) -> None:
     }
     if study.singles:
         standings = study.race(
-            STAGE, list(study.singles.values()), first=FIRST_RUNG, worse_half=0.0
+            STAGE, list(study.singles.values()), first=FIRST_RUNG, patience=HALVING
         )
         study.single_model = study.best([s.config for s in standings if s.finished])
         study.protect_holdout()

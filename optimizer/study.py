@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from evaluators.agreement import Agreement
-from evaluators.diagnoser import Diagnoser
+from evaluators.diagnoser import Diagnoser, Diagnosis
 from evaluators.evaluation import Evaluation, Evaluator
-from evaluators.racing import ErrorRate, Race, Standing, paired_differences, race
+from evaluators.racing import HALVING, UNHURRIED, ErrorRate, Patience, Race, Standing, race
 from optimizer.trial import Status, Trial
+from pipelines import ModuleStep
 from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.prices import price_of
 from search_spaces import PipelineConfig, SearchSpace
+from search_spaces.config import canonical_json
 
 TOLERANCE = 0.005
 """Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
+
+BYTES_PER_TOKEN = 6
+"""More than most texts have."""
 
 
 @dataclass
@@ -43,12 +48,12 @@ class Study:
     agreement: dict[str, Agreement] = field(default_factory=dict)
     """By module, how far the diagnoser agreed with what was measured."""
     judged: dict[str, int] = field(default_factory=dict)
-    """By module, on how many examples the diagnoser judged it in all rounds."""
-    lost: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = field(default_factory=set)
-    """(module, its models, better ones): stopped in a race where nothing else differed."""
+    """By module, how many examples the diagnoser judged, in all rounds."""
     diagnoses_failed: int = 0
     """How often the diagnoser gave no usable answer."""
     errors: ErrorRate = field(default_factory=ErrorRate)
+    _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    """By module and its inputs, then by its output, both as canonical JSON."""
     _recorded: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,7 +66,8 @@ class Study:
         *,
         first: int = 16,
         most: int | None = None,
-        worse_half: float | None = None,
+        patience: Patience = UNHURRIED,
+        keep: PipelineConfig | None = None,
     ) -> list[Standing]:
         """Race the configs, record each as a trial, and make the best the incumbent.
 
@@ -70,7 +76,7 @@ class Study:
             configs: who races; equal ones race once.
             first: on how many examples all of them run.
             most: on how many examples at the most; None for all.
-            worse_half: see `evaluators.racing.race`.
+            patience, keep: see `evaluators.racing.race`.
 
         Returns:
             The standings, in the order given.
@@ -85,10 +91,10 @@ class Study:
             self.examples[:most],
             self.errors,
             first=first,
-            worse_half=worse_half,
+            patience=patience,
+            keep=keep,
             before_rung=self._check_room,
         )
-        self._note_losers(result)
         self._lead(result)
         for standing in result.standings:
             self._record(stage, standing, result)
@@ -96,11 +102,19 @@ class Study:
             raise result.cut_off
         return list(result.standings)
 
-    def gain(self, config: PipelineConfig, over: PipelineConfig) -> float | None:
-        """Mean score of `config` less that of `over` on common examples; None without any."""
-        known = self.evaluator.known
-        differences = paired_differences(known(config), known(over))
-        return float(np.mean(differences)) if len(differences) else None
+    def rating(self, step: ModuleStep) -> float | None:
+        """What the diagnoser said of a module's output on the same inputs, in whatever round."""
+        return self._ratings.get(_judged_inputs(step), {}).get(shown(step))
+
+    def note_diagnosis(self, steps: Sequence[ModuleStep], diagnosis: Diagnosis | None) -> None:
+        """Remember what the diagnoser said of distinct outputs that a module gave on its inputs."""
+        if diagnosis is None:
+            self.diagnoses_failed += 1
+            return
+        module = steps[0].module
+        self.judged[module] = self.judged.get(module, 0) + 1
+        for step, rating in zip(steps, diagnosis.ratings, strict=True):
+            self._ratings.setdefault(_judged_inputs(step), {})[shown(step)] = rating
 
     def measured(self) -> Iterator[tuple[PipelineConfig, int, float]]:
         """Every config that was raced, on every example with a score."""
@@ -116,29 +130,17 @@ class Study:
         outcome = self.evaluator.known(self.incumbent).outcomes.get(index)
         return {"feedback": outcome.feedback} if outcome and outcome.feedback else {}
 
-    def enumerate_paid(self, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
-        """Those whose calls were all made already, best estimate first: it costs nothing.
+    def enumerate_paid(self, configs: Sequence[PipelineConfig], size: int) -> list[PipelineConfig]:
+        """The best of those whose calls on the first so many examples were all made already.
 
-        They are raced on the examples that the better half of the single models has seen. None,
-        if some of the calls on those examples were never made.
+        They come best estimate first. None, if some turn out to need a call after all.
         """
-        seen = {
-            label: [i for i in self.examples if i in self.evaluator.known(config).scores]
-            for label, config in self.singles.items()
-        }
-        most = sorted(seen.values(), key=len, reverse=True)[: (len(seen) + 1) // 2]
-        if not most:
-            return []
-        examples = most[-1]
-        labels = {label for label, indices in seen.items() if set(examples) <= set(indices)}
-        candidates = [
-            c for c in configs if labels.issuperset(chain.from_iterable(c.allocation.values()))
-        ]
-        free = [c for c in candidates if self.evaluator.is_paid(c, examples[0])]
+        examples = self.examples[:size]
+        free = [c for c in configs if self.evaluator.is_paid(c, examples[0])]
         with self.evaluator.session.cached_only():
-            result = race(free, self.evaluator, examples, self.errors, worse_half=0.0)
+            result = race(free, self.evaluator, examples, self.errors, patience=HALVING)
         if result.cut_off is not None:
-            return []  # most calls were not made yet after all
+            return []
         finished = sorted(result.finished, key=lambda s: -s.evaluation.mean)
         return [standing.config for standing in finished]
 
@@ -148,18 +150,29 @@ class Study:
         if calls > left.calls:
             raise BudgetExhausted(f"{calls} calls to rate a module, but {left.calls:.0f} are left")
 
-    def best(self, configs: Sequence[PipelineConfig]) -> PipelineConfig | None:
+    def best(
+        self, configs: Sequence[PipelineConfig], beside: Sequence[PipelineConfig] = ()
+    ) -> PipelineConfig | None:
         """The best estimate on the configs' common examples; a tie to the cheaper.
 
         None when there are no common examples with a score.
+
+        Args:
+            beside: who ties must also tie with the best of these that have seen the examples.
+                Else a row of ties, each to something cheaper, would lead downhill.
         """
         known = {c.key: self.evaluator.known(c) for c in configs}
         common = set.intersection(*(set(e.scores) for e in known.values())) if known else set()
         if not common:
             return None
         means = {key: _mean_on(e, common) for key, e in known.items()}
-        lowest = max(means.values()) - TOLERANCE - 1e-12
-        tied = [c for c in configs if means[c.key] >= lowest]
+        others = (self.evaluator.known(c) for c in beside)
+        bar = max(
+            [*means.values(), *(_mean_on(e, common) for e in others if common <= set(e.scores))]
+        )
+        tied = [c for c in configs if means[c.key] >= bar - TOLERANCE - 1e-12]
+        if not tied:
+            return max(configs, key=lambda c: means[c.key])
         return min(tied, key=lambda c: known[c.key].usd_per_example)
 
     def protect_holdout(self) -> None:
@@ -175,47 +188,36 @@ class Study:
         finalists = [self.baseline]
         if self.space.size > 1:
             finalists += [self.single_model or incumbent, incumbent]
-        usd = 0.0
+        usd, calls = 0.0, 0
         for config in finalists:
+            calls += self.holdout_examples * config.calls_per_run
             outcomes = self.evaluator.known(config).outcomes.values()
             usd += self.holdout_examples * max((o.usd for o in outcomes), default=0.0)
-        modules = len(self.evaluator.pipeline.llm_modules)
-        return usd, len(finalists) * self.holdout_examples * modules
+        return usd + max(map(self.most_usd_of_a_call, finalists)), calls
+
+    def most_usd_of_a_call(self, config: PipelineConfig) -> float:
+        """What must be left for a call to be allowed at all: its answer may be the longest.
+
+        Its input is bounded by bytes, of which a token has about four.
+        """
+        models = [self.evaluator.models[i] for labels in config.allocation.values() for i in labels]
+        answer = max(price_of(model).output_usd * model.max_tokens for model in models)
+        outcomes = self.evaluator.known(config).outcomes.values()
+        return answer + BYTES_PER_TOKEN * max((o.usd for o in outcomes), default=0.0)
 
     def _lead(self, result: Race) -> None:
-        """Let the best of all configs lead that have seen every example of this race.
-
-        Not only this race's: else a row of ties, each to something cheaper, would lead downhill.
-        """
-        finished = [standing.config for standing in result.finished]
-        seen = (
-            set.intersection(
-                *(set(s.evaluation.outcomes) for s in result.finished), set(self.examples)
-            )
-            if finished
-            else set()
-        )
-        earlier = [c for c in self._raced() if seen <= set(self.evaluator.known(c).outcomes)]
-        rivals = {c.key: c for c in [self.incumbent, *earlier, *finished]}
+        """Let the best of those that finished lead, or the incumbent stay."""
+        finished = [standing.config for standing in result.finished if standing.evaluation.scores]
+        rivals = {c.key: c for c in [self.incumbent, *finished]}
         qualified = [
             c
             for c in rivals.values()
             if not self.evaluator.known(c).disqualified and self._can_finish(c)
         ]
-        winner = self.best(qualified)
+        winner = self.best(qualified, beside=self._raced())
         if winner is not None and winner != self.incumbent:
             self.incumbent = winner
             self.protect_holdout()
-
-    def _note_losers(self, result: Race) -> None:
-        for loser in result.standings:
-            if loser.finished:
-                continue
-            for winner in result.finished:
-                differences = loser.config.differences(winner.config)
-                if len(differences) == 1 and (self.gain(loser.config, winner.config) or 0.0) < 0:
-                    ((module, _, old, new),) = differences
-                    self.lost.add((module, old, new))
 
     def _raced(self) -> list[PipelineConfig]:
         return list({trial.config.key: trial.config for trial in self.trials}.values())
@@ -237,7 +239,7 @@ class Study:
         for config in configs:
             known = self.evaluator.known(config)
             missing = len(set(examples) - set(known.outcomes))
-            calls += missing * len(self.evaluator.pipeline.llm_modules)
+            calls += missing * config.calls_per_run
             usd += missing * (known.usd_per_example if known.outcomes else 0.0)
         left = session.nominal_left()
         if calls > left.calls or usd > left.usd:
@@ -272,6 +274,20 @@ class Study:
         )
         self.trials.append(trial)
         self.on_trial(trial, self)
+
+
+def judged(step: ModuleStep) -> dict[str, Any]:
+    """What the diagnoser sees of a step: its outputs but the reasoning."""
+    return {k: v for k, v in (step.outputs or {}).items() if k != "reasoning"}
+
+
+def shown(step: ModuleStep) -> str:
+    """The same as canonical JSON: outputs that read alike are one output."""
+    return canonical_json(judged(step))
+
+
+def _judged_inputs(step: ModuleStep) -> tuple[str, str]:
+    return step.module, canonical_json(step.inputs)
 
 
 def _mean_on(evaluation: Evaluation, common: set[int]) -> float:

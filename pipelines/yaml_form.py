@@ -58,10 +58,11 @@ def _module_form(module: Module) -> dict[str, Any]:
 
 
 def _model_form(model: Model) -> dict[str, Any]:
-    form = _told(model)
-    if model.label == model.name:
-        del form["label"]
-    return form
+    """What the name alone does not say."""
+    bare = Model(model.name)
+    names = [field.name for field in dataclasses.fields(model)]
+    told = [name for name in names if getattr(model, name) != getattr(bare, name)]
+    return {name: getattr(model, name) for name in ("name", *told)}
 
 
 def _config_form(config: PipelineConfig) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
     return form
 
 
-def _told(spec: Module | Model) -> dict[str, Any]:
+def _told(spec: Module) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     told = {}
     for field in dataclasses.fields(spec):

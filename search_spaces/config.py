@@ -62,6 +62,11 @@ class PipelineConfig(BaseModel):
         """The model part: labels by module, without the modules that call no model."""
         return {name: module.models for name, module in self.modules.items() if module.models}
 
+    @property
+    def calls_per_run(self) -> int:
+        """How many calls one run of the pipeline makes: one for every member of every module."""
+        return sum(module.width for module in self.modules.values() if module.models)
+
     def with_models(self, models: Mapping[str, str | tuple[str, ...]]) -> PipelineConfig:
         """A copy in which the named modules use other models.
 

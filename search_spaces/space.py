@@ -31,7 +31,7 @@ class SearchSpace(BaseModel):
         """This space over `modules`, each with its own choices or else all `labels`.
 
         Raises:
-            SearchSpaceError: it names an unknown module or model, or leaves a module no choice.
+            SearchSpaceError: an unknown module or model, or a module with none, or with one twice.
         """
         for module, choices in self.models.items():
             _known(module, modules, "module")
@@ -39,6 +39,10 @@ class SearchSpace(BaseModel):
                 raise SearchSpaceError(f"search_space gives module {module!r} no model to choose")
             for label in choices:
                 _known(label, labels, "model")
+                if choices.count(label) > 1:
+                    raise SearchSpaceError(
+                        f"search_space gives module {module!r} the model {label!r} twice"
+                    )
         return SearchSpace(models={m: self.models.get(m, tuple(labels)) for m in modules})
 
     @property

@@ -61,6 +61,26 @@ class Spend:
         return sum(part.output_tokens for part in self.by_purpose.values())
 
 
+class RunningSpend:
+    """A sum of calls by purpose, in whole picodollars: the same in whatever order they come."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, int, int, int]] = {}
+
+    def add(self, purpose: str, usd: float, input_tokens: int, output_tokens: int) -> None:
+        """Count one call."""
+        pico, calls, inputs, outputs = self._sums.get(purpose, (0, 0, 0, 0))
+        self._sums[purpose] = (
+            pico + picodollars(usd), calls + 1, inputs + input_tokens, outputs + output_tokens
+        )  # fmt: skip
+
+    @property
+    def spend(self) -> Spend:
+        """The sum so far."""
+        parts = sorted(self._sums.items())
+        return Spend({name: PurposeSpend(pico / PICO, *rest) for name, (pico, *rest) in parts})
+
+
 def picodollars(usd: float) -> int:
     """Dollars as whole picodollars."""
     return round(usd * PICO)

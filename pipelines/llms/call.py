@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pipelines.llms.model import Model
+from pipelines.llms.params import check_params
 
 Purpose = Literal["task", "diagnoser", "judge", "prompts"]
 
@@ -27,7 +28,11 @@ class LMCall:
     sample: int = 0
     """Which draw of an otherwise equal call this is; it travels as `seed`."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of this call alone; the same are refused as in `Model.params`."""
     purpose: Purpose = "task"
+
+    def __post_init__(self) -> None:
+        check_params(self.params)
 
     @cached_property
     def key(self) -> str:

@@ -154,12 +154,13 @@ def _params(config: lm15.Config) -> dict[str, Any]:
 
 
 def _response(model: Model, reply: LMReply) -> lm15.Response:
-    reasons = {"length": "length", "content_filter": "content_filter"}
+    # DSPy would log a warning for each cut reply; that it was cut is in the call's record.
+    finish_reason = "content_filter" if reply.finish_reason == "content_filter" else "stop"
     return lm15.Response(
         id=None,
         model=model.name,
         message=lm15.Message.assistant([lm15.TextPart(reply.text)]),
-        finish_reason=reasons.get(reply.finish_reason, "stop"),
+        finish_reason=finish_reason,
         usage=lm15.Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
     )
 

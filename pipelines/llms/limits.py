@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+
+_LOOK_S = 0.1
+"""How often those who wait look whether it is still worth while."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,37 @@ class ProviderGate:
         self._lock = threading.Lock()
         self._next_start = 0.0
 
-    @contextmanager
-    def passage(self) -> Iterator[None]:
-        """Hold one of the provider's slots, from the moment when its rate allows a call."""
-        with self._slots:
-            self._wait_for_turn()
-            yield
+    def enter(self, check: Callable[[], None]) -> None:
+        """Take one of the provider's slots, at a moment when its rate allows a call.
+
+        Whoever enters must `leave`. `check` is called while waiting and just before entering;
+        what it raises ends the wait.
+        """
+        while not self._slots.acquire(timeout=_LOOK_S):
+            check()
+        try:
+            check()
+            while (wait := self._until_turn()) > 0:
+                time.sleep(min(wait, _LOOK_S))
+                check()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._slots.release()
 
     def pause(self, seconds: float) -> None:
         """No call starts for that long: the provider said that it is too many."""
         with self._lock:
             self._next_start = max(self._next_start, time.monotonic() + seconds)
 
-    def _wait_for_turn(self) -> None:
-        while True:
-            with self._lock:
-                wait = self._next_start - time.monotonic()
-                if wait <= 0:
-                    self._next_start = time.monotonic() + self._interval
-                    return
-            time.sleep(wait)
+    def _until_turn(self) -> float:
+        """Seconds until a call may start; 0 takes the turn."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._next_start:
+                self._next_start = now + self._interval
+                return 0.0
+            return self._next_start - now

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
+
+from pipelines.llms.params import check_params
 
 
 def _label_or_name(label: str | None, info: ValidationInfo) -> str:
     return label or str(info.data.get("name", ""))
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+def _checked(params: dict[str, Any]) -> dict[str, Any]:
+    check_params(params)
+    return params
+
+
+# Errors do not quote what was given: it may be a key that was put into `params`.
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Model:
     """A model by its litellm name, and what the name alone does not say.
 
@@ -36,8 +44,11 @@ class Model:
     """Dollars per million output tokens; litellm's price, if not given."""
     max_tokens: int = Field(default=2048, ge=1)
     """Most output tokens of one call; every call carries it, so that its cost is bounded."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """Further parameters sent with every call, such as `{"reasoning_effort": "low"}`."""
+    params: Annotated[dict[str, Any], AfterValidator(_checked)] = Field(default_factory=dict)
+    """Further parameters sent with every call, such as `{"reasoning_effort": "low"}`.
+
+    Nothing that has a field here, that the gateway sets, or that is a secret.
+    """
 
     @property
     def provider(self) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipelines.llms.call import LMCall
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.model import Model
+
+_INPUT_PRICE = re.compile(r"input_cost_per_token(_above_\w+_tokens)?")
+_OUTPUT_PRICE = re.compile(r"output_cost_per_(reasoning_)?token(_above_\w+_tokens)?")
 
 
 class ModelError(ValueError):
@@ -66,14 +70,22 @@ def _listed_price(name: str) -> tuple[float | None, float | None]:
     except Exception:
         # litellm raises a bare Exception for a model that its price map does not list
         return None, None
-    return info.get("input_cost_per_token"), info.get("output_cost_per_token")
+    return _dearest(info, _INPUT_PRICE), _dearest(info, _OUTPUT_PRICE)
+
+
+def _dearest(info: Mapping[str, Any], price: re.Pattern[str]) -> float | None:
+    """The price of the dearest tier: long prompts and reasoning may cost more."""
+    return max((v for k, v in info.items() if price.fullmatch(k) and v is not None), default=None)
 
 
 def _nearest_model(name: str) -> str:
     listed = load_litellm().model_cost
     provider = name.partition("/")[0]
-    candidates = [n for n in listed if n.startswith(provider + "/")] or [
-        f"{provider}/{n}" for n, i in listed.items() if i.get("litellm_provider") == provider
+    candidates = [n for n in listed if n.startswith(provider + "/")]
+    candidates += [
+        f"{provider}/{n}"
+        for n, info in listed.items()
+        if info.get("litellm_provider") == provider and "/" not in n
     ]
     nearest = difflib.get_close_matches(name, candidates or list(listed), n=1, cutoff=0.5)
     return f" (nearest known: {nearest[0]!r})" if nearest else ""

@@ -5,52 +5,90 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.llms.call import CallFailed
 from pipelines.llms.secrets import redacted
 
+_MOST_CHARACTERS = 2000
+_NO_MONEY = ("insufficient_quota", "credit balance is too low", "billing_hard_limit")
+"""What providers write when an account is empty: with a 429 (OpenAI) or a 400 (Anthropic)."""
 
-def as_failure(litellm: Any, error: Exception) -> CallFailed:
-    """What an exception of litellm means. Subclasses stand before their parents."""
-    meanings: list[tuple[Any, tuple[str, bool, bool]]] = [
-        # exception, (kind, retryable, perhaps billed)
-        (litellm.ContextWindowExceededError, ("context_window", False, False)),
-        (litellm.ContentPolicyViolationError, ("refusal", False, False)),
-        (litellm.AuthenticationError, ("authentication", False, False)),
-        (litellm.exceptions.PermissionDeniedError, ("authentication", False, False)),
-        (litellm.RateLimitError, ("rate_limited", True, False)),
-        (litellm.Timeout, ("timeout", True, True)),
-        (litellm.ServiceUnavailableError, ("server_error", True, False)),
-        (litellm.BadGatewayError, ("server_error", True, False)),
-        (litellm.BadRequestError, ("bad_request", False, False)),
-        (litellm.NotFoundError, ("bad_request", False, False)),
-        (litellm.UnprocessableEntityError, ("bad_request", False, False)),
-    ]
-    known = (meaning for exception, meaning in meanings if isinstance(error, exception))
-    kind, retryable, billed = next(known, None) or _meaning_of_unknown(error)
-    message = redacted(f"{type(error).__name__}: {error}")[:2000]
+
+class _Meaning(NamedTuple):
+    kind: str
+    retryable: bool
+    billed: bool
+    """Perhaps: nothing shows that the model did not run."""
+
+
+def as_failure(litellm: Any, error: Exception, key_env: str | None = None) -> CallFailed:
+    """What an exception of litellm means.
+
+    `key_env` names the environment variable of the key that the call was made with; its value
+    stays out of the message, as those of all that sound like secrets.
+    """
+    kind, retryable, billed = _meaning(litellm, error)
+    message = redacted(f"{type(error).__name__}: {error}", key_env)[:_MOST_CHARACTERS]
     return CallFailed(
         kind, message, retryable=retryable, billed=billed, retry_after=_retry_after(error)
     )
 
 
-def _meaning_of_unknown(error: Exception) -> tuple[str, bool, bool]:
-    """Kind, retryable, perhaps billed.
+def _meaning(litellm: Any, error: Exception) -> _Meaning:
+    """By the status that the server really sent, where it sent one.
 
-    litellm calls real server errors, broken connections and unreadable replies alike, and gives
-    each a made-up response of status 500; what lies beneath tells them apart.
+    litellm gives every exception a status of its own making: 500 to a broken connection, 503 to
+    an error that came inside a 200. What lies beneath tells them apart.
     """
     import httpx
 
+    if isinstance(error, litellm.ContextWindowExceededError):
+        return _Meaning("context_window", False, False)
+    if isinstance(error, litellm.ContentPolicyViolationError):
+        return _Meaning("refusal", False, False)
     causes = list(_causes(error))
-    if any(isinstance(c, httpx.HTTPStatusError) for c in causes):
-        return "server_error", True, False
-    if any(isinstance(c, httpx.ConnectError | httpx.ConnectTimeout) for c in causes):
-        return "connection", True, False
-    if any(isinstance(c, httpx.TransportError) for c in causes):
-        return "connection", True, True
-    return "malformed_response", True, True
+    for cause in causes:
+        if isinstance(cause, httpx.HTTPStatusError):
+            text = " ".join(str(each) for each in causes)
+            return _meaning_of_status(cause.response.status_code, text)
+    if any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout) for cause in causes):
+        return _Meaning("connection", True, False)
+    if isinstance(error, litellm.Timeout):
+        return _Meaning("timeout", True, True)
+    if any(isinstance(cause, httpx.TransportError) for cause in causes):
+        return _Meaning("connection", True, True)
+    return _meaning_of_class(litellm, error, causes)
+
+
+def _meaning_of_status(status: int, text: str) -> _Meaning:
+    """A status that says no is free, but for those with which a gateway gives up waiting."""
+    if status == 402 or any(sign in text for sign in _NO_MONEY):
+        return _Meaning("quota", False, False)
+    if status in (401, 403):
+        return _Meaning("authentication", False, False)
+    if status == 429:
+        return _Meaning("rate_limited", True, False)
+    if status in (408, 504, 524):
+        return _Meaning("timeout", True, True)
+    if status in (409, 425, 498) or status >= 500:
+        return _Meaning("server_error", True, False)
+    return _Meaning("bad_request", False, False)
+
+
+def _meaning_of_class(litellm: Any, error: Exception, causes: list[BaseException]) -> _Meaning:
+    """No status was seen: litellm itself said no, or what came with a 200 was no reply."""
+    over_http = any(hasattr(cause, "status_code") for cause in causes[1:])
+    if isinstance(error, litellm.AuthenticationError | litellm.exceptions.PermissionDeniedError):
+        return _Meaning("authentication", False, over_http)
+    bad = litellm.BadRequestError | litellm.NotFoundError | litellm.UnprocessableEntityError
+    if isinstance(error, bad) and not over_http:
+        return _Meaning("bad_request", False, False)
+    if isinstance(error, litellm.RateLimitError):
+        return _Meaning("rate_limited", True, True)
+    if isinstance(error, litellm.ServiceUnavailableError | litellm.BadGatewayError):
+        return _Meaning("server_error", True, True)
+    return _Meaning("malformed_response", True, True)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

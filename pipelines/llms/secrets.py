@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+
+_SOUNDS_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_SHORTEST_GUESS, _SHORTEST_KNOWN = 8, 4
+"""Characters; shorter values are words, such as `none` for a server that wants no key."""
 
 
-def redacted(text: str) -> str:
-    """The text without the value of any environment variable that looks like a secret."""
+def redacted(text: str, *names: str | None) -> str:
+    """The text without secrets: the values of environment variables are replaced by their names.
+
+    Of those that `names` gives, whatever they are called, and of all that sound like a secret.
+    """
     for name, value in os.environ.items():
-        if len(value) >= 8 and any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET")):
+        known = name in names and len(value) >= _SHORTEST_KNOWN
+        if known or (len(value) >= _SHORTEST_GUESS and _SOUNDS_SECRET.search(name)):
             text = text.replace(value, f"<{name}>")
     return text

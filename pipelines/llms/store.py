@@ -29,7 +29,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
     input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
-    usd REAL NOT NULL, latency_s REAL NOT NULL) WITHOUT ROWID;
+    usd REAL NOT NULL, latency_s REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS flights (
     key TEXT PRIMARY KEY, study TEXT NOT NULL, purpose TEXT NOT NULL,
     owner TEXT NOT NULL, picodollars INTEGER NOT NULL) WITHOUT ROWID;
@@ -76,7 +76,7 @@ class Store:
         self._owner = uuid.uuid4().hex
         self._owners = folder / "owners" if folder else None
         self._alive = self._announce_owner()
-        self._connection = self._open(folder)
+        self._connection = _open(folder) if folder else _connect(":memory:")
 
     def reply(self, key: str) -> LMReply | None:
         """The recorded reply, or None. Errors are never recorded."""
@@ -94,8 +94,9 @@ class Store:
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM replies WHERE key = ?", (key,)).fetchone():
                 return Claim.ANSWERED
-            flight = db.execute("SELECT owner FROM flights WHERE key = ?", (key,)).fetchone()
-            if flight and not self._settle_orphans(db, "key", key):
+            # A gateway makes each call once at a time: its own flight was cut off by ctrl-C.
+            self._settle_orphans(db, "key", key, cut_off=self._owner)
+            if db.execute("SELECT 1 FROM flights WHERE key = ?", (key,)).fetchone():
                 return Claim.IN_FLIGHT
             usd, calls, flying = self._committed(db, study)
             over_usd = caps.picodollars is not None and usd + worst > caps.picodollars
@@ -113,23 +114,29 @@ class Store:
         """Turn a reservation into what the call cost, and keep its reply.
 
         Without a reply the call counts; it costs its whole reservation if it may have been
-        `billed`, and nothing if the provider refused it.
+        `billed`, and nothing if the provider refused it. What is settled already stays so.
         """
         with self._transaction() as db:
             reserved = self._remove_flight(db, key)
-            usd = picodollars(reply.usd) if reply else reserved if billed else 0
+            usd = picodollars(reply.usd) if reply else (reserved or 0) if billed else 0
             tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
-            _add_spend(db, study, purpose, usd, *tokens)
+            if reserved is not None:
+                _add_spend(db, study, purpose, usd, *tokens)
             if reply:
                 db.execute(
                     "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (key, reply.text, reply.finish_reason, *tokens, reply.usd, reply.latency_s),
                 )
 
-    def settle_orphans(self, study: str) -> int:
-        """Charge what dead processes left in flight at its worst cost; how many calls."""
+    def release(self, key: str) -> None:
+        """Give a reservation back: the call was never sent."""
         with self._transaction() as db:
-            return self._settle_orphans(db, "study", study)
+            self._remove_flight(db, key)
+
+    def settle_orphans(self, study: str) -> None:
+        """Charge what dead processes left in flight at its worst cost."""
+        with self._transaction() as db:
+            self._settle_orphans(db, "study", study)
 
     def spent(self, study: str) -> Spend:
         """What the study has paid so far, in this process and in earlier ones."""
@@ -179,28 +186,6 @@ class Store:
         path.unlink(missing_ok=True)
         return False
 
-    def _open(self, folder: Path | None) -> sqlite3.Connection:
-        if folder is None:
-            return _connect(":memory:")
-        path = folder / "cache.sqlite"
-        try:
-            return _connect(str(path))
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(f"the cache {str(path)!r} can't be opened: {error}") from error
-            aside = path.with_name(f"cache.sqlite.corrupt-{time.time_ns()}")
-            path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            logger.warning(
-                "the cache %s is corrupt (%s): set aside as %s; a new one starts empty, "
-                "so what earlier runs spent is not counted any more",
-                path,
-                error,
-                aside.name,
-            )
-            return _connect(str(path))
-
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -224,19 +209,57 @@ class Store:
         ).fetchone()
         return spent + reserved, calls + flying, flying
 
-    def _settle_orphans(self, db: sqlite3.Connection, column: str, value: str) -> int:
+    def _settle_orphans(
+        self, db: sqlite3.Connection, column: str, value: str, cut_off: str | None = None
+    ) -> None:
         flights = db.execute(
             f"SELECT key, study, purpose, owner FROM flights WHERE {column} = ?", (value,)
         ).fetchall()
-        dead = {owner for owner in {row[3] for row in flights} if not self._is_alive(owner)}
-        orphans = [row for row in flights if row[3] in dead]
-        for key, study, purpose, _ in orphans:
-            _add_spend(db, study, purpose, self._remove_flight(db, key), 0, 0)
-        return len(orphans)
+        owners = {owner for *_, owner in flights}
+        dead = {owner for owner in owners if owner == cut_off or not self._is_alive(owner)}
+        for key, study, purpose, owner in flights:
+            if owner in dead:
+                _add_spend(db, study, purpose, self._remove_flight(db, key) or 0, 0, 0)
 
-    def _remove_flight(self, db: sqlite3.Connection, key: str) -> int:
-        row = db.execute("DELETE FROM flights WHERE key = ? RETURNING picodollars", (key,))
-        return int(row.fetchone()[0])
+    def _remove_flight(self, db: sqlite3.Connection, key: str) -> int | None:
+        """What was reserved for it; None if it is not in flight."""
+        rows = db.execute("DELETE FROM flights WHERE key = ? RETURNING picodollars", (key,))
+        row = rows.fetchone()
+        return int(row[0]) if row else None
+
+
+def _open(folder: Path) -> sqlite3.Connection:
+    """Open the folder's file; one process at a time, so that only one sets it aside."""
+    path = folder / "cache.sqlite"
+    try:
+        with filelock.FileLock(folder / "opening.lock"):
+            return _connect_or_set_aside(path)
+    except sqlite3.Error as error:
+        raise StoreError(f"the cache {str(path)!r} can't be opened: {error}") from error
+
+
+def _connect_or_set_aside(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(str(path))
+    except sqlite3.OperationalError:  # locked, not readable, no room: nothing wrong with it
+        raise
+    except sqlite3.DatabaseError as error:
+        _set_aside(path, error)
+        return _connect(str(path))
+
+
+def _set_aside(path: Path, error: sqlite3.DatabaseError) -> None:
+    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    logger.warning(
+        "the cache %s is corrupt (%s): set aside as %s; a new one starts empty, "
+        "so what earlier runs spent is not counted any more",
+        path,
+        error,
+        aside.name,
+    )
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import os
 import time
@@ -12,10 +14,13 @@ from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.model import Model
 from pipelines.llms.prices import Price
 from pipelines.llms.provider_errors import as_failure
+from pipelines.llms.secrets import redacted
+
+logger = logging.getLogger(__name__)
 
 
 def send(call: LMCall, price: Price, timeout_s: float) -> LMReply:
-    """Make the call exactly once.
+    """Make the call exactly once. `timeout_s` bounds each wait for bytes, not their sum.
 
     Raises:
         CallFailed: it brought no answer; says whether a retry may help and whether it was billed.
@@ -25,13 +30,18 @@ def send(call: LMCall, price: Price, timeout_s: float) -> LMReply:
     try:
         response = litellm.completion(**_arguments(call), timeout=timeout_s)
     except Exception as error:
-        raise as_failure(litellm, error) from error
-    return _as_reply(response, call, price, time.perf_counter() - started)
+        failure = as_failure(litellm, error, call.model.api_key_env)
+    else:
+        return _as_reply(response, call, price, time.perf_counter() - started)
+    raise failure  # outside the handler: a traceback would show what litellm's error quotes
 
 
 def _arguments(call: LMCall) -> dict[str, Any]:
     model = call.model
     arguments: dict[str, Any] = {
+        # what bounds the call comes last, so that no parameter can lift it
+        **model.params,
+        **call.params,
         "model": model.name,
         "messages": [dict(message) for message in call.messages],
         "max_tokens": model.max_tokens,
@@ -39,8 +49,6 @@ def _arguments(call: LMCall) -> dict[str, Any]:
         "drop_params": True,
         "num_retries": 0,
         "max_retries": 0,
-        **model.params,
-        **call.params,
     }
     if call.temperature is not None:
         arguments["temperature"] = call.temperature
@@ -55,27 +63,54 @@ def _arguments(call: LMCall) -> dict[str, Any]:
 def _as_reply(response: Any, call: LMCall, price: Price, elapsed_s: float) -> LMReply:
     """Check what came back: litellm lets `choices: []` and pages of HTML through."""
     choices = getattr(response, "choices", None)
-    usage = getattr(response, "usage", None)
-    if not choices or usage is None or getattr(choices[0], "message", None) is None:
+    message = getattr(choices[0], "message", None) if choices else None
+    if choices is None or message is None:
         raise CallFailed(
             "malformed_response", "the reply has no choices", retryable=True, billed=True
         )
     hidden = getattr(response, "_hidden_params", None) or {}
+    inputs, outputs, counted = _tokens(getattr(response, "usage", None), message, call)
+    listed = hidden.get("response_cost") if counted else None
     return LMReply(
-        text=choices[0].message.content or "",
+        text=redacted(message.content or "", call.model.api_key_env),
         finish_reason=choices[0].finish_reason or "stop",
-        input_tokens=usage.prompt_tokens or 0,
-        output_tokens=usage.completion_tokens or 0,
-        usd=_cost_of(call.model, usage, hidden, price),
+        input_tokens=inputs,
+        output_tokens=outputs,
+        usd=_cost_of(call.model, inputs, outputs, listed, price),
         latency_s=float(hidden.get("declared_latency_s", elapsed_s)),
     )
 
 
-def _cost_of(model: Model, usage: Any, hidden: dict[str, Any], price: Price) -> float:
+def _tokens(usage: Any, message: Any, call: LMCall) -> tuple[int, int, bool]:
+    """Tokens in and out, and whether the provider counted them.
+
+    Where it did not, they are bounded by the bytes: a reply without usage is not free.
+    """
+    inputs = getattr(usage, "prompt_tokens", None) or 0
+    outputs = getattr(usage, "completion_tokens", None) or 0
+    texts = (message.content, getattr(message, "reasoning_content", None))
+    written = sum(len(text.encode()) for text in texts if text)
+    if inputs and (outputs or not written):
+        return inputs, outputs, True
+    _warn_of_missing_usage(call.model.label)
+    return (
+        inputs or call.most_input_tokens, outputs or min(written, call.model.max_tokens), False
+    )  # fmt: skip
+
+
+@functools.cache
+def _warn_of_missing_usage(label: str) -> None:
+    """Once for each model."""
+    logger.warning(
+        "model %s does not say how many tokens it used; each byte is counted as one, "
+        "which is more than it charges for",
+        label,
+    )
+
+
+def _cost_of(model: Model, inputs: int, outputs: int, listed: Any, price: Price) -> float:
     """What the provider charges: litellm's figure knows discounts, unless the user set prices."""
-    listed = hidden.get("response_cost")
     own_price = model.input_usd_per_million is not None or model.output_usd_per_million is not None
     if listed is not None and not own_price:
         return float(listed)
-    inputs = (usage.prompt_tokens or 0) * price.input_usd
-    return math.fsum((inputs, (usage.completion_tokens or 0) * price.output_usd))
+    return math.fsum((inputs * price.input_usd, outputs * price.output_usd))

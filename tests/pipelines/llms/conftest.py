@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +22,20 @@ PRICE = Price(input=2.0, output=8.0)
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
+Launch = Callable[[LoopbackServer, Path, str, int], int]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """litellm leaves its dropped clients and event loops to the garbage collector."""
     for thing in ("<socket", "event loop"):
         config.addinivalue_line("filterwarnings", f"ignore:unclosed {thing}:ResourceWarning")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _garbage() -> Iterator[None]:
+    """Collected while a test still runs: after the last one these filters hold no more."""
+    yield
+    gc.collect()
 
 
 def call_to(server: LoopbackServer, text: str = "hello", **fields: Any) -> LMCall:
@@ -45,6 +57,67 @@ def make_call() -> MakeCall:
     """`make_call(server, text, **fields)`; litellm's import does not count into any test's time."""
     load_litellm()
     return call_to
+
+
+LAUNCHER = textwrap.dedent(
+    """
+    import os, signal, sys
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+    from pipelines.llms.call import LMCall
+    from pipelines.llms.gateway import Gateway
+    from pipelines.llms.litellm_import import load_litellm
+    from pipelines.llms.model import Model
+
+    def make_calls(url, cache, study, calls):
+        session = Gateway(cache, backoff_s=0.01).session(study)
+        model = Model(
+            "openai/tiny", api_base=url, input_usd_per_million=2, output_usd_per_million=8
+        )
+        messages = [({"role": "user", "content": f"{i}"},) for i in range(int(calls))]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(session.complete, [LMCall(model, each) for each in messages]))
+        part = Path(cache, f"{study}.part")
+        part.write_text(f"{session.nominal.calls}")
+        part.rename(Path(cache, f"{study}.nominal"))
+
+    load_litellm()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                make_calls(*line.rstrip("\\n").split("\\t"))
+            finally:
+                os._exit(0)
+        print(pid, flush=True)
+    """
+)
+
+
+@pytest.fixture(scope="session")
+def launch(repository: Path) -> Iterator[Launch]:
+    """`launch(server, cache, study, calls)`: a process of its own makes the calls in 8 threads.
+
+    Returns its number at once. What it made is in `<study>.nominal` when it is done. litellm is
+    imported once for all of them.
+    """
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER],
+        cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert launcher.stdin is not None
+    assert launcher.stdout is not None
+    stdin, stdout = launcher.stdin, launcher.stdout
+
+    def start(server: LoopbackServer, cache: Path, study: str, calls: int) -> int:
+        stdin.write(f"{server.url}\t{cache}\t{study}\t{calls}\n")
+        stdin.flush()
+        return int(stdout.readline())
+
+    yield start
+    launcher.kill()
+    launcher.communicate()
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, 
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
+Launch = Callable[[LoopbackServer, Path, str, int], int]
 
 PRICES = {"tiny": Price(2.0, 8.0)}
 
@@ -112,52 +115,22 @@ def test_two_gateways_on_one_folder_pay_a_shared_call_once(
         assert server.requests == 1
 
 
-SHARING = textwrap.dedent(
-    """
-    import sys
-    from concurrent.futures import ThreadPoolExecutor
-    from pipelines.llms.call import LMCall
-    from pipelines.llms.gateway import Gateway
-    from pipelines.llms.model import Model
-    from pipelines.llms.litellm_import import load_litellm
-
-    url, cache, study = sys.argv[1:]
-    model = Model("openai/tiny", api_base=url, input_usd_per_million=2, output_usd_per_million=8)
-    calls = [LMCall(model, ({"role": "user", "content": f"{i}"},)) for i in range(24)]
-    load_litellm()
-    session = Gateway(cache).session(study)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    with ThreadPoolExecutor(8) as pool:
-        texts = [reply.text for reply in pool.map(session.complete, calls)]
-    assert len(texts) == 24 and all(texts), texts
-    print(session.spent.calls, session.nominal.calls)
-    """
-)
-
-
-def test_two_processes_on_one_folder_pay_a_shared_call_once(repository: Path, cache: Path) -> None:
+def test_two_processes_on_one_folder_pay_a_shared_call_once(
+    launch: Launch, open_gateway: OpenGateway, cache: Path
+) -> None:
     with LoopbackServer(Behaviour.slow(0.05)) as server:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", SHARING, server.url, str(cache), study],
-                cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            )
-            for study in ("one", "other")
-        ]  # fmt: skip
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        said = [process.communicate(timeout=60)[0].split() for process in processes]
-        assert [process.returncode for process in processes] == [0, 0]
+        for study in ("one", "other"):
+            launch(server, cache, study, 24)
+        files = [cache / "one.nominal", cache / "other.nominal"]
+        end = time.monotonic() + 60
+        while not all(file.exists() for file in files) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert [file.read_text() for file in files] == ["24", "24"]
         assert server.requests == 24
-    assert sum(int(paid) for paid, _ in said) == 24
-    assert [nominal for _, nominal in said] == ["24", "24"]
-    assert all(int(paid) > 0 for paid, _ in said), "they did not run at the same time"
+    gateway = open_gateway(cache)
+    paid = [gateway.session(study).spent.calls for study in ("one", "other")]
+    assert sum(paid) == 24
+    assert all(paid), "they did not run at the same time"
 
 
 def test_a_cache_hit_does_not_import_litellm(
@@ -289,13 +262,15 @@ def test_a_key_is_in_no_byte_of_the_cache_and_in_no_message(
         return Behaviour() if request.index == 0 else Behaviour(status=401, body=told)
 
     caplog.set_level(logging.INFO)
-    with LoopbackServer(blab, api_key=secret) as server:
+    echo = f"You sent me {secret}."
+    with LoopbackServer(blab, api_key=secret, reply=lambda *_: echo) as server:
         session = open_gateway(cache).session("s", Budget(usd=1))
-        session.complete(make_call(server, api_key_env=variable))
+        reply = session.complete(make_call(server, api_key_env=variable))
         with pytest.raises(CallFailed) as caught:
             session.complete(make_call(server, "again", api_key_env=variable))
     assert seen == [f"Bearer {secret}"] * 2
-    assert secret not in str(caught.value)
+    assert reply.text == f"You sent me <{variable}>."
+    assert secret not in "".join(traceback.format_exception(caught.value))
     assert secret not in caplog.text
     files = [path for path in cache.rglob("*") if path.is_file()]
     assert any(path.name == "cache.sqlite" for path in files)

@@ -66,7 +66,7 @@ def impatient() -> Gateway:
     return Gateway(None, backoff_s=0.001, retries=2, timeout_s=0.5)
 
 
-@settings(max_examples=8, phases=UNSHRUNK)
+@settings(max_examples=5, phases=UNSHRUNK)
 @given(
     share=st.floats(0.05, 1.5),
     price=st.builds(Price, input=st.floats(0, 100), output=st.floats(0.01, 100)),
@@ -95,7 +95,7 @@ def test_dollars_stay_under_the_cap(
             assert session.spent.usd + max(worst) > cap * (1 - 1e-9)
 
 
-@settings(max_examples=6, phases=UNSHRUNK)
+@settings(max_examples=4, phases=UNSHRUNK)
 @given(cap=st.integers(1, 100), seed=st.integers(0, 2**16))
 def test_calls_stay_under_the_cap_whatever_goes_wrong(
     make_call: MakeCall, cap: int, seed: int
@@ -106,7 +106,7 @@ def test_calls_stay_under_the_cap_whatever_goes_wrong(
         assert server.requests == cap == session.spent.calls
 
 
-@settings(max_examples=6, phases=UNSHRUNK)
+@settings(max_examples=4, phases=UNSHRUNK)
 @given(share=st.floats(0.1, 1.0), seed=st.integers(0, 2**16))
 def test_dollars_stay_under_the_cap_whatever_goes_wrong(
     make_call: MakeCall, share: float, seed: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from email.utils import formatdate
 from itertools import pairwise
 from typing import Any
@@ -34,6 +33,12 @@ def completion(**changes: Any) -> str:
     return json.dumps({k: v for k, v in (whole | changes).items() if v is not None})
 
 
+def error_with_200(code: int) -> Behaviour:
+    """As routers in front of other providers send it, when those have failed."""
+    error = {"message": "the provider returned an error", "code": code}
+    return Behaviour(body=json.dumps({"error": error}))
+
+
 TRANSIENT = {
     "429": (Behaviour.rate_limited(), "rate_limited"),
     "429 with Retry-After": (Behaviour.rate_limited(retry_after=0.01), "rate_limited"),
@@ -44,6 +49,9 @@ TRANSIENT = {
     "a page of HTML with 200": (Behaviour.html(), "malformed_response"),
     "JSON that breaks off": (Behaviour.malformed_json(), "malformed_response"),
     "JSON of another kind": (Behaviour(body="[]"), "malformed_response"),
+    "an error with 200": (error_with_200(503), "server_error"),
+    "429 with 200": (error_with_200(429), "rate_limited"),
+    "an error without a code": (Behaviour(body='{"error": "loading"}'), "malformed_response"),
     "no choices": (Behaviour.empty_choices(), "malformed_response"),
     "a reset": (Behaviour.reset(), "connection"),
     "no answer in time": (Behaviour.hang(), "timeout"),
@@ -98,8 +106,8 @@ def test_a_failure_is_never_stored(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, "bad_request"), (401, "authentication"), (403, "authentication"),
-        (404, "bad_request"), (413, "bad_request"), (422, "bad_request"),
+        (400, "bad_request"), (401, "authentication"), (402, "quota"), (403, "authentication"),
+        (404, "bad_request"), (413, "bad_request"), (422, "bad_request"), (451, "bad_request"),
     ],
 )  # fmt: skip
 def test_what_no_retry_can_mend_is_called_once_and_free(
@@ -110,6 +118,25 @@ def test_what_no_retry_can_mend_is_called_once_and_free(
         with pytest.raises(CallFailed) as caught:
             session.complete(make_call(server))
         assert (caught.value.kind, server.requests, session.spent.usd) == (kind, 1, 0)
+
+
+EMPTY_ACCOUNTS = {
+    "OpenAI": (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}),
+    "Anthropic": (400, {"message": "Your credit balance is too low", "type": "invalid_request"}),
+}
+
+
+@pytest.mark.parametrize(("status", "error"), EMPTY_ACCOUNTS.values(), ids=list(EMPTY_ACCOUNTS))
+def test_an_empty_account_is_no_reason_to_wait(
+    make_call: MakeCall, open_gateway: OpenGateway, status: int, error: dict[str, str]
+) -> None:
+    body = json.dumps({"error": error})
+    with LoopbackServer(Behaviour(status=status, body=body)) as server:
+        session = open_gateway().session("s", Budget(usd=1))
+        with pytest.raises(CallFailed, match=error["message"]) as caught:
+            session.complete(make_call(server))
+        assert (caught.value.kind, caught.value.infrastructure) == ("quota", True)
+        assert (server.requests, session.spent.usd) == (1, 0)
 
 
 OWN_FAULTS = {
@@ -185,12 +212,32 @@ def test_the_waits_between_attempts_grow(make_call: MakeCall, open_gateway: Open
     assert waits[2] > waits[0] * 1.5
 
 
-def test_a_reply_without_usage_is_not_free(make_call: MakeCall, open_gateway: OpenGateway) -> None:
-    with LoopbackServer(Behaviour(body=completion(usage=None)), prices=PRICES) as server:
+NO_USAGE = {
+    "none": None,
+    "zeros": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    "nothing out": {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9},
+}
+
+
+@pytest.mark.parametrize("usage", NO_USAGE.values(), ids=list(NO_USAGE))
+def test_a_reply_without_usage_is_kept_and_charged_by_its_bytes(
+    make_call: MakeCall, open_gateway: OpenGateway, usage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.llms import transport
+
+    transport._warn_of_missing_usage.cache_clear()
+    with LoopbackServer(Behaviour(body=completion(usage=usage)), prices=PRICES) as server:
         session = open_gateway(retries=0).session("s", Budget(usd=1))
-        with suppress(CallFailed):
-            session.complete(make_call(server))
-        assert session.spent.usd >= server.usd > 0
+        call = make_call(server)
+        reply = session.complete(call)
+        assert (reply.text, reply.output_tokens) == ("answer", len("answer"))
+        assert reply.input_tokens == (
+            9 if usage and usage["prompt_tokens"] else call.most_input_tokens
+        )
+        assert session.spent.usd == reply.usd >= server.usd > 0
+        assert session.complete(call).usd == reply.usd
+        session.complete(make_call(server, "again"))
+    assert caplog.text.count("does not say how many tokens") == 1
 
 
 def test_a_cut_reply_says_so(make_call: MakeCall, open_gateway: OpenGateway) -> None:
@@ -223,3 +270,19 @@ def test_a_failing_call_through_dspy_is_no_prediction(
             dspy.Predict("question -> answer")(question="Why?")
         assert isinstance(caught.value.__cause__, CallFailed)
         assert server.requests == 1
+
+
+def test_dspy_does_not_warn_of_each_cut_reply_but_its_record_says_so(
+    make_call: MakeCall, open_gateway: OpenGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.llms.engine import CALLS, GatewayLM
+
+    with LoopbackServer(reply=lambda *_: "word " * 200) as server:
+        lm = GatewayLM(make_call(server, max_tokens=10).model, open_gateway().session("s"))
+        token = CALLS.set([])
+        lm("Tell me all.")
+        calls = CALLS.get()
+        CALLS.reset(token)
+    assert calls is not None
+    assert [call.finish_reason for call in calls] == ["length"]
+    assert "truncated" not in caplog.text

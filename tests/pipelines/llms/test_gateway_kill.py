@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,58 +19,10 @@ from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
 
 OpenGateway = Callable[..., Gateway]
-Launch = Callable[[LoopbackServer, Path], int]
+Launch = Callable[[LoopbackServer, Path, str, int], int]
 
 PRICES = {"tiny": Price(2.0, 8.0)}
 CALLS, THREADS = 60, 8
-LAUNCHER = textwrap.dedent(
-    """
-    import os, signal, sys
-    from concurrent.futures import ThreadPoolExecutor
-    from pipelines.llms.call import LMCall
-    from pipelines.llms.gateway import Gateway
-    from pipelines.llms.litellm_import import load_litellm
-    from pipelines.llms.model import Model
-
-    def study(url, cache, calls, threads):
-        session = Gateway(cache, backoff_s=0.01).session("study")
-        model = Model(
-            "openai/tiny", api_base=url, input_usd_per_million=2, output_usd_per_million=8
-        )
-        messages = [({"role": "user", "content": f"{i}"},) for i in range(int(calls))]
-        with ThreadPoolExecutor(int(threads)) as pool:
-            list(pool.map(session.complete, [LMCall(model, each) for each in messages]))
-
-    load_litellm()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            study(*line.split())
-            os._exit(0)
-        print(pid, flush=True)
-    """
-)
-
-
-@pytest.fixture(scope="module")
-def launch(repository: Path) -> Iterator[Launch]:
-    """Start a process that makes the calls, and return its number; litellm is imported once."""
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER],
-        cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    stdin, stdout = launcher.stdin, launcher.stdout
-
-    def start(server: LoopbackServer, cache: Path) -> int:
-        stdin.write(f"{server.url} {cache} {CALLS} {THREADS}\n")
-        stdin.flush()
-        return int(stdout.readline())
-
-    yield start
-    launcher.communicate()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -100,7 +49,7 @@ def test_calls_in_flight_at_a_kill_are_charged_at_their_worst(
 
     with LoopbackServer(script, prices=PRICES) as server:
         calls = calls_to(server)
-        pid = launch(server, cache)
+        pid = launch(server, cache, "study", CALLS)
         wait_until(lambda: server.requests == THREADS)
         alive = open_gateway(cache).session("study")
         assert alive.spent.calls == 0, "they are still in flight"
@@ -123,7 +72,7 @@ def test_a_run_killed_five_times_repeats_at_most_what_was_in_flight(
     moments = (1, 12, 25, 38, 51)
     with LoopbackServer(Behaviour.slow(0.03), prices=PRICES) as server:
         for moment in moments:
-            pid = launch(server, cache)
+            pid = launch(server, cache, "study", CALLS)
             wait_until(lambda moment=moment: server.requests >= moment)  # type: ignore[misc]
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: server.meter.in_flight == 0)

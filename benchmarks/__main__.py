@@ -1,0 +1,75 @@
+"""The README's figures, a command each.
+
+python -m benchmarks                     what there is
+python -m benchmarks locate_solve ...    one of them, with its options
+python -m benchmarks all                 all of them, as the README quotes them
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RECORDING = "mmlu_pro_recorded.jsonl.gz"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; 0 when it ended well, 2 when there is no such benchmark."""
+    known = benchmarks()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        for name, about in known.items():
+            print(f"{name:15} {about}")
+        return 0
+    name, *options = arguments
+    if name == "all":
+        return run_all(list(known))
+    if name not in known:
+        print(f"there is no benchmark {name!r}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    sys.argv = [f"python -m benchmarks {name}", *options]
+    importlib.import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+def benchmarks() -> dict[str, str]:
+    """The first line about each, by name: the files of this folder that have a `main()`."""
+    found = {}
+    for path in sorted(HERE.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        runs = any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
+        if runs and path.stem != "__main__":
+            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def run_all(names: Sequence[str]) -> int:
+    """Each in a process of its own; the number of those that failed."""
+    failed = 0
+    for name in names:
+        options: list[str] = []
+        print(f"\n== {name}", flush=True)
+        if name == "recorded_votes":
+            if not (path := recording()).is_file():
+                print(f"skipped: no {path}; COMPOUND_OPTIMIZER_SHARED_DATA says where it is")
+                continue
+            options = ["--recording", str(path)]
+        command = [sys.executable, "-m", "benchmarks", name, *options]
+        failed += subprocess.run(command, cwd=HERE.parent).returncode != 0
+    return failed
+
+
+def recording() -> Path:
+    """Where the recorded answers are, which are not part of this repository."""
+    default = HERE.parents[1] / "shared" / "data"
+    return Path(os.environ.get("COMPOUND_OPTIMIZER_SHARED_DATA", default)) / RECORDING
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""Trial 0, the pipeline as given: does it work at all, and can the budget pay for it?"""
+
+from __future__ import annotations
+
+from evaluators.evaluation import Evaluation
+from optimizer.door import BudgetTooSmall
+from optimizer.study import Study
+from pipelines.llms.call import BudgetExhausted
+
+PRICED_EXAMPLES = 4
+"""How many examples the baseline runs on to learn what an example costs."""
+
+
+class OptimizationError(RuntimeError):
+    """The search could not start: no config could be scored."""
+
+
+def race_baseline(study: Study) -> None:
+    """Trial 0. A few examples first, to find out whether the budget can pay for all of them."""
+    few = study.examples[:PRICED_EXAMPLES]
+    cap = study.evaluator.session.budget.usd
+    try:
+        first = study.evaluator.evaluate(study.baseline, few)
+        if not first.scores:
+            raise OptimizationError(
+                _nothing_works("the pipeline as given could not be scored", first)
+            )
+        if cap is not None and _usd_needed(study) > cap:
+            raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(study)}")
+        study.race("baseline", [study.baseline])
+    except BudgetExhausted as exhausted:
+        need = f"; {_usd_need(study)}" if cap is not None else ""
+        raise BudgetTooSmall(
+            f"the budget can't pay for the baseline: {exhausted}{need}"
+        ) from exhausted
+    study.protect_holdout()
+
+
+def _runs(study: Study) -> int:
+    """How often the pipeline runs for the baseline and the final pass over the holdout."""
+    return len(study.examples) + study.holdout_examples * (1 if study.space.size == 1 else 3)
+
+
+def _usd_needed(study: Study) -> float:
+    """What those runs take at the price of the calls made so far, and room for one more call."""
+    nominal = study.evaluator.session.nominal
+    a_call = nominal.usd / nominal.calls if nominal.calls else 0.0
+    calls = _runs(study) * study.baseline.calls_per_run
+    return calls * a_call + study.most_usd_of_a_call(study.baseline)
+
+
+def _usd_need(study: Study) -> str:
+    calls, needed = study.evaluator.session.nominal.calls, _usd_needed(study)
+    last = study.most_usd_of_a_call(study.baseline)
+    takes = f"about ${needed:.4f} (measured on {calls} calls)" if calls else f"over ${needed:.4f}"
+    return (
+        f"the baseline and the final pass over the holdout run the pipeline {_runs(study)} times, "
+        f"which takes {takes}; ${last:.4f} of that must be left for the longest answer: "
+        "give more, fewer examples, or models a lower max_tokens"
+    )
+
+
+def check_something_works(study: Study) -> None:
+    """When every run of the baseline failed, look whether any single model does better.
+
+    Raises:
+        OptimizationError: none does on a few examples; says how the baseline failed.
+        BudgetExhausted: the look can't be paid.
+    """
+    known, baseline = study.evaluator.known, study.baseline
+    if not all(outcome.failure for outcome in known(baseline).outcomes.values()):
+        return
+    single = [dict.fromkeys(baseline.allocation, label) for label in study.space.single_models()]
+    few = study.examples[:PRICED_EXAMPLES]
+    for models in single:
+        tried = study.evaluator.evaluate(baseline.with_models(models), few)
+        if not all(outcome.failure for outcome in tried.outcomes.values()):
+            return
+    told = "the pipeline as given fails on every example, and so does every single model"
+    raise OptimizationError(_nothing_works(told, known(baseline)))
+
+
+def check_something_scored(study: Study) -> None:
+    """Go no further when too many calls of every config have failed to compare anything.
+
+    Raises:
+        OptimizationError: says how those of the incumbent failed.
+    """
+    incumbent = study.evaluator.known(study.incumbent)
+    if incumbent.disqualified:
+        raise OptimizationError(_nothing_works("too many calls of every config fail", incumbent))
+
+
+def _nothing_works(told: str, known: Evaluation) -> str:
+    failures = [o.failure for o in known.outcomes.values() if o.failure]
+    counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
+    first = failures[0]
+    return (
+        f"{told}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
+        f"the first: {first.module}: {first.message}"
+    )

@@ -1,0 +1,61 @@
+"""Which parameters of a call may not be given freely, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_INSTEAD = {
+    "it bounds what a call costs, so it is a field: Model(..., max_tokens=...)": (
+        "max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens",
+        "maxOutputTokens", "num_predict",
+    ),
+    "one call brings one reply; for more, give the module a width": (
+        "n", "best_of", "num_generations", "candidate_count", "candidateCount",
+    ),
+    "a reply is read as a whole": ("stream", "stream_options"),
+    "the gateway retries, and counts each retry as a call: Gateway(retries=...)": (
+        "num_retries", "max_retries", "retries", "fallbacks", "context_window_fallback_dict",
+    ),
+    "the gateway sets it: Gateway(timeout_s=...)": (
+        "timeout", "request_timeout", "stream_timeout",
+    ),
+    "the address is a field: Model(..., api_base=...)": ("api_base", "base_url"),
+    "the name is a field: Model(name)": ("model", "model_list", "deployment_id"),
+    "prices are fields: Model(..., input_usd_per_million=..., output_usd_per_million=...)": (
+        "input_cost_per_token", "output_cost_per_token", "input_cost_per_second",
+        "output_cost_per_second",
+    ),
+    "it costs more than the tokens that the budget reserves": (
+        "service_tier", "web_search_options",
+    ),
+    "the pipeline writes the messages": ("messages",),
+    "the index of the sample travels as the seed": ("seed",),
+    "the temperature is a knob: Module(..., temperature=...)": ("temperature",),
+}  # fmt: skip
+_REFUSED = {name: instead for instead, names in _INSTEAD.items() for name in names}
+
+_SECRET = re.compile(
+    r"api[-_]?key|access[-_]?key|secret|password|authorization|credential|(^|[-_])token$", re.I
+)
+_NESTED = ("extra_body", "extra_headers", "headers", "options", "generationConfig")
+"""Parameters whose own entries are parameters or headers. (A JSON schema's are names of fields.)"""
+
+
+def check_params(params: Mapping[str, Any]) -> None:
+    """Refuse what would lift the bound on a call's cost, what has another place, and secrets.
+
+    Raises:
+        ValueError: names the parameter, and the right way.
+    """
+    for name, value in params.items():
+        if name in _REFUSED:
+            raise ValueError(f"params may not hold {name!r}: {_REFUSED[name]}")
+        if _SECRET.search(name):
+            raise ValueError(
+                f"params may not hold {name!r}: what is written down holds no secrets; put the "
+                "key into an environment variable and name it: Model(..., api_key_env='...')"
+            )
+        if name in _NESTED and isinstance(value, Mapping):
+            check_params(value)

@@ -1,0 +1,100 @@
+"""All that the documentation shows is run, and all that it points to is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import benchmarks
+from optimizer.cli.arguments import parser
+from tests.docs.pages import PAGES, REPOSITORY, blocks, commands, links, name_of
+
+SHOWING = [page for page in PAGES if blocks(page, "python")]
+ANY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+
+@pytest.mark.parametrize("page", SHOWING, ids=name_of)
+def test_every_python_block_runs(page: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tests" / "docs" / "run_page.py"), str(page)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@ANY_PAGE
+def test_every_command_exists(page: Path) -> None:
+    for words in commands(page):
+        assert problem_with(words) is None, f"{' '.join(words)}: {problem_with(words)}"
+
+
+@ANY_PAGE
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    targets = {link: page.parent / link.partition("#")[0] for link in links(page)}
+    assert [link for link, path in targets.items() if not path.exists()] == []
+
+
+def test_all_pages_are_in_the_index() -> None:
+    index = REPOSITORY / "docs" / "README.md"
+    pages = {path.name for path in index.parent.glob("*.md")} - {index.name}
+    assert pages <= set(links(index))
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("make demonstration", "no such target"),
+        ("python -m benchmarks nothing", "no such benchmark"),
+        ("python -m benchmarks repeat --exampels 3", "no option --exampels"),
+        ("compound-optimizer tune a.yaml", "not understood"),
+        ("rm -rf all", "unknown"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(command: str, problem: str) -> None:
+    assert problem_with(command.split()) == problem
+
+
+def problem_with(words: list[str]) -> str | None:
+    """Why this command can't be right, as far as can be told without running it."""
+    match words:
+        case ["make", *targets]:
+            known = re.findall(
+                r"^(\w+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE
+            )
+            return None if set(targets) <= set(known) else "no such target"
+        case ["compound-optimizer", *arguments]:
+            return None if _parses(arguments) else "not understood"
+        case ["python", "-m", "benchmarks"] | ["python", "-m", "benchmarks", "all"]:
+            return None
+        case ["python", "-m", "benchmarks", name, *options]:
+            if name not in benchmarks():
+                return "no such benchmark"
+            return _unknown_option(REPOSITORY / "benchmarks" / f"{name}.py", options)
+        case ["python", script, *options]:
+            path = REPOSITORY / script
+            return _unknown_option(path, options) if path.is_file() else "no such script"
+        case ["mlflow", "ui" | "models", *_] | ["pip", "install", *_]:
+            return None
+    return "unknown"
+
+
+def _parses(arguments: list[str]) -> bool:
+    try:
+        parser().parse_args(arguments)
+    except SystemExit:
+        return False
+    return True
+
+
+def _unknown_option(script: Path, options: list[str]) -> str | None:
+    text = script.read_text(encoding="utf-8")
+    unknown = [o for o in options if o.startswith("--") and f'"{o}"' not in text]
+    return f"no option {unknown[0]}" if unknown else None

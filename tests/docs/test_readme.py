@@ -1,0 +1,23 @@
+"""What the README shows of the demo is what the demo prints, but for the clock."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from optimizer.cli import main
+from tests.docs.pages import REPOSITORY
+
+_SECONDS = re.compile(r"(?m)^  in [\d.:]+(?: s)?$")
+
+
+def test_the_demo_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- demo -->\n```text\n(.*?)```", readme, re.DOTALL)
+    assert main(["demo"]) == 0
+    printed = capsys.readouterr().out
+    result = printed[printed.index("locate-solve:") : printed.index("\nNext\n")]
+    assert _SECONDS.sub("", shown) == _SECONDS.sub("", result), (
+        f"paste into README.md, under <!-- demo -->:\n{result}"
+    )

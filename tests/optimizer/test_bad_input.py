@@ -1,0 +1,291 @@
+"""What is wrong is found early, and told so that it can be put right."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from evaluators.dataset import DatasetError
+from evaluators.metrics import MetricError
+from optimizer.baseline import OptimizationError
+from optimizer.door import BudgetTooSmall
+from pipelines import Module, Pipeline
+from pipelines.llms.budget import Budget
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.loopback import Behaviour, LoopbackRequest
+from pipelines.llms.model import Model
+from pipelines.llms.prices import ModelError
+from search_spaces import SearchSpace
+from tests.optimizer.runs import MODELS, ROWS, counting_server, served_models, tune
+
+RENAMED = [{"tables": r["table"], "question": r["question"], "answer": r["answer"]} for r in ROWS]
+
+
+def told(error: type[BaseException], *args: Any, **arguments: Any) -> str:
+    """The message of what `optimize` raises."""
+    with pytest.raises(error) as raised:
+        tune(*args, **arguments)
+    assert raised.type is error
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("rows", [[], ROWS[:1]])
+def test_too_few_examples_are_counted(rows: list[Any]) -> None:
+    message = told(DatasetError, rows)
+    assert message.startswith("at least 2 examples are needed, one to search on and one to hold")
+    assert message.endswith(f"but the dataset has {len(rows)}")
+
+
+def test_one_example_is_enough_where_none_is_held_out() -> None:
+    result = tune(ROWS[:1], MODELS[:1], holdout=0)
+    assert not result.held_out
+    assert result.tuned_figures.examples == 1
+
+
+def test_a_missing_input_column_is_named_with_the_nearest() -> None:
+    message = told(DatasetError, RENAMED)
+    assert "pipeline 'locate-solve' needs a column 'table'" in message
+    assert "the nearest is 'tables' (columns: tables, question, answer)" in message
+
+
+def test_a_missing_label_column_is_named_with_the_nearest() -> None:
+    rows = [{"table": r["table"], "question": r["question"], "answers": r["answer"]} for r in ROWS]
+    message = told(MetricError, rows)
+    assert "nearest: output 'answer' and column 'answers'" in message
+    assert "exact_match(field='answer', column='answers')" in message
+
+
+def raising(example: dspy.Example, prediction: dspy.Prediction) -> float:
+    return 1.0 / len(prediction.answer.replace(prediction.answer, ""))
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (raising, "metric 'raising' raised ZeroDivisionError: "),
+        (lambda e, p: float("nan"), "metric '<lambda>' returned nan, but a score must lie in"),
+        (lambda e, p: 2, "metric '<lambda>' returned 2.0, but a score must lie in [0, 1]"),
+        (lambda e, p: None, "metric '<lambda>' returned None, but a score is a number"),
+    ],
+)
+def test_a_metric_that_gives_no_score_is_named_with_the_example(metric: Any, expected: str) -> None:
+    message = told(MetricError, metric=metric)
+    assert message.startswith(expected)
+    shown = message.partition("; the example: ")[2]
+    assert any(repr(row["table"]) in shown for row in ROWS), "numbers mislead: rows are shuffled"
+    assert "'answer': " in shown
+
+
+def test_a_metric_that_raises_ends_the_calls_too() -> None:
+    with counting_server() as server:
+        told(MetricError, ROWS, served_models(server), metric=raising, concurrency=1)
+        assert server.requests <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"metric": "exact_mach"}, "no metric 'exact_mach'; the nearest is 'exact_match'"),
+        ({"stages": ("alocation",)}, "there is no stage 'alocation'; nearest: 'allocation'"),
+        ({"stages": "alocation"}, "there is no stage 'alocation'; nearest: 'allocation'"),
+        ({"search_space": SearchSpace(models={"solv": ("sim/alder",)})},
+         "unknown module 'solv'; nearest: 'solve'"),
+        ({"search_space": SearchSpace(models={"solve": ("sim/aldr",)})},
+         "unknown model 'sim/aldr'; nearest: 'sim/alder'"),
+        ({"search_space": SearchSpace(models={"solve": ()})},
+         "gives module 'solve' no model to choose"),
+        ({"search_space": {"solve": ["sim/alder"]}}, "search_space must be a SearchSpace"),
+        ({"budget": 5}, "budget must be a Budget, such as Budget(usd=5"),
+        ({"pipeline": dspy.Predict("question -> answer")}, "pipeline must be a Pipeline"),
+        ({"models": []}, "models must name at least one model"),
+        ({"models": None}, "pipeline 'locate-solve' names none"),
+        ({"models": ["sim/alder", "sim/alder"]}, "'sim/alder' is given twice"),
+        ({"concurrency": 0}, "`concurrency >= 1` must hold (a whole number), but got 0"),
+        ({"concurrency": 2.5}, "but got 2.5"),
+        ({"holdout": 1}, "`0 <= holdout < 1` must hold (a fraction), but got 1"),
+        ({"holdout": -0.1}, "`0 <= holdout < 1` must hold (a fraction), but got -0.1"),
+        ({"holdout": 30}, "`0 <= holdout < 1` must hold (a fraction), but got 30"),
+        ({"holdout": float("nan")}, "`0 <= holdout < 1` must hold (a fraction), but got nan"),
+        ({"budget": Budget(calls=25)}, "a budget of 25 calls is too small"),
+    ],
+)  # fmt: skip
+def test_arguments_are_checked_at_the_door(arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is what counts
+        tune(**arguments)
+    assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sim/aldr", "'sim/aldr'"),
+        ("sim/aldr", "'sim/alder'"),
+        ("nobody/gpt-4o", "no provider is known for model 'nobody/gpt-4o'"),
+        ("gpt-nobody-knows", "no provider is known for model 'gpt-nobody-knows'"),
+        ("openai/gpt-4o-minni", "openai/gpt-4o-mini"),
+    ],
+)
+def test_a_model_that_nobody_knows_is_named(
+    name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+    assert expected in told(ModelError, models=["sim/alder", name])
+
+
+def test_a_model_without_a_price_says_how_to_give_it() -> None:
+    message = told(ModelError, models=[Model("openai/own", api_base="http://127.0.0.1:9/v1")])
+    assert "no price is known for model 'openai/own'" in message
+    assert "Model('openai/own', input_usd_per_million=..., output_usd_per_million=...)" in message
+
+
+def test_every_model_that_cannot_be_called_is_named_at_once() -> None:
+    message = told(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mini"])
+    assert "sim/nobody" in message
+    assert "needs an API key: set OPENAI_API_KEY" in message
+
+
+def test_a_diagnoser_that_nobody_knows_is_named() -> None:
+    assert "sim/aldr" in told(ModelError, diagnoser="sim/aldr")
+
+
+def test_a_missing_key_is_named_before_the_first_call() -> None:
+    with counting_server() as server:
+        models = served_models(server, api_key_env="LOOPBACK_API_KEY")
+        message = told(ModelError, models=models)
+        assert "needs an API key: set LOOPBACK_API_KEY" in message
+        assert server.requests == 0
+
+
+def test_a_wrong_key_is_told_after_a_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPBACK_API_KEY", "the-wrong-one")
+    with counting_server(api_key="the-right-one") as server:
+        models = served_models(server, api_key_env="LOOPBACK_API_KEY")
+        message = told(OptimizationError, models=models)
+        assert "4 of 4 examples failed (authentication x4)" in message
+        assert "incorrect API key" in message
+        assert server.requests == 4
+
+
+def test_when_all_calls_fail_the_message_says_how() -> None:
+    with counting_server(Behaviour.server_error()) as server:
+        message = told(OptimizationError, models=served_models(server))
+        assert message.startswith("the pipeline as given could not be scored; 4 of 4 examples")
+        assert "(server_error x4); the first: locate: " in message
+        assert "scripted 500" in message
+        assert server.requests == 8, "four examples, each tried twice"
+        assert server.usd == 0
+
+
+def test_a_budget_too_small_in_calls_says_what_is_needed() -> None:
+    message = told(BudgetTooSmall, budget=Budget(calls=63))
+    # 14 search examples once, 6 held-out ones for three configs, two modules
+    assert "the baseline on 14 search examples and the final pass over 6 held-out ones" in message
+    assert "take 64 calls; give more, or fewer examples" in message
+    assert tune(budget=Budget(calls=64)).held_out
+
+
+def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
+    with counting_server() as server:
+        message = told(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
+        assert "the budget can't pay for the baseline: a call to alder may cost $0.0" in message
+        assert "run the pipeline 32 times, which takes over $0.0030" in message
+        assert "give more, fewer examples, or models a lower max_tokens" in message
+        assert server.requests == 0
+
+
+def test_a_budget_too_small_in_dollars_says_what_is_needed() -> None:
+    models = [Model(name, max_tokens=300) for name in MODELS]
+    message = told(BudgetTooSmall, models=models, budget=Budget(usd=0.02))
+    assert message.startswith("a budget of $0.02 is too small: the baseline and the final pass")
+    needed = float(message.partition("takes about $")[2].split()[0])
+    assert 0.02 < needed < 0.1
+    assert tune(models=models, budget=Budget(usd=needed * 1.1)).held_out, "it was true"
+
+
+def test_a_budget_too_small_in_seconds_says_so() -> None:
+    slow = Behaviour.slow(0.05)
+    with counting_server(slow) as server:
+        message = told(
+            BudgetTooSmall, models=served_models(server), budget=Budget(seconds=0.04), concurrency=1
+        )
+    assert "the budget can't pay for the baseline: the budget of 0.04 seconds" in message
+
+
+def test_a_corrupt_cache_is_set_aside_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "replies"
+    folder.mkdir()
+    (folder / "cache.sqlite").write_bytes(b"SQLite format 3\x00" + b"no database" * 500)
+    with caplog.at_level(logging.WARNING):
+        result = tune(cache=folder, models=MODELS[:2])
+    assert result.held_out
+    [warning] = [r.getMessage() for r in caplog.records if "corrupt" in r.getMessage()]
+    assert "set aside as cache.sqlite.corrupt-" in warning
+    [aside] = folder.glob("cache.sqlite.corrupt-*")
+    assert aside.read_bytes().endswith(b"no database")
+
+
+def test_a_cache_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"can't be written .*choose another with Gateway"):
+        Gateway(tmp_path / "file" / "cache")
+
+
+def test_a_blocked_mlruns_is_told_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    Path("mlruns").write_text("a file, where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        result = tune(models=MODELS[:1], diagnoser=None, tracked=True)
+    assert result.held_out
+    assert result.run_id is None
+    warning = next(r.getMessage() for r in caplog.records if "can't be written" in r.getMessage())
+    assert "mlruns/mlflow.db" in warning
+    assert "the search goes on, and what it logs is kept in" in warning
+
+
+def upper(word: str) -> str:
+    return word.upper()
+
+
+def test_a_pipeline_without_models_has_nothing_to_allocate() -> None:
+    pipeline = Pipeline("plain", [Module("up", "word -> answer", function=upper)])
+    rows = [{"word": "a", "answer": "A"}, {"word": "b", "answer": "B"}]
+    message = told(ValueError, rows, pipeline=pipeline)
+    assert message == "pipeline 'plain' calls no model: there is nothing to allocate"
+
+
+def broken(task: str) -> str:
+    raise KeyError(f"no unit in {task[:0]}'task'")
+
+
+def test_a_function_module_that_always_raises_ends_the_search_early() -> None:
+    modules = [
+        Module("locate", "table, question -> task"),
+        Module("convert", "task -> converted", function=broken),
+        Module("solve", "converted -> answer"),
+    ]
+    with counting_server() as server:
+        message = told(
+            OptimizationError, ROWS, served_models(server), pipeline=Pipeline("broken", modules)
+        )
+        assert message.startswith("the pipeline as given fails on every example, and so does")
+        assert "14 of 14 examples failed (function_error x14); the first: convert: " in message
+        assert "KeyError: \"no unit in 'task'\"" in message
+        assert server.requests == 14 + 2 * 4, "the baseline, and a look at each single model"
+
+
+def test_an_outage_of_more_than_a_tenth_of_the_calls_is_told() -> None:
+    def script(request: LoopbackRequest) -> Behaviour:
+        content = request.messages[-1]["content"]
+        down = any(row["table"] in content for row in ROWS[::4])
+        return Behaviour.server_error() if down else Behaviour()
+
+    with counting_server(script) as server:
+        message = told(OptimizationError, ROWS, served_models(server))
+    assert message.startswith("too many calls of every config fail; ")
+    assert " of 14 examples failed (" in message
+    assert "server_error x" in message

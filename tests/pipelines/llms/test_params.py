@@ -1,0 +1,74 @@
+"""No parameter lifts a call's bound, moves its address, or holds a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.llms.call import LMCall
+from pipelines.llms.model import Model
+
+REFUSED = {
+    "max_tokens": "Model(..., max_tokens=...)",
+    "max_completion_tokens": "Model(..., max_tokens=...)",
+    "max_output_tokens": "Model(..., max_tokens=...)",
+    "n": "width",
+    "stream": "as a whole",
+    "num_retries": "Gateway(retries=...)",
+    "max_retries": "Gateway(retries=...)",
+    "fallbacks": "Gateway(retries=...)",
+    "timeout": "Gateway(timeout_s=...)",
+    "api_base": "Model(..., api_base=...)",
+    "base_url": "Model(..., api_base=...)",
+    "model": "Model(name)",
+    "messages": "pipeline",
+    "seed": "sample",
+    "temperature": "Module(..., temperature=...)",
+    "input_cost_per_token": "input_usd_per_million",
+    "service_tier": "costs more",
+    "api_key": "api_key_env",
+    "azure_ad_token": "api_key_env",
+    "aws_secret_access_key": "api_key_env",
+}
+NESTED = {
+    "extra_body": {"max_completion_tokens": 9},
+    "extra_headers": {"Authorization": "Bearer sk-1234567890"},
+    "headers": {"x-api-key": "sk-1234567890"},
+    "options": {"num_predict": 9},
+}
+
+
+@pytest.mark.parametrize(("name", "instead"), REFUSED.items())
+def test_it_is_refused_with_the_right_way(name: str, instead: str) -> None:
+    with pytest.raises(ValueError, match=f"params may not hold {name!r}") as caught:
+        Model("openai/tiny", params={name: 5})
+    assert instead in str(caught.value)
+    with pytest.raises(ValueError, match=f"params may not hold {name!r}"):
+        LMCall(Model("openai/tiny"), (), params={name: 5})
+
+
+@pytest.mark.parametrize(("outer", "inner"), NESTED.items())
+def test_it_is_refused_inside_another_one_too(outer: str, inner: dict[str, Any]) -> None:
+    (name,) = inner
+    with pytest.raises(ValueError, match=f"params may not hold {name!r}"):
+        Model("openai/tiny", params={outer: inner})
+
+
+def test_the_refusal_does_not_quote_a_key() -> None:
+    with pytest.raises(ValueError, match="api_key_env") as caught:
+        Model("openai/tiny", params={"extra_body": {"password": "sk-1234567890"}})
+    assert "sk-1234567890" not in str(caught.value)
+
+
+def test_what_is_harmless_is_taken() -> None:
+    schema = {"properties": {"n": {"type": "integer"}, "password": {"type": "string"}}}
+    params = {
+        "reasoning_effort": "low",
+        "top_p": 0.9,
+        "prompt_cache_key": "a",
+        "logprobs": True,
+        "extra_body": {"top_k": 5, "guided_json": schema},
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }
+    assert Model("openai/tiny", params=params).params == params
