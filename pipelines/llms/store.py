@@ -70,7 +70,7 @@ class Store:
         A file that SQLite can't read is set aside under another name, with a warning.
 
         Raises:
-            StoreError: the folder can't be written.
+            StoreError: the folder can't be written, or the file not opened.
         """
         self._lock = threading.RLock()
         self._owner = uuid.uuid4().hex

@@ -22,7 +22,7 @@ PRICE = Price(input=2.0, output=8.0)
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
-Launch = Callable[[LoopbackServer, Path, str, int], int]
+Launch = Callable[[LoopbackServer, Path, str, int, int], int]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,12 +69,14 @@ LAUNCHER = textwrap.dedent(
     from pipelines.llms.litellm_import import load_litellm
     from pipelines.llms.model import Model
 
-    def make_calls(url, cache, study, calls):
+    def make_calls(url, cache, study, first, last):
         session = Gateway(cache, backoff_s=0.01).session(study)
         model = Model(
             "openai/tiny", api_base=url, input_usd_per_million=2, output_usd_per_million=8
         )
-        messages = [({"role": "user", "content": f"{i}"},) for i in range(int(calls))]
+        first, last = int(first), int(last)
+        order = range(first, last + 1) if first < last else range(first, last - 1, -1)
+        messages = [({"role": "user", "content": f"{i}"},) for i in order]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(session.complete, [LMCall(model, each) for each in messages]))
         part = Path(cache, f"{study}.part")
@@ -97,8 +99,9 @@ LAUNCHER = textwrap.dedent(
 
 @pytest.fixture(scope="session")
 def launch(repository: Path) -> Iterator[Launch]:
-    """`launch(server, cache, study, calls)`: a process of its own makes the calls in 8 threads.
+    """`launch(server, cache, study, first, last)`: a process of its own makes calls in 8 threads.
 
+    They are numbered, and made in that order, which may be a falling one.
     Returns its number at once. What it made is in `<study>.nominal` when it is done. litellm is
     imported once for all of them.
     """
@@ -110,8 +113,8 @@ def launch(repository: Path) -> Iterator[Launch]:
     assert launcher.stdout is not None
     stdin, stdout = launcher.stdin, launcher.stdout
 
-    def start(server: LoopbackServer, cache: Path, study: str, calls: int) -> int:
-        stdin.write(f"{server.url}\t{cache}\t{study}\t{calls}\n")
+    def start(server: LoopbackServer, cache: Path, study: str, first: int, last: int) -> int:
+        stdin.write(f"{server.url}\t{cache}\t{study}\t{first}\t{last}\n")
         stdin.flush()
         return int(stdout.readline())
 

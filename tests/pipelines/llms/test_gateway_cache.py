@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, 
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
-Launch = Callable[[LoopbackServer, Path, str, int], int]
+Launch = Callable[[LoopbackServer, Path, str, int, int], int]
 
 PRICES = {"tiny": Price(2.0, 8.0)}
 
@@ -115,22 +116,35 @@ def test_two_gateways_on_one_folder_pay_a_shared_call_once(
         assert server.requests == 1
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
 def test_two_processes_on_one_folder_pay_a_shared_call_once(
     launch: Launch, open_gateway: OpenGateway, cache: Path
 ) -> None:
-    with LoopbackServer(Behaviour.slow(0.05)) as server:
-        for study in ("one", "other"):
-            launch(server, cache, study, 24)
+    both = threading.Event()
+
+    def script(_request: LoopbackRequest) -> Behaviour:
+        assert both.wait(30), "one of them made no call"
+        return Behaviour.slow(0.02)
+
+    with LoopbackServer(script) as server:
+        launch(server, cache, "one", 0, 23)
+        launch(server, cache, "other", 23, 0)
+        wait_until(lambda: server.meter.in_flight == 16)
+        both.set()
         files = [cache / "one.nominal", cache / "other.nominal"]
-        end = time.monotonic() + 60
-        while not all(file.exists() for file in files) and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_until(lambda: all(file.exists() for file in files))
         assert [file.read_text() for file in files] == ["24", "24"]
         assert server.requests == 24
     gateway = open_gateway(cache)
     paid = [gateway.session(study).spent.calls for study in ("one", "other")]
     assert sum(paid) == 24
-    assert all(paid), "they did not run at the same time"
+    assert all(paid)
 
 
 def test_a_cache_hit_does_not_import_litellm(
@@ -308,6 +322,15 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(StoreError, match="can't be written"):
         Gateway(tmp_path / "cache")
+
+
+def test_a_folder_in_place_of_the_file_is_named_and_not_set_aside(tmp_path: Path) -> None:
+    from pipelines.llms.store import StoreError
+
+    (tmp_path / "cache.sqlite").mkdir()
+    with pytest.raises(StoreError, match=r"cache\.sqlite' can't be opened"):
+        Gateway(tmp_path)
+    assert (tmp_path / "cache.sqlite").is_dir()
 
 
 def test_the_store_is_readable_by_plain_sqlite(

@@ -19,7 +19,7 @@ from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
 
 OpenGateway = Callable[..., Gateway]
-Launch = Callable[[LoopbackServer, Path, str, int], int]
+Launch = Callable[[LoopbackServer, Path, str, int, int], int]
 
 PRICES = {"tiny": Price(2.0, 8.0)}
 CALLS, THREADS = 60, 8
@@ -49,7 +49,7 @@ def test_calls_in_flight_at_a_kill_are_charged_at_their_worst(
 
     with LoopbackServer(script, prices=PRICES) as server:
         calls = calls_to(server)
-        pid = launch(server, cache, "study", CALLS)
+        pid = launch(server, cache, "study", 0, CALLS - 1)
         wait_until(lambda: server.requests == THREADS)
         alive = open_gateway(cache).session("study")
         assert alive.spent.calls == 0, "they are still in flight"
@@ -72,7 +72,7 @@ def test_a_run_killed_five_times_repeats_at_most_what_was_in_flight(
     moments = (1, 12, 25, 38, 51)
     with LoopbackServer(Behaviour.slow(0.03), prices=PRICES) as server:
         for moment in moments:
-            pid = launch(server, cache, "study", CALLS)
+            pid = launch(server, cache, "study", 0, CALLS - 1)
             wait_until(lambda moment=moment: server.requests >= moment)  # type: ignore[misc]
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: server.meter.in_flight == 0)
