@@ -97,7 +97,7 @@ def _of(value: str, cap: str | float | None) -> str:
 
 def _bar() -> tqdm[Any] | None:
     """A widget in a notebook that has them, a line on a terminal or plain notebook, or nothing."""
-    notebook = "ipykernel" in sys.modules
+    notebook = _in_notebook()
     if not notebook and not sys.stderr.isatty():
         return None
     if notebook and importlib.util.find_spec("ipywidgets"):
@@ -110,3 +110,10 @@ def _bar() -> tqdm[Any] | None:
     return tqdm(
         total=1.0, bar_format=_FORMAT, leave=False, file=sys.stderr, ncols=width, nrows=height
     )
+
+
+def _in_notebook() -> bool:
+    """Whether this process is a notebook's kernel; ipykernel merely imported is not."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import sys
+import types
 
 import pytest
 
@@ -35,6 +36,15 @@ def test_is_silent_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> No
     with Progress(Budget()) as progress:
         progress.stage("baseline")
         progress.update(None, SPEND, 1.0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_imported_kernel_package_is_not_a_notebook(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    with Progress(Budget()) as progress:
+        progress.stage("baseline")
     assert capfd.readouterr() == ("", "")
 
 
