@@ -131,13 +131,24 @@ class Evaluator:
             BudgetExhausted: not all of them could be paid; then none of the new ones is kept.
             MetricError: the metric raised, or returned no score.
         """
+        evaluation = self.peek(config, indices)
+        self._known[config.key].update(evaluation.outcomes)
+        return evaluation
+
+    def peek(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
+        """The same, but what was not known before does not count among what is `known`.
+
+        For examples that were picked by how another config did on them: they would bias every
+        later comparison.
+
+        Raises: as `evaluate`.
+        """
         known = self._known.setdefault(config.key, {})
         program = self.program(config)
         new = self._paid_outcomes(program, [i for i in indices if i not in known])
         missing = [i for i in indices if i not in known and i not in new]
         new.update(zip(missing, self.map(partial(self._outcome, program), missing), strict=True))
-        known.update(new)
-        return Evaluation({i: known[i] for i in indices})
+        return Evaluation({i: known[i] if i in known else new[i] for i in indices})
 
     def known(self, config: PipelineConfig) -> Evaluation:
         """All that is known about the config."""

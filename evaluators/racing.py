@@ -61,21 +61,22 @@ class Race:
 
 
 class ErrorRate:
-    """Shares one run's error rate among all its comparisons.
+    """Shares an error rate among comparisons, so that their chances to err add up to at most that.
 
-    The j-th comparison may err with probability `rate / (j * (j + 1))`; over any number of
-    comparisons these add up to at most `rate`.
+    All get the same if it is known how many there will be. Else the j-th may err with probability
+    `rate / (j * (j + 1))`.
     """
 
-    def __init__(self, rate: float = 0.2) -> None:
+    def __init__(self, rate: float = 0.2, comparisons: int | None = None) -> None:
         self.rate = rate
-        self._comparisons: dict[tuple[str, str], int] = {}
+        self.comparisons = comparisons
+        self._numbers: dict[tuple[str, str], int] = {}
 
     def alpha(self, candidate: str, leader: str) -> float:
         """The share of this pair; asking again is free, since the test is anytime-valid."""
         pair = (candidate, leader)
-        number = self._comparisons.setdefault(pair, len(self._comparisons) + 1)
-        return self.rate / (number * (number + 1))
+        number = self._numbers.setdefault(pair, len(self._numbers) + 1)
+        return self.rate / (self.comparisons or number * (number + 1))
 
 
 def race(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from evaluators.racing import UNLIKELY, Patience, rungs
@@ -19,7 +19,7 @@ from optimizer.module_scores import score_modules
 from optimizer.study import Study
 from search_spaces import PipelineConfig
 
-FIRST_RUNG = 8
+FIRST_RUNG = 16
 """On how many examples the first comparisons end to end run; then on twice as many, and so on."""
 PATIENCE = Patience(better_half=UNLIKELY, worse_half=1.0)
 MOST_ROUNDS = 10
@@ -28,6 +28,8 @@ MOST_ENUMERATED = 4096
 FINALISTS = 8
 """How many of those may lead."""
 
+Move = tuple[str, str]
+"""A module and the label of the model to put there."""
 Moves = Mapping[str, Sequence[str]]
 """By module, the labels that may still replace its own, most promising first."""
 
@@ -44,64 +46,100 @@ class Allocation:
         The first round settles on few examples what it can before more are paid for, and may take
         a new base each time; what a later one finds promising meets a base that has seen them all.
         """
+        search = _Search(study, self.name)
         everything = len(study.examples)
-        races = [(size, size) for size in rungs(everything, FIRST_RUNG)]
-        dropped: set[tuple[str, str]] = set()
+        sizes = [(size, size) for size in rungs(everything, FIRST_RUNG)]
         for _ in range(MOST_ROUNDS):
             before = study.incumbent
             promising = _promising(study)
-            for first, most in races:
-                self._settle(study, promising, dropped, first, most)
+            for first, most in sizes:
+                search.settle(promising, first, most)
+            search.give_second_chances()
             if study.incumbent == before:
                 break
-            races = [(FIRST_RUNG, everything)]
+            sizes = [(FIRST_RUNG, everything)]
         for module in study.agreement:
             study.agreement[module] = measured_agreement(study, module)
 
-    def _settle(
-        self, study: Study, promising: Moves, dropped: set[tuple[str, str]], first: int, most: int
-    ) -> None:
+
+@dataclass
+class _Search:
+    """What one allocation has found out: who was beaten end to end, and who was asked again."""
+
+    study: Study
+    stage: str
+    dropped: set[Move] = field(default_factory=set)
+    asked_again: set[Move] = field(default_factory=set)
+
+    def settle(self, promising: Moves, first: int, most: int) -> None:
         """Compare the models of each module end to end; take the best of all modules at once.
 
-        Models only meet those of their own module. Whoever loses there is dropped for good: that
-        other modules change later is taken not to matter, since a better module makes a better
-        pipeline whatever surrounds it.
+        Models only meet those of their own module, and who loses there is dropped, unless some
+        allocation with it that can be scored for free is not clearly behind.
         """
-        race = partial(study.race, self.name, first=first, most=most, patience=PATIENCE)
-        race([study.incumbent, _top(study.incumbent, promising, dropped)], keep=study.incumbent)
+        study = self.study
+        moves = self._left(promising)
+        race = partial(study.race, self.stage, first=first, most=most, patience=PATIENCE)
+        race([study.incumbent, _first_of_each(study, moves)], keep=study.incumbent)
         base = study.incumbent
-        best = {}
-        for module, labels in promising.items():
-            left = [label for label in labels if (module, label) not in dropped]
-            moves = {label: base.with_models({module: label}) for label in left}
-            entrants = [base, *(move for move in moves.values() if move != base)]
+        best: dict[str, tuple[str, ...]] = {}
+        beaten: set[Move] = set()
+        for module, labels in moves.items():
+            moved = {label: base.with_models({module: label}) for label in labels}
+            entrants = [base, *(config for config in moved.values() if config != base)]
             standings = race(entrants, keep=base if first < most else None)
             finished = [standing.config for standing in standings if standing.finished]
-            dropped.update((module, label) for label in left if moves[label] not in finished)
+            beaten.update((module, label) for label in labels if moved[label] not in finished)
             best[module] = (study.best(finished) or base).allocation[module]
-        free = best_already_paid(study, promising, dropped, most)
-        race([study.incumbent, base.with_models(best), *free], keep=study.incumbent)
+        free = already_paid(study, moves, most)
+        self.dropped |= beaten - {move for config in free for move in _moves_of(config)}
+        race([study.incumbent, base.with_models(best), *free[:FINALISTS]], keep=study.incumbent)
+
+    def give_second_chances(self) -> None:
+        """Race the models again that rescue examples which the incumbent fails; each once.
+
+        The diagnoser errs most where its own model could not have done the module's work, and the
+        first races had a base that failed many examples whatever the module under test did.
+        """
+        study = self.study
+        complete = len(study.examples)
+        known = study.evaluator.known
+        moved = {
+            (module, label): study.incumbent.with_models({module: label})
+            for module, labels in study.space.models.items()
+            for label in labels
+            if (module, label) not in self.asked_again
+        }
+        asked = {m: c for m, c in moved.items() if len(known(c).outcomes) < complete}
+        self.asked_again |= set(asked)
+        rescuers = study.rescuers(list(asked.values()))
+        again = [move for move, config in asked.items() if config in rescuers]
+        if again:
+            self.dropped -= set(again)
+            self.settle(_by_module(again), FIRST_RUNG, complete)
+
+    def _left(self, promising: Moves) -> Moves:
+        return _by_module(
+            (module, label)
+            for module, labels in promising.items()
+            for label in labels
+            if (module, label) not in self.dropped
+        )
 
 
-def best_already_paid(
-    study: Study, promising: Moves, dropped: set[tuple[str, str]], size: int
-) -> list[PipelineConfig]:
-    """The best few of all allocations that can be scored without a single new call.
+def already_paid(study: Study, moves: Moves, size: int) -> list[PipelineConfig]:
+    """Of all allocations that can be scored without a new call, those not clearly behind the best.
 
     A vote shows why: with one solver changed the majority stays as it was, so no single change
     helps, while every combination of solvers that have answered already can be scored for free.
     """
-    labels = [
-        [label for label in of_module if (module, label) not in dropped]
-        for module, of_module in promising.items()
-    ]
-    if not 1 < math.prod(map(len, labels)) <= MOST_ENUMERATED:
+    if not 1 < math.prod(map(len, moves.values())) <= MOST_ENUMERATED:
         return []
     configs = [
-        study.incumbent.with_models(dict(zip(promising, mix, strict=True)))
-        for mix in itertools.product(*labels)
+        study.incumbent.with_models(dict(zip(moves, mix, strict=True)))
+        for mix in itertools.product(*moves.values())
     ]
-    return study.enumerate_paid(configs, size)[:FINALISTS]
+    return study.enumerate_paid(configs, size)
 
 
 def _promising(study: Study) -> Moves:
@@ -112,11 +150,17 @@ def _promising(study: Study) -> Moves:
     return {module: scores[module].promising for module in study.space.models}
 
 
-def _top(config: PipelineConfig, promising: Moves, dropped: set[tuple[str, str]]) -> PipelineConfig:
+def _first_of_each(study: Study, moves: Moves) -> PipelineConfig:
     """The most promising model in every module at once."""
-    first = {}
-    for module, labels in promising.items():
-        left = [label for label in labels if (module, label) not in dropped]
-        if left:
-            first[module] = left[0]
-    return config.with_models(first)
+    return study.incumbent.with_models({module: labels[0] for module, labels in moves.items()})
+
+
+def _by_module(moves: Iterable[Move]) -> Moves:
+    grouped: dict[str, list[str]] = {}
+    for module, label in moves:
+        grouped.setdefault(module, []).append(label)
+    return grouped
+
+
+def _moves_of(config: PipelineConfig) -> Iterable[Move]:
+    return ((module, labels[0]) for module, labels in config.allocation.items())

@@ -15,7 +15,7 @@ from optimizer.conclusion import conclude
 from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
 from optimizer.progress import Progress
 from optimizer.result import Result
-from optimizer.single_models import race_single_models
+from optimizer.single_models import challenge_with_single_models, race_single_models
 from optimizer.study import Study
 from optimizer.tracking import Tracker
 from optimizer.trial import Trial
@@ -129,7 +129,9 @@ def search(study: Study, plan: Plan) -> str | None:
             before = study.incumbent
             for stage in plan.stages:
                 stage.improve(study)
-            if study.incumbent == before or len(plan.stages) <= 1:
+            found = study.incumbent
+            challenge_with_single_models(study)
+            if study.incumbent == found and (found == before or len(plan.stages) <= 1):
                 return None
     except BudgetExhausted as exhausted:
         return f"the budget ended the search: {exhausted}"

@@ -18,7 +18,7 @@ from search_spaces import PipelineConfig
 
 Fields = dict[str, Any]
 
-RATING_RUNGS = (4, 8)
+RATING_RUNGS = (4, 8, 16)
 """On how many examples the models of a module are rated, before the worse of them may drop."""
 
 
@@ -29,6 +29,9 @@ class ModuleScores:
     module: str
     promising: list[str]
     """The labels that its word alone may not drop, most promising first."""
+    judge: str = ""
+    """The diagnoser's own label. It favours what it would have said itself (arXiv 2404.13076), so
+    its own model is neither dropped nor the measure of others."""
     ratings: dict[str, dict[int, float]] = field(default_factory=dict)
     """In [0, 1], by label and example."""
     usd: dict[str, list[float]] = field(default_factory=dict)
@@ -45,16 +48,19 @@ class ModuleScores:
     def drop(self, most: int) -> None:
         """Drop up to so many of the worse half that are rated clearly below the best."""
         ranked = self._ranked()
-        worse = ranked[(len(ranked) + 1) // 2 :]
+        worse = [label for label in ranked[(len(ranked) + 1) // 2 :] if label != self.judge]
         clearly_worse = [label for label in worse if self._behind(label, ranked[0])]
         dropped = clearly_worse[max(0, len(clearly_worse) - most) :]
         self.promising = [label for label in ranked if label not in dropped]
 
     def _ranked(self) -> list[str]:
-        """By mean rating, the cheaper first where ratings tie."""
-        return sorted(
+        """By mean rating, the cheaper first where ratings tie; the judge's own never first."""
+        ranked = sorted(
             self.promising, key=lambda label: (-self._mean(label), float(np.mean(self.usd[label])))
         )
+        if ranked[0] == self.judge and len(ranked) > 1:
+            ranked[:2] = ranked[1::-1]
+        return ranked
 
     def _mean(self, label: str) -> float:
         ratings = list(self.ratings.get(label, {}).values())
@@ -103,7 +109,7 @@ def _score_module(
     As many may drop as the diagnoser's agreement with measured scores allows.
     """
     labels = study.space.models[module]
-    scores = ModuleScores(module, list(labels))
+    scores = ModuleScores(module, list(labels), diagnoser.model.label)
     for start, end in itertools.pairwise((0, *RATING_RUNGS)):
         rung = {index: values[index] for index in list(values)[start:end]}
         if not rung:

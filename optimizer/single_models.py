@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from evaluators.racing import HALVING
+from evaluators.racing import HALVING, ErrorRate
 from optimizer.study import Study
 
 STAGE = "single-model"
 FIRST_RUNG = 8
 """On how many examples all of them run; then the worse half stops, and so on."""
+LOOK = 32
+"""On how many examples the last of them run before the search."""
 
 
 def race_single_models(study: Study) -> None:
-    """Race every model in all modules at once; hopeless ones stop after a few examples.
+    """A first look at every model in all modules at once: where the search may start.
 
-    The best is what a user would get without any of this, so the result is compared with it;
-    its calls are shared with the allocation through the cache.
+    The calls are shared with the allocation through the cache.
     """
     config = study.baseline
     study.singles = {
@@ -22,8 +23,32 @@ def race_single_models(study: Study) -> None:
         for label in study.space.single_models()
     }
     if study.singles:
-        standings = study.race(
-            STAGE, list(study.singles.values()), first=FIRST_RUNG, patience=HALVING
-        )
+        entrants = list(study.singles.values())
+        standings = study.race(STAGE, entrants, first=FIRST_RUNG, most=LOOK, patience=HALVING)
         study.single_model = study.best([s.config for s in standings if s.finished])
         study.protect_holdout()
+
+
+def challenge_with_single_models(study: Study) -> None:
+    """Let every single model race against what the search has found, until it is shown to be worse.
+
+    The best is what a user would get without any of this, so the result is compared with it. The
+    hopeless ones stop after a few examples; whoever might be as good runs on all of them, so that
+    the rival is not one that looked good, or bad, on a few.
+    """
+    if not study.singles:
+        return
+    singles = list(study.singles.values())
+    standings = study.race(
+        STAGE,
+        [study.incumbent, *singles],
+        first=FIRST_RUNG,
+        keep=study.incumbent,
+        errors=ErrorRate(0.05, comparisons=len(singles)),
+    )
+    raced = {s.config.key: len(s.evaluation.outcomes) for s in standings if s.config in singles}
+    longest = max(raced.values())
+    known = study.evaluator.known
+    last = [c for c in singles if max(raced[c.key], len(known(c).outcomes)) >= longest]
+    study.single_model = study.best(last)
+    study.protect_holdout()

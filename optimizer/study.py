@@ -11,7 +11,7 @@ import numpy as np
 from evaluators.agreement import Agreement
 from evaluators.diagnoser import Diagnoser, Diagnosis
 from evaluators.evaluation import Evaluation, Evaluator
-from evaluators.racing import HALVING, UNHURRIED, ErrorRate, Patience, Race, Standing, race
+from evaluators.racing import UNHURRIED, ErrorRate, Patience, Race, Standing, race
 from optimizer.trial import Status, Trial
 from pipelines import ModuleStep
 from pipelines.llms.call import BudgetExhausted
@@ -21,6 +21,13 @@ from search_spaces.config import canonical_json
 
 TOLERANCE = 0.005
 """Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
+
+NOT_BEHIND = Patience(better_half=1.64, worse_half=1.64)
+"""Who costs no calls to score may be further behind the best: a chance of 5% to be the better."""
+
+RESCUE_EXAMPLES = 4
+RESCUE_GAIN = 0.5
+"""On how many failed examples a config is tried, and how much better it must do for a race."""
 
 BYTES_PER_TOKEN = 6
 """More than most texts have."""
@@ -68,6 +75,7 @@ class Study:
         most: int | None = None,
         patience: Patience = UNHURRIED,
         keep: PipelineConfig | None = None,
+        errors: ErrorRate | None = None,
     ) -> list[Standing]:
         """Race the configs, record each as a trial, and make the best the incumbent.
 
@@ -77,6 +85,7 @@ class Study:
             first: on how many examples all of them run.
             most: on how many examples at the most; None for all.
             patience, keep: see `evaluators.racing.race`.
+            errors: how often comparisons may err; by default they share the run's rate.
 
         Returns:
             The standings, in the order given.
@@ -89,7 +98,7 @@ class Study:
             distinct,
             self.evaluator,
             self.examples[:most],
-            self.errors,
+            errors or self.errors,
             first=first,
             patience=patience,
             keep=keep,
@@ -131,18 +140,39 @@ class Study:
         return {"feedback": outcome.feedback} if outcome and outcome.feedback else {}
 
     def enumerate_paid(self, configs: Sequence[PipelineConfig], size: int) -> list[PipelineConfig]:
-        """The best of those whose calls on the first so many examples were all made already.
+        """Those that are not clearly behind, of all whose calls on these examples were made before.
 
         They come best estimate first. None, if some turn out to need a call after all.
+
+        Args:
+            size: on how many of the search examples.
         """
         examples = self.examples[:size]
         free = [c for c in configs if self.evaluator.is_paid(c, examples[0])]
         with self.evaluator.session.cached_only():
-            result = race(free, self.evaluator, examples, self.errors, patience=HALVING)
+            result = race(free, self.evaluator, examples, ErrorRate(), patience=NOT_BEHIND)
         if result.cut_off is not None:
             return []
         finished = sorted(result.finished, key=lambda s: -s.evaluation.mean)
         return [standing.config for standing in finished]
+
+    def rescuers(self, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
+        """Those that do clearly better on the first few examples that the incumbent fails.
+
+        That says nothing of how good they are, since the examples were picked for their failures;
+        it says that a race may be worth its calls.
+        """
+        scores = self.evaluator.known(self.incumbent).scores
+        failed = [i for i in self.examples if i in scores and scores[i] < 0.5][:RESCUE_EXAMPLES]
+        if not failed:
+            return []
+        found = []
+        for config in configs:
+            self._check_room([config], failed)
+            tried = self.evaluator.peek(config, failed).scores
+            if sum(tried[i] - scores[i] for i in tried) >= RESCUE_GAIN * len(failed):
+                found.append(config)
+        return found
 
     def check_calls(self, calls: int) -> None:
         """Stop before so many calls that the nominal budget has no room for them."""
@@ -173,7 +203,7 @@ class Study:
         tied = [c for c in configs if means[c.key] >= bar - TOLERANCE - 1e-12]
         if not tied:
             return max(configs, key=lambda c: means[c.key])
-        return min(tied, key=lambda c: known[c.key].usd_per_example)
+        return min(tied, key=lambda c: (known[c.key].usd_per_example, -means[c.key]))
 
     def protect_holdout(self) -> None:
         """Keep back what the final pass over the holdout may take."""

@@ -33,7 +33,9 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     models = "litellm names, or labels of the pipeline's own models (which are the default)"
     metrics = "exact_match (the default), contains, numeric_match, f1 or multiple_choice"
     holdout = "share of the examples that the search never sees (0.3)"
-    diagnoser = "the model that judges modules, auto for the dearest (the default), or none"
+    diagnoser = (
+        "the model that judges modules, auto for the best single model (the default), or none"
+    )
     save = "where the tuned pipeline goes (tuned.yaml)"
     add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
     add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")

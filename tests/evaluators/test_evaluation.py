@@ -280,3 +280,13 @@ def test_an_evaluation_of_nothing_has_no_mean() -> None:
     unscored = Evaluation({0: outcome(None)})
     assert math.isnan(unscored.mean)
     assert unscored.interval is None
+
+
+def test_a_peek_is_paid_for_once_but_counts_for_no_comparison(evaluator: MakeEvaluator) -> None:
+    made = evaluator()
+    made.evaluate(config(), range(2))
+    assert made.peek(config(), range(1, 4)).mean == 1.0
+    assert list(made.known(config()).outcomes) == [0, 1]
+    paid = requests(made)
+    made.evaluate(config(), range(4))
+    assert requests(made) == paid

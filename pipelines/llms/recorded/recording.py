@@ -29,7 +29,12 @@ class RecordedAnswer(BaseModel):
 
     text: str
     parsed: str | None = None
-    """The answer's letter as the recording's authors read it; None if they could not."""
+    """The answer's letter as the recording's authors read it; None if they found none."""
+
+    @property
+    def final(self) -> str:
+        """The letter; empty if no letter was found, and the text if none was looked for."""
+        return self.parsed or ("" if "parsed" in self.model_fields_set else self.text)
 
 
 class RecordedQuestion(BaseModel):
@@ -107,7 +112,8 @@ def load_recording(path: str | Path) -> Recording:
     """Read a `.jsonl` or `.jsonl.gz` file of recorded answers; read again only if it changes.
 
     Each line is an object with `question`, `options`, `answer` (a letter), `category` and
-    `responses` (`{model: {"text": ..., "parsed": letter or null}}`).
+    `responses` (`{model: {"text": ..., "parsed": letter or null}}`; without `parsed` the text
+    itself is the answer).
 
     Raises:
         RecordingError: there is no such file, or a line is no recorded question.

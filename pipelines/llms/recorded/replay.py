@@ -92,12 +92,13 @@ def _require_known(model: str, recording: Recording) -> None:
 
 
 def _written(answer: RecordedAnswer, messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text under `reasoning`, the letter everywhere else; no letter, no form: the text."""
+    """The text under `reasoning`, the letter everywhere else; the text where no form is asked."""
     fields = requested_fields(messages)
     if fields is None:
         return answer.text
-    final = answer.parsed or answer.text
-    return fields.written({n: answer.text if n == "reasoning" else final for n in fields.names})
+    return fields.written(
+        {name: answer.text if name == "reasoning" else answer.final for name in fields.names}
+    )
 
 
 def _tokens(text: str) -> int:

@@ -103,11 +103,18 @@ def test_reasoning_gets_the_text_and_answer_the_letter(path: Path, adapter: dspy
     assert read["reasoning"] == LINES[0]["responses"]["hasty"]["text"]
 
 
-def test_an_answer_without_a_letter_stays_the_models_own_words(path: Path) -> None:
+@pytest.mark.parametrize(("without", "answer"), [("letter", ""), ("parsed", "It is dry.")])
+def test_an_answer_without_a_letter_is_empty_unless_the_text_is_the_answer(
+    tmp_path: Path, without: str, answer: str
+) -> None:
+    response = {"text": "It is dry."} | ({"parsed": None} if without == "letter" else {})
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text(json.dumps({**LINES[1], "responses": {"hasty": response}}) + "\n")
     adapter, signature = dspy.ChatAdapter(), dspy.Signature("question -> answer")
-    messages = adapter.format(signature, [], {"question": recorded_dataset(path)[1]["question"]})
-    read = adapter.parse(signature, replay(load_recording(path), "hasty", messages, {}).text)
-    assert read["answer"] == LINES[1]["responses"]["hasty"]["text"]
+    question = recorded_dataset(recording)[0]["question"]
+    messages = adapter.format(signature, [], {"question": question})
+    read = adapter.parse(signature, replay(load_recording(recording), "hasty", messages, {}).text)
+    assert read["answer"] == answer
 
 
 @pytest.mark.parametrize(
