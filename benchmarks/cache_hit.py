@@ -3,7 +3,7 @@
 And how many a second it takes from 32 threads, where a provider that does nothing stands for one
 that is infinitely fast.
 
-python -m benchmarks.cache_hit
+python -m benchmarks cache_hit
 """
 
 from __future__ import annotations

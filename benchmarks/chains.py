@@ -1,6 +1,6 @@
 """Chains of 2, 4, 6, 8 modules with ten simulated models: how calls grow with the modules.
 
-    python benchmarks/chains.py [--examples 60] [--seeds 2]
+    python -m benchmarks chains [--examples 100] [--seeds 3]
 
 Beside our search: racing every model in every module end to end, one module after the other.
 """

@@ -1,6 +1,6 @@
 """Locate-solve with ten simulated models: quality and calls beside exhaustive search and rivals.
 
-python benchmarks/locate_solve.py [--seeds 20] [--examples 100]
+python -m benchmarks locate_solve [--seeds 20] [--examples 100]
 """
 
 from __future__ import annotations

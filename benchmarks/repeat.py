@@ -6,6 +6,7 @@ python -m benchmarks repeat [--examples 143]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 
 from optimizer import Gateway, Result, optimize
@@ -17,8 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--examples", type=int, default=143)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as cache:
-        first, again = (run(cache, options.examples, threads) for threads in (32, 3))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        first, again = (run(options.examples, threads) for threads in (32, 3))
     print("run     | concurrency | paid calls | calls | $ nominal | held-out score | trials")
     for name, threads, result in (("first", 32, first), ("again", 3, again)):
         spent = result.spent
@@ -29,9 +30,9 @@ def main() -> None:
     print(f"same to the last digit: {told(first) == told(again)}")
 
 
-def run(cache: str, examples: int, concurrency: int) -> Result:
-    """One search over a gateway of its own on the same cache folder."""
-    gateway = Gateway(cache)
+def run(examples: int, concurrency: int) -> Result:
+    """One search over a gateway of its own on the cache in this folder."""
+    gateway = Gateway("cache")
     try:
         return optimize(
             locate_solve(),

@@ -46,9 +46,7 @@ def challenge_with_single_models(study: Study) -> None:
         keep=study.incumbent,
         errors=ErrorRate(0.05, comparisons=len(singles)),
     )
-    raced = {s.config.key: len(s.evaluation.outcomes) for s in standings if s.config in singles}
-    longest = max(raced.values())
+    longest = max(len(s.evaluation.outcomes) for s in standings if s.config in singles)
     known = study.evaluator.known
-    last = [c for c in singles if max(raced[c.key], len(known(c).outcomes)) >= longest]
-    study.single_model = study.best(last)
+    study.single_model = study.best([c for c in singles if len(known(c).outcomes) >= longest])
     study.protect_holdout()

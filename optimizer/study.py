@@ -132,12 +132,10 @@ class Study:
                 yield config, index, score
 
     def desired(self, index: int) -> dict[str, Any]:
-        """What the diagnoser may know of the right answer: labels, else the metric's feedback."""
-        labels = self.evaluator.labels(index)
-        if labels:
-            return labels
+        """What the diagnoser may know of the right answer: the metric's feedback, and labels."""
         outcome = self.evaluator.known(self.incumbent).outcomes.get(index)
-        return {"feedback": outcome.feedback} if outcome and outcome.feedback else {}
+        feedback = {"feedback": outcome.feedback} if outcome and outcome.feedback else {}
+        return {**feedback, **self.evaluator.labels(index)}
 
     def enumerate_paid(self, configs: Sequence[PipelineConfig], size: int) -> list[PipelineConfig]:
         """Those that are not clearly behind, of all whose calls on these examples were made before.
@@ -289,7 +287,7 @@ class Study:
             number=len(self.trials),
             stage=stage,
             config=standing.config,
-            status=_status(standing, result),
+            status=self._status(standing, result),
             score=evaluation.interval,
             examples=len(evaluation.scores),
             failures=evaluation.failures,
@@ -304,6 +302,13 @@ class Study:
         )
         self.trials.append(trial)
         self.on_trial(trial, self)
+
+    def _status(self, standing: Standing, result: Race) -> Status:
+        if standing.evaluation.disqualified:
+            return "disqualified"
+        if len(standing.evaluation.outcomes) >= len(self.examples):
+            return "complete"
+        return "cut_off" if result.cut_off and standing.finished else "stopped_early"
 
 
 def judged(step: ModuleStep) -> dict[str, Any]:
@@ -322,14 +327,6 @@ def _judged_inputs(step: ModuleStep) -> tuple[str, str]:
 
 def _mean_on(evaluation: Evaluation, common: set[int]) -> float:
     return float(np.mean([evaluation.scores[i] for i in common])) if common else 0.0
-
-
-def _status(standing: Standing, result: Race) -> Status:
-    if standing.evaluation.disqualified:
-        return "disqualified"
-    if not standing.finished:
-        return "stopped_early"
-    return "cut_off" if result.cut_off else "complete"
 
 
 def _first_failure(evaluation: Evaluation) -> str:

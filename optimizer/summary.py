@@ -57,6 +57,16 @@ def measured_on(result: Result) -> str:
     return f"search estimates on {examples}, not measured on held-out ones: expect less on new data"
 
 
+def cautions(result: Result) -> list[str]:
+    """What kept the search from seeing all that it set out to see."""
+    lines = [f"stopped early: {result.stopped}"] if result.stopped else []
+    unfit = {t.config.key: t.detail for t in result.trials_ if t.status == "disqualified"}
+    if unfit:
+        configs, first = counted(len(unfit), "config"), next(iter(unfit.values()))
+        lines.append(f"{configs} disqualified, too many calls having failed; the first: {first}")
+    return lines
+
+
 def figures(result: Result) -> list[Row]:
     """Baseline, best single model and tuned pipeline."""
     rows = [_row("baseline", result.baseline_figures, "the pipeline as given")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from optimizer.summary import (
     Purpose,
     Row,
+    cautions,
     changes,
     diagnoser_lines,
     figures,
@@ -36,8 +37,8 @@ def _lines(result: Result) -> Iterator[str]:
     metric = f", metric {result.metric}" if result.metric else ""
     yield f"{result.pipeline.name}: {counted(len(result.trials_), 'trial')}{metric}"
     yield from _wrapped(measured_on(result))
-    if result.stopped:
-        yield from _wrapped(f"stopped early: {result.stopped}")
+    for line in cautions(result):
+        yield from _wrapped(line)
     yield ""
     header = Row("", "score", "95% interval", "$/example", "latency", "")
     yield from _table([header, *figures(result)])

@@ -12,9 +12,9 @@ from search_spaces import ModuleConfig, PipelineConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["complete", "stopped_early", "disqualified", "cut_off", "failed"]
-"""How a trial ended: on all its examples; by losing a race; with more infrastructure failures
-than a mean can bear; when the budget ran out; or with nothing scored."""
+Status = Literal["complete", "stopped_early", "disqualified", "cut_off"]
+"""How a trial ended: on all search examples; before that, as its race did; with more infrastructure
+failures than a mean can bear; or when the budget ran out."""
 
 
 @dataclass(frozen=True)

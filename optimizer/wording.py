@@ -1,8 +1,13 @@
-"""How figures are written for people: percent, points, dollars and seconds, the same everywhere."""
+"""How figures and commands are written for people, the same everywhere."""
 
 from __future__ import annotations
 
 import math
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
 
 from evaluators.statistics import Interval
 
@@ -48,3 +53,11 @@ def seconds(duration: float) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 trial`, `1,200 trials`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def command(name: str) -> str:
+    """An installed command as a shell finds it; its path, where the environment isn't activated."""
+    if shutil.which(name):
+        return name
+    beside = Path(sys.executable).with_name(name)
+    return shlex.quote(os.path.relpath(beside)) if beside.exists() else name

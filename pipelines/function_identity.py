@@ -16,7 +16,7 @@ def function_identity(function: Callable[..., Any]) -> str:
     What it calls is not looked into, and without source (a builtin, a REPL) its name stands alone.
     """
     if isinstance(function, functools.partial):
-        bound = _hash(repr((function.args, sorted(function.keywords.items()))))
+        bound = _hash(_written([function.args, function.keywords]))
         return f"{function_identity(function.func)}({bound})"
     described = inspect.unwrap(function) if inspect.isroutine(function) else type(function)
     place = f"{described.__module__}.{described.__qualname__}"
@@ -32,14 +32,19 @@ def _captured(called: Callable[..., Any]) -> str:
     holder = called if not inspect.isroutine(called) else getattr(called, "__self__", None)
     function = getattr(inspect.unwrap(called), "__func__", inspect.unwrap(called))
     cells = getattr(function, "__closure__", None) or ()
-    captured = [
-        {} if inspect.ismodule(holder) else getattr(holder, "__dict__", {}),
-        [cell.cell_contents for cell in cells],
-        getattr(function, "__defaults__", None),
-        getattr(function, "__kwdefaults__", None),
-    ]
+    return _written(
+        [
+            {} if inspect.ismodule(holder) else getattr(holder, "__dict__", {}),
+            [cell.cell_contents for cell in cells],
+            getattr(function, "__defaults__", None),
+            getattr(function, "__kwdefaults__", None),
+        ]
+    )
+
+
+def _written(values: list[Any]) -> str:
     try:
-        return json.dumps(captured, sort_keys=True, skipkeys=True, default=_type_name)
+        return json.dumps(values, sort_keys=True, skipkeys=True, default=_type_name)
     except (TypeError, ValueError):  # values that refer to each other in a circle
         return ""
 

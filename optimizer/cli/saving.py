@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optimizer.wording import command
+
 if TYPE_CHECKING:
     from optimizer.result import Result
 
@@ -20,7 +22,8 @@ def save(result: Result, pipeline: Path, report: Path | None) -> None:
     result.save(pipeline)
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
     print(f"tuned pipeline: {pipeline}")
-    print(f"  compound-optimizer run {shlex.quote(str(pipeline))} --input {inputs}")
+    program = command("compound-optimizer")
+    print(f"  {program} run {shlex.quote(str(pipeline))} --input {inputs}")
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         result.report(report)

@@ -44,6 +44,7 @@ def _content(result: Result) -> dict[str, Any]:
     return {
         "result": result,
         "measured_on": summary.measured_on(result),
+        "cautions": summary.cautions(result),
         "figures": summary.figures(result),
         "verdict": summary.verdict(result),
         "changes": summary.changes(result),
@@ -71,10 +72,10 @@ def _trial(trial: Trial) -> dict[str, str]:
 
 
 def _failures(result: Result) -> list[tuple[str, int]]:
-    """How often each kind of failure occurred in all trials, the most frequent first."""
+    """How often each kind of failure occurred to all configs, the most frequent first."""
     kinds: Counter[str] = Counter()
-    for trial in result.trials_:
-        kinds.update(trial.failures)
+    for trial in {trial.config.key: trial for trial in result.trials_}.values():
+        kinds.update(trial.failures)  # a config's last trial has all that befell it
     return kinds.most_common()
 
 

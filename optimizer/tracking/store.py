@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import sqlite3
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from optimizer.wording import command
 
 _PROBE_S = 3.0
 _SQLITE = "sqlite:///"
@@ -72,7 +72,8 @@ def ui_command(uri: str) -> str:
     if uri.startswith(("http://", "https://")):
         return f"open {without_credentials(uri)}"
     offline = "LITELLM_LOCAL_MODEL_COST_MAP=True " if os.name == "posix" else ""
-    return f"{offline}{_mlflow()} ui --backend-store-uri {shlex.quote(without_credentials(uri))}"
+    address = shlex.quote(without_credentials(uri))
+    return f"{offline}{command('mlflow')} ui --backend-store-uri {address}"
 
 
 def without_credentials(uri: str) -> str:
@@ -84,14 +85,6 @@ def _absolute(uri: str) -> str:
     if not uri.startswith(_SQLITE) or uri == _SQLITE or ":memory:" in uri:
         return uri
     return _SQLITE + Path(uri.removeprefix(_SQLITE)).resolve().as_posix()
-
-
-def _mlflow() -> str:
-    """The command as a shell finds it; its path, where the environment is not activated."""
-    if shutil.which("mlflow"):
-        return "mlflow"
-    beside = Path(sys.executable).with_name("mlflow")
-    return shlex.quote(os.path.relpath(beside)) if beside.exists() else "mlflow"
 
 
 def _http_problem(uri: str) -> str | None:

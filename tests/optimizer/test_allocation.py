@@ -55,6 +55,12 @@ def test_the_best_single_model_is_raced_until_shown_to_be_worse() -> None:
         assert wins >= 4 or len(seen.outcomes) == len(study.examples)
 
 
+def test_only_trials_on_all_search_examples_are_complete() -> None:
+    study = searched(planned())
+    statuses = {(t.status, t.examples == len(study.examples)) for t in study.trials}
+    assert statuses == {("complete", True), ("stopped_early", False)}
+
+
 def test_rescues_are_tried_on_what_the_incumbent_fails_and_count_for_nothing_else() -> None:
     plan = planned(None)
     study = make_study(plan, Gateway(None).session("study"), 8)

@@ -156,14 +156,15 @@ def counted(example: dspy.Example, prediction: dspy.Prediction) -> dspy.Predicti
     return dspy.Prediction(score=float(len(prediction.answer) > 3), feedback=feedback)
 
 
-def test_feedback_of_a_metric_reaches_the_diagnoser_where_there_is_no_label() -> None:
+@pytest.mark.parametrize("others", [{}, {"source": "a book"}])
+def test_feedback_of_a_metric_reaches_the_diagnoser(others: dict[str, str]) -> None:
     prompts: list[str] = []
 
     def record(request: LoopbackRequest) -> Behaviour:
         prompts.append(request.messages[-1]["content"])
         return Behaviour()
 
-    rows = [{"table": row["table"], "question": row["question"]} for row in ROWS]
+    rows = [{"table": row["table"], "question": row["question"], **others} for row in ROWS]
     with counting_server(record) as server:
         tune(rows, served_models(server), metric=counted)
     diagnoses = [p for p in prompts if "[[ ## candidates ## ]]" in p]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from evaluators.statistics import Interval
 from optimizer.result import Result
-from optimizer.wording import counted, dollars, percent, points, seconds
-from tests.optimizer.made import make_config, make_result
+from optimizer.wording import command, counted, dollars, percent, points, seconds
+from tests.optimizer.made import make_config, make_result, make_trials
 
 
 def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
@@ -68,6 +71,23 @@ def test_search_estimates_are_labelled_everywhere() -> None:
 
 def test_summary_says_why_the_search_stopped() -> None:
     assert "stopped early: the budget ended" in str(make_result(stopped="the budget ended"))
+
+
+def test_summary_says_who_was_disqualified(result: Result) -> None:
+    told = "1 config disqualified, too many calls having failed; the first: locate: the server"
+    assert told in " ".join(str(result).split())
+    assert "disqualified" not in str(make_result(trials_=make_trials()[:2]))
+
+
+def test_commands_can_be_typed_where_nothing_is_activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Path(sys.executable)
+    monkeypatch.setenv("PATH", "/nowhere")
+    typed = command(program.name)
+    assert Path(typed).resolve() == program.resolve()
+    assert Path(typed) != Path(program.name)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert command(program.name) == program.name
+    assert command("no-such-program") == "no-such-program"
 
 
 def test_ui_command_names_the_store() -> None:

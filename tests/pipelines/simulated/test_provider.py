@@ -92,8 +92,11 @@ def test_what_no_skill_knows_is_answered_all_the_same() -> None:
 
 
 @given(st.text(), st.text())
-def test_never_raises(system: str, text: str) -> None:
-    simulate(ABLE, [{"role": "system", "content": system}, {"role": "user", "content": text}])
+def test_any_request_has_a_reply_and_has_it_again(system: str, text: str) -> None:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    got = simulate(ABLE, messages)
+    assert got.text.strip()
+    assert got == simulate(ABLE, messages)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from pipelines.llms.simulated.request import OutputField, ParsedRequest
 from pipelines.llms.simulated.skills import find_solution
 from pipelines.llms.simulated.skills.arithmetic import evaluate_expression
 from pipelines.llms.simulated.skills.number_operations import roman_numeral
+from pipelines.llms.simulated.skills.operations import OPERATIONS
 from pipelines.llms.simulated.solution import Solution
 
 SINGLE = [name for name in families() if name not in ("locate_solve", "chain")]
@@ -115,13 +117,22 @@ def test_expressions_have_the_value_python_gives_them(expression: str) -> None:
 
 
 @given(st.text(alphabet="0123456789+-*/(). x", max_size=60))
-def test_odd_expressions_never_raise(text: str) -> None:
-    solve(task=f"Compute {text}", other=text)
+def test_odd_expressions_have_a_number_that_no_slip_gives_or_no_answer(text: str) -> None:
+    solution = solve(task=f"Compute {text}", other=text)
+    if solution is not None:
+        assert math.isfinite(float(solution.right))
+        assert solution.right not in solution.wrong
 
 
 @given(st.text(max_size=80), st.sampled_from(chain_modules(8)))
-def test_operations_on_odd_values_never_raise(value: str, module: dict[str, str]) -> None:
-    solve(module["instructions"], value=value)
+def test_operations_on_odd_values_are_the_named_ones_and_repeat(
+    value: str, module: dict[str, str]
+) -> None:
+    solution = solve(module["instructions"], value=value)
+    assert solution == solve(module["instructions"], value=value)
+    if solution is not None:
+        assert solution.skill in {operation.name for operation in OPERATIONS}
+        assert solution.right not in solution.wrong
 
 
 def test_datasets_repeat_with_the_seed_and_say_what_is_wrong() -> None:
