@@ -69,7 +69,7 @@ class Diagnoser:
         """Judge distinct outputs that a module gave on the same inputs.
 
         Args:
-            desired: the example's labels, or the metric's feedback; may be empty.
+            desired: the example's labels and the metric's feedback; may be empty.
 
         Returns:
             None when the diagnoser failed: no reply, or not one rating per candidate.

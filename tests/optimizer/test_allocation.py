@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 
+from evaluators.diagnoser import Diagnoser, Diagnosis
+from optimizer.allocation import Allocation, already_paid
 from optimizer.door import Plan, prepare
 from optimizer.loop import make_study, search
 from optimizer.module_scores import ModuleScores
+from optimizer.single_models import race_single_models
 from optimizer.study import Study
 from pipelines import ModuleStep
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import simulated_dataset
-from pipelines.patterns import locate_solve
+from pipelines.patterns import locate_solve, majority_vote
 
 MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 
@@ -78,6 +84,64 @@ def test_the_diagnosers_own_model_is_neither_dropped_nor_the_measure() -> None:
     scores.drop(3)
     assert scores.promising[0] != "own"
     assert set(scores.promising) == {"own", "a", "b"}
+
+
+class Inverted(Diagnoser):
+    """Prefers what the other rejects."""
+
+    def diagnose(
+        self,
+        module: str,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[Mapping[str, Any]],
+        desired: Mapping[str, Any],
+    ) -> Diagnosis | None:
+        found = super().diagnose(module, inputs, outputs, desired)
+        return found and Diagnosis(tuple(1 - rating for rating in found.ratings), found.reason)
+
+
+def test_a_diagnoser_that_is_always_wrong_is_not_believed_and_does_no_harm() -> None:
+    plan = planned()
+    study = make_study(plan, Gateway(None).session("study"), 8)
+    study.race("baseline", [study.baseline])
+    race_single_models(study)
+    model = plan.models["sim/elm"]
+    study.diagnoser = Inverted(model, plan.pipeline, study.evaluator.session)
+    Allocation().improve(study)
+    assert study.agreement["solve"].discordant > study.agreement["solve"].concordant
+    assert all(found.may_drop(len(MODELS)) == 0 for found in study.agreement.values())
+    assert study.incumbent.allocation == {"locate": ("sim/alder",), "solve": ("sim/birch",)}
+
+
+def test_every_vote_of_solvers_that_have_answered_is_scored_without_a_call() -> None:
+    rows = simulated_dataset("arithmetic", 40, 1)
+    plan = prepare(
+        majority_vote(), rows, MODELS, "exact_match", None, None, ("allocation",), None, 0.0, 0
+    )
+    study = make_study(plan, Gateway(None).session("study"), 8)
+    solvers = list(study.space.models)
+    for label in MODELS:
+        single = study.baseline.with_models(dict.fromkeys(solvers, label))
+        study.evaluator.evaluate(single, study.examples)
+    paid = study.evaluator.session.nominal.calls
+    size = len(study.examples)
+    free = already_paid(study, study.space.models, size)
+    assert study.evaluator.session.nominal.calls == paid
+    every = [study.baseline.with_models(each) for each in study.space.allocations()]
+    means = {c.key: study.evaluator.evaluate(c, study.examples).mean for c in every}
+    assert study.evaluator.session.nominal.calls == paid
+    assert means[free[0].key] == max(means.values())
+    assert 1 < len(free) < len(every) == len(MODELS) ** len(solvers)
+    assert already_paid(study, study.space.models, size) == free
+
+
+def test_what_has_an_answer_to_pay_for_is_not_scored_for_free() -> None:
+    study = make_study(planned(None), Gateway(None).session("study"), 8)
+    study.race("baseline", [study.baseline])
+    assert already_paid(study, study.space.models, 8) == [study.baseline]
+    assert study.evaluator.session.nominal.calls == study.baseline.calls_per_run * len(
+        study.examples
+    )
 
 
 def _step() -> ModuleStep:
