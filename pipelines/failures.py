@@ -51,15 +51,12 @@ def failure_of(error: Exception, calls: Sequence[CallRecord], module: str) -> Fa
         if isinstance(cause, CallFailed):
             return Failure(cause.kind, module, str(cause), cause.infrastructure)
     if isinstance(error, AdapterParseError):
-        finish_reason = calls[-1].finish_reason if calls else "stop"
-        kind = _reply_kind(error, finish_reason)
+        kind = _reply_kind(error, calls[-1].finish_reason if calls else "stop")
         return Failure(kind, module, _shortened(str(error)), infrastructure=False)
     return None
 
 
 def _reply_kind(error: AdapterParseError, finish_reason: str) -> str:
-    if finish_reason == "length":
-        return "truncated"
     reply = error.lm_response or ""
     if finish_reason == "content_filter" or _REFUSAL.match(reply.replace("\u2019", "'")):
         return "refusal"

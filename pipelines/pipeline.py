@@ -55,8 +55,10 @@ class Pipeline:
         object.__setattr__(self, "outputs", self._checked_outputs())
         object.__setattr__(self, "provenance", dict(self.provenance))
         if self.config is not None:
+            named = [label for labels in self.config.allocation.values() for label in labels]
+            plain = [label for label in named if "/" in label]  # litellm's names need no `Model`
             labels = [model.label for model in self.models]
-            check_config(self.modules, self.config, labels or None)
+            check_config(self.modules, self.config, [*labels, *plain] if labels else None)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

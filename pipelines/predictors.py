@@ -77,7 +77,8 @@ class WidePredict(dspy.Predict):
         Raises:
             ModuleFailed: no member answered, or one met an outage.
         """
-        members = self.members if self.lm is self.members[0] else [self.lm]
+        # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
+        members = self.members if self.lm in (None, self.members[0]) else [self.lm]
         with dspy.context(trace=None):
             asked = run_together([partial(self._ask, member, inputs) for member in members])
         calls = CALLS.get()

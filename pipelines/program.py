@@ -53,7 +53,6 @@ class Program(dspy.Module):
         super().__init__()
         check_config(pipeline.modules, config, models)
         self._pipeline = pipeline
-        self._config = config
         self._memo = memo
         self._bound = _bind_modules(pipeline, config, models)
         for module in pipeline.llm_modules:

@@ -40,5 +40,6 @@ def _alike(bound: BoundModule) -> Hashable:
     temperature = bound.config.temperature
     if not temperature:
         return bound.name
-    demos = canonical_json(bound.config.demos)
-    return bound.module.signature, bound.instructions, bound.module.strategy, demos, temperature
+    module, demos = bound.module, canonical_json(bound.config.demos)
+    fields = (*module.input_fields.items(), None, *module.output_fields.items())
+    return fields, bound.instructions, module.strategy, demos, temperature

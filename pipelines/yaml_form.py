@@ -123,7 +123,7 @@ def _model(form: Any, index: int) -> Model:
     except PipelineError as error:
         raise error.within("models", index) from error
     except ValidationError as error:
-        raise _refused(error).within("models", index) from error
+        raise _refused(error, quoted=False).within("models", index) from None  # may hold a key
 
 
 def _config(form: Any) -> PipelineConfig:
@@ -141,10 +141,11 @@ def _config(form: Any) -> PipelineConfig:
     return PipelineConfig(modules=modules)
 
 
-def _refused(error: ValidationError) -> PipelineError:
+def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
     first = error.errors()[0]
     knob = ".".join(map(str, first["loc"]))
-    return PipelineError(f"{knob}: {first['msg']}, but got {first['input']!r}", first["loc"])
+    given = f", but got {first['input']!r}" if quoted else ""
+    return PipelineError(f"{knob}: {first['msg']}{given}", first["loc"])
 
 
 def _check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:

@@ -40,6 +40,8 @@ def read_yaml(text: str, source: str | None = None) -> tuple[Any, Lines]:
         return loader.construct_document(node), Lines(by_place)
     except yaml.YAMLError as error:
         raise PipelineError(_problem(error), line=_line(error, text), source=source) from error
+    except RecursionError as error:
+        raise PipelineError("bad YAML: a part contains itself", line=1, source=source) from error
 
 
 def write_yaml(data: Any) -> str:
@@ -74,8 +76,10 @@ def _note_lines(
 ) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            inner = (*place, key.value)
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise PipelineError("bad YAML: a key must be text", line=line, source=source)
+            inner = (*place, key.value)
             if inner in by_place:
                 raise PipelineError(f"key {key.value!r} is given twice", line=line, source=source)
             by_place[inner] = line

@@ -54,7 +54,8 @@ class LMCall:
     def most_input_tokens(self) -> int:
         """A bound on the input tokens: no tokenizer makes more tokens than there are bytes."""
         texts = [json.dumps(message, ensure_ascii=False) for message in self.messages]
-        extra = len(json.dumps(dict(self.params), default=str).encode()) if self.params else 0
+        params = {**self.model.params, **self.params}
+        extra = len(json.dumps(params, default=str).encode()) if params else 0
         return sum(len(text.encode()) + BYTES_PER_MESSAGE for text in texts) + extra
 
 
@@ -79,7 +80,7 @@ class CallFailed(Exception):
     """A call that brought no answer, after all retries.
 
     `infrastructure` tells an outage, which says nothing about the model, from what the model
-    did itself (a refusal, a prompt beyond its context window).
+    did itself (a refusal, an answer cut off, a prompt beyond its context window).
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class CallFailed(Exception):
     @property
     def infrastructure(self) -> bool:
         """Whether it says nothing about the model."""
-        return self.kind not in ("refusal", "context_window")
+        return self.kind not in ("refusal", "truncated", "context_window")
 
 
 class BudgetExhausted(BaseException):

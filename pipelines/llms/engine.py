@@ -15,7 +15,7 @@ from typing import Any, Self
 import dspy
 from dspy import lm15
 
-from pipelines.llms.call import LMCall, LMReply, Purpose
+from pipelines.llms.call import CallFailed, LMCall, LMReply, Purpose
 from pipelines.llms.call_record import CallRecord
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
@@ -93,7 +93,8 @@ class GatewayEngine:
         """Answer one request.
 
         Raises:
-            CallFailed: wrapped by DSPy in an `LMUnexpectedError`, as its cause.
+            CallFailed: no answer, or one cut off by `max_tokens`, though what there is may parse;
+                wrapped by DSPy in an `LMUnexpectedError`, as its cause.
             BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
         """
         config = request.config
@@ -109,6 +110,12 @@ class GatewayEngine:
         calls = CALLS.get()
         if calls is not None:
             calls.append(_record(call, reply))
+        if reply.finish_reason == "length":
+            raise CallFailed(
+                "truncated",
+                f"{self._model.label}'s answer was cut off after {reply.output_tokens} tokens; "
+                "Model(..., max_tokens=...) allows more",
+            )
         return _response(self._model, reply)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -154,7 +161,6 @@ def _params(config: lm15.Config) -> dict[str, Any]:
 
 
 def _response(model: Model, reply: LMReply) -> lm15.Response:
-    # DSPy would log a warning for each cut reply; that it was cut is in the call's record.
     finish_reason = "content_filter" if reply.finish_reason == "content_filter" else "stop"
     return lm15.Response(
         id=None,

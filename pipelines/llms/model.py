@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
-from pipelines.llms.params import check_params
+from pipelines.llms.params import check_address, check_params
 
 
 def _label_or_name(label: str | None, info: ValidationInfo) -> str:
@@ -17,6 +17,12 @@ def _label_or_name(label: str | None, info: ValidationInfo) -> str:
 def _checked(params: dict[str, Any]) -> dict[str, Any]:
     check_params(params)
     return params
+
+
+def _checked_address(address: str | None) -> str | None:
+    if address is not None:
+        check_address(address)
+    return address
 
 
 # Errors do not quote what was given: it may be a key that was put into `params`.
@@ -34,8 +40,8 @@ class Model:
         default=None, validate_default=True
     )
     """What configs, reports and MLflow call it; the name, if not given."""
-    api_base: str | None = None
-    """Address of an own server."""
+    api_base: Annotated[str | None, AfterValidator(_checked_address)] = None
+    """Address of an own server, without a key or a password."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key itself."""
     input_usd_per_million: float | None = Field(default=None, ge=0)

@@ -1,10 +1,14 @@
-"""Which parameters of a call may not be given freely, and what to write instead."""
+"""Which parameters of a call may not be given freely, and what to write instead.
+
+What is written down (YAML, MLflow, the report) holds no secrets, so neither may what it is made of.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 _INSTEAD = {
     "it bounds what a call costs, so it is a field: Model(..., max_tokens=...)": (
@@ -59,3 +63,21 @@ def check_params(params: Mapping[str, Any]) -> None:
             )
         if name in _NESTED and isinstance(value, Mapping):
             check_params(value)
+
+
+def check_address(address: str) -> None:
+    """Refuse a password or a key in a server's address.
+
+    Raises:
+        ValueError: without quoting it.
+    """
+    parts = urlsplit(address)
+    if (
+        parts.username
+        or parts.password
+        or any(_SECRET.search(k) for k, _ in parse_qsl(parts.query))
+    ):
+        raise ValueError(
+            "an address may hold no key and no password; put it into an environment variable and "
+            "name that: Model(..., api_key_env='...')"
+        )

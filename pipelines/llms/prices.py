@@ -70,12 +70,15 @@ def _listed_price(name: str) -> tuple[float | None, float | None]:
     except Exception:
         # litellm raises a bare Exception for a model that its price map does not list
         return None, None
-    return _dearest(info, _INPUT_PRICE), _dearest(info, _OUTPUT_PRICE)
+    listed = litellm.model_cost.get(info["key"], {})  # `info` says 0 where the list says nothing
+    tiers = [listed, *(listed.get("tiered_pricing") or ())]
+    return _dearest(tiers, _INPUT_PRICE), _dearest(tiers, _OUTPUT_PRICE)
 
 
-def _dearest(info: Mapping[str, Any], price: re.Pattern[str]) -> float | None:
+def _dearest(tiers: Iterable[Mapping[str, Any]], price: re.Pattern[str]) -> float | None:
     """The price of the dearest tier: long prompts and reasoning may cost more."""
-    return max((v for k, v in info.items() if price.fullmatch(k) and v is not None), default=None)
+    prices = (v for tier in tiers for k, v in tier.items() if price.fullmatch(k))
+    return max((p for p in prices if p is not None), default=None)
 
 
 def _nearest_model(name: str) -> str:

@@ -6,8 +6,8 @@ import os
 import re
 
 _SOUNDS_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_SHORTEST_GUESS, _SHORTEST_KNOWN = 8, 4
-"""Characters; shorter values are words, such as `none` for a server that wants no key."""
+_SHORTEST = 8
+"""Characters; shorter values are words, such as `EMPTY` for a server that wants no key."""
 
 
 def redacted(text: str, *names: str | None) -> str:
@@ -16,7 +16,6 @@ def redacted(text: str, *names: str | None) -> str:
     Of those that `names` gives, whatever they are called, and of all that sound like a secret.
     """
     for name, value in os.environ.items():
-        known = name in names and len(value) >= _SHORTEST_KNOWN
-        if known or (len(value) >= _SHORTEST_GUESS and _SOUNDS_SECRET.search(name)):
+        if len(value) >= _SHORTEST and (name in names or _SOUNDS_SECRET.search(name)):
             text = text.replace(value, f"<{name}>")
     return text

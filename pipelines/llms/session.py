@@ -127,6 +127,9 @@ class Session:
         except CallFailed as failure:
             flight.failure = failure
             raise
+        except BaseException:
+            self._store.abandon(call.key)  # ctrl-C may have come between reserving and settling
+            raise
         finally:
             self._gateway.flights.land(call.key)
 
@@ -139,8 +142,12 @@ class Session:
         return self._store.reply(call.key)
 
     def _pay_for(self, call: LMCall) -> LMReply:
-        from pipelines.llms.prices import price_of
+        from pipelines.llms.prices import ModelError, check_models, price_of
 
+        try:
+            check_models([call.model])
+        except ModelError as error:
+            raise CallFailed("unusable_model", str(error)) from error
         price = price_of(call.model)
         gate = self._gateway.gate(call.model.provider)
         for attempt in range(self._gateway.retries + 1):

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -77,6 +78,8 @@ class Store:
         self._owners = folder / "owners" if folder else None
         self._alive = self._announce_owner()
         self._connection = _open(folder) if folder else _connect(":memory:")
+        # also when the process ends: else every process would leave its lock file behind
+        self._closing = weakref.finalize(self, _close, self._connection, self._alive)
 
     def reply(self, key: str) -> LMReply | None:
         """The recorded reply, or None. Errors are never recorded."""
@@ -98,9 +101,9 @@ class Store:
             self._settle_orphans(db, "key", key, cut_off=self._owner)
             if db.execute("SELECT 1 FROM flights WHERE key = ?", (key,)).fetchone():
                 return Claim.IN_FLIGHT
-            usd, calls, flying = self._committed(db, study)
-            over_usd = caps.picodollars is not None and usd + worst > caps.picodollars
-            if over_usd or (caps.calls is not None and calls + 1 > caps.calls):
+            if not self._has_room(db, study, worst, caps):
+                self._settle_orphans(db, "study", study)  # nobody else will, while all wait
+                flying = self._committed(db, study)[2]
                 return Claim.NO_ROOM_YET if flying else Claim.NO_ROOM
             db.execute(
                 "INSERT INTO flights VALUES (?, ?, ?, ?, ?)",
@@ -133,6 +136,11 @@ class Store:
         with self._transaction() as db:
             self._remove_flight(db, key)
 
+    def abandon(self, key: str) -> None:
+        """Charge this process's reservation at its worst cost, if it was not settled."""
+        with self._transaction() as db:
+            self._settle_orphans(db, "key", key, cut_off=self._owner)
+
     def settle_orphans(self, study: str) -> None:
         """Charge what dead processes left in flight at its worst cost."""
         with self._transaction() as db:
@@ -151,10 +159,7 @@ class Store:
     def close(self) -> None:
         """Close the file. Calls still in flight then count as orphans."""
         with self._lock:
-            self._connection.close()
-        if self._alive:
-            self._alive.release()
-            Path(self._alive.lock_file).unlink(missing_ok=True)
+            self._closing()
 
     def _announce_owner(self) -> filelock.BaseFileLock | None:
         """Hold a lock that the operating system drops when this process dies, however it dies."""
@@ -197,6 +202,11 @@ class Store:
                 raise
             self._connection.execute("COMMIT")
 
+    def _has_room(self, db: sqlite3.Connection, study: str, worst: int, caps: Caps) -> bool:
+        usd, calls, _ = self._committed(db, study)
+        over_usd = caps.picodollars is not None and usd + worst > caps.picodollars
+        return not over_usd and (caps.calls is None or calls + 1 <= caps.calls)
+
     def _committed(self, db: sqlite3.Connection, study: str) -> tuple[int, int, int]:
         """Picodollars and calls spent or reserved, and how many calls are in flight."""
         spent, calls = db.execute(
@@ -226,6 +236,13 @@ class Store:
         rows = db.execute("DELETE FROM flights WHERE key = ? RETURNING picodollars", (key,))
         row = rows.fetchone()
         return int(row[0]) if row else None
+
+
+def _close(connection: sqlite3.Connection, alive: filelock.BaseFileLock | None) -> None:
+    connection.close()
+    if alive:
+        alive.release()
+        Path(alive.lock_file).unlink(missing_ok=True)
 
 
 def _open(folder: Path) -> sqlite3.Connection:

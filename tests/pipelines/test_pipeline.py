@@ -139,6 +139,13 @@ def test_an_attached_config_is_checked_against_modules_and_models() -> None:
     assert "config of module 'solve': unknown model 'smal'; nearest: 'small'" in message
 
 
+def test_names_that_say_all_need_no_model_beside_labels() -> None:
+    allocation = {"locate": ModuleConfig(models=("sim/a",)), "solve": ModuleConfig(models=("b",))}
+    config = PipelineConfig(modules=allocation)
+    models = [Model("sim/large", label="b")]
+    assert Pipeline("x", [LOCATE, SOLVE], config=config, models=models).config == config
+
+
 def test_models_of_one_label_are_refused() -> None:
     assert "'sim/a' is given twice" in refusal("x", [SOLVE], models=[Model("sim/a")] * 2)
 

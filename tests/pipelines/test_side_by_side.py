@@ -93,6 +93,19 @@ def test_twins_of_one_model_draw_different_samples() -> None:
     assert samples(session) == [("a", 0), ("a", 1), ("a", 2)]
 
 
+def test_twins_are_told_by_their_fields_and_not_by_how_a_signature_is_written() -> None:
+    pipeline = Pipeline(
+        "x",
+        [
+            Module("one", "question -> answer", temperature=0.7, rename={"answer": "a"}),
+            Module("two", "question->answer:str", temperature=0.7, rename={"answer": "b"}),
+        ],
+    )
+    session = ScriptedSession()
+    bind(pipeline, session).run({"question": "q"})
+    assert samples(session) == [("a", 0), ("a", 1)]
+
+
 def test_twins_of_different_models_draw_the_first_sample_each() -> None:
     pipeline = patterns.majority_vote(temperature=0.7)
     session = ScriptedSession()

@@ -154,11 +154,18 @@ def test_dspys_trace_has_one_entry_for_the_module() -> None:
 
 
 def test_another_language_model_replaces_all_members() -> None:
-    session = ScriptedSession()
+    session, other = ScriptedSession(), ScriptedSession()
     program = wide(session).deepcopy()
-    program.set_lm(wide(ScriptedSession(), models=("b",)).solve.lm)
+    program.set_lm(wide(other, models=("b",)).solve.lm)
     program.run({"question": "q"})
-    assert session.calls == []
+    assert (len(session.calls), len(other.calls)) == (0, 1)
+
+
+def test_dspys_reset_leaves_the_members_and_no_other_model() -> None:
+    session = ScriptedSession()
+    with dspy.context(lm=dspy.LM("openai/elsewhere")):
+        ask(wide(session).reset_copy())
+    assert len(session.calls) == 3
 
 
 def test_a_copy_keeps_its_members() -> None:

@@ -185,6 +185,8 @@ config:
         ("temperature: 0.5", "temprature: 5", 13, "no key 'temprature'; nearest: 'temperature'"),
         ("temperature: 0.5", "aggregator: mode", 13, "'mode'; nearest: 'majority_vote'"),
         ("name: x", "- x", 2, "bad YAML"),
+        ("name: x", "? [a, b]\n: x", 1, "a key must be text"),
+        ("name: x", "name: &x [*x]", 1, "a part contains itself"),
         ("config:", "models: [{nme: a}]\nconfig:", 8, "a model has no key 'nme'; nearest: 'name'"),
         ("config:", "models: [{name: ''}]\nconfig:", 8, "name: String should have at least 1"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,6 @@ from pipelines.llms.recorded.recording import (
     RecordingError,
     load_recording,
 )
-
-PATH_VARIABLE = "COMPOUND_OPTIMIZER_RECORDING"
-"""Environment variable with the recording's path, for calls without the parameter `recording`."""
 
 CHARACTERS_PER_TOKEN = 4
 RECORDED_TOKENS = 2048
@@ -36,16 +32,16 @@ class Replay:
 
 
 def recording_for(params: Mapping[str, Any]) -> Recording:
-    """The recording that the parameter `recording` names, else the environment variable.
+    """The recording that the parameter `recording` names.
 
     Raises:
-        RecordingError: neither is given, or the file is no recording.
+        RecordingError: there is no such parameter, or the file is no recording.
     """
-    path = params.get("recording") or os.environ.get(PATH_VARIABLE)
+    path = params.get("recording")
     if not path:
         raise RecordingError(
-            "recorded models need a file of answers: Model('recorded/...', "
-            f"params={{'recording': path}}), or the environment variable {PATH_VARIABLE}"
+            "recorded models need a file of answers: "
+            "Model('recorded/...', params={'recording': path})"
         )
     return load_recording(path)
 

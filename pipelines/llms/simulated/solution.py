@@ -36,11 +36,6 @@ class Solution:
         object.__setattr__(self, "wrong", distinct or NOTHING_PLAUSIBLE)
 
     @property
-    def difficulty(self) -> float:
-        """Standard normal over items and the same for every model: this correlates errors."""
-        return difficulty_of(self.skill, self.item)
-
-    @property
     def wrong_by_popularity(self) -> tuple[str, ...]:
         """The wrong answers in an order that all models share, most tempting first."""
         return tuple(sorted(self.wrong, key=lambda text: uniform("popular", self.item, text)))

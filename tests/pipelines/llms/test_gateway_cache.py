@@ -345,3 +345,12 @@ def test_the_store_is_readable_by_plain_sqlite(
     ]
     connection.close()
     assert counts == [1, 0, 1]
+
+
+def test_a_process_that_ends_leaves_no_lock_behind(cache: Path, repository: Path) -> None:
+    code = f"from pipelines.llms.gateway import Gateway; g = Gateway({str(cache)!r}); print(1)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "1\n"
+    assert list((cache / "owners").iterdir()) == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -137,25 +138,14 @@ def with_params(call: LMCall, params: dict[str, Any], where: str) -> LMCall:
     return replace(call, model=replace(call.model, params=params))
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"max_tokens": 5000}, {"max_completion_tokens": 5000}, {"extra_body": {"max_tokens": 5000}},
-        {"n": 50}, {"num_retries": 3},
-    ],
-)  # fmt: skip
 @pytest.mark.parametrize("where", ["model", "call"])
-def test_no_parameter_lifts_the_bound_on_a_call(
-    make_call: MakeCall, open_gateway: OpenGateway, params: dict[str, Any], where: str
-) -> None:
-    prices = {"tiny": Price(1.0, 1.0)}
-    with LoopbackServer(prices=prices, reply=lambda *_: "x" * 40_000) as server:
+def test_parameters_are_reserved_for_as_messages_are(make_call: MakeCall, where: str) -> None:
+    schema = {"properties": {f"field_{n}": {"type": "string"} for n in range(500)}}
+    params = {"response_format": {"type": "json_schema", "json_schema": schema}}
+    with LoopbackServer() as server:
         plain = make_call(server)
-        cap = 1.5 * price_of(plain.model).worst_usd(plain)
-        session = open_gateway().session("caps", Budget(usd=cap))
-        with suppress(ValueError):  # to refuse such a parameter is as good
-            outcome(session, with_params(plain, params, where))
-        assert server.usd <= cap
+        more = with_params(plain, params, where).most_input_tokens - plain.most_input_tokens
+        assert more >= bytes_as_tokens(json.dumps(params))
 
 
 def test_what_is_protected_is_left(make_call: MakeCall, open_gateway: OpenGateway) -> None:

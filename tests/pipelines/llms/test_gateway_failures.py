@@ -272,17 +272,23 @@ def test_a_failing_call_through_dspy_is_no_prediction(
         assert server.requests == 1
 
 
-def test_dspy_does_not_warn_of_each_cut_reply_but_its_record_says_so(
-    make_call: MakeCall, open_gateway: OpenGateway, caplog: pytest.LogCaptureFixture
+def test_an_answer_that_was_cut_off_is_none_even_if_it_parses(
+    make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
+    from dspy.utils.exceptions import LMUnexpectedError
+
+    from pipelines.failures import failure_of
+    from pipelines.llms.call_record import CallRecord
     from pipelines.llms.engine import CALLS, GatewayLM
 
     with LoopbackServer(reply=lambda *_: "word " * 200) as server:
         lm = GatewayLM(make_call(server, max_tokens=10).model, open_gateway().session("s"))
-        token = CALLS.set([])
-        lm("Tell me all.")
-        calls = CALLS.get()
+        calls: list[CallRecord] = []
+        token = CALLS.set(calls)
+        with pytest.raises(LMUnexpectedError, match="was cut off after 10 tokens") as caught:
+            lm("Tell me all.")
         CALLS.reset(token)
-    assert calls is not None
-    assert [call.finish_reason for call in calls] == ["length"]
-    assert "truncated" not in caplog.text
+    assert [(call.finish_reason, call.output_tokens) for call in calls] == [("length", 10)]
+    failure = failure_of(caught.value, calls, "m")
+    assert failure is not None
+    assert (failure.kind, failure.infrastructure) == ("truncated", False)

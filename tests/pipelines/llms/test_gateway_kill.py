@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,23 @@ def test_calls_in_flight_at_a_kill_are_charged_at_their_worst(
             list(map(again.complete, calls))
         assert server.usd <= again.spent.usd <= 2 * worst
         assert again.spent.calls == server.requests <= CALLS
+
+
+def test_who_waits_for_room_learns_that_the_others_have_died(
+    launch: Launch, cache: Path, open_gateway: OpenGateway
+) -> None:
+    with LoopbackServer(Behaviour.hang(), prices=PRICES) as server:
+        pid = launch(server, cache, "study", 0, CALLS - 1)
+        wait_until(lambda: server.requests == THREADS)
+        alive = open_gateway(cache).session("study", Budget(calls=THREADS))
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(alive.complete, calls_to(server)[-1])
+            with pytest.raises(TimeoutError):
+                waits.result(timeout=0.3)
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(BudgetExhausted, match=f"{THREADS} calls are spent"):
+                waits.result(timeout=20)
+        assert server.requests == alive.spent.calls == THREADS
 
 
 def test_a_run_killed_five_times_repeats_at_most_what_was_in_flight(

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pipelines import Pipeline, PipelineError
+from pipelines.llms.budget import Budget
 from pipelines.llms.call import LMCall
 from pipelines.llms.model import Model
 
@@ -72,3 +74,31 @@ def test_what_is_harmless_is_taken() -> None:
         "response_format": {"type": "json_schema", "json_schema": schema},
     }
     assert Model("openai/tiny", params=params).params == params
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://user:hunter2@host/v1", "https://host/v1?api_key=hunter2", "http://hunter2@[::1]:80"],
+)
+def test_an_address_holds_no_secret_and_the_refusal_does_not_quote_it(address: str) -> None:
+    with pytest.raises(ValueError, match="api_key_env") as caught:
+        Model("openai/tiny", api_base=address)
+    assert "hunter2" not in str(caught.value)
+    assert Model("openai/tiny", api_base="http://host:8000/v1?version=2").provider
+
+
+@pytest.mark.parametrize(
+    "line", ["params: {api_key: sk-1234567890}", "api_base: 'http://u:sk-1234567890@host'"]
+)
+def test_nor_does_the_refusal_of_a_yaml_file(line: str) -> None:
+    text = "name: x\nmodules: [{name: m, signature: q -> a}]\nmodels:\n- name: openai/tiny\n  "
+    with pytest.raises(PipelineError, match="api_key_env") as caught:
+        Pipeline.from_yaml(text + line)
+    assert "sk-1234567890" not in str(caught.value)
+    assert caught.value.line in (4, 5)
+
+
+@pytest.mark.parametrize("cap", ["usd", "seconds"])
+def test_a_budget_is_finite(cap: str) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Budget(**{cap: float("inf")})  # type: ignore[arg-type]

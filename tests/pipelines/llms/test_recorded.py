@@ -18,7 +18,7 @@ from pipelines.llms.recorded import (
     price_map,
     recorded_dataset,
 )
-from pipelines.llms.recorded.replay import PATH_VARIABLE, recording_for, replay
+from pipelines.llms.recorded.replay import recording_for, replay
 
 
 def line(question: str, options: list[str], **answers: str | None) -> dict[str, Any]:
@@ -155,13 +155,10 @@ def test_tokens_never_exceed_the_bytes(before: str, text: str) -> None:
     assert reply.input_tokens <= len(content.encode(errors="surrogatepass"))
 
 
-def test_the_file_comes_from_the_parameter_or_the_environment(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(RecordingError, match=PATH_VARIABLE):
+def test_the_file_comes_from_the_parameter(path: Path) -> None:
+    with pytest.raises(RecordingError, match="need a file of answers"):
         recording_for({})
-    monkeypatch.setenv(PATH_VARIABLE, str(path))
-    assert recording_for({}) is load_recording(path)
+    assert recording_for({"recording": str(path)}) is load_recording(path)
     with pytest.raises(RecordingError, match="no recording at"):
         recording_for({"recording": "elsewhere.jsonl"})
 

@@ -150,6 +150,7 @@ def test_a_call_cut_off_between_reserving_and_settling_is_made_again(
         with pytest.raises(KeyboardInterrupt):
             session.complete(call)
         gateway.store.settle = settle  # type: ignore[method-assign]
+        assert session.spent.calls == 1
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(session.complete, call).result(timeout=5).text == "hello"
         assert server.requests == session.spent.calls == 2

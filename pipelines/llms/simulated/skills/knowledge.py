@@ -70,6 +70,7 @@ def _options(request: ParsedRequest, question: str) -> tuple[tuple[str, ...], st
 def _solution(
     which: str, attribute: str, options: tuple[str, ...], used: frozenset[str]
 ) -> Solution:
+    options = options[: len(LETTERS)]
     ranked = sorted(options, key=lambda option: register_entry(attribute, option))
     best = ranked[-1] if which == "highest" else ranked[0]
     letters = dict(zip(options, LETTERS, strict=False))
