@@ -123,6 +123,8 @@ class Evaluator:
         self._memo: dict[Any, ModuleStep] = {}
         self._programs: dict[str, Program] = {}
         self._known: dict[str, dict[int, Outcome]] = {}
+        self._only_asks = all(module.is_llm for module in pipeline.modules)
+        """Else what needs no call may need a user's function, which may take its time."""
 
     def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
         """The config's outcomes on these examples; what is known already is not run again.
@@ -145,7 +147,8 @@ class Evaluator:
         """
         known = self._known.setdefault(config.key, {})
         program = self.program(config)
-        new = self._paid_outcomes(program, [i for i in indices if i not in known])
+        unknown = [i for i in indices if i not in known]
+        new = self._paid_outcomes(program, unknown) if self._only_asks else {}
         missing = [i for i in indices if i not in known and i not in new]
         new.update(zip(missing, self.map(partial(self._outcome, program), missing), strict=True))
         return Evaluation({i: known[i] if i in known else new[i] for i in indices})

@@ -38,7 +38,8 @@ def race_baseline(study: Study) -> None:
 
 def _runs(study: Study) -> int:
     """How often the pipeline runs for the baseline and the final pass over the holdout."""
-    return len(study.examples) + study.holdout_examples * (1 if study.space.size == 1 else 3)
+    passes = 3 if study.space.has_more_than(study.baseline) else 1
+    return len(study.examples) + study.holdout_examples * passes
 
 
 def _usd_needed(study: Study) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.statistics import Interval
 from optimizer.door import Plan
 from optimizer.holdout import FinalScores, score_finalists, search_estimates
 from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
@@ -13,16 +14,22 @@ from pipelines.llms.budget import Spend
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.model import Model
 
+NO_GAIN = Interval(0.0, 0.0, 0.0)
+"""Of a config over itself."""
+
 
 def conclude(
     plan: Plan, study: Study, holdout: Evaluator, stopped: str | None, paid_before: Spend
 ) -> Result:
     """Score the finalists, and say what was found and what it cost."""
     final, stopped = _final_scores(study, holdout, stopped)
-    single = study.single_model
-    gain = final.gain(final.baseline)
+    single, scored = study.single_model, final.single_model
+    if scored is not None and not scored.scores:
+        scored = None
+    gain = NO_GAIN if study.incumbent == study.baseline else final.gain(final.baseline)
     if gain is None:
         raise RuntimeError("the incumbent and the baseline have no scored example in common")
+    over_single = final.gain(scored) if scored else None
     return Result(
         pipeline=dataclasses.replace(
             plan.pipeline, config=study.incumbent, models=_models_used(plan, study)
@@ -31,10 +38,10 @@ def conclude(
         config=study.incumbent,
         tuned_figures=_figures(final.tuned),
         baseline_figures=_figures(final.baseline),
-        single_model_figures=_figures(final.single_model) if final.single_model else None,
+        single_model_figures=_figures(scored) if scored else None,
         single_model_label=next(iter(single.allocation.values()))[0] if single else None,
         gain=gain,
-        gain_over_single=final.gain(final.single_model) if final.single_model else None,
+        gain_over_single=NO_GAIN if scored and study.incumbent == single else over_single,
         held_out=final.held_out,
         trials_=tuple(study.trials),
         spent=_spent(study, paid_before),

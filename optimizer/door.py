@@ -52,7 +52,7 @@ class Plan:
     @property
     def least_calls(self) -> int:
         """Calls for the baseline on the search examples and for the pass over the holdout."""
-        passes = 1 if self.space.size == 1 else 3
+        passes = 3 if self.space.has_more_than(self.baseline) else 1
         runs = len(self.search) + passes * len(self.holdout)
         return runs * self.baseline.calls_per_run
 

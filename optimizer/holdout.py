@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.statistics import Interval, paired_interval
 from optimizer.study import Study
+from pipelines.llms.call import BudgetExhausted
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,19 @@ class FinalScores:
 def score_finalists(study: Study, holdout: Evaluator) -> FinalScores:
     """Run the finalists on the holdout, with the part of the budget that was kept for it.
 
+    The best single model comes last: it has no figures if the rest can't pay for it.
+
     Raises:
         BudgetExhausted: retries, or a cap in seconds, have used that part up.
     """
     study.evaluator.session.protect()
     indices = range(len(holdout.examples))
-    single = holdout.evaluate(study.single_model, indices) if study.single_model else None
+    baseline = holdout.evaluate(study.baseline, indices)
     tuned = holdout.evaluate(study.incumbent, indices)
-    return FinalScores(tuned, holdout.evaluate(study.baseline, indices), single, held_out=True)
+    single = None
+    with suppress(BudgetExhausted):
+        single = holdout.evaluate(study.single_model, indices) if study.single_model else None
+    return FinalScores(tuned, baseline, single, held_out=True)
 
 
 def search_estimates(study: Study) -> FinalScores:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluators.evaluation import MOST_UNSCORED
 from evaluators.statistics import Interval
 from optimizer.trial import Trial, trials_frame
 from pipelines import Pipeline
@@ -31,6 +32,11 @@ class HeldOut:
     """Mean seconds on the critical path."""
     unscored: int = 0
     """How many examples infrastructure failures left without a score."""
+
+    @property
+    def disqualified(self) -> bool:
+        """Whether these are too many for the mean to mean anything."""
+        return self.unscored > MOST_UNSCORED * (self.examples + self.unscored)
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,12 @@ class Result:
 
     @property
     def improved(self) -> bool:
-        """Whether a gain over the baseline may be claimed: held-out, and its interval above 0."""
-        return self.held_out and self.gain.low > 0
+        """Whether a gain over the baseline may be claimed: held-out, and its interval above 0.
+
+        Never, when too many of the held-out examples met outages.
+        """
+        unfit = self.tuned_figures.disqualified or self.baseline_figures.disqualified
+        return self.held_out and not unfit and self.gain.low > 0
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -151,7 +161,9 @@ class Result:
         """
         from optimizer.provenance import tuned_yaml
 
-        Path(path).write_text(tuned_yaml(self), encoding="utf-8")
+        text = tuned_yaml(self)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
 
     def report(self, path: str | Path) -> None:
         """Write one self-contained HTML page with figures, plots and all trials."""

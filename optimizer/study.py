@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +33,15 @@ RESCUE_GAIN = 0.5
 
 BYTES_PER_TOKEN = 6
 """More than most texts have."""
+
+SLOWER = 2.0
+"""How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
+
+
+class _Cost(NamedTuple):
+    usd: float
+    calls: int
+    seconds: float
 
 
 @dataclass
@@ -204,24 +215,39 @@ class Study:
         return min(tied, key=lambda c: (known[c.key].usd_per_example, -means[c.key]))
 
     def protect_holdout(self) -> None:
-        """Keep back what the final pass over the holdout may take."""
-        usd, calls = self._holdout_cost(self.incumbent)
-        self.evaluator.session.protect(usd=usd, calls=calls)
+        """Keep back what the final pass over the holdout may take.
 
-    def _holdout_cost(self, incumbent: PipelineConfig) -> tuple[float, int]:
-        """Dollars and calls of the final pass: baseline, best single model and incumbent.
+        The best single model comes last there, and may be too dear for what is left.
+        """
+        finalists = self._finalists(self.incumbent)
+        if len(finalists) > 1:
+            with_rival = [*finalists, self.single_model or self.incumbent]
+            if self._fits(self._holdout_cost(with_rival).usd):
+                finalists = with_rival
+        self.evaluator.session.protect(*self._holdout_cost(finalists))
+
+    def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
+        return [self.baseline, *([incumbent] if self.space.has_more_than(self.baseline) else [])]
+
+    def _holdout_cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
+        """What it may take to run these on the holdout.
 
         Every example is taken to cost as much as the dearest seen of its config.
         """
-        finalists = [self.baseline]
-        if self.space.size > 1:
-            finalists += [self.single_model or incumbent, incumbent]
-        usd, calls = 0.0, 0
-        for config in finalists:
+        usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
+        for config in configs:
+            known = self.evaluator.known(config)
             calls += self.holdout_examples * config.calls_per_run
-            outcomes = self.evaluator.known(config).outcomes.values()
-            usd += self.holdout_examples * max((o.usd for o in outcomes), default=0.0)
-        return usd + max(map(self.most_usd_of_a_call, finalists)), calls
+            usd += self.holdout_examples * max((o.usd for o in known.outcomes.values()), default=0)
+            if known.outcomes:
+                turns = math.ceil(self.holdout_examples / self.evaluator.concurrency)
+                seconds += SLOWER * turns * known.latency_s
+        return _Cost(usd, calls, seconds)
+
+    def _fits(self, usd: float) -> bool:
+        """Whether so much is left of the nominal budget, protected or not."""
+        session = self.evaluator.session
+        return session.budget.usd is None or session.nominal.usd + usd <= session.budget.usd
 
     def most_usd_of_a_call(self, config: PipelineConfig) -> float:
         """What must be left for a call to be allowed at all: its answer may be the longest.
@@ -252,9 +278,7 @@ class Study:
 
     def _can_finish(self, winner: PipelineConfig) -> bool:
         """Whether the holdout pass stays affordable with this config leading."""
-        session = self.evaluator.session
-        usd, _ = self._holdout_cost(winner)
-        return session.budget.usd is None or session.spent.usd + usd <= session.budget.usd
+        return self._fits(self._holdout_cost(self._finalists(winner)).usd)
 
     def _check_room(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> None:
         """Stop before a rung that the nominal budget has no room for.
@@ -262,20 +286,52 @@ class Study:
         Nominal spend does not depend on what the cache held, so that a run started again stops
         at the same place; the gateway guards the real spend call by call.
         """
-        session = self.evaluator.session
+        left = self.evaluator.session.nominal_left()
+        if math.isinf(left.calls) and math.isinf(left.usd):
+            return
         calls = usd = 0.0
         for config in configs:
-            known = self.evaluator.known(config)
-            missing = len(set(examples) - set(known.outcomes))
-            calls += missing * config.calls_per_run
-            usd += missing * (known.usd_per_example if known.outcomes else 0.0)
-        left = session.nominal_left()
-        if calls > left.calls or usd > left.usd:
+            ahead = self._calls_ahead(config, examples)
+            calls += ahead
+            usd += ahead / config.calls_per_run * self._usd_per_example(config)
+        wanted = f"the next {len(examples)} examples of {len(configs)} configs would take about "
+        if calls > left.calls:
             raise BudgetExhausted(
-                f"the next {len(examples)} examples of {len(configs)} configs would take about "
-                f"{calls:.0f} calls and ${usd:.4f}; {left.calls:.0f} calls and ${left.usd:.4f} "
-                "are left for the search"
+                f"{wanted}{calls:.0f} calls, and {max(0, left.calls):.0f} are left for the search"
             )
+        if usd > left.usd:
+            raise BudgetExhausted(
+                f"{wanted}${usd:.4f}, and ${max(0.0, left.usd):.4f} are left for the search"
+            )
+
+    def _calls_ahead(self, config: PipelineConfig, examples: Sequence[int]) -> int:
+        """At most so many new calls: modules as in a config that ran before share its calls."""
+        known = self.evaluator.known
+        missing = set(examples) - set(known(config).outcomes)
+        total = 0
+        shared = [(self._calls_between(config, other), other) for other in self._raced()]
+        for calls, other in sorted(shared, key=lambda pair: pair[0]):
+            covered = missing & set(known(other).outcomes)
+            total += calls * len(covered)
+            missing -= covered
+        return total + len(missing) * config.calls_per_run
+
+    def _calls_between(self, config: PipelineConfig, other: PipelineConfig) -> int:
+        """Calls of the modules that differ, and of all that follow these."""
+        pipeline, differ = self.evaluator.pipeline, set[str]()
+        for module in itertools.chain.from_iterable(pipeline.levels):
+            changed = config.modules[module] != other.modules[module]
+            if changed or differ.intersection(pipeline.dependencies[module]):
+                differ.add(module)
+        return sum(config.modules[m.name].width for m in pipeline.llm_modules if m.name in differ)
+
+    def _usd_per_example(self, config: PipelineConfig) -> float:
+        """As measured; else what its models took alone, in all modules."""
+        labels = itertools.chain.from_iterable(config.allocation.values())
+        alone = [self.singles.get(label, self.baseline) for label in labels]
+        told = [self.evaluator.known(each) for each in (config, *alone)]
+        measured = [each.usd_per_example for each in told if each.outcomes]
+        return measured[0] if told[0].outcomes else float(np.mean(measured or [0.0]))
 
     def _record(self, stage: str, standing: Standing, result: Race) -> None:
         evaluation = standing.evaluation

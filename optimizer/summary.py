@@ -64,6 +64,11 @@ def cautions(result: Result) -> list[str]:
     if unfit:
         configs, first = counted(len(unfit), "config"), next(iter(unfit.values()))
         lines.append(f"{configs} disqualified, too many calls having failed; the first: {first}")
+    if result.held_out and result.single_model_label and not result.single_model_figures:
+        lines.append(
+            f"{result.single_model_label} in all modules, the best single model of the search, has "
+            "no held-out score: the budget did not reach, or its calls failed"
+        )
     return lines
 
 
@@ -162,18 +167,25 @@ def _over_baseline(result: Result) -> Iterator[str]:
     elif result.held_out and result.gain.high < 0:
         yield f"The tuned pipeline is WORSE than the baseline: {points(result.gain)}; keep that."
     else:
-        yield _claim(result, result.gain, "the baseline")
+        yield _claim(result, result.gain, "the baseline", result.baseline_figures)
         if result.held_out and not result.improved:
             yield "More examples would narrow the interval."
 
 
 def _over_single(result: Result) -> Iterator[str]:
-    if result.gain_over_single is not None:
-        yield _claim(result, result.gain_over_single, f"{result.single_model_label} in all modules")
+    figures, rival = result.single_model_figures, f"{result.single_model_label} in all modules"
+    if figures is None or result.gain_over_single is None:
+        return
+    if set(result.config.allocation.values()) == {(result.single_model_label,)}:
+        yield f"What was found is the best single model: {rival}."
+    else:
+        yield _claim(result, result.gain_over_single, rival, figures)
 
 
-def _claim(result: Result, gain: Interval, rival: str) -> str:
+def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
     """A gain is claimed only when it was measured apart and its interval excludes 0."""
+    if result.held_out and (result.tuned_figures.disqualified or figures.disqualified):
+        return f"No gain over {rival} is claimed: too many held-out examples met outages."
     if not result.held_out:
         return f"Estimated gain over {rival}: {points(gain)}, on the examples that chose it."
     if gain.low > 0:

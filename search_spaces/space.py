@@ -50,6 +50,10 @@ class SearchSpace(BaseModel):
         """How many allocations there are."""
         return math.prod(len(choices) for choices in self.models.values())
 
+    def has_more_than(self, config: PipelineConfig) -> bool:
+        """Whether it holds any allocation but the config's own."""
+        return any(set(choices) != set(config.allocation[m]) for m, choices in self.models.items())
+
     def single_models(self) -> tuple[str, ...]:
         """The labels that every module may use, in the order given."""
         every = list(self.models.values())

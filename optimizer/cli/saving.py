@@ -18,13 +18,11 @@ def save(result: Result, pipeline: Path, report: Path | None) -> None:
     Raises:
         OSError: a file can't be written.
     """
-    pipeline.parent.mkdir(parents=True, exist_ok=True)
     result.save(pipeline)
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
     print(f"tuned pipeline: {pipeline}")
     program = command("compound-optimizer")
     print(f"  {program} run {shlex.quote(str(pipeline))} --input {inputs}")
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
         result.report(report)
         print(f"report: {report}")

@@ -32,6 +32,7 @@ def write_report(result: Result, path: str | Path) -> None:
         provenance=provenance(result),
         overview=result.pipeline.describe(),
     )  # fmt: skip
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(redacted(page), encoding="utf-8")
 
 

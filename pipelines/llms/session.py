@@ -41,7 +41,7 @@ class Session:
         self._gateway = gateway
         self._store = gateway.store
         self._started = time.monotonic()
-        self._protected = (0.0, 0)
+        self._protected = (0.0, 0, 0.0)
         self._seen: set[str] = set()
         self._nominal = RunningSpend()
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class Session:
 
     def nominal_left(self) -> Left:
         """What nominal spend leaves of the caps, less what is protected."""
-        usd, calls = self._protected
+        usd, calls, _ = self._protected
         budget, nominal = self.budget, self.nominal
         return Left(
             math.inf if budget.usd is None else budget.usd - usd - nominal.usd,
@@ -96,9 +96,9 @@ class Session:
         """Seconds since the session was opened."""
         return time.monotonic() - self._started
 
-    def protect(self, usd: float = 0.0, calls: int = 0) -> None:
+    def protect(self, usd: float = 0.0, calls: int = 0, seconds: float = 0.0) -> None:
         """Keep that much of the budget out of reach, until `protect()` releases it again."""
-        self._protected = (usd, calls)
+        self._protected = (usd, calls, seconds)
 
     @contextmanager
     def cached_only(self) -> Iterator[None]:
@@ -213,7 +213,7 @@ class Session:
         self._check_running()
 
     def _caps(self) -> Caps:
-        usd, calls = self._protected
+        usd, calls, _ = self._protected
         budget = self.budget
         return Caps(
             None if budget.usd is None else picodollars(budget.usd - usd),
@@ -222,7 +222,8 @@ class Session:
 
     @property
     def _seconds_left(self) -> float:
-        return math.inf if self.budget.seconds is None else self.budget.seconds - self.seconds
+        cap = math.inf if self.budget.seconds is None else self.budget.seconds
+        return cap - self._protected[2] - self.seconds
 
     def _check_not_stopped(self) -> None:
         if self._stopped.is_set():
@@ -231,10 +232,11 @@ class Session:
     def _check_running(self) -> None:
         self._check_not_stopped()
         if self._seconds_left <= 0:
-            raise BudgetExhausted(f"the budget of {self.budget.seconds:g} seconds is used up")
+            kept = f" but for {self._protected[2]:.1f} kept back" if self._protected[2] else ""
+            raise BudgetExhausted(f"the budget of {self.budget.seconds:g} seconds is used up{kept}")
 
     def _no_room(self, call: LMCall, worst_usd: float) -> str:
-        spent, (usd, calls) = self.spent, self._protected
+        spent, (usd, calls, _) = self.spent, self._protected
         kept = f", of which ${usd:.4f} and {calls} calls are kept back" if usd or calls else ""
         return (
             f"a call to {call.model.label} may cost ${worst_usd:.6f}; ${spent.usd:.6f} and "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,13 +16,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import optimizer.conclusion
 from optimizer.door import BudgetTooSmall
+from optimizer.holdout import FinalScores, score_finalists
 from optimizer.result import Result
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
+from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.runs import (
@@ -349,12 +354,65 @@ def _json(value: Any) -> str:
 
 def test_a_cap_in_seconds_ends_the_search_with_a_result() -> None:
     with counting_server(Behaviour.slow(0.01)) as server:
-        result = tune(
-            models=served_models(server), budget=Budget(seconds=0.9), concurrency=2, holdout=0
-        )
+        result = tune(models=served_models(server), budget=Budget(seconds=1.5), concurrency=2)
     assert result.stopped is not None
-    assert "budget" in result.stopped
-    assert result.spent.seconds < 3
+    assert "1.5 seconds is used up but for" in result.stopped
+    assert result.held_out
+    assert result.spent.seconds < 4
+
+
+def test_the_holdout_is_paid_for_when_the_baselines_models_are_no_choices() -> None:
+    pipeline = locate_solve()
+    config = pipeline.default_config("sim/rowan").with_models({"locate": "sim/alder"})
+    given = dataclasses.replace(pipeline, config=config)
+    least = 2 * (14 + 3 * HELD_OUT)
+    with pytest.raises(BudgetTooSmall, match=f"take {least} calls"):
+        tune(pipeline=given, models=["sim/birch"], budget=Budget(calls=least - 1))
+    result = tune(pipeline=given, models=["sim/birch"], budget=Budget(calls=least + 10))
+    assert result.held_out
+
+
+def test_a_best_single_model_too_dear_for_the_budget_costs_no_held_out_result() -> None:
+    rows = simulated_dataset("locate_solve", 40, 1)
+    models = ["sim/larch", "sim/cedar"]
+    whole = tune(rows, models, diagnoser=None)
+    assert whole.single_model_label == "sim/cedar"
+    assert whole.single_model_figures is not None
+    dear = whole.single_model_figures.usd_per_example * 12
+    usd = whole.spent.usd - 0.9 * dear
+    result = tune(rows, models, diagnoser=None, budget=Budget(usd=usd))
+    assert result.held_out
+    assert result.spent.usd <= usd
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_outages_on_the_holdout_are_no_gain_and_no_crash(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down = threading.Event()
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        drawn = zlib.crc32(str(request.messages).encode()) % 100 < 100 * share
+        hit = down.is_set() and drawn and request.model in ("alder", "birch")
+        return Behaviour.server_error() if hit else Behaviour()
+
+    def final_pass(*args: Any) -> FinalScores:
+        down.set()
+        return score_finalists(*args)
+
+    monkeypatch.setattr(optimizer.conclusion, "score_finalists", final_pass)
+    with counting_server(script) as server:
+        models = served_models(server)
+        result = tune(models=[models[2], *models[:2]])
+    assert result.config.allocation == {"locate": ("alder",), "solve": ("birch",)}
+    assert not result.improved
+    told = " ".join(str(result).split())
+    if share < 1:
+        assert result.tuned_figures.disqualified
+        assert "No gain over the baseline is claimed: too many held-out examples" in told
+    else:
+        assert not result.held_out
+        assert "every held-out example met an infrastructure failure" in told
 
 
 def test_replies_are_shared_between_searches(tmp_path: Any) -> None:

@@ -79,7 +79,9 @@ def test_the_same_run_again_pays_nothing_and_ends_the_same_at_any_concurrency(
     assert [trial.latency_s for trial in again.trials_] == latencies
 
 
-@pytest.mark.parametrize("cap", [Budget(calls=90), Budget(usd=0.016)])
+@pytest.mark.parametrize(
+    "cap", [Budget(calls=90), *(Budget(usd=usd) for usd in (0.014, 0.016, 0.02, 0.03, 0.05))]
+)
 def test_a_run_that_its_budget_cut_off_ends_the_same_again(cap: Budget, tmp_path: Path) -> None:
     models = [f"sim/{name}" for name in NAMES[::-1]]
     first = tune(cache=tmp_path / "replies", models=models, budget=cap, concurrency=8)
