@@ -2,7 +2,9 @@
 
     python -m benchmarks chains [--examples 100] [--seeds 3]
 
-Beside our search: racing every model in every module end to end, one module after the other.
+Beside our search: racing every model in every module end to end, one module after the other, without
+a diagnoser and without looking at single models; once stopping only what is shown to be worse, and
+once as impatiently as our search.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import time
 
 import numpy as np
 
-from benchmarks.searching import Bench, mean_score
-from optimizer.study import Study
+from benchmarks.searching import Bench, mean_score, race_every_module
+from evaluators.racing import UNHURRIED
+from optimizer.allocation import PATIENCE
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, chain_modules, simulated_dataset
 
 LENGTHS = (2, 4, 6, 8)
+RIVALS = {"module by module": UNHURRIED, "the same, our stopping": PATIENCE}
 
 
 def main() -> None:
@@ -27,27 +31,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=100)
     options = parser.parse_args()
-    ours: dict[int, list[int]] = {length: [] for length in LENGTHS}
-    rival: dict[int, list[int]] = {length: [] for length in LENGTHS}
-    print("modules | seed | ours: score   calls | module by module: score   calls | s")
+    calls: dict[str, dict[int, list[int]]] = {name: {} for name in ("ours", *RIVALS)}
+    print("modules | seed | " + " | ".join(f"{name}: score, calls" for name in calls) + " | s")
     for length in LENGTHS:
         for seed in range(options.seeds):
             started = time.perf_counter()
             bench = chain_bench(length, options.examples, seed)
-            study, calls = bench.search()
-            other = bench.study("module by module")
-            race_every_module(other)
-            other_calls = other.evaluator.session.nominal.calls
-            ours[length].append(calls)
-            rival[length].append(other_calls)
-            print(
-                f"{length:7d} | {seed:4d} | {mean_score(study, study.incumbent):11.3f} {calls:7d} |"
-                f" {mean_score(other, other.incumbent):23.3f} {other_calls:7d} | "
-                f"{time.perf_counter() - started:.0f}",
-                flush=True,
-            )
-    print(f"\nlog-log exponent of calls in modules, ours: {exponent(ours):.3f}")
-    print(f"log-log exponent of calls in modules, module by module: {exponent(rival):.3f}")
+            study, ours = bench.search()
+            found = {"ours": (mean_score(study, study.incumbent), ours)}
+            for name, patience in RIVALS.items():
+                rival = bench.study(name)
+                race_every_module(rival, patience)
+                taken = rival.evaluator.session.nominal.calls
+                found[name] = mean_score(rival, rival.incumbent), taken
+            for name, (_, taken) in found.items():
+                calls[name].setdefault(length, []).append(taken)
+            told = (f"{score:{len(name)}.3f} {taken:14d}" for name, (score, taken) in found.items())
+            seconds = time.perf_counter() - started
+            print(f"{length:7d} | {seed:4d} | {' | '.join(told)} | {seconds:.0f}", flush=True)
+    print()
+    for name, by_length in calls.items():
+        means = ", ".join(f"{np.mean(counts):,.0f}" for counts in by_length.values())
+        print(f"{name}: log-log exponent of calls in modules {exponent(by_length):.3f} ({means})")
 
 
 def chain_bench(length: int, examples: int, seed: int) -> Bench:
@@ -63,17 +68,6 @@ def chain_bench(length: int, examples: int, seed: int) -> Bench:
         gateway=Gateway(cache=None),
         seed=seed,
     )
-
-
-def race_every_module(study: Study) -> None:
-    """The rival: coordinate ascent by end-to-end races, with the same early stopping."""
-    study.race("baseline", [study.baseline])
-    while True:
-        before = study.incumbent
-        for module, labels in study.space.models.items():
-            study.race(module, [study.incumbent.with_models({module: label}) for label in labels])
-        if study.incumbent == before:
-            return
 
 
 def exponent(calls: dict[int, list[int]]) -> float:

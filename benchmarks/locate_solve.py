@@ -15,8 +15,10 @@ from benchmarks.searching import (
     every_allocation,
     llmselector_as_published,
     mean_score,
+    race_every_module,
     random_search,
 )
+from optimizer.allocation import PATIENCE
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
@@ -29,18 +31,19 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     options = parser.parse_args()
     print(
-        "seed | exhaustive | ours  regret  calls | published  regret   calls | random  regret"
-        " | best single | baseline | s"
+        "seed | exhaustive | ours  regret  calls | published  regret   calls | raced  regret"
+        "  calls | random  regret | best single | baseline | s"
     )
     table = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         started = time.perf_counter()
         row = run_seed(seed, options.examples)
         table.append(row)
-        best, single, base, ours, calls, published, published_calls, rand = row
+        best, single, base, ours, calls, published, published_calls, raced, raced_calls, rand = row
         print(
             f"{seed:4d} | {best:10.3f} | {ours:.3f} {100 * (best - ours):6.1f} {calls:6.0f} | "
             f"{published:9.3f} {100 * (best - published):7.1f} {published_calls:7.0f} | "
+            f"{raced:.3f} {100 * (best - raced):7.1f} {raced_calls:6.0f} | "
             f"{rand:.3f} {100 * (best - rand):6.1f}  | {single:11.3f} | {base:8.3f} | "
             f"{time.perf_counter() - started:.0f}",
             flush=True,
@@ -67,6 +70,8 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
     published = bench.study("published")
     assert ours.diagnoser is not None
     chosen = llmselector_as_published(published, ours.diagnoser.model)
+    raced = bench.study("raced")
+    race_every_module(raced, PATIENCE)
     rand = random_search(bench.study("random"), calls, seed)
     return (
         max(scores.values()),
@@ -76,13 +81,15 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
         calls,
         scores[chosen.key],
         published.evaluator.session.nominal.calls,
+        scores[raced.incumbent.key],
+        raced.evaluator.session.nominal.calls,
         scores[rand.key],
     )
 
 
 def summarise(table: np.ndarray) -> None:
     """The figures that the README quotes."""
-    best, single, _, ours, calls, published, published_calls, rand = table.T
+    best, single, _, ours, calls, published, published_calls, raced, raced_calls, rand = table.T
     regret = 100 * (best - ours)
     print(f"\nbest mix: {best.min():.3f} at least; best single model: {single.max():.3f} at most")
     print(
@@ -94,6 +101,11 @@ def summarise(table: np.ndarray) -> None:
         f"LLMSelector as published: mean regret {100 * (best - published).mean():.2f} points, "
         f"calls {published_calls.mean():.0f} on average; ours take "
         f"{np.max(calls / published_calls):.2f} of its calls at most"
+    )
+    print(
+        f"every model raced module by module, without diagnoser and single models: mean regret "
+        f"{100 * (best - raced).mean():.2f}, worst {100 * (best - raced).max():.1f} points; calls "
+        f"{raced_calls.mean():.0f} on average, {raced_calls.max():.0f} at most"
     )
     rivals = 100 * (best - rand)
     print(

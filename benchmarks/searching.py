@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluators.diagnoser import Diagnoser
+from evaluators.racing import Patience
 from optimizer.door import Plan, prepare
 from optimizer.loop import make_study, search
 from optimizer.study import Study
@@ -65,12 +66,26 @@ def random_search(study: Study, calls: int, seed: int) -> PipelineConfig:
     """The best of as many random configs, each on all examples, as so many calls allow."""
     rng = np.random.default_rng(seed)
     best, best_score = study.baseline, mean_score(study, study.baseline)
-    while study.evaluator.session.nominal.calls < calls:
+    drawn = {best}
+    while study.evaluator.session.nominal.calls < calls and len(drawn) < study.space.size:
         config = study.space.sample(study.baseline, rng)
+        drawn.add(config)
         score = mean_score(study, config)
         if score > best_score:
             best, best_score = config, score
     return best
+
+
+def race_every_module(study: Study, patience: Patience) -> None:
+    """Coordinate ascent by end-to-end races: every model, module by module, until none moves."""
+    study.race("baseline", [study.baseline])
+    while True:
+        before = study.incumbent
+        for module, labels in study.space.models.items():
+            configs = [study.incumbent.with_models({module: label}) for label in labels]
+            study.race(module, configs, patience=patience)
+        if study.incumbent == before:
+            return
 
 
 def llmselector_as_published(study: Study, judge: Model) -> PipelineConfig:
