@@ -2,7 +2,7 @@
 
     python -m benchmarks chains [--examples 100] [--seeds 3]
 
-Beside our search: racing every model in every module end to end, one module after the other, without
+Beside our search: racing every model in every module end to end, module after module, without
 a diagnoser and without looking at single models; once stopping only what is shown to be worse, and
 once as impatiently as our search.
 """

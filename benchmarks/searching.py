@@ -66,10 +66,10 @@ def random_search(study: Study, calls: int, seed: int) -> PipelineConfig:
     """The best of as many random configs, each on all examples, as so many calls allow."""
     rng = np.random.default_rng(seed)
     best, best_score = study.baseline, mean_score(study, study.baseline)
-    drawn = {best}
+    drawn = {best.key}
     while study.evaluator.session.nominal.calls < calls and len(drawn) < study.space.size:
         config = study.space.sample(study.baseline, rng)
-        drawn.add(config)
+        drawn.add(config.key)
         score = mean_score(study, config)
         if score > best_score:
             best, best_score = config, score
