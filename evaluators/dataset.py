@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Dataset", "DatasetError"]
+
+logger = logging.getLogger(__name__)
 
 
 class Dataset(Sequence[dspy.Example]):
@@ -114,7 +117,8 @@ class Dataset(Sequence[dspy.Example]):
         """Check that there are these columns; `what` says in the error what they are needed for.
 
         Raises:
-            DatasetError: names the first one missing, the nearest one there is, and all there are.
+            DatasetError: names the first one missing, the nearest one there is, and all there are;
+                or one that is null in every row. Nulls in some rows are warned of.
         """
         for column in columns:
             if column not in self.columns:
@@ -124,6 +128,14 @@ class Dataset(Sequence[dspy.Example]):
                     f"{what} needs a column {column!r}, which the dataset does not have{hint} "
                     f"(columns: {', '.join(self.columns)})"
                 )
+            missing = sum(example[column] is None for example in self._examples)
+            if missing == len(self):
+                raise DatasetError(f"{what} needs the column {column!r}, which is null in all rows")
+            if missing:
+                logger.warning(
+                    "%d of %d rows have no %s (null), which %s needs",
+                    missing, len(self), column, what,
+                )  # fmt: skip
 
     def _with_inputs(self, fields: tuple[str, ...]) -> Dataset:
         self.require(fields, "the pipeline's input")

@@ -61,10 +61,12 @@ class Race:
 
 
 class ErrorRate:
-    """Shares an error rate among comparisons, so that their chances to err add up to at most that.
+    """Shares an error rate among comparisons of a candidate with whoever leads.
 
-    All get the same if it is known how many there will be. Else the j-th may err with probability
-    `rate / (j * (j + 1))`.
+    All get the same if it is given how many rivals a candidate may meet: then the chance that the
+    best of them is stopped is at most the rate, whoever leads when. (That any of several equals
+    is stopped is likelier.) Else the j-th comparison of all may err with probability
+    `rate / (j * (j + 1))`, and the chances of all of them add up to at most the rate.
     """
 
     def __init__(self, rate: float = 0.2, comparisons: int | None = None) -> None:
@@ -163,10 +165,11 @@ def _losers(
         if PairedTest().update(differences).rejects(errors.alpha(key, ranking[0])):
             stopped[key] = behind
             continue
-        half = "better" if place < len(ranking) / 2 else "worse"
-        limit = patience.better_half if half == "better" else patience.worse_half
-        if standard_errors_behind(differences) >= limit:
-            stopped[key] = f"{behind}, in the {half} half"
+        better = place < len(ranking) / 2
+        if standard_errors_behind(differences) >= (
+            patience.better_half if better else patience.worse_half
+        ):
+            stopped[key] = behind
     return stopped
 
 

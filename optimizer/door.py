@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -13,12 +14,15 @@ from evaluators.dataset import Dataset
 from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
 from optimizer.allocation import Allocation
 from optimizer.stages import Stage
-from pipelines import Module, Pipeline
+from pipelines import Module, Pipeline, PipelineError
 from pipelines.function_identity import function_identity
+from pipelines.functions import reference_of
 from pipelines.llms.budget import Budget
 from pipelines.llms.model import Model, as_models
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
+
+logger = logging.getLogger(__name__)
 
 STAGES: Mapping[str, Stage] = {"allocation": Allocation()}
 """The stages by name, in the order in which they run by default."""
@@ -52,9 +56,13 @@ class Plan:
     @property
     def least_calls(self) -> int:
         """Calls for the baseline on the search examples and for the pass over the holdout."""
-        passes = 3 if self.space.has_more_than(self.baseline) else 1
-        runs = len(self.search) + passes * len(self.holdout)
+        runs = len(self.search) + self.final_passes * len(self.holdout)
         return runs * self.baseline.calls_per_run
+
+    @property
+    def final_passes(self) -> int:
+        """How many configs the holdout is for: baseline, best single model and winner."""
+        return 3 if self.space.has_more_than(self.baseline) else 1
 
 
 def prepare(
@@ -86,8 +94,9 @@ def prepare(
     for labels in baseline.allocation.values():
         known.update({label: Model(label) for label in labels if label not in known})
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
-    data.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
+    data.require(pipeline.inputs, f"pipeline {pipeline.name!r} ({_unwritten(pipeline)})")
     bound = resolve_metric(metric, pipeline.outputs, data.columns)
+    data.require(bound.fields, f"metric {bound.name!r}")
     bound.check(data)
     search, held_out = data.split(holdout, seed)
     judge = _diagnoser(diagnoser, known)
@@ -113,6 +122,7 @@ def prepare(
         chosen, judge, seed, key,
     )  # fmt: skip
     _check_calls(plan)
+    _warn_of_hidden_functions(pipeline)
     return plan
 
 
@@ -147,8 +157,9 @@ def _check_calls(plan: Plan) -> None:
     if calls is not None and calls < plan.least_calls:
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
-            f"examples and the final pass over {len(plan.holdout)} held-out ones take "
-            f"{plan.least_calls} calls; give more, or fewer examples"
+            f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
+            f"take {plan.least_calls} calls ({plan.baseline.calls_per_run} each), and the search "
+            "itself takes more; give more, or fewer examples"
         )
 
 
@@ -193,6 +204,22 @@ def _diagnoser(
     if diagnoser is None or isinstance(diagnoser, Model):
         return diagnoser
     return "auto" if diagnoser == "auto" else models.get(diagnoser) or Model(diagnoser)
+
+
+def _unwritten(pipeline: Pipeline) -> str:
+    """Where a misspelt field may come from: it is an input, as no module writes it."""
+    written = [field for module in pipeline.modules for field in module.writes]
+    return f"no module writes it; they write {', '.join(written)}"
+
+
+def _warn_of_hidden_functions(pipeline: Pipeline) -> None:
+    """Before anything is paid: what can't be written down can't be saved in the end."""
+    for module in pipeline.modules:
+        if module.function is not None:
+            try:
+                reference_of(module.callable)
+            except PipelineError as error:
+                logger.warning("the result can be used, but neither saved nor logged: %s", error)
 
 
 def _module_identity(module: Module) -> list[Any]:

@@ -14,7 +14,7 @@ from evaluators.agreement import Agreement
 from evaluators.diagnoser import Diagnoser, Diagnosis
 from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.racing import UNHURRIED, ErrorRate, Patience, Race, Standing, race
-from optimizer.trial import Status, Trial
+from optimizer.trial import Status, Trial, shortened
 from pipelines import ModuleStep
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.prices import price_of
@@ -364,7 +364,9 @@ class Study:
             return "disqualified"
         if len(standing.evaluation.outcomes) >= len(self.examples):
             return "complete"
-        return "cut_off" if result.cut_off and standing.finished else "stopped_early"
+        if not standing.finished:
+            return "stopped_early"
+        return "cut_off" if result.cut_off else "promoted"
 
 
 def judged(step: ModuleStep) -> dict[str, Any]:
@@ -387,4 +389,6 @@ def _mean_on(evaluation: Evaluation, common: set[int]) -> float:
 
 def _first_failure(evaluation: Evaluation) -> str:
     failures = [o.failure for o in evaluation.outcomes.values() if o.failure]
-    return f"{failures[0].module}: {failures[0].message}" if failures else ""
+    if not failures:
+        return ""
+    return shortened(" ".join(f"{failures[0].module}: {failures[0].message}".split()), 500)

@@ -131,6 +131,7 @@ def diagnoser_lines(result: Result) -> list[str]:
             f"of {counted(entry.compared, 'comparison')}"
         )
         for entry in result.diagnoser
+        if entry.judged
     ]
 
 
@@ -141,7 +142,7 @@ def next_steps(result: Result) -> list[str]:
     arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
     steps = [f"result.pipeline({arguments})", 'result.save("tuned.yaml")']
     steps.append('result.report("report.html")')
-    return [*steps, ui_command(result.tracking_uri)] if result.tracking_uri else steps
+    return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
 
 
 def allocation_text(config: PipelineConfig) -> str:

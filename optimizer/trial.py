@@ -12,9 +12,9 @@ from search_spaces import ModuleConfig, PipelineConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["complete", "stopped_early", "disqualified", "cut_off"]
-"""How a trial ended: on all search examples; before that, as its race did; with more infrastructure
-failures than a mean can bear; or when the budget ran out."""
+Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off"]
+"""How a trial ended: on all search examples; by surviving a race on fewer; by losing one; with more
+infrastructure failures than a mean can bear; or when the budget ran out."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ class PairedTest:
         """No example seen, no evidence either way (1.0)."""
         self.examples = 0
         self._log_worse = np.zeros(_BETS.size)
-        self._log_better = np.zeros(_BETS.size)
 
     def update(self, differences: ArrayLike) -> PairedTest:
         """Add `candidate - incumbent` scores of further examples; returns itself.
@@ -43,7 +42,6 @@ class PairedTest:
             raise ValueError(f"differences must lie in [-1, 1], but got {differences!r}")
         stakes = np.multiply.outer(_BETS, values)
         self._log_worse += np.log1p(-stakes).sum(axis=1)
-        self._log_better += np.log1p(stakes).sum(axis=1)
         self.examples += values.size
         return self
 
@@ -52,18 +50,9 @@ class PairedTest:
         """The e-value against "the candidate is at least as good" (its mean difference >= 0)."""
         return _mean_of_exponentials(self._log_worse)
 
-    @property
-    def evidence_better(self) -> float:
-        """The e-value against "the candidate is at most as good" (its mean difference <= 0)."""
-        return _mean_of_exponentials(self._log_better)
-
     def rejects(self, alpha: float) -> bool:
         """Whether the candidate is worse, wrongly said with a chance of at most `alpha` ever."""
         return self.evidence_worse >= 1 / alpha
-
-    def confirms(self, alpha: float) -> bool:
-        """Whether the candidate is better, wrongly said with a chance of at most `alpha` ever."""
-        return self.evidence_better >= 1 / alpha
 
 
 def _mean_of_exponentials(logarithms: NDArray[np.float64]) -> float:

@@ -99,6 +99,8 @@ class Delivery:
     def _is_busy(self, attempts_before: int) -> bool:
         """Whether there is something to deliver, and hope that it will be."""
         with self._changed:
+            if not self._thread.is_alive():
+                return False
             if self._problem:
                 return self._attempts == attempts_before
             return self._journal.first is not None or bool(self._others)

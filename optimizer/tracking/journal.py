@@ -137,13 +137,17 @@ def leftovers(parent: Path, store: str) -> Iterator[Journal]:
         lock = filelock.FileLock(folder / _LOCK, thread_local=False)
         with contextlib.suppress(filelock.Timeout, OSError):
             lock.acquire(blocking=False)
-            lines = list(_lines(folder / _EVENTS))
-            if lines and lines[0].get("store") == store:
-                journal = Journal(folder, lock)
-                journal._read(lines[1:])
-                yield journal
-            else:
-                lock.release()
+            try:
+                lines = list(_lines(folder / _EVENTS))
+                if lines and lines[0].get("store") == store:
+                    journal = Journal(folder, lock)
+                    journal._read(lines[1:])
+                    yield journal
+                    continue
+            except (AttributeError, KeyError, TypeError) as error:  # another version wrote it
+                (folder / _EVENTS).rename(folder / f"{_EVENTS}.unreadable")
+                logger.warning("the tracking journal %s can't be read (%s)", folder, error)
+            lock.release()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ look first.
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shlex
@@ -96,7 +97,7 @@ def _http_problem(uri: str) -> str | None:
     except urllib.error.HTTPError as error:
         with error:
             return f"it answers {error.code} {error.reason}" if error.code >= 500 else None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         return None if "CERTIFICATE" in str(reason) else f"{urlsplit(uri).hostname}: {reason}"
     except ValueError as error:  # no address at all

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import Outcome, best_event, end_event, start_event, trial_event
-from optimizer.tracking.store import TrackingStore, chosen_store, ui_command
+from optimizer.tracking.store import TrackingStore, chosen_store
 from optimizer.trial import Trial
 from pipelines.llms.gateway import default_cache_folder
 
@@ -62,11 +62,6 @@ class Tracker:
         """The store's address, without credentials."""
         return self.store.shown
 
-    @property
-    def ui_command(self) -> str:
-        """What to type, or open, to see the run."""
-        return ui_command(self.store.uri)
-
     def record(self, trial: Trial) -> None:
         """A trial ended."""
         before, last = self._trial_ends
@@ -109,9 +104,12 @@ class Tracker:
         if self._ended:
             return
         self._ended = True
-        for event in events:
-            self._delivery.put(event)
-        self._delivery.close()
+        try:
+            for event in events:
+                self._delivery.put(event)
+            self._delivery.close()
+        except Exception:  # nor to a store that nobody has thought of
+            logger.warning("the end of the run could not be logged in MLflow", exc_info=True)
 
 
 def import_mlflow() -> None:

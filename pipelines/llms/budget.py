@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 PICO = 10**12
 """Dollars are counted in whole picodollars, so that sums are exact in any order."""
 
 
-@validated_dataclass(frozen=True)
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Budget:
     """Caps that are never exceeded: dollars and calls exactly, seconds up to the calls in flight.
 

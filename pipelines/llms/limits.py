@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 _LOOK_S = 0.1
 """How often those who wait look whether it is still worth while."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Limit:
     """What one provider allows."""
 

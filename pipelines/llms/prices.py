@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pipelines.llms.call import LMCall
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.model import Model
+from pipelines.llms.simulated.catalogue import UnknownSimulatedModel, find_model
 
 _INPUT_PRICE = re.compile(r"input_cost_per_token(_above_\w+_tokens)?")
 _OUTPUT_PRICE = re.compile(r"output_cost_per_(reasoning_)?token(_above_\w+_tokens)?")
@@ -103,14 +104,20 @@ def _problem_of(model: Model) -> str | None:
             f"no provider is known for model {model.name!r}{_nearest_model(model.name)}; "
             "names are 'provider/model', such as 'openai/gpt-4o-mini'"
         )
+    if model.name.startswith("sim/"):
+        try:
+            find_model(model.name)
+        except UnknownSimulatedModel as error:
+            return str(error)
+    problems = []
     missing = _missing_keys(litellm, model)
     if missing:
-        return f"model {model.name!r} needs an API key: set {' or '.join(missing)}"
+        problems.append(f"model {model.name!r} needs an API key: set {' or '.join(missing)}")
     try:
         price_of(model)
     except ModelError as error:
-        return str(error)
-    return None
+        problems.append(str(error))
+    return "\n".join(problems) or None
 
 
 def _missing_keys(litellm: Any, model: Model) -> list[str]:

@@ -211,6 +211,21 @@ def test_only_calls_made_before_are_free(evaluator: MakeEvaluator) -> None:
     assert requests(made) == 12
 
 
+def test_functions_before_a_call_run_side_by_side_too(evaluator: MakeEvaluator) -> None:
+    together = threading.Barrier(4, timeout=5)
+
+    def look_up(number: str) -> str:
+        together.wait()  # raises, unless four are here at once
+        return number
+
+    looked_up = Module("look_up", "number -> found", function=look_up)
+    double = Module("double", "found -> doubled")
+    pipeline = Pipeline("x", [looked_up, double, PIPELINE.module("add")])
+    made = evaluator(pipeline=pipeline, concurrency=4)
+    given = pipeline.default_config("good")
+    assert made.evaluate(given, range(12)).failures == {}
+
+
 def test_a_metric_is_given_the_example_and_its_feedback_is_kept(evaluator: MakeEvaluator) -> None:
     def metric(example: dspy.Example, prediction: dspy.Prediction) -> dspy.Prediction:
         assert set(prediction.keys()) == {"answer"}

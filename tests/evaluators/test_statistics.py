@@ -189,20 +189,13 @@ class TestPairedTest:
     ) -> None:
         alpha, generator = 0.1, np.random.default_rng(3)
         runs = generator.choice([1.0, -1.0, 0.0], (300, 200), p=[wins, losses, 1 - wins - losses])
-        worse = better = naive = 0
+        worse = naive = 0
         for run in runs:
             test = PairedTest()
-            looks = [
-                (test.rejects(alpha), test.confirms(alpha))
-                for difference in run
-                if test.update(difference)
-            ]
-            worse += any(look[0] for look in looks)
-            better += any(look[1] for look in looks)
+            worse += any(test.update(difference).rejects(alpha) for difference in run)
             naive += any_naive_rejection(run, alpha)
         three_errors = 3 * math.sqrt(alpha * (1 - alpha) / len(runs))
         assert worse / len(runs) <= alpha + three_errors
-        assert better / len(runs) <= alpha + three_errors
         assert naive / len(runs) > alpha + three_errors or wins < 0.01  # the rival fails
 
     def test_skewed_differences_of_mean_zero_keep_the_error_rate(self) -> None:
@@ -241,18 +234,15 @@ class TestPairedTest:
             single.update(difference)
         assert single.evidence_worse == pytest.approx(whole.evidence_worse)
         assert single.examples == whole.examples == len(differences)
-        mirrored = PairedTest().update([-d for d in differences])
-        assert mirrored.evidence_better == pytest.approx(whole.evidence_worse)
 
     def test_no_example_is_no_evidence(self) -> None:
         test = PairedTest().update([])
-        assert (test.evidence_worse, test.evidence_better, test.examples) == (1.0, 1.0, 0)
+        assert (test.evidence_worse, test.examples) == (1.0, 0)
         assert not test.rejects(0.05)
 
     def test_overwhelming_evidence_stays_finite(self) -> None:
         test = PairedTest().update(np.full(100_000, -1.0))
         assert 1e300 < test.evidence_worse < math.inf
-        assert test.evidence_better == 0.0
 
     @pytest.mark.parametrize("bad", [[0.5, 1.5], [float("nan")]])
     def test_refuses_what_is_no_difference_and_stays_as_it_was(self, bad: list[float]) -> None:

@@ -16,9 +16,11 @@ from optimizer.door import BudgetTooSmall
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
+from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
 from pipelines.llms.prices import ModelError
+from pipelines.patterns import locate_solve
 from search_spaces import SearchSpace
 from tests.optimizer.runs import MODELS, ROWS, counting_server, served_models, tune
 
@@ -48,8 +50,54 @@ def test_one_example_is_enough_where_none_is_held_out() -> None:
 
 def test_a_missing_input_column_is_named_with_the_nearest() -> None:
     message = told(DatasetError, RENAMED)
-    assert "pipeline 'locate-solve' needs a column 'table'" in message
+    assert message.startswith("pipeline 'locate-solve' (no module writes it; they write task,")
+    assert "needs a column 'table'" in message
     assert "the nearest is 'tables' (columns: tables, question, answer)" in message
+
+
+def test_a_misspelt_field_between_modules_is_shown_beside_what_is_written() -> None:
+    pipeline = Pipeline(
+        "x", [Module("locate", "table, question -> task"), Module("solve", "tsk -> answer")]
+    )
+    message = told(DatasetError, pipeline=pipeline)
+    assert "pipeline 'x' (no module writes it; they write task, answer) needs a column 'tsk'" in (
+        message
+    )
+
+
+@pytest.mark.parametrize(("column", "what"), [("answer", "metric"), ("table", "pipeline")])
+def test_a_column_of_nulls_is_refused_and_some_nulls_are_told(
+    column: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = told(DatasetError, [{**row, column: None} for row in ROWS])
+    assert message.startswith(what)
+    assert f"needs the column '{column}', which is null in all rows" in message
+    tune([{**ROWS[0], "answer": None}, *ROWS[1:]], MODELS[:1])
+    assert "1 of 20 rows have no answer (null), which metric 'exact_match' needs" in caplog.text
+
+
+def test_a_function_that_can_not_be_saved_is_told_before_the_search(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = Pipeline(
+        "x",
+        [
+            *locate_solve().modules,
+            Module("tidy", "answer -> tidied", function=lambda answer: answer),
+        ],
+    )
+    rows = [{**row, "tidied": row["answer"]} for row in ROWS]
+    with pytest.raises(BudgetTooSmall):
+        tune(rows, pipeline=pipeline, budget=Budget(calls=3))
+    assert not caplog.records, "what is refused needs no warning"
+    tune(rows, MODELS[:1], pipeline=pipeline)
+    assert "the result can be used, but neither saved nor logged" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Budget, Limit])
+def test_a_misspelt_cap_is_refused(kind: type) -> None:
+    with pytest.raises(ValueError, match="dollars"):
+        kind(dollars=5)
 
 
 def test_a_missing_label_column_is_named_with_the_nearest() -> None:
@@ -123,7 +171,7 @@ def test_arguments_are_checked_at_the_door(arguments: dict[str, Any], expected: 
     ("name", "expected"),
     [
         ("sim/aldr", "'sim/aldr'"),
-        ("sim/aldr", "'sim/alder'"),
+        ("sim/aldr", "there is no simulated model 'sim/aldr'; did you mean 'sim/alder'?"),
         ("nobody/gpt-4o", "no provider is known for model 'nobody/gpt-4o'"),
         ("gpt-nobody-knows", "no provider is known for model 'gpt-nobody-knows'"),
         ("openai/gpt-4o-minni", "openai/gpt-4o-mini"),
@@ -143,9 +191,10 @@ def test_a_model_without_a_price_says_how_to_give_it() -> None:
 
 
 def test_every_model_that_cannot_be_called_is_named_at_once() -> None:
-    message = told(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mini"])
+    message = told(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mni"])
     assert "sim/nobody" in message
-    assert "needs an API key: set OPENAI_API_KEY" in message
+    assert "model 'openai/gpt-4o-mni' needs an API key: set OPENAI_API_KEY" in message
+    assert "'openai/gpt-4o-mni' (nearest known: 'openai/gpt-4o-mini')" in message
 
 
 def test_a_diagnoser_that_nobody_knows_is_named() -> None:
@@ -183,8 +232,8 @@ def test_when_all_calls_fail_the_message_says_how() -> None:
 def test_a_budget_too_small_in_calls_says_what_is_needed() -> None:
     message = told(BudgetTooSmall, budget=Budget(calls=63))
     # 14 search examples once, 6 held-out ones for three configs, two modules
-    assert "the baseline on 14 search examples and the final pass over 6 held-out ones" in message
-    assert "take 64 calls; give more, or fewer examples" in message
+    assert "the baseline on 14 search examples and 3 final passes over 6 held-out" in message
+    assert "take 64 calls (2 each), and the search itself takes more; give more" in message
     assert tune(budget=Budget(calls=64)).held_out
 
 

@@ -91,8 +91,9 @@ def test_commands_can_be_typed_where_nothing_is_activated(monkeypatch: pytest.Mo
 
 
 def test_ui_command_names_the_store() -> None:
-    text = str(make_result(tracking_uri="sqlite:////data/mlruns/mlflow.db"))
-    assert "mlflow ui --backend-store-uri sqlite:////data/mlruns/mlflow.db" in text
+    uri = "sqlite:////data/mlruns/mlflow.db"
+    assert f"mlflow ui --backend-store-uri {uri}" in str(make_result(tracking_uri=uri, run_id="1"))
+    assert uri not in str(make_result(tracking_uri=uri, run_id=None)), "it was away"
 
 
 def test_lines_fit_a_terminal(result: Result) -> None:

@@ -109,3 +109,16 @@ def test_a_folder_that_can_not_be_written_is_said_and_the_run_goes_on(
     assert "won't be kept" in caplog.text
     journal.close()
     assert not journal.folder.exists()
+
+
+def test_a_journal_that_another_version_wrote_is_set_aside_alone(
+    parent: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange, good = _filled(parent), _filled(parent)
+    with (strange.folder / "events.jsonl").open("a") as file:
+        file.write('{"kind": "trial", "colour": "blue"}\n')
+    strange.close()
+    good.close()
+    assert [left.folder for left in leftovers(parent, STORE)] == [good.folder]
+    assert "can't be read" in caplog.text
+    assert (strange.folder / "events.jsonl.unreadable").exists()

@@ -102,6 +102,22 @@ def test_a_server_that_answers_is_there_unless_it_excuses_itself(server: tuple[s
     assert problem == ("it answers 503 Service Unavailable" if status == 503 else None)
 
 
+def test_a_server_that_does_not_speak_http_is_a_problem() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_speak_no_http, args=(listening,))
+        thread.start()
+        problem = TrackingStore(f"http://127.0.0.1:{listening.getsockname()[1]}").problem()
+        thread.join()
+    assert problem is not None
+
+
+def _speak_no_http(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(b"220 mail.example.org ESMTP\r\n")
+
+
 def test_a_server_that_is_not_there_is_a_problem(free_port: int) -> None:
     problem = TrackingStore(f"http://127.0.0.1:{free_port}").problem()
     assert problem is not None

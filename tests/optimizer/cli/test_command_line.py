@@ -145,7 +145,7 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
     [
         ("optimize nowhere.yaml rows.jsonl --models sim/elm", "nowhere.yaml: No such file"),
         ("optimize pipeline.yaml nowhere.jsonl --models sim/elm", "nowhere.jsonl"),
-        ("optimize pipeline.yaml rows.jsonl", "--models must name the models"),
+        ("optimize pipeline.yaml rows.jsonl", "models must name the models to choose from"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elk", "sim/elk"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --budget-usd 0",
          "`--budget-usd > 0` must hold, but got 0.0"),
