@@ -114,7 +114,8 @@ def _score_module(
         rung = {index: values[index] for index in list(values)[start:end]}
         if not rung:
             break
-        study.check_calls(len(rung) * (len(scores.promising) + 1))
+        asked = len(scores.promising) * config.modules[module].width
+        study.check_calls(len(rung) * (asked + 1))
         _rate(study, diagnoser, scores, _run_models(study, config, scores, rung))
         study.agreement[module] = measured_agreement(study, module)
         fewest = len(labels) - study.agreement[module].may_drop(len(labels))

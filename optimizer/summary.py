@@ -60,10 +60,11 @@ def measured_on(result: Result) -> str:
 def cautions(result: Result) -> list[str]:
     """What kept the search from seeing all that it set out to see."""
     lines = [f"stopped early: {result.stopped}"] if result.stopped else []
-    unfit = {t.config.key: t.detail for t in result.trials_ if t.status == "disqualified"}
+    last = {trial.config.key: trial for trial in result.trials_}.values()
+    unfit = [trial.detail for trial in last if trial.status == "disqualified"]
     if unfit:
-        configs, first = counted(len(unfit), "config"), next(iter(unfit.values()))
-        lines.append(f"{configs} disqualified, too many calls having failed; the first: {first}")
+        configs = counted(len(unfit), "config")
+        lines.append(f"{configs} disqualified, too many calls having failed; the first: {unfit[0]}")
     if result.held_out and result.single_model_label and not result.single_model_figures:
         lines.append(
             f"{result.single_model_label} in all modules, the best single model of the search, has "

@@ -6,8 +6,11 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Any
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def function_identity(function: Callable[..., Any]) -> str:
@@ -44,14 +47,18 @@ def _captured(called: Callable[..., Any]) -> str:
 
 def _written(values: list[Any]) -> str:
     try:
-        return json.dumps(values, sort_keys=True, skipkeys=True, default=_type_name)
+        return json.dumps(values, sort_keys=True, skipkeys=True, default=_described)
     except (TypeError, ValueError):  # values that refer to each other in a circle
-        return ""
+        return _described(values)
 
 
-def _type_name(value: Any) -> str:
-    """Objects by their type alone: their repr holds an address, which no two runs share."""
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def _described(value: Any) -> str:
+    """A value without its address in memory, which no two runs share."""
+    if inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, set | frozenset):
+        return repr(sorted(map(_described, value)))
+    return _ADDRESS.sub("", repr(value))
 
 
 def _hash(text: str) -> str:

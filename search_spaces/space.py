@@ -52,7 +52,10 @@ class SearchSpace(BaseModel):
 
     def has_more_than(self, config: PipelineConfig) -> bool:
         """Whether it holds any allocation but the config's own."""
-        return any(set(choices) != set(config.allocation[m]) for m, choices in self.models.items())
+        return any(
+            len(choices) > 1 or set(choices) != set(config.allocation[module])
+            for module, choices in self.models.items()
+        )
 
     def single_models(self) -> tuple[str, ...]:
         """The labels that every module may use, in the order given."""

@@ -43,6 +43,8 @@ _REFUSED = {name: instead for instead, names in _INSTEAD.items() for name in nam
 _SECRET = re.compile(
     r"api[-_]?key|access[-_]?key|secret|password|authorization|credential|(^|[-_])token$", re.I
 )
+_SIGNED = re.compile(r"(^|[-_])(key|sig|signature|auth)$", re.I)
+"""What else a query of an address may hold a secret under."""
 _NESTED = ("extra_body", "extra_headers", "headers", "options", "generationConfig")
 """Parameters whose own entries are parameters or headers. (A JSON schema's are names of fields.)"""
 
@@ -71,12 +73,12 @@ def check_address(address: str) -> None:
     Raises:
         ValueError: without quoting it.
     """
-    parts = urlsplit(address)
-    if (
-        parts.username
-        or parts.password
-        or any(_SECRET.search(k) for k, _ in parse_qsl(parts.query))
-    ):
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+    except ValueError:
+        raise ValueError("it must be an address such as http://localhost:8000/v1") from None
+    names = [name for name, _ in parse_qsl(parts.query)]
+    if "@" in parts.netloc or any(_SECRET.search(n) or _SIGNED.search(n) for n in names):
         raise ValueError(
             "an address may hold no key and no password; put it into an environment variable and "
             "name that: Model(..., api_key_env='...')"

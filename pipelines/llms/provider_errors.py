@@ -42,6 +42,7 @@ def _meaning(litellm: Any, error: Exception) -> _Meaning:
     an error that came inside a 200. What lies beneath tells them apart.
     """
     import httpx
+    import openai
 
     if isinstance(error, litellm.ContextWindowExceededError):
         return _Meaning("context_window", False, False)
@@ -49,6 +50,8 @@ def _meaning(litellm: Any, error: Exception) -> _Meaning:
         return _Meaning("refusal", False, False)
     causes = list(_causes(error))
     for cause in causes:
+        if isinstance(cause, openai.OpenAIError) and not isinstance(cause, openai.APIError):
+            return _Meaning("authentication", False, False)  # no key: nothing was sent
         if isinstance(cause, httpx.HTTPStatusError):
             text = " ".join(str(each) for each in causes)
             return _meaning_of_status(cause.response.status_code, text)

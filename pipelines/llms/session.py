@@ -142,13 +142,12 @@ class Session:
         return self._store.reply(call.key)
 
     def _pay_for(self, call: LMCall) -> LMReply:
-        from pipelines.llms.prices import ModelError, check_models, price_of
+        from pipelines.llms.prices import ModelError, price_of
 
         try:
-            check_models([call.model])
+            price = price_of(call.model)
         except ModelError as error:
             raise CallFailed("unusable_model", str(error)) from error
-        price = price_of(call.model)
         gate = self._gateway.gate(call.model.provider)
         for attempt in range(self._gateway.retries + 1):
             recorded = self._reserve(call, price.worst_usd(call))

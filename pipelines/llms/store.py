@@ -7,6 +7,7 @@ in one transaction, and so that several processes agree (docs/decisions/002-cach
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -79,7 +80,7 @@ class Store:
         self._alive = self._announce_owner()
         self._connection = _open(folder) if folder else _connect(":memory:")
         # also when the process ends: else every process would leave its lock file behind
-        self._closing = weakref.finalize(self, _close, self._connection, self._alive)
+        self._closing = weakref.finalize(self, _close, self._connection, self._alive, os.getpid())
 
     def reply(self, key: str) -> LMReply | None:
         """The recorded reply, or None. Errors are never recorded."""
@@ -238,7 +239,11 @@ class Store:
         return int(row[0]) if row else None
 
 
-def _close(connection: sqlite3.Connection, alive: filelock.BaseFileLock | None) -> None:
+def _close(
+    connection: sqlite3.Connection, alive: filelock.BaseFileLock | None, process: int
+) -> None:
+    if os.getpid() != process:  # a fork that ends must not declare its parent dead
+        return
     connection.close()
     if alive:
         alive.release()

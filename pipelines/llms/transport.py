@@ -56,7 +56,7 @@ def _arguments(call: LMCall) -> dict[str, Any]:
         arguments["api_base"] = model.api_base
         arguments["api_key"] = "none"  # never send another provider's key to an own server
     if model.api_key_env:
-        arguments["api_key"] = os.environ.get(model.api_key_env)
+        arguments["api_key"] = os.environ.get(model.api_key_env) or "none"
     return arguments
 
 

@@ -22,12 +22,12 @@ from optimizer.holdout import FinalScores, score_finalists
 from optimizer.result import Result
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
+from pipelines.llms.gateway import Gateway, Session
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
-from search_spaces import PipelineConfig, SearchSpace
+from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import (
     HELD_OUT,
     MODELS,
@@ -352,13 +352,33 @@ def _json(value: Any) -> str:
     return json.dumps(value)
 
 
-def test_a_cap_in_seconds_ends_the_search_with_a_result() -> None:
-    with counting_server(Behaviour.slow(0.01)) as server:
-        result = tune(models=served_models(server), budget=Budget(seconds=1.5), concurrency=2)
+def test_a_cap_in_seconds_ends_the_search_with_a_held_out_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def clock(session: Session) -> float:
+        return 0.05 * session.nominal.calls
+
+    monkeypatch.setattr(Session, "seconds", property(clock))
+    whole = tune()
+    result = tune(budget=Budget(seconds=0.8 * whole.spent.seconds))
     assert result.stopped is not None
-    assert "1.5 seconds is used up but for" in result.stopped
+    assert "seconds is used up but for" in result.stopped
     assert result.held_out
-    assert result.spent.seconds < 4
+    assert result.spent.seconds <= 0.8 * whole.spent.seconds
+
+
+def test_the_holdout_of_a_baseline_of_mixed_members_is_paid_for() -> None:
+    pipeline = locate_solve()
+    config = pipeline.default_config("sim/alder")
+    mixed = ModuleConfig(
+        models=("sim/alder", "sim/birch"), width=2, aggregator="majority_vote", temperature=0.7
+    )
+    config = PipelineConfig(modules={**config.modules, "solve": mixed})
+    given = dataclasses.replace(pipeline, config=config)
+    least = 3 * (14 + 3 * HELD_OUT)
+    with pytest.raises(BudgetTooSmall, match=f"take {least} calls"):
+        tune(pipeline=given, models=MODELS[:2], budget=Budget(calls=least - 1))
+    assert tune(pipeline=given, models=MODELS[:2], budget=Budget(calls=least + 30)).held_out
 
 
 def test_the_holdout_is_paid_for_when_the_baselines_models_are_no_choices() -> None:

@@ -354,3 +354,22 @@ def test_a_process_that_ends_leaves_no_lock_behind(cache: Path, repository: Path
     )
     assert ended.stdout == "1\n"
     assert list((cache / "owners").iterdir()) == []
+
+
+def test_a_fork_that_ends_leaves_its_parent_alive(cache: Path, repository: Path) -> None:
+    code = textwrap.dedent(
+        f"""
+        import os, pathlib, sys
+        from pipelines.llms.gateway import Gateway
+        gateway = Gateway({str(cache)!r})
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(0)
+        os.waitpid(pid, 0)
+        print(len(list(pathlib.Path({str(cache)!r}, "owners").iterdir())))
+        """
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "1\n"

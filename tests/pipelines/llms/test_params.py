@@ -78,8 +78,12 @@ def test_what_is_harmless_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["https://user:hunter2@host/v1", "https://host/v1?api_key=hunter2", "http://hunter2@[::1]:80"],
-)
+    [
+        "https://user:hunter2@host/v1", "https://host/v1?api_key=hunter2", "http://hunter2@[::1]:80",
+        "https://host/v1?key=hunter2", "https://host/v1?subscription-key=hunter2",
+        "https://host?sig=hunter2", "user:hunter2@host/v1",
+    ],
+)  # fmt: skip
 def test_an_address_holds_no_secret_and_the_refusal_does_not_quote_it(address: str) -> None:
     with pytest.raises(ValueError, match="api_key_env") as caught:
         Model("openai/tiny", api_base=address)

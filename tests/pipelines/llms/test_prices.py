@@ -31,9 +31,8 @@ def listed(name: str, **entry: Any) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Model("openai/gpt-4o-mini"), "needs an API key: set OPENAI_API_KEY"),
         (Model("openai/gpt-4o-mni", api_base="http://127.0.0.1:9"), "no price is known"),
-        (Model("opnai/gpt-4o-mini"), "no provider is known"),
+        (Model("opnai/gpt-4o-mini"), "no price is known"),
     ],
 )
 def test_a_model_that_cannot_be_called_costs_nothing_and_says_why(
@@ -45,6 +44,14 @@ def test_a_model_that_cannot_be_called_costs_nothing_and_says_why(
     assert (caught.value.kind, caught.value.infrastructure) == ("unusable_model", True)
     assert session.spent.calls == 0
     assert session.nominal.calls == 0
+
+
+def test_a_call_without_any_key_is_made_once_and_costs_nothing(open_gateway: OpenGateway) -> None:
+    session = open_gateway().session("s")
+    with pytest.raises(CallFailed, match="OPENAI_API_KEY") as caught:
+        session.complete(LMCall(Model("openai/gpt-4o-mini"), ({"role": "user", "content": "a"},)))
+    assert (caught.value.kind, caught.value.attempts) == ("authentication", 1)
+    assert session.spent.usd == 0
 
 
 def test_a_price_that_the_list_does_not_give_is_unknown_and_not_zero() -> None:
