@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated_dataclass
+from numbers import Integral, Real
 
 PICO = 10**12
 """Dollars are counted in whole picodollars, so that sums are exact in any order."""
 
 
-@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
 class Budget:
     """Caps that are never exceeded: dollars and calls exactly, seconds up to the calls in flight.
 
     A cap of None does not limit.
+
+    Raises:
+        ValueError: a cap that is no finite number above 0, or no whole number of calls.
     """
 
-    usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    calls: int | None = Field(default=None, gt=0)
-    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    usd: float | None = None
+    calls: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("usd", Real), ("calls", Integral), ("seconds", Real)):
+            cap = getattr(self, name)
+            if cap is None:
+                continue
+            number = isinstance(cap, kind) and not isinstance(cap, bool)
+            if not number or not 0 < cap < math.inf:
+                rule = "a whole number" if kind is Integral else "a finite number"
+                raise ValueError(
+                    f"Budget({name}=...) must be {rule} above 0, or None for no cap, "
+                    f"but got {cap!r}"
+                )
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,13 @@ def test_nor_does_the_refusal_of_a_yaml_file(line: str) -> None:
     assert caught.value.line in (4, 5)
 
 
-@pytest.mark.parametrize("cap", ["usd", "seconds"])
-def test_a_budget_is_finite(cap: str) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        Budget(**{cap: float("inf")})  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("cap", "value"),
+    [("usd", float("inf")), ("usd", float("nan")), ("usd", True), ("usd", -1.0), ("usd", "5"),
+     ("seconds", 0), ("calls", 2.5), ("calls", 0)],
+)  # fmt: skip
+def test_a_cap_is_a_finite_number_above_0(cap: str, value: object) -> None:
+    kind = "whole" if cap == "calls" else "finite"
+    with pytest.raises(ValueError, match=rf"Budget\({cap}=...\) must be a {kind} number") as caught:
+        Budget(**{cap: value})  # type: ignore[arg-type]
+    assert str(caught.value).endswith(f"but got {value!r}")
