@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from evaluators.dataset import Dataset
+from evaluators.dataset import Dataset, DatasetError
 from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
 from optimizer.allocation import Allocation
 from optimizer.stages import Stage
 from pipelines import Module, Pipeline, PipelineError
+from pipelines.errors import nearest
 from pipelines.function_identity import function_identity
 from pipelines.functions import reference_of
 from pipelines.llms.budget import Budget
@@ -94,7 +94,7 @@ def prepare(
     for labels in baseline.allocation.values():
         known.update({label: Model(label) for label in labels if label not in known})
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
-    data.require(pipeline.inputs, f"pipeline {pipeline.name!r} ({_unwritten(pipeline)})")
+    _check_inputs(pipeline, data)
     bound = resolve_metric(metric, pipeline.outputs, data.columns)
     data.require(bound.fields, f"metric {bound.name!r}")
     bound.check(data)
@@ -206,10 +206,18 @@ def _diagnoser(
     return "auto" if diagnoser == "auto" else models.get(diagnoser) or Model(diagnoser)
 
 
-def _unwritten(pipeline: Pipeline) -> str:
-    """Where a misspelt field may come from: it is an input, as no module writes it."""
+def _check_inputs(pipeline: Pipeline, data: Dataset) -> None:
+    """A field that no module writes is a column, or misspelt."""
     written = [field for module in pipeline.modules for field in module.writes]
-    return f"no module writes it; they write {', '.join(written)}"
+    for module in pipeline.modules:
+        for field in module.reads:
+            if field in pipeline.inputs and field not in data.columns:
+                raise DatasetError(
+                    f"module {module.name!r} reads {field!r}, which no module writes and the "
+                    f"dataset has no column for{nearest(field, [*written, *data.columns])} "
+                    f"(columns: {', '.join(data.columns)})"
+                )
+    data.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
 
 
 def _warn_of_hidden_functions(pipeline: Pipeline) -> None:
@@ -219,7 +227,9 @@ def _warn_of_hidden_functions(pipeline: Pipeline) -> None:
             try:
                 reference_of(module.callable)
             except PipelineError as error:
-                logger.warning("the result can be used, but neither saved nor logged: %s", error)
+                logger.warning(
+                    "the result can be used, but not saved nor logged as a model: %s", error
+                )
 
 
 def _module_identity(module: Module) -> list[Any]:
@@ -230,8 +240,7 @@ def _module_identity(module: Module) -> list[Any]:
 
 def _stage(name: str) -> Stage:
     if name not in STAGES:
-        nearest = difflib.get_close_matches(name, STAGES, n=1, cutoff=0.0)
         raise ValueError(
-            f"there is no stage {name!r}; nearest: {nearest[0]!r} (stages: {', '.join(STAGES)})"
+            f"there is no stage {name!r}{nearest(name, STAGES)} (stages: {', '.join(STAGES)})"
         )
     return STAGES[name]

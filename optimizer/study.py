@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.prices import price_of
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.005
 """Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
@@ -224,7 +227,35 @@ class Study:
             with_rival = [*finalists, self.single_model or self.incumbent]
             if self._fits(self._holdout_cost(with_rival).usd):
                 finalists = with_rival
-        self.evaluator.session.protect(*self._holdout_cost(finalists))
+        usd, calls, seconds = self._holdout_cost(finalists)
+        session = self.evaluator.session
+        if session.budget.seconds is not None:  # latencies may be those of another time
+            seconds = min(seconds, session.budget.seconds / 3)
+        session.protect(usd, calls, seconds)
+
+    def leave_out_dear_models(self) -> None:
+        """Drop the models of which one call may cost more than half of what the search may spend.
+
+        A call that can't be reserved would end the search for all the others too.
+        """
+        answered = self.evaluator.session.nominal
+        inputs = BYTES_PER_TOKEN * answered.input_tokens / max(1, answered.calls)
+        left = self.evaluator.session.nominal_left().usd
+        dear = set()
+        for label in dict.fromkeys(itertools.chain.from_iterable(self.space.models.values())):
+            model = self.evaluator.models[label]
+            price = price_of(model)
+            worst = model.max_tokens * price.output_usd + inputs * price.input_usd
+            if 2 * worst > left:
+                dear.add(label)
+                logger.warning(
+                    "%s is left out: its longest answer may cost $%.4f, more than half of the "
+                    "$%.4f left for the search; give more, or Model(%r, max_tokens=...) below %d",
+                    label, worst, max(0.0, left), model.name, model.max_tokens,
+                )  # fmt: skip
+        kept = {m: [c for c in labels if c not in dear] for m, labels in self.space.models.items()}
+        models = {m: tuple(kept[m]) or labels for m, labels in self.space.models.items()}
+        self.space = SearchSpace(models=models)
 
     def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
         return [self.baseline, *([incumbent] if self.space.has_more_than(self.baseline) else [])]

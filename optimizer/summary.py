@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optimizer.trial import models_text
@@ -14,6 +15,7 @@ from optimizer.wording import (
     points,
     seconds,
 )
+from pipelines import PipelineError
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
@@ -141,8 +143,10 @@ def next_steps(result: Result) -> list[str]:
     from optimizer.tracking import ui_command
 
     arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
-    steps = [f"result.pipeline({arguments})", 'result.save("tuned.yaml")']
-    steps.append('result.report("report.html")')
+    steps = [f"result.pipeline({arguments})", 'result.report("report.html")']
+    with suppress(PipelineError):  # a function of the script itself can't be written down
+        result.pipeline.to_yaml()
+        steps.insert(1, 'result.save("tuned.yaml")')
     return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
 
 

@@ -25,6 +25,7 @@ from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway, Session
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
+from pipelines.llms.prices import price_of
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
@@ -271,7 +272,7 @@ def test_caps_hold_by_the_servers_own_count_with_64_calls_in_flight(cap: Budget)
         return Behaviour.server_error() if request.index % 9 == 5 else Behaviour.slow(0.002)
 
     with counting_server(script) as server:
-        models = served_models(server)[::-1]  # a cheap baseline, and dear models to be tried
+        models = served_models(server, max_tokens=100)[::-1]  # a cheap baseline; dear ones to try
         result = tune(models=models, budget=cap, concurrency=64)
         assert result.stopped is not None
         assert server.usd <= (cap.usd or 1e9)
@@ -403,6 +404,19 @@ def test_a_best_single_model_too_dear_for_the_budget_costs_no_held_out_result() 
     result = tune(rows, models, diagnoser=None, budget=Budget(usd=usd))
     assert result.held_out
     assert result.spent.usd <= usd
+
+
+def test_a_model_too_dear_to_call_does_not_end_the_search_for_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = simulated_dataset("locate_solve", 60, 2)
+    cheap = ["sim/rowan", "sim/larch", "sim/birch"]
+    cap = 0.8 * price_of(Model("sim/cedar")).output_usd * 2048
+    alone = tune(rows, cheap, diagnoser=None, budget=Budget(usd=cap))
+    beside = tune(rows, [*cheap, "sim/cedar"], diagnoser=None, budget=Budget(usd=cap))
+    assert beside.config == alone.config != alone.baseline_config
+    assert beside.spent.calls == alone.spent.calls
+    assert "sim/cedar is left out: its longest answer may cost $0.1" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
