@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -89,14 +88,8 @@ def test_the_diagnosers_own_model_is_neither_dropped_nor_the_measure() -> None:
 class Inverted(Diagnoser):
     """Prefers what the other rejects."""
 
-    def diagnose(
-        self,
-        module: str,
-        inputs: Mapping[str, Any],
-        outputs: Sequence[Mapping[str, Any]],
-        desired: Mapping[str, Any],
-    ) -> Diagnosis | None:
-        found = super().diagnose(module, inputs, outputs, desired)
+    def diagnose(self, *given: Any, **named: Any) -> Diagnosis | None:
+        found = super().diagnose(*given, **named)
         return found and Diagnosis(tuple(1 - rating for rating in found.ratings), found.reason)
 
 
