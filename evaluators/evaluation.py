@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -41,6 +41,16 @@ class Outcome:
     failure: Failure | None
     feedback: str | None = None
     """What the metric said about it, if it says anything."""
+    members_failed: tuple[Failure, ...] = ()
+    """Failures of members of wide modules that the others made up for."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """By wide module, the share of its members that agreed."""
+
+    @property
+    def outage(self) -> bool:
+        """Whether infrastructure kept it from being what the config says."""
+        own = () if self.failure is None else (self.failure,)
+        return any(failure.infrastructure for failure in own + self.members_failed)
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,30 @@ class Evaluation:
         return dict(sorted(Counter(kinds).items()))
 
     @property
+    def members_failed(self) -> dict[str, int]:
+        """How many failures of members the others made up for, by kind."""
+        kinds = (f.kind for o in self.outcomes.values() for f in o.members_failed)
+        return dict(sorted(Counter(kinds).items()))
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """Mean share of members that agreed, by wide module."""
+        by_module: dict[str, list[float]] = {}
+        for outcome in self.outcomes.values():
+            for module, share in outcome.agreement.items():
+                by_module.setdefault(module, []).append(share)
+        return {module: float(np.mean(shares)) for module, shares in by_module.items()}
+
+    @property
     def unscored(self) -> int:
         """How many examples infrastructure failures left without a score."""
         return len(self.outcomes) - len(self.scores)
 
     @property
     def disqualified(self) -> bool:
-        """Whether too large a share is unscored for the mean to mean anything."""
-        return self.unscored > MOST_UNSCORED * len(self.outcomes)
+        """Whether outages hit too large a share for the mean to be this config's."""
+        hit = sum(outcome.outage for outcome in self.outcomes.values())
+        return hit > MOST_UNSCORED * len(self.outcomes)
 
     @property
     def usd_per_example(self) -> float:
@@ -221,7 +247,16 @@ class Evaluator:
             score, feedback = judged.value, judged.feedback
         elif trace.failure is not None and trace.failure.infrastructure:
             score = None
-        return Outcome(score, trace.usd, len(trace.calls), trace.latency_s, trace.failure, feedback)
+        return Outcome(
+            score=score,
+            usd=trace.usd,
+            calls=len(trace.calls),
+            latency_s=trace.latency_s,
+            failure=trace.failure,
+            feedback=feedback,
+            members_failed=tuple(f for step in trace.steps for f in step.members_failed),
+            agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
+        )
 
     def _judged(self, index: int, outputs: Mapping[str, Any]) -> Score:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,7 +152,7 @@ def _losers(
 ) -> dict[str, str]:
     """Which entrants stop now, and why."""
     stopped = {
-        key: f"disqualified: {e.unscored} of {len(e.outcomes)} examples failed ({_kinds(e)})"
+        key: f"disqualified: outages hit {_hit(e)} of {len(e.outcomes)} examples ({_kinds(e)})"
         for key, e in scored.items()
         if e.disqualified
     }
@@ -183,5 +184,10 @@ def standard_errors_behind(differences: np.ndarray) -> float:
     return -mean / (spread / math.sqrt(len(differences)))
 
 
+def _hit(evaluation: Evaluation) -> int:
+    return sum(outcome.outage for outcome in evaluation.outcomes.values())
+
+
 def _kinds(evaluation: Evaluation) -> str:
-    return ", ".join(f"{kind} x{count}" for kind, count in evaluation.failures.items())
+    counts = Counter(evaluation.failures) + Counter(evaluation.members_failed)
+    return ", ".join(f"{kind} x{count}" for kind, count in counts.items())

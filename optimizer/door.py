@@ -14,6 +14,7 @@ from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
 from optimizer.allocation import Allocation
 from optimizer.stages import Stage
 from pipelines import Module, Pipeline, PipelineError
+from pipelines.aggregators.notation import labels_of
 from pipelines.errors import nearest
 from pipelines.function_identity import function_identity
 from pipelines.functions import reference_of
@@ -186,7 +187,7 @@ def _choices(
     """
     described = {model.label: model for model in pipeline.models}
     if models is None:
-        named = [m.model for m in pipeline.llm_modules if m.model is not None]
+        named = [label for m in pipeline.llm_modules if m.model for label in labels_of(m.model)]
         tuned = pipeline.config.allocation.values() if pipeline.config else ()
         models = list(dict.fromkeys([*described, *named, *(label for t in tuned for label in t)]))
         if not models:

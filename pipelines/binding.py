@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipelines.functions import call_function
 from pipelines.module import Module
 from pipelines.trace import MemoKey
-from search_spaces import ModuleConfig
+from search_spaces import AggregatorConfig, ModuleConfig
 from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ class BoundModule:
     """Sample index by member."""
     models: tuple[Model, ...] = ()
     """Model by member."""
+    path: str = ""
+    """Its name, or that of a module that an aggregator consults, such as `solve.judge`."""
+    consultants: Mapping[str, BoundModule] = field(default_factory=dict)
+    """The modules that its aggregator consults, by role."""
+    sees: str = ""
+    """The field in which a consulted module sees candidates."""
 
     @property
     def name(self) -> str:
@@ -42,6 +49,31 @@ class BoundModule:
         """The config's instructions, else the module's."""
         given = self.config.instructions
         return self.module.instructions if given is None else given
+
+    @property
+    def aggregation(self) -> AggregatorConfig:
+        """What turns its members' answers into one."""
+        return self.config.aggregation or AggregatorConfig(name="majority_vote")
+
+    @cached_property
+    def prompt(self) -> str:
+        """All that decides what members are told about equal inputs."""
+        demos = canonical_json(self.config.demos)
+        return "\n".join(
+            (self.module.signature, self.module.strategy, str(self.instructions), demos)
+        )
+
+    @cached_property
+    def all_samples(self) -> tuple[int, ...]:
+        """Sample index by member, and of those whom its aggregator consults."""
+        consulted = (each.all_samples for each in self.consultants.values())
+        return (*self.samples, *itertools.chain.from_iterable(consulted))
+
+    def walk(self) -> Iterator[BoundModule]:
+        """This, and all that are consulted, at any depth."""
+        yield self
+        for each in self.consultants.values():
+            yield from each.walk()
 
     @cached_property
     def reads(self) -> tuple[tuple[str, str], ...]:
@@ -64,7 +96,7 @@ class BoundModule:
             text = json.dumps(inputs, sort_keys=True, default=_jsonable)
         except (TypeError, ValueError):
             return None
-        return MemoKey(self.module.name, self.config_json, self.samples, text)
+        return MemoKey(self.module.name, self.config_json, self.all_samples, text)
 
     def own_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The pipeline's values under this module's own field names."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pipelines.aggregators import check_aggregator
+from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.errors import PipelineError, nearest
 from pipelines.functions import check_arguments
 from pipelines.module import Module
 from pipelines.module_checks import check_demos
 from search_spaces import ModuleConfig, PipelineConfig
 
+LLM_PARAMS = ("reasoning_effort",)
+"""What a module that asks a model may set in `params`."""
 _LLM_KNOBS = ("models", "temperature", "width", "aggregator", "instructions", "demos")
 
 
@@ -50,11 +52,29 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
     for label in config.models:
         if labels is not None and label not in labels:
             raise PipelineError(f"unknown model {label!r}{nearest(label, labels)}", ("models",))
-    if config.params:
-        raise PipelineError(f"only a function module has params, but got {config.params}")
-    if config.aggregator is not None or config.width > 1:
-        check_aggregator(config.aggregator, config.width)
+    for param in config.params:
+        if param not in LLM_PARAMS:
+            raise PipelineError(
+                f"only a function module has params, others only {LLM_PARAMS[0]!r}, but got {param!r}",
+                ("params",),
+            )
     check_demos(module, config.demos)
+    if config.aggregator is not None or config.width > 1:
+        check_aggregator(config, module)
+        _check_roles(module, config, labels)
+
+
+def _check_roles(module: Module, config: ModuleConfig, labels: Collection[str] | None) -> None:
+    """Those whom the aggregator consults are modules too."""
+    roles = aggregator(config.aggregation or "").roles
+    told = module.instructions if config.instructions is None else config.instructions
+    for role, role_config in config.roles.items():
+        consulted = roles[role].module(f"{module.name}_{role}", module, told)
+        try:
+            _check_llm(consulted, role_config, labels)
+        except PipelineError as error:
+            at = ("aggregator", "modules", role, *error.at)
+            raise PipelineError(f"{role}: {error.message}", at) from error
 
 
 def _check_function(module: Module, config: ModuleConfig, _: Collection[str] | None) -> None:

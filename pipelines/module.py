@@ -34,7 +34,8 @@ class Module:
     strategy: Strategy = "predict"
     """`predict`, or `chain_of_thought`, which has the model write `reasoning` first."""
     model: str | None = None
-    """Label or name of the model it starts with; None leaves the choice to who runs it."""
+    """Label or name of the model it starts with, or several and their aggregator, such as
+    `3x openai/gpt-4o-mini -> majority_vote`; None leaves the choice to who runs it."""
     temperature: float | None = None
     """Sampling temperature from 0 to 2; None leaves it to the provider."""
     rename: Mapping[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.aggregators.notation import is_network, parse_network
 from pipelines.config_checks import check_config
 from pipelines.description import describe
 from pipelines.errors import PipelineError, nearest
@@ -219,9 +220,13 @@ def _as_given(module: Module, fallback_model: str | None) -> ModuleConfig:
             f"module {module.name!r} names no model; give it one, as in "
             f"Module({module.name!r}, {module.signature!r}, model='openai/gpt-4o-mini')"
         )
-    return ModuleConfig(
-        models=(model,),
-        temperature=module.temperature,
-        instructions=module.instructions,
-        demos=tuple(dict(demo) for demo in module.demos),
+    knobs: dict[str, Any] = {
+        "temperature": module.temperature,
+        "instructions": module.instructions,
+        "demos": tuple(dict(demo) for demo in module.demos),
+    }
+    return (
+        parse_network(model, **knobs)
+        if is_network(model)
+        else ModuleConfig(models=(model,), **knobs)
     )

@@ -4,43 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dspy
 
 from pipelines.aggregators import aggregator
-from pipelines.concurrency import run_together
-from pipelines.failures import ModuleFailed, failure_of
-from pipelines.llms.engine import CALLS, GatewayLM
+from pipelines.llms.call_record import current_recorder
+from pipelines.llms.engine import GatewayLM
+from pipelines.members import (
+    AskedMembers,
+    Consultant,
+    MemberMemo,
+    Network,
+    failure_of_all,
+    outcome,
+)
 from pipelines.signature import REASONING, fresh_signature
 
 if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
     from pipelines.binding import BoundModule
-    from pipelines.llms.call_record import CallRecord
     from pipelines.llms.gateway import Session
-    from pipelines.trace import Failure
 
 
-def make_predictor(bound: BoundModule, session: Session) -> dspy.Predict | dspy.ChainOfThought:
+def make_predictor(
+    bound: BoundModule, session: Session, memo: MemberMemo | None = None
+) -> dspy.Predict | dspy.ChainOfThought:
     """A fresh predictor that asks the bound module's members through the session."""
     config = bound.config
-    lms = [
-        GatewayLM(model, session, temperature=config.temperature, sample=sample)
-        for model, sample in zip(bound.models, bound.samples, strict=True)
-    ]
     outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
     if bound.module.strategy == "chain_of_thought":
         outer = dspy.ChainOfThought(inner.signature)
         inner = outer.predict
-    if len(lms) > 1:
-        wide = WidePredict(inner.signature, bound.name, lms, aggregator(str(config.aggregator)))
+    if len(bound.models) > 1:
+        network = _network(bound, session, inner.signature, memo)
+        wide = WidePredict(inner.signature, network, aggregator(bound.aggregation))
         inner, outer = wide, _with_predict(outer, wide)
-    inner.lm = lms[0]
+    else:
+        inner.lm = _member(bound, session, 0)
     inner.demos = [copy.deepcopy(demo) for demo in config.demos]
     return outer
+
+
+def _network(
+    bound: BoundModule,
+    session: Session,
+    signature: type[dspy.Signature],
+    memo: MemberMemo | None,
+) -> Network:
+    return Network(
+        name=bound.path,
+        prompt=bound.prompt,
+        members=[_member(bound, session, place) for place in range(len(bound.models))],
+        models=[model.label for model in bound.models],
+        greedy=lambda place: _member(bound, session, place, greedy=True),
+        consultants={
+            role: Consultant(each.sees, make_predictor(each, session, memo))
+            for role, each in bound.consultants.items()
+        },
+        answer_fields=[name for name in signature.output_fields if name != REASONING],
+        memo=memo,
+    )
+
+
+def _member(bound: BoundModule, session: Session, place: int, *, greedy: bool = False) -> GatewayLM:
+    return GatewayLM(
+        bound.models[place],
+        session,
+        temperature=0.0 if greedy else bound.config.temperature,
+        sample=0 if greedy else bound.samples[place],
+        params=bound.config.params,
+    )
 
 
 def _with_predict(outer: Any, inner: WidePredict) -> Any:
@@ -51,44 +86,41 @@ def _with_predict(outer: Any, inner: WidePredict) -> Any:
 
 
 class WidePredict(dspy.Predict):
-    """A `dspy.Predict` that asks several members together and returns the winner's record.
+    """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
-    A member that refuses or does not parse abstains; if all do, or one meets an outage, the
-    module fails. Giving it another `lm`, as DSPy's optimizers do, leaves that one member.
+    A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
+    Giving it another `lm`, as DSPy's optimizers do, leaves that one member.
     """
 
     def __init__(
-        self,
-        signature: type[dspy.Signature],
-        name: str,
-        members: Sequence[GatewayLM],
-        aggregator: Aggregator,
+        self, signature: type[dspy.Signature], network: Network, aggregator: Aggregator
     ) -> None:
         super().__init__(signature)
-        self.name = name
-        """The module's, for failures."""
-        self.members = list(members)
+        self.network = network
         self.aggregator = aggregator
-        self.lm = self.members[0]
+        self.lm = network.members[0]
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
-        """The winner's prediction.
+        """The outcome.
 
         Raises:
-            ModuleFailed: no member answered, or one met an outage.
+            ModuleFailed: no member answered.
         """
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
-        members = self.members if self.lm in (None, self.members[0]) else [self.lm]
+        if self.lm not in (None, self.network.members[0]):
+            return super().forward(**inputs)
+        recorder = current_recorder()
         with dspy.context(trace=None):
-            asked = run_together([partial(self._ask, member, inputs) for member in members])
-        calls = CALLS.get()
-        if calls is not None:
-            calls.extend(call for _, made in asked for call in made)
-        winner = self._winner([answer for answer, _ in asked])
+            members = AskedMembers(self.network, inputs, self._ask)
+            verdict = self.aggregator.aggregate(members)
+        if verdict is None:
+            raise failure_of_all(members, recorder)
+        recorder.agreement = verdict.agreement
+        prediction = outcome(members, verdict.answer)
         trace = dspy.settings.trace
         if trace is not None:
-            trace.append((self, {name: inputs.get(name) for name in self._inputs}, winner))
-        return winner
+            trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))
+        return prediction
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """As `forward`, off the event loop."""
@@ -98,27 +130,5 @@ class WidePredict(dspy.Predict):
     def _inputs(self) -> list[str]:
         return list(self.signature.input_fields)
 
-    def _ask(
-        self, member: GatewayLM, inputs: dict[str, Any]
-    ) -> tuple[dspy.Prediction | Failure, list[CallRecord]]:
-        calls: list[CallRecord] = []
-        token = CALLS.set(calls)
-        try:
-            return super().forward(**inputs, lm=member), calls
-        except Exception as error:
-            failure = failure_of(error, calls, self.name)
-            if failure is None:
-                raise
-            return failure, calls
-        finally:
-            CALLS.reset(token)
-
-    def _winner(self, answers: Sequence[dspy.Prediction | Failure]) -> dspy.Prediction:
-        given = [answer for answer in answers if isinstance(answer, dspy.Prediction)]
-        failed = [answer for answer in answers if not isinstance(answer, dspy.Prediction)]
-        for failure in failed:
-            if failure.infrastructure or not given:
-                raise ModuleFailed(failure)
-        fields = [name for name in self.signature.output_fields if name != REASONING]
-        records = [{name: answer[name] for name in fields} for answer in given]
-        return given[self.aggregator.aggregate(records)]
+    def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        return super().forward(**inputs, lm=member)

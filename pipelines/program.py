@@ -6,29 +6,32 @@ import copy
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
+from pipelines.aggregators import aggregator
 from pipelines.binding import BoundModule
 from pipelines.concurrency import run_together
 from pipelines.config_checks import check_config
 from pipelines.errors import PipelineError, nearest
 from pipelines.failures import ModuleFailed, failure_of
-from pipelines.llms.engine import CALLS
+from pipelines.llms.call_record import recording
+from pipelines.prediction import Prediction
 from pipelines.predictors import make_predictor
-from pipelines.samples import member_models, sample_indices
+from pipelines.samples import sample_indices
 from pipelines.trace import Failure, MemoKey, ModuleStep, Trace
-from search_spaces import PipelineConfig
+from search_spaces import ModuleConfig, PipelineConfig
 
 if TYPE_CHECKING:
-    from pipelines.llms.call_record import CallRecord
     from pipelines.llms.gateway import Session
     from pipelines.llms.model import Model
+    from pipelines.module import Module
     from pipelines.pipeline import Pipeline
 
-Memo = MutableMapping[MemoKey, ModuleStep]
+Memo = MutableMapping[Any, Any]
+"""Steps by `MemoKey`, and what members said by `MemberKey`."""
 
 
 class Program(dspy.Module):
@@ -58,7 +61,12 @@ class Program(dspy.Module):
         for module in pipeline.llm_modules:
             if session is None:
                 raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
-            setattr(self, module.name, make_predictor(self._bound[module.name], session))
+            setattr(self, module.name, make_predictor(self._bound[module.name], session, memo))
+
+    @cached_property
+    def wide(self) -> frozenset[str]:
+        """The modules that have several members."""
+        return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
 
     def run(self, inputs: Mapping[str, Any]) -> Trace:
         """Run on one example's inputs, by the pipeline's field names; others are ignored.
@@ -82,7 +90,7 @@ class Program(dspy.Module):
             trace = self._run(inputs)
         if trace.failure is not None:
             raise ModuleFailed(trace.failure)
-        return dspy.Prediction(**(trace.outputs or {}))
+        return Prediction.of(trace.outputs or {}, trace.confidence)
 
     def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
         """Run one module on inputs by the pipeline's field names, such as a step's `inputs`.
@@ -138,7 +146,7 @@ class Program(dspy.Module):
             step = _asked(job.bound, job.inputs, getattr(self, job.bound.name))
         else:
             step = _called(job.bound, job.inputs)
-        outage = step.failure is not None and step.failure.infrastructure
+        outage = any(failure.infrastructure for failure in step.failures)
         if self._memo is not None and job.key is not None and not outage:
             self._memo[job.key] = step
         job.step = step
@@ -164,17 +172,39 @@ def _adapter() -> dspy.ChatAdapter:
 def _bind_modules(
     pipeline: Pipeline, config: PipelineConfig, models: Mapping[str, Model]
 ) -> dict[str, BoundModule]:
-    bound = {
-        module.name: BoundModule(
-            module, config.modules[module.name], pipeline.dependencies[module.name]
-        )
-        for module in pipeline.modules
-    }
-    asking = [bound[module.name] for module in pipeline.llm_modules]
-    for name, samples in sample_indices(asking).items():
-        members = tuple(models[label] for label in member_models(bound[name].config))
-        bound[name] = replace(bound[name], samples=samples, models=members)
-    return bound
+    bound = {}
+    for module in pipeline.modules:
+        after = pipeline.dependencies[module.name]
+        config_of = config.modules[module.name]
+        bound[module.name] = _bind(module, config_of, module.name, models, after)
+    asking = [each for module in pipeline.llm_modules for each in bound[module.name].walk()]
+    samples = sample_indices(asking)
+    return {name: _with_samples(each, samples) for name, each in bound.items()}
+
+
+def _bind(
+    module: Module,
+    config: ModuleConfig,
+    path: str,
+    models: Mapping[str, Model],
+    after: tuple[str, ...] = (),
+    sees: str = "",
+) -> BoundModule:
+    """The module with its models, and those whom its aggregator consults."""
+    members = tuple(models[label] for label in config.members) if module.is_llm else ()
+    bound = BoundModule(module, config, after, models=members, path=path, sees=sees)
+    roles = aggregator(config.aggregation).roles if config.aggregation else {}
+    consultants = {}
+    for role, role_config in config.roles.items():
+        consulted = roles[role].module(f"{module.name}_{role}", module, bound.instructions)
+        field = roles[role].field(module)
+        consultants[role] = _bind(consulted, role_config, f"{path}.{role}", models, sees=field)
+    return replace(bound, consultants=consultants)
+
+
+def _with_samples(bound: BoundModule, samples: Mapping[str, tuple[int, ...]]) -> BoundModule:
+    consultants = {role: _with_samples(each, samples) for role, each in bound.consultants.items()}
+    return replace(bound, samples=samples.get(bound.path, ()), consultants=consultants)
 
 
 def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
@@ -185,19 +215,25 @@ def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module) -> ModuleStep:
-    calls: list[CallRecord] = []
     outputs = failure = None
-    token = CALLS.set(calls)
-    try:
-        outputs = bound.wired_outputs(predictor(**bound.own_inputs(inputs)))
-    except Exception as error:
-        failure = failure_of(error, calls, bound.name)
-        if failure is None:
-            raise
-    finally:
-        CALLS.reset(token)
-    latency_s = max((call.latency_s for call in calls), default=0.0)
-    return ModuleStep(bound.name, inputs, outputs, tuple(calls), latency_s, failure, bound.after)
+    with recording() as recorder:
+        try:
+            outputs = bound.wired_outputs(predictor(**bound.own_inputs(inputs)))
+        except Exception as error:
+            failure = failure_of(error, recorder.calls, bound.name)
+            if failure is None:
+                raise
+    return ModuleStep(
+        module=bound.name,
+        inputs=inputs,
+        outputs=outputs,
+        calls=tuple(recorder.calls),
+        latency_s=recorder.latency_s,
+        failure=failure,
+        after=bound.after,
+        agreement=recorder.agreement,
+        members_failed=tuple(f for f in recorder.failures if f is not failure),
+    )
 
 
 def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:

@@ -6,17 +6,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 
 from pipelines.binding import BoundModule
-from search_spaces import ModuleConfig
 from search_spaces.config import canonical_json
 
 
-def member_models(config: ModuleConfig) -> tuple[str, ...]:
-    """One label per member."""
-    return config.models if len(config.models) == config.width else config.models * config.width
-
-
 def sample_indices(bound_modules: Iterable[BoundModule]) -> dict[str, tuple[int, ...]]:
-    """Sample index by member of each module, in the order of the pipeline.
+    """Sample index by member of each module, by its path, in the order of the pipeline.
 
     Equal calls must not share one draw: members of a wide module that ask the same model, and
     twins (modules of one signature, instructions, strategy and demos) that ask the same model
@@ -27,11 +21,11 @@ def sample_indices(bound_modules: Iterable[BoundModule]) -> dict[str, tuple[int,
     indices = {}
     for bound in bound_modules:
         members = []
-        for label in member_models(bound.config):
+        for label in bound.config.members:
             among = (_alike(bound), label)
             members.append(0 if bound.config.temperature == 0 else drawn[among])
             drawn[among] += 1
-        indices[bound.name] = tuple(members)
+        indices[bound.path] = tuple(members)
     return indices
 
 
@@ -39,7 +33,7 @@ def _alike(bound: BoundModule) -> Hashable:
     """What two modules have in common when their calls on equal inputs are equal."""
     temperature = bound.config.temperature
     if not temperature:
-        return bound.name
+        return bound.path
     module, demos = bound.module, canonical_json(bound.config.demos)
     fields = (*module.input_fields.items(), None, *module.output_fields.items())
     return fields, bound.instructions, module.strategy, demos, temperature

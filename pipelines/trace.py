@@ -36,13 +36,23 @@ class ModuleStep:
     outputs: Mapping[str, Any] | None
     """By the pipeline's field names, with the module's chain of thought; None if it failed."""
     calls: tuple[CallRecord, ...]
-    """One per member, in their order; none for a function module."""
+    """Members' in their order, then those of the aggregator; none for a function module."""
     latency_s: float
-    """Seconds; the slowest member's, as the members are asked together. A function's seconds are
-    rounded to hundredths, so that quick functions make no run differ from the next."""
+    """Seconds along the critical path: those asked together take as long as the slowest. A
+    function's seconds are rounded to hundredths, so that quick functions make no run differ."""
     failure: Failure | None = None
     after: tuple[str, ...] = ()
     """The modules whose outputs it read."""
+    agreement: float = 1.0
+    """Share in [0, 1] of the members asked that agreed with the outcome; 1 for a single one."""
+    members_failed: tuple[Failure, ...] = ()
+    """Failures that the others made up for: of members, or of what the aggregator consulted."""
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The module's own, and those that were made up for."""
+        own = () if self.failure is None else (self.failure,)
+        return own + self.members_failed
 
     @property
     def usd(self) -> float:
@@ -81,6 +91,11 @@ class Trace:
     def calls(self) -> tuple[CallRecord, ...]:
         """Every call of the run, in the order of steps."""
         return tuple(chain.from_iterable(step.calls for step in self.steps))
+
+    @property
+    def confidence(self) -> float:
+        """Share of the members that agreed in the module where fewest did; 1 if none is wide."""
+        return min((step.agreement for step in self.steps), default=1.0)
 
     @property
     def usd(self) -> float:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ASKED_ONCE = frozenset({"judge"})
+"""Roles that an aggregator asks once for all members; the others judge each member on its own."""
+
+
+class AggregatorConfig(BaseModel):
+    """What turns members' answers into one, with its parameters and the models that it asks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    """As the aggregator's documentation names them; those left out keep their defaults."""
+    modules: dict[str, ModuleConfig] = Field(default_factory=dict)
+    """The knobs of the aggregator's own calls to language models, by role, such as `judge`."""
 
 
 class ModuleConfig(BaseModel):
@@ -22,14 +37,65 @@ class ModuleConfig(BaseModel):
     """Sampling temperature; None leaves it to the provider."""
     width: int = Field(default=1, ge=1)
     """How many members answer."""
-    aggregator: str | None = None
-    """What turns the members' answers into one; needed when `width` is above 1."""
+    aggregator: str | AggregatorConfig | None = None
+    """What turns the members' answers into one; needed when `width` is above 1. A name alone says
+    as much as an `AggregatorConfig` with nothing but a name, and is what that becomes."""
     instructions: str | None = None
     """The prompt's instructions; None leaves what the signature says."""
     demos: tuple[dict[str, Any], ...] = ()
     """Worked examples shown in the prompt."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """A function module's own parameters."""
+    """A function module's own parameters; of one that asks a model, its `reasoning_effort`."""
+
+    @field_validator("aggregator", mode="after")
+    @classmethod
+    def _named(cls, given: str | AggregatorConfig | None) -> str | AggregatorConfig | None:
+        """One way to write each: equal configs have equal keys."""
+        bare = isinstance(given, AggregatorConfig) and not given.params and not given.modules
+        return given.name if isinstance(given, AggregatorConfig) and bare else given
+
+    @property
+    def aggregation(self) -> AggregatorConfig | None:
+        """The aggregator with its parameters and roles; None if there is none."""
+        if isinstance(self.aggregator, str):
+            return AggregatorConfig(name=self.aggregator)
+        return self.aggregator
+
+    @property
+    def roles(self) -> dict[str, ModuleConfig]:
+        """The aggregator's own calls to language models, by role."""
+        return self.aggregation.modules if self.aggregation else {}
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Model label by member."""
+        return self.models if len(self.models) == self.width else self.models * self.width
+
+    @property
+    def most_calls(self) -> int:
+        """The most calls that one run of the module makes, its aggregator's included."""
+        if not self.models:
+            return 0
+        asked = ((1 if role in ASKED_ONCE else self.width, m) for role, m in self.roles.items())
+        return self.width + sum(times * module.most_calls for times, module in asked)
+
+    def walk(self, path: str) -> Iterator[tuple[str, ModuleConfig]]:
+        """This config and those of its aggregator's roles at any depth, each with its path."""
+        yield path, self
+        for role, module in self.roles.items():
+            yield from module.walk(f"{path}.{role}")
+
+    def with_role(self, path: Sequence[str], change: Mapping[str, Any]) -> ModuleConfig:
+        """A copy in which some knobs are others: its own, or those of a role at this path."""
+        if not path:
+            return ModuleConfig.model_validate({**dict(self), **change})
+        aggregation = self.aggregation
+        if aggregation is None or path[0] not in aggregation.modules:
+            raise KeyError(path[0])
+        module = aggregation.modules[path[0]].with_role(path[1:], change)
+        modules = {**aggregation.modules, path[0]: module}
+        changed = aggregation.model_copy(update={"modules": modules})
+        return self.model_copy(update={"aggregator": changed})
 
 
 class Difference(NamedTuple):
@@ -59,27 +125,46 @@ class PipelineConfig(BaseModel):
 
     @property
     def allocation(self) -> dict[str, tuple[str, ...]]:
-        """The model part: labels by module, without the modules that call no model."""
-        return {name: module.models for name, module in self.modules.items() if module.models}
+        """The model part: labels by module, without the modules that call no model.
+
+        An aggregator's own calls are modules too, under names such as `solve.judge`.
+        """
+        walked = (pair for name, module in self.modules.items() for pair in module.walk(name))
+        return {path: module.models for path, module in walked if module.models}
 
     @property
     def calls_per_run(self) -> int:
-        """How many calls one run of the pipeline makes: one for every member of every module."""
-        return sum(module.width for module in self.modules.values() if module.models)
+        """The most calls that one run of the pipeline makes."""
+        return sum(module.most_calls for module in self.modules.values())
 
     def with_models(self, models: Mapping[str, str | tuple[str, ...]]) -> PipelineConfig:
-        """A copy in which the named modules use other models.
+        """A copy in which the named modules, such as `solve` or `solve.judge`, use other models.
 
         Raises:
             KeyError: a name is not a module of this config that calls a model.
         """
-        changed = dict(self.modules)
+        changed = self
         for name, labels in models.items():
             if name not in self.allocation:
                 raise KeyError(f"{name!r} calls no model; those that do: {list(self.allocation)}")
             chosen = (labels,) if isinstance(labels, str) else tuple(labels)
-            changed[name] = changed[name].model_copy(update={"models": chosen})
-        return PipelineConfig(modules=changed)
+            changed = changed.with_knobs(name, models=chosen)
+        return changed
+
+    def with_knobs(self, name: str, **knobs: Any) -> PipelineConfig:
+        """A copy in which one module, such as `solve` or `solve.judge`, has other knobs.
+
+        Raises:
+            KeyError: there is no module of that name.
+            pydantic.ValidationError: a knob can't have that value.
+        """
+        top, *path = name.split(".")
+        try:
+            module = self.modules[top].with_role(path, knobs)
+        except KeyError:
+            known = [path for name, module in self.modules.items() for path, _ in module.walk(name)]
+            raise KeyError(f"there is no module {name!r}; there are {known}") from None
+        return PipelineConfig(modules={**self.modules, top: module})
 
     def differences(self, other: PipelineConfig) -> tuple[Difference, ...]:
         """Every knob whose value here (`old`) is another in `other` (`new`), in module order."""

@@ -1,55 +1,127 @@
-"""Aggregators: what turns the answers of a wide module's members into one."""
+"""Aggregators: what turns the answers of a wide module's members into one. One file each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Verdict
+from pipelines.aggregators.best_of import BestOf
+from pipelines.aggregators.cascade import Cascade
+from pipelines.aggregators.confident_vote import ConfidentVote
+from pipelines.aggregators.filter_cluster import FilterCluster
+from pipelines.aggregators.filter_vote import FilterVote
+from pipelines.aggregators.first_to_finish import FirstToFinish
+from pipelines.aggregators.judge import Judge
 from pipelines.aggregators.majority_vote import MajorityVote, majority_vote
+from pipelines.aggregators.mean import Mean
+from pipelines.aggregators.median import Median
+from pipelines.aggregators.shortest import Shortest
+from pipelines.aggregators.shuffled_vote import ShuffledVote
+from pipelines.aggregators.verifier import Verifier
 from pipelines.errors import PipelineError, nearest
+from pipelines.functions import import_function
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import AggregatorConfig, ModuleConfig
+
+AGGREGATORS: Mapping[str, Callable[..., Aggregator]] = {
+    "majority_vote": MajorityVote,
+    "filter_vote": FilterVote,
+    "confident_vote": ConfidentVote,
+    "judge": Judge,
+    "verifier": Verifier,
+    "best_of": BestOf,
+    "filter_cluster": FilterCluster,
+    "first_to_finish": FirstToFinish,
+    "shortest": Shortest,
+    "cascade": Cascade,
+    "shuffled_vote": ShuffledVote,
+    "mean": Mean,
+    "median": Median,
+}
+"""By the name that configs use."""
 
 
-class Aggregator(Protocol):
-    """Chooses one of several answers to the same question."""
-
-    def aggregate(self, predictions: Sequence[Mapping[str, Any]]) -> int:
-        """The index of the winner.
-
-        Args:
-            predictions: at least one; each member's output fields but its reasoning, all with
-                the same keys, in the order of the members. Must not be changed.
-
-        Returns:
-            An index into `predictions`. The same predictions give the same index.
-        """
-        ...
-
-
-_AGGREGATORS: Mapping[str, Aggregator] = {"majority_vote": MajorityVote()}
-
-
-def aggregator(name: str) -> Aggregator:
-    """The aggregator of that name.
+def aggregator_class(name: str) -> Callable[..., Aggregator]:
+    """The class of that name; `"package.module:ClassName"` is one of the user's own.
 
     Raises:
         PipelineError: there is none; names the nearest.
     """
-    if name not in _AGGREGATORS:
-        hint = nearest(name, _AGGREGATORS)
+    if ":" in name:
+        return import_function(name)
+    if name not in AGGREGATORS:
+        hint = nearest(name, AGGREGATORS)
         raise PipelineError(f"unknown aggregator {name!r}{hint}", ("aggregator",))
-    return _AGGREGATORS[name]
+    return AGGREGATORS[name]
 
 
-def check_aggregator(name: str | None, width: int) -> None:
-    """Whether members of that width have an aggregator.
+def aggregator(config: str | AggregatorConfig) -> Aggregator:
+    """The aggregator with its parameters.
 
     Raises:
-        PipelineError: there is none of that name, or none is named.
+        PipelineError: there is none of that name, or a parameter is unknown or out of range.
     """
-    if name is None:
-        known = ", ".join(map(repr, _AGGREGATORS))
-        raise PipelineError(f"width {width} needs an aggregator: {known}", ("width",))
-    aggregator(name)
+    name, params = (config, {}) if isinstance(config, str) else (config.name, config.params)
+    made = aggregator_class(name)
+    try:
+        return made(**params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        knob = ".".join(map(str, first["loc"]))
+        rule = _unknown(knob, made) if "unexpected" in first["type"] else first["msg"]
+        given = f", but got {first['input']!r}"
+        raise PipelineError(f"{name}: {knob}: {rule}{given}", ("aggregator",)) from error
 
 
-__all__ = ["Aggregator", "MajorityVote", "aggregator", "check_aggregator", "majority_vote"]
+def check_aggregator(config: ModuleConfig, module: Module) -> None:
+    """Whether the members of a wide module have an aggregator that can work with them.
+
+    Raises:
+        PipelineError: there is none, or it does not fit; says the rule.
+    """
+    aggregation = config.aggregation
+    if aggregation is None:
+        known = ", ".join(map(repr, AGGREGATORS))
+        raise PipelineError(f"width {config.width} needs an aggregator: {known}", ("width",))
+    made = aggregator(aggregation)
+    for role in aggregation.modules:
+        if role not in made.roles:
+            hint = nearest(role, made.roles) or "; it asks no model"
+            raise PipelineError(f"{aggregation.name} has no role {role!r}{hint}", ("aggregator",))
+    for role in made.needed:
+        if role not in aggregation.modules:
+            raise PipelineError(
+                f"{aggregation.name} needs a model for its {role}: as text "
+                f"'{aggregation.name}(openai/gpt-4o)', or AggregatorConfig(name="
+                f"{aggregation.name!r}, modules={{{role!r}: ModuleConfig(models=(...,))}})",
+                ("aggregator",),
+            )
+    try:
+        made.check(config, module)
+    except PipelineError as error:
+        message = f"{aggregation.name}: {error.message}"
+        raise PipelineError(message, ("aggregator",)) from error
+
+
+def _unknown(parameter: str, made: Callable[..., Aggregator]) -> str:
+    known = getattr(made, "__dataclass_fields__", {})
+    return f"there is no such parameter{nearest(parameter, known) or '; it has none'}"
+
+
+__all__ = [
+    "AGGREGATORS",
+    "Aggregator",
+    "Answer",
+    "MajorityVote",
+    "Members",
+    "Verdict",
+    "aggregator",
+    "aggregator_class",
+    "check_aggregator",
+    "majority_vote",
+]

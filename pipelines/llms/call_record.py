@@ -1,8 +1,15 @@
-"""What one answered call to a language model was and cost."""
+"""What one answered call to a language model was and cost, and where calls are noted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.trace import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +31,47 @@ class CallRecord:
     """What the call was for: task, diagnoser, judge or prompts."""
     finish_reason: str = "stop"
     """Why the model stopped: `stop`, `length`, `content_filter`, or what the provider says."""
+
+
+@dataclass
+class Recorder:
+    """What one module's run does, noted as it goes on."""
+
+    calls: list[CallRecord] = field(default_factory=list)
+    latency_s: float = 0.0
+    """Seconds along the critical path."""
+    agreement: float = 1.0
+    """Share of the members that agreed with the outcome; 1 for a single one."""
+    failures: list[Failure] = field(default_factory=list)
+    """Of members that did not answer, and of the aggregator's own modules."""
+
+    def note(self, call: CallRecord) -> None:
+        """A call after what was noted before."""
+        self.calls.append(call)
+        self.latency_s += call.latency_s
+
+    def note_together(self, parts: Sequence[Recorder]) -> None:
+        """Runs side by side, after what was noted before: the slowest decides how long it took."""
+        for part in parts:
+            self.calls.extend(part.calls)
+            self.failures.extend(part.failures)
+        self.latency_s += max((part.latency_s for part in parts), default=0.0)
+
+
+_RECORDER: ContextVar[Recorder | None] = ContextVar("_RECORDER", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """Within it, calls made in this context are noted in the recorder that it yields."""
+    recorder = Recorder()
+    token = _RECORDER.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _RECORDER.reset(token)
+
+
+def current_recorder() -> Recorder:
+    """Where to note what happens in this context; one that nobody reads, if nobody asked."""
+    return _RECORDER.get() or Recorder()

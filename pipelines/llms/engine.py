@@ -8,7 +8,7 @@ engine turns rollout and draw into the sample index that the gateway keys and se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -16,12 +16,9 @@ import dspy
 from dspy import lm15
 
 from pipelines.llms.call import CallFailed, LMCall, LMReply, Purpose
-from pipelines.llms.call_record import CallRecord
+from pipelines.llms.call_record import CallRecord, current_recorder
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
-
-CALLS: ContextVar[list[CallRecord] | None] = ContextVar("CALLS", default=None)
-"""Where the calls made in this context are noted, when a list is set."""
 
 SAMPLES_PER_ROLLOUT = 1000
 
@@ -31,7 +28,8 @@ _DRAWS: ContextVar[Iterator[int] | None] = ContextVar("_DRAWS", default=None)
 class GatewayLM(dspy.LM):
     """A `dspy.LM` whose calls pass the gateway: cached, budgeted, retried and metered there.
 
-    `sample` is the index of its first draw; a member of a wide module gets its own.
+    `sample` is the index of its first draw; a member of a wide module gets its own. `params` go
+    with every call.
     """
 
     def __init__(
@@ -42,10 +40,15 @@ class GatewayLM(dspy.LM):
         temperature: float | None = None,
         purpose: Purpose = "task",
         sample: int = 0,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
+        self.label = model.label
+        self.sample = sample
+        self.settings = repr((temperature, sorted((params or {}).items())))
+        """All else that decides what it answers to equal messages."""
         # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
         # both for reasoning models, and the gateway sends them anyhow.
-        engine = GatewayEngine(model, session, temperature, purpose, sample)
+        engine = GatewayEngine(model, session, temperature, purpose, sample, params)
         super().__init__(
             model.name, engine=engine, async_engine=AsyncGatewayEngine(engine), cache=False,
             num_retries=0,
@@ -82,12 +85,14 @@ class GatewayEngine:
         temperature: float | None,
         purpose: Purpose,
         sample: int,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
         self._model = model
         self._session = session
         self._temperature = temperature
         self._purpose = purpose
         self._sample = sample
+        self._extra = dict(params or {})
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request.
@@ -103,13 +108,11 @@ class GatewayEngine:
             messages=_messages(request),
             temperature=self._temperature if config.temperature is None else config.temperature,
             sample=self._sample + next(_DRAWS.get() or iter((0,))),
-            params=_params(config),
+            params={**self._extra, **_params(config)},
             purpose=self._purpose,
         )
         reply = self._session.complete(call)
-        calls = CALLS.get()
-        if calls is not None:
-            calls.append(_record(call, reply))
+        current_recorder().note(_record(call, reply))
         if reply.finish_reason == "length":
             raise CallFailed(
                 "truncated",

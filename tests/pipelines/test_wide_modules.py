@@ -118,9 +118,17 @@ def test_a_module_all_of_whose_members_fail_has_the_first_members_failure() -> N
     assert len(step.calls) == 3
 
 
-def test_an_outage_of_one_member_leaves_no_score() -> None:
-    step = ask(wide(says("Paris", CallFailed("timeout", "late"), "Paris")))
-    assert step.outputs is None
+def test_the_others_decide_when_a_member_meets_an_outage_which_is_noted() -> None:
+    step = ask(wide(says("Lyon", CallFailed("timeout", "late"), "Paris")))
+    assert step.outputs == {"answer": "Lyon"}
+    assert step.failure is None
+    assert step.agreement == pytest.approx(1 / 3)
+    ((kind, outage),) = [(f.kind, f.infrastructure) for f in step.members_failed]
+    assert (kind, outage) == ("timeout", True)
+
+
+def test_when_all_fail_and_one_met_an_outage_there_is_no_score() -> None:
+    step = ask(wide(says(reply(""), CallFailed("timeout", "late"), reply(""))))
     assert step.failure is not None
     assert (step.failure.kind, step.failure.infrastructure) == ("timeout", True)
 

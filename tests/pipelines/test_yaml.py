@@ -183,7 +183,7 @@ config:
         ("  solve:\n", "  slove:\n", 11, "config has the unknown module 'slove'; nearest: 'solve'"),
         ("temperature: 0.5", "temperature: 5", 13, "temperature: Input should be less than"),
         ("temperature: 0.5", "temprature: 5", 13, "no key 'temprature'; nearest: 'temperature'"),
-        ("temperature: 0.5", "aggregator: mode", 13, "'mode'; nearest: 'majority_vote'"),
+        ("temperature: 0.5", "aggregator: majority", 13, "'majority'; nearest: 'majority_vote'"),
         ("name: x", "- x", 2, "bad YAML"),
         ("name: x", "? [a, b]\n: x", 1, "a key must be text"),
         ("name: x", "name: &x [*x]", 1, "a part contains itself"),

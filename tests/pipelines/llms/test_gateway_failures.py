@@ -278,17 +278,18 @@ def test_an_answer_that_was_cut_off_is_none_even_if_it_parses(
     from dspy.utils.exceptions import LMUnexpectedError
 
     from pipelines.failures import failure_of
-    from pipelines.llms.call_record import CallRecord
-    from pipelines.llms.engine import CALLS, GatewayLM
+    from pipelines.llms.call_record import recording
+    from pipelines.llms.engine import GatewayLM
 
     with LoopbackServer(reply=lambda *_: "word " * 200) as server:
         lm = GatewayLM(make_call(server, max_tokens=10).model, open_gateway().session("s"))
-        calls: list[CallRecord] = []
-        token = CALLS.set(calls)
-        with pytest.raises(LMUnexpectedError, match="was cut off after 10 tokens") as caught:
+        with (
+            recording() as recorder,
+            pytest.raises(LMUnexpectedError, match="was cut off after 10 tokens") as caught,
+        ):
             lm("Tell me all.")
-        CALLS.reset(token)
-    assert [(call.finish_reason, call.output_tokens) for call in calls] == [("length", 10)]
-    failure = failure_of(caught.value, calls, "m")
+    (call,) = recorder.calls
+    assert (call.finish_reason, call.output_tokens) == ("length", 10)
+    failure = failure_of(caught.value, recorder.calls, "m")
     assert failure is not None
     assert (failure.kind, failure.infrastructure) == ("truncated", False)

@@ -1,0 +1,211 @@
+"""What an aggregator is: one method that makes one answer of several members'."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipelines.aggregators.normalising import normalised
+from pipelines.aggregators.role import Role
+from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+Record = Mapping[str, Any]
+"""Output fields by name."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one member answered."""
+
+    member: int | None
+    """Its place among the members, from 0; None for an answer that no member gave."""
+    record: Record
+    """Its output fields but the reasoning."""
+    tokens: int = 0
+    """How many tokens it wrote, the reasoning included."""
+
+    @cached_property
+    def ballot(self) -> tuple[str, ...]:
+        """All fields jointly, equal for answers that mean the same; all empty is no answer."""
+        return tuple(normalised(self.record[field]) for field in sorted(self.record))
+
+    @property
+    def empty(self) -> bool:
+        """Whether it says nothing in any field: it then abstains."""
+        return not any(self.ballot)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of it."""
+
+    answer: Answer
+    """The winner, or one that is made of several."""
+    agreement: float
+    """Share in [0, 1] of the members asked that agree with it: the prediction's confidence."""
+
+
+class Members(Protocol):
+    """The members of one module on one example's inputs, and the aggregator's own modules."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Model label by member."""
+        ...
+
+    @property
+    def inputs(self) -> Record:
+        """What the module received, by its own field names."""
+        ...
+
+    @property
+    def roles(self) -> Collection[str]:
+        """The aggregator's own modules that the config has a model for."""
+        ...
+
+    def ask(
+        self,
+        members: Sequence[int],
+        *,
+        greedy: bool = False,
+        inputs: Sequence[Record] | None = None,
+    ) -> list[Answer]:
+        """The answers of some members, in this order, all asked at the same time.
+
+        Those that fail are missing. A member that was asked before is not asked again.
+
+        Args:
+            members: places from 0.
+            greedy: at temperature 0.
+            inputs: others than the module received, one record for each of these members.
+        """
+        ...
+
+    def first(self, count: int) -> list[Answer]:
+        """The first so many answers, in the order of finishing; the other calls are cut off.
+
+        Raises:
+            CallFailed: fewer can be had.
+        """
+        ...
+
+    def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
+        """What a module of the aggregator's own says of several texts, all asked at the same time.
+
+        None where it failed.
+
+        Args:
+            role: one of `roles`.
+            shown: what it sees each time beside the module's inputs.
+        """
+        ...
+
+    def failed(self, kind: str, message: str) -> None:
+        """Note that something failed which the outcome does not show."""
+        ...
+
+
+class Aggregator(Protocol):
+    """Makes one answer of several members'. Subclasses are frozen; their fields are parameters."""
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """The modules of its own that it may consult, by role."""
+        return {}
+
+    @property
+    def needed(self) -> Collection[str]:
+        """Those of the roles that it can't do without."""
+        return ()
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """Whether it can work with these members and this signature.
+
+        Raises:
+            PipelineError: it can't; says the rule.
+        """
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """One answer, or None if no member gave any.
+
+        All output fields count jointly. It must not change what it is given, must not depend on
+        anything else, and must ask no member that it need not: each is a call that costs.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Answers that mean the same."""
+
+    answers: list[Answer] = field(default_factory=list)
+    votes: float = 0.0
+
+    @property
+    def first(self) -> Answer:
+        """As the earliest member wrote it."""
+        return self.answers[0]
+
+
+def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Group]:
+    """The answers in groups that mean the same: most votes first, then the one given first.
+
+    Who says nothing in any field abstains, unless all do.
+
+    Args:
+        answers: in the order in which they count as given.
+        weights: votes by member; one each, if none are given.
+    """
+    heard = [answer for answer in answers if not answer.empty] or list(answers)
+    groups: dict[tuple[str, ...], Group] = {}
+    for answer in heard:
+        votes = weights[answer.member] if weights and answer.member is not None else 1.0
+        before = groups.get(answer.ballot, Group())
+        groups[answer.ballot] = Group([*before.answers, answer], before.votes + votes)
+    return sorted(groups.values(), key=lambda group: -group.votes)  # stable: ties keep their order
+
+
+def distinct(answers: Sequence[Answer]) -> list[Answer]:
+    """The first of those that mean the same, in the order given; abstentions as in `tally`."""
+    firsts = {group.first.ballot for group in tally(answers)}
+    found: dict[tuple[str, ...], Answer] = {}
+    for answer in answers:
+        if answer.ballot in firsts:
+            found.setdefault(answer.ballot, answer)
+    return list(found.values())
+
+
+def vote(answers: Sequence[Answer], asked: int, weights: Sequence[float] = ()) -> Verdict | None:
+    """The answer with most votes, and what share of those asked it has; None without answers."""
+    if not answers:
+        return None
+    winner = tally(answers, weights)[0]
+    everybody = sum(weights) if weights else asked
+    return Verdict(winner.first, winner.votes / everybody if everybody else 0.0)
+
+
+def elect(answer: Answer, answers: Sequence[Answer], asked: int) -> Verdict:
+    """This answer, with the share of those asked that gave the same."""
+    alike = sum(other.ballot == answer.ballot for other in answers)
+    return Verdict(answer, alike / asked)
+
+
+def everyone(members: Members) -> range:
+    """The places of all members."""
+    return range(len(members.models))
+
+
+def check_one(what: str, first: object, second: object) -> None:
+    """Of two ways to judge, one is chosen.
+
+    Raises:
+        PipelineError: both are given, or none.
+    """
+    if bool(first) == bool(second):
+        raise PipelineError(f"needs {what}, but got {'both' if first else 'neither'}")

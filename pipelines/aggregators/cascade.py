@@ -1,0 +1,107 @@
+"""Cheap models first, and stronger ones only where these are in doubt."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Verdict, elect, vote
+from pipelines.aggregators.judging import accepted
+from pipelines.aggregators.normalising import admits_doubt, normalised
+from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+CONFIDENCE = "confidence"
+"""The output field in which models say how sure they are."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Cascade(Aggregator):
+    """Steps of members, each asked only if the one before is in doubt (FrugalGPT, 2305.05176).
+
+    A step's answer is the vote of its members. It is accepted if all tests pass that apply: enough
+    of them agree (where there are several), the `verifier` says yes (where there is one), the field
+    `confidence` is high enough (where that is asked for), and it is not "I don't know". The last
+    step is always accepted; if it fails, the answer before it stands.
+    """
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """What it consults."""
+        return {"verifier": YES_OR_NO}
+
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """How many members each step has, in their order; by default neighbours of one model are a
+    step."""
+    agreement: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of a step's members that must agree."""
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The least value of the output field `confidence` (0 to 1, or up to 100), if it counts."""
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """At least two steps that hold all members; a field to read the confidence from."""
+        sizes = self.sizes(config.members)
+        if len(sizes) < 2:
+            raise PipelineError(
+                "a cascade needs at least two steps, such as a cheap model and a stronger one, but "
+                f"got one: {list(config.members)}"
+            )
+        if sum(sizes) != config.width:
+            raise PipelineError(
+                f"steps must add up to the width {config.width}, but got {list(sizes)}"
+            )
+        if self.confidence is not None and CONFIDENCE not in module.output_fields:
+            raise PipelineError(
+                f"confidence={self.confidence} needs an output field {CONFIDENCE!r}, but there are "
+                f"{list(module.output_fields)}"
+            )
+
+    def sizes(self, models: Sequence[str]) -> tuple[int, ...]:
+        """How many members each step has."""
+        return self.steps or tuple(len(list(run)) for _, run in itertools.groupby(models))
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The answer of the first step that is not in doubt."""
+        answers: list[Answer] = []
+        asked, best = 0, None
+        steps = list(self._places(members.models))
+        for step in steps:
+            given = members.ask(step)
+            answers += given
+            asked += len(step)
+            verdict = vote(given, len(step))
+            best = verdict or best
+            if verdict and (step is steps[-1] or self._accepts(members, verdict, len(step))):
+                break
+        return elect(best.answer, answers, asked) if best else None
+
+    def _places(self, models: Sequence[str]) -> Iterator[range]:
+        ends = itertools.accumulate(self.sizes(models), initial=0)
+        return (range(start, end) for start, end in itertools.pairwise(ends))
+
+    def _accepts(self, members: Members, verdict: Verdict, width: int) -> bool:
+        answer = verdict.answer
+        if answer.empty or admits_doubt(answer.record):
+            return False
+        if width > 1 and verdict.agreement < self.agreement - 1e-9:
+            return False
+        if self.confidence is not None and _stated_confidence(answer) < self.confidence:
+            return False
+        return "verifier" not in members.roles or accepted(members, "verifier", [answer])[0]
+
+
+def _stated_confidence(answer: Answer) -> float:
+    """What the model says, as a share; 0 if that is no number."""
+    try:
+        stated = float(normalised(answer.record[CONFIDENCE]).removesuffix("%"))
+    except ValueError:
+        return 0.0
+    return stated / 100 if stated > 1 else stated

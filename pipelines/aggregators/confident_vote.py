@@ -1,0 +1,46 @@
+"""The vote if members agree well enough, else one member's greedy answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, elect, everyone, vote
+from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ConfidentVote(Aggregator):
+    """The majority's answer if its share reaches `threshold`, else what `member` says greedily.
+
+    After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is a call of its
+    own, at temperature 0; if it fails, the majority's answer stands.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Least share of members that must agree."""
+    member: int = 0
+    """Who is asked then: a place from 0, or from the end if negative."""
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """The member must be there."""
+        if not -config.width <= self.member < config.width:
+            raise PipelineError(
+                f"member must be one of {config.width}, from 0, but got {self.member}"
+            )
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The confident majority, or the greedy answer."""
+        width = len(members.models)
+        answers = members.ask(everyone(members))
+        majority = vote(answers, width)
+        if majority and majority.agreement >= self.threshold - 1e-9:
+            return majority
+        greedy = members.ask([self.member % width], greedy=True)
+        return elect(greedy[0], answers, width) if greedy else majority

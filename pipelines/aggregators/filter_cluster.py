@@ -1,0 +1,92 @@
+"""Drop what a check rejects, cluster the rest, and take the largest cluster's best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Answer,
+    Members,
+    Verdict,
+    check_one,
+    everyone,
+    tally,
+)
+from pipelines.aggregators.best_of import best, numbers
+from pipelines.aggregators.checking import FunctionName, call_on_each, check_function
+from pipelines.aggregators.judging import accepted
+from pipelines.aggregators.normalising import normalised
+from pipelines.aggregators.role import YES_OR_NO, Role
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class FilterCluster(Aggregator):
+    """The best answer of the largest cluster of those that pass a check (AlphaCode 2, 2023).
+
+    Functions are named as `"package.module:name"` and take the module's inputs and outputs by name.
+    If nothing passes the check, everything is clustered.
+    """
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """What it consults."""
+        return {"filter": YES_OR_NO}
+
+    check_function: FunctionName | None = None
+    """Whether an answer may stay, such as by running tests; or a `filter` says so."""
+    key_function: FunctionName | None = None
+    """Answers with equal keys are one cluster, such as what a program prints on made-up inputs;
+    without it, answers that mean the same are."""
+    score_function: FunctionName | None = None
+    """Which answer of the cluster wins: the highest score; without it, the first."""
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """Either a check or a filter."""
+        for function in (self.check_function, self.key_function, self.score_function):
+            check_function(function, module)
+        judge = config.roles.get("filter")
+        check_one("a check_function or a filter", self.check_function, judge)
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The largest cluster's best."""
+        answers = members.ask(everyone(members))
+        if not answers:
+            return None
+        passed = self._passed(members, answers)
+        clusters = self._clusters(members, passed or answers)
+        largest = max(clusters.values(), key=len)  # the first of equals: dicts keep their order
+        return Verdict(self._best(members, largest), len(largest) / len(members.models))
+
+    def _passed(self, members: Members, answers: Sequence[Answer]) -> list[Answer]:
+        """Those that the check accepts; equal ones are checked once."""
+        groups = tally(answers)
+        firsts = [group.first for group in groups]
+        if self.check_function:
+            verdicts = [bool(said) for said in call_on_each(members, self.check_function, firsts)]
+        else:
+            verdicts = accepted(members, "filter", firsts)
+        kept = {first.ballot for first, yes in zip(firsts, verdicts, strict=True) if yes}
+        return [answer for answer in answers if answer.ballot in kept]
+
+    def _clusters(self, members: Members, answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+        keys: list[object] = [answer.ballot for answer in answers]
+        if self.key_function:
+            keys = call_on_each(members, self.key_function, answers)
+        clusters: dict[str, list[Answer]] = {}
+        for key, answer in zip(keys, answers, strict=True):
+            clusters.setdefault(normalised(key), []).append(answer)
+        return clusters
+
+    def _best(self, members: Members, cluster: Sequence[Answer]) -> Answer:
+        if not self.score_function:
+            return cluster[0]
+        return best(cluster, numbers(call_on_each(members, self.score_function, cluster)))

@@ -1,0 +1,39 @@
+"""Ask several at once, and wait only for the quickest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, vote
+from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class FirstToFinish(Aggregator):
+    """The vote of the first `count` members to finish; the others are cancelled.
+
+    After laconic decoding: of several tries at a problem the shortest tends to be right, and it is
+    there first. The cancelled calls are cut off at the provider; what they cost is for the provider
+    to say (`Limit(bills_cancelled=False)` where it stops charging).
+    """
+
+    count: Annotated[int, Field(ge=1)] = 1
+    """How many answers to wait for; a tie among them goes to the quicker."""
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """There must be somebody to outrun."""
+        if self.count >= config.width:
+            raise PipelineError(
+                f"count must be below the width, but got count={self.count} of {config.width}"
+            )
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The vote of the quickest."""
+        return vote(members.first(self.count), self.count)

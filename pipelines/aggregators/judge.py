@@ -1,0 +1,76 @@
+"""A language model sees all candidates and decides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Answer,
+    Members,
+    Verdict,
+    distinct,
+    elect,
+    everyone,
+    vote,
+)
+from pipelines.aggregators.judging import numbered
+from pipelines.aggregators.role import CANDIDATES, Role
+
+PICK = Role(
+    CANDIDATES,
+    "choice: int",
+    "Other models were told:\n\n{task}\n\nThe candidates are what they answered, numbered. Choose "
+    "the best one by its number.",
+)
+WRITE = Role(
+    CANDIDATES,
+    "",
+    "{task}\n\nThe candidates are what other models answered; some may be wrong. Weigh them, and "
+    "give the right answer.",
+)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Judge(Aggregator):
+    """A `judge` sees the distinct answers at once, and picks one or writes its own.
+
+    After Networks of Networks (arXiv 2407.16831), and Mixture of Agents (2406.04692) where it
+    writes. Who all agree need no judge. If it fails, the majority decides.
+    """
+
+    answer: Literal["pick", "write"] = "pick"
+    """Whether it chooses one by its number, or gives an answer of its own."""
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """What it consults."""
+        return {"judge": PICK if self.answer == "pick" else WRITE}
+
+    @property
+    def needed(self) -> Collection[str]:
+        """What it can't do without."""
+        return {"judge"}
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The judge's answer."""
+        answers = members.ask(everyone(members))
+        candidates, width = distinct(answers), len(members.models)
+        chosen = self._chosen(members, candidates) if len(candidates) > 1 else None
+        return elect(chosen, answers, width) if chosen else vote(answers, width)
+
+    def _chosen(self, members: Members, candidates: Sequence[Answer]) -> Answer | None:
+        """None if the judge failed, or its choice is none."""
+        said = members.consult("judge", [numbered(candidates)])[0]
+        if said is None or self.answer == "write":
+            return None if said is None else Answer(None, said)
+        number: int = said["choice"]
+        if not 1 <= number <= len(candidates):
+            told = f"the judge chose {number} of {len(candidates)} candidates"
+            members.failed("unparsable", told)
+            return None
+        return candidates[number - 1]

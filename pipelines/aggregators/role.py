@@ -1,0 +1,71 @@
+"""The modules that an aggregator consults: what they see, and what they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pipelines.module import Module
+from pipelines.signature import RESERVED_INPUTS
+
+
+@dataclass(frozen=True)
+class Role:
+    """A call to a language model about the answers of members, made from the module's signature."""
+
+    sees: str
+    """The field that it sees beside the module's inputs: `candidate` or `candidates`."""
+    writes: str
+    """Its output fields, such as `accepted: bool`; empty for those of the module itself."""
+    instructions: str
+    """What it is told; `{task}` stands for what the module is told."""
+
+    def module(self, name: str, of: Module, told: str | None) -> Module:
+        """The role's module: it gets the module's inputs and one field more.
+
+        Args:
+            name: of the new module.
+            of: the module whose members' answers it sees.
+            told: the instructions of that module.
+        """
+        return _module(self, name, of.signature, of.strategy, told)
+
+    def field(self, of: Module) -> str:
+        """The field that holds the candidates, under a name that the module's fields leave free."""
+        return free_name(self.sees, (*of.input_fields, *of.output_fields))
+
+
+@lru_cache(maxsize=1024)
+def _module(role: Role, name: str, signature: str, strategy: str, told: str | None) -> Module:
+    of = Module("module", signature)
+    inputs, _, outputs = (part.strip() for part in signature.partition("->"))
+    seen = f"{role.field(of)}: str"
+    left = ", ".join(part for part in (inputs, seen) if part)
+    task = told or f"Given the fields {inputs}, produce the fields {outputs}."
+    return Module(
+        name,
+        f"{left} -> {role.writes or outputs}",
+        instructions=role.instructions.format(task=task.strip()),
+        strategy=strategy,  # type: ignore[arg-type]
+    )
+
+
+def free_name(wanted: str, taken: Iterable[str]) -> str:
+    """The name, or the same with underscores after it."""
+    names = {*taken, *RESERVED_INPUTS}
+    while wanted in names:
+        wanted += "_"
+    return wanted
+
+
+CANDIDATE = "candidate"
+CANDIDATES = "candidates"
+
+YES_OR_NO = Role(
+    CANDIDATE,
+    "accepted: bool",
+    "Another model was told:\n\n{task}\n\nThe candidate is what it answered. Accept it if it is "
+    "right, judging by yourself; else do not.",
+)
+"""Accepts or rejects one candidate."""

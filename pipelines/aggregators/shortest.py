@@ -1,0 +1,64 @@
+"""The shortest answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Answer,
+    Members,
+    Verdict,
+    distinct,
+    elect,
+    everyone,
+)
+from pipelines.aggregators.checking import FunctionName, call_on_each, check_function
+from pipelines.aggregators.judging import accepted
+from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Shortest(Aggregator):
+    """The answer written in the fewest tokens, reasoning included, that is not rejected.
+
+    After laconic decoding. With a `verifier` or a function, answers are checked from the shortest
+    on until one is accepted; if none is, the shortest wins. Empty answers count only if all are.
+    """
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """What it consults."""
+        return {"verifier": YES_OR_NO}
+
+    function: FunctionName | None = None
+    """`"package.module:name"` of a check: takes the module's inputs and outputs by name."""
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """Not two ways to check."""
+        check_function(self.function, module)
+        if self.function and "verifier" in config.roles:
+            raise PipelineError("needs a function or a verifier to check with, but got both")
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The shortest accepted answer."""
+        answers = members.ask(everyone(members))
+        by_length = distinct(sorted(answers, key=lambda answer: answer.tokens))
+        if not by_length:
+            return None
+        shortest = next((a for a in by_length if self._accepts(members, a)), by_length[0])
+        return elect(shortest, answers, len(members.models))
+
+    def _accepts(self, members: Members, answer: Answer) -> bool:
+        if self.function:
+            return bool(call_on_each(members, self.function, [answer])[0])
+        return "verifier" not in members.roles or accepted(members, "verifier", [answer])[0]

@@ -1,0 +1,114 @@
+"""The vote of members that each see a question's options in another order."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Answer,
+    Members,
+    Record,
+    Verdict,
+    everyone,
+    vote,
+)
+from pipelines.errors import PipelineError, nearest
+
+if TYPE_CHECKING:
+    from pipelines.module import Module
+    from search_spaces import ModuleConfig
+
+_OPTION = re.compile(r"^([ \t]*\(?)([A-Z])([).:][ \t]+)(\S.*?)[ \t]*$", re.MULTILINE)
+_LETTER = re.compile(r"\W*([A-Za-z])\W*")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ShuffledVote(Aggregator):
+    """The majority over several orders of a multiple-choice question's options.
+
+    After Medprompt (arXiv 2311.16452): a model that leans to some letters leans to another option
+    each time. The first member sees the order given. Options are lines such as `(A) ...` or
+    `A. ...`, or a list; letters in the answers are turned back (in the reasoning they are not).
+    """
+
+    options: str | None = None
+    """The input field that holds the options; by default the first one that has any."""
+
+    def check(self, config: ModuleConfig, module: Module) -> None:
+        """The field must be there."""
+        if self.options is not None and self.options not in module.input_fields:
+            hint = nearest(self.options, module.input_fields)
+            raise PipelineError(f"options names the unknown input field {self.options!r}{hint}")
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The majority, in the letters of the order given."""
+        field = self.options or _field_with_options(members.inputs)
+        if field is None:
+            return vote(members.ask(everyone(members)), len(members.models))
+        orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
+        inputs = [{**members.inputs, field: order.shown} for order in orders]
+        answers = members.ask(everyone(members), inputs=inputs)
+        turned = [_turned_back(answer, orders) for answer in answers]
+        return vote(turned, len(members.models))
+
+
+class _Order(NamedTuple):
+    shown: Any
+    """The field as a member sees it."""
+    original: Mapping[str, str]
+    """The letter in the order given, by the letter shown."""
+
+
+def _field_with_options(inputs: Record) -> str | None:
+    return next((field for field, value in inputs.items() if len(_options(value)) > 1), None)
+
+
+def _options(value: Any) -> list[str]:
+    """The options' texts, if they are lettered from A on, or a list."""
+    if isinstance(value, list | tuple):
+        return [str(option) for option in value]
+    found = _OPTION.findall(value) if isinstance(value, str) else []
+    letters = [letter for _, letter, _, _ in found]
+    in_order = letters == [chr(ord("A") + place) for place in range(len(letters))]
+    return [text for *_, text in found] if in_order else []
+
+
+def _shuffled(value: Any, member: int) -> _Order:
+    """The options in the member's order, which depends on nothing but them and its place."""
+    options = _options(value)
+    order = list(range(len(options)))
+    if member:
+        random.Random(f"{member}/{options}").shuffle(order)
+    original = {chr(ord("A") + p): chr(ord("A") + source) for p, source in enumerate(order)}
+    return _Order(_written(value, order), original)
+
+
+def _written(value: Any, order: Sequence[int]) -> Any:
+    if not isinstance(value, str):
+        return [value[source] for source in order]
+    texts = [text for *_, text in _OPTION.findall(value)]
+    shuffled = iter([texts[source] for source in order])
+    return _OPTION.sub(lambda m: f"{m[1]}{m[2]}{m[3]}{next(shuffled)}", value) if order else value
+
+
+def _turned_back(answer: Answer, orders: Sequence[_Order]) -> Answer:
+    original = orders[answer.member or 0].original
+    record = {field: _original(value, original) for field, value in answer.record.items()}
+    return Answer(answer.member, record, answer.tokens)
+
+
+def _original(value: Any, original: Mapping[str, str]) -> Any:
+    """A letter alone is turned back; other answers stay as they are."""
+    found = _LETTER.fullmatch(value) if isinstance(value, str) else None
+    letter = original.get(found[1].upper()) if found else None
+    if found is None or letter is None:
+        return value
+    same_case = letter if found[1].isupper() else letter.lower()
+    return value[: found.start(1)] + same_case + value[found.end(1) :]

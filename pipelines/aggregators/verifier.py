@@ -1,0 +1,56 @@
+"""A language model says yes or no to each candidate; the first accepted wins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Members,
+    Verdict,
+    distinct,
+    elect,
+    everyone,
+    vote,
+)
+from pipelines.aggregators.judging import accepted
+from pipelines.aggregators.role import YES_OR_NO, Role
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Verifier(Aggregator):
+    """The first answer that the `verifier` accepts (Networks of Networks, arXiv 2407.16831).
+
+    It sees the distinct answers one by one, in the order of members, and is not asked any more
+    when it has accepted one: that saves calls, and takes as long as they take in turn.
+    `best_of_k_accuracy` predicts what it brings.
+    """
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """What it consults."""
+        return {"verifier": YES_OR_NO}
+
+    @property
+    def needed(self) -> Collection[str]:
+        """What it can't do without."""
+        return {"verifier"}
+
+    fallback: Literal["first", "vote"] = "vote"
+    """What wins if none is accepted: the first answer, or the majority's."""
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        """The first accepted answer."""
+        width = len(members.models)
+        answers = members.ask(everyone(members))
+        candidates = distinct(answers)
+        for answer in candidates:
+            if accepted(members, "verifier", [answer])[0]:
+                return elect(answer, answers, width)
+        if candidates and self.fallback == "first":
+            return elect(candidates[0], answers, width)
+        return vote(answers, width)

@@ -1,0 +1,29 @@
+"""What a pipeline returns: its outputs, and how far its members agreed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+
+class Prediction(dspy.Prediction):
+    """A `dspy.Prediction` of the pipeline's outputs that also knows its confidence."""
+
+    _agreement = 1.0
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any], agreement: float) -> Prediction:
+        """These outputs, with that confidence."""
+        made = cls(**outputs)
+        made._agreement = agreement
+        return made
+
+    @property
+    def confidence(self) -> Any:
+        """Share in [0, 1] of the members that agreed, in the wide module where fewest did.
+
+        1 where no module is wide. An output field of this name goes before it.
+        """
+        return self["confidence"] if "confidence" in self.keys() else self._agreement

@@ -1,0 +1,305 @@
+"""What is peculiar to each aggregator, and what each refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines import Module, PipelineError
+from pipelines.aggregators import Aggregator, Verdict, aggregator, check_aggregator
+from pipelines.aggregators.aggregator import Record
+from pipelines.aggregators.notation import parse_network
+from pipelines.aggregators.testing import ScriptedMembers, says
+from search_spaces import AggregatorConfig
+
+FUNCTIONS = "tests.pipelines.aggregators.functions"
+
+
+def made(name: str, **params: Any) -> Aggregator:
+    return aggregator(AggregatorConfig(name=name, params=params))
+
+
+def answers(*given: str | None, **more: Any) -> ScriptedMembers:
+    return ScriptedMembers([None if one is None else {"answer": one} for one in given], **more)
+
+
+def outcome(name: str, members: ScriptedMembers, **params: Any) -> tuple[Any, float]:
+    verdict = decided(name, members, **params)
+    return verdict.answer.record.get("answer"), round(verdict.agreement, 3)
+
+
+def decided(name: str, members: ScriptedMembers, **params: Any) -> Verdict:
+    verdict = made(name, **params).aggregate(members)
+    assert verdict is not None
+    return verdict
+
+
+def accepting(*right: str) -> Any:
+    """A consulted module that accepts these answers."""
+    return lambda text: {"accepted": any(f'"{one}"' in text for one in right)}
+
+
+def test_the_filter_sorts_out_and_sees_equal_answers_once() -> None:
+    members = answers("7", "7", "9", "8", "9.0", said={"filter": accepting("9", "8")})
+    assert outcome("filter_vote", members) == ("9", 0.4)
+    assert len(members.consulted) == 3
+
+
+def test_a_filter_that_rejects_all_leaves_the_vote() -> None:
+    assert outcome("filter_vote", answers("7", "9", "9", said={"filter": accepting()}))[0] == "9"
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.6, "9"), (0.7, "greedy")])
+def test_the_vote_stands_if_it_is_confident(threshold: float, expected: str) -> None:
+    members = answers("9", "7", "9", greedy_record={"answer": "greedy"})
+    assert outcome("confident_vote", members, threshold=threshold)[0] == expected
+
+
+def test_the_judge_chooses_by_number_among_distinct_answers() -> None:
+    members = answers("7", "9", "9.", "8", said={"judge": says(choice=3)})
+    assert outcome("judge", members) == ("8", 0.25)
+    ((_, shown),) = members.consulted
+    assert shown.splitlines() == [
+        '[1] {"answer": "7"}', '[2] {"answer": "9"}', '[3] {"answer": "8"}'
+    ]  # fmt: skip
+
+
+def test_who_all_agree_need_no_judge() -> None:
+    members = answers("7", "7.0", said={"judge": says(choice=1)})
+    assert outcome("judge", members) == ("7", 1.0)
+    assert not members.consulted
+
+
+@pytest.mark.parametrize("number", [0, 4, -1])
+def test_a_choice_that_is_none_leaves_the_vote_and_is_noted(number: int) -> None:
+    members = answers("7", "9", "9", "8", said={"judge": says(choice=number)})
+    assert outcome("judge", members)[0] == "9"
+    assert members.failures == [f"unparsable: the judge chose {number} of 3 candidates"]
+
+
+def test_a_writing_judge_may_say_what_nobody_said() -> None:
+    members = answers("7", "9", said={"judge": says(answer="8")})
+    assert outcome("judge", members, answer="write") == ("8", 0.0)
+
+
+def test_the_first_accepted_wins_and_no_further_is_asked_for() -> None:
+    members = answers("7", "9", "8", said={"verifier": accepting("9", "8")})
+    assert outcome("verifier", members) == ("9", 0.333)
+    assert [shown for _, shown in members.consulted] == ['{"answer": "7"}', '{"answer": "9"}']
+
+
+@pytest.mark.parametrize(("fallback", "expected"), [("first", "7"), ("vote", "9")])
+def test_none_accepted_falls_back(fallback: str, expected: str) -> None:
+    members = answers("7", "9", "9", said={"verifier": accepting()})
+    assert outcome("verifier", members, fallback=fallback)[0] == expected
+
+
+def three(*given: str) -> ScriptedMembers:
+    records = [{"answer": answer, "unit": "m"} for answer in given]
+    return ScriptedMembers(records, received={"question": "?"})
+
+
+def test_the_best_by_a_function() -> None:
+    members = three("7", "no number", "9")
+    assert outcome("best_of", members, function=f"{FUNCTIONS}:value")[0] == "9"
+    assert len(members.failures) == 1
+    assert members.failures[0].startswith("function_error: ValueError")
+
+
+def test_the_best_by_a_scorer_and_ties_go_to_the_majority() -> None:
+    members = answers("7", "9", "9", said={"scorer": says(score=0.5)})
+    assert outcome("best_of", members)[0] == "9"
+    members = answers("7", "9", "9", said={"scorer": lambda t: {"score": float("7" in t)}})
+    assert outcome("best_of", members)[0] == "7"
+
+
+def test_the_largest_clusters_best_of_those_that_pass() -> None:
+    functions = {
+        "check_function": f"{FUNCTIONS}:is_number",
+        "key_function": f"{FUNCTIONS}:sign",
+        "score_function": f"{FUNCTIONS}:value",
+    }
+    members = three("x", "x", "x", "3", "5", "4")
+    assert outcome("filter_cluster", members, **functions) == ("5", 0.5)
+
+
+def test_without_a_key_those_that_mean_the_same_are_a_cluster() -> None:
+    members = answers("7", "9", "9.0", "7", "9", said={"filter": accepting("7", "9")})
+    assert outcome("filter_cluster", members) == ("9", 0.6)
+
+
+def test_the_first_to_finish_wins_and_a_tie_goes_to_the_quicker() -> None:
+    assert outcome("first_to_finish", answers("7", "9", "8", finishing=(2, 0, 1))) == ("8", 1.0)
+    members = answers("7", "9", "8", "8", finishing=(1, 3, 2, 0))
+    assert outcome("first_to_finish", members, count=3) == ("8", 0.667)
+    assert outcome("first_to_finish", answers("7", "9", "8", finishing=(1, 0, 2)), count=2) == (
+        "9", 0.5,
+    )  # fmt: skip
+
+
+def test_the_shortest_wins_unless_it_is_rejected_or_empty() -> None:
+    tokens = (30, 10, 20, 1)
+    assert outcome("shortest", answers("7", "9", "8", "", tokens=tokens)) == ("9", 0.25)
+    members = answers("7", "9", "8", "", tokens=tokens, said={"verifier": accepting("7", "8")})
+    assert outcome("shortest", members)[0] == "8"
+    assert len(members.consulted) == 2
+
+
+class TestCascade:
+    def test_a_step_that_agrees_is_believed_and_the_next_is_not_asked(self) -> None:
+        members = answers("7", "7", "9", labels=("a", "b", "c"))
+        assert outcome("cascade", members, steps=(2, 1)) == ("7", 1.0)
+        assert set(members.asked) == {0, 1}
+
+    def test_a_step_in_doubt_asks_the_next(self) -> None:
+        members = answers("7", "8", "9", labels=("a", "b", "c"))
+        assert outcome("cascade", members, steps=(2, 1)) == ("9", 0.333)
+
+    @pytest.mark.parametrize(("agreement", "expected"), [(0.6, "7"), (0.7, "9")])
+    def test_how_many_must_agree(self, agreement: float, expected: str) -> None:
+        members = answers("7", "7", "8", "9", labels="aaab")
+        assert outcome("cascade", members, agreement=agreement)[0] == expected
+
+    def test_i_dont_know_escalates_and_so_does_a_failure(self) -> None:
+        assert outcome("cascade", answers("I don't know", "9", labels="ab"))[0] == "9"
+        assert outcome("cascade", answers(None, "9", labels="ab"))[0] == "9"
+        assert outcome("cascade", answers("", "9", labels="ab"))[0] == "9"
+
+    def test_when_the_last_fails_the_one_before_stands(self) -> None:
+        assert outcome("cascade", answers("I am not sure: 7", None, labels="ab")) == (
+            "I am not sure: 7", 0.5,
+        )  # fmt: skip
+
+    def test_a_verifiers_yes(self) -> None:
+        members = answers("7", "8", "9", labels="abc", said={"verifier": accepting("8")})
+        assert outcome("cascade", members)[0] == "8"
+        assert [shown for _, shown in members.consulted] == ['{"answer": "7"}', '{"answer": "8"}']
+
+    @pytest.mark.parametrize(
+        ("stated", "expected"), [(0.9, "7"), ("95%", "7"), (90, "7"), (0.5, "9"), ("high", "9")]
+    )
+    def test_a_confidence_that_is_high_enough(self, stated: Any, expected: str) -> None:
+        records = [{"answer": "7", "confidence": stated}, {"answer": "9", "confidence": 0.1}]
+        members = ScriptedMembers(records, labels="ab")
+        assert outcome("cascade", members, confidence=0.8)[0] == expected
+
+
+QUESTION = "Which is red?\n(A) sky\n(B) blood\n(C) grass\n(D) snow"
+
+
+class TestShuffledVote:
+    def test_members_see_other_orders_and_letters_are_turned_back(self) -> None:
+        members = _Blind()
+        verdict = made("shuffled_vote").aggregate(members)
+        assert verdict is not None
+        assert verdict.answer.record == {"answer": "B"}
+        assert verdict.agreement == 1.0
+        orders = [record["question"] for record in members.seen.values()]
+        assert orders[0] == QUESTION
+        assert len(set(orders)) > 1
+        assert all(sorted(order.split()) == sorted(QUESTION.split()) for order in orders)
+
+    def test_a_member_that_always_says_a_is_spread_over_the_options(self) -> None:
+        members = answers(*["A"] * 8, received={"question": QUESTION})
+        assert decided("shuffled_vote", members).agreement < 0.8
+
+    def test_options_in_a_field_of_their_own_and_as_a_list(self) -> None:
+        received = {"question": "Which is red?", "options": ["sky", "blood", "grass"]}
+        members = answers("blood", "(A)", "c", received=received)
+        made("shuffled_vote", options="options").aggregate(members)
+        assert all(sorted(r["options"]) == ["blood", "grass", "sky"] for r in members.seen.values())
+        assert all(record["question"] == "Which is red?" for record in members.seen.values())
+
+    def test_without_options_it_is_a_plain_vote(self) -> None:
+        members = answers("B", "A", "A", received={"question": "Which is red?"})
+        assert outcome("shuffled_vote", members) == ("A", 0.667)
+
+
+class _Blind(ScriptedMembers):
+    """Five members that find the red one wherever it stands."""
+
+    def __init__(self) -> None:
+        super().__init__([{"answer": ""}] * 5, received={"question": QUESTION})
+
+    def ask(self, members: Any, *, greedy: bool = False, inputs: Any = None) -> Any:
+        records: list[Record | None] = []
+        for received in inputs:
+            (line,) = [ln for ln in received["question"].splitlines() if "blood" in ln]
+            records.append({"answer": line[1]})
+        self.records = records
+        return super().ask(members, greedy=greedy, inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("mean", [1, 2, 6], 3),
+        ("mean", [1.0, 2.5], 1.75),
+        ("mean", ["1,000", "2,000"], "1500"),
+        ("mean", [1, 2], 2),
+        ("median", [1, 2, 600], 2),
+        ("median", ["10", "n/a", "30", "20"], "20"),
+        ("median", [0.5, 0.25], 0.375),
+    ],
+)
+def test_numbers(name: str, given: list[Any], expected: Any) -> None:
+    members = ScriptedMembers([{"answer": one} for one in given])
+    verdict = decided(name, members)
+    assert verdict.answer.record == {"answer": expected}
+    assert type(verdict.answer.record["answer"]) is type(expected)
+
+
+def test_other_fields_are_those_of_the_closest_member() -> None:
+    records = [{"n": 1, "why": "low"}, {"n": 4, "why": "near"}, {"n": 10, "why": "high"}]
+    verdict = decided("mean", ScriptedMembers(records))
+    assert verdict.answer.record == {"n": 5, "why": "near"}
+    assert verdict.answer.member == 1
+
+
+def test_no_number_is_no_outcome() -> None:
+    members = answers("many", "few")
+    assert made("median").aggregate(members) is None
+    assert members.failures == ["unparsable: no member gave a number"]
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("3x a -> verifier", "verifier needs a model for its verifier"),
+        ("3x a -> judge(answer=guess)", r"judge needs a model|answer: Input should be 'pick'"),
+        ("3x a -> cascade", "cascade: a cascade needs at least two steps"),
+        ("2x a + b -> cascade(steps=[1, 1])", "steps must add up to the width 3"),
+        ("a + b -> cascade(confidence=0.5)", "needs an output field 'confidence'"),
+        ("3x a -> majority_vote(weights=[1, 2])", "weights must be one for each of 3 members"),
+        ("2x a -> majority_vote(weights=[0, 0])", "not all 0"),
+        ("2x a -> majority_vote(weights=[1, -1])", "greater than or equal to 0"),
+        ("2x a -> confident_vote(member=2)", "member must be one of 2"),
+        ("2x a -> confident_vote(treshold=0.5)", "no such parameter; nearest: 'threshold'"),
+        ("3x a -> first_to_finish(count=3)", "count must be below the width"),
+        ("3x a -> best_of", "best_of: needs a function or a scorer, but got neither"),
+        (f'3x a -> best_of(b, function="{FUNCTIONS}:value")', "but got both"),
+        (f'3x a -> best_of(function="{FUNCTIONS}:vale")', "cannot import function"),
+        (f'3x a -> best_of(function="{FUNCTIONS}:other_fields")', "must take the arguments"),
+        ("3x a -> filter_cluster", "a check_function or a filter, but got neither"),
+        ("3x a -> shuffled_vote(options=choices)", "unknown input field 'choices'"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_door(network: str, message: str) -> None:
+    module = Module("solve", "question -> answer, unit")
+    with pytest.raises(PipelineError, match=message):
+        check_aggregator(parse_network(network), module)
+
+
+def test_a_role_that_an_aggregator_does_not_have() -> None:
+    judge = {"name": "majority_vote", "modules": {"judge": {"models": ["a"]}}}
+    config = parse_network("2x a -> majority_vote").model_copy(
+        update={"aggregator": AggregatorConfig.model_validate(judge)}
+    )
+    with pytest.raises(PipelineError, match="majority_vote has no role 'judge'; it asks no model"):
+        check_aggregator(config, Module("solve", "question -> answer"))
+
+
+def test_an_unknown_aggregator_is_answered_with_the_nearest() -> None:
+    with pytest.raises(PipelineError, match="unknown aggregator 'mojority'; nearest: 'majority_"):
+        aggregator("mojority")

@@ -1,0 +1,138 @@
+"""Every aggregator passes the suite that ships with the library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipelines.aggregators import AGGREGATORS, Aggregator, aggregator
+from pipelines.aggregators.testing import AggregatorConformance, Say, ScriptedMembers
+from search_spaces import AggregatorConfig
+
+CHECKS = "tests.pipelines.aggregators.functions"
+
+
+class TestMajorityVote(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("majority_vote")
+
+
+class TestWeightedVote(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator(AggregatorConfig(name="majority_vote", params={"weights": (2, 1, 1)}))
+
+
+class TestFilterVote(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("filter_vote")
+
+
+class TestConfidentVote(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("confident_vote")
+
+    def members(self, *numbers: int | None) -> ScriptedMembers:
+        members = super().members(*numbers)
+        given = [number for number in numbers if number is not None]
+        members.greedy_record = self.record(given[-1]) if given else None
+        return members
+
+
+class TestJudge(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("judge")
+
+
+class TestWritingJudge(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator(AggregatorConfig(name="judge", params={"answer": "write"}))
+
+    def said(self) -> Mapping[str, Say]:
+        return {"judge": lambda _: self.record(7)}
+
+
+class TestVerifier(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("verifier")
+
+
+class TestScorer(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("best_of")
+
+
+class TestBestByFunction(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator(AggregatorConfig(name="best_of", params={"function": f"{CHECKS}:length"}))
+
+
+class TestFilterCluster(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("filter_cluster")
+
+
+class TestFilterClusterByFunctions(AggregatorConformance):
+    def make(self) -> Aggregator:
+        params = {
+            "check_function": f"{CHECKS}:is_number",
+            "key_function": f"{CHECKS}:length",
+            "score_function": f"{CHECKS}:length",
+        }
+        return aggregator(AggregatorConfig(name="filter_cluster", params=params))
+
+
+class TestFirstToFinish(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("first_to_finish")
+
+
+class TestShortest(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("shortest")
+
+
+class TestCascade(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("cascade")
+
+    def test_members_that_all_agree_are_believed(self) -> None:
+        members = self.members(0, 0, 0)
+        verdict = self.make().aggregate(members)
+        assert verdict is not None
+        assert verdict.answer.record == self.record(0)
+        assert sum(members.asked.values()) == 1  # nobody but the first was in doubt
+
+
+class TestShuffledVote(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("shuffled_vote")
+
+
+class TestMean(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("mean")
+
+
+class TestMedian(AggregatorConformance):
+    def make(self) -> Aggregator:
+        return aggregator("median")
+
+
+def test_none_is_forgotten() -> None:
+    made = [
+        kind().make()
+        for name, kind in globals().items()
+        if name.startswith("Test") and kind is not AggregatorConformance
+    ]
+    assert {type(one) for one in made} == set(AGGREGATORS.values())
+
+
+def test_whatever_a_role_writes_can_be_asked_for() -> None:
+    from pipelines import Module
+
+    module = Module("solve", "question, candidate -> answer, unit", instructions="Measure {it}.")
+    for name in AGGREGATORS:
+        for role, kind in aggregator(name).roles.items():
+            made = kind.module(f"solve_{role}", module, module.instructions)
+            assert "Measure {it}." in (made.instructions or "")
+            assert {"question", "candidate", kind.field(module)} == set(made.input_fields)
+            assert made.output_fields

@@ -1,0 +1,89 @@
+"""The short notation of networks: both ways, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines import Module, Pipeline, PipelineError
+from pipelines.aggregators.notation import labels_of, network_text, parse_network
+from search_spaces import AggregatorConfig, ModuleConfig
+
+labels = st.one_of(
+    st.sampled_from(["a", "openai/gpt-4o-mini", "bedrock/claude-3-5:0", "3x"]),
+    st.text("ab +,()='\"x-> é/", min_size=1, max_size=8).filter(str.strip),
+)
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(-9, 9), st.floats(-9, 9), st.text('ab1 ,"', max_size=4)
+)
+params = st.dictionaries(
+    st.sampled_from(["weights", "threshold"]), st.one_of(values, st.lists(values, max_size=3))
+)
+
+
+def networks(deeper: st.SearchStrategy[ModuleConfig]) -> st.SearchStrategy[ModuleConfig]:
+    def built(models: list[str], judge: ModuleConfig, params: dict[str, Any]) -> ModuleConfig:
+        same = len(set(models)) == 1
+        return ModuleConfig(
+            models=tuple(models[:1] if same else models),
+            width=len(models),
+            aggregator=AggregatorConfig(name="judge", modules={"judge": judge}, params=params),
+        )
+
+    return st.builds(built, st.lists(labels, min_size=2, max_size=4), deeper, params)
+
+
+singles = st.builds(lambda label: ModuleConfig(models=(label,)), labels)
+
+
+@given(st.recursive(singles, networks, max_leaves=4))
+def test_what_is_written_can_be_read(config: ModuleConfig) -> None:
+    assert parse_network(network_text(config)) == config
+
+
+def test_the_example() -> None:
+    text = "3x openai/gpt-4o-mini + 1x anthropic/claude-haiku-4-5 -> judge(openai/gpt-4o)"
+    config = parse_network(text, temperature=0.7)
+    assert config.members == ("openai/gpt-4o-mini",) * 3 + ("anthropic/claude-haiku-4-5",)
+    assert config.roles["judge"].models == ("openai/gpt-4o",)
+    assert config.temperature == 0.7
+    assert network_text(config) == text
+    assert labels_of(text) == [*dict.fromkeys(config.members), "openai/gpt-4o"]
+
+
+def test_a_network_in_a_network() -> None:
+    config = parse_network("2x a -> judge(3x b -> verifier(c, fallback=first), answer=write)")
+    judge = config.roles["judge"]
+    assert (judge.members, judge.roles["verifier"].models) == (("b", "b", "b"), ("c",))
+    assert config.most_calls == 2 + (3 + 3)
+    assert judge.aggregation is not None
+    assert judge.aggregation.params == {"fallback": "first"}
+
+
+def test_a_module_may_start_as_a_network() -> None:
+    pipeline = Pipeline("p", [Module("solve", "task -> answer", model="2x a + b -> majority_vote")])
+    config = pipeline.default_config()
+    assert config.modules["solve"].members == ("a", "a", "b")
+    assert config.allocation == {"solve": ("a", "a", "b")}
+    assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0x a -> majority_vote", "1 member at least, but got 0"),
+        ("3x a ->", "expected an aggregator's name, but it ends there"),
+        ("3x a -> judg(b)", "unknown aggregator 'judg'; nearest: 'judge'"),
+        ("3x a -> judge(b", r"expected ',' or '\)', but it ends there"),
+        ("a b", "expected the end, but found 'b'"),
+        ("2x a -> majority_vote(b)", "expected an argument with its name"),
+        ("2x a -> judge(=)", "expected a model's label"),
+        ("", "expected a model's label, but it ends there"),
+    ],
+)
+def test_what_is_wrong_is_shown(text: str, message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        parse_network(text)
