@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from benchmarks.searching import Bench, mean_score, race_every_module
-from evaluators.racing import UNHURRIED
+from evaluators.stopping import UNHURRIED
 from optimizer.allocation import PATIENCE
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway

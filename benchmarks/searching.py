@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from evaluators.diagnoser import Diagnoser
-from evaluators.racing import Patience
+from evaluators.objective import Objective
+from evaluators.stopping import Patience
 from optimizer.door import Plan, prepare
 from optimizer.loop import make_study, search
 from optimizer.study import Study
 from pipelines import Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
-from search_spaces import PipelineConfig
+from search_spaces import PipelineConfig, SearchSpace
 
 
 @dataclass
@@ -32,12 +33,15 @@ class Bench:
     holdout: float = 0.0
     seed: int = 0
     concurrency: int = 16
+    stages: Sequence[str] = ("allocation",)
+    space: SearchSpace | None = None
+    objective: str | Objective = "quality"
 
     def plan(self) -> Plan:
         """The search as `optimize` would set it up."""
         return prepare(
-            self.pipeline, self.rows, self.models, self.metric, None, None, ("allocation",),
-            self.diagnoser, self.holdout, self.seed,
+            self.pipeline, self.rows, self.models, self.metric, None, self.space, self.stages,
+            self.diagnoser, self.holdout, self.seed, self.objective,
         )  # fmt: skip
 
     def study(self, account: str) -> Study:

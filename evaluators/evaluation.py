@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 
 from evaluators.metrics import BoundMetric, MetricError, Score
+from evaluators.objective import Costs
 from evaluators.statistics import Interval, mean_interval
 from pipelines import Failure, ModuleStep, Pipeline, Program, Trace
 from pipelines.llms.call import BudgetExhausted
@@ -122,6 +123,15 @@ class Evaluation:
     def latency_s(self) -> float:
         """Mean seconds on the critical path."""
         return self._mean("latency_s")
+
+    @property
+    def costs(self) -> Costs:
+        """Mean score, dollars and seconds per example."""
+        return Costs(self.mean, self.usd_per_example, self.latency_s)
+
+    def on(self, examples: Collection[int]) -> Evaluation:
+        """The same on some of the examples."""
+        return Evaluation({i: o for i, o in self.outcomes.items() if i in examples})
 
     def _mean(self, name: str) -> float:
         values = [getattr(o, name) for o in self.outcomes.values()]

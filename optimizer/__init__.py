@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evaluators.best_of_k import BestOfK, best_of_k
     from evaluators.dataset import Dataset, DatasetError
     from evaluators.metrics import (
         MetricError,
@@ -20,21 +21,26 @@ if TYPE_CHECKING:
         multiple_choice,
         numeric_match,
     )
+    from evaluators.objective import Objective
+    from evaluators.vote_scaling import VoteScaling, vote_accuracy
     from optimizer.baseline import OptimizationError
     from optimizer.door import BudgetTooSmall
     from optimizer.loop import optimize
+    from optimizer.operating_points import OperatingPoint
     from optimizer.result import Result
     from optimizer.trial import Trial
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
+    from pipelines.aggregators.notation import network_text, parse_network
     from pipelines.llms.budget import Budget
     from pipelines.llms.gateway import Gateway
     from pipelines.llms.limits import Limit
     from pipelines.llms.model import Model
     from pipelines.llms.prices import ModelError
     from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine
-    from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
+    from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
 
 _HOMES = {
+    "evaluators.best_of_k": ("BestOfK", "best_of_k"),
     "evaluators.dataset": ("Dataset", "DatasetError"),
     "evaluators.metrics": (
         "MetricError",
@@ -44,23 +50,29 @@ _HOMES = {
         "multiple_choice",
         "numeric_match",
     ),
+    "evaluators.objective": ("Objective",),
+    "evaluators.vote_scaling": ("VoteScaling", "vote_accuracy"),
     "optimizer.baseline": ("OptimizationError",),
     "optimizer.door": ("BudgetTooSmall",),
     "optimizer.loop": ("optimize",),
+    "optimizer.operating_points": ("OperatingPoint",),
     "optimizer.result": ("Result",),
     "optimizer.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
+    "pipelines.aggregators.notation": ("network_text", "parse_network"),
     "pipelines.llms.budget": ("Budget",),
     "pipelines.llms.gateway": ("Gateway",),
     "pipelines.llms.limits": ("Limit",),
     "pipelines.llms.model": ("Model",),
     "pipelines.llms.prices": ("ModelError",),
     "pipelines.patterns": ("locate_solve", "majority_vote", "multi_agent_debate", "self_refine"),
-    "search_spaces": ("ModuleConfig", "PipelineConfig", "SearchSpace"),
+    "search_spaces": ("AggregatorConfig", "ModuleConfig", "PipelineConfig", "SearchSpace"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AggregatorConfig",
+    "BestOfK",
     "Budget",
     "BudgetTooSmall",
     "Dataset",
@@ -73,6 +85,8 @@ __all__ = [
     "Module",
     "ModuleConfig",
     "ModuleFailed",
+    "Objective",
+    "OperatingPoint",
     "OptimizationError",
     "Pipeline",
     "PipelineConfig",
@@ -80,6 +94,8 @@ __all__ = [
     "Result",
     "SearchSpace",
     "Trial",
+    "VoteScaling",
+    "best_of_k",
     "contains",
     "exact_match",
     "f1",
@@ -87,9 +103,12 @@ __all__ = [
     "majority_vote",
     "multi_agent_debate",
     "multiple_choice",
+    "network_text",
     "numeric_match",
     "optimize",
+    "parse_network",
     "self_refine",
+    "vote_accuracy",
 ]
 
 

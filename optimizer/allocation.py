@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from evaluators.racing import UNLIKELY, Patience, rungs
+from evaluators.racing import rungs
+from evaluators.stopping import UNLIKELY, Patience
 from optimizer.measured_agreement import measured_agreement
 from optimizer.module_scores import score_modules
 from optimizer.study import Study
@@ -143,11 +144,17 @@ def already_paid(study: Study, moves: Moves, size: int) -> list[PipelineConfig]:
 
 
 def _promising(study: Study) -> Moves:
-    """What the diagnoser may not drop; without one, all models."""
-    if study.diagnoser is None:
-        return study.space.models
-    scores = score_modules(study, study.diagnoser)
-    return {module: scores[module].promising for module in study.space.models}
+    """What the diagnoser may not drop; without one, all models.
+
+    Whom an aggregator consults may have any model. Members that differ stay as they are: which ones
+    go together is for the structure to say.
+    """
+    incumbent, choices = study.incumbent, study.space.models
+    uniform = [m for m in choices if len(set(incumbent.modules[m].members)) == 1]
+    scores = score_modules(study, study.diagnoser) if study.diagnoser and uniform else {}
+    top = {m: scores[m].promising if m in scores else choices[m] for m in uniform}
+    roles = [path for path in incumbent.allocation if path not in incumbent.modules]
+    return {**top, **{path: choices[path.partition(".")[0]] for path in roles}}
 
 
 def _first_of_each(study: Study, moves: Moves) -> PipelineConfig:

@@ -38,7 +38,7 @@ def race_baseline(study: Study) -> None:
 
 def _runs(study: Study) -> int:
     """How often the pipeline runs for the baseline and the final pass over the holdout."""
-    passes = 3 if study.space.has_more_than(study.baseline) else 1
+    passes = 3 if study.may_change else 1
     return len(study.examples) + study.holdout_examples * passes
 
 

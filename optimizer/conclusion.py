@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.statistics import Interval
 from optimizer.door import Plan
 from optimizer.holdout import FinalScores, score_finalists, search_estimates
+from optimizer.operating_points import operating_points
 from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.study import Study
+from pipelines import Pipeline
 from pipelines.llms.budget import Spend
 from pipelines.llms.call import BudgetExhausted
-from pipelines.llms.model import Model
+from search_spaces import PipelineConfig
 
 NO_GAIN = Interval(0.0, 0.0, 0.0)
 """Of a config over itself."""
@@ -31,9 +34,7 @@ def conclude(
         raise RuntimeError("the incumbent and the baseline have no scored example in common")
     over_single = final.gain(scored) if scored else None
     return Result(
-        pipeline=dataclasses.replace(
-            plan.pipeline, config=study.incumbent, models=_models_used(plan, study)
-        ),
+        pipeline=_bound(plan, study.incumbent),
         baseline_config=study.baseline,
         config=study.incumbent,
         tuned_figures=_figures(final.tuned),
@@ -43,6 +44,10 @@ def conclude(
         gain=gain,
         gain_over_single=NO_GAIN if scored and study.incumbent == single else over_single,
         held_out=final.held_out,
+        objective=plan.objective,
+        points=operating_points(
+            study.front(), study.evaluator.known, final.points, partial(_bound, plan)
+        ),
         trials_=tuple(study.trials),
         spent=_spent(study, paid_before),
         diagnoser=_agreements(study),
@@ -78,12 +83,16 @@ def _figures(evaluation: Evaluation) -> HeldOut:
         usd_per_example=evaluation.usd_per_example,
         latency_s=evaluation.latency_s,
         unscored=evaluation.unscored,
+        disqualified=evaluation.disqualified,
+        agreement=evaluation.agreement,
     )
 
 
-def _models_used(plan: Plan, study: Study) -> tuple[Model, ...]:
-    labels = {label for labels in study.incumbent.allocation.values() for label in labels}
-    return tuple(model for label, model in plan.models.items() if label in labels)
+def _bound(plan: Plan, config: PipelineConfig) -> Pipeline:
+    """The pipeline with this config and the models that it names."""
+    labels = {label for labels in config.allocation.values() for label in labels}
+    used = tuple(model for label, model in plan.models.items() if label in labels)
+    return dataclasses.replace(plan.pipeline, config=config, models=used)
 
 
 def _spent(study: Study, paid_before: Spend) -> Spent:

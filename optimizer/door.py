@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 from evaluators.dataset import Dataset, DatasetError
 from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
+from evaluators.objective import Objective, as_objective
 from optimizer.allocation import Allocation
+from optimizer.space_checks import check_space, named_models, resolve
 from optimizer.stages import Stage
+from optimizer.structure import Structure
 from pipelines import Module, Pipeline, PipelineError
 from pipelines.aggregators.notation import labels_of
 from pipelines.errors import nearest
@@ -25,10 +28,10 @@ from search_spaces.config import canonical_json
 
 logger = logging.getLogger(__name__)
 
-STAGES: Mapping[str, Stage] = {"allocation": Allocation()}
+STAGES: Mapping[str, Stage] = {"allocation": Allocation(), "structure": Structure()}
 """The stages by name, in the order in which they run by default."""
 
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 """Part of a study's key: raised when the search itself would take another path."""
 
 
@@ -47,6 +50,7 @@ class Plan:
     metric: BoundMetric
     space: SearchSpace
     baseline: PipelineConfig
+    objective: Objective
     budget: Budget
     stages: Sequence[Stage]
     diagnoser: Model | Literal["auto"] | None
@@ -63,7 +67,14 @@ class Plan:
     @property
     def final_passes(self) -> int:
         """How many configs the holdout is for: baseline, best single model and winner."""
-        return 3 if self.space.has_more_than(self.baseline) else 1
+        return 3 if self.may_change else 1
+
+    @property
+    def may_change(self) -> bool:
+        """Whether there is anything to search."""
+        return self.space.has_more_than(self.baseline) or any(
+            stage.name != "allocation" for stage in self.stages
+        )
 
 
 def prepare(
@@ -77,6 +88,7 @@ def prepare(
     diagnoser: str | Model | None,
     holdout: float,
     seed: int,
+    objective: str | Objective = "quality",
 ) -> Plan:
     """Check all arguments of `optimize` and make them fit each other.
 
@@ -89,11 +101,14 @@ def prepare(
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label = _choices(models, pipeline)
     names = [module.name for module in pipeline.llm_modules]
-    space = (search_space or SearchSpace()).fit(names, list(by_label))
+    functions = [module.name for module in pipeline.modules if not module.is_llm]
+    space = resolve(search_space or SearchSpace()).fit(names, list(by_label), functions)
     baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
     known = {**{m.label: m for m in pipeline.models}, **by_label}
     for labels in baseline.allocation.values():
         known.update({label: Model(label) for label in labels if label not in known})
+    check_space(space, pipeline, baseline, known)
+    sought = as_objective(objective)
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     _check_inputs(pipeline, data)
     bound = resolve_metric(metric, pipeline.outputs, data.columns)
@@ -113,13 +128,14 @@ def prepare(
         space.model_dump(mode="json"),
         baseline.canonical_json(),
         stages,
+        asdict(sought),
         asdict(judge) if isinstance(judge, Model) else judge,
         holdout,
         seed,
     ]
     key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     plan = Plan(
-        pipeline, known, search, held_out, bound, space, baseline, budget or Budget(),
+        pipeline, known, search, held_out, bound, space, baseline, sought, budget or Budget(),
         chosen, judge, seed, key,
     )  # fmt: skip
     _check_calls(plan)
@@ -145,9 +161,10 @@ def check_calls_can_be_made(plan: Plan) -> None:
     """
     from pipelines.llms.prices import check_models
 
-    used = {label: plan.models[label] for labels in plan.space.models.values() for label in labels}
-    for labels in plan.baseline.allocation.values():
-        used.update({label: plan.models[label] for label in labels})
+    labels = {label for labels in plan.space.models.values() for label in labels}
+    labels |= {label for labels in plan.baseline.allocation.values() for label in labels}
+    labels |= set(named_models(plan.space))
+    used = {label: plan.models[label] for label in plan.models if label in labels}
     if isinstance(plan.diagnoser, Model):
         used[plan.diagnoser.label] = plan.diagnoser
     check_models(used.values())

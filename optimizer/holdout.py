@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.statistics import Interval, paired_interval
@@ -20,6 +21,8 @@ class FinalScores:
     single_model: Evaluation | None
     held_out: bool
     """False: these are the estimates that the search chose by, and so are too good."""
+    points: Mapping[str, Evaluation] = field(default_factory=dict)
+    """Of configs that were scored on the holdout, by their keys."""
 
     @property
     def usable(self) -> bool:
@@ -38,7 +41,8 @@ class FinalScores:
 def score_finalists(study: Study, holdout: Evaluator) -> FinalScores:
     """Run the finalists on the holdout, with the part of the budget that was kept for it.
 
-    The best single model comes last: it has no figures if the rest can't pay for it.
+    The best single model and a front's points come last: those have no figures that the rest can't
+    pay for.
 
     Raises:
         BudgetExhausted: retries, or a cap in seconds, have used that part up.
@@ -48,9 +52,13 @@ def score_finalists(study: Study, holdout: Evaluator) -> FinalScores:
     baseline = holdout.evaluate(study.baseline, indices)
     tuned = holdout.evaluate(study.incumbent, indices)
     single = None
+    points = {study.baseline.key: baseline, study.incumbent.key: tuned}
     with suppress(BudgetExhausted):
-        single = holdout.evaluate(study.single_model, indices) if study.single_model else None
-    return FinalScores(tuned, baseline, single, held_out=True)
+        if study.single_model:
+            single = points[study.single_model.key] = holdout.evaluate(study.single_model, indices)
+        for config in study.operating_points():
+            points[config.key] = holdout.evaluate(config, indices)
+    return FinalScores(tuned, baseline, single, held_out=True, points=points)
 
 
 def search_estimates(study: Study) -> FinalScores:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from evaluators.diagnoser import Diagnoser
 from evaluators.evaluation import Evaluator
 from evaluators.metrics import LabelMetric
+from evaluators.objective import Objective
 from optimizer.baseline import check_something_scored, check_something_works, race_baseline
 from optimizer.conclusion import conclude
 from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
@@ -35,7 +37,8 @@ def optimize(
     metric: str | LabelMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
-    stages: str | Sequence[str] = ("allocation",),
+    objective: str | Objective = "quality",
+    stages: str | Sequence[str] = ("allocation", "structure"),
     diagnoser: str | Model | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
@@ -43,7 +46,7 @@ def optimize(
     experiment: str | None = None,
     gateway: Gateway | None = None,
 ) -> Result:
-    """Find a better model for every module of a pipeline, within a budget.
+    """Find better models, widths, temperatures and aggregators for a pipeline, within a budget.
 
     Every call is cached on disk, so the same search started again takes the same path without
     paying twice, also after it was killed. The same arguments and seed give the same result.
@@ -58,8 +61,12 @@ def optimize(
         metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`) or
             any `metric(example, prediction) -> float` in [0, 1].
         budget: caps in dollars, calls and seconds; without it nothing is capped.
-        search_space: narrower choices for some modules.
-        stages: what to tune, in order.
+        search_space: other choices than the default ones, for all modules or for some.
+        objective: "quality"; `Objective(max_cost_usd=..., max_latency_s=...)` for quality within
+            limits per example; `Objective(within=0.01)` for the cheapest within a point of the
+            best; or "pareto" for all that no other config beats in score, cost and latency.
+        stages: what to tune, in order; "allocation" chooses models, "structure" widths,
+            temperatures, aggregators, members and functions' parameters.
         diagnoser: the model that judges modules; "auto" takes the one that does best alone, None
             leaves the choice to end-to-end races.
         holdout: share of the examples that only the final scores see; 0 reports search
@@ -80,13 +87,15 @@ def optimize(
         KeyboardInterrupt: after printing the best so far and how to resume.
     """
     plan = prepare(
-        pipeline, dataset, models, metric, budget, search_space, stages, diagnoser, holdout, seed
-    )
+        pipeline, dataset, models, metric, budget, search_space, stages, diagnoser, holdout, seed,
+        objective,
+    )  # fmt: skip
     check_concurrency(concurrency)
     check_calls_can_be_made(plan)
     session = (gateway or default_gateway()).session(plan.key, plan.budget)
     paid_before = session.spent
     study = make_study(plan, session, concurrency)
+    study.journal = _journal(gateway or default_gateway(), plan)
     held_out = Evaluator(pipeline, plan.models, plan.holdout, plan.metric, session, concurrency)
     tracker = Tracker.start(pipeline.name, experiment, *_described(plan))
     try:
@@ -149,6 +158,9 @@ def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
         examples=range(len(plan.search)),
         holdout_examples=len(plan.holdout),
         baseline=plan.baseline,
+        may_change=plan.may_change,
+        objective=plan.objective,
+        seed=plan.seed,
     )
 
 
@@ -159,6 +171,11 @@ def _diagnoser(plan: Plan, study: Study) -> Diagnoser | None:
         best = study.single_model or study.incumbent
         chosen = plan.models[next(iter(best.allocation.values()))[0]]
     return Diagnoser(chosen, plan.pipeline, study.evaluator.session) if chosen else None
+
+
+def _journal(gateway: Gateway, plan: Plan) -> Path | None:
+    """Where Optuna's study goes: beside the answers that it was made of."""
+    return gateway.folder / "optuna" / f"{plan.key[:16]}.log" if gateway.folder else None
 
 
 def _listener(tracker: Tracker, progress: Progress) -> Callable[[Trial, Study], None]:
@@ -184,6 +201,7 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
         "budget_calls": plan.budget.calls,
         "budget_seconds": plan.budget.seconds,
         "diagnoser": getattr(plan.diagnoser, "label", plan.diagnoser),
+        "objective": str(plan.objective),
         "stages": ", ".join(stage.name for stage in plan.stages),
     }
     return params, {"study": plan.key, "dataset": plan.search.digest}

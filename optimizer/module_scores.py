@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluators.diagnoser import Diagnoser
-from evaluators.racing import UNLIKELY, standard_errors_behind
+from evaluators.stopping import UNLIKELY, standard_errors_behind
 from optimizer.measured_agreement import measured_agreement
 from optimizer.study import Study, judged, shown
 from pipelines import ModuleStep

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluators.evaluation import MOST_UNSCORED
+from evaluators.objective import QUALITY, Objective
 from evaluators.statistics import Interval
+from optimizer.operating_points import OperatingPoint, pick, points_frame
 from optimizer.trial import Trial, trials_frame
 from pipelines import Pipeline
 from pipelines.llms.budget import PurposeSpend
@@ -32,11 +33,10 @@ class HeldOut:
     """Mean seconds on the critical path."""
     unscored: int = 0
     """How many examples infrastructure failures left without a score."""
-
-    @property
-    def disqualified(self) -> bool:
-        """Whether these are too many for the mean to mean anything."""
-        return self.unscored > MOST_UNSCORED * (self.examples + self.unscored)
+    disqualified: bool = False
+    """Whether outages hit too many for the mean to mean anything."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """Mean share of members that agreed, by wide module."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ class Result:
     held_out: bool
     """False with `holdout=0`, or when the final pass could not be made: all figures are then
     estimates by which the search chose, and too good on average."""
+    objective: Objective = QUALITY
+    points: tuple[OperatingPoint, ...] = ()
+    """The front: no config beats another in score, cost and latency at once; best score first."""
     trials_: tuple[Trial, ...]
     spent: Spent
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
@@ -141,14 +144,35 @@ class Result:
 
     @property
     def pareto(self) -> pd.DataFrame:
-        """The trials that no other beats in score, dollars and seconds at once.
+        """The configs that no other beats in score, dollars and seconds at once, best score first.
 
-        Rows as in `trials`, best score first. The scores are estimates by which the search
-        chose (`measured_on` says so), not held-out figures.
+        `measured_on` says of each whether its figures are from the holdout, or estimates by which
+        the search chose, which are too good on average. One column per knob that any of them sets.
         """
-        frame = trials_frame(pareto_front(self.trials_)).sort_values("score", ascending=False)
-        frame.insert(frame.columns.get_loc("score"), "measured_on", "search")  # type: ignore[arg-type]
-        return frame.reset_index(drop=True)
+        return points_frame(self.points)
+
+    def pick(
+        self,
+        *,
+        max_cost_usd: float | None = None,
+        max_latency_s: float | None = None,
+        within: float | None = None,
+    ) -> OperatingPoint:
+        """One config of the front: the best within limits, or the cheapest that is good enough.
+
+        It is picked by the search's estimates of the score, so that a held-out score stays
+        unbiased; limits hold for the dollars and seconds that the point reports.
+
+        Args:
+            max_cost_usd: most dollars per example.
+            max_latency_s: most seconds per example.
+            within: take the cheapest at most so much below the best score: 0.01 is a point.
+
+        Raises:
+            ValueError: none meets the limits; names the closest.
+        """
+        wanted = Objective(max_cost_usd=max_cost_usd, max_latency_s=max_latency_s, within=within)
+        return pick(self.points, wanted)
 
     def save(self, path: str | Path) -> None:
         """Write the tuned pipeline as YAML: spec, config, models, and where it comes from.
@@ -180,24 +204,3 @@ class Result:
         from optimizer.report import summary_html
 
         return summary_html(self)
-
-
-def pareto_front(trials: tuple[Trial, ...]) -> list[Trial]:
-    """The complete trials that no other beats in score, dollars and seconds at once.
-
-    Of trials with the same config, the last counts: it has seen the most examples.
-    """
-    last = {t.config.key: t for t in trials if t.status == "complete" and t.score is not None}
-    rivals = list(last.values())
-    return [trial for trial in rivals if not any(_dominates(r, trial) for r in rivals)]
-
-
-def _dominates(one: Trial, other: Trial) -> bool:
-    """Whether `one` is no worse in anything and better in something."""
-    first, second = _costs(one), _costs(other)
-    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
-
-
-def _costs(trial: Trial) -> tuple[float, float, float]:
-    score = trial.score.mean if trial.score else 0.0
-    return -score, trial.usd_per_example, trial.latency_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluators.racing import HALVING, ErrorRate
+from evaluators.stopping import HALVING, ErrorRate
 from optimizer.study import Study
 
 STAGE = "single-model"

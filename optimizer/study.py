@@ -7,14 +7,18 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from evaluators.agreement import Agreement
 from evaluators.diagnoser import Diagnoser, Diagnosis
 from evaluators.evaluation import Evaluation, Evaluator
-from evaluators.racing import UNHURRIED, ErrorRate, Patience, Race, Standing, race
+from evaluators.objective import QUALITY, Costs, Objective, front
+from evaluators.racing import Race, Standing, race
+from evaluators.stopping import UNHURRIED, ErrorRate, Patience
+from optimizer.call_groups import CallGroup, call_groups
 from optimizer.trial import Status, Trial, shortened
 from pipelines import ModuleStep
 from pipelines.llms.call import BudgetExhausted
@@ -22,10 +26,10 @@ from pipelines.llms.prices import price_of
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from optimizer.proposals import Proposer
 
-TOLERANCE = 0.005
-"""Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
+logger = logging.getLogger(__name__)
 
 NOT_BEHIND = Patience(better_half=1.64, worse_half=1.64)
 """Who costs no calls to score may be further behind the best: a chance of 5% to be the better."""
@@ -36,6 +40,9 @@ RESCUE_GAIN = 0.5
 
 BYTES_PER_TOKEN = 6
 """More than most texts have."""
+
+MOST_POINTS = 8
+"""So many configs of a front are scored on the holdout."""
 
 SLOWER = 2.0
 """How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
@@ -58,6 +65,12 @@ class Study:
     holdout_examples: int
     """How many examples the final pass will run up to three configs on."""
     baseline: PipelineConfig
+    may_change: bool = True
+    """Whether there is anything to search, so that the holdout has more than the baseline."""
+    objective: Objective = QUALITY
+    seed: int = 0
+    journal: Path | None = None
+    """Where Optuna's study is kept; None keeps it in memory."""
     diagnoser: Diagnoser | None = None
     on_trial: Callable[[Trial, Study], None] = lambda trial, study: None
     incumbent: PipelineConfig = field(init=False)
@@ -66,6 +79,8 @@ class Study:
     singles: dict[str, PipelineConfig] = field(default_factory=dict)
     """By label, the configs with that model in all modules."""
     trials: list[Trial] = field(default_factory=list)
+    proposer: Proposer | None = None
+    """Optuna's study, once the structure stage has begun one."""
     agreement: dict[str, Agreement] = field(default_factory=dict)
     """By module, how far the diagnoser agreed with what was measured."""
     judged: dict[str, int] = field(default_factory=dict)
@@ -76,6 +91,7 @@ class Study:
     _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     """By module and its inputs, then by its output, both as canonical JSON."""
     _recorded: dict[str, int] = field(default_factory=dict)
+    _groups: dict[str, frozenset[CallGroup]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
@@ -115,10 +131,13 @@ class Study:
             errors or self.errors,
             first=first,
             patience=patience,
+            objective=self.objective,
             keep=keep,
             before_rung=self._check_room,
         )
         self._lead(result)
+        if self.objective.pareto:
+            self.protect_holdout()
         for standing in result.standings:
             self._record(stage, standing, result)
         if result.cut_off is not None:
@@ -141,7 +160,7 @@ class Study:
 
     def measured(self) -> Iterator[tuple[PipelineConfig, int, float]]:
         """Every config that was raced, on every example with a score."""
-        for config in self._raced():
+        for config in self.raced():
             for index, score in self.evaluator.known(config).scores.items():
                 yield config, index, score
 
@@ -154,19 +173,30 @@ class Study:
     def enumerate_paid(self, configs: Sequence[PipelineConfig], size: int) -> list[PipelineConfig]:
         """Those that are not clearly behind, of all whose calls on these examples were made before.
 
-        They come best estimate first. None, if some turn out to need a call after all.
+        They come best estimate first.
 
         Args:
             size: on how many of the search examples.
         """
         examples = self.examples[:size]
         free = [c for c in configs if self.evaluator.is_paid(c, examples[0])]
-        with self.evaluator.session.cached_only():
-            result = race(free, self.evaluator, examples, ErrorRate(), patience=NOT_BEHIND)
-        if result.cut_off is not None:
-            return []
+        result = self._race_paid(free, examples)
+        if result.cut_off is not None:  # what needs no call on one example may need one on another
+            free = [c for c in free if all(self.evaluator.is_paid(c, i) for i in examples)]
+            result = self._race_paid(free, examples)
         finished = sorted(result.finished, key=lambda s: -s.evaluation.mean)
         return [standing.config for standing in finished]
+
+    def _race_paid(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> Race:
+        with self.evaluator.session.cached_only():
+            return race(
+                configs,
+                self.evaluator,
+                examples,
+                ErrorRate(),
+                patience=NOT_BEHIND,
+                objective=self.objective,
+            )
 
     def rescuers(self, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
         """Those that do clearly better on the first few examples that the incumbent fails.
@@ -195,7 +225,7 @@ class Study:
     def best(
         self, configs: Sequence[PipelineConfig], beside: Sequence[PipelineConfig] = ()
     ) -> PipelineConfig | None:
-        """The best estimate on the configs' common examples; a tie to the cheaper.
+        """What the objective prefers by the estimates on the configs' common examples.
 
         None when there are no common examples with a score.
 
@@ -207,15 +237,41 @@ class Study:
         common = set.intersection(*(set(e.scores) for e in known.values())) if known else set()
         if not common:
             return None
-        means = {key: _mean_on(e, common) for key, e in known.items()}
+        costs = [self._costs(known[c.key], common) for c in configs]
         others = (self.evaluator.known(c) for c in beside)
-        bar = max(
-            [*means.values(), *(_mean_on(e, common) for e in others if common <= set(e.scores))]
-        )
-        tied = [c for c in configs if means[c.key] >= bar - TOLERANCE - 1e-12]
-        if not tied:
-            return max(configs, key=lambda c: means[c.key])
-        return min(tied, key=lambda c: (known[c.key].usd_per_example, -means[c.key]))
+        bars = [self._costs(e, common) for e in others if common <= set(e.scores)]
+        bar = max((c.score for c in bars if self.objective.meets(c)), default=-math.inf)
+        return self.objective.choose(configs, costs, bar)
+
+    def front(self) -> list[PipelineConfig]:
+        """Of all that were scored on every search example, those that no other beats in all."""
+        complete = [c for c in self.raced() if self._is_complete(c)]
+        costs = [self.evaluator.known(c).costs for c in complete]
+        return [complete[place] for place in front(costs)]
+
+    def operating_points(self) -> list[PipelineConfig]:
+        """Of the front, where it was asked for, so many as the holdout has room for: its ends, and
+        some between."""
+        found = self.front() if self.objective.pareto else []
+        ranked = sorted(found, key=lambda config: self.evaluator.known(config).usd_per_example)
+        if len(ranked) <= MOST_POINTS:
+            return ranked
+        places = np.linspace(0, len(ranked) - 1, MOST_POINTS).round().astype(int)
+        return [ranked[place] for place in places]
+
+    def seen(self, config: PipelineConfig) -> int:
+        """How many of the search examples, from the first on, the config was run on."""
+        known = self.evaluator.known(config).outcomes
+        return next((n for n, i in enumerate(self.examples) if i not in known), len(self.examples))
+
+    def _is_complete(self, config: PipelineConfig) -> bool:
+        known = self.evaluator.known(config)
+        return len(known.outcomes) >= len(self.examples) and not known.disqualified
+
+    def _costs(self, evaluation: Evaluation, common: set[int]) -> Costs:
+        """The score on common examples; dollars and seconds on all there are."""
+        costs = evaluation.costs
+        return costs._replace(score=_mean_on(evaluation, common))
 
     def protect_holdout(self) -> None:
         """Keep back what the final pass over the holdout may take.
@@ -224,9 +280,9 @@ class Study:
         """
         finalists = self._finalists(self.incumbent)
         if len(finalists) > 1:
-            with_rival = [*finalists, self.single_model or self.incumbent]
-            if self._fits(self._holdout_cost(with_rival).usd):
-                finalists = with_rival
+            for more in (self.single_model or self.incumbent, *self.operating_points()):
+                if self._fits(self._holdout_cost([*finalists, more]).usd):
+                    finalists.append(more)
         usd, calls, seconds = self._holdout_cost(finalists)
         session = self.evaluator.session
         if session.budget.seconds is not None:  # latencies may be those of another time
@@ -255,10 +311,10 @@ class Study:
                 )  # fmt: skip
         kept = {m: [c for c in labels if c not in dear] for m, labels in self.space.models.items()}
         models = {m: tuple(kept[m]) or labels for m, labels in self.space.models.items()}
-        self.space = SearchSpace(models=models)
+        self.space = self.space.model_copy(update={"models": models})
 
     def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
-        return [self.baseline, *([incumbent] if self.space.has_more_than(self.baseline) else [])]
+        return [self.baseline, *([incumbent] if self.may_change else [])]
 
     def _holdout_cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
         """What it may take to run these on the holdout.
@@ -299,12 +355,13 @@ class Study:
             for c in rivals.values()
             if not self.evaluator.known(c).disqualified and self._can_finish(c)
         ]
-        winner = self.best(qualified, beside=self._raced())
+        winner = self.best(qualified, beside=self.raced())
         if winner is not None and winner != self.incumbent:
             self.incumbent = winner
             self.protect_holdout()
 
-    def _raced(self) -> list[PipelineConfig]:
+    def raced(self) -> list[PipelineConfig]:
+        """Every config that was a trial, in the order of their first."""
         return list({trial.config.key: trial.config for trial in self.trials}.values())
 
     def _can_finish(self, winner: PipelineConfig) -> bool:
@@ -321,10 +378,9 @@ class Study:
         if math.isinf(left.calls) and math.isinf(left.usd):
             return
         calls = usd = 0.0
-        for config in configs:
-            ahead = self._calls_ahead(config, examples)
+        for group, ahead in self._calls_ahead(configs, examples).items():
             calls += ahead
-            usd += ahead / config.calls_per_run * self._usd_per_example(config)
+            usd += ahead * self._usd_per_call(group.label)
         wanted = f"the next {len(examples)} examples of {len(configs)} configs would take about "
         if calls > left.calls:
             raise BudgetExhausted(
@@ -335,34 +391,35 @@ class Study:
                 f"{wanted}${usd:.4f}, and ${max(0.0, left.usd):.4f} are left for the search"
             )
 
-    def _calls_ahead(self, config: PipelineConfig, examples: Sequence[int]) -> int:
-        """At most so many new calls: modules as in a config that ran before share its calls."""
-        known = self.evaluator.known
-        missing = set(examples) - set(known(config).outcomes)
-        total = 0
-        shared = [(self._calls_between(config, other), other) for other in self._raced()]
-        for calls, other in sorted(shared, key=lambda pair: pair[0]):
-            covered = missing & set(known(other).outcomes)
-            total += calls * len(covered)
-            missing -= covered
-        return total + len(missing) * config.calls_per_run
+    def _calls_ahead(
+        self, configs: Sequence[PipelineConfig], examples: Sequence[int]
+    ) -> dict[CallGroup, int]:
+        """At most so many new calls, those that configs share with others counted once."""
+        made: dict[CallGroup, set[int]] = {}
+        for config in self.raced():
+            known = self.evaluator.known(config).outcomes.keys()
+            for group in self.call_groups(config):
+                made.setdefault(group, set()).update(known)
+        wanted: dict[CallGroup, set[int]] = {}
+        for config in configs:
+            missing = set(examples) - self.evaluator.known(config).outcomes.keys()
+            for group in self.call_groups(config):
+                wanted.setdefault(group, set()).update(missing)
+        return {group: len(missing - made.get(group, set())) for group, missing in wanted.items()}
 
-    def _calls_between(self, config: PipelineConfig, other: PipelineConfig) -> int:
-        """Calls of the modules that differ, and of all that follow these."""
-        pipeline, differ = self.evaluator.pipeline, set[str]()
-        for module in itertools.chain.from_iterable(pipeline.levels):
-            changed = config.modules[module] != other.modules[module]
-            if changed or differ.intersection(pipeline.dependencies[module]):
-                differ.add(module)
-        return sum(config.modules[m.name].width for m in pipeline.llm_modules if m.name in differ)
+    def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
+        """The calls that a config makes on an example, at most."""
+        if config.key not in self._groups:
+            self._groups[config.key] = call_groups(self.evaluator.pipeline, config)
+        return self._groups[config.key]
 
-    def _usd_per_example(self, config: PipelineConfig) -> float:
-        """As measured; else what its models took alone, in all modules."""
-        labels = itertools.chain.from_iterable(config.allocation.values())
-        alone = [self.singles.get(label, self.baseline) for label in labels]
-        told = [self.evaluator.known(each) for each in (config, *alone)]
-        measured = [each.usd_per_example for each in told if each.outcomes]
-        return measured[0] if told[0].outcomes else float(np.mean(measured or [0.0]))
+    def _usd_per_call(self, label: str) -> float:
+        """As measured with the model alone in all modules; else as the baseline's calls cost."""
+        for config in (self.singles.get(label), self.baseline):
+            known = self.evaluator.known(config) if config else None
+            if known is not None and known.outcomes:
+                return known.usd_per_example / max(1.0, known.calls_per_example)
+        return 0.0
 
     def _record(self, stage: str, standing: Standing, result: Race) -> None:
         evaluation = standing.evaluation
@@ -386,6 +443,8 @@ class Study:
             nominal_calls=nominal.calls,
             seconds=self.evaluator.session.seconds,
             detail="; ".join(filter(None, (standing.reason, _first_failure(evaluation)))),
+            members_failed=evaluation.members_failed,
+            agreement=evaluation.agreement,
         )
         self.trials.append(trial)
         self.on_trial(trial, self)

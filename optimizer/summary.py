@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from optimizer.trial import models_text
+from evaluators.objective import Costs
+from optimizer.trial import config_text, models_text, module_text
 from optimizer.wording import (
     counted,
     dollars,
@@ -20,7 +21,12 @@ from pipelines import PipelineError
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
     from optimizer.result import HeldOut, Result
-    from search_spaces import PipelineConfig
+
+
+_NETWORK = {"models", "width", "aggregator"}
+_VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
+_FEWEST, _HARDLY = 8, 0.05
+"""On so few examples nothing is said of agreement; and so rare an agreement counts as none."""
 
 
 class Row(NamedTuple):
@@ -72,7 +78,7 @@ def cautions(result: Result) -> list[str]:
             f"{result.single_model_label} in all modules, the best single model of the search, has "
             "no held-out score: the budget did not reach, or its calls failed"
         )
-    return lines
+    return [*lines, *_unmet(result), *_votes_without_agreement(result)]
 
 
 def figures(result: Result) -> list[Row]:
@@ -91,10 +97,35 @@ def verdict(result: Result) -> list[str]:
 
 
 def changes(result: Result) -> list[Change]:
-    """What differs between the baseline and the tuned config, in module order."""
+    """What differs between the baseline and the tuned config, in module order.
+
+    Members and their aggregator are told together, in the short notation of networks.
+    """
+    before, after = result.baseline_config.modules, result.config.modules
+    told: dict[str, Change] = {}
+    for name, knob, old, new in result.baseline_config.differences(result.config):
+        if knob in _NETWORK and max(before[name].width, after[name].width) > 1:
+            texts = module_text(before[name]), module_text(after[name])
+            told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
+        else:
+            told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", _value(old), _value(new))
+    return list(told.values())
+
+
+def operating_points(result: Result) -> list[Row]:
+    """The front, where it was asked for."""
+    if not result.objective.pareto:
+        return []
     return [
-        Change(f"{d.module}.{_knob(d.knob)}", _value(d.old), _value(d.new))
-        for d in result.baseline_config.differences(result.config)
+        Row(
+            config_text(point.config),
+            percent(point.score.mean),
+            percent_interval(point.score),
+            dollars(point.usd_per_example),
+            seconds(point.latency_s),
+            "held out" if point.measured_on == "holdout" else "search estimate",
+        )
+        for point in result.points
     ]
 
 
@@ -150,11 +181,6 @@ def next_steps(result: Result) -> list[str]:
     return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
 
 
-def allocation_text(config: PipelineConfig) -> str:
-    """`locate=a, solve=b`."""
-    return ", ".join(f"{name}={models_text(m)}" for name, m in config.allocation.items())
-
-
 def _row(name: str, held_out: HeldOut, note: str) -> Row:
     unscored = f"{held_out.unscored} unscored" if held_out.unscored else ""
     return Row(
@@ -208,6 +234,33 @@ def _cost_change(result: Result) -> Iterator[str]:
         yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
 
 
+def _unmet(result: Result) -> Iterator[str]:
+    tuned = result.tuned_figures
+    costs = Costs(tuned.score.mean, tuned.usd_per_example, tuned.latency_s)
+    if not result.objective.meets(costs):
+        yield (
+            f"no config met the objective ({result.objective}): this is the closest, at "
+            f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
+        )
+
+
+def _votes_without_agreement(result: Result) -> Iterator[str]:
+    """Votes of which hardly any two members gave the same answer."""
+    last = {trial.config.key: trial for trial in result.trials_}.values()
+    alone: dict[str, int] = {}
+    for trial in last:
+        for module, share in trial.agreement.items():
+            config = trial.config.modules[module]
+            votes = config.aggregation is not None and config.aggregation.name in _VOTES
+            if votes and trial.examples >= _FEWEST and share * config.width <= 1 + _HARDLY:
+                alone[module] = alone.get(module, 0) + 1
+    for module, count in alone.items():
+        yield (
+            f"members of {module!r} never gave the same answer in {counted(count, 'vote')}, which "
+            "so took the first one's: answers in free text need a judge, a verifier or a metric"
+        )
+
+
 def _knob(knob: str) -> str:
     return "model" if knob == "models" else knob
 
@@ -217,4 +270,6 @@ def _value(value: Any) -> str:
         if all(isinstance(item, str) for item in value):
             return models_text(value) or "none"
         return counted(len(value), "demo")
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={one}" for name, one in value.items()) or "none"
     return "as given" if value is None else str(value)

@@ -15,6 +15,7 @@ from optimizer.summary import (
     figures,
     measured_on,
     next_steps,
+    operating_points,
     paid_now,
     purposes,
     verdict,
@@ -46,6 +47,10 @@ def _lines(result: Result) -> Iterator[str]:
     for line in verdict(result):
         yield from _wrapped(line)
     yield from _section("What changed", _change_lines(result))
+    points = operating_points(result)
+    if points:
+        headed = [Row("", "score", "95% interval", "$/example", "latency", ""), *points]
+        yield from _section("To choose from, with result.pick(...)", _table(headed))
     header_row = Purpose("", "dollars", "calls", "tokens")
     yield from _section(
         "What it took", [*_table([header_row, *purposes(result)]), paid_now(result)]

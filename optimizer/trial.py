@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from evaluators.objective import Costs
 from evaluators.statistics import Interval
+from pipelines.aggregators.notation import aggregation_text, network_text
 from search_spaces import ModuleConfig, PipelineConfig
 
 if TYPE_CHECKING:
@@ -48,12 +50,29 @@ class Trial:
     """Seconds since the run began when the trial ended."""
     detail: str = ""
     """Why it ended as it did, where that needs saying."""
+    members_failed: Mapping[str, int] = field(default_factory=dict)
+    """How many failures of members the others made up for, by kind."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """Mean share of members that agreed, by wide module."""
 
     @property
     def name(self) -> str:
-        """Number, stage and allocation in one line, at most 200 characters."""
-        allocation = " ".join(f"{m}={models_text(v)}" for m, v in self.config.allocation.items())
-        return shortened(f"{self.number} {self.stage}: {allocation}", 200)
+        """Number, stage and who is asked in one line, at most 200 characters."""
+        return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
+
+
+def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
+    """The complete trials that no other beats in score, dollars and seconds at once.
+
+    Of trials with the same config, the last counts: it has seen the most examples.
+    """
+    last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
+    rivals = [
+        (trial, Costs(trial.score.mean, trial.usd_per_example, trial.latency_s))
+        for trial in last.values()
+        if trial.score is not None
+    ]
+    return [trial for trial, own in rivals if not any(c.dominates(own) for _, c in rivals)]
 
 
 def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:
@@ -76,13 +95,30 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
     """The config as `{"solve.model": "openai/gpt-4o-mini", "solve.temperature": 0.7, ...}`.
 
     Knobs that are left alone (no temperature, width 1) are not listed; members are joined by
-    commas, and demos are counted.
+    commas, and demos are counted. A judge's knobs are those of `solve.judge`.
     """
     return {
-        f"{name}.{knob}": value
-        for name, module in config.modules.items()
+        f"{path}.{knob}": value
+        for name, top in config.modules.items()
+        for path, module in top.walk(name)
         for knob, value in _settings(module)
     }
+
+
+def config_text(config: PipelineConfig) -> str:
+    """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`."""
+    asking = {name: module for name, module in config.modules.items() if module.models}
+    return ", ".join(
+        f"{name}={module_text(module)}"
+        + ("" if module.temperature is None else f" at {module.temperature:g}")
+        for name, module in asking.items()
+    )
+
+
+def module_text(module: ModuleConfig) -> str:
+    """A model's label, or a network in brackets."""
+    text = network_text(module)
+    return f"[{text}]" if module.width > 1 else text
 
 
 def models_text(models: Sequence[str]) -> str:
@@ -103,7 +139,7 @@ def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
     if module.width > 1:
         yield "width", module.width
     if module.aggregator is not None:
-        yield "aggregator", module.aggregator
+        yield "aggregator", aggregation_text(module)
     if module.instructions is not None:
         yield "instructions", module.instructions
     if module.demos:
@@ -121,6 +157,7 @@ _FIGURES: dict[str, Callable[[Trial], Any]] = {
     "examples": lambda trial: trial.examples,
     "unscored": lambda trial: trial.unscored,
     "failures": lambda trial: sum(trial.failures.values()),
+    "members_failed": lambda trial: sum(trial.members_failed.values()),
     "usd_per_example": lambda trial: trial.usd_per_example,
     "calls_per_example": lambda trial: trial.calls_per_example,
     "latency_s": lambda trial: trial.latency_s,

@@ -55,7 +55,7 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
     for param in config.params:
         if param not in LLM_PARAMS:
             raise PipelineError(
-                f"only a function module has params, others only {LLM_PARAMS[0]!r}, but got {param!r}",
+                f"only a function module has params, others {LLM_PARAMS[0]!r} only, not {param!r}",
                 ("params",),
             )
     check_demos(module, config.demos)

@@ -16,6 +16,7 @@ from pipelines.concurrency import run_together
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.llms.call_record import Recorder, current_recorder, recording
+from pipelines.llms.engine import RacingLM
 from pipelines.signature import REASONING
 from pipelines.trace import Failure
 
@@ -133,7 +134,14 @@ class AskedMembers:
 
     def first(self, count: int) -> list[Answer]:
         """See `Members.first`."""
-        raise NotImplementedError  # the gateway's races come next
+        racers = [RacingLM(self.network.members, count, place) for place in range(count)]
+        heard = [self._say(racer, self.inputs) for racer in racers]
+        current_recorder().note_together([one.recorder for one in heard])
+        return [
+            self._answer(racer.member, one)
+            for racer, one in zip(racers, heard, strict=True)
+            if isinstance(one.said, dspy.Prediction)
+        ]
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
         """See `Members.consult`."""

@@ -111,7 +111,7 @@ class WidePredict(dspy.Predict):
             return super().forward(**inputs)
         recorder = current_recorder()
         with dspy.context(trace=None):
-            members = AskedMembers(self.network, inputs, self._ask)
+            members = self.members(inputs)
             verdict = self.aggregator.aggregate(members)
         if verdict is None:
             raise failure_of_all(members, recorder)
@@ -121,6 +121,10 @@ class WidePredict(dspy.Predict):
         if trace is not None:
             trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))
         return prediction
+
+    def members(self, inputs: Mapping[str, Any]) -> AskedMembers:
+        """The members, about to be asked on these inputs."""
+        return AskedMembers(self.network, inputs, self._ask)
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """As `forward`, off the event loop."""

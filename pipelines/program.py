@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
-from pipelines.aggregators import aggregator
+from pipelines.aggregators import Answer, aggregator
+from pipelines.aggregators.judging import shown
 from pipelines.binding import BoundModule
 from pipelines.concurrency import run_together
 from pipelines.config_checks import check_config
 from pipelines.errors import PipelineError, nearest
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.llms.call_record import recording
+from pipelines.members import AskedMembers
 from pipelines.prediction import Prediction
 from pipelines.predictors import make_predictor
 from pipelines.samples import sample_indices
+from pipelines.signature import REASONING
 from pipelines.trace import Failure, MemoKey, ModuleStep, Trace
 from search_spaces import ModuleConfig, PipelineConfig
 
@@ -101,6 +104,23 @@ class Program(dspy.Module):
         bound = self._bound[self._pipeline.module(name).name]
         with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
             return self._run_level([bound], _taken(inputs, bound.module.reads))[0]
+
+    def consult(
+        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """What a module that an aggregator consults says of one answer; None if it fails.
+
+        Args:
+            name: the wide module.
+            role: of its aggregator, one that sees a single candidate.
+            inputs: what the module received, by the pipeline's field names.
+            outputs: the answer, by the pipeline's field names.
+        """
+        bound = self._bound[self._pipeline.module(name).name]
+        record = {own: outputs[wired] for own, wired in bound.writes if own != REASONING}
+        with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
+            members: AskedMembers = getattr(self, name).members(bound.own_inputs(inputs))
+            return members.consult(role, [shown(Answer(None, record))])[0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = copy.copy(self)

@@ -8,22 +8,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
-from pipelines.llms.call_record import CallRecord
+from pipelines.llms.call_record import CallRecord, Failure
 
 __all__ = ["CallRecord", "Failure", "MemoKey", "ModuleStep", "Trace"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a module brought no outputs."""
-
-    kind: str
-    """The model's own: `refusal`, `unparsable`, `truncated`, `empty`, `context_window`; a
-    function's: `function_error`; or an outage's, such as `rate_limited` or `timeout`."""
-    module: str
-    message: str
-    infrastructure: bool
-    """Whether it says nothing about the config, and so is no score."""
 
 
 @dataclass(frozen=True)

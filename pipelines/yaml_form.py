@@ -14,7 +14,7 @@ from pipelines.llms.model import Model
 from pipelines.module import Module
 from pipelines.pipeline import Pipeline
 from pipelines.yaml_text import read_yaml, write_yaml
-from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 
 _PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
 _MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
@@ -70,11 +70,22 @@ def _config_form(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
-    form = {}
+    form: dict[str, Any] = {}
     for knob, field in ModuleConfig.model_fields.items():
         value = getattr(config, knob)
-        if value != field.get_default(call_default_factory=True):
+        if isinstance(value, AggregatorConfig):
+            form[knob] = _aggregator_form(value)
+        elif value != field.get_default(call_default_factory=True):
             form[knob] = list(value) if isinstance(value, tuple) else value
+    return form
+
+
+def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
+    form: dict[str, Any] = {"name": config.name}
+    if config.params:
+        form["params"] = dict(config.params)
+    if config.modules:
+        form["modules"] = {role: _module_config_form(each) for role, each in config.modules.items()}
     return form
 
 

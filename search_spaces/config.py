@@ -79,6 +79,11 @@ class ModuleConfig(BaseModel):
         asked = ((1 if role in ASKED_ONCE else self.width, m) for role, m in self.roles.items())
         return self.width + sum(times * module.most_calls for times, module in asked)
 
+    def with_network(self, network: ModuleConfig) -> ModuleConfig:
+        """A copy with the network's knobs; those that it leaves unsaid stay."""
+        told = {knob: getattr(network, knob) for knob in network.model_fields_set}
+        return self.model_copy(update=told)
+
     def walk(self, path: str) -> Iterator[tuple[str, ModuleConfig]]:
         """This config and those of its aggregator's roles at any depth, each with its path."""
         yield path, self

@@ -1,4 +1,4 @@
-"""Which configs are allowed: for every module, the models that it may use."""
+"""Which configs are allowed: for every module, the values that its knobs may take."""
 
 from __future__ import annotations
 
@@ -6,29 +6,78 @@ import difflib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from search_spaces.config import PipelineConfig
+from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
+
+T = TypeVar("T")
 
 
 class SearchSpaceError(ValueError):
     """A search space that does not fit its pipeline or its models."""
 
 
-class SearchSpace(BaseModel):
-    """The model labels that each module may use.
+def _as_json(distribution: BaseDistribution) -> str:
+    return distribution_to_json(distribution)
 
-    `SearchSpace(models={"solve": ["a", "b"]})` narrows one module; `fit` fills in the others.
+
+Distribution = Annotated[
+    IntDistribution | FloatDistribution | CategoricalDistribution, PlainSerializer(_as_json)
+]
+Choices = tuple[T, ...] | dict[str, tuple[T, ...]]
+"""The same choices for every module that asks a model, or by module."""
+
+TEMPERATURES = (0.0, 0.7, 1.0)
+WIDTHS = (1, 3, 5)
+AGGREGATORS = ("majority_vote", "confident_vote", "judge", "verifier", "cascade")
+"""What is tried where nothing else is said."""
+
+
+class SearchSpace(BaseModel):
+    """The values that knobs may take.
+
+    `SearchSpace(models={"solve": ["a", "b"]}, width=(1, 3))` narrows one module's models and every
+    module's width; `fit` fills in the others. What a module starts with may always stay.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     models: dict[str, tuple[str, ...]] = {}
+    """Model labels by module."""
+    temperature: Choices[Annotated[float, Field(ge=0, le=2)] | None] | None = None
+    """0, 0.7 and 1, if not given; models that have no such parameter ignore it."""
+    reasoning_effort: Choices[str | None] | None = None
+    """Such as `("low", "medium", "high")`; not searched, if not given."""
+    width: Choices[Annotated[int, Field(ge=1)]] | None = None
+    """1, 3 and 5, if not given. Those above 5 are tried only where a closed form promises
+    that they pay."""
+    aggregator: Choices[str | AggregatorConfig] | None = None
+    """For widths above 1: names, or with parameters and models as in `judge(openai/gpt-4o)`. Where
+    one needs a model and names none, it starts with the best single model."""
+    network: Choices[str | ModuleConfig] = {}
+    """Whole networks to be compared beside these, such as `2x a + b -> cascade(steps=[2, 1])`."""
+    params: dict[str, dict[str, tuple[Any, ...] | Distribution]] = {}
+    """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
 
-    def fit(self, modules: Sequence[str], labels: Sequence[str]) -> SearchSpace:
+    def fit(
+        self, modules: Sequence[str], labels: Sequence[str], functions: Sequence[str] = ()
+    ) -> SearchSpace:
         """This space over `modules`, each with its own choices or else all `labels`.
+
+        Args:
+            modules: those that ask a model.
+            labels: the models there are.
+            functions: the other modules.
 
         Raises:
             SearchSpaceError: an unknown module or model, or a module with none, or with one twice.
@@ -43,7 +92,31 @@ class SearchSpace(BaseModel):
                     raise SearchSpaceError(
                         f"search_space gives module {module!r} the model {label!r} twice"
                     )
-        return SearchSpace(models={m: self.models.get(m, tuple(labels)) for m in modules})
+        for module in self.params:
+            _known(module, functions, "function module")
+        return self.model_copy(
+            update={
+                "models": {m: self.models.get(m, tuple(labels)) for m in modules},
+                "temperature": _by_module(self.temperature, modules, TEMPERATURES),
+                "reasoning_effort": _by_module(self.reasoning_effort, modules, ()),
+                "width": _by_module(self.width, modules, WIDTHS),
+                "aggregator": _by_module(self.aggregator, modules, AGGREGATORS),
+                "network": _by_module(self.network, modules, ()),
+            }
+        )
+
+    def of(self, knob: str, module: str) -> tuple[Any, ...]:
+        """The choices of one knob of one module, after `fit`."""
+        choices: Mapping[str, tuple[Any, ...]] = getattr(self, knob)
+        return choices.get(module, ())
+
+    def network_choices(self) -> Mapping[str, tuple[ModuleConfig, ...]]:
+        """The networks to be compared by module, once they are no text any more."""
+        choices = self.network if isinstance(self.network, dict) else {}
+        return {
+            module: tuple(network for network in networks if isinstance(network, ModuleConfig))
+            for module, networks in choices.items()
+        }
 
     @property
     def size(self) -> int:
@@ -71,6 +144,23 @@ class SearchSpace(BaseModel):
         """`config` with a model drawn evenly for every module: random search's proposal."""
         drawn = {module: str(rng.choice(choices)) for module, choices in self.models.items()}
         return config.with_models(drawn)
+
+
+def _by_module(
+    given: tuple[Any, ...] | dict[str, tuple[Any, ...]] | None,
+    modules: Sequence[str],
+    default: tuple[Any, ...],
+) -> dict[str, tuple[Any, ...]]:
+    """The choices of every module.
+
+    Raises:
+        SearchSpaceError: an unknown module.
+    """
+    if given is None or isinstance(given, tuple):
+        return dict.fromkeys(modules, default if given is None else given)
+    for module in given:
+        _known(module, modules, "module")
+    return {module: given.get(module, default) for module in modules}
 
 
 def _known(name: str, known: Sequence[str], what: str) -> None:

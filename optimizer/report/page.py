@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optimizer import summary
 from optimizer.provenance import provenance
 from optimizer.report.plots import plots
-from optimizer.trial import Trial, shortened
+from optimizer.trial import Trial, config_text, shortened
 from optimizer.wording import dollars, percent, percent_interval, seconds
 from pipelines.llms.secrets import redacted
 
@@ -52,6 +52,7 @@ def _content(result: Result) -> dict[str, Any]:
         "purposes": summary.purposes(result),
         "paid_now": summary.paid_now(result),
         "diagnoser": summary.diagnoser_lines(result),
+        "points": summary.operating_points(result),
     }
 
 
@@ -67,7 +68,7 @@ def _trial(trial: Trial) -> dict[str, str]:
         "usd": dollars(trial.usd_per_example),
         "latency": seconds(trial.latency_s),
         "calls": f"{trial.nominal_calls:,}",
-        "allocation": summary.allocation_text(trial.config),
+        "allocation": config_text(trial.config),
         "detail": shortened(trial.detail, 300),
     }
 
@@ -77,6 +78,7 @@ def _failures(result: Result) -> list[tuple[str, int]]:
     kinds: Counter[str] = Counter()
     for trial in {trial.config.key: trial for trial in result.trials_}.values():
         kinds.update(trial.failures)  # a config's last trial has all that befell it
+        kinds.update(trial.members_failed)
     return kinds.most_common()
 
 

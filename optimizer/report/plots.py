@@ -9,8 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from optimizer.result import pareto_front
-from optimizer.trial import Trial
+from optimizer.trial import Trial, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -124,6 +124,11 @@ class Aggregator(Protocol):
         """Those of the roles that it can't do without."""
         return ()
 
+    @property
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """Values of its parameters that are worth trying, by parameter."""
+        return {}
+
     def check(self, config: ModuleConfig, module: Module) -> None:
         """Whether it can work with these members and this signature.
 

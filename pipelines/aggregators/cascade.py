@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -45,6 +45,11 @@ class Cascade(Aggregator):
     """Share of a step's members that must agree."""
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least value of the output field `confidence` (0 to 1, or up to 100), if it counts."""
+
+    @property
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """What is worth trying."""
+        return {"agreement": (0.6, 1.0)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """At least two steps that hold all members; a field to read the confidence from."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -27,6 +28,11 @@ class ConfidentVote(Aggregator):
     """Least share of members that must agree."""
     member: int = 0
     """Who is asked then: a place from 0, or from the end if negative."""
+
+    @property
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """What is worth trying."""
+        return {"threshold": (0.4, 0.6, 0.8)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """The member must be there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -55,6 +55,11 @@ class Judge(Aggregator):
     def needed(self) -> Collection[str]:
         """What it can't do without."""
         return {"judge"}
+
+    @property
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """What is worth trying."""
+        return {"answer": ("pick", "write")}
 
     def aggregate(self, members: Members) -> Verdict | None:
         """The judge's answer."""

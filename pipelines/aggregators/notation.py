@@ -56,6 +56,14 @@ def parse_network(text: str, **knobs: Any) -> ModuleConfig:
     return parsed
 
 
+def parse_aggregation(text: str) -> AggregatorConfig:
+    """The aggregator that a text such as `judge(big/model)` describes; errors as above."""
+    parser = _Parser(text)
+    parsed = parser.aggregator()
+    parser.expect_end()
+    return parsed
+
+
 def labels_of(text: str) -> list[str]:
     """The models that the text names, each once; a label alone is its own."""
     if not is_network(text):
@@ -97,7 +105,7 @@ class _Parser:
 
     def network(self, knobs: Mapping[str, Any]) -> ModuleConfig:
         members = self._members()
-        aggregation = self._aggregator() if self._take("->") else None
+        aggregation = self.aggregator() if self._take("->") else None
         same = len(set(members)) == 1
         try:
             return ModuleConfig(
@@ -128,7 +136,7 @@ class _Parser:
             raise PipelineError(f"network {self._text!r}: 1 member at least, but got {counted[1]}")
         return [self._word("a model's label")] * int(counted[1])
 
-    def _aggregator(self) -> AggregatorConfig:
+    def aggregator(self) -> AggregatorConfig:
         name = self._word("an aggregator's name")
         roles = _roles(name)
         params: dict[str, Any] = {}

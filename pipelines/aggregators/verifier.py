@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -42,6 +42,11 @@ class Verifier(Aggregator):
 
     fallback: Literal["first", "vote"] = "vote"
     """What wins if none is accepted: the first answer, or the majority's."""
+
+    @property
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """What is worth trying."""
+        return {"fallback": ("vote", "first")}
 
     def aggregate(self, members: Members) -> Verdict | None:
         """The first accepted answer."""

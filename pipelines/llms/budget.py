@@ -82,11 +82,12 @@ class RunningSpend:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[int, int, int, int]] = {}
 
-    def add(self, purpose: str, usd: float, input_tokens: int, output_tokens: int) -> None:
-        """Count one call."""
+    def add(self, purpose: str, cost: PurposeSpend) -> None:
+        """Count a call, or several."""
         pico, calls, inputs, outputs = self._sums.get(purpose, (0, 0, 0, 0))
         self._sums[purpose] = (
-            pico + picodollars(usd), calls + 1, inputs + input_tokens, outputs + output_tokens
+            pico + picodollars(cost.usd), calls + cost.calls,
+            inputs + cost.input_tokens, outputs + cost.output_tokens,
         )  # fmt: skip
 
     @property

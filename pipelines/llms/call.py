@@ -74,6 +74,8 @@ class LMReply:
     """Seconds that the call took when it was first made."""
     cached: bool = False
     """Whether it was answered from the cache, at no cost."""
+    latency_declared: bool = False
+    """Whether the provider says what it would have taken, and comes back at once. Not kept."""
 
 
 class CallFailed(Exception):

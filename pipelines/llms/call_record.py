@@ -1,4 +1,4 @@
-"""What one answered call to a language model was and cost, and where calls are noted."""
+"""What one answered call was and cost, how a module fails, and where both are noted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pipelines.trace import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +27,19 @@ class CallRecord:
     """What the call was for: task, diagnoser, judge or prompts."""
     finish_reason: str = "stop"
     """Why the model stopped: `stop`, `length`, `content_filter`, or what the provider says."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a module brought no outputs."""
+
+    kind: str
+    """The model's own: `refusal`, `unparsable`, `truncated`, `empty`, `context_window`; a
+    function's: `function_error`; or an outage's, such as `rate_limited` or `timeout`."""
+    module: str
+    message: str
+    infrastructure: bool
+    """Whether it says nothing about the config, and so is no score."""
 
 
 @dataclass

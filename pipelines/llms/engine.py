@@ -8,7 +8,7 @@ engine turns rollout and draw into the sample index that the gateway keys and se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ import dspy
 from dspy import lm15
 
 from pipelines.llms.call import CallFailed, LMCall, LMReply, Purpose
+from pipelines.llms.call_race import CallRace
 from pipelines.llms.call_record import CallRecord, current_recorder
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
@@ -48,9 +49,12 @@ class GatewayLM(dspy.LM):
         """All else that decides what it answers to equal messages."""
         # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
         # both for reasoning models, and the gateway sends them anyhow.
-        engine = GatewayEngine(model, session, temperature, purpose, sample, params)
+        self.door = GatewayEngine(model, session, temperature, purpose, sample, params)
+        self._open(model.name, self.door)
+
+    def _open(self, name: str, engine: GatewayEngine | RacingEngine) -> None:
         super().__init__(
-            model.name, engine=engine, async_engine=AsyncGatewayEngine(engine), cache=False,
+            name, engine=engine, async_engine=AsyncGatewayEngine(engine), cache=False,
             num_retries=0,
         )  # fmt: skip
 
@@ -88,7 +92,7 @@ class GatewayEngine:
         params: Mapping[str, Any] | None = None,
     ) -> None:
         self._model = model
-        self._session = session
+        self.session = session
         self._temperature = temperature
         self._purpose = purpose
         self._sample = sample
@@ -102,34 +106,81 @@ class GatewayEngine:
                 wrapped by DSPy in an `LMUnexpectedError`, as its cause.
             BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
         """
+        call = self.call(request, next(_DRAWS.get() or iter((0,))))
+        return _answered(call, self.session.complete(call))
+
+    def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
+        """The call of the gateway that this request is, at the draw of so many."""
         config = request.config
-        call = LMCall(
+        return LMCall(
             model=self._model,
             messages=_messages(request),
             temperature=self._temperature if config.temperature is None else config.temperature,
-            sample=self._sample + next(_DRAWS.get() or iter((0,))),
+            sample=self._sample + draw,
             params={**self._extra, **_params(config)},
             purpose=self._purpose,
         )
-        reply = self._session.complete(call)
-        current_recorder().note(_record(call, reply))
-        if reply.finish_reason == "length":
-            raise CallFailed(
-                "truncated",
-                f"{self._model.label}'s answer was cut off after {reply.output_tokens} tokens; "
-                "Model(..., max_tokens=...) allows more",
-            )
-        return _response(self._model, reply)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """DSPy deep-copies programs with their LMs; the budget behind them is one."""
         return self
 
 
+class RacingLM(GatewayLM):
+    """A `dspy.LM` that asks several members at once and answers as one of the first to finish.
+
+    Args:
+        members: who runs; equal calls among them run once.
+        count: how many finish before the others are cut off.
+        place: which of those, in the order of finishing, this one answers as.
+    """
+
+    def __init__(self, members: Sequence[GatewayLM], count: int, place: int) -> None:
+        first = members[0]
+        self.label, self.sample, self.settings = first.label, first.sample, first.settings
+        self.door = first.door
+        self.engine_of_race = RacingEngine([member.door for member in members], count, place)
+        self._open(first.model, self.engine_of_race)
+
+    @property
+    def member(self) -> int:
+        """Which of the members it answered as."""
+        return self.engine_of_race.member
+
+
+class RacingEngine:
+    """Turns DSPy's request into a race at the gateway, and one of its winners' replies back."""
+
+    def __init__(self, doors: Sequence[GatewayEngine], count: int, place: int) -> None:
+        self._doors = doors
+        self._count = count
+        self._place = place
+        self.member = 0
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer as the winner in this place; errors as `GatewayEngine.complete`.
+
+        What the losers cost is noted with the first winner.
+        """
+        calls = [door.call(request) for door in self._doors]
+        distinct = list({call.key: call for call in calls}.values())
+        count = min(self._count, len(distinct))
+        race = self._doors[0].session.first_of(distinct, count)
+        winner = distinct[race.winners[min(self._place, count - 1)]]
+        self.member = next(n for n, call in enumerate(calls) if call.key == winner.key)
+        if self._place == 0:
+            _note_losers(distinct, race)
+        return _answered(winner, race.replies[min(self._place, count - 1)])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """As for the other engine."""
+        return self
+
+
 class AsyncGatewayEngine:
     """The same door for `acall`: the call runs in a thread, so that the loop goes on."""
 
-    def __init__(self, engine: GatewayEngine) -> None:
+    def __init__(self, engine: GatewayEngine | RacingEngine) -> None:
         self._engine = engine
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
@@ -141,6 +192,34 @@ class AsyncGatewayEngine:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """One door, however often DSPy copies the program."""
         return self
+
+
+def _answered(call: LMCall, reply: LMReply) -> lm15.Response:
+    """Note the call, and hand its reply to DSPy."""
+    current_recorder().note(_record(call, reply))
+    if reply.finish_reason == "length":
+        raise CallFailed(
+            "truncated",
+            f"{call.model.label}'s answer was cut off after {reply.output_tokens} tokens; "
+            "Model(..., max_tokens=...) allows more",
+        )
+    return _response(call.model, reply)
+
+
+def _note_losers(calls: Sequence[LMCall], race: CallRace) -> None:
+    """Calls that were cut off cost money and no time; each is noted with its share."""
+    cut_off = [call for place, call in enumerate(calls) if place not in race.winners]
+    lost = race.losers
+    for call in cut_off[: lost.calls]:
+        reply = LMReply(
+            text="",
+            finish_reason="cut_off",
+            input_tokens=lost.input_tokens // lost.calls,
+            output_tokens=lost.output_tokens // lost.calls,
+            usd=lost.usd / lost.calls,
+            latency_s=0.0,
+        )
+        current_recorder().note(_record(call, reply))
 
 
 def _messages(request: lm15.Request) -> tuple[dict[str, str], ...]:

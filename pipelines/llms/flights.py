@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pipelines.llms.call import CallFailed
+
+T = TypeVar("T")
+
+_LOOK_S = 0.05
+"""How often those who wait look whether it is still worth while."""
 
 
 @dataclass(eq=False)
@@ -18,11 +25,45 @@ class Flight:
 
 
 class Flights:
-    """The calls of one gateway that are being made, by their keys. Safe for threads."""
+    """The calls and races of one gateway that are being made, by their keys. Safe for threads."""
 
     def __init__(self) -> None:
         self._flights: dict[str, Flight] = {}
         self._lock = threading.Lock()
+
+    def once(
+        self,
+        key: str,
+        recorded: Callable[[], T | None],
+        make: Callable[[], T],
+        check: Callable[[], None],
+    ) -> T:
+        """What is recorded; else what one thread makes while all others wait for it.
+
+        Who waits calls `check` now and then; what it raises ends the wait. A `CallFailed` of
+        `make` is raised for all who wait. After anything else that it raises, another makes it.
+        """
+        found = recorded()
+        while found is None:
+            flight, mine = self.join(key)
+            if mine:
+                found = self.fly(key, flight, recorded, make)
+            else:
+                found = self._wait_for(flight, recorded, check)
+        return found
+
+    def fly(
+        self, key: str, flight: Flight, recorded: Callable[[], T | None], make: Callable[[], T]
+    ) -> T:
+        """Make what was joined as the caller's own, and land."""
+        try:
+            found = recorded()  # another thread may have landed between the look and the join
+            return make() if found is None else found
+        except CallFailed as failure:
+            flight.failure = failure
+            raise
+        finally:
+            self.land(key)
 
     def join(self, key: str) -> tuple[Flight, bool]:
         """The flight that makes this call, and whether it is the caller's to make."""
@@ -37,3 +78,13 @@ class Flights:
         """The call is over: let those go on who wait for it."""
         with self._lock:
             self._flights.pop(key).landed.set()
+
+    def _wait_for(
+        self, flight: Flight, recorded: Callable[[], T | None], check: Callable[[], None]
+    ) -> T | None:
+        """What another thread made; None if it made nothing for a reason of its own."""
+        while not flight.landed.wait(_LOOK_S):
+            check()
+        if flight.failure is not None:
+            raise flight.failure
+        return recorded()

@@ -60,6 +60,8 @@ class Gateway:
             StoreError: the folder can't be written.
         """
         folder = default_cache_folder() if cache == "" else Path(cache) if cache else None
+        self.folder = folder
+        """Where replies are kept; None for memory."""
         self.store = Store(folder)
         self.flights = Flights()
         self.retries = retries
@@ -82,8 +84,12 @@ class Gateway:
         """The gate that all calls to this provider share."""
         with self._lock:
             if provider not in self._gates:
-                self._gates[provider] = ProviderGate(self._limits.get(provider, Limit()))
+                self._gates[provider] = ProviderGate(self.limit(provider))
             return self._gates[provider]
+
+    def limit(self, provider: str) -> Limit:
+        """What this provider allows."""
+        return self._limits.get(provider, Limit())
 
     def backoff(self, attempt: int, failure: CallFailed) -> float:
         """Seconds to wait before the next attempt: what the provider asks, else exponential."""

@@ -21,6 +21,13 @@ class Limit:
     """Most calls in flight at once."""
     requests_per_minute: float | None = Field(default=None, gt=0)
     """Most calls started a minute; None does not limit."""
+    bills_cancelled: bool = True
+    """Whether it charges in full for a request that is cut off: a fact about it that you state.
+
+    True, the safe assumption, charges a call that was cut off its whole reservation. False
+    charges what it is likely to have written until then; where the provider charges more than
+    that, the caps do not hold.
+    """
 
 
 class ProviderGate:

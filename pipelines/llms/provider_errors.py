@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -55,13 +56,31 @@ def _meaning(litellm: Any, error: Exception) -> _Meaning:
         if isinstance(cause, httpx.HTTPStatusError):
             text = " ".join(str(each) for each in causes)
             return _meaning_of_status(cause.response.status_code, text)
-    if any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout) for cause in causes):
+    if _never_connected(causes):
         return _Meaning("connection", True, False)
     if isinstance(error, litellm.Timeout):
         return _Meaning("timeout", True, True)
     if any(isinstance(cause, httpx.TransportError) for cause in causes):
         return _Meaning("connection", True, True)
     return _meaning_of_class(litellm, error, causes)
+
+
+def _never_connected(causes: list[BaseException]) -> bool:
+    """Whether nothing was sent.
+
+    litellm's aiohttp transport says `ConnectError` also when an open connection was reset or
+    cancelled; what lies beneath tells them apart.
+    """
+    import aiohttp
+    import httpx
+
+    after_connecting = any(
+        isinstance(cause, asyncio.CancelledError | aiohttp.ClientOSError)
+        and not isinstance(cause, aiohttp.ClientConnectorError)
+        for cause in causes
+    )
+    refused = any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout) for cause in causes)
+    return refused and not after_connecting
 
 
 def _meaning_of_status(status: int, text: str) -> _Meaning:

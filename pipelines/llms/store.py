@@ -1,11 +1,12 @@
-"""What is kept on disk: replies, reservations of calls in flight, and what was spent.
+"""What is kept on disk: replies, races, reservations of calls in flight, and what was spent.
 
-One SQLite file in WAL mode holds all three, so that a reply and the money it cost are written
+One SQLite file in WAL mode holds them all, so that a reply and the money it cost are written
 in one transaction, and so that several processes agree (docs/decisions/002-cache-is-the-resume.md).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -13,7 +14,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
@@ -24,6 +25,7 @@ import filelock
 
 from pipelines.llms.budget import PICO, PurposeSpend, Spend, picodollars
 from pipelines.llms.call import LMReply
+from pipelines.llms.call_race import CallRace
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ CREATE TABLE IF NOT EXISTS spend (
     study TEXT NOT NULL, purpose TEXT NOT NULL, picodollars INTEGER NOT NULL,
     calls INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
     PRIMARY KEY (study, purpose)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS races (
+    key TEXT PRIMARY KEY, owner TEXT NOT NULL, winners TEXT,
+    loser_usd REAL, loser_calls INTEGER, loser_input_tokens INTEGER, loser_output_tokens INTEGER);
 """
 
 
@@ -92,23 +97,31 @@ class Store:
             ).fetchone()
         return replace(LMReply(*row), cached=True) if row else None
 
-    def claim(self, key: str, study: str, purpose: str, worst_usd: float, caps: Caps) -> Claim:
-        """Reserve the worst cost of a call, unless it is answered, in flight, or over a cap."""
-        worst = picodollars(worst_usd) + 1  # rounding must not hide a fraction
+    def claim(self, worst_usd: Mapping[str, float], study: str, purpose: str, caps: Caps) -> Claim:
+        """Reserve the worst costs of calls, by their keys: of all that are not answered, or none.
+
+        None are reserved if one is in flight, or if together they are over a cap.
+        """
         with self._transaction() as db:
-            if db.execute("SELECT 1 FROM replies WHERE key = ?", (key,)).fetchone():
+            worst = {
+                key: picodollars(usd) + 1  # rounding must not hide a fraction
+                for key, usd in worst_usd.items()
+                if not _has(db, "replies", key)
+            }
+            if not worst:
                 return Claim.ANSWERED
-            # A gateway makes each call once at a time: its own flight was cut off by ctrl-C.
-            self._settle_orphans(db, "key", key, cut_off=self._owner)
-            if db.execute("SELECT 1 FROM flights WHERE key = ?", (key,)).fetchone():
+            for key in worst:
+                # A gateway makes each call once at a time: its own flight was cut off by ctrl-C.
+                self._settle_orphans(db, "key", key, cut_off=self._owner)
+            if any(_has(db, "flights", key) for key in worst):
                 return Claim.IN_FLIGHT
-            if not self._has_room(db, study, worst, caps):
+            if not self._has_room(db, study, worst.values(), caps):
                 self._settle_orphans(db, "study", study)  # nobody else will, while all wait
                 flying = self._committed(db, study)[2]
                 return Claim.NO_ROOM_YET if flying else Claim.NO_ROOM
-            db.execute(
+            db.executemany(
                 "INSERT INTO flights VALUES (?, ?, ?, ?, ?)",
-                (key, study, purpose, self._owner, worst),
+                [(key, study, purpose, self._owner, usd) for key, usd in worst.items()],
             )
             return Claim.GRANTED
 
@@ -125,12 +138,21 @@ class Store:
             usd = picodollars(reply.usd) if reply else (reserved or 0) if billed else 0
             tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
             if reserved is not None:
-                _add_spend(db, study, purpose, usd, *tokens)
+                _add_spend(db, study, purpose, usd, 1, *tokens)
             if reply:
                 db.execute(
                     "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (key, reply.text, reply.finish_reason, *tokens, reply.usd, reply.latency_s),
+                    (key, *_columns(reply)),
                 )
+
+    def settle_cut_off(self, key: str, study: str, purpose: str, written: PurposeSpend) -> None:
+        """Turn a reservation into what the call had written when it was cut off."""
+        with self._transaction() as db:
+            reserved = self._remove_flight(db, key)
+            if reserved is not None:
+                usd = min(picodollars(written.usd), reserved)
+                tokens = (written.input_tokens, written.output_tokens)
+                _add_spend(db, study, purpose, usd, 1, *tokens)
 
     def release(self, key: str) -> None:
         """Give a reservation back: the call was never sent."""
@@ -146,6 +168,57 @@ class Store:
         """Charge what dead processes left in flight at its worst cost."""
         with self._transaction() as db:
             self._settle_orphans(db, "study", study)
+
+    def race(self, key: str) -> CallRace | None:
+        """The recorded outcome of a race, or None; also while another process holds it."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT winners, loser_usd, loser_calls, loser_input_tokens, loser_output_tokens "
+                "FROM races WHERE key = ? AND winners IS NOT NULL",
+                (key,),
+            ).fetchone()
+        if not row:
+            return None
+        places, replies = zip(*json.loads(row[0]), strict=True)
+        recorded = tuple(replace(LMReply(*reply), cached=True) for reply in replies)
+        return CallRace(places, recorded, PurposeSpend(*row[1:]))
+
+    def claim_race(self, key: str) -> bool:
+        """Whether the race is this process's to hold: neither recorded nor held by another."""
+        with self._transaction() as db:
+            row = db.execute("SELECT owner, winners FROM races WHERE key = ?", (key,)).fetchone()
+            if row and (row[1] is not None or (row[0] != self._owner and self._is_alive(row[0]))):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO races (key, owner) VALUES (?, ?)", (key, self._owner)
+            )
+            return True
+
+    def keep_race(
+        self, key: str, race: CallRace, study: str, purpose: str, refund: PurposeSpend
+    ) -> None:
+        """Record a race that was claimed, and take back what its losers were settled beyond."""
+        winners = [
+            (place, _columns(reply))
+            for place, reply in zip(race.winners, race.replies, strict=True)
+        ]
+        losers = race.losers
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO races VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key, self._owner, json.dumps(winners), losers.usd, losers.calls,
+                    losers.input_tokens, losers.output_tokens,
+                ),
+            )  # fmt: skip
+            if refund != PurposeSpend():
+                usd, tokens = picodollars(refund.usd), (refund.input_tokens, refund.output_tokens)
+                _add_spend(db, study, purpose, -usd, 0, -tokens[0], -tokens[1])
+
+    def release_race(self, key: str) -> None:
+        """Leave a race to others: it had no outcome."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM races WHERE key = ? AND winners IS NULL", (key,))
 
     def spent(self, study: str) -> Spend:
         """What the study has paid so far, in this process and in earlier ones."""
@@ -203,10 +276,12 @@ class Store:
                 raise
             self._connection.execute("COMMIT")
 
-    def _has_room(self, db: sqlite3.Connection, study: str, worst: int, caps: Caps) -> bool:
+    def _has_room(
+        self, db: sqlite3.Connection, study: str, worst: Collection[int], caps: Caps
+    ) -> bool:
         usd, calls, _ = self._committed(db, study)
-        over_usd = caps.picodollars is not None and usd + worst > caps.picodollars
-        return not over_usd and (caps.calls is None or calls + 1 <= caps.calls)
+        over_usd = caps.picodollars is not None and usd + sum(worst) > caps.picodollars
+        return not over_usd and (caps.calls is None or calls + len(worst) <= caps.calls)
 
     def _committed(self, db: sqlite3.Connection, study: str) -> tuple[int, int, int]:
         """Picodollars and calls spent or reserved, and how many calls are in flight."""
@@ -230,13 +305,21 @@ class Store:
         dead = {owner for owner in owners if owner == cut_off or not self._is_alive(owner)}
         for key, study, purpose, owner in flights:
             if owner in dead:
-                _add_spend(db, study, purpose, self._remove_flight(db, key) or 0, 0, 0)
+                _add_spend(db, study, purpose, self._remove_flight(db, key) or 0, 1, 0, 0)
 
     def _remove_flight(self, db: sqlite3.Connection, key: str) -> int | None:
         """What was reserved for it; None if it is not in flight."""
         rows = db.execute("DELETE FROM flights WHERE key = ? RETURNING picodollars", (key,))
         row = rows.fetchone()
         return int(row[0]) if row else None
+
+
+def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float]:
+    """What is kept of a reply, in the order of its fields."""
+    return (
+        reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens,
+        reply.usd, reply.latency_s,
+    )  # fmt: skip
 
 
 def _close(
@@ -303,13 +386,23 @@ def _connect(path: str) -> sqlite3.Connection:
     return connection
 
 
+def _has(db: sqlite3.Connection, table: str, key: str) -> bool:
+    return bool(db.execute(f"SELECT 1 FROM {table} WHERE key = ?", (key,)).fetchone())
+
+
 def _add_spend(
-    db: sqlite3.Connection, study: str, purpose: str, usd: int, inputs: int, outputs: int
+    db: sqlite3.Connection,
+    study: str,
+    purpose: str,
+    usd: int,
+    calls: int,
+    inputs: int,
+    outputs: int,
 ) -> None:
     db.execute(
-        "INSERT INTO spend VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (study, purpose) DO UPDATE SET "
-        "picodollars = picodollars + excluded.picodollars, calls = calls + 1, "
+        "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (study, purpose) DO UPDATE SET "
+        "picodollars = picodollars + excluded.picodollars, calls = calls + excluded.calls, "
         "input_tokens = input_tokens + excluded.input_tokens, "
         "output_tokens = output_tokens + excluded.output_tokens",
-        (study, purpose, usd, inputs, outputs),
+        (study, purpose, usd, calls, inputs, outputs),
     )

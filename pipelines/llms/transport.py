@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from pipelines.llms.call import CallFailed, LMCall, LMReply
+from pipelines.llms.cut_off import CutOff
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.model import Model
 from pipelines.llms.prices import Price
@@ -19,16 +20,23 @@ from pipelines.llms.secrets import redacted
 logger = logging.getLogger(__name__)
 
 
-def send(call: LMCall, price: Price, timeout_s: float) -> LMReply:
+def send(call: LMCall, price: Price, timeout_s: float, cut: CutOff | None = None) -> LMReply:
     """Make the call exactly once. `timeout_s` bounds each wait for bytes, not their sum.
+
+    With `cut` it can be cut off, which closes the connection.
 
     Raises:
         CallFailed: it brought no answer; says whether a retry may help and whether it was billed.
+        WasCut: it was cut off.
     """
     litellm = load_litellm()
+    arguments = {**_arguments(call), "timeout": timeout_s}
     started = time.perf_counter()
     try:
-        response = litellm.completion(**_arguments(call), timeout=timeout_s)
+        if cut is None:
+            response = litellm.completion(**arguments)
+        else:
+            response = cut.result(lambda: litellm.acompletion(**arguments))
     except Exception as error:
         failure = as_failure(litellm, error, call.model.api_key_env)
     else:
@@ -78,6 +86,7 @@ def _as_reply(response: Any, call: LMCall, price: Price, elapsed_s: float) -> LM
         output_tokens=outputs,
         usd=_cost_of(call.model, inputs, outputs, listed, price),
         latency_s=float(hidden.get("declared_latency_s", elapsed_s)),
+        latency_declared="declared_latency_s" in hidden,
     )
 
 

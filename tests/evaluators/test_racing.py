@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.racing import ErrorRate, rungs, standard_errors_behind
+from evaluators.racing import rungs
+from evaluators.stopping import ErrorRate, standard_errors_behind
 
 
 @given(st.integers(1, 200), st.floats(0.001, 1.0))

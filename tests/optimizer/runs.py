@@ -51,6 +51,7 @@ def tune(
     cache: Path | None = None,
     gateway: Gateway | None = None,
     tracked: bool = False,
+    stages: Any = "allocation",
     **arguments: Any,
 ) -> Result:
     """`optimize`, by default with a cache of its own, and without MLflow."""
@@ -60,7 +61,9 @@ def tune(
             stack.callback(gateway.close)
         if not tracked:
             stack.enter_context(patch.object(optimizer.loop, "Tracker", Untracked))
-        return optimize(pipeline or locate_solve(), dataset, models, gateway=gateway, **arguments)
+        return optimize(
+            pipeline or locate_solve(), dataset, models, gateway=gateway, stages=stages, **arguments
+        )
 
 
 def outcome(result: Result) -> str:

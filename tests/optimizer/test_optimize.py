@@ -304,7 +304,9 @@ def test_a_model_whose_calls_fail_is_disqualified_and_the_result_says_so() -> No
     out = trials[(trials["status"] == "disqualified") & (trials["locate.model"] == "birch")]
     assert len(out)
     assert (out["unscored"] > 0).all()
-    assert out["detail"].str.contains(r"disqualified: outages hit \d+ of \d+ examples \(server").all()
+    assert (
+        out["detail"].str.contains(r"disqualified: outages hit \d+ of \d+ examples \(server").all()
+    )
     assert labels <= set(NAMES)
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluators.statistics import Interval
-from optimizer.result import Result, pareto_front
-from optimizer.trial import Trial
+from optimizer.operating_points import OperatingPoint
+from optimizer.result import Result
+from optimizer.trial import Trial, pareto_front
 from pipelines import Module, Pipeline, PipelineError
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result, make_trial
 
@@ -45,14 +48,63 @@ def test_pareto_front_takes_the_last_trial_of_a_config() -> None:
     assert pareto_front((first, second)) == [second]
 
 
-def test_pareto_says_that_its_scores_are_search_estimates(result: Result) -> None:
-    frame = result.pareto
-    assert set(frame["measured_on"]) == {"search"}
-    assert list(frame["number"]) == [4, 0]
+def point(
+    estimate: float, usd: float, latency: float, held_out: float | None = None
+) -> OperatingPoint:
+    measured: Literal["holdout", "search"] = "search" if held_out is None else "holdout"
+    mean = estimate if held_out is None else held_out
+    pipeline = dataclasses.replace(make_pipeline(), config=make_config(temperature=usd))
+    return OperatingPoint(
+        pipeline, Interval(mean, mean - 0.1, mean + 0.1), usd, latency, measured, estimate
+    )
 
 
-def test_pareto_of_a_run_in_which_nothing_completed_is_empty() -> None:
-    assert len(make_result(trials_=(make_trial(0, None, status="disqualified"),)).pareto) == 0
+POINTS = (point(0.9, 1.0, 3.0, 0.85), point(0.89, 0.5, 4.0), point(0.7, 0.1, 1.0, 0.72))
+
+
+def test_the_front_says_where_its_figures_are_from() -> None:
+    frame = make_result(points=POINTS).pareto
+    assert list(frame["measured_on"]) == ["holdout", "search", "holdout"]
+    assert list(frame["score"]) == [0.85, 0.89, 0.72]
+    assert list(frame["estimate"]) == [0.9, 0.89, 0.7]
+    assert "solve.temperature" in frame
+
+
+@pytest.mark.parametrize(
+    ("limits", "usd"),
+    [
+        ({}, 1.0),
+        ({"within": 0.02}, 0.5),
+        ({"within": 0.3}, 0.1),
+        ({"max_cost_usd": 0.5}, 0.5),
+        ({"max_latency_s": 3.5}, 1.0),
+        ({"max_latency_s": 3.5, "max_cost_usd": 0.9}, 0.1),
+    ],
+)
+def test_one_operating_point_is_picked(limits: dict[str, float], usd: float) -> None:
+    picked = make_result(points=POINTS).pick(**limits)
+    assert picked.usd_per_example == usd
+    assert picked.config == make_config(temperature=usd)
+
+
+def test_limits_that_nothing_meets_are_answered_with_the_closest() -> None:
+    with pytest.raises(ValueError, match=r"no config has quality, latency at most 0.5 s") as raised:
+        make_result(points=POINTS).pick(max_latency_s=0.5)
+    assert "the closest is locate=" in str(raised.value)
+    assert "$0.100 and 1.00 s per example" in str(raised.value)
+
+
+@pytest.mark.parametrize("limits", [{"max_cost_usd": 0}, {"within": 1}, {"max_latency_s": -1}])
+def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        make_result(points=POINTS).pick(**limits)
+
+
+def test_a_run_in_which_nothing_completed_has_no_front() -> None:
+    empty = make_result(points=())
+    assert len(empty.pareto) == 0
+    with pytest.raises(ValueError, match="nothing to pick from"):
+        empty.pick()
 
 
 def test_a_gain_is_claimed_only_when_held_out_and_its_interval_excludes_zero() -> None:

@@ -48,5 +48,5 @@ def test_frame_of_no_trials_keeps_its_columns() -> None:
 
 
 def test_name_is_one_readable_line_however_long_the_labels() -> None:
-    assert make_trial(7).name == "7 allocation: locate=openai/small solve=openai/small"
+    assert make_trial(7).name == "7 allocation: locate=openai/small, solve=openai/small"
     assert len(make_trial(7, config=make_config("x" * 300)).name) == 200

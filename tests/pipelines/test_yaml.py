@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import Module, Pipeline, PipelineError, patterns
+from pipelines.aggregators.notation import parse_network
 from pipelines.llms.model import Model
 from search_spaces import ModuleConfig, PipelineConfig
 
@@ -251,3 +252,19 @@ def test_a_value_that_yaml_would_change_is_refused() -> None:
     pipeline = Pipeline("x", [Module("f", "text -> b", function=keep, params={"r": (1, 2)})])
     with pytest.raises(PipelineError, match=r"modules.0.params.r holds \(1, 2\), a tuple"):
         pipeline.to_yaml()
+
+
+def test_networks_of_networks_survive() -> None:
+    network = parse_network(
+        "2x a + b -> judge(3x c -> verifier(d, fallback=first), answer=write)", temperature=0.7
+    )
+    pipeline = Pipeline(
+        "p",
+        [Module("solve", "question -> answer")],
+        config=PipelineConfig(modules={"solve": network}),
+        models=[Model(f"sim/{label}", label=label) for label in "abcd"],
+    )
+    again = Pipeline.from_yaml(pipeline.to_yaml())
+    assert again == pipeline
+    assert again.config is not None
+    assert again.config.key == PipelineConfig(modules={"solve": network}).key

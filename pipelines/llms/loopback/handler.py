@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import selectors
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
@@ -80,7 +82,9 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         with self.owner.meter.request(fields["model"]) as index:
             request = LoopbackRequest(index, fields["model"], messages, fields, headers)
             behaviour, completion = self.owner.serve(request)
-            if self._client_left_within(behaviour.latency_s):
+            share = self._share_waited_for(behaviour.latency_s)
+            self.owner.end(request, completion, share)
+            if share < 1:
                 self.close_connection = True
             elif behaviour.fault:
                 self._fail(behaviour)
@@ -100,12 +104,20 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         self.close_connection = True
         if behaviour.fault == "hang":
             self._client_left_within(None)
+            self.owner.abandon()
             return
         # Lingering for no time makes close() send RST; all three handles hold the socket open.
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         for handle in (self.rfile, self.wfile, self.connection):
             handle.close()
+
+    def _share_waited_for(self, seconds: float) -> float:
+        """Wait; 1, or the share of the time after which the client left."""
+        started = time.monotonic()
+        if not self._client_left_within(seconds):
+            return 1.0
+        return min((time.monotonic() - started) / seconds, math.nextafter(1.0, 0.0))
 
     def _client_left_within(self, seconds: float | None) -> bool:
         """Wait; True as soon as the connection ends. A client that waits sends nothing."""

@@ -43,6 +43,10 @@ class Usage:
         """Dollars at this price."""
         return (self.input_tokens * price.input + self.output_tokens * price.output) / 1e6
 
+    def until(self, share: float) -> Usage:
+        """What was used when so much of the output was written."""
+        return Usage(self.input_tokens, math.ceil(self.output_tokens * share))
+
 
 def input_tokens(messages: Sequence[Mapping[str, Any]], count: CountTokens) -> int:
     """Tokens of the messages with what the chat template adds."""
@@ -71,6 +75,8 @@ class Meter:
         self.usages: list[Usage] = []
         """Of every request that the model ran for, answered or not."""
         self.peak_in_flight = 0
+        self.abandoned = 0
+        """Requests whose client left before it was answered."""
         self._charges: list[float] = []
 
     @property
@@ -97,6 +103,11 @@ class Meter:
         finally:
             with self._lock:
                 self.in_flight -= 1
+
+    def abandon(self) -> None:
+        """Count a request whose client left."""
+        with self._lock:
+            self.abandoned += 1
 
     def bill(self, usage: Usage, price: Price) -> None:
         """Charge for one run of a model."""

@@ -44,6 +44,8 @@ class LoopbackServer:
             name is served for free.
         count_tokens: Its tokenizer.
         api_key: If given, requests without this bearer token are 401.
+        bills_abandoned: Whether requests whose client leaves are charged in full; if not, for the
+            input and for as much of the output as was written by then, in even pace.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class LoopbackServer:
         prices: Mapping[str, Price] | None = None,
         count_tokens: CountTokens = quarter_of_bytes,
         api_key: str | None = None,
+        bills_abandoned: bool = True,
     ) -> None:
         self.prices: Mapping[str, Price] = dict(prices or {})
         self.meter = Meter()
@@ -61,6 +64,8 @@ class LoopbackServer:
         self._reply = reply
         self._count_tokens = count_tokens
         self._api_key = api_key
+        self._bills_abandoned = bills_abandoned
+        self._is_closing = False
         handler = type("Handler", (LoopbackHandler,), {"owner": self})
         self._http = _Connections(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
@@ -94,13 +99,14 @@ class LoopbackServer:
 
     def close(self) -> None:
         """Stop, and end every open connection."""
+        self._is_closing = True
         if self._thread.is_alive():
             self._http.shutdown()
             self._thread.join()
         self._http.server_close()
 
     def serve(self, request: LoopbackRequest) -> tuple[Behaviour, Mapping[str, Any]]:
-        """Run the model, unless the script refuses, and charge for it.
+        """Run the model, unless the script refuses, and charge for it if that is due by now.
 
         Raises:
             RefusedRequest: wrong key, or a model that is not served.
@@ -116,9 +122,24 @@ class LoopbackServer:
         usage = Usage(
             input_tokens(request.messages, self._count_tokens), count * self._count_tokens(text)
         )
-        self.meter.bill(usage, self.prices.get(request.model, FREE))
+        if self._bills_abandoned:
+            self.meter.bill(usage, self.prices.get(request.model, FREE))
         choices = count if behaviour.choices else 0
         return behaviour, _completion(request, text, reason, usage, choices)
+
+    def end(self, request: LoopbackRequest, completion: Mapping[str, Any], share: float) -> None:
+        """The client waited for that share of the time: charge for it, if not done before."""
+        if share < 1:
+            self.abandon()
+        if completion and not self._bills_abandoned:
+            used = completion["usage"]
+            usage = Usage(used["prompt_tokens"], used["completion_tokens"])
+            self.meter.bill(usage.until(share), self.prices.get(request.model, FREE))
+
+    def abandon(self) -> None:
+        """Count a request whose client left, not one that ends with the server."""
+        if not self._is_closing:
+            self.meter.abandon()
 
     def _admit(self, request: LoopbackRequest) -> None:
         given = request.headers.get("authorization", "")

@@ -17,6 +17,8 @@ _LABEL = re.compile(
     r"(?:\[(\d+)\]|\((\d+)\)|(\d+)[.:])[ \t]+",
     re.MULTILINE | re.IGNORECASE,
 )
+DOUBT = "I don't know"
+"""What a model answers that would rather not guess."""
 REASONING_NAMES = frozenset({"reasoning", "rationale", "thoughts", "thinking", "analysis"})
 """Names of fields that hold the thoughts before an answer."""
 
@@ -34,6 +36,11 @@ def plain(text: str) -> str:
     if re.fullmatch(r"-?\d+(\.\d+)?", number):
         return f"{float(number):g}" if len(number) < 7 else number
     return " ".join(bare.strip("()").split())
+
+
+def is_doubt(text: str) -> bool:
+    """Return whether somebody says that they do not know."""
+    return plain(text) == plain(DOUBT)
 
 
 def without_hedge(text: str) -> str:

@@ -12,6 +12,7 @@ import difflib
 import sys
 
 from pipelines.llms.simulated.model import SimulatedModel
+from pipelines.llms.simulated.tokens import MOST_OUTPUT_TOKENS
 
 _NAMES = (
     "alder", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "rowan", "willow",
@@ -101,9 +102,9 @@ def _price(model: SimulatedModel) -> dict[str, object]:
     return {
         "litellm_provider": "sim",
         "mode": "chat",
-        "max_tokens": 32_000,
+        "max_tokens": MOST_OUTPUT_TOKENS,
         "max_input_tokens": 128_000,
-        "max_output_tokens": 32_000,
+        "max_output_tokens": MOST_OUTPUT_TOKENS,
         "input_cost_per_token": model.input_usd_per_million / 1e6,
         "output_cost_per_token": model.output_usd_per_million / 1e6,
         "cache_creation_input_token_cost": 0.0,

@@ -1,9 +1,10 @@
 """What one model believes about one item in one call: the draw between right and wrong.
 
 A latent standard normal z belongs to (model, item); a reworded prompt redraws a small share of it,
-and at temperature T each sample index redraws the share T^2 / (1 + T^2). The model is right when
-z falls below the quantile of its chance, so that T = 0 always repeats itself, more temperature
-means more diversity, and the mean accuracy moves only by the small cost of temperature.
+another order of the options a larger one, and at temperature T each sample index redraws the share
+T^2 / (1 + T^2). The model is right when z falls below the quantile of its chance, so that T = 0
+always repeats itself, more temperature means more diversity, and the mean accuracy moves only by
+the small cost of temperature.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ from pipelines.llms.simulated.solution import Solution, difficulty_of
 
 PROMPT_SHARE = 0.1
 """Share of the latent variance that a reworded prompt redraws."""
+
+ORDER_SHARE = 0.25
+"""Share of what is left that another order of the options redraws."""
+
+POSITION_BIAS = 2.0
+"""How much more the first option tempts than the last one, where the model slips."""
 
 TEMPERATURE_COST = 0.1
 """Ability lost at temperature 1; it grows with the square of the temperature."""
@@ -55,6 +62,9 @@ class Mind:
     phrases: tuple[Phrase, ...] = ()
     reasons_first: bool = False
     demo_shift: float = 0.0
+    effort_shift: float = 0.0
+    thought_length: float = 1.0
+    """What this call multiplies the length of the thoughts by."""
     temperature: float = DEFAULT_TEMPERATURE
     sample: int = 0
 
@@ -63,9 +73,14 @@ class Mind:
         if solution.via is not None:
             return self._believe_in_two_steps(solution, solution.via)
         likely = self.chance(solution.skill, solution.item)
-        right = self._succeeds(likely, solution.skill, solution.item)
+        right = self._succeeds(likely, solution.skill, solution.item, solution.order)
         value = solution.right if right else self._slip(solution)
         return Belief(solution, value, likely)
+
+    def doubts(self, belief: Belief) -> bool:
+        """Return whether the model would rather say that it does not know."""
+        share, item = self.model.admits_doubt, belief.solution.item
+        return share > 0 and belief.confidence < 0.5 and self.luck("doubts", item) < share
 
     def passes(self, skill: str, item: str) -> bool:
         """Return whether the model gets an item of some skill right, where no value is needed."""
@@ -95,19 +110,25 @@ class Mind:
             seeming = 0.3 - 0.2 * own.confidence
         return seeming + 0.1 * self.latent("rating", solution.item, value)
 
-    def latent(self, *key: object) -> float:
-        """Return a standard normal draw of this model; see the top of this file."""
+    def latent(self, *key: object, order: str = "") -> float:
+        """Return a standard normal draw of this model; see the top of this file.
+
+        `order` is that of the options, if there are any.
+        """
         name, share = self.model.name, self.temperature**2 / (1.0 + self.temperature**2)
         settled = sqrt(1.0 - PROMPT_SHARE) * normal("latent", name, key)
         settled += sqrt(PROMPT_SHARE) * normal("latent", name, key, self.variant)
+        if order:
+            settled = sqrt(1.0 - ORDER_SHARE) * settled
+            settled += sqrt(ORDER_SHARE) * normal("latent", name, key, "order", order)
         if share == 0.0:
             return settled
-        drawn = normal("latent", name, key, self.variant, self.sample)
+        drawn = normal("latent", name, key, self.variant + order, self.sample)
         return sqrt(1.0 - share) * settled + sqrt(share) * drawn
 
-    def luck(self, *key: object) -> float:
+    def luck(self, *key: object, order: str = "") -> float:
         """Return a uniform draw in (0, 1) of this model, with the same dependence as `latent`."""
-        return normal_cdf(self.latent(*key))
+        return normal_cdf(self.latent(*key, order=order))
 
     def _believe_in_two_steps(self, solution: Solution, via: Solution) -> Belief:
         """Do whatever task the first step found, be it the wrong one."""
@@ -122,17 +143,25 @@ class Mind:
         shift = phrase_shift(self.phrases, self.model.name, skill, self.model.phrase_effects)
         if self.reasons_first:
             shift += reasoning_shift(self.model.name, skill)
-        return shift + self.demo_shift - TEMPERATURE_COST * self.temperature**2
+        return shift + self.demo_shift + self.effort_shift - TEMPERATURE_COST * self.temperature**2
 
-    def _succeeds(self, likely: float, skill: str, item: str) -> bool:
-        return self.luck("succeeds", skill, item) < likely
+    def _succeeds(self, likely: float, skill: str, item: str, order: str = "") -> bool:
+        return self.luck("succeeds", skill, item, order=order) < likely
 
     def _slip(self, solution: Solution) -> str:
-        """Choose by Zipf's law among the wrong answers; temperature flattens it."""
+        """Choose by Zipf's law among the wrong answers; temperature flattens it.
+
+        Of options, the earlier ones tempt more.
+        """
         ranked = solution.wrong_by_popularity
         exponent = 2.0 / (1.0 + self.temperature)
-        heights = list(accumulate((rank + 1) ** -exponent for rank in range(len(ranked))))
-        target = self.luck("slip", solution.skill, solution.item) * heights[-1]
+        pulls = (
+            (rank + 1) ** -exponent * POSITION_BIAS ** -solution.place(text)
+            for rank, text in enumerate(ranked)
+        )
+        heights = list(accumulate(pulls))
+        luck = self.luck("slip", solution.skill, solution.item, order=solution.order)
+        target = luck * heights[-1]
         return next(text for text, height in zip(ranked, heights, strict=True) if target <= height)
 
 

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated
+from math import exp
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=0, le=3)]
+Shift = Annotated[float, Field(ge=-3, le=3)]
+
+
+class Effort(NamedTuple):
+    """What a reasoning effort does."""
+
+    shift: float = 0.0
+    """Added to the ability."""
+    length: float = 1.0
+    """What it multiplies the length of the thoughts by."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SimulatedModel:
     """One simulated language model; litellm calls it by the name `sim/<name>`.
 
-    Raises `pydantic.ValidationError` (a `ValueError`) for a share outside [0, 1] or a negative
-    price or speed.
+    Raises `pydantic.ValidationError` (a `ValueError`) for a share outside [0, 1], a negative
+    price or speed, or a length for an effort that has no shift.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -40,9 +52,44 @@ class SimulatedModel:
     """How readily it gives up its own answer for that of others (0 never, 1 at once)."""
     verbosity: Positive = 1.0
     """Length of its reasoning, relative to an ordinary model."""
+    length_spread: Spread = 0.0
+    """Standard deviation of the logarithm of the length of its thoughts, drawn in each call."""
+    effort_shifts: Mapping[str, Shift] = field(default_factory=dict)
+    """Shift of ability by `reasoning_effort`; a model without any ignores the parameter."""
+    effort_lengths: Mapping[str, Positive] = field(default_factory=dict)
+    """What an effort multiplies the length of the thoughts by; e^(2 * shift) if not named."""
+    admits_doubt: Share = 0.0
+    """Share of the items it more likely gets wrong than right where it says "I don't know"."""
     phrase_effects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Shifts of ability by phrase and skill, in place of the drawn ones (see `phrases.py`)."""
 
     def skill(self, name: str) -> float:
         """Return the expected accuracy in skill `name`."""
         return self.skills.get(name, self.default_skill)
+
+    @property
+    def thinks_unseen(self) -> bool:
+        """Whether it also thinks, and counts the tokens, where it is asked for no reasoning."""
+        return self.length_spread > 0 or bool(self.effort_shifts)
+
+    def effort(self, name: str | None) -> Effort:
+        """Return what a reasoning effort does to this model; None is an ordinary effort.
+
+        Raises `ValueError` for an effort that is not among the model's own, if it has any.
+        """
+        if name is None or not self.effort_shifts:
+            return Effort()
+        if name not in self.effort_shifts:
+            known = ", ".join(self.effort_shifts)
+            raise ValueError(f"reasoning_effort must be one of {known}, but got {name!r}")
+        shift = self.effort_shifts[name]
+        return Effort(shift, self.effort_lengths.get(name, exp(2 * shift)))
+
+    @model_validator(mode="after")
+    def _efforts_have_shifts(self) -> Self:
+        unknown = sorted(set(self.effort_lengths) - set(self.effort_shifts))
+        if unknown:
+            raise ValueError(
+                f"every effort of effort_lengths needs a shift, but {unknown} have none"
+            )
+        return self

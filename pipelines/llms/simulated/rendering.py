@@ -1,7 +1,8 @@
 """Writes an answer down: in DSPy's chat form, as a JSON object, or as plain text.
 
 Reasoning grows with the model's verbosity, is longer where the model slipped, and shrinks or grows
-with some phrases. A slip in a text field may end with a remark in brackets.
+with some phrases and from call to call. Where no reasoning is asked for, a model that thinks all
+the same counts its tokens. A slip in a text field may end with a remark in brackets.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from pipelines.llms.simulated.roles.role import Answer
 
 SLIP_LENGTH = 1.7
 """How much longer the reasoning behind a wrong answer is."""
+
+SENTENCE_TOKENS = 11
+"""Tokens of an average sentence of the reasoning."""
+
+_MOST_SENTENCES = 4_000  # more than any reply may hold
 
 _COMMENTS = ("reason", "explanation", "justification", "comment", "note")
 _OPENINGS = ("Let me see what is asked.", "I start with the inputs.", "First, the task itself.")
@@ -50,6 +56,16 @@ def render(request: ParsedRequest, answer: Answer, mind: Mind) -> str:
         return _plain_reply(answer, mind)
     parts = [f"[[ ## {name} ## ]]\n{_in_text(value)}" for name, value in values.items()]
     return "\n\n".join([*parts, "[[ ## completed ## ]]"])
+
+
+def unseen_tokens(request: ParsedRequest, answer: Answer, mind: Mind) -> int:
+    """Return the tokens of the thoughts that the reply does not show; most models have none."""
+    shown = any(output.is_reasoning for output in request.outputs)
+    if request.form == "text":
+        shown = _shows_thoughts(answer, mind)
+    if shown or not mind.model.thinks_unseen:
+        return 0
+    return round(SENTENCE_TOKENS * _sentences(answer, mind) * mind.thought_length)
 
 
 def refusal(*key: object) -> str:
@@ -96,22 +112,38 @@ def _in_text(value: Any) -> str:
 
 
 def _plain_reply(answer: Answer, mind: Mind) -> str:
+    return _reasoning(answer, mind) if _shows_thoughts(answer, mind) else str(answer.value)
+
+
+def _shows_thoughts(answer: Answer, mind: Mind) -> bool:
+    """Return whether plain chat is answered with the thoughts before the answer."""
     text = str(answer.value)
-    if "\n" in text or len(text) > 120:
-        return text
-    return f"{_reasoning(answer, mind)}" if mind.model.verbosity > 0 else text
+    return "\n" not in text and len(text) <= 120 and mind.model.verbosity > 0
 
 
 def _reasoning(answer: Answer, mind: Mind) -> str:
-    """Return some sentences; the last one states the answer."""
+    """Return some sentences; the last one states the answer, and is there in any case."""
+    key = _thoughts(answer, mind)
+    count = round((2 + round(_sentences(answer, mind))) * mind.thought_length)
+    steps = (
+        pick(_STEPS, "step", number, *key) for number in range(min(count, _MOST_SENTENCES) - 2)
+    )
+    opening = [pick(_OPENINGS, "opening", *key)] if count >= 2 else []
+    closing = answer.comment or f"So the answer is {answer.value}."
+    return " ".join([*opening, *steps, closing])
+
+
+def _sentences(answer: Answer, mind: Mind) -> float:
+    """Return how many sentences stand between opening and closing at ordinary length."""
     length = 3.0 * mind.model.verbosity * (1.0 if answer.sure else SLIP_LENGTH)
     for phrase in mind.phrases:
         length *= phrase.length
-    key = (mind.model.name, mind.variant, str(answer.value))
-    count = round(length * (0.6 + 0.8 * mind.luck("length", *key)))
-    steps = [pick(_STEPS, "step", number, *key) for number in range(count)]
-    closing = answer.comment or f"So the answer is {answer.value}."
-    return " ".join([pick(_OPENINGS, "opening", *key), *steps, closing])
+    return length * (0.6 + 0.8 * mind.luck("length", *_thoughts(answer, mind)))
+
+
+def _thoughts(answer: Answer, mind: Mind) -> tuple[str, str, str]:
+    """Return what the draws of one train of thought have in common."""
+    return mind.model.name, mind.variant, str(answer.value)
 
 
 def _remark(answer: Answer, mind: Mind) -> str:

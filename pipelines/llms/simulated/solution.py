@@ -20,7 +20,8 @@ class Solution:
     skill: str
     """The skill whose level decides how often a model gets it right."""
     item: str
-    """The item in one canonical text: field names, prompt and model play no part in it."""
+    """The item in one canonical text: field names, prompt, model and the order of options play
+    no part in it."""
     right: str
     wrong: tuple[str, ...]
     """Plausible wrong answers; at least one, without duplicates, none of them right."""
@@ -31,6 +32,9 @@ class Solution:
     extras: Mapping[str, str] = field(default_factory=dict)
     """Right values of output fields with other names, such as the `id` of a located task."""
 
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The options by letter, in the order shown, where the answer is one of these letters."""
+
     def __post_init__(self) -> None:
         distinct = tuple(dict.fromkeys(text for text in self.wrong if text != self.right))
         object.__setattr__(self, "wrong", distinct or NOTHING_PLAUSIBLE)
@@ -38,7 +42,18 @@ class Solution:
     @property
     def wrong_by_popularity(self) -> tuple[str, ...]:
         """The wrong answers in an order that all models share, most tempting first."""
-        return tuple(sorted(self.wrong, key=lambda text: uniform("popular", self.item, text)))
+        named = {text: self.options.get(text, text) for text in self.wrong}
+        return tuple(sorted(named, key=lambda text: uniform("popular", self.item, named[text])))
+
+    @property
+    def order(self) -> str:
+        """The order of the options; empty where there are none."""
+        return repr(tuple(self.options.values())) if self.options else ""
+
+    def place(self, text: str) -> float:
+        """Return where an option stands, from 0 (first) to 1 (last); 0 if it is no option."""
+        letters = list(self.options)
+        return letters.index(text) / (len(letters) - 1) if text in letters[1:] else 0.0
 
 
 @lru_cache(maxsize=65536)

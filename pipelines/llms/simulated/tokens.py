@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 BYTES_PER_TOKEN = 4
+MOST_OUTPUT_TOKENS = 32_000
+"""What a reply is cut at where the call sets no limit."""
 
 
 def count_tokens(text: str) -> int:

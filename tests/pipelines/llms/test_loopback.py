@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -143,6 +144,53 @@ def test_a_hanging_server_answers_nobody_and_still_closes() -> None:
     assert time.monotonic() - started < 2
     with pytest.raises(httpx.ConnectError):
         post(server)
+
+
+def give_up(server: LoopbackServer, content: str, after_s: float) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{server.url}/chat/completions",
+            json={"model": "tiny", "messages": [{"role": "user", "content": content}]},
+            timeout=after_s,
+        )
+    end = time.monotonic() + 10
+    while server.meter.in_flight:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("trouble", [Behaviour.slow(30), Behaviour.hang()], ids=["slow", "hang"])
+def test_clients_that_leave_are_counted(trouble: Behaviour) -> None:
+    with LoopbackServer([Behaviour(), trouble]) as server:
+        post(server)
+        give_up(server, "?", after_s=0.2)
+        assert (server.requests, server.meter.abandoned) == (2, 1)
+
+
+def test_clients_that_the_closing_server_sends_away_did_not_leave() -> None:
+    with LoopbackServer(Behaviour.slow(30)) as server, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(post, server)
+        while not server.meter.in_flight:
+            time.sleep(0.005)
+        server.close()
+        with pytest.raises(httpx.RemoteProtocolError):
+            waiting.result()
+    assert server.meter.abandoned == 0
+
+
+@pytest.mark.parametrize("in_full", [True, False])
+def test_who_leaves_is_charged_in_full_or_for_what_was_written(in_full: bool) -> None:
+    with LoopbackServer(
+        Behaviour.slow(1.5), prices={"tiny": Price(2.0, 10.0)}, reply=lambda *_: "x" * 4000,
+        bills_abandoned=in_full,
+    ) as server:  # fmt: skip
+        give_up(server, "y" * 80, after_s=0.5)
+        (usage,) = server.meter.usages
+        assert usage.input_tokens == 24
+        assert usage.output_tokens == 1000 if in_full else 250 < usage.output_tokens < 1000
+        post(server, "y" * 80)
+        assert server.meter.usages[1].output_tokens == 1000
+        assert server.usd == pytest.approx((2 * 24 * 2 + (usage.output_tokens + 1000) * 10) / 1e6)
 
 
 def test_slow_is_slow() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.adapters import ChatAdapter
 
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.simulated import SimulatedModel, find_model, register, simulate
@@ -58,6 +59,29 @@ def test_async_calls_give_the_same_reply(litellm: Any) -> None:
     assert (
         response.choices[0].message.content == simulate(find_model("birch"), MESSAGES, seed=4).text
     )
+
+
+def test_reasoning_effort_and_unseen_thoughts_pass_through(litellm: Any) -> None:
+    efforts = {"low": -0.4, "high": 0.4}
+    model = register(SimulatedModel("test-thinker", effort_shifts=efforts))
+    messages = ChatAdapter().format(dspy.Signature("task -> answer"), [], {"task": "Compute 6 * 7"})
+    asked = {"model": "sim/test-thinker", "messages": messages, "drop_params": True}
+    tokens = []
+    for effort in efforts:
+        expected = simulate(model, messages, reasoning_effort=effort)
+        forms = (effort, {"effort": effort, "summary": "auto"})
+        plain, nested = (call(litellm, **asked, reasoning_effort=form) for form in forms)
+        within = call(litellm, **asked, extra_body={"reasoning_effort": effort})
+        for response in (plain, nested, within):
+            usage = response.usage
+            assert usage.completion_tokens == expected.output_tokens
+            assert usage.completion_tokens_details.reasoning_tokens == expected.reasoning_tokens
+        tokens.append(expected.output_tokens)
+    assert tokens[0] < tokens[1]
+    with pytest.raises(litellm.BadRequestError, match="one of low, high, but got 'medium'"):
+        call(litellm, **asked, reasoning_effort="medium")
+    ignored = call(litellm, reasoning_effort="medium", drop_params=True)
+    assert ignored.choices[0].message.content == call(litellm).choices[0].message.content
 
 
 def test_latency_is_slept_only_on_request(litellm: Any, monkeypatch: pytest.MonkeyPatch) -> None:

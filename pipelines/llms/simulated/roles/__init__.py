@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines.llms.simulated.mind import Mind
 from pipelines.llms.simulated.request import ParsedRequest
+from pipelines.llms.simulated.roles.arbitrate import Arbitrate
 from pipelines.llms.simulated.roles.criticise import Criticise
 from pipelines.llms.simulated.roles.debate import Debate
 from pipelines.llms.simulated.roles.diagnose import Diagnose
@@ -18,6 +19,7 @@ from pipelines.llms.simulated.roles.write_instructions import WriteInstructions
 ROLES: tuple[Role, ...] = (
     WriteInstructions(),
     Diagnose(),
+    Arbitrate(),
     Judge(),
     Criticise(),
     Verify(),

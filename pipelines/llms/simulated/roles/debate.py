@@ -6,7 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from pipelines.llms.simulated.answers import extract_answer, plain, same_answer, same_kind
+from pipelines.llms.simulated.answers import (
+    extract_answer,
+    is_doubt,
+    plain,
+    same_answer,
+    same_kind,
+)
 from pipelines.llms.simulated.mind import Mind
 from pipelines.llms.simulated.request import ParsedRequest
 from pipelines.llms.simulated.roles.role import Answer, Case, opinions_in, read_case
@@ -14,6 +20,9 @@ from pipelines.llms.simulated.solution import Solution
 
 ANCHORED = 0.6
 """Chance to start from the answer given in the round before instead of thinking afresh."""
+
+LAST_WORD = 1.5
+"""How much more one listens who is asked to decide."""
 
 _OWN = re.compile(r"^(own|my|previous)_", re.IGNORECASE)
 
@@ -38,8 +47,9 @@ class Debate:
         value = start.value
         if earlier and mind.luck("anchored", solution.item) < ANCHORED:
             value = earlier[-1]
-        attention = 1.0 if earlier else 1.5
-        value = _settle(mind, solution, value, opinions, attention)
+        favourite, share = _majority(opinions)
+        attention = 1.0 if earlier else LAST_WORD
+        value = settle(mind, solution, value, favourite, attention * share)
         return Answer(value, sure=value == solution.right, confidence=start.confidence)
 
 
@@ -48,19 +58,24 @@ def _answers(case: Case, own: bool) -> list[str]:
     like = case.solution.right
     texts = {name: text for name, text in case.others.items() if bool(_OWN.match(name)) == own}
     stated = (extract_answer(opinion, like) for opinion in opinions_in(texts))
-    return [opinion for opinion in stated if same_kind(opinion, like)]
+    return [each for each in stated if same_kind(each, like) and not is_doubt(each)]
 
 
-def _settle(
-    mind: Mind, solution: Solution, own: str, opinions: Sequence[str], attention: float
-) -> str:
-    """Return the majority's answer or the model's own; a tie goes to the one given first."""
+def _majority(opinions: Sequence[str]) -> tuple[str, float]:
+    """Return the answer given most and its share; a tie goes to the one given first."""
     votes = Counter(plain(opinion) for opinion in opinions)
     most, count = votes.most_common(1)[0]
-    majority = next(opinion for opinion in opinions if plain(opinion) == most)
-    if same_answer(majority, own):
+    return next(each for each in opinions if plain(each) == most), count / len(opinions)
+
+
+def settle(mind: Mind, solution: Solution, own: str, other: str, weight: float) -> str:
+    """Return another's answer or the model's own; one that is right is harder to turn.
+
+    `weight` says how much the other answer counts: the share of those who give it, or more.
+    """
+    if same_answer(other, own):
         return own
     pull = 0.6 if same_answer(own, solution.right) else 1.25
-    switches = mind.model.persuadability * pull * attention * count / len(opinions)
-    turned = mind.luck("turned", solution.item, most) < switches
-    return majority if turned else own
+    switches = mind.model.persuadability * pull * weight
+    turned = mind.luck("turned", solution.item, plain(other)) < switches
+    return other if turned else own

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from pipelines.llms.simulated.answers import extract_answer, listed_texts, main_text
+from pipelines.llms.simulated.answers import listed_texts
 from pipelines.llms.simulated.mind import Mind
 from pipelines.llms.simulated.request import ParsedRequest
-from pipelines.llms.simulated.roles.role import Answer, read_case
+from pipelines.llms.simulated.roles.candidates import (
+    Candidate,
+    assess_candidate,
+    judged_case,
+    numbered_candidates,
+    read_candidate,
+)
+from pipelines.llms.simulated.roles.role import Answer, Case, read_case
 
 _CHOICE = re.compile(r"best|choice|winner|index|select|chosen|pick|preferred", re.IGNORECASE)
 
@@ -18,16 +26,34 @@ class Judge:
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
         """Return the label of a candidate, where an output asks for a choice."""
         asked = [output.name for output in request.wanted if _CHOICE.search(output.name)]
-        case = read_case(request) if asked else None
-        if case is None:
+        if not asked:
             return None
-        candidates = next((c for c in map(listed_texts, case.others.values()) if c), ())
-        if not candidates:
-            return None
-        solution = case.solution
-        values = [extract_answer(main_text(text), solution.right) for _, text in candidates]
-        ratings = [mind.assess(solution, value, "judge") for value in values]
-        best = ratings.index(max(ratings))
-        label, sure = candidates[best][0], values[best] == solution.right
-        comment = f"Candidate {label} answers {values[best]}, which fits best."
-        return Answer(comment, dict.fromkeys(asked, label), sure, ratings[best], comment)
+        candidates = numbered_candidates(request)
+        if candidates:
+            case = judged_case(request, "candidates", candidates)
+            return _pick(mind, asked, case, candidates) if case else _guess(mind, asked, candidates)
+        case = read_case(request)
+        listed = _listed_elsewhere(case) if case else ()
+        return _pick(mind, asked, case, listed) if case and listed else None
+
+
+def _listed_elsewhere(case: Case) -> tuple[Candidate, ...]:
+    """Return the entries of the first other input that is a list."""
+    listed = next((found for found in map(listed_texts, case.others.values()) if found), ())
+    return tuple(read_candidate(label, text) for label, text in listed)
+
+
+def _pick(mind: Mind, asked: list[str], case: Case, candidates: Sequence[Candidate]) -> Answer:
+    ratings = [assess_candidate(mind, case, candidate, "judge") for candidate in candidates]
+    best = ratings.index(max(ratings))
+    label, value = candidates[best].label, candidates[best].value(case.solution)
+    comment = f"Candidate {label} answers {value}, which fits best."
+    sure = value == case.solution.right
+    return Answer(comment, dict.fromkeys(asked, label), sure, ratings[best], comment)
+
+
+def _guess(mind: Mind, asked: list[str], candidates: Sequence[Candidate]) -> Answer:
+    """Return any label, where the model can make nothing of the task."""
+    luck = mind.luck("guess", *(str(candidate.fields) for candidate in candidates))
+    label = candidates[int(luck * len(candidates))].label
+    return Answer(f"Candidate {label} fits best.", dict.fromkeys(asked, label), sure=False)

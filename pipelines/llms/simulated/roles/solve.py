@@ -1,8 +1,9 @@
-"""Plain solving: the model answers with what it believes."""
+"""Plain solving: the model answers with what it believes, or says that it does not know."""
 
 from __future__ import annotations
 
-from pipelines.llms.simulated.mind import Mind
+from pipelines.llms.simulated.answers import DOUBT
+from pipelines.llms.simulated.mind import Belief, Mind
 from pipelines.llms.simulated.request import ParsedRequest
 from pipelines.llms.simulated.roles.role import Answer, read_case
 
@@ -16,5 +17,15 @@ class Solve:
         if case is None:
             return None
         belief = mind.believe(case.solution)
+        if mind.doubts(belief):
+            return _doubting(belief, request)
         extras = case.solution.extras if belief.right else {}
         return Answer(belief.value, extras, sure=belief.right, confidence=belief.confidence)
+
+
+def _doubting(belief: Belief, request: ParsedRequest) -> Answer:
+    """Return that the model does not know; fields that can't say so hold its guess."""
+    texts = ("str", "bool")
+    guesses = {o.name: belief.value for o in request.wanted if o.type not in texts}
+    guesses.pop("confidence", None)
+    return Answer(DOUBT, guesses, confidence=belief.confidence, comment=f"{DOUBT}.")

@@ -1,4 +1,4 @@
-"""Given a task and an answer, accept it or not."""
+"""Given a task and an answer, accept it or not, or say how good it is."""
 
 from __future__ import annotations
 
@@ -6,23 +6,32 @@ import re
 
 from pipelines.llms.simulated.mind import Mind
 from pipelines.llms.simulated.request import OutputField, ParsedRequest
-from pipelines.llms.simulated.roles.role import Answer, read_case
+from pipelines.llms.simulated.roles.candidates import (
+    Candidate,
+    assess_candidate,
+    judged_case,
+    read_candidate,
+)
+from pipelines.llms.simulated.roles.role import Answer, Case, read_case
 
 _VERDICT = re.compile(r"verdict|accept|approve|valid|^(is_)?(correct|right)", re.IGNORECASE)
+_SCORE = re.compile(r"^(score|rating|grade|quality)$", re.IGNORECASE)
 
 
 class Verify:
-    """Accepts what looks more right than wrong to it."""
+    """Accepts what looks more right than wrong to it; scores are graded, from 0 to 1."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the verdict, where an output asks for a truth value or is called a verdict."""
+        """Return the verdict, where an output asks for a truth value, a verdict or a score."""
         asked = [output for output in request.wanted if _asks_verdict(output)]
-        case = read_case(request) if asked else None
-        if case is None or not case.others:
+        if not asked and not any(_asks_score(output) for output in request.wanted):
             return None
-        solution = case.solution
-        shown = case.shown
-        seeming = min(1.0, max(0.0, mind.assess(solution, shown, "verify")))
+        judged = _judged(request)
+        if judged is None:
+            return None
+        case, candidate = judged
+        solution, shown = case.solution, candidate.value(case.solution)
+        seeming = min(1.0, max(0.0, assess_candidate(mind, case, candidate, "verify")))
         accepts = seeming > 0.5
         comment = f"The answer {shown} {'holds up' if accepts else 'does not hold up'}."
         verdicts = {out.name: _worded(accepts, out) for out in asked}
@@ -32,10 +41,25 @@ class Verify:
         return Answer(comment, {**scores, **verdicts}, sure, certainty, comment)
 
 
+def _judged(request: ParsedRequest) -> tuple[Case, Candidate] | None:
+    """Return the item and the answer shown: the input `candidate`, or else the last other one."""
+    if "candidate" in request.inputs:
+        candidate = read_candidate("1", request.inputs["candidate"])
+        case = judged_case(request, "candidate", [candidate])
+        if case is not None:
+            return case, candidate
+    case = read_case(request)
+    return (case, Candidate("1", {"": case.shown})) if case and case.others else None
+
+
 def _asks_verdict(output: OutputField) -> bool:
     return output.type == "bool" or (
         bool(_VERDICT.search(output.name)) and output.type not in ("int", "float")
     )
+
+
+def _asks_score(output: OutputField) -> bool:
+    return output.type == "float" and bool(_SCORE.search(output.name))
 
 
 def _worded(accepts: bool, output: OutputField) -> bool | str:

@@ -76,9 +76,10 @@ def _solution(
     letters = dict(zip(options, LETTERS, strict=False))
     return Solution(
         skill="knowledge",
-        item=repr((which, attribute, options)),
+        item=repr((which, attribute, sorted(options))),
         right=letters[best],
         wrong=tuple(letters[option] for option in ranked if option in letters),
         used=used,
         extras={"option": best, "option_text": best},
+        options={letter: option for option, letter in letters.items()},
     )

@@ -1,0 +1,96 @@
+"""First to finish, one of five, on log-normal answer lengths: accuracy, seconds and dollars.
+
+    python -m benchmarks first_to_finish [--examples 1000]
+
+A simulated model that thinks aloud; the logarithm of its answers' lengths has a standard deviation
+of 1.3. Latency is virtual: the model's time to first token and its time per token. With
+cancellation, whoever is cut off costs what it had written until then (`bills_cancelled=False`: the
+provider stops charging); without, it is charged in full.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluators.metrics import resolve_metric
+from evaluators.statistics import paired_interval
+from pipelines import Module, Pipeline
+from pipelines.aggregators.notation import parse_network
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.limits import Limit
+from pipelines.llms.model import Model
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from search_spaces import PipelineConfig
+
+SPREAD = 1.3
+NETWORKS = (
+    "sim/thinker",
+    "5x sim/thinker -> first_to_finish",
+    "5x sim/thinker -> first_to_finish(count=3)",
+    "5x sim/thinker -> majority_vote",
+)
+
+
+class Row(NamedTuple):
+    """What one network came to, example by example."""
+
+    scores: np.ndarray
+    usd: np.ndarray
+    seconds: np.ndarray
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--examples", type=int, default=1000)
+    options = parser.parse_args()
+    register(
+        SimulatedModel(
+            name="thinker",
+            skills={"arithmetic": 0.7},
+            length_spread=SPREAD,
+            verbosity=5.0,
+            input_usd_per_million=0.1,
+            output_usd_per_million=4.0,
+        )
+    )
+    rows = simulated_dataset("arithmetic", options.examples, seed=0)
+    for cancellation in (True, False):
+        print(f"cancellation {'on' if cancellation else 'off'}")
+        gateway = Gateway(cache=None, limits={"sim": Limit(bills_cancelled=not cancellation)})
+        one = None
+        for text in NETWORKS:
+            row = run(gateway, text, rows)
+            one = one or row
+            gain = paired_interval(row.scores, one.scores)
+            print(
+                f"  {text:45} {100 * row.scores.mean():.1f}% "
+                f"({100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}])  "
+                f"{row.seconds.mean():6.2f} s ({one.seconds.mean() / row.seconds.mean():.1f}x as "
+                f"fast)  ${row.usd.mean():.6f} ({row.usd.mean() / one.usd.mean():.2f} of a call's)"
+            )
+
+
+def run(gateway: Gateway, text: str, rows: list[dict[str, str]]) -> Row:
+    """One network on all examples."""
+    solve = Module("solve", "question -> answer", strategy="chain_of_thought")
+    pipeline = Pipeline("thinker", [solve])
+    config = PipelineConfig(modules={"solve": parse_network(text, temperature=0.7)})
+    models = {"sim/thinker": Model("sim/thinker", max_tokens=32_000)}
+    program = pipeline.bind(config, models, gateway.session(text))
+    metric = resolve_metric("exact_match", ("answer",), ("question", "answer"))
+    traces = [program.run(row) for row in rows]
+    return Row(
+        np.array([
+            metric(row, trace.outputs).value if trace.outputs else 0.0
+            for row, trace in zip(rows, traces, strict=True)
+        ]),
+        np.array([trace.usd for trace in traces]),
+        np.array([trace.latency_s for trace in traces]),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What is searched for: quality, quality within limits, the cheapest good enough, or a front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+TOLERANCE = 0.005
+"""Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
+
+T = TypeVar("T")
+
+
+class Costs(NamedTuple):
+    """What a config is worth, each figure per example."""
+
+    score: float
+    usd: float
+    latency_s: float
+
+    def dominates(self, other: Costs) -> bool:
+        """Whether it is no worse in anything and better in something."""
+        ours = (-self.score, self.usd, self.latency_s)
+        theirs = (-other.score, other.usd, other.latency_s)
+        return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Objective:
+    """What makes one config better than another.
+
+    `Objective()` is the best score, a tie going to the cheaper. Limits are means per example.
+    """
+
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    """Most dollars per example."""
+    max_latency_s: float | None = Field(default=None, gt=0)
+    """Most seconds per example on the critical path, members in parallel."""
+    within: float | None = Field(default=None, ge=0, lt=1)
+    """The cheapest config whose score is at most this much below the best: 0.01 is one point."""
+    pareto: bool = False
+    """Look for every config that no other beats in score, dollars and seconds at once."""
+
+    def excess(self, costs: Costs) -> float:
+        """By what factor the limits are exceeded at the worst; 1 or less if they are met."""
+        limits = ((costs.usd, self.max_cost_usd), (costs.latency_s, self.max_latency_s))
+        return max((value / limit for value, limit in limits if limit is not None), default=0.0)
+
+    def meets(self, costs: Costs) -> bool:
+        """Whether the limits are met."""
+        return self.excess(costs) <= 1
+
+    @property
+    def limited(self) -> bool:
+        """Whether costs count for more than a tie."""
+        return (self.max_cost_usd, self.max_latency_s, self.within) != (None, None, None)
+
+    @property
+    def tolerance(self) -> float:
+        """How far below the best a score may be for its config to be as good, if it is cheaper."""
+        return TOLERANCE if self.within is None else self.within
+
+    def choose(self, candidates: Sequence[T], costs: Sequence[Costs], bar: float = -math.inf) -> T:
+        """The best of at least one candidate.
+
+        Of those that meet the limits the cheapest within the tolerance of the best; if none meets
+        them, the one that exceeds them least.
+
+        Args:
+            costs: of each candidate, on the same examples.
+            bar: a score that whoever ties must also tie with.
+        """
+        both = list(zip(candidates, costs, strict=True))
+        fit = [(c, cost) for c, cost in both if self.meets(cost)]
+        if not fit:
+            return min(both, key=lambda pair: (self.excess(pair[1]), -pair[1].score))[0]
+        best = max(bar, max(cost.score for _, cost in fit))
+        tied = [(c, cost) for c, cost in fit if cost.score >= best - self.tolerance - 1e-12]
+        if not tied:
+            return max(fit, key=lambda pair: pair[1].score)[0]
+        return min(tied, key=lambda pair: (pair[1].usd, -pair[1].score))[0]
+
+    def __str__(self) -> str:
+        limits = []
+        if self.max_cost_usd is not None:
+            limits.append(f"cost at most ${self.max_cost_usd:g} per example")
+        if self.max_latency_s is not None:
+            limits.append(f"latency at most {self.max_latency_s:g} s")
+        what = "quality" if self.within is None else f"cheapest within {100 * self.within:g} points"
+        if self.pareto:
+            what = "quality, cost and latency"
+        return ", ".join([what, *limits])
+
+
+QUALITY = Objective()
+"""The best score, a tie going to the cheaper."""
+
+
+def as_objective(given: str | Objective) -> Objective:
+    """The objective of that name.
+
+    Raises:
+        ValueError: there is none; names those there are.
+    """
+    named = {"quality": QUALITY, "pareto": Objective(pareto=True)}
+    if isinstance(given, Objective):
+        return given
+    if given not in named:
+        raise ValueError(
+            f"objective must be 'quality', 'pareto', or an Objective(max_cost_usd=..., "
+            f"max_latency_s=..., within=...), but got {given!r}"
+        )
+    return named[given]
+
+
+def front(costs: Iterable[Costs]) -> list[int]:
+    """The places of those that no other dominates; of equals, the first."""
+    rows = list(costs)
+    return [
+        place
+        for place, row in enumerate(rows)
+        if row not in rows[:place] and not any(other.dominates(row) for other in rows)
+    ]
+
+
+def hypervolume(points: Iterable[Costs], reference: Costs) -> float:
+    """The volume of what the points dominate, bounded by a reference point that is worse in all.
+
+    Exact, in score times dollars times seconds; points beyond the reference count for nothing.
+    """
+    inside = [
+        Costs(p.score - reference.score, reference.usd - p.usd, reference.latency_s - p.latency_s)
+        for p in points
+    ]
+    gains = [gain for gain in inside if min(gain) > 0]
+    levels = sorted({gain.latency_s for gain in gains}, reverse=True)
+    volume = 0.0
+    for level, below in zip(levels, [*levels[1:], 0.0], strict=True):
+        volume += (level - below) * _area([g for g in gains if g.latency_s >= level])
+    return volume
+
+
+def _area(gains: Sequence[Costs]) -> float:
+    """The area that rectangles from the origin cover together."""
+    area = height = 0.0
+    for gain in sorted(gains, key=lambda gain: -gain.usd):
+        if gain.score > height:
+            area += gain.usd * (gain.score - height)
+            height = gain.score
+    return area

@@ -1,0 +1,202 @@
+"""What the structure of a module may be: values for its knobs, drawn or listed."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from pipelines import Pipeline, PipelineError
+from pipelines.aggregators import aggregator
+from pipelines.aggregators.notation import aggregation_text
+from pipelines.config_checks import check_config
+from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+
+SAMPLED = 5
+"""Wider votes are raced only where a closed form promises that they pay."""
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """The structural knobs of a pipeline's modules, and what they may be set to."""
+
+    pipeline: Pipeline
+    space: SearchSpace
+    baseline: PipelineConfig
+    """Its values are among the choices."""
+    with_models: bool
+    """Whether models vary too; else a module keeps the one that most of its members have."""
+    judge: Callable[[], str]
+    """Who judges where an aggregator names no model."""
+
+    def suggest(self, trial: Trial, base: PipelineConfig) -> PipelineConfig | None:
+        """A config drawn by the trial; None if its values make no sense together."""
+        config = base
+        for module in self.pipeline.modules:
+            own = config.modules[module.name]
+            drawn = self._drawn_llm if module.is_llm else self._drawn_function
+            changed = drawn(trial, module.name, own)
+            config = PipelineConfig(modules={**config.modules, module.name: changed})
+        return config if self.makes_sense(config) else None
+
+    def makes_sense(self, config: PipelineConfig) -> bool:
+        """Whether the config fits the pipeline."""
+        try:
+            check_config(self.pipeline.modules, config, None)
+        except PipelineError:
+            return False
+        return True
+
+    def every_config(self, base: PipelineConfig) -> Iterator[PipelineConfig]:
+        """All configs of the space, where no parameter has a distribution of Optuna's."""
+        names = list(base.modules)
+        options = [list(self.options(name, base.modules[name])) for name in names]
+        for mix in itertools.product(*options):
+            config = PipelineConfig(modules=dict(zip(names, mix, strict=True)))
+            if self.makes_sense(config):
+                yield config
+
+    def size(self, base: PipelineConfig) -> float:
+        """How many configs there are at most; infinite with a distribution of Optuna's."""
+        total = 1.0
+        for name, module in base.modules.items():
+            listed = len(self._listed(name)) == len(self.space.params.get(name, {}))
+            total *= sum(1 for _ in self.options(name, module)) if listed else float("inf")
+        return total
+
+    def options(self, name: str, own: ModuleConfig) -> Iterator[ModuleConfig]:
+        """Every setting of one module."""
+        if not own.models:
+            choices = self._listed(name)
+            for values in itertools.product(*choices.values()):
+                yield own.model_copy(
+                    update={"params": {**own.params, **dict(zip(choices, values, strict=True))}}
+                )
+            return
+        settings = itertools.product(
+            self._labels(name, own), self._temperatures(name), self._efforts(name)
+        )
+        seen = set()
+        for label, temperature, effort in settings:
+            for width, aggregation in self._widths_and_aggregators(name, own, temperature):
+                made = _module(own, label, temperature, effort, width, aggregation)
+                if made.model_dump_json() not in seen:
+                    seen.add(made.model_dump_json())
+                    yield made
+
+    def _listed(self, name: str) -> dict[str, tuple[Any, ...]]:
+        """A function's parameters that have a list of choices."""
+        given = self.space.params.get(name, {})
+        return {param: c for param, c in given.items() if isinstance(c, tuple)}
+
+    def aggregations(self, name: str) -> dict[str, AggregatorConfig]:
+        """The aggregators that a module may have, by their text."""
+        found = {}
+        for given in self.space.of("aggregator", name):
+            config = AggregatorConfig(name=given) if isinstance(given, str) else given
+            missing = [role for role in aggregator(config).needed if role not in config.modules]
+            judge = {role: ModuleConfig(models=(self.judge(),)) for role in missing}
+            whole = config.model_copy(update={"modules": {**config.modules, **judge}})
+            found[aggregation_text(ModuleConfig(width=2, aggregator=config))] = whole
+        return found
+
+    def _drawn_function(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig:
+        choices = self.space.params.get(name, {})
+        drawn = {param: _drawn(trial, f"{name}.{param}", c) for param, c in choices.items()}
+        return own.model_copy(update={"params": {**own.params, **drawn}})
+
+    def _drawn_llm(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig:
+        label = _drawn(trial, f"{name}.model", self._labels(name, own))
+        temperature = _drawn(trial, f"{name}.temperature", self._temperatures(name))
+        effort = _drawn(trial, f"{name}.reasoning_effort", self._efforts(name))
+        width, aggregation = 1, None
+        if temperature != 0:  # else all members say the same
+            width = _drawn(trial, f"{name}.width", self._sampled_widths(name))
+        if width > 1:
+            aggregations = self.aggregations(name)
+            text = _drawn(trial, f"{name}.aggregator", tuple(aggregations))
+            aggregation = self._with_params(trial, name, aggregations[text])
+        return _module(own, label, temperature, effort, width, aggregation)
+
+    def _with_params(self, trial: Trial, name: str, given: AggregatorConfig) -> AggregatorConfig:
+        """The aggregator with those of its parameters drawn that are worth it and not given."""
+        drawn = {
+            param: _drawn(trial, f"{name}.{given.name}.{param}", tuple(values))
+            for param, values in aggregator(given).choices.items()
+            if param not in given.params
+        }
+        return given.model_copy(update={"params": {**given.params, **drawn}})
+
+    def _sampled_widths(self, name: str) -> tuple[int, ...]:
+        """The widths that are tried unasked: up to a few, or the smallest above 1."""
+        given = self.space.of("width", name) or (1,)
+        return tuple(width for width in given if width <= max(SAMPLED, min(given)))
+
+    def _labels(self, name: str, own: ModuleConfig) -> tuple[str, ...]:
+        if not self.with_models:
+            return (Counter(own.members).most_common(1)[0][0],)
+        return self._choices("models", name, self.baseline.modules[name].members)
+
+    def _temperatures(self, name: str) -> tuple[float | None, ...]:
+        return self._choices("temperature", name, [self.baseline.modules[name].temperature])
+
+    def _efforts(self, name: str) -> tuple[str | None, ...]:
+        given = self.baseline.modules[name].params.get("reasoning_effort")
+        return self._choices("reasoning_effort", name, [given])
+
+    def _choices(self, knob: str, name: str, own: Sequence[Any]) -> tuple[Any, ...]:
+        """The same in every trial, as Optuna wants it: the baseline's, and the space's."""
+        return tuple(dict.fromkeys([*own, *self.space.of(knob, name)]))
+
+    def _widths_and_aggregators(
+        self, name: str, own: ModuleConfig, temperature: float | None
+    ) -> Iterator[tuple[int, AggregatorConfig | None]]:
+        for width in self.space.of("width", name) or (1,):
+            if width == 1:
+                yield 1, None
+            elif temperature != 0:
+                yield from ((width, each) for each in self.aggregations(name).values())
+
+
+def _drawn(trial: Trial, name: str, choices: Any) -> Any:
+    """A value of one knob; where there is no choice, Optuna need not know."""
+    if isinstance(choices, tuple):
+        return choices[0] if len(choices) == 1 else trial.suggest_categorical(name, choices)
+    return _from(trial, name, choices)
+
+
+def _from(trial: Trial, name: str, d: Any) -> Any:
+    if isinstance(d, IntDistribution):
+        return trial.suggest_int(name, d.low, d.high, step=d.step, log=d.log)
+    if isinstance(d, FloatDistribution):
+        return trial.suggest_float(name, d.low, d.high, step=d.step, log=d.log)
+    return trial.suggest_categorical(name, d.choices)
+
+
+def _module(
+    own: ModuleConfig,
+    label: str,
+    temperature: float | None,
+    effort: str | None,
+    width: int,
+    aggregation: AggregatorConfig | None,
+) -> ModuleConfig:
+    params = {k: v for k, v in own.params.items() if k != "reasoning_effort"}
+    return ModuleConfig.model_validate(
+        {
+            **dict(own),
+            "models": (label,),
+            "temperature": temperature,
+            "width": width,
+            "aggregator": aggregation,
+            "params": params if effort is None else {**params, "reasoning_effort": effort},
+        }
+    )

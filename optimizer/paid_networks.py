@@ -1,0 +1,147 @@
+"""Networks whose answers are paid for already: votes and cascades over members that were asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from optimizer.knobs import Knobs
+from optimizer.study import Study
+from pipelines.aggregators import aggregator
+from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
+
+MOST_LABELS = 7
+"""So many models of a module may be mixed: those that did best by themselves."""
+MOST_NETWORKS = 600
+"""So many are scored again at a time; each takes some milliseconds of the processor."""
+AGREEMENTS = (0.6, 1.0)
+"""Shares of a cascade's first step that must agree: most of it, or all."""
+
+
+@dataclass
+class Pool:
+    """The answers of one module's members at one setting, as far as they are paid for."""
+
+    setting: ModuleConfig
+    """What they have in common: temperature, prompt, parameters."""
+    draws: Counter[str] = field(default_factory=Counter)
+    """How many samples of each model there are."""
+    examples: dict[str, int] = field(default_factory=dict)
+    """On how many of the search examples, from the first on, each model answered."""
+
+
+def paid_networks(
+    study: Study, knobs: Knobs, module: str, done: set[tuple[str, int]]
+) -> Iterator[tuple[int, list[PipelineConfig]]]:
+    """Networks of one module that can be scored again for free, with the number of examples.
+
+    The rest of the pipeline is as in the incumbent, so that the module received the same inputs.
+
+    Args:
+        done: config keys and numbers of examples that were looked at before; extended.
+    """
+    for pool in _pools(study, module):
+        for size in sorted(set(pool.examples.values()), reverse=True):
+            labels = [label for label, seen in pool.examples.items() if seen >= size]
+            ranked = _ranked(study, module, labels, pool)[:MOST_LABELS]
+            found = []
+            for made in _networks(knobs, module, pool, ranked):
+                modules = {**study.incumbent.modules, module: made}
+                config = PipelineConfig(modules=modules)
+                if (config.key, size) not in done and knobs.makes_sense(config):
+                    done.add((config.key, size))
+                    found.append(config)
+            if found:
+                yield size, found[:MOST_NETWORKS]
+
+
+def _pools(study: Study, module: str) -> list[Pool]:
+    """By setting, what members of the module have answered on the incumbent's inputs."""
+    pools: dict[str, Pool] = {}
+    rest = _without(study.incumbent, module)
+    for config in study.raced():
+        own = config.modules[module]
+        if _without(config, module) != rest:
+            continue
+        setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
+        pool = pools.setdefault(setting.model_dump_json(), Pool(setting))
+        seen = study.seen(config)
+        lazy = own.aggregation is not None and own.aggregation.name in ("cascade",)
+        for label, count in Counter(own.members[:1] if lazy else own.members).items():
+            pool.draws[label] = max(pool.draws[label], count)
+            pool.examples[label] = max(pool.examples.get(label, 0), seen)
+    return list(pools.values())
+
+
+def _without(config: PipelineConfig, module: str) -> Mapping[str, ModuleConfig]:
+    return {name: own for name, own in config.modules.items() if name != module}
+
+
+def _ranked(study: Study, module: str, labels: Sequence[str], pool: Pool) -> list[str]:
+    """By the score with that model alone in the module, best first; the cheaper of equals."""
+
+    def merit(label: str) -> tuple[float, float]:
+        own = pool.setting.model_copy(update={"models": (label,)})
+        known = study.evaluator.known(
+            PipelineConfig(modules={**study.incumbent.modules, module: own})
+        )
+        return (-known.mean, known.usd_per_example) if known.scores else (0.0, 0.0)
+
+    return sorted(labels, key=merit)
+
+
+def _networks(
+    knobs: Knobs, module: str, pool: Pool, ranked: Sequence[str]
+) -> Iterator[ModuleConfig]:
+    """Every width up to what was sampled, mixes of models, and what needs no model of its own."""
+    free = [each for config in knobs.aggregations(module).values() for each in _free(config)]
+    for members in _mixes(knobs.space.of("width", module), pool, ranked):
+        for aggregation in free:
+            yield _network(pool, members, aggregation)
+    if any(config.name == "cascade" for config in free):
+        yield from _cascades(pool, ranked)
+
+
+def _free(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
+    """With all parameters that are worth trying, if it asks no model of its own."""
+    made = aggregator(config)
+    if config.modules or made.needed:
+        return
+    choices = {k: values for k, values in made.choices.items() if k not in config.params}
+    for values in itertools.product(*choices.values()):
+        params = {**config.params, **dict(zip(choices, values, strict=True))}
+        yield AggregatorConfig(name=config.name, params=params)
+
+
+def _mixes(widths: Sequence[int], pool: Pool, ranked: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for label in ranked:
+        yield from ((label,) * width for width in range(2, pool.draws[label] + 1))
+    for width in sorted(set(widths)):
+        if width > 1:
+            yield from itertools.combinations(ranked, width)
+
+
+def _cascades(pool: Pool, ranked: Sequence[str]) -> Iterator[ModuleConfig]:
+    """Two or three models that agree are believed; else one that is better is asked."""
+    for last in ranked:
+        others = [label for label in ranked if label != last]
+        for width in (2, 3):
+            for first in itertools.combinations(others, width):
+                for share in AGREEMENTS if width > 2 else (1.0,):
+                    params = {"steps": [width, 1], "agreement": share}
+                    aggregation = AggregatorConfig(name="cascade", params=params)
+                    yield _network(pool, (*first, last), aggregation)
+
+
+def _network(pool: Pool, members: tuple[str, ...], aggregation: AggregatorConfig) -> ModuleConfig:
+    same = len(set(members)) == 1
+    return ModuleConfig.model_validate(
+        {
+            **dict(pool.setting),
+            "models": members[:1] if same else members,
+            "width": len(members),
+            "aggregator": aggregation,
+        }
+    )

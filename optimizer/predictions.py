@@ -1,0 +1,202 @@
+"""What closed forms predict from samples that are paid for: widths of votes, and K of best-of-K.
+
+They only propose: what looks better by more than a tie meets the best so far in a race.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from evaluators.best_of_k import BestOfK
+from evaluators.difficulty import Difficulty
+from evaluators.objective import TOLERANCE
+from evaluators.vote_scaling import VoteScaling
+from optimizer.knobs import Knobs
+from optimizer.study import Study
+from pipelines.aggregators.normalising import normalised
+from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import canonical_json
+
+FEWEST_SAMPLES = 3
+"""Of each example, before anything is predicted from them."""
+FEWEST_EXAMPLES = 32
+VERIFIED_EXAMPLES = 16
+"""On how many a verifier is tried, to learn how often it is right."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What single samples of one model in one module came to, end to end, example by example."""
+
+    module: ModuleConfig
+    """The module with these samples as members, and a majority vote."""
+    right: Sequence[int]
+    rival: Sequence[int]
+    """How many agree on the most frequent wrong outcome."""
+
+    @property
+    def decisive(self) -> float:
+        """The share of samples that decide a vote: right ones, and those of the rival."""
+        return sum(self.decided) / (len(self.right) * self.module.width)
+
+    @property
+    def decided(self) -> list[int]:
+        """How many of each example's samples are right or the rival's."""
+        return [right + wrong for right, wrong in zip(self.right, self.rival, strict=True)]
+
+
+def predicted(study: Study, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
+    """Wider votes, and verifiers, that are predicted to beat the best so far by more than a tie."""
+    bar = study.evaluator.known(study.incumbent).mean + TOLERANCE
+    for votes in _sampled_votes(study, module):
+        samples = _samples(study, module, votes)
+        if samples is None or not sum(samples.decided):
+            continue
+        widths = knobs.space.of("width", module)
+        best = _best_vote(samples, widths)
+        if best is not None and best[1] > bar:
+            yield _with(study, module, _wide(votes, best[0], votes.aggregation))
+        verifier = knobs.aggregations(module).get("verifier")
+        best = _best_of_k(study, module, samples, verifier, widths) if verifier else None
+        if best is not None and best[1] > bar:
+            yield _with(study, module, _wide(votes, best[0], verifier))
+
+
+def _sampled_votes(study: Study, module: str) -> Iterator[ModuleConfig]:
+    """Of the module's votes that were raced, for each setting the widest of one model."""
+    widest: dict[str, ModuleConfig] = {}
+    rest = study.incumbent.model_dump(exclude={"modules": {module}})
+    for config in study.raced():
+        own = config.modules[module]
+        alike = len(set(own.members)) == 1 and own.aggregator == "majority_vote"
+        if not alike or own.width < FEWEST_SAMPLES or study.seen(config) < FEWEST_EXAMPLES:
+            continue
+        if config.model_dump(exclude={"modules": {module}}) == rest:
+            setting = canonical_json(own.model_dump(exclude={"width"}))
+            if setting not in widest or widest[setting].width < own.width:
+                widest[setting] = own
+    yield from widest.values()
+
+
+def _samples(study: Study, module: str, votes: ModuleConfig) -> Samples | None:
+    """Every sample scored by itself, from answers that are there; None if one is missing.
+
+    A vote in which one member has all the weight is that member's answer.
+    """
+    config = _with(study, module, votes)
+    examples = study.examples[: study.seen(config)]
+    right: list[int] = []
+    rival: list[int] = []
+    alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
+    if not all(study.evaluator.is_paid(each, examples[0]) for each in alone):
+        return None
+    with study.evaluator.session.cached_only():
+        for index in examples:
+            wrong: Counter[str] = Counter()
+            for each in alone:
+                score = study.evaluator.peek(each, [index]).outcomes[index].score or 0.0
+                outputs = study.evaluator.trace(each, index).outputs or {}
+                if score < 0.5:
+                    wrong[normalised(dict(outputs))] += 1
+            right.append(votes.width - wrong.total())
+            rival.append(max(wrong.values(), default=0))
+    return Samples(votes, right, rival)
+
+
+def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | None:
+    """The width that promises most of those beyond what was sampled, and what it promises."""
+    wider = [width for width in widths if width > samples.module.width]
+    if not wider:
+        return None
+    told = [(r, d) for r, d in zip(samples.right, samples.decided, strict=True) if d]
+    share = len(told) / len(samples.right)  # of examples on which anything is decided
+    scaling = VoteScaling.fit([r for r, _ in told], [d for _, d in told], samples.decisive)
+    width = scaling.best_width(wider)
+    return width, share * scaling.accuracy(width)
+
+
+def _best_of_k(
+    study: Study, module: str, samples: Samples, verifier: AggregatorConfig, widths: Sequence[int]
+) -> tuple[int, float] | None:
+    """The K that promises most with this verifier, after trying it on a few examples."""
+    wide = [width for width in widths if width > 1]
+    if not wide:
+        return None
+    verdicts = _verdicts(study, module, samples, verifier)
+    difficulty = Difficulty.fit(samples.right, samples.module.width)
+    best_of_k = BestOfK(difficulty, verdicts.accepts_right, verdicts.rejects_wrong)
+    promised = {k: best_of_k.accuracy(k, "majority") for k in wide}
+    k = min(k for k in wide if promised[k] >= max(promised.values()) - TOLERANCE)
+    return k, promised[k]
+
+
+class _Verdicts(NamedTuple):
+    """How often a verifier accepted right and rejected wrong answers."""
+
+    right: int = 0
+    accepted_right: int = 0
+    wrong: int = 0
+    rejected_wrong: int = 0
+
+    def plus(self, right: bool, accepted: bool) -> _Verdicts:
+        """With one verdict more."""
+        return _Verdicts(
+            self.right + right,
+            self.accepted_right + (right and accepted),
+            self.wrong + (not right),
+            self.rejected_wrong + (not right and not accepted),
+        )
+
+    @property
+    def accepts_right(self) -> float:
+        """As if half a verdict more of either kind had been seen."""
+        return (self.accepted_right + 0.5) / (self.right + 1)
+
+    @property
+    def rejects_wrong(self) -> float:
+        """As if half a verdict more of either kind had been seen."""
+        return (self.rejected_wrong + 0.5) / (self.wrong + 1)
+
+
+def _verdicts(study: Study, module: str, samples: Samples, verifier: AggregatorConfig) -> _Verdicts:
+    """What the verifier says of samples whose worth is known; equal answers are judged once."""
+    votes = samples.module
+    examples = study.examples[:VERIFIED_EXAMPLES]
+    study.check_calls(len(examples) * votes.width)
+    program = study.evaluator.program(_with(study, module, _wide(votes, votes.width, verifier)))
+    alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
+
+    def judged(index: int) -> _Verdicts:
+        said: dict[str, bool] = {}
+        counts = _Verdicts()
+        for each in alone:
+            step = study.evaluator.trace(each, index).step(module)
+            if step.outputs is None:
+                continue
+            text = canonical_json(step.outputs)
+            if text not in said:
+                verdict = program.consult(module, "verifier", step.inputs, step.outputs)
+                said[text] = bool(verdict and verdict["accepted"])
+            right = (study.evaluator.peek(each, [index]).outcomes[index].score or 0.0) >= 0.5
+            counts = counts.plus(right, said[text])
+        return counts
+
+    rows = study.evaluator.map(judged, examples)
+    return _Verdicts(*map(sum, zip(*rows, strict=True)))
+
+
+def _alone(votes: ModuleConfig, place: int) -> ModuleConfig:
+    weights = [float(place == member) for member in range(votes.width)]
+    aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
+    return votes.model_copy(update={"aggregator": aggregation})
+
+
+def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:
+    return ModuleConfig.model_validate({**dict(votes), "width": width, "aggregator": aggregation})
+
+
+def _with(study: Study, module: str, changed: ModuleConfig) -> PipelineConfig:
+    return PipelineConfig(modules={**study.incumbent.modules, module: changed})

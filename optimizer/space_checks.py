@@ -1,0 +1,104 @@
+"""The search space at the door: texts become configs, and all of them must fit the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from pipelines import Pipeline, PipelineError
+from pipelines.aggregators import aggregator
+from pipelines.aggregators.notation import parse_aggregation, parse_network
+from pipelines.config_checks import check_config
+from search_spaces import (
+    AggregatorConfig,
+    ModuleConfig,
+    PipelineConfig,
+    SearchSpace,
+    SearchSpaceError,
+)
+
+
+def resolve(space: SearchSpace) -> SearchSpace:
+    """The space with networks and aggregators in the short notation turned into configs.
+
+    Raises:
+        PipelineError: a text is no network, or no aggregator.
+    """
+    return space.model_copy(
+        update={
+            "network": _each(space.network, parse_network),
+            "aggregator": _each(space.aggregator, parse_aggregation),
+        }
+    )
+
+
+def check_space(
+    space: SearchSpace, pipeline: Pipeline, baseline: PipelineConfig, labels: Collection[str]
+) -> None:
+    """Whether all networks, aggregators and parameters fit their modules.
+
+    Raises:
+        SearchSpaceError: names the module, the choice and the rule.
+    """
+    for module, networks in space.network_choices().items():
+        for network in networks:
+            whole = baseline.modules[module].with_network(network)
+            _check(pipeline, baseline, module, whole, labels, "network")
+    for asking in pipeline.llm_modules:
+        for aggregation in space.of("aggregator", asking.name):
+            if isinstance(aggregation, AggregatorConfig):
+                _check_roles(aggregation, asking.name, labels)
+    for name, params in space.params.items():
+        for param, choices in params.items():
+            if isinstance(choices, tuple) and not choices:
+                raise SearchSpaceError(f"search_space gives {name}.{param} nothing to choose")
+            own = baseline.modules[name]
+            value = choices[0] if isinstance(choices, tuple) else None
+            changed = own.model_copy(update={"params": {**own.params, param: value}})
+            _check(pipeline, baseline, name, changed, labels, "params")
+
+
+def named_models(space: SearchSpace) -> Iterator[str]:
+    """The labels that networks and aggregators of the space name themselves."""
+    networks = [n for networks in space.network_choices().values() for n in networks]
+    choices = space.aggregator if isinstance(space.aggregator, dict) else {}
+    for aggregations in choices.values():
+        for aggregation in aggregations:
+            if isinstance(aggregation, AggregatorConfig):
+                networks.extend(aggregation.modules.values())
+    for network in networks:
+        for _, module in network.walk(""):
+            yield from module.models
+
+
+def _each(choices: Any, parse: Callable[[str], Any]) -> Any:
+    if isinstance(choices, dict):
+        return {module: _each(given, parse) for module, given in choices.items()}
+    if choices is None:
+        return None
+    return tuple(parse(choice) if isinstance(choice, str) else choice for choice in choices)
+
+
+def _check(
+    pipeline: Pipeline,
+    baseline: PipelineConfig,
+    module: str,
+    changed: ModuleConfig,
+    labels: Collection[str],
+    knob: str,
+) -> None:
+    config = PipelineConfig(modules={**baseline.modules, module: changed})
+    try:
+        check_config(pipeline.modules, config, labels)
+    except PipelineError as error:
+        raise SearchSpaceError(f"search_space, {knob} of module {module!r}: {error}") from error
+
+
+def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[str]) -> None:
+    roles = aggregator(aggregation).roles
+    for role, consulted in aggregation.modules.items():
+        unknown = [label for label in consulted.models if label not in labels]
+        if unknown or role not in roles:
+            what = f"model {unknown[0]!r}" if unknown else f"role {role!r}"
+            place = f"aggregator {aggregation.name!r} of module {module!r}"
+            raise SearchSpaceError(f"search_space, {place}: unknown {what}")
