@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -42,6 +43,8 @@ class Objective:
     """Most seconds per example on the critical path, members in parallel."""
     within: float | None = Field(default=None, ge=0, lt=1)
     """The cheapest config whose score is at most this much below the best: 0.01 is one point."""
+    of: Literal["best", "single_model"] = "best"
+    """Below the best of all, or the best single model in all modules: as good as that, for less."""
     pareto: bool = False
     """Look for every config that no other beats in score, dollars and seconds at once."""
 
@@ -64,7 +67,13 @@ class Objective:
         """How far below the best a score may be for its config to be as good, if it is cheaper."""
         return TOLERANCE if self.within is None else self.within
 
-    def choose(self, candidates: Sequence[T], costs: Sequence[Costs], bar: float = -math.inf) -> T:
+    def choose(
+        self,
+        candidates: Sequence[T],
+        costs: Sequence[Costs],
+        bar: float = -math.inf,
+        single: float | None = None,
+    ) -> T:
         """The best of at least one candidate.
 
         Of those that meet the limits the cheapest within the tolerance of the best; if none meets
@@ -73,12 +82,15 @@ class Objective:
         Args:
             costs: of each candidate, on the same examples.
             bar: a score that whoever ties must also tie with.
+            single: the best single model's score, where that is what to come close to.
         """
         both = list(zip(candidates, costs, strict=True))
         fit = [(c, cost) for c, cost in both if self.meets(cost)]
         if not fit:
             return min(both, key=lambda pair: (self.excess(pair[1]), -pair[1].score))[0]
         best = max(bar, max(cost.score for _, cost in fit))
+        if self.of == "single_model" and single is not None:
+            best = single
         tied = [(c, cost) for c, cost in fit if cost.score >= best - self.tolerance - 1e-12]
         if not tied:
             return max(fit, key=lambda pair: pair[1].score)[0]
@@ -91,6 +103,7 @@ class Objective:
         if self.max_latency_s is not None:
             limits.append(f"latency at most {self.max_latency_s:g} s")
         what = "quality" if self.within is None else f"cheapest within {100 * self.within:g} points"
+        what += " of the best single model" if self.of == "single_model" else ""
         if self.pareto:
             what = "quality, cost and latency"
         return ", ".join([what, *limits])
@@ -139,7 +152,7 @@ def hypervolume(points: Iterable[Costs], reference: Costs) -> float:
     gains = [gain for gain in inside if min(gain) > 0]
     levels = sorted({gain.latency_s for gain in gains}, reverse=True)
     volume = 0.0
-    for level, below in zip(levels, [*levels[1:], 0.0], strict=True):
+    for level, below in itertools.pairwise([*levels, 0.0]):
         volume += (level - below) * _area([g for g in gains if g.latency_s >= level])
     return volume
 

@@ -77,7 +77,8 @@ def race(
             cut_off = exhausted
             break
         ran.update(scored)
-        losers = stopping(scored, errors, patience, objective)
+        singles = {key for key, config in running.items() if config.single_model}
+        losers = stopping(scored, errors, patience, objective, singles)
         stopped.update({key: why for key, why in losers.items() if keep is None or key != keep.key})
         running = {key: config for key, config in running.items() if key not in stopped}
         if len(running) <= 1 < len(configs):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluators.evaluation import Evaluation
-from evaluators.objective import Objective, front
+from evaluators.objective import Costs, Objective, front
 from evaluators.statistics import PairedTest
 
 UNLIKELY = 1.28
@@ -67,13 +67,18 @@ Scored = Mapping[str, Evaluation]
 
 
 def stopping(
-    scored: Scored, errors: ErrorRate, patience: Patience, objective: Objective
+    scored: Scored,
+    errors: ErrorRate,
+    patience: Patience,
+    objective: Objective,
+    singles: Collection[str] = (),
 ) -> dict[str, str]:
     """Which entrants stop now, and why.
 
     Who met too many outages stops, and who is clearly over a limit that others meet. Else the
     score decides: who is clearly behind the best by more than the objective allows stops, and where
     costs count too, who is clearly no better than something cheaper (and, on a front, faster).
+    Where nobody meets the limits, who is clearly farther from them than the closest stops.
     """
     stopped = {
         key: f"disqualified: outages hit {_hit(e)} of {len(e.outcomes)} examples ({_kinds(e)})"
@@ -87,10 +92,15 @@ def stopping(
         fit = {key: e for key, e in fit.items() if key not in stopped}
     if objective.pareto:
         return stopped | _dominated(fit, patience)
-    stopped |= _behind(fit, met or fit, errors, patience, objective.within or 0.0)
+    if fit and not met:
+        return stopped | _farther(fit, objective)
+    leaders = {key: e for key, e in (met or fit).items() if key in fit}
+    if objective.of == "single_model":
+        leaders = {key: e for key, e in leaders.items() if key in singles} or leaders
+    stopped |= _behind(fit, leaders, errors, patience, objective.within or 0.0)
     if objective.within is not None:
         fit = {key: e for key, e in fit.items() if key not in stopped}
-        stopped |= _too_dear(fit, patience, objective.within)
+        stopped |= _too_dear(fit, leaders, patience, objective.within)
     return stopped
 
 
@@ -147,9 +157,29 @@ def _over_limits(evaluation: Evaluation, objective: Objective) -> str:
     return ""
 
 
-def _too_dear(fit: Scored, patience: Patience, margin: float) -> dict[str, str]:
-    """Those that cost more than something that is clearly good enough; the best is no example."""
-    best = max(fit, key=lambda key: fit[key].mean, default=None)
+def _farther(fit: Scored, objective: Objective) -> dict[str, str]:
+    """Those that exceed the limits clearly more than the closest does, whatever they score."""
+    closest = min(fit, key=lambda key: objective.excess(fit[key].costs))
+    nearest = _excesses(fit[closest], objective)
+    stopped = {}
+    for key, evaluation in fit.items():
+        own = _excesses(evaluation, objective)
+        differences = np.array([nearest[i] - own[i] for i in own if i in nearest])
+        if standard_errors_behind(differences) >= UNLIKELY:
+            factor = objective.excess(evaluation.costs)
+            stopped[key] = f"{factor:.3g} times the limit, farther from it than another"
+    return stopped
+
+
+def _excesses(evaluation: Evaluation, objective: Objective) -> dict[int, float]:
+    """By what factor each example exceeds the limits."""
+    costs = {i: Costs(0.0, o.usd, o.latency_s) for i, o in evaluation.outcomes.items()}
+    return {i: objective.excess(cost) for i, cost in costs.items()}
+
+
+def _too_dear(fit: Scored, leaders: Scored, patience: Patience, margin: float) -> dict[str, str]:
+    """Those that cost more than something that is clearly good enough; the best itself stays."""
+    best = max((key for key in fit if key in leaders), key=lambda key: fit[key].mean, default=None)
     enough = [
         key
         for key in fit
@@ -197,5 +227,8 @@ def _hit(evaluation: Evaluation) -> int:
 
 
 def _kinds(evaluation: Evaluation) -> str:
-    counts = Counter(evaluation.failures) + Counter(evaluation.members_failed)
-    return ", ".join(f"{kind} x{count}" for kind, count in counts.items())
+    """The kinds of outages, without what models did wrong themselves."""
+    outcomes = evaluation.outcomes.values()
+    failures = [f for o in outcomes for f in (o.failure, *o.members_failed) if f is not None]
+    counts = Counter(failure.kind for failure in failures if failure.infrastructure)
+    return ", ".join(f"{kind} x{counts[kind]}" for kind in sorted(counts))

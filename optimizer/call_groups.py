@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelines import Pipeline
-from search_spaces import ModuleConfig, PipelineConfig
+from pipelines.aggregators import (
+    AGGREGATORS,
+    Cascade,
+    ConfidentVote,
+    FirstToFinish,
+    ShuffledVote,
+    aggregator,
+)
+from pipelines.binding import BoundModule
 from search_spaces.config import ASKED_ONCE, canonical_json
 
 
@@ -23,37 +30,106 @@ class CallGroup(NamedTuple):
     """All else that decides what is asked: own knobs, and the configs of the modules before."""
 
 
-def call_groups(pipeline: Pipeline, config: PipelineConfig) -> frozenset[CallGroup]:
-    """At most these calls one run makes; some may turn out not to be needed."""
-    found: set[CallGroup] = set()
+class ModuleCalls(NamedTuple):
+    """The calls of one module, those of its aggregator included."""
+
+    key: str
+    """All that decides them: a module with the same key makes the same calls on an example."""
+    most: frozenset[CallGroup]
+    """It makes at most these; some may turn out not to be needed."""
+    sure: frozenset[CallGroup]
+    """It makes these whatever they bring."""
+
+
+def module_calls(pipeline: Pipeline, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
+    """What every module of one config asks, in the order of levels.
+
+    Args:
+        pipeline: the modules as they are wired.
+        bound: each with its config and sample indices, by name.
+    """
+    calls = []
     before: dict[str, tuple[str, ...]] = {}
     for name in itertools.chain.from_iterable(pipeline.levels):
-        needed = pipeline.dependencies[name]
+        module, needed = bound[name], pipeline.dependencies[name]
         upstream = sorted({text for other in needed for text in before[other]})
-        before[name] = (*upstream, f"{name} {canonical_json(config.modules[name].model_dump())}")
-        found.update(_of_module(name, config.modules[name], "\n".join(upstream), 1))
-    return frozenset(found)
+        before[name] = (*upstream, f"{name} {module.config_json} {module.all_samples}")
+        most = frozenset(_of_module(module, "\n".join(upstream), 1))
+        sure = frozenset(_sure(module, "\n".join(upstream)))
+        calls.append(ModuleCalls("\n".join(before[name]), most, sure))
+    return calls
 
 
-def _of_module(path: str, module: ModuleConfig, before: str, times: int) -> Iterator[CallGroup]:
-    if not module.models:
-        return
-    knobs = module.model_dump(exclude={"models", "width", "aggregator"})
-    setting = f"{canonical_json(knobs)}\n{before}"
+def call_groups(calls: Sequence[ModuleCalls]) -> frozenset[CallGroup]:
+    """At most these calls one run makes; some may turn out not to be needed."""
+    return frozenset().union(*(module.most for module in calls))
+
+
+def calls_ahead(
+    done: Iterable[tuple[Sequence[ModuleCalls], Collection[int]]],
+    coming: Iterable[tuple[Sequence[ModuleCalls], Collection[int]]],
+) -> dict[CallGroup, int]:
+    """At most so many new calls, those that configs share with each other counted once.
+
+    Args:
+        done: configs' calls, each with the examples that they were made on.
+        coming: the same of what comes next.
+    """
+    ran: dict[str, set[int]] = {}
+    made: dict[CallGroup, set[int]] = {}
+    for calls, examples in done:
+        for module in calls:
+            ran.setdefault(module.key, set()).update(examples)
+            for group in module.sure:
+                made.setdefault(group, set()).update(examples)
+    wanted: dict[CallGroup, set[int]] = {}
+    for calls, examples in coming:
+        for module in calls:
+            new = set(examples) - ran.get(module.key, set())
+            for group in module.most:
+                wanted.setdefault(group, set()).update(new)
+    return {group: len(new - made.get(group, set())) for group, new in wanted.items()}
+
+
+def _of_module(bound: BoundModule, before: str, times: int) -> Iterator[CallGroup]:
     for turn in range(times):
-        for label, sample in _draws(module):
-            yield CallGroup(path, label, sample, f"{turn}\n{setting}" if turn else setting)
-    whole = canonical_json(module.model_dump())
-    for role, consulted in module.roles.items():
-        asked = times * (1 if role in ASKED_ONCE else module.width)
-        yield from _of_module(f"{path}.{role}", consulted, f"{whole}\n{before}", asked)
+        for group in [*_members(bound, before), *_greedy(bound, before)]:
+            yield group._replace(setting=f"{turn}\n{group.setting}") if turn else group
+    for role, consulted in bound.consultants.items():
+        asked = times * (1 if role in ASKED_ONCE else bound.config.width)
+        yield from _of_module(consulted, f"{bound.config_json}{bound.samples}\n{before}", asked)
 
 
-def _draws(module: ModuleConfig) -> Sequence[tuple[str, int]]:
-    """Label and sample index by member, as `pipelines.samples` counts them."""
-    drawn: Counter[str] = Counter()
-    draws = []
-    for label in module.members:
-        draws.append((label, 0 if module.temperature == 0 else drawn[label]))
-        drawn[label] += 1
-    return draws
+def _sure(bound: BoundModule, before: str) -> list[CallGroup]:
+    """Those members that are asked first; of a user's own aggregator nothing is known."""
+    members = list(_members(bound, before))
+    if len(members) < 2:
+        return members
+    made = aggregator(bound.aggregation)
+    if isinstance(made, Cascade):
+        return members[: made.sizes(bound.config.members)[0]]
+    return members if bound.aggregation.name in AGGREGATORS else []
+
+
+def _members(bound: BoundModule, before: str) -> Iterator[CallGroup]:
+    setting = f"{canonical_json(_knobs(bound))}\n{before}"
+    made = aggregator(bound.aggregation) if len(bound.samples) > 1 else None
+    for place, (label, sample) in enumerate(zip(bound.config.members, bound.samples, strict=True)):
+        own = setting
+        if isinstance(made, ShuffledVote) and place:  # it sees another order of the options
+            own = f"order {place}\n{setting}"
+        if isinstance(made, FirstToFinish):  # a race is paid as a whole
+            own = f"race {bound.config_json}\n{setting}"
+        yield CallGroup(bound.path, label, sample, own)
+
+
+def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
+    """The member that a vote in doubt asks again, at temperature 0."""
+    made = aggregator(bound.aggregation) if len(bound.samples) > 1 else None
+    if isinstance(made, ConfidentVote):
+        setting = canonical_json({**_knobs(bound), "temperature": 0.0})
+        yield CallGroup(bound.path, bound.config.members[made.member], 0, f"{setting}\n{before}")
+
+
+def _knobs(bound: BoundModule) -> dict[str, object]:
+    return bound.config.model_dump(mode="json", exclude={"models", "width", "aggregator"})

@@ -15,10 +15,14 @@ from pipelines.aggregators import aggregator
 from pipelines.aggregators.notation import aggregation_text
 from pipelines.config_checks import check_config
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
+from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+
+_PLAIN = (str, int, float, bool, type(None))
+"""What Optuna can write down; other choices are known to it by their JSON."""
 
 SAMPLED = 5
 """Wider votes are raced only where a closed form promises that they pay."""
@@ -44,6 +48,8 @@ class Knobs:
             own = config.modules[module.name]
             drawn = self._drawn_llm if module.is_llm else self._drawn_function
             changed = drawn(trial, module.name, own)
+            if changed is None:
+                return None
             config = PipelineConfig(modules={**config.modules, module.name: changed})
         return config if self.makes_sense(config) else None
 
@@ -113,15 +119,17 @@ class Knobs:
         drawn = {param: _drawn(trial, f"{name}.{param}", c) for param, c in choices.items()}
         return own.model_copy(update={"params": {**own.params, **drawn}})
 
-    def _drawn_llm(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig:
+    def _drawn_llm(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig | None:
         label = _drawn(trial, f"{name}.model", self._labels(name, own))
         temperature = _drawn(trial, f"{name}.temperature", self._temperatures(name))
         effort = _drawn(trial, f"{name}.reasoning_effort", self._efforts(name))
-        width, aggregation = 1, None
-        if temperature != 0:  # else all members say the same
-            width = _drawn(trial, f"{name}.width", self._sampled_widths(name))
+        widths, aggregations = self._sampled_widths(name), self.aggregations(name)
+        if temperature == 0 or not aggregations:  # at 0 all members say the same
+            widths = tuple(width for width in widths if width == 1)
+        if not widths:
+            return None
+        width, aggregation = _drawn(trial, f"{name}.width", widths), None
         if width > 1:
-            aggregations = self.aggregations(name)
             text = _drawn(trial, f"{name}.aggregator", tuple(aggregations))
             aggregation = self._with_params(trial, name, aggregations[text])
         return _module(own, label, temperature, effort, width, aggregation)
@@ -168,9 +176,14 @@ class Knobs:
 
 def _drawn(trial: Trial, name: str, choices: Any) -> Any:
     """A value of one knob; where there is no choice, Optuna need not know."""
-    if isinstance(choices, tuple):
-        return choices[0] if len(choices) == 1 else trial.suggest_categorical(name, choices)
-    return _from(trial, name, choices)
+    if not isinstance(choices, tuple):
+        return _from(trial, name, choices)
+    if len(choices) == 1:
+        return choices[0]
+    if all(isinstance(choice, _PLAIN) for choice in choices):
+        return trial.suggest_categorical(name, choices)
+    by_text = {canonical_json(choice): choice for choice in choices}
+    return by_text[trial.suggest_categorical(name, tuple(by_text))]
 
 
 def _from(trial: Trial, name: str, d: Any) -> Any:
@@ -178,7 +191,7 @@ def _from(trial: Trial, name: str, d: Any) -> Any:
         return trial.suggest_int(name, d.low, d.high, step=d.step, log=d.log)
     if isinstance(d, FloatDistribution):
         return trial.suggest_float(name, d.low, d.high, step=d.step, log=d.log)
-    return trial.suggest_categorical(name, d.choices)
+    return _drawn(trial, name, tuple(d.choices))
 
 
 def _module(

@@ -135,14 +135,17 @@ def search(study: Study, plan: Plan) -> str | None:
         race_single_models(study)
         check_something_scored(study)
         study.diagnoser = _diagnoser(plan, study)
+        led = {study.incumbent.key}
         while True:
-            before = study.incumbent
             for stage in plan.stages:
                 stage.improve(study)
             found = study.incumbent
             challenge_with_single_models(study)
-            if study.incumbent == found and (found == before or len(plan.stages) <= 1):
+            if study.incumbent == found and len(plan.stages) <= 1:
                 return None
+            if study.incumbent.key in led:  # nothing is better, or what is was here before
+                return None
+            led.add(study.incumbent.key)
     except BudgetExhausted as exhausted:
         return f"the budget ended the search: {exhausted}"
 

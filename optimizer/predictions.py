@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluators.best_of_k import BestOfK
+from evaluators.best_of_k import BestOfK, Fallback
 from evaluators.difficulty import Difficulty
 from evaluators.objective import TOLERANCE
 from evaluators.vote_scaling import VoteScaling
 from optimizer.knobs import Knobs
 from optimizer.study import Study
+from pipelines import ModuleStep
 from pipelines.aggregators.normalising import normalised
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
@@ -59,10 +60,11 @@ def predicted(study: Study, knobs: Knobs, module: str) -> Iterator[PipelineConfi
         best = _best_vote(samples, widths)
         if best is not None and best[1] > bar:
             yield _with(study, module, _wide(votes, best[0], votes.aggregation))
-        verifier = knobs.aggregations(module).get("verifier")
-        best = _best_of_k(study, module, samples, verifier, widths) if verifier else None
-        if best is not None and best[1] > bar:
-            yield _with(study, module, _wide(votes, best[0], verifier))
+        for verifier in knobs.aggregations(module).values():
+            if verifier.name == "verifier":
+                best = _best_of_k(study, module, samples, verifier, widths)
+                if best is not None and best[1] > bar:
+                    yield _with(study, module, _wide(votes, best[0], verifier))
 
 
 def _sampled_votes(study: Study, module: str) -> Iterator[ModuleConfig]:
@@ -82,28 +84,39 @@ def _sampled_votes(study: Study, module: str) -> Iterator[ModuleConfig]:
 
 
 def _samples(study: Study, module: str, votes: ModuleConfig) -> Samples | None:
-    """Every sample scored by itself, from answers that are there; None if one is missing.
+    """Every sample scored by itself, from answers that are there.
 
+    None if they are there for too few examples: where a member met an outage, one is missing.
     A vote in which one member has all the weight is that member's answer.
     """
-    config = _with(study, module, votes)
-    examples = study.examples[: study.seen(config)]
+    examples = study.examples[: study.seen(_with(study, module, votes))]
     right: list[int] = []
     rival: list[int] = []
     alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
-    if not all(study.evaluator.is_paid(each, examples[0]) for each in alone):
-        return None
     with study.evaluator.session.cached_only():
         for index in examples:
-            wrong: Counter[str] = Counter()
-            for each in alone:
-                score = study.evaluator.peek(each, [index]).outcomes[index].score or 0.0
-                outputs = study.evaluator.trace(each, index).outputs or {}
-                if score < 0.5:
-                    wrong[normalised(dict(outputs))] += 1
+            if not all(study.evaluator.is_paid(each, index) for each in alone):
+                continue
+            samples = [_sample(study, module, each, index) for each in alone]
+            wrong = Counter(sample.text for sample in samples if not sample.right)
             right.append(votes.width - wrong.total())
+            wrong.pop("", None)
             rival.append(max(wrong.values(), default=0))
-    return Samples(votes, right, rival)
+    return Samples(votes, right, rival) if len(right) >= FEWEST_EXAMPLES else None
+
+
+class _Sample(NamedTuple):
+    right: bool
+    text: str
+    """The pipeline's outputs; empty where the member gave no answer."""
+
+
+def _sample(study: Study, module: str, alone: PipelineConfig, index: int) -> _Sample:
+    outcome = study.evaluator.peek(alone, [index]).outcomes[index]
+    outputs = study.evaluator.trace(alone, index).outputs
+    if outputs is None or not outcome.agreement[module]:  # the vote was without the member's weight
+        return _Sample(False, "")
+    return _Sample((outcome.score or 0.0) >= 0.5, normalised(dict(outputs)))
 
 
 def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | None:
@@ -128,7 +141,8 @@ def _best_of_k(
     verdicts = _verdicts(study, module, samples, verifier)
     difficulty = Difficulty.fit(samples.right, samples.module.width)
     best_of_k = BestOfK(difficulty, verdicts.accepts_right, verdicts.rejects_wrong)
-    promised = {k: best_of_k.accuracy(k, "majority") for k in wide}
+    fallback: Fallback = "first" if verifier.params.get("fallback") == "first" else "majority"
+    promised = {k: best_of_k.accuracy(k, fallback) for k in wide}
     k = min(k for k in wide if promised[k] >= max(promised.values()) - TOLERANCE)
     return k, promised[k]
 
@@ -167,25 +181,40 @@ def _verdicts(study: Study, module: str, samples: Samples, verifier: AggregatorC
     examples = study.examples[:VERIFIED_EXAMPLES]
     study.check_calls(len(examples) * votes.width)
     program = study.evaluator.program(_with(study, module, _wide(votes, votes.width, verifier)))
-    alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
+    # not by the tasks themselves: what is answered without calls is so for all threads
+    steps = [_judged_steps(study, module, votes, index) for index in examples]
 
-    def judged(index: int) -> _Verdicts:
+    def judged(samples: Sequence[tuple[ModuleStep, bool]]) -> _Verdicts:
         said: dict[str, bool] = {}
         counts = _Verdicts()
-        for each in alone:
-            step = study.evaluator.trace(each, index).step(module)
-            if step.outputs is None:
-                continue
+        for step, right in samples:
             text = canonical_json(step.outputs)
             if text not in said:
-                verdict = program.consult(module, "verifier", step.inputs, step.outputs)
+                verdict = program.consult(module, "verifier", step.inputs, step.outputs or {})
                 said[text] = bool(verdict and verdict["accepted"])
-            right = (study.evaluator.peek(each, [index]).outcomes[index].score or 0.0) >= 0.5
             counts = counts.plus(right, said[text])
         return counts
 
-    rows = study.evaluator.map(judged, examples)
+    rows = study.evaluator.map(judged, steps)
     return _Verdicts(*map(sum, zip(*rows, strict=True)))
+
+
+def _judged_steps(
+    study: Study, module: str, votes: ModuleConfig, index: int
+) -> list[tuple[ModuleStep, bool]]:
+    """What each member said, and whether that was right in the end; none if one is missing."""
+    alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
+    if not all(study.evaluator.is_paid(each, index) for each in alone):
+        return []
+    found = []
+    with study.evaluator.session.cached_only():
+        for each in alone:
+            right = _sample(study, module, each, index).right
+            steps = study.evaluator.trace(each, index).steps
+            step = next((s for s in steps if s.module == module and s.agreement), None)
+            if step is not None and step.outputs is not None:
+                found.append((step, right))
+    return found
 
 
 def _alone(votes: ModuleConfig, place: int) -> ModuleConfig:

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 STARTUP_TRIALS = 8
 """Draws at random before Optuna's sampler models what was measured."""
 MOST_TRIES = 30
-"""Draws for one proposal: Optuna repeats itself, and not every draw makes sense."""
+"""Draws for one proposal: Optuna repeats itself, and not every draw makes sense. After so many in
+vain the space counts as used up."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,20 @@ class Proposer:
         """
         proposals: list[Proposal] = []
         with _quiet():
-            for _ in range(most * MOST_TRIES):
-                if len(proposals) == most:
-                    break
-                trial = self._study.ask()
-                config = self._knobs.suggest(trial, base)
-                if config is None or config.key in self._proposed:
-                    self._study.tell(trial, state=_pruned())
-                    continue
+            while len(proposals) < most and (drawn := self._draw(base)) is not None:
+                proposals.append(drawn)
+        return proposals
+
+    def _draw(self, base: PipelineConfig) -> Proposal | None:
+        for _ in range(MOST_TRIES):
+            trial = self._study.ask()
+            config = self._knobs.suggest(trial, base)
+            if config is not None and config.key not in self._proposed:
                 self._proposed.add(config.key)
                 trial.set_user_attr("config", config.key)
-                proposals.append(Proposal(config, trial))
-        return proposals
+                return Proposal(config, trial)
+            self._study.tell(trial, state=_pruned())
+        return None
 
     def tell(self, proposal: Proposal, costs: Costs | None) -> None:
         """What the proposal was worth; None if it could not be scored."""

@@ -9,6 +9,7 @@ from pipelines import Pipeline, PipelineError
 from pipelines.aggregators import aggregator
 from pipelines.aggregators.notation import parse_aggregation, parse_network
 from pipelines.config_checks import check_config
+from pipelines.errors import nearest
 from search_spaces import (
     AggregatorConfig,
     ModuleConfig,
@@ -97,8 +98,12 @@ def _check(
 def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[str]) -> None:
     roles = aggregator(aggregation).roles
     for role, consulted in aggregation.modules.items():
-        unknown = [label for label in consulted.models if label not in labels]
-        if unknown or role not in roles:
-            what = f"model {unknown[0]!r}" if unknown else f"role {role!r}"
-            place = f"aggregator {aggregation.name!r} of module {module!r}"
-            raise SearchSpaceError(f"search_space, {place}: unknown {what}")
+        place = f"aggregator {aggregation.name!r} of module {module!r}"
+        if role not in roles:
+            hint = nearest(role, roles) or "; it asks no model"
+            raise SearchSpaceError(f"search_space, {place}: unknown role {role!r}{hint}")
+        named = [label for _, each in consulted.walk(role) for label in each.models]
+        for label in named:
+            if label not in labels:
+                hint = nearest(label, labels)
+                raise SearchSpaceError(f"search_space, {place}: unknown model {label!r}{hint}")

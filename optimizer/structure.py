@@ -13,6 +13,7 @@ from functools import partial
 
 from evaluators.stopping import UNLIKELY, Patience
 from optimizer.knobs import Knobs
+from optimizer.network_race import race_networks
 from optimizer.paid_networks import paid_networks
 from optimizer.predictions import predicted
 from optimizer.proposals import Proposal, Proposer
@@ -21,9 +22,9 @@ from search_spaces import PipelineConfig
 
 BATCH = 4
 """So many proposals race at once against the best so far."""
-MOST_PROPOSALS = 32
+MOST_PROPOSALS = 24
 """In one call of the stage."""
-STALE_BATCHES = 3
+STALE_BATCHES = 2
 """After so many that brought nothing better, the stage ends."""
 FINALISTS = 4
 """So many of the networks that cost nothing to score may race on."""
@@ -77,9 +78,16 @@ class _Search:
         """The networks that the user lists, module by module."""
         for module, networks in self.study.space.network_choices().items():
             modules = self.study.incumbent.modules
+            rest = {name: own for name, own in modules.items() if name != module}
+            around = PipelineConfig(modules=rest).key
+            if (module, around) in self.study.compared:
+                continue
+            self.study.compared.add((module, around))
             made = (modules[module].with_network(network) for network in networks)
             configs = [PipelineConfig(modules={**modules, module: one}) for one in made]
-            if configs:
+            if len(configs) > FEW and not self.study.objective.pareto:
+                race_networks(self.study, self.stage, [self.study.incumbent, *configs])
+            elif configs:
                 self.race(configs)
 
     def use_what_is_paid(self) -> None:

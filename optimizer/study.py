@@ -18,7 +18,8 @@ from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.objective import QUALITY, Costs, Objective, front
 from evaluators.racing import Race, Standing, race
 from evaluators.stopping import UNHURRIED, ErrorRate, Patience
-from optimizer.call_groups import CallGroup, call_groups
+from optimizer.call_groups import CallGroup, ModuleCalls, call_groups, calls_ahead, module_calls
+from optimizer.space_checks import named_models
 from optimizer.trial import Status, Trial, shortened
 from pipelines import ModuleStep
 from pipelines.llms.call import BudgetExhausted
@@ -79,6 +80,8 @@ class Study:
     singles: dict[str, PipelineConfig] = field(default_factory=dict)
     """By label, the configs with that model in all modules."""
     trials: list[Trial] = field(default_factory=list)
+    compared: set[tuple[str, str]] = field(default_factory=set)
+    """Modules whose listed networks were compared, with the key of the config around them."""
     proposer: Proposer | None = None
     """Optuna's study, once the structure stage has begun one."""
     agreement: dict[str, Agreement] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class Study:
     _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     """By module and its inputs, then by its output, both as canonical JSON."""
     _recorded: dict[str, int] = field(default_factory=dict)
-    _groups: dict[str, frozenset[CallGroup]] = field(default_factory=dict)
+    _calls: dict[str, list[ModuleCalls]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
@@ -135,6 +138,41 @@ class Study:
             keep=keep,
             before_rung=self._check_room,
         )
+        return self._conclude(stage, result)
+
+    def run_on(self, configs: Sequence[PipelineConfig], size: int) -> None:
+        """Score configs on so many of the search examples, the first ones.
+
+        Raises:
+            BudgetExhausted: they can't be paid.
+        """
+        examples = self.examples[:size]
+        self._check_room(configs, examples)
+        for config in configs:
+            self.evaluator.evaluate(config, examples)
+
+    def conclude(
+        self,
+        stage: str,
+        configs: Sequence[PipelineConfig],
+        finished: Sequence[PipelineConfig],
+        cut_off: BudgetExhausted | None = None,
+    ) -> None:
+        """Record configs that were run outside of a race, and make the best the incumbent.
+
+        Args:
+            finished: those that were not dropped on the way; they share their examples.
+            cut_off: why it could not go on, if it could not; raised in the end.
+        """
+        left = {config.key for config in finished}
+        told = "dropped with one of its members"
+        standings = [
+            Standing(c, self.evaluator.known(c), c.key in left, "" if c.key in left else told)
+            for c in configs
+        ]
+        self._conclude(stage, Race(tuple(standings), cut_off))
+
+    def _conclude(self, stage: str, result: Race) -> list[Standing]:
         self._lead(result)
         if self.objective.pareto:
             self.protect_holdout()
@@ -241,7 +279,12 @@ class Study:
         others = (self.evaluator.known(c) for c in beside)
         bars = [self._costs(e, common) for e in others if common <= set(e.scores)]
         bar = max((c.score for c in bars if self.objective.meets(c)), default=-math.inf)
-        return self.objective.choose(configs, costs, bar)
+        return self.objective.choose(configs, costs, bar, self._best_single(common))
+
+    def _best_single(self, common: set[int]) -> float | None:
+        """The best single model's mean on these examples, of those that have seen them."""
+        known = (self.evaluator.known(c) for c in self.raced() if c.single_model)
+        return max((_mean_on(e, common) for e in known if common <= set(e.scores)), default=None)
 
     def front(self) -> list[PipelineConfig]:
         """Of all that were scored on every search example, those that no other beats in all."""
@@ -281,7 +324,7 @@ class Study:
         finalists = self._finalists(self.incumbent)
         if len(finalists) > 1:
             for more in (self.single_model or self.incumbent, *self.operating_points()):
-                if self._fits(self._holdout_cost([*finalists, more]).usd):
+                if self._fits(self._holdout_cost([*finalists, more])):
                     finalists.append(more)
         usd, calls, seconds = self._holdout_cost(finalists)
         session = self.evaluator.session
@@ -290,7 +333,8 @@ class Study:
         session.protect(usd, calls, seconds)
 
     def leave_out_dear_models(self) -> None:
-        """Drop the models of which one call may cost more than half of what the search may spend.
+        """Drop the models of which one call may cost more than half of what the search may spend,
+        and the networks that ask them.
 
         A call that can't be reserved would end the search for all the others too.
         """
@@ -298,7 +342,8 @@ class Study:
         inputs = BYTES_PER_TOKEN * answered.input_tokens / max(1, answered.calls)
         left = self.evaluator.session.nominal_left().usd
         dear = set()
-        for label in dict.fromkeys(itertools.chain.from_iterable(self.space.models.values())):
+        choices = itertools.chain.from_iterable(self.space.models.values())
+        for label in dict.fromkeys([*choices, *named_models(self.space)]):
             model = self.evaluator.models[label]
             price = price_of(model)
             worst = model.max_tokens * price.output_usd + inputs * price.input_usd
@@ -309,9 +354,7 @@ class Study:
                     "$%.4f left for the search; give more, or Model(%r, max_tokens=...) below %d",
                     label, worst, max(0.0, left), model.name, model.max_tokens,
                 )  # fmt: skip
-        kept = {m: [c for c in labels if c not in dear] for m, labels in self.space.models.items()}
-        models = {m: tuple(kept[m]) or labels for m, labels in self.space.models.items()}
-        self.space = self.space.model_copy(update={"models": models})
+        self.space = self.space.without(dear)
 
     def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
         return [self.baseline, *([incumbent] if self.may_change else [])]
@@ -331,10 +374,12 @@ class Study:
                 seconds += SLOWER * turns * known.latency_s
         return _Cost(usd, calls, seconds)
 
-    def _fits(self, usd: float) -> bool:
+    def _fits(self, cost: _Cost) -> bool:
         """Whether so much is left of the nominal budget, protected or not."""
-        session = self.evaluator.session
-        return session.budget.usd is None or session.nominal.usd + usd <= session.budget.usd
+        budget, nominal = self.evaluator.session.budget, self.evaluator.session.nominal
+        return (budget.usd is None or nominal.usd + cost.usd <= budget.usd) and (
+            budget.calls is None or nominal.calls + cost.calls <= budget.calls
+        )
 
     def most_usd_of_a_call(self, config: PipelineConfig) -> float:
         """What must be left for a call to be allowed at all: its answer may be the longest.
@@ -366,7 +411,7 @@ class Study:
 
     def _can_finish(self, winner: PipelineConfig) -> bool:
         """Whether the holdout pass stays affordable with this config leading."""
-        return self._fits(self._holdout_cost(self._finalists(winner)).usd)
+        return self._fits(self._holdout_cost(self._finalists(winner)))
 
     def _check_room(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> None:
         """Stop before a rung that the nominal budget has no room for.
@@ -395,23 +440,24 @@ class Study:
         self, configs: Sequence[PipelineConfig], examples: Sequence[int]
     ) -> dict[CallGroup, int]:
         """At most so many new calls, those that configs share with others counted once."""
-        made: dict[CallGroup, set[int]] = {}
-        for config in self.raced():
-            known = self.evaluator.known(config).outcomes.keys()
-            for group in self.call_groups(config):
-                made.setdefault(group, set()).update(known)
-        wanted: dict[CallGroup, set[int]] = {}
-        for config in configs:
-            missing = set(examples) - self.evaluator.known(config).outcomes.keys()
-            for group in self.call_groups(config):
-                wanted.setdefault(group, set()).update(missing)
-        return {group: len(missing - made.get(group, set())) for group, missing in wanted.items()}
+        known = {c.key: self.evaluator.known(c).outcomes.keys() for c in [*self.raced(), *configs]}
+        done = [(self._module_calls(c), known[c.key]) for c in self.raced()]
+        coming = [(self._module_calls(c), set(examples) - known[c.key]) for c in configs]
+        return calls_ahead(done, coming)
+
+    def calls_ahead(self, configs: Sequence[PipelineConfig], size: int) -> int:
+        """At most so many new calls it takes to run these on the first so many examples."""
+        return sum(self._calls_ahead(configs, self.examples[:size]).values())
 
     def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
         """The calls that a config makes on an example, at most."""
-        if config.key not in self._groups:
-            self._groups[config.key] = call_groups(self.evaluator.pipeline, config)
-        return self._groups[config.key]
+        return call_groups(self._module_calls(config))
+
+    def _module_calls(self, config: PipelineConfig) -> list[ModuleCalls]:
+        if config.key not in self._calls:
+            bound = self.evaluator.program(config).bound
+            self._calls[config.key] = module_calls(self.evaluator.pipeline, bound)
+        return self._calls[config.key]
 
     def _usd_per_call(self, label: str) -> float:
         """As measured with the model alone in all modules; else as the baseline's calls cost."""

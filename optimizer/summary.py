@@ -208,7 +208,8 @@ def _over_single(result: Result) -> Iterator[str]:
     figures, rival = result.single_model_figures, f"{result.single_model_label} in all modules"
     if figures is None or result.gain_over_single is None:
         return
-    if set(result.config.allocation.values()) == {(result.single_model_label,)}:
+    given, label = result.baseline_config, result.single_model_label or ""
+    if result.config == given.with_models(dict.fromkeys(given.allocation, label)):
         yield f"What was found is the best single model: {rival}."
     else:
         yield _claim(result, result.gain_over_single, rival, figures)
@@ -237,11 +238,20 @@ def _cost_change(result: Result) -> Iterator[str]:
 def _unmet(result: Result) -> Iterator[str]:
     tuned = result.tuned_figures
     costs = Costs(tuned.score.mean, tuned.usd_per_example, tuned.latency_s)
-    if not result.objective.meets(costs):
-        yield (
-            f"no config met the objective ({result.objective}): this is the closest, at "
-            f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
-        )
+    if result.objective.meets(costs):
+        return
+    figures = f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
+    searched = [trial for trial in result.trials_ if trial.config == result.config]
+    if searched and result.held_out:
+        last = searched[-1]
+        estimate = Costs(costs.score, last.usd_per_example, last.latency_s)
+        if result.objective.meets(estimate):
+            yield (
+                f"the objective ({result.objective}) was met on the search examples, but not on "
+                f"those held out: {figures}"
+            )
+            return
+    yield f"no config met the objective ({result.objective}): this is the closest, at {figures}"
 
 
 def _votes_without_agreement(result: Result) -> Iterator[str]:

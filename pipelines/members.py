@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
@@ -174,12 +174,15 @@ class AskedMembers:
         return heard
 
     def _key(self, lm: GatewayLM, inputs: Record) -> MemberKey | None:
-        try:
-            text = json.dumps(inputs, sort_keys=True)
-        except (TypeError, ValueError):
+        text = self._own_text if inputs is self.inputs else _text(inputs)
+        if text is None:
             return None
         network = self.network
         return MemberKey(network.name, network.prompt, lm.label, lm.sample, lm.settings, text)
+
+    @cached_property
+    def _own_text(self) -> str | None:
+        return _text(self.inputs)
 
     def _say(self, lm: GatewayLM, inputs: Record) -> Heard:
         return _heard(self.network.name, partial(self.predict, lm, inputs))
@@ -196,6 +199,14 @@ class AskedMembers:
         self.predictions[member] = said
         record = {name: said[name] for name in self.network.answer_fields}
         return Answer(member, record, sum(call.output_tokens for call in heard.recorder.calls))
+
+
+def _text(inputs: Record) -> str | None:
+    """The inputs as exact JSON; None if they have none."""
+    try:
+        return json.dumps(inputs, sort_keys=True)
+    except (TypeError, ValueError):
+        return None
 
 
 def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:

@@ -20,6 +20,12 @@ class Prediction(dspy.Prediction):
         made._agreement = agreement
         return made
 
+    def copy(self, **changed: Any) -> Prediction:
+        """As sure as this one, with some outputs changed."""
+        made: Prediction = super().copy(**changed)
+        made._agreement = self._agreement
+        return made
+
     @property
     def confidence(self) -> Any:
         """Share in [0, 1] of the members that agreed, in the wide module where fewest did.

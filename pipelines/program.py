@@ -66,6 +66,11 @@ class Program(dspy.Module):
                 raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
             setattr(self, module.name, make_predictor(self._bound[module.name], session, memo))
 
+    @property
+    def bound(self) -> Mapping[str, BoundModule]:
+        """The modules with their configs and sample indices, by name."""
+        return self._bound
+
     @cached_property
     def wide(self) -> frozenset[str]:
         """The modules that have several members."""

@@ -1,7 +1,13 @@
 """What may vary: the knobs of a pipeline, and the values that a config gives them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from search_spaces.config import AggregatorConfig, Difference, ModuleConfig, PipelineConfig
-from search_spaces.space import SearchSpace, SearchSpaceError
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace, SearchSpaceError
 
 __all__ = [
     "AggregatorConfig",
@@ -11,3 +17,12 @@ __all__ = [
     "SearchSpace",
     "SearchSpaceError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The search space when it is first asked for: it needs Optuna, which takes its time."""
+    if name in ("SearchSpace", "SearchSpaceError"):
+        from search_spaces import space
+
+        return getattr(space, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

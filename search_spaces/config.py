@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ASKED_ONCE = frozenset({"judge"})
 """Roles that an aggregator asks once for all members; the others judge each member on its own."""
+ASKS_AGAIN = frozenset({"confident_vote"})
+"""Aggregators that may ask one of the members once more, at temperature 0."""
 
 
 class AggregatorConfig(BaseModel):
@@ -77,7 +79,8 @@ class ModuleConfig(BaseModel):
         if not self.models:
             return 0
         asked = ((1 if role in ASKED_ONCE else self.width, m) for role, m in self.roles.items())
-        return self.width + sum(times * module.most_calls for times, module in asked)
+        again = int(self.aggregation is not None and self.aggregation.name in ASKS_AGAIN)
+        return self.width + again + sum(times * module.most_calls for times, module in asked)
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:
         """A copy with the network's knobs; those that it leaves unsaid stay."""
@@ -136,6 +139,13 @@ class PipelineConfig(BaseModel):
         """
         walked = (pair for name, module in self.modules.items() for pair in module.walk(name))
         return {path: module.models for path, module in walked if module.models}
+
+    @property
+    def single_model(self) -> str | None:
+        """The label that all modules have in common, each asked once; None if there is none."""
+        labels = {label for labels in self.allocation.values() for label in labels}
+        wide = any(module.width > 1 for module in self.modules.values())
+        return labels.pop() if len(labels) == 1 and not wide else None
 
     @property
     def calls_per_run(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -118,6 +118,20 @@ class SearchSpace(BaseModel):
             for module, networks in choices.items()
         }
 
+    def without(self, labels: Set[str]) -> SearchSpace:
+        """A copy that asks none of these models, after `fit`; what a module has no other for stays.
+
+        Networks and aggregators that ask one of them are left out.
+        """
+        models = {m: tuple(c for c in given if c not in labels) for m, given in self.models.items()}
+        return self.model_copy(
+            update={
+                "models": {m: left or self.models[m] for m, left in models.items()},
+                "network": {m: _clear_of(labels, self.of("network", m)) for m in models},
+                "aggregator": {m: _clear_of(labels, self.of("aggregator", m)) for m in models},
+            }
+        )
+
     @property
     def size(self) -> int:
         """How many allocations there are."""
@@ -161,6 +175,19 @@ def _by_module(
     for module in given:
         _known(module, modules, "module")
     return {module: given.get(module, default) for module in modules}
+
+
+def _clear_of(labels: Set[str], choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The networks and aggregators that ask none of these models."""
+    return tuple(choice for choice in choices if not labels & _asked_by(choice))
+
+
+def _asked_by(choice: str | ModuleConfig | AggregatorConfig) -> set[str]:
+    if isinstance(choice, str):
+        return set()
+    networks = [choice] if isinstance(choice, ModuleConfig) else choice.modules.values()
+    walked = (module for network in networks for _, module in network.walk(""))
+    return {label for module in walked for label in module.models}
 
 
 def _known(name: str, known: Sequence[str], what: str) -> None:

@@ -37,6 +37,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
         "the model that judges modules, auto for the best single model (the default), or none"
     )
     save = "where the tuned pipeline goes (tuned.yaml)"
+    stages = "what to tune: allocation (models), structure (widths, aggregators, ...); both"
+    within = "the cheapest at most so much below the best score: 0.01 is a point"
     add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
     add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")
     add("--models", action="append", default=[], metavar="A,B,C", help=models)
@@ -44,6 +46,11 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--budget-usd", type=float, metavar="X", help="most dollars")
     add("--budget-calls", type=int, metavar="N", help="most calls")
     add("--budget-seconds", type=float, metavar="X", help="most seconds")
+    add("--stages", default="allocation,structure", metavar="A,B", help=stages)
+    add("--pareto", action="store_true", help="look for the front of quality, cost and latency")
+    add("--max-cost-usd", type=float, metavar="X", help="most dollars per example")
+    add("--max-latency-s", type=float, metavar="X", help="most seconds per example")
+    add("--within", type=float, metavar="X", help=within)
     add("--holdout", type=float, default=0.3, metavar="X", help=holdout)
     add("--seed", type=int, default=0, metavar="N", help="decides every draw (0)")
     add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")

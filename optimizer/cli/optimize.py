@@ -13,7 +13,7 @@ def optimize_file(options: argparse.Namespace) -> int:
         ValueError: an argument, the pipeline or the dataset is wrong.
         OSError: a file can't be read or written.
     """
-    from optimizer import Budget, Pipeline, optimize
+    from optimizer import Budget, Objective, Pipeline, optimize
     from optimizer.cli.saving import save
 
     _check_budget(options)
@@ -25,6 +25,13 @@ def optimize_file(options: argparse.Namespace) -> int:
         names or None,
         metric=options.metric,
         budget=Budget(options.budget_usd, options.budget_calls, options.budget_seconds),
+        objective=Objective(
+            max_cost_usd=options.max_cost_usd,
+            max_latency_s=options.max_latency_s,
+            within=options.within,
+            pareto=options.pareto,
+        ),
+        stages=[name.strip() for name in options.stages.split(",") if name.strip()],
         diagnoser=None if options.diagnoser == "none" else options.diagnoser,
         holdout=options.holdout,
         concurrency=options.concurrency,

@@ -168,9 +168,11 @@ class RacingEngine:
         race = self._doors[0].session.first_of(distinct, count)
         winner = distinct[race.winners[min(self._place, count - 1)]]
         self.member = next(n for n, call in enumerate(calls) if call.key == winner.key)
-        if self._place == 0:
-            _note_losers(distinct, race)
-        return _answered(winner, race.replies[min(self._place, count - 1)])
+        try:
+            return _answered(winner, race.replies[min(self._place, count - 1)])
+        finally:
+            if self._place == 0:
+                _note_losers(distinct, race)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """As for the other engine."""

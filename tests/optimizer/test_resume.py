@@ -109,7 +109,8 @@ def test_ctrl_c_shows_the_best_so_far_and_the_next_run_pays_only_the_rest(
     models = served_models(server)
     Pipeline("locate-solve", locate_solve().modules, models=models).save("pipeline.yaml")
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    command = ["optimize", "pipeline.yaml", "rows.jsonl", "--concurrency", str(CONCURRENCY)]
+    command = ["optimize", "pipeline.yaml", "rows.jsonl", "--stages", "allocation"]
+    command += ["--concurrency", str(CONCURRENCY)]
     environment = {"COMPOUND_OPTIMIZER_CACHE": str(Path("cache").resolve())}
     before = server.requests
     pid = launch.start(Path.cwd(), command=command, environment=environment)

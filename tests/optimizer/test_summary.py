@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from evaluators.objective import Objective
 from evaluators.statistics import Interval
 from optimizer.result import Result
 from optimizer.wording import command, counted, dollars, percent, points, seconds
-from tests.optimizer.made import make_config, make_result, make_trials
+from tests.optimizer.made import make_config, make_result, make_trial, make_trials
 
 
 def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
@@ -121,3 +122,32 @@ def test_points_percent_and_counts() -> None:
     assert points(Interval(-0.012, -0.05, 0.026)) == "-1.2 points [-5.0, +2.6]"
     assert (percent(0.4167), percent(float("nan"))) == ("41.7%", "n/a")
     assert (counted(1, "trial"), counted(1200, "trial")) == ("1 trial", "1,200 trials")
+
+
+def test_a_vote_of_the_single_model_is_more_than_that_model() -> None:
+    both = {"models": ("openai/large",)}
+    wide = make_config(locate="openai/large").with_knobs(
+        "solve", **both, width=3, aggregator="majority_vote"
+    )
+    told = " ".join(str(make_result(config=wide)).split())
+    assert "What was found is the best single model" not in told
+    assert "Gain over openai/large in all modules: +44.2 points" in told
+    single = make_config("openai/large", "openai/large")
+    assert "What was found is the best single model" in str(make_result(config=single))
+
+
+@pytest.mark.parametrize(
+    ("on_the_search", "told"),
+    [
+        (0.004, "(quality, cost at most $0.0045 per example) was met on the search examples, "
+                "but not on those held out: $0.00500 and 2.25 s per example"),
+        (0.006, "no config met the objective (quality, cost at most $0.0045 per example): this is "
+                "the closest, at $0.00500"),
+    ],
+)  # fmt: skip
+def test_an_objective_that_is_not_met_is_told(on_the_search: float, told: str) -> None:
+    tuned = make_config(solve="openai/large")
+    trials = (*make_trials(), make_trial(9, 0.9, config=tuned, usd_per_example=on_the_search))
+    result = make_result(objective=Objective(max_cost_usd=0.0045), trials_=trials)
+    assert told in " ".join(str(result).split())
+    assert "objective" not in str(make_result(objective=Objective(max_cost_usd=1), trials_=trials))

@@ -81,7 +81,7 @@ def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: 
     assert tuned.data.metrics["latency_s"] == 1.5
     assert tuned.data.metrics["calls"] == 2.0
     assert (tuned.data.tags["stage"], tuned.data.tags["status"]) == ("allocation", "complete")
-    assert tuned.info.run_name == "4 allocation: locate=openai/small solve=openai/large"
+    assert tuned.info.run_name == "4 allocation: locate=openai/small, solve=openai/large"
     assert tuned.info.end_time - tuned.info.start_time == 2000
     assert children[3].data.tags["detail"] == "locate: the server answers 500"
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from search_spaces import Difference, ModuleConfig, PipelineConfig
+from search_spaces import AggregatorConfig, Difference, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
 
 NAMES = st.sampled_from(["locate", "solve", "check"])
@@ -125,3 +125,130 @@ def test_configs_are_frozen() -> None:
 
 def test_canonical_json_writes_what_json_has_no_form_for_as_text() -> None:
     assert canonical_json({"b": Path("x"), "a": [1, "é"]}) == '{"a":[1,"é"],"b":"x"}'
+
+
+JUDGE = ModuleConfig(
+    models=("j", "k"),
+    width=2,
+    aggregator=AggregatorConfig(name="judge", modules={"judge": ModuleConfig(models=("l",))}),
+)
+NESTED = PipelineConfig(
+    modules={
+        "trim": ModuleConfig(params={"most": 3}),
+        "solve": ModuleConfig(
+            models=("a", "b"),
+            width=2,
+            temperature=0.7,
+            aggregator=AggregatorConfig(name="verifier", modules={"verifier": JUDGE}),
+        ),
+    }
+)
+PATHS = ("trim", "solve", "solve.verifier", "solve.verifier.judge")
+
+
+def at(config: PipelineConfig, path: str) -> ModuleConfig:
+    walked = [pair for name, module in config.modules.items() for pair in module.walk(name)]
+    return dict(walked)[path]
+
+
+def test_a_bare_aggregator_is_written_as_its_name() -> None:
+    bare = ModuleConfig(width=2, aggregator=AggregatorConfig(name="majority_vote"))
+    named = ModuleConfig(width=2, aggregator="majority_vote")
+    assert bare == named
+    assert bare.aggregator == "majority_vote"
+    assert named.aggregation == AggregatorConfig(name="majority_vote")
+    weighted = AggregatorConfig(name="majority_vote", params={"weights": [1, 2]})
+    assert ModuleConfig(width=2, aggregator=weighted).aggregation == weighted
+    assert ModuleConfig().aggregation is None
+
+
+def test_walk_names_roles_at_any_depth() -> None:
+    walked = [path for name, module in NESTED.modules.items() for path, _ in module.walk(name)]
+    assert walked == list(PATHS)
+    assert NESTED.allocation == {
+        "solve": ("a", "b"), "solve.verifier": ("j", "k"), "solve.verifier.judge": ("l",),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_with_knobs_changes_the_module_at_its_path_and_no_other(path: str) -> None:
+    before = NESTED.canonical_json()
+    changed = NESTED.with_knobs(path, instructions="Think.")
+    assert at(changed, path).instructions == "Think."
+    for other in PATHS:
+        mine, given = (at(c, other).model_dump(exclude={"aggregator"}) for c in (changed, NESTED))
+        assert (mine == given) == (other != path)
+    assert NESTED.canonical_json() == before
+    assert changed.with_knobs(path, instructions=None) == NESTED
+    assert changed.key != NESTED.key
+
+
+def test_with_models_reaches_roles() -> None:
+    changed = NESTED.with_models({"solve.verifier.judge": "a", "solve.verifier": ("k", "j")})
+    assert changed.allocation == {
+        "solve": ("a", "b"), "solve.verifier": ("k", "j"), "solve.verifier.judge": ("a",),
+    }  # fmt: skip
+    assert changed.with_models(NESTED.allocation) == NESTED
+
+
+@pytest.mark.parametrize("path", ["solv", "solve.judge", "trim.judge", "solve.verifier.judge.x"])
+def test_a_path_that_leads_nowhere_is_named_with_those_there_are(path: str) -> None:
+    with pytest.raises(
+        KeyError, match=rf"there is no module '{path}'; there are \['trim', 'solve'"
+    ):
+        NESTED.with_knobs(path, width=1)
+    with pytest.raises(KeyError, match=rf"'{path}' calls no model"):
+        NESTED.with_models({path: "a"})
+
+
+def test_a_knob_out_of_range_is_refused_at_any_depth() -> None:
+    with pytest.raises(ValidationError, match="temperature"):
+        NESTED.with_knobs("solve.verifier.judge", temperature=3)
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "most"),
+    [
+        (None, 1),
+        ("majority_vote", 4),
+        ("confident_vote", 4 + 1),  # the greedy answer
+        (AggregatorConfig(name="judge", modules={"judge": ModuleConfig(models=("j",))}), 4 + 1),
+        (AggregatorConfig(name="filter_vote", modules={"filter": ModuleConfig(models=("j",))}), 8),
+        (AggregatorConfig(name="judge", modules={"judge": JUDGE}), 4 + 3),
+        (AggregatorConfig(name="verifier", modules={"verifier": JUDGE}), 4 + 4 * 3),
+    ],
+)
+def test_most_calls_counts_members_and_whom_the_aggregator_asks(
+    aggregator: str | AggregatorConfig | None, most: int
+) -> None:
+    width = 1 if aggregator is None else 4
+    module = ModuleConfig(models=("a",), width=width, aggregator=aggregator)
+    assert module.most_calls == most
+    assert PipelineConfig(modules={"x": module, "y": ModuleConfig()}).calls_per_run == most
+
+
+def test_a_network_keeps_the_knobs_that_it_leaves_unsaid() -> None:
+    own = ModuleConfig(models=("a",), temperature=0.3, instructions="Think.")
+    network = ModuleConfig(models=("b", "c"), width=2, aggregator="majority_vote")
+    made = own.with_network(network)
+    assert made == ModuleConfig(
+        models=("b", "c"), width=2, aggregator="majority_vote",
+        temperature=0.3, instructions="Think.",
+    )  # fmt: skip
+    assert own.with_network(ModuleConfig(temperature=None)).temperature is None
+
+
+@pytest.mark.parametrize(
+    ("modules", "label"),
+    [
+        ({"x": ModuleConfig(models=("a",)), "y": ModuleConfig(models=("a",))}, "a"),
+        ({"x": ModuleConfig(models=("a",)), "y": ModuleConfig(models=("b",))}, None),
+        ({"x": ModuleConfig(models=("a",)), "y": ModuleConfig()}, "a"),
+        ({"x": ModuleConfig(models=("a",), width=3, aggregator="majority_vote")}, None),
+        ({"y": ModuleConfig()}, None),
+    ],
+)
+def test_a_single_model_is_asked_once_in_every_module(
+    modules: dict[str, ModuleConfig], label: str | None
+) -> None:
+    assert PipelineConfig(modules=modules).single_model == label

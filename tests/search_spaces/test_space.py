@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -9,9 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
 from pydantic import ValidationError
 
-from search_spaces import ModuleConfig, PipelineConfig, SearchSpace, SearchSpaceError
+from search_spaces import (
+    AggregatorConfig,
+    ModuleConfig,
+    PipelineConfig,
+    SearchSpace,
+    SearchSpaceError,
+)
 
 CHOICES = st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True).map(tuple)
 SPACES = st.builds(
@@ -82,3 +95,100 @@ def test_samples_are_even() -> None:
     drawn = Counter(str(space.sample(config(space), rng).allocation) for _ in range(1200))
     assert len(drawn) == 6
     assert min(drawn.values()) > 150, "200 each are expected"
+
+
+MODULES, LABELS = ["locate", "solve"], ["a", "b"]
+
+
+def test_knobs_that_are_not_given_get_choices_of_their_own() -> None:
+    space = SearchSpace().fit(MODULES, LABELS)
+    for module in MODULES:
+        assert 0.0 in space.of("temperature", module)
+        assert 1 in space.of("width", module)
+        assert "majority_vote" in space.of("aggregator", module)
+        assert space.of("reasoning_effort", module) == space.of("network", module) == ()
+    assert space.of("width", "trim") == ()
+
+
+@pytest.mark.parametrize(
+    ("knob", "choices"),
+    [
+        ("temperature", (0.3, None)),
+        ("width", (1, 9)),
+        ("aggregator", ("judge(a)",)),
+        ("reasoning_effort", ("low", "high")),
+        ("network", ("2x a + b -> cascade",)),
+    ],
+)
+def test_choices_hold_for_all_modules_or_for_some(knob: str, choices: tuple[Any, ...]) -> None:
+    given: Any = {knob: choices}
+    everywhere = SearchSpace(**given).fit(MODULES, LABELS)
+    assert [everywhere.of(knob, module) for module in MODULES] == [choices, choices]
+    default = SearchSpace().fit(MODULES, LABELS).of(knob, "locate")
+    given = {knob: {"solve": choices}}
+    only = SearchSpace(**given).fit(MODULES, LABELS)
+    assert [only.of(knob, module) for module in MODULES] == [default, choices]
+    given = {knob: {"solv": choices}}
+    with pytest.raises(SearchSpaceError, match="unknown module 'solv'; nearest: 'solve'"):
+        SearchSpace(**given).fit(MODULES, LABELS)
+
+
+def test_parameters_are_those_of_function_modules() -> None:
+    space = SearchSpace(params={"trim": {"most": (1, 2)}})
+    assert space.fit(MODULES, LABELS, ["trim"]).params == {"trim": {"most": (1, 2)}}
+    with pytest.raises(SearchSpaceError, match="unknown function module 'trim'; nearest: 'trin'"):
+        space.fit(MODULES, LABELS, ["trin", "other"])
+    with pytest.raises(SearchSpaceError, match="unknown function module 'solve'"):
+        SearchSpace(params={"solve": {"most": (1,)}}).fit(MODULES, LABELS, ["trim"])
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [("width", (0,)), ("temperature", (2.1,)), ("temperature", 0.5)]
+)
+def test_choices_out_of_range_are_refused(knob: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=knob):
+        SearchSpace(**{knob: value})
+
+
+def test_networks_are_compared_once_they_are_configs() -> None:
+    network = ModuleConfig(models=("a", "b"), width=2, aggregator="majority_vote")
+    space = SearchSpace(network=(network,)).fit(MODULES, LABELS)
+    assert space.network_choices() == {"locate": (network,), "solve": (network,)}
+    assert SearchSpace(network=("2x a -> majority_vote",)).fit(
+        MODULES, LABELS
+    ).network_choices() == ({"locate": (), "solve": ()})
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        IntDistribution(1, 9, step=2),
+        FloatDistribution(1e-3, 1.0, log=True),
+        CategoricalDistribution(("x", "y")),
+    ],
+)
+def test_a_space_with_distributions_is_written_as_json(distribution: Any) -> None:
+    space = SearchSpace(params={"trim": {"most": distribution, "words": ("a", "b")}})
+    written = json.loads(json.dumps(space.model_dump(mode="json")))
+    params = written["params"]["trim"]
+    assert json_to_distribution(params["most"]) == distribution
+    assert params["words"] == ["a", "b"]
+    other = SearchSpace(params={"trim": {"most": IntDistribution(1, 8), "words": ("a", "b")}})
+    assert other.model_dump(mode="json") != space.model_dump(mode="json")
+
+
+def test_without_some_models_nothing_asks_them() -> None:
+    judge = AggregatorConfig(name="judge", modules={"judge": ModuleConfig(models=("b",))})
+    networks = (
+        ModuleConfig(models=("a", "b"), width=2, aggregator="majority_vote"),
+        ModuleConfig(models=("a",), width=2, aggregator=judge),
+        ModuleConfig(models=("a",), width=2, aggregator="majority_vote"),
+    )
+    space = SearchSpace(
+        models={"solve": ("b",)}, network={"solve": networks}, aggregator=(judge, "majority_vote")
+    ).fit(MODULES, LABELS)
+    left = space.without({"b"})
+    assert left.models == {"locate": ("a",), "solve": ("b",)}, "a module keeps its only ones"
+    assert left.network_choices() == {"locate": (), "solve": networks[2:]}
+    assert left.of("aggregator", "locate") == ("majority_vote",)
+    assert space.without(set()) == space

@@ -1,0 +1,259 @@
+"""Votes and cascades of recorded models: regret, calls and cost against enumerating all of them.
+
+    python -m benchmarks recorded_networks --recording mmlu_pro_recorded.jsonl.gz [--splits 50]
+
+Real answers of eight models to MMLU-Pro questions; no model is called. The space: each model
+alone, every vote of three of the seven mid-size models, and every cascade of two or three of them
+that ends in the 70B where they do not agree. Enumeration asks all eight models on all search
+examples once, and scores everything from a perfect cache. Our calls are those up to the choice; for
+its result a search then lets the winner meet every single model on all examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from benchmarks.recorded_votes import HOLDOUT, MODELS
+from benchmarks.searching import Bench
+from evaluators.objective import Objective
+from optimizer.baseline import race_baseline
+from optimizer.single_models import race_single_models
+from optimizer.structure import Structure
+from optimizer.study import Study
+from pipelines import Module, Pipeline
+from pipelines.aggregators.normalising import normalised
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.model import Model
+from pipelines.llms.recorded import recorded_dataset
+from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
+
+STRONG = "Meta-Llama-3.1-70B-Instruct"
+LABELS = (*MODELS, STRONG)
+WITHIN = 0.01
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--recording", type=Path, required=True)
+    parser.add_argument("--splits", type=int, default=50)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    rows = Parallel(n_jobs=options.jobs, return_as="generator")(
+        delayed(run_split)(str(options.recording), seed) for seed in range(options.splits)
+    )
+    print(
+        "split | all | quality: best  ours  regret  calls | halving: regret  calls | cheapest: "
+        "true $/1000  ours  near enough  calls"
+    )
+    table = []
+    for seed, row in enumerate(rows):
+        table.append(row)
+        everything, best, ours, calls, halved, halved_calls, least, cost, near, cheap_calls = row
+        print(
+            f"{seed:5d} | {everything:.0f} | {100 * best:13.2f} {100 * ours:5.2f} "
+            f"{100 * (best - ours):7.2f} {calls:6.0f} | {100 * (best - halved):15.2f} "
+            f"{halved_calls:6.0f} | {1000 * least:19.4f} {1000 * cost:7.4f} {near:11.0f} "
+            f"{cheap_calls:6.0f}",
+            flush=True,
+        )
+    summarise(np.array(table))
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+def run_split(recording: str, seed: int) -> tuple[float, ...]:
+    """Everything on one split, on its search examples."""
+    known = recorded_answers(recording)
+    quality = _bench(recording, seed, known.gateway, Objective(within=0.0))
+    study = _searched(quality)
+    cheapest = _bench(recording, seed, known.gateway, Objective(within=WITHIN, of="single_model"))
+    cheap = _searched(cheapest)
+    places = [known.places[example["question"]] for example in quality.plan().search]
+    table = Table([_row(known, config, places) for config in networks()])
+    keys = [config.key for config in networks()]
+    scores, usd = table.scores.mean(axis=1), table.usd.mean(axis=1)
+    single = max(scores[:8])
+    near = scores >= single - WITHIN - 1e-12
+    halved, halved_calls = table.successive_halving(np.random.default_rng(seed))
+    ours, found = keys.index(study.incumbent.key), keys.index(cheap.incumbent.key)
+    return (
+        8 * len(places),
+        scores.max(),
+        scores[ours],
+        study.evaluator.session.nominal.calls,
+        scores[halved],
+        halved_calls,
+        usd[near].min(),
+        usd[found],
+        float(near[found]),
+        cheap.evaluator.session.nominal.calls,
+    )
+
+
+def _searched(bench: Bench) -> Study:
+    """The search up to its choice, without the closing comparison with every single model."""
+    study = bench.study("ours")
+    race_baseline(study)
+    race_single_models(study)
+    Structure().improve(study)
+    return study
+
+
+class Row(NamedTuple):
+    """One network on every example, computed from the recorded answers outside of the library."""
+
+    scores: np.ndarray
+    usd: np.ndarray
+    asked: np.ndarray
+    """Models x examples: who was asked."""
+
+
+class Table:
+    """All networks on the search examples of one split."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.scores = np.array([row.scores for row in rows])
+        self.usd = np.array([row.usd for row in rows])
+        self.asked = np.array([row.asked for row in rows])
+
+    def successive_halving(self, rng: np.random.Generator) -> tuple[int, int]:
+        """The best by halving networks and doubling examples, from 64; and the calls it takes."""
+        running, calls, seen, size = rng.permutation(len(self.scores)), 0, 0, 64
+        total = self.scores.shape[1]
+        while True:
+            size = min(size, total)
+            calls += int(self.asked[running, :, seen:size].any(axis=0).sum())
+            order = np.argsort(-self.scores[running, :size].mean(axis=1), kind="stable")
+            if size == total or len(running) == 1:
+                return int(running[order[0]]), calls
+            running = running[order[: math.ceil(len(running) / 2)]]
+            seen, size = size, 2 * size
+
+
+class Recorded(NamedTuple):
+    """What all models answered to all questions."""
+
+    gateway: Gateway
+    places: Mapping[str, int]
+    """Where a question stands."""
+    ballots: np.ndarray
+    """Models x questions: equal for answers that mean the same, empty for none."""
+    scores: np.ndarray
+    usd: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def recorded_answers(recording: str) -> Recorded:
+    """Every model on every question, once for all splits of a process."""
+    gateway = Gateway(cache=None)
+    bench = _bench(recording, 0, gateway, Objective(), holdout=0.0)
+    study = bench.study("recorded answers")
+    ballots, scores, usd = [], [], []
+    for label in LABELS:
+        single = study.baseline.with_models({"solve": label})
+        known = study.evaluator.evaluate(single, study.examples)
+        outputs = [
+            study.evaluator.trace(single, i).outputs or {"answer": ""} for i in study.examples
+        ]
+        ballots.append([normalised(output["answer"]) for output in outputs])
+        scores.append([known.scores[i] for i in study.examples])
+        usd.append([known.outcomes[i].usd for i in study.examples])
+    questions = [example["question"] for example in study.evaluator.examples]
+    places = {question: place for place, question in enumerate(questions)}
+    return Recorded(gateway, places, np.array(ballots), np.array(scores), np.array(usd))
+
+
+def _row(known: Recorded, config: PipelineConfig, places: Sequence[int]) -> Row:
+    """What a network comes to: the answer of which member it takes, and whom it asks."""
+    module = config.modules["solve"]
+    members = [LABELS.index(label) for label in module.members]
+    ballots = known.ballots[:, places]
+    asked = np.zeros((len(LABELS), len(places)), dtype=bool)
+    cascade = module.aggregation is not None and module.aggregation.name == "cascade"
+    first = members[:-1] if cascade else members
+    asked[first] = True
+    winner, votes = _vote(ballots[first])
+    taken = np.array(first)[winner]
+    if cascade and module.aggregation:
+        share = votes / len(first)
+        doubted = share < module.aggregation.params["agreement"] - 1e-9
+        asked[members[-1]] = doubted
+        taken = np.where(doubted, members[-1], taken)
+    columns = np.arange(len(places))
+    scores = known.scores[:, places][taken, columns]
+    return Row(scores, (known.usd[:, places] * asked).sum(axis=0), asked)
+
+
+def _vote(ballots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first member with the most frequent answer, and how many gave it; the empty abstain."""
+    votes = (ballots[:, None] == ballots[None]).sum(axis=1) * (ballots != "")
+    winner = votes.argmax(axis=0)
+    return winner, votes.max(axis=0)
+
+
+def networks() -> Sequence[PipelineConfig]:
+    """The whole space."""
+    made = [ModuleConfig(models=(label,)) for label in LABELS]
+    for three in itertools.permutations(MODELS, 3):
+        if three[1] < three[2]:  # the first one breaks ties; the order of the others is the same
+            made.append(ModuleConfig(models=three, width=3, aggregator="majority_vote"))
+    for width, agreement in ((2, 1.0), (3, 0.6), (3, 1.0)):
+        params = {"steps": [width, 1], "agreement": agreement}
+        aggregation = AggregatorConfig(name="cascade", params=params)
+        for first in itertools.combinations(MODELS, width):
+            made.append(
+                ModuleConfig(models=(*first, STRONG), width=width + 1, aggregator=aggregation)
+            )
+    return [PipelineConfig(modules={"solve": module}) for module in made]
+
+
+def _bench(
+    recording: str, seed: int, gateway: Gateway, objective: Objective, holdout: float = HOLDOUT
+) -> Bench:
+    listed = tuple(config.modules["solve"] for config in networks())
+    return Bench(
+        pipeline=Pipeline("question", [Module("solve", "question -> answer")]),
+        rows=recorded_dataset(recording),
+        models=[
+            Model(f"recorded/{name}", label=name, params={"recording": recording})
+            for name in (STRONG, *MODELS)  # the first one is the baseline
+        ],
+        gateway=gateway,
+        diagnoser=None,
+        holdout=holdout,
+        seed=seed,
+        stages=("structure",),
+        space=SearchSpace(width=(1,), temperature=(), aggregator=(), network=listed),
+        objective=objective,
+    )
+
+
+def summarise(table: np.ndarray) -> None:
+    """The figures that the README quotes."""
+    everything, best, ours, calls, halved, halved_calls, least, cost, near, cheap_calls = table.T
+    print(
+        f"\nquality: mean regret {100 * (best - ours).mean():.2f} points, with "
+        f"{calls.mean():.0f} calls, {(calls / everything).mean():.2f} of enumeration's; successive "
+        f"halving: {100 * (best - halved).mean():.2f} points, "
+        f"{(halved_calls / everything).mean():.2f} of the calls"
+    )
+    print(
+        f"cheapest within {100 * WITHIN:g} point of the best single model: "
+        f"{(cost / least).mean():.2f} times the cheapest's dollars on average, "
+        f"{cost.mean() / least.mean():.2f} times in all; near enough in {near.mean():.0%} of "
+        f"splits; {(cheap_calls / everything).mean():.2f} of enumeration's calls"
+    )
+
+
+if __name__ == "__main__":
+    main()

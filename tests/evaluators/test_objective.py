@@ -1,0 +1,158 @@
+"""What makes one config better than another, against brute force on small whole numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from evaluators.objective import QUALITY, Costs, Objective, as_objective, front, hypervolume
+
+SIDE = 5
+WHOLE = st.integers(0, SIDE)
+POINTS = st.lists(st.builds(Costs, WHOLE, WHOLE, WHOLE), max_size=6)
+REFERENCE = Costs(0, SIDE, SIDE)
+
+SCORES = st.integers(0, 40).map(lambda n: n / 40)
+CENTS = st.integers(1, 12).map(lambda n: n / 4)
+COSTS = st.builds(Costs, SCORES, CENTS, CENTS)
+LIMIT = st.none() | CENTS
+OBJECTIVES = st.builds(
+    Objective,
+    max_cost_usd=LIMIT,
+    max_latency_s=LIMIT,
+    within=st.none() | st.sampled_from([0.0, 0.01, 0.05, 0.3]),
+)
+
+
+def no_worse(a: Costs, b: Costs) -> bool:
+    return a.score >= b.score and a.usd <= b.usd and a.latency_s <= b.latency_s
+
+
+@given(POINTS)
+def test_domination_is_a_strict_order(points: Sequence[Costs]) -> None:
+    for a, b, c in itertools.product(points, repeat=3):
+        assert a.dominates(b) == (no_worse(a, b) and a != b)
+        assert not (a.dominates(b) and b.dominates(a))
+        assert a.dominates(c) or not (a.dominates(b) and b.dominates(c))
+
+
+@given(POINTS)
+def test_the_front_holds_who_is_not_dominated_each_once(points: Sequence[Costs]) -> None:
+    held = [points[place] for place in front(points)]
+    assert len(set(held)) == len(held)
+    assert set(held) == {p for p in points if not any(q.dominates(p) for q in points)}
+    assert front(points) == [points.index(point) for point in held], "of equals, the first"
+    for point in points:
+        assert any(no_worse(other, point) for other in held)
+
+
+@given(POINTS)
+@example([Costs(2, 3, 3), Costs(3, 2, 3), Costs(3, 3, 2)])
+def test_hypervolume_counts_the_cells_that_are_dominated(points: Sequence[Costs]) -> None:
+    """A unit cell, given by its worst corner but one, is covered by whoever is no worse there."""
+    cells = itertools.product(range(1, SIDE + 1), range(SIDE), range(SIDE))
+    covered = sum(any(no_worse(point, Costs(*cell)) for point in points) for cell in cells)
+    assert hypervolume(points, REFERENCE) == pytest.approx(covered)
+
+
+@given(POINTS, st.randoms(use_true_random=False))
+def test_hypervolume_is_that_of_the_front_in_any_order(points: list[Costs], rng: object) -> None:
+    whole = hypervolume(points, REFERENCE)
+    held = [points[place] for place in front(points)]
+    rng.shuffle(points)  # type: ignore[attr-defined]
+    assert hypervolume(points, REFERENCE) == pytest.approx(whole)
+    assert hypervolume(held, REFERENCE) == pytest.approx(whole)
+
+
+def test_what_lies_beyond_the_reference_counts_for_nothing() -> None:
+    reference = Costs(0.5, 1.0, 2.0)
+    inside = Costs(0.9, 0.5, 1.0)
+    assert hypervolume([inside], reference) == pytest.approx(0.4 * 0.5 * 1.0)
+    outside = [Costs(0.4, 0.1, 0.1), Costs(1.0, 1.5, 0.1), Costs(1.0, 0.1, 2.0)]
+    assert hypervolume([inside, *outside], reference) == hypervolume([inside], reference)
+    assert hypervolume([], reference) == 0
+
+
+@given(OBJECTIVES, st.lists(COSTS, min_size=1, max_size=6))
+def test_the_choice_is_the_cheapest_of_the_good_enough(
+    objective: Objective, costs: Sequence[Costs]
+) -> None:
+    chosen = objective.choose(costs, costs)
+    within = [c for c in costs if objective.meets(c)]
+    if not within:
+        assert objective.excess(chosen) == min(map(objective.excess, costs))
+        return
+    assert chosen in within
+    least = max(c.score for c in within) - objective.tolerance
+    enough = [c for c in within if c.score >= least - 1e-9]
+    assert chosen in enough
+    assert chosen.usd == min(c.usd for c in enough)
+    assert chosen.score == max(c.score for c in enough if c.usd == chosen.usd)
+
+
+@given(OBJECTIVES, COSTS)
+def test_limits_are_met_where_no_figure_is_above_its_own(objective: Objective, c: Costs) -> None:
+    cost, latency = objective.max_cost_usd, objective.max_latency_s
+    fits = (cost is None or c.usd <= cost) and (latency is None or c.latency_s <= latency)
+    assert objective.meets(c) == fits
+    assert objective.limited == (
+        cost is not None or latency is not None or objective.within is not None
+    )
+
+
+@given(st.lists(COSTS, min_size=1, max_size=6), SCORES)
+def test_a_bar_keeps_ties_from_leading_downhill(costs: Sequence[Costs], bar: float) -> None:
+    """Who ties must tie with the bar too; where nobody does, the best score is taken."""
+    chosen = QUALITY.choose(costs, costs, bar)
+    best = max(c.score for c in costs)
+    assert chosen.score >= min(best, bar - QUALITY.tolerance) - 1e-9
+    assert chosen.score >= best - QUALITY.tolerance - 1e-9
+
+
+@given(st.lists(COSTS, min_size=1, max_size=6), SCORES)
+def test_as_good_as_the_best_single_model_for_less(costs: Sequence[Costs], single: float) -> None:
+    objective = Objective(within=0.01, of="single_model")
+    chosen = objective.choose(costs, costs, single=single)
+    enough = [c for c in costs if c.score >= single - 0.01 - 1e-9]
+    assume(enough)
+    assert chosen in enough
+    assert chosen.usd == min(c.usd for c in enough)
+
+
+def test_names_stand_for_objectives() -> None:
+    assert as_objective("quality") is QUALITY
+    assert as_objective("pareto") == Objective(pareto=True)
+    assert as_objective(Objective(within=0.02)) == Objective(within=0.02)
+    with pytest.raises(ValueError, match=r"must be 'quality', 'pareto', or an Objective.*'speed'"):
+        as_objective("speed")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"max_cost_usd": 0}, {"max_cost_usd": -1}, {"max_latency_s": 0}, {"within": 1},
+     {"within": -0.01}, {"max_cost": 1}, {"of": "worst"}],
+)  # fmt: skip
+def test_limits_that_make_no_sense_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(values))):
+        Objective(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("objective", "text"),
+    [
+        (QUALITY, "quality"),
+        (Objective(pareto=True), "quality, cost and latency"),
+        (Objective(max_cost_usd=0.002), "quality, cost at most $0.002 per example"),
+        (
+            Objective(within=0.01, max_latency_s=3),
+            "cheapest within 1 points, latency at most 3 s",
+        ),
+    ],
+)
+def test_an_objective_says_what_it_is(objective: Objective, text: str) -> None:
+    assert str(objective) == text

@@ -1,0 +1,66 @@
+"""Studies at their beginning, on simulated models made for one purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evaluators.objective import QUALITY, Objective
+from optimizer.door import prepare
+from optimizer.knobs import Knobs
+from optimizer.loop import make_study
+from optimizer.study import Study
+from pipelines import Module, Pipeline
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.model import Model
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from search_spaces import PipelineConfig, SearchSpace
+
+VOTER, CHECKER, FOOL = "sim/structure-voter", "sim/structure-checker", "sim/structure-fool"
+"""Right more often than not; right nearly always, of itself and others; and quite lost."""
+SOLVE = Pipeline("solve", [Module("solve", "question -> answer", temperature=1.0)])
+
+
+def tailored() -> None:
+    """Make the three models known; doing so again changes nothing."""
+    well_behaved: dict[str, Any] = {"refusal_rate": 0.0, "malformed_rate": 0.0}
+    for name, arithmetic, verify in (
+        (VOTER, 0.7, 0.5), (CHECKER, 0.97, 0.97), (FOOL, 0.3, 0.0),
+    ):  # fmt: skip
+        skills = {"arithmetic": arithmetic, "verify": verify}
+        register(SimulatedModel(name.removeprefix("sim/"), skills, **well_behaved))
+
+
+def begun(
+    models: Sequence[str | Model],
+    space: SearchSpace,
+    rows: Sequence[dict[str, str]] | None = None,
+    *,
+    examples: int = 40,
+    pipeline: Pipeline = SOLVE,
+    gateway: Gateway | None = None,
+    concurrency: int = 8,
+    objective: Objective = QUALITY,
+) -> Study:
+    """A study whose baseline was raced on all examples."""
+    tailored()
+    rows = rows or simulated_dataset("arithmetic", examples, 1)
+    plan = prepare(
+        pipeline, rows, models, "exact_match", None, space, ("structure",), None, 0.0, 0, objective
+    )  # fmt: skip
+    session = (gateway or Gateway(None)).session("study")
+    study = make_study(plan, session, concurrency)
+    study.race("baseline", [study.baseline])
+    return study
+
+
+def knobs_of(study: Study, judge: str = CHECKER) -> Knobs:
+    return Knobs(study.evaluator.pipeline, study.space, study.baseline, False, lambda: judge)
+
+
+def with_solve(study: Study, **knobs: Any) -> PipelineConfig:
+    return study.incumbent.with_knobs("solve", **knobs)
+
+
+def calls(study: Study) -> int:
+    return study.evaluator.session.nominal.calls

@@ -1,0 +1,171 @@
+"""Networks of answers that are there already: all that can be made of them, and no call more."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from optimizer.paid_networks import AGREEMENTS, paid_networks
+from optimizer.study import Study
+from pipelines import Module, Pipeline
+from pipelines.llms.simulated import simulated_dataset
+from search_spaces import PipelineConfig, SearchSpace
+from tests.optimizer.studies import begun, calls, knobs_of, with_solve
+
+MODELS = ("sim/hazel", "sim/rowan", "sim/fir", "sim/larch")
+SPACE = SearchSpace(
+    width=(1, 3), temperature=(1.0,),
+    aggregator=("majority_vote", "confident_vote(threshold=0.6)", "cascade", "judge"),
+)  # fmt: skip
+
+
+def with_singles(models: tuple[str, ...] = MODELS, space: SearchSpace = SPACE) -> Study:
+    """Every model has answered every example once."""
+    study = begun(models, space, examples=24)
+    singles = [with_solve(study, models=(label,)) for label in models]
+    study.race("singles", singles, first=24)
+    return study
+
+
+def found(study: Study, done: set[tuple[str, int]] | None = None) -> list[PipelineConfig]:
+    listed = paid_networks(study, knobs_of(study), "solve", set() if done is None else done)
+    return [config for _, configs in listed for config in configs]
+
+
+def members(configs: list[PipelineConfig], name: str) -> list[tuple[str, ...]]:
+    return [
+        config.modules["solve"].members
+        for config in configs
+        if (aggregation := config.modules["solve"].aggregation) and aggregation.name == name
+    ]
+
+
+def test_every_mix_of_models_that_have_answered_is_listed_once() -> None:
+    study = with_singles()
+    before = calls(study)
+    configs = found(study)
+    votes = [tuple(sorted(mix)) for mix in members(configs, "majority_vote")]
+    assert sorted(votes) == sorted(tuple(sorted(mix)) for mix in itertools.combinations(MODELS, 3))
+    assert len({config.key for config in configs}) == len(configs)
+    assert all(knobs_of(study).makes_sense(config) for config in configs)
+    assert members(configs, "judge") == [], "a judge would have to be asked"
+    assert calls(study) == before, "listing them asks nobody"
+
+
+def test_cascades_end_with_every_model() -> None:
+    cascades = [
+        config.modules["solve"]
+        for config in found(with_singles())
+        if config.modules["solve"].aggregation is not None
+        and config.modules["solve"].aggregation.params.get("steps")
+    ]
+    shapes = {
+        (c.members[-1], c.width, c.aggregation.params["agreement"])
+        for c in cascades
+        if c.aggregation
+    }
+    assert shapes == {
+        *itertools.product(MODELS, [3], [1.0]),
+        *itertools.product(MODELS, [4], AGREEMENTS),
+    }
+    assert all(len(set(c.members)) == c.width for c in cascades)
+
+
+def test_they_are_scored_without_a_call_and_the_best_comes_first() -> None:
+    study = with_singles()
+    size, configs = next(paid_networks(study, knobs_of(study), "solve", set()))
+    assert size == len(study.examples)
+    before = calls(study)
+    ranked = study.enumerate_paid(configs, size)
+    scores = [study.evaluator.known(config).mean for config in ranked]
+    assert calls(study) == before
+    assert scores == sorted(scores, reverse=True)
+    votes = [c for c in configs if c.modules["solve"].aggregator == "majority_vote"]
+    brute = [study.evaluator.evaluate(config, study.examples).mean for config in votes]
+    assert calls(study) == before
+    assert scores[0] >= max(brute)
+
+
+def test_one_that_would_need_a_call_does_not_hide_the_others() -> None:
+    """A confident vote in doubt asks again at temperature 0, on some examples only."""
+    study = with_singles()
+    configs = found(study)
+    confident = {c.key for c in configs if "confident" in str(c.modules["solve"].aggregator)}
+    before = calls(study)
+    scored = {config.key for config in study.enumerate_paid(configs, len(study.examples))}
+    assert confident
+    assert calls(study) == before
+    assert scored
+    assert scored - confident
+    for config in configs:
+        if config.key in confident & scored:
+            assert study.evaluator.known(config).calls_per_example == 3
+
+
+def test_what_was_looked_at_is_not_listed_again_until_more_is_paid() -> None:
+    study = with_singles(MODELS[:2])
+    done: set[tuple[str, int]] = set()
+    found(study, done)
+    assert found(study, done) == []
+    study.race(
+        "wider",
+        [with_solve(study, models=(MODELS[1],), width=5, aggregator="majority_vote")],
+        first=24,
+    )
+    new = members(found(study, done), "majority_vote")
+    assert set(new) >= {(MODELS[1],) * width for width in (2, 3, 4)}
+
+
+def test_a_cascades_later_members_have_not_answered_for_certain() -> None:
+    cheap, strong = "sim/rowan", "sim/fir"
+    study = begun([cheap, strong], SPACE, examples=24)
+    cascade = with_solve(study, models=(cheap, strong), width=2, aggregator="cascade")
+    study.race("cascade", [cascade], first=24)
+    assert all(set(c.modules["solve"].models) == {cheap} for c in found(study))
+
+
+def test_of_models_seen_on_fewer_examples_networks_are_compared_on_those() -> None:
+    study = begun(MODELS[:3], SPACE, examples=24)
+    few = [with_solve(study, models=(label,)) for label in MODELS[1:3]]
+    study.race("few", few, first=8, most=8)
+    listed = list(paid_networks(study, knobs_of(study), "solve", set()))
+    assert [size for size, _ in listed] == [8]
+    assert {c.modules["solve"].width for c in listed[0][1]} == {3}
+
+
+@pytest.mark.parametrize("module", ["locate", "solve"])
+def test_the_other_modules_are_those_of_the_incumbent(module: str) -> None:
+    steps = Pipeline(
+        "locate-solve",
+        [
+            Module("locate", "table, question -> task", temperature=1.0),
+            Module("solve", "task -> answer", temperature=1.0),
+        ],
+    )
+    rows = simulated_dataset("locate_solve", 8, 1, rows=4)
+    study = begun(["sim/alder", "sim/birch", "sim/elm"], SPACE, rows, pipeline=steps)
+    mixed = study.baseline.with_models({"locate": "sim/birch"})
+    others = [study.baseline.with_models({"solve": label}) for label in ("sim/birch", "sim/elm")]
+    study.race("solvers", [mixed, *others], first=8)
+    study.incumbent = study.baseline
+    configs = [c for _, each in paid_networks(study, knobs_of(study), module, set()) for c in each]
+    other = "locate" if module == "solve" else "solve"
+    assert all(c.modules[other] == study.incumbent.modules[other] for c in configs)
+    labels = {label for c in configs for label in c.modules[module].models}
+    assert labels == (set() if module == "locate" else {"sim/alder", "sim/birch", "sim/elm"})
+    before = calls(study)
+    study.enumerate_paid(configs, 8)
+    assert calls(study) == before
+
+
+def test_settings_do_not_mix() -> None:
+    """Answers at another temperature, or to another prompt, are members of other networks."""
+    study = begun(MODELS[:3], SPACE, examples=16)
+    hot = with_solve(study, models=(MODELS[1],), temperature=0.5)
+    told = with_solve(study, models=(MODELS[2],), instructions="Think.")
+    study.race("others", [hot, told], first=16)
+    assert found(study) == []
+    alike = [hot.with_models({"solve": label}) for label in (MODELS[0], MODELS[2])]
+    study.race("alike", alike, first=16)
+    assert {c.modules["solve"].temperature for c in found(study)} == {0.5}

@@ -1,0 +1,194 @@
+"""What closed forms promise from samples that are paid for, and what it is worth."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from optimizer.predictions import predicted
+from optimizer.study import Study
+from pipelines import Module, Pipeline
+from pipelines.llms.gateway import Gateway, Session
+from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
+from pipelines.llms.model import Model
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from search_spaces import PipelineConfig, SearchSpace
+from tests.optimizer.runs import simulated_reply
+from tests.optimizer.studies import (
+    CHECKER,
+    FOOL,
+    VOTER,
+    begun,
+    calls,
+    knobs_of,
+    tailored,
+    with_solve,
+)
+
+MODELS = (VOTER, CHECKER, FOOL)
+WIDTHS = (1, 3, 5, 9)
+
+
+def space(*aggregators: str, models: Sequence[str] = (VOTER,)) -> SearchSpace:
+    return SearchSpace(
+        models={"solve": tuple(models)},
+        temperature=(1.0,), width=WIDTHS, aggregator=("majority_vote", *aggregators),
+    )  # fmt: skip
+
+
+def sampled(*aggregators: str, examples: int = 40, width: int = 3) -> Study:
+    """A vote has met the baseline, so that there are so many samples of each example."""
+    study = begun(MODELS, space(*aggregators), examples=examples)
+    vote = with_solve(study, width=width, aggregator="majority_vote")
+    study.race("vote", [study.baseline, vote], first=examples)
+    return study
+
+
+def promised(study: Study) -> dict[str, PipelineConfig]:
+    """By aggregator."""
+    found = list(predicted(study, knobs_of(study), "solve"))
+    return {
+        str(c.modules["solve"].aggregation and c.modules["solve"].aggregation.name): c
+        for c in found
+    }
+
+
+def score(study: Study, config: PipelineConfig) -> float:
+    return study.evaluator.evaluate(config, study.examples).mean
+
+
+def test_a_wider_vote_is_promised_and_keeps_what_it_promises() -> None:
+    study = sampled()
+    before = calls(study)
+    found = promised(study)
+    assert calls(study) == before, "from samples that are there"
+    wide = found["majority_vote"]
+    assert wide.modules["solve"].width > 5
+    assert score(study, wide) > score(study, study.incumbent)
+
+
+def test_what_stays_behind_the_best_so_far_is_not_promised() -> None:
+    study = sampled(f"verifier({FOOL})")
+    study.race("best", [study.incumbent, study.baseline.with_models({"solve": CHECKER})], first=40)
+    assert study.incumbent.allocation == {"solve": (CHECKER,)}
+    assert promised(study) == {}
+
+
+def test_a_verifier_that_knows_is_promised_and_one_that_does_not_is_not() -> None:
+    study = sampled(f"verifier({CHECKER})")
+    found = promised(study)
+    assert score(study, found["verifier"]) > score(study, study.incumbent) + 0.05
+    assert "verifier" not in promised(sampled(f"verifier({FOOL})"))
+
+
+def test_a_verifier_without_a_model_is_the_ablest() -> None:
+    found = promised(sampled("verifier"))
+    assert found["verifier"].allocation["solve.verifier"] == (CHECKER,)
+
+
+def test_verdicts_are_asked_for_once_by_distinct_answer() -> None:
+    study = sampled(f"verifier({CHECKER})")
+    before = calls(study)
+    promised(study)
+    paid = calls(study) - before
+    assert 0 < paid < 16 * 3
+    promised(study)
+    assert calls(study) - before == paid, "the same again is in the cache"
+
+
+@pytest.mark.parametrize(("examples", "width"), [(31, 3), (40, 2)])
+def test_of_too_few_samples_nothing_is_promised(examples: int, width: int) -> None:
+    assert promised(sampled(f"verifier({CHECKER})", examples=examples, width=width)) == {}
+
+
+def test_failures_of_a_module_before_are_wrong_answers_and_no_more() -> None:
+    clumsy = "sim/structure-clumsy"
+    register(SimulatedModel("structure-clumsy", {"locate": 0.95}, malformed_rate=0.3))
+    steps = Pipeline(
+        "locate-solve",
+        [
+            Module("locate", "table, question -> task", model=clumsy, temperature=0.0),
+            Module("solve", "task -> answer", temperature=1.0),
+        ],
+    )
+    rows = simulated_dataset("locate_solve", 40, 1, rows=4)
+    both = SearchSpace(
+        models={"locate": (clumsy,), "solve": (VOTER,)}, temperature=(1.0,), width=WIDTHS,
+        aggregator=("majority_vote", f"verifier({CHECKER})"),
+    )  # fmt: skip
+    study = begun([*MODELS, clumsy], both, rows, pipeline=steps)
+    assert study.evaluator.known(study.baseline).failures["unparsable"] > 4
+    vote = with_solve(study, width=3, aggregator="majority_vote")
+    study.race("vote", [study.baseline, vote], first=40)
+    assert set(promised(study)) <= {"majority_vote", "verifier"}
+
+
+PRICES = {name.removeprefix("sim/"): Price(1.0, 4.0) for name in MODELS}
+
+
+def served(server: LoopbackServer) -> list[Model]:
+    return [
+        Model(f"openai/{bare}", name, server.url, input_usd_per_million=1.0,
+              output_usd_per_million=4.0, max_tokens=300)
+        for name, bare in zip(MODELS, PRICES, strict=True)
+    ]  # fmt: skip
+
+
+def on_server(script: Any, concurrency: int) -> tuple[Study, dict[str, PipelineConfig]]:
+    tailored()
+    with LoopbackServer(script, reply=simulated_reply, prices=PRICES) as server:
+        gateway = Gateway(None, retries=0)
+        study = begun(
+            served(server), space(f"verifier({CHECKER})"), gateway=gateway, concurrency=concurrency
+        )
+        vote = with_solve(study, width=3, aggregator="majority_vote")
+        study.race("vote", [study.baseline, vote], first=40)
+        found = promised(study)
+        gateway.close()
+    return study, found
+
+
+def slow_by_chance(request: LoopbackRequest) -> Behaviour:
+    return Behaviour.slow(zlib.crc32(str(request.messages).encode()) % 8 / 1000)
+
+
+def test_the_same_is_promised_at_any_concurrency() -> None:
+    """Also where verdicts come in late, while other examples are still looked up."""
+    (_, one), (_, other) = (on_server(slow_by_chance, concurrency) for concurrency in (1, 16))
+    assert one == other
+    assert set(one) == {"majority_vote", "verifier"}
+
+
+def test_no_task_keeps_the_others_from_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is answered without calls is so for all threads, so that tasks must not say it."""
+    said_by: set[threading.Thread] = set()
+    cached_only = Session.cached_only
+
+    def noted(session: Session) -> AbstractContextManager[None]:
+        said_by.add(threading.current_thread())
+        return cached_only(session)
+
+    monkeypatch.setattr(Session, "cached_only", noted)
+    assert "verifier" in promised(sampled(f"verifier({CHECKER})"))
+    assert said_by == {threading.main_thread()}
+
+
+def test_an_outage_of_one_member_leaves_the_other_examples_to_count() -> None:
+    hit = simulated_dataset("arithmetic", 40, 1)[5]["question"]
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        text = request.messages[-1]["content"]
+        down = hit in text and "candidate" not in text and request.params.get("seed") == 1
+        return Behaviour.server_error() if down else Behaviour()
+
+    study, found = on_server(script, 8)
+    failed: Mapping[str, int] = study.evaluator.known(
+        with_solve(study, width=3, aggregator="majority_vote")
+    ).members_failed
+    assert failed == {"server_error": 1}
+    assert "majority_vote" in found
