@@ -107,7 +107,7 @@ class _Search:
         known = study.evaluator.known
         moved = {
             (module, label): study.incumbent.with_models({module: label})
-            for module, labels in study.space.models.items()
+            for module, labels in study.uniform.items()
             for label in labels
             if (module, label) not in self.asked_again
         }
@@ -146,15 +146,13 @@ def already_paid(study: Study, moves: Moves, size: int) -> list[PipelineConfig]:
 def _promising(study: Study) -> Moves:
     """What the diagnoser may not drop; without one, all models.
 
-    Whom an aggregator consults may have any model. Members that differ stay as they are: which ones
-    go together is for the structure to say.
+    Whom an aggregator consults may have any model.
     """
-    incumbent, choices = study.incumbent, study.space.models
-    uniform = [m for m in choices if len(set(incumbent.modules[m].members)) == 1]
-    scores = score_modules(study, study.diagnoser) if study.diagnoser and uniform else {}
-    top = {m: scores[m].promising if m in scores else choices[m] for m in uniform}
+    incumbent, choices = study.incumbent, study.uniform
+    scores = score_modules(study, study.diagnoser) if study.diagnoser and choices else {}
+    top = {m: scores[m].promising if m in scores else labels for m, labels in choices.items()}
     roles = [path for path in incumbent.allocation if path not in incumbent.modules]
-    return {**top, **{path: choices[path.partition(".")[0]] for path in roles}}
+    return {**top, **{path: study.space.models[path.partition(".")[0]] for path in roles}}
 
 
 def _first_of_each(study: Study, moves: Moves) -> PipelineConfig:

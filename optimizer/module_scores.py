@@ -85,7 +85,7 @@ def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]
     values = {index: evaluator.inputs(index) for index in study.examples[: RATING_RUNGS[-1]]}
     scored = {}
     for module in itertools.chain.from_iterable(evaluator.pipeline.levels):
-        if module in study.space.models:
+        if module in study.uniform:
             scored[module] = _score_module(study, diagnoser, config, module, values)
             config = config.with_models({module: scored[module].promising[0]})
         steps = _run(study, config, module, values)

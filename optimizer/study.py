@@ -302,6 +302,17 @@ class Study:
         places = np.linspace(0, len(ranked) - 1, MOST_POINTS).round().astype(int)
         return [ranked[place] for place in places]
 
+    @property
+    def uniform(self) -> dict[str, tuple[str, ...]]:
+        """The labels to choose from by module, of those whose members all ask one model.
+
+        Members that differ stay as they are when models are allocated: which ones go together is
+        for the structure to say.
+        """
+        modules = self.incumbent.modules
+        choices = self.space.models.items()
+        return {m: labels for m, labels in choices if len(set(modules[m].members)) == 1}
+
     def seen(self, config: PipelineConfig) -> int:
         """How many of the search examples, from the first on, the config was run on."""
         known = self.evaluator.known(config).outcomes
