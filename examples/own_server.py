@@ -44,6 +44,7 @@ def main() -> None:
             locate_solve(),
             HERE / "locate_solve.jsonl",
             models,
+            stages="allocation",  # models alone; without this, widths and aggregators too
             budget=Budget(usd=1, calls=5000),
         )
     print(result)
