@@ -21,7 +21,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--calls", type=int, default=10000, metavar="N", help="most calls, none of them paid (10000)")
+    add(
+        "--calls",
+        type=int,
+        default=10000,
+        metavar="N",
+        help="most calls, none of them paid (10000)",
+    )
     add("--examples", type=int, default=120, metavar="N", help="made-up examples (120)")
     add("--seed", type=int, default=0, metavar="N", help="of examples and search (0)")
     folder = "where tuned.yaml and report.html go (mlruns/demo)"
