@@ -79,7 +79,7 @@ NAMES = ("birch", "fir", "larch", "alder", "maple", "elm", "cedar", "willow")
 def test_a_race_over_networks_spends_half_and_finds_a_good_one(objective: Objective) -> None:
     bench = Bench(
         pipeline=Pipeline("sums", [Module("solve", "question -> answer", temperature=0.0)]),
-        rows=simulated_dataset("arithmetic", 300, seed=5),
+        rows=simulated_dataset("arithmetic", 200, seed=5),
         models=[f"sim/{name}" for name in NAMES],
         gateway=Gateway(cache=None),
         diagnoser=None,
@@ -94,10 +94,10 @@ def test_a_race_over_networks_spends_half_and_finds_a_good_one(objective: Object
     study.race("baseline", [study.baseline])
     before = study.evaluator.session.nominal.calls
     race_networks(study, "structure", [study.baseline, *configs])
-    assert study.evaluator.session.nominal.calls - before <= 0.5 * len(NAMES) * 300
+    assert study.evaluator.session.nominal.calls - before <= 0.5 * len(NAMES) * 200
     configs.append(study.baseline)
     everything = bench.study("all")
-    scores = {c.key: everything.evaluator.evaluate(c, range(300)).costs for c in configs}
+    scores = {c.key: everything.evaluator.evaluate(c, range(200)).costs for c in configs}
     best = max(costs.score for costs in scores.values())
     found = scores[study.incumbent.key]
     assert found.score >= best - 0.06
