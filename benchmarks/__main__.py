@@ -55,7 +55,7 @@ def run_all(names: Sequence[str]) -> int:
     for name in names:
         options: list[str] = []
         print(f"\n== {name}", flush=True)
-        if name == "recorded_votes":
+        if name.startswith("recorded_"):
             if not (path := recording()).is_file():
                 print(f"skipped: no {path}; COMPOUND_OPTIMIZER_SHARED_DATA says where it is")
                 continue

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from pipelines import Pipeline, PipelineError
-from pipelines.aggregators import aggregator
+from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import aggregation_text
 from pipelines.config_checks import check_config
+from pipelines.llms.model_knobs import Knob
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
 
@@ -40,6 +41,10 @@ class Knobs:
     """Whether models vary too; else a module keeps the one that most of its members have."""
     judge: Callable[[], str]
     """Who judges where an aggregator names no model."""
+    partners: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By module, the models that may be mixed in."""
+    has: Callable[[str, Knob], bool] = lambda label, knob: True
+    """Whether a model has a knob."""
 
     def suggest(self, trial: Trial, base: PipelineConfig) -> PipelineConfig | None:
         """A config drawn by the trial; None if its values make no sense together."""
@@ -87,16 +92,17 @@ class Knobs:
                     update={"params": {**own.params, **dict(zip(choices, values, strict=True))}}
                 )
             return
-        settings = itertools.product(
-            self._labels(name, own), self._temperatures(name), self._efforts(name)
-        )
         seen = set()
-        for label, temperature, effort in settings:
-            for width, aggregation in self._widths_and_aggregators(name, own, temperature):
-                made = _module(own, label, temperature, effort, width, aggregation)
-                if made.model_dump_json() not in seen:
-                    seen.add(made.model_dump_json())
-                    yield made
+        for label in self._labels(name, own):
+            settings = itertools.product(
+                self._temperatures(name, label), self._efforts(name, label)
+            )
+            for temperature, effort in settings:
+                for members, aggregation in self._networks(name, label, temperature):
+                    made = _module(own, members, temperature, effort, aggregation)
+                    if made.model_dump_json() not in seen:
+                        seen.add(made.model_dump_json())
+                        yield made
 
     def _listed(self, name: str) -> dict[str, tuple[Any, ...]]:
         """A function's parameters that have a list of choices."""
@@ -121,18 +127,40 @@ class Knobs:
 
     def _drawn_llm(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig | None:
         label = _drawn(trial, f"{name}.model", self._labels(name, own))
-        temperature = _drawn(trial, f"{name}.temperature", self._temperatures(name))
-        effort = _drawn(trial, f"{name}.reasoning_effort", self._efforts(name))
+        temperature = _drawn(trial, f"{name}.temperature", self._temperatures(name, label))
+        effort = _drawn(trial, f"{name}.reasoning_effort", self._efforts(name, label))
         widths, aggregations = self._sampled_widths(name), self.aggregations(name)
         if temperature == 0 or not aggregations:  # at 0 all members say the same
             widths = tuple(width for width in widths if width == 1)
         if not widths:
             return None
-        width, aggregation = _drawn(trial, f"{name}.width", widths), None
-        if width > 1:
-            text = _drawn(trial, f"{name}.aggregator", tuple(aggregations))
-            aggregation = self._with_params(trial, name, aggregations[text])
-        return _module(own, label, temperature, effort, width, aggregation)
+        width = _drawn(trial, f"{name}.width", widths)
+        if width == 1:
+            return _module(own, (label,), temperature, effort, None)
+        text = _drawn(trial, f"{name}.aggregator", tuple(aggregations))
+        aggregation = self._with_params(trial, name, aggregations[text])
+        mixes = self._mixes(name, label, width, aggregation)
+        if not mixes:
+            return None
+        knob = f"{name}.second" if None in mixes else f"{name}.{aggregation.name}.first"
+        second = _drawn(trial, knob, tuple(mixes))
+        return _module(own, mixes[second], temperature, effort, aggregation)
+
+    def _mixes(
+        self, name: str, label: str, width: int, aggregation: AggregatorConfig
+    ) -> dict[str | None, tuple[str, ...]]:
+        """The members with each model that may be mixed in; None is for members all alike.
+
+        Who can do nothing with members that are all alike is a cascade: there the other comes
+        first.
+        """
+        module, alike = self.pipeline.module(name), (label,) * width
+        partners = self.partners.get(name, ())
+        try:
+            check_aggregator(ModuleConfig().with_members(alike, aggregation), module)
+        except PipelineError:
+            return {other: (other,) * (width - 1) + (label,) for other in partners}
+        return {None: alike} | {other: (*alike[1:], other) for other in partners}
 
     def _with_params(self, trial: Trial, name: str, given: AggregatorConfig) -> AggregatorConfig:
         """The aggregator with those of its parameters drawn that are worth it and not given."""
@@ -153,25 +181,33 @@ class Knobs:
             return (Counter(own.members).most_common(1)[0][0],)
         return self._choices("models", name, self.baseline.modules[name].members)
 
-    def _temperatures(self, name: str) -> tuple[float | None, ...]:
-        return self._choices("temperature", name, [self.baseline.modules[name].temperature])
+    def _temperatures(self, name: str, label: str) -> tuple[float | None, ...]:
+        own = self.baseline.modules[name].temperature
+        if not self.has(label, "temperature"):
+            return (own or None,)  # so that it is not taken to be greedy
+        return self._choices("temperature", name, [own])
 
-    def _efforts(self, name: str) -> tuple[str | None, ...]:
-        given = self.baseline.modules[name].params.get("reasoning_effort")
-        return self._choices("reasoning_effort", name, [given])
+    def _efforts(self, name: str, label: str) -> tuple[str | None, ...]:
+        own = self.baseline.modules[name].params.get("reasoning_effort")
+        has = self.has(label, "reasoning_effort")
+        return self._choices("reasoning_effort", name, [own]) if has else (own,)
 
     def _choices(self, knob: str, name: str, own: Sequence[Any]) -> tuple[Any, ...]:
         """The same in every trial, as Optuna wants it: the baseline's, and the space's."""
         return tuple(dict.fromkeys([*own, *self.space.of(knob, name)]))
 
-    def _widths_and_aggregators(
-        self, name: str, own: ModuleConfig, temperature: float | None
-    ) -> Iterator[tuple[int, AggregatorConfig | None]]:
+    def _networks(
+        self, name: str, label: str, temperature: float | None
+    ) -> Iterator[tuple[tuple[str, ...], AggregatorConfig | None]]:
+        """Members and what is made of them, mixed only where members alike won't do."""
         for width in self.space.of("width", name) or (1,):
             if width == 1:
-                yield 1, None
+                yield (label,), None
             elif temperature != 0:
-                yield from ((width, each) for each in self.aggregations(name).values())
+                for aggregation in self.aggregations(name).values():
+                    mixes = self._mixes(name, label, width, aggregation)
+                    for members in [mixes[None]] if None in mixes else mixes.values():
+                        yield members, aggregation
 
 
 def _drawn(trial: Trial, name: str, choices: Any) -> Any:
@@ -196,20 +232,13 @@ def _from(trial: Trial, name: str, d: Any) -> Any:
 
 def _module(
     own: ModuleConfig,
-    label: str,
+    members: Sequence[str],
     temperature: float | None,
     effort: str | None,
-    width: int,
     aggregation: AggregatorConfig | None,
 ) -> ModuleConfig:
     params = {k: v for k, v in own.params.items() if k != "reasoning_effort"}
-    return ModuleConfig.model_validate(
-        {
-            **dict(own),
-            "models": (label,),
-            "temperature": temperature,
-            "width": width,
-            "aggregator": aggregation,
-            "params": params if effort is None else {**params, "reasoning_effort": effort},
-        }
-    )
+    if effort is not None:
+        params["reasoning_effort"] = effort
+    changed = own.with_members(members, aggregation)
+    return changed.model_copy(update={"temperature": temperature, "params": params})

@@ -45,9 +45,9 @@ def paid_networks(
     for pool in _pools(study, module):
         for size in sorted(set(pool.examples.values()), reverse=True):
             labels = [label for label, seen in pool.examples.items() if seen >= size]
-            ranked = _ranked(study, module, labels, pool)[:MOST_LABELS]
+            best = ranked(study, module, labels, pool.setting)[:MOST_LABELS]
             found = []
-            for made in _networks(knobs, module, pool, ranked):
+            for made in _networks(knobs, module, pool, best):
                 modules = {**study.incumbent.modules, module: made}
                 config = PipelineConfig(modules=modules)
                 if (config.key, size) not in done and knobs.makes_sense(config):
@@ -79,29 +79,34 @@ def _without(config: PipelineConfig, module: str) -> Mapping[str, ModuleConfig]:
     return {name: own for name, own in config.modules.items() if name != module}
 
 
-def _ranked(study: Study, module: str, labels: Sequence[str], pool: Pool) -> list[str]:
-    """By the score with that model alone in the module, best first; the cheaper of equals."""
+def ranked(study: Study, module: str, labels: Sequence[str], setting: ModuleConfig) -> list[str]:
+    """By the score with that model alone in the module, best first; the cheaper of equals.
+
+    Where it was never alone in the module: by the score with it in all modules.
+    """
 
     def merit(label: str) -> tuple[float, float]:
-        own = pool.setting.model_copy(update={"models": (label,)})
-        known = study.evaluator.known(
-            PipelineConfig(modules={**study.incumbent.modules, module: own})
-        )
-        return (-known.mean, known.usd_per_example) if known.scores else (0.0, 0.0)
+        own = setting.with_members([label], None)
+        alone = PipelineConfig(modules={**study.incumbent.modules, module: own})
+        for config in (alone, study.singles.get(label, alone)):
+            known = study.evaluator.known(config)
+            if known.scores:
+                return (-known.mean, known.usd_per_example)
+        return (0.0, 0.0)
 
     return sorted(labels, key=merit)
 
 
 def _networks(
-    knobs: Knobs, module: str, pool: Pool, ranked: Sequence[str]
+    knobs: Knobs, module: str, pool: Pool, labels: Sequence[str]
 ) -> Iterator[ModuleConfig]:
     """Every width up to what was sampled, mixes of models, and what needs no model of its own."""
     free = [each for config in knobs.aggregations(module).values() for each in _free(config)]
-    for members in _mixes(knobs.space.of("width", module), pool, ranked):
+    for members in _mixes(knobs.space.of("width", module), pool, labels):
         for aggregation in free:
-            yield _network(pool, members, aggregation)
+            yield pool.setting.with_members(members, aggregation)
     if any(config.name == "cascade" for config in free):
-        yield from _cascades(pool, ranked)
+        yield from _cascades(pool, labels)
 
 
 def _free(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
@@ -115,33 +120,21 @@ def _free(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
         yield AggregatorConfig(name=config.name, params=params)
 
 
-def _mixes(widths: Sequence[int], pool: Pool, ranked: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for label in ranked:
+def _mixes(widths: Sequence[int], pool: Pool, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for label in labels:
         yield from ((label,) * width for width in range(2, pool.draws[label] + 1))
     for width in sorted(set(widths)):
         if width > 1:
-            yield from itertools.combinations(ranked, width)
+            yield from itertools.combinations(labels, width)
 
 
-def _cascades(pool: Pool, ranked: Sequence[str]) -> Iterator[ModuleConfig]:
+def _cascades(pool: Pool, labels: Sequence[str]) -> Iterator[ModuleConfig]:
     """Two or three models that agree are believed; else one that is better is asked."""
-    for last in ranked:
-        others = [label for label in ranked if label != last]
+    for last in labels:
+        others = [label for label in labels if label != last]
         for width in (2, 3):
             for first in itertools.combinations(others, width):
                 for share in AGREEMENTS if width > 2 else (1.0,):
                     params = {"steps": [width, 1], "agreement": share}
                     aggregation = AggregatorConfig(name="cascade", params=params)
-                    yield _network(pool, (*first, last), aggregation)
-
-
-def _network(pool: Pool, members: tuple[str, ...], aggregation: AggregatorConfig) -> ModuleConfig:
-    same = len(set(members)) == 1
-    return ModuleConfig.model_validate(
-        {
-            **dict(pool.setting),
-            "models": members[:1] if same else members,
-            "width": len(members),
-            "aggregator": aggregation,
-        }
-    )
+                    yield pool.setting.with_members((*first, last), aggregation)

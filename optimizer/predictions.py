@@ -224,7 +224,7 @@ def _alone(votes: ModuleConfig, place: int) -> ModuleConfig:
 
 
 def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:
-    return ModuleConfig.model_validate({**dict(votes), "width": width, "aggregator": aggregation})
+    return votes.with_members(votes.models[:1] * width, aggregation)
 
 
 def _with(study: Study, module: str, changed: ModuleConfig) -> PipelineConfig:

@@ -55,15 +55,16 @@ class Progress:
         """
         self._trials += 1
         used = self.used(spend, elapsed_s)
-        told = [counted(self._trials, "trial")]
-        if best is not None and best == best:
-            told.append(f"best {percent(best)}")
-        told.append(_of(dollars(spend.usd), self._budget.usd and dollars(self._budget.usd)))
-        calls = self._budget.calls
-        told.append(_of(f"{spend.calls:,}", calls and f"{calls:,}") + " calls")
         left = self.seconds_left(used, elapsed_s)
-        told.append(seconds(elapsed_s) if left is None else f"at most {seconds(left)} left")
-        self._shown = ", ".join(told)
+        calls = self._budget.calls
+        told = [  # a narrow terminal cuts the end off
+            f"best {percent(best)}" if best is not None and best == best else "",
+            _of(dollars(spend.usd), self._budget.usd and dollars(self._budget.usd)),
+            seconds(elapsed_s) if left is None else f"at most {seconds(left)} left",
+            _of(f"{spend.calls:,}", calls and f"{calls:,}") + " calls",
+            counted(self._trials, "trial"),
+        ]
+        self._shown = ", ".join(filter(None, told))
         if self._bar is not None:
             self._bar.n = used
         self._show()

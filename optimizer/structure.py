@@ -7,17 +7,18 @@ proposals. Whatever looks good meets the best so far in a paired race.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from evaluators.stopping import UNLIKELY, Patience
 from optimizer.knobs import Knobs
 from optimizer.network_race import race_networks
-from optimizer.paid_networks import paid_networks
+from optimizer.paid_networks import paid_networks, ranked
 from optimizer.predictions import predicted
 from optimizer.proposals import Proposal, Proposer
 from optimizer.study import Study
+from pipelines.llms.model_knobs import has_knob
 from search_spaces import PipelineConfig
 
 BATCH = 4
@@ -34,6 +35,8 @@ MOST_EVERYTHING = 256
 FEW = 8
 PATIENCE = Patience(better_half=UNLIKELY, worse_half=1.0)
 """In races of more than a few, where most of the calls go to those that will not win."""
+MIXED_IN = 3
+"""So many models, the best of a module, are proposed as further members of it."""
 MORE_PATIENCE = Patience(better_half=1.64, worse_half=1.64)
 """Among few, and for a front: it has many winners, and who stops by mistake is missing in it."""
 
@@ -48,8 +51,8 @@ class Structure:
         """Compare what is listed, then what is free, then what Optuna proposes."""
         search = _Search(study, self.name, _knobs(study))
         search.compare_listed()
-        if study.objective.pareto and search.knobs.size(study.incumbent) <= MOST_EVERYTHING:
-            search.race(list(search.knobs.every_config(study.incumbent)))
+        if study.objective.pareto and (everything := search.everything()):
+            search.race(everything)
             return
         search.use_what_is_paid()
         search.propose()
@@ -73,6 +76,14 @@ class _Search:
         patient = study.objective.pareto or len(configs) <= FEW
         patience = MORE_PATIENCE if patient else PATIENCE
         study.race(self.stage, [keep, *configs], first=FIRST_RUNG, patience=patience, keep=keep)
+
+    def everything(self) -> list[PipelineConfig]:
+        """All of the space, if that is little, and half of the examples can be paid; else none."""
+        keep, study = self.study.incumbent, self.study
+        if self.knobs.size(keep) > MOST_EVERYTHING:
+            return []
+        configs = list(self.knobs.every_config(keep))
+        return configs if study.has_room(configs, len(study.examples) // 2) else []
 
     def compare_listed(self) -> None:
         """The networks that the user lists, module by module."""
@@ -132,8 +143,11 @@ class _Search:
             stale = stale + 1 if (study.incumbent, len(study.front())) == before else 0
 
     def _race_proposals(self, proposer: Proposer, proposals: Sequence[Proposal]) -> None:
+        configs = [proposal.config for proposal in proposals]
+        while len(configs) > 1 and not self.study.has_room(configs, FIRST_RUNG):
+            configs.pop()
         try:
-            self.race([proposal.config for proposal in proposals])
+            self.race(configs)
         finally:
             for proposal in proposals:
                 known = self.study.evaluator.known(proposal.config)
@@ -148,7 +162,15 @@ def _knobs(study: Study) -> Knobs:
         baseline=study.baseline,
         with_models=costs_count,
         judge=partial(_ablest, study),
+        partners=dict(_partners(study)),
+        has=lambda label, knob: has_knob(study.evaluator.models[label], knob),
     )
+
+
+def _partners(study: Study) -> Iterator[tuple[str, list[str]]]:
+    for module, labels in study.space.models.items():
+        setting = study.incumbent.modules[module]
+        yield module, ranked(study, module, labels, setting)[:MIXED_IN]
 
 
 def _ablest(study: Study) -> str:

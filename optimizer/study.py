@@ -254,6 +254,14 @@ class Study:
                 found.append(config)
         return found
 
+    def has_room(self, configs: Sequence[PipelineConfig], size: int) -> bool:
+        """Whether the nominal budget reaches for these on so many of the search examples."""
+        try:
+            self._check_room(configs, self.examples[:size])
+        except BudgetExhausted:
+            return False
+        return True
+
     def check_calls(self, calls: int) -> None:
         """Stop before so many calls that the nominal budget has no room for them."""
         left = self.evaluator.session.nominal_left()

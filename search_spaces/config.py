@@ -87,6 +87,14 @@ class ModuleConfig(BaseModel):
         told = {knob: getattr(network, knob) for knob in network.model_fields_set}
         return self.model_copy(update=told)
 
+    def with_members(
+        self, members: Sequence[str], aggregator: AggregatorConfig | None
+    ) -> ModuleConfig:
+        """A copy that asks these models, one for each member, and makes one answer of theirs."""
+        alike = len(set(members)) == 1
+        change = {"models": tuple(members[:1] if alike else members), "width": len(members)}
+        return ModuleConfig.model_validate({**dict(self), **change, "aggregator": aggregator})
+
     def walk(self, path: str) -> Iterator[tuple[str, ModuleConfig]]:
         """This config and those of its aggregator's roles at any depth, each with its path."""
         yield path, self

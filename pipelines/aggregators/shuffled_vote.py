@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,13 +72,18 @@ def _field_with_options(inputs: Record) -> str | None:
 
 
 def _options(value: Any) -> list[str]:
-    """The options' texts, if they are lettered from A on, or a list."""
+    """The options' texts: a list's, or those of the lettered lines."""
     if isinstance(value, list | tuple):
         return [str(option) for option in value]
-    found = _OPTION.findall(value) if isinstance(value, str) else []
-    letters = [letter for _, letter, _, _ in found]
-    in_order = letters == [chr(ord("A") + place) for place in range(len(letters))]
-    return [text for *_, text in found] if in_order else []
+    return [line[4] for line in _lettered(value)] if isinstance(value, str) else []
+
+
+def _lettered(text: str) -> list[re.Match[str]]:
+    """The last lines that are lettered from A on; before them may stand "Q. Choose:"."""
+    found = list(_OPTION.finditer(text))
+    start = max((place for place, line in enumerate(found) if line[2] == "A"), default=0)
+    letters = "".join(line[2] for line in found[start:])
+    return found[start:] if string.ascii_uppercase.startswith(letters) else []
 
 
 def _shuffled(value: Any, member: int) -> _Order:
@@ -93,9 +99,11 @@ def _shuffled(value: Any, member: int) -> _Order:
 def _written(value: Any, order: Sequence[int]) -> Any:
     if not isinstance(value, str):
         return [value[source] for source in order]
-    texts = [text for *_, text in _OPTION.findall(value)]
-    shuffled = iter([texts[source] for source in order])
-    return _OPTION.sub(lambda m: f"{m[1]}{m[2]}{m[3]}{next(shuffled)}", value) if order else value
+    lines, written, end = _lettered(value), "", 0
+    for line, source in zip(lines, order, strict=True):
+        written += value[end : line.start(4)] + lines[source][4]
+        end = line.end(4)
+    return written + value[end:]
 
 
 def _turned_back(answer: Answer, orders: Sequence[_Order]) -> Answer:

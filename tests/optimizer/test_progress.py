@@ -22,6 +22,7 @@ def test_shows_stage_best_spend_and_time_left_on_a_terminal(
 ) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "100")
     with Progress(Budget(usd=2, calls=400, seconds=600)) as progress:
         progress.stage("allocation")
         progress.update(0.415, SPEND, 60.0)

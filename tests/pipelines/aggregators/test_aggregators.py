@@ -189,16 +189,17 @@ QUESTION = "Which is red?\n(A) sky\n(B) blood\n(C) grass\n(D) snow"
 
 
 class TestShuffledVote:
-    def test_members_see_other_orders_and_letters_are_turned_back(self) -> None:
-        members = _Blind()
+    @pytest.mark.parametrize("before", ["", "Q. Choose:\n", "A. Smith asks:\n"])
+    def test_members_see_other_orders_and_letters_are_turned_back(self, before: str) -> None:
+        members = _Blind(before + QUESTION)
         verdict = made("shuffled_vote").aggregate(members)
         assert verdict is not None
         assert verdict.answer.record == {"answer": "B"}
         assert verdict.agreement == 1.0
         orders = [record["question"] for record in members.seen.values()]
-        assert orders[0] == QUESTION
+        assert orders[0] == before + QUESTION
         assert len(set(orders)) > 1
-        assert all(sorted(order.split()) == sorted(QUESTION.split()) for order in orders)
+        assert all(sorted(order.split()) == sorted(orders[0].split()) for order in orders)
 
     def test_a_member_that_always_says_a_is_spread_over_the_options(self) -> None:
         members = answers(*["A"] * 8, received={"question": QUESTION})
@@ -219,8 +220,8 @@ class TestShuffledVote:
 class _Blind(ScriptedMembers):
     """Five members that find the red one wherever it stands."""
 
-    def __init__(self) -> None:
-        super().__init__([{"answer": ""}] * 5, received={"question": QUESTION})
+    def __init__(self, question: str) -> None:
+        super().__init__([{"answer": ""}] * 5, received={"question": question})
 
     def ask(self, members: Any, *, greedy: bool = False, inputs: Any = None) -> Any:
         records: list[Record | None] = []
