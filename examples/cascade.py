@@ -3,8 +3,9 @@
     python examples/cascade.py sim/larch sim/fir
     python examples/cascade.py openai/gpt-4o-mini openai/gpt-4o --usd 2
 
-The search compares cascades of these two with each alone, and takes the cheapest that comes within
-three points of the best. The tuned pipeline tells with every answer how far its members agreed.
+The search compares cascades of these two, and what else it comes upon, with each alone, and takes
+the cheapest that comes within three points of the better one alone. The tuned pipeline tells with
+every answer how far its members agreed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> None:
         pipeline,
         simulated_dataset("arithmetic", 200),
         [options.strong, options.cheap],
-        objective=Objective(within=0.03),
+        objective=Objective(within=0.03, of="single_model"),
         search_space=SearchSpace(width=(1, 3), temperature=(0.7,), network=tuple(cascades)),
         stages="structure",
         budget=Budget(usd=options.usd),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from optimizer.space_checks import with_judge
 from pipelines import Pipeline, PipelineError
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import aggregation_text
@@ -113,11 +114,8 @@ class Knobs:
         """The aggregators that a module may have, by their text."""
         found = {}
         for given in self.space.of("aggregator", name):
-            config = AggregatorConfig(name=given) if isinstance(given, str) else given
-            missing = [role for role in aggregator(config).needed if role not in config.modules]
-            judge = {role: ModuleConfig(models=(self.judge(),)) for role in missing}
-            whole = config.model_copy(update={"modules": {**config.modules, **judge}})
-            found[aggregation_text(ModuleConfig(width=2, aggregator=config))] = whole
+            text = aggregation_text(ModuleConfig(width=2, aggregator=given))
+            found[text] = with_judge(given, self.judge())
         return found
 
     def _drawn_function(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig:

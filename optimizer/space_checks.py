@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from pipelines import Pipeline, PipelineError
-from pipelines.aggregators import aggregator
+from pipelines import Module, Pipeline, PipelineError
+from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import parse_aggregation, parse_network
 from pipelines.config_checks import check_config
 from pipelines.errors import nearest
@@ -49,6 +49,7 @@ def check_space(
         for aggregation in space.of("aggregator", asking.name):
             if isinstance(aggregation, AggregatorConfig):
                 _check_roles(aggregation, asking.name, labels)
+            _check_fits(aggregation, asking, space.of("width", asking.name))
     for name, params in space.params.items():
         for param, choices in params.items():
             if isinstance(choices, tuple) and not choices:
@@ -93,6 +94,35 @@ def _check(
         check_config(pipeline.modules, config, labels)
     except PipelineError as error:
         raise SearchSpaceError(f"search_space, {knob} of module {module!r}: {error}") from error
+
+
+def _check_fits(given: str | AggregatorConfig, module: Module, widths: Sequence[int]) -> None:
+    """At least one of the widths must do, with members of two models: it is never tried else."""
+    aggregation = with_judge(given, "any")
+    unfit = None
+    for width in widths:
+        if width > 1:
+            members = ("any",) * (width - 1) + ("other",)
+            try:
+                check_aggregator(ModuleConfig().with_members(members, aggregation), module)
+            except PipelineError as error:
+                unfit = unfit or error
+            else:
+                return
+    if unfit is not None:
+        wide = [width for width in widths if width > 1]
+        raise SearchSpaceError(
+            f"search_space, aggregator of module {module.name!r}: none of the widths {wide} fits "
+            f"{aggregation.name!r}: {unfit}"
+        ) from unfit
+
+
+def with_judge(given: str | AggregatorConfig, label: str) -> AggregatorConfig:
+    """The aggregator with this model in those roles that it can't do without, and leaves open."""
+    config = AggregatorConfig(name=given) if isinstance(given, str) else given
+    missing = [role for role in aggregator(config).needed if role not in config.modules]
+    judge = {role: ModuleConfig(models=(label,)) for role in missing}
+    return config.model_copy(update={"modules": {**judge, **config.modules}})
 
 
 def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[str]) -> None:

@@ -196,11 +196,11 @@ def _row(name: str, held_out: HeldOut, note: str) -> Row:
 def _over_baseline(result: Result) -> Iterator[str]:
     if not changes(result):
         yield "No config was found to be better than the baseline, so it is returned unchanged."
-    elif result.held_out and result.gain.high < 0:
+    elif result.held_out and result.gain.high < 0 and not result.objective.limited:
         yield f"The tuned pipeline is WORSE than the baseline: {points(result.gain)}; keep that."
     else:
         yield _claim(result, result.gain, "the baseline", result.baseline_figures)
-        if result.held_out and not result.improved:
+        if result.held_out and result.gain.low <= 0 <= result.gain.high:
             yield "More examples would narrow the interval."
 
 
@@ -225,6 +225,8 @@ def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
         return f"Gain over {rival}: {points(gain)}."
     if gain.high < 0:
         return f"WORSE than {rival}: {points(gain)}."
+    if result.objective.limited:  # then to be as good may be all that was wanted
+        return f"No clear difference from {rival}: {points(gain)}; the interval includes 0."
     return f"Not shown to be better than {rival}: {points(gain)}; the interval includes 0."
 
 

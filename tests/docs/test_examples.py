@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,19 +16,44 @@ from tests.docs.pages import REPOSITORY
 EXAMPLES = REPOSITORY / "examples"
 
 
-@pytest.mark.parametrize(
-    "command", ["locate_solve.py sim/hazel sim/alder sim/birch", "own_server.py"]
-)
-def test_a_script_finds_the_better_mix(command: str) -> None:
+def ran(command: str, folder: Path) -> str:
     script, *arguments = command.split()
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / script), *arguments],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert "Gain over the baseline: +" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["locate_solve.py sim/hazel sim/alder sim/birch", "own_server.py"]
+)
+def test_a_script_finds_the_better_mix(command: str, tmp_path: Path) -> None:
+    assert "Gain over the baseline: +" in ran(command, tmp_path)
+
+
+def test_the_cascade_asks_the_stronger_model_in_doubt_only(tmp_path: Path) -> None:
+    told = ran("cascade.py sim/larch sim/fir", tmp_path)
+    assert re.search(r"sim/larch \+ 1x sim/fir -> cascade", told)
+    tuned = Pipeline.load(tmp_path / "tuned.yaml").config
+    assert tuned is not None
+    solve = tuned.modules["solve"]
+    assert solve.members[-1] == "sim/fir"
+    assert set(solve.members[:-1]) == {"sim/larch"}
+    before, after = re.findall(r"^(?:baseline|tuned) .*\$([0-9.]+)", told, re.MULTILINE)
+    assert float(after) < float(before)
+
+
+def test_the_network_of_networks_asks_as_many_calls_as_it_says(tmp_path: Path) -> None:
+    told = ran("network_of_networks.py sim/hazel sim/fir sim/birch --examples 10", tmp_path)
+    calls = dict(re.findall(r"^(\w+) .* ([0-9.]+) calls", told, re.MULTILINE))
+    assert (calls["alone"], calls["vote"]) == ("1.0", "3.0")
+    assert 3 < float(calls["judged"]) <= 6
+    assert "judge(3x sim/birch -> majority_vote)" in told
 
 
 def test_the_yaml_is_the_pattern_of_that_name() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -180,6 +182,48 @@ def test_where_models_stay_mixed_members_leave_the_most_frequent() -> None:
     knobs = knobs_for(SearchSpace(width=(1, 3)), with_models=False, base=base)
     drawn = {config.modules["locate"].models for config in suggestions(knobs, 0, base=base)}
     assert drawn == {("b",)}
+
+
+def mixing(space: SearchSpace, with_models: bool = False) -> Knobs:
+    return replace(knobs_for(space, with_models), partners={"locate": ("b", "c")})
+
+
+def locating(configs: Iterable[PipelineConfig]) -> set[tuple[str, ...]]:
+    return {config.modules["locate"].members for config in configs}
+
+
+def test_other_models_are_mixed_in_after_the_modules_own() -> None:
+    space = SearchSpace(width=(3,), temperature=(1.0,), aggregator=("majority_vote",))
+    drawn = locating(suggestions(mixing(space), 0, 40))
+    assert drawn == {("a", "a", "a"), ("a", "a", "b"), ("a", "a", "c")}
+
+
+def test_a_cascade_asks_another_model_first() -> None:
+    """Of members that are all alike it can make nothing."""
+    space = SearchSpace(
+        width=(3,), temperature=(0.7,), aggregator=("cascade",), models={"solve": ("a",)}
+    )
+    found = {("b", "b", "a"), ("c", "c", "a")}
+    narrow = space.model_copy(update={"width": {"locate": (3,), "solve": (1,)}})
+    assert locating(suggestions(mixing(narrow), 0, 40)) == found
+    assert locating(mixing(narrow).every_config(BASE)) == found
+    assert suggestions(knobs_for(narrow, with_models=False), 0) == []
+
+
+def test_knobs_that_a_model_does_not_have_are_left_alone() -> None:
+    space = SearchSpace(width=(1, 3), temperature=(0.3, 1.0), reasoning_effort=("low",),
+                        aggregator=("majority_vote",))  # fmt: skip
+    plain = replace(knobs_for(space), has=lambda label, knob: label == "b")
+    drawn = suggestions(plain, 0, 80)
+    by_label: dict[str, set[tuple[Any, ...]]] = {}
+    for config in [*drawn, *plain.every_config(BASE)]:
+        solve = config.modules["solve"]
+        knobs = (solve.temperature, solve.params.get("reasoning_effort"))
+        by_label.setdefault(solve.members[0], set()).add(knobs)
+    assert by_label["a"] == by_label["c"] == {(None, None)}, "and not 0, at which width is idle"
+    assert by_label["b"] == {(t, e) for t in (0.0, 0.3, 1.0) for e in (None, "low")}
+    widths = {(c.modules["solve"].members[0], c.modules["solve"].width) for c in drawn}
+    assert {("a", 3), ("c", 3)} <= widths
 
 
 def test_who_names_no_judge_gets_the_ablest() -> None:

@@ -279,6 +279,29 @@ def test_what_the_points_cost_on_the_holdout_is_kept_back(front: Result, share: 
     assert {point.measured_on for point in result.points} == {"holdout"}
 
 
+def test_a_space_too_large_for_the_budget_is_sampled_instead_of_raced_as_a_whole() -> None:
+    """32 of 42 examples with up to six calls each are far beyond the cap; a batch of 4 is not."""
+    space = SearchSpace(width=(1, 2, 3), temperature=(0.5, 0.7, 1.0), aggregator=("majority_vote",))
+    cap = 900
+    result = structured(
+        [STRONG, VOTER], examples=60, objective="pareto", search_space=space,
+        budget=Budget(calls=cap),
+    )  # fmt: skip
+    raced = [t for t in last_trials(result) if t.stage == "structure"]
+    assert 0 < len(raced) <= 24 + 8
+    assert "holdout" in {point.measured_on for point in result.points}
+    assert len(complete(result)) > 2
+    assert result.spent.paid_now_calls <= cap
+
+
+def test_proposals_that_can_not_all_be_paid_are_raced_as_far_as_the_budget_reaches() -> None:
+    space = SearchSpace(width=(5,), temperature=(0.5, 0.6, 0.7, 0.8), aggregator=("majority_vote",))
+    result = structured(VOTER, examples=40, search_space=space, budget=Budget(calls=300))
+    first = [t for t in result.trials_ if t.stage == "structure"]
+    assert 0 < len({t.config.key for t in first} - {result.baseline_config.key}) < 4
+    assert result.spent.paid_now_calls <= 300
+
+
 # What it pays
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -232,25 +233,21 @@ def test_what_is_raced_for_and_the_order_make_another_race(
 def test_a_winner_is_an_ordinary_reply_and_a_loser_is_none(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
-    first = threshold(4)
-    with LoopbackServer(lambda r: first(r) or Behaviour(), reply=said) as server:
+    over = threading.Event()
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        loses = request.params["seed"] >= 2 and not over.is_set()
+        return Behaviour.hang() if loses else Behaviour()
+
+    with LoopbackServer(script, reply=said) as server:
         session = open_gateway().session("s")
         calls = samples(make_call, server, 4)
         race = session.first_of(calls, 2)
+        over.set()
+        before = server.requests
         replies = [session.complete(call) for call in calls]
         assert [i for i, reply in enumerate(replies) if reply.cached] == sorted(race.winners)
-        assert server.requests == 4 + 2
-
-
-def threshold(requests: int) -> Callable[[LoopbackRequest], Behaviour | None]:
-    """Of the first requests, those for the samples 0 and 1 are answered, the others hang."""
-
-    def script(request: LoopbackRequest) -> Behaviour | None:
-        if request.index >= requests:
-            return None
-        return Behaviour() if request.params["seed"] < 2 else Behaviour.hang()
-
-    return script
+        assert server.requests == before + 2
 
 
 def test_calls_that_are_all_recorded_race_by_their_recorded_latencies(
