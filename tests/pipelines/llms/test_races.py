@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
