@@ -105,12 +105,13 @@ class Evaluation:
 
     @property
     def disqualified(self) -> bool:
-        """Whether outages hit too large a share for the mean to be this config's.
+        """Whether outages hit too large a share for the mean to be this config's."""
+        return self.hit > MOST_UNSCORED * len(self.outcomes)
 
-        One says little, unless nothing else happened.
-        """
-        hit = sum(outcome.outage for outcome in self.outcomes.values())
-        return hit > MOST_UNSCORED * len(self.outcomes) and hit >= min(2, len(self.outcomes))
+    @property
+    def hit(self) -> int:
+        """How many examples met outages."""
+        return sum(outcome.outage for outcome in self.outcomes.values())
 
     @property
     def usd_per_example(self) -> float:

@@ -75,15 +75,16 @@ def stopping(
 ) -> dict[str, str]:
     """Which entrants stop now, and why.
 
-    Who met too many outages stops, and who is clearly over a limit that others meet. Else the
-    score decides: who is clearly behind the best by more than the objective allows stops, and where
-    costs count too, who is clearly no better than something cheaper (and, on a front, faster).
-    Where nobody meets the limits, who is clearly farther from them than the closest stops.
+    Who met too many outages stops (a single one may be bad luck), and who is clearly over a limit
+    that others meet. Else the score decides: who is clearly behind the best by more than the
+    objective allows stops, and where costs count too, who is clearly no better than something
+    cheaper (and, on a front, faster). Where nobody meets the limits, who is clearly farther from
+    them than the closest stops.
     """
     stopped = {
-        key: f"disqualified: outages hit {_hit(e)} of {len(e.outcomes)} examples ({_kinds(e)})"
+        key: f"disqualified: outages hit {e.hit} of {len(e.outcomes)} examples ({_kinds(e)})"
         for key, e in scored.items()
-        if e.disqualified
+        if e.disqualified and (e.hit > 1 or not e.scores)
     }
     fit = {key: e for key, e in scored.items() if key not in stopped}
     met = {key: e for key, e in fit.items() if objective.meets(e.costs)}
@@ -220,10 +221,6 @@ def _surely_no_worse(rival: Evaluation, other: Evaluation, patience: Patience) -
     if len(differences) >= ALIKE and not differences.any():
         return True
     return standard_errors_behind(differences) >= patience.surely
-
-
-def _hit(evaluation: Evaluation) -> int:
-    return sum(outcome.outage for outcome in evaluation.outcomes.values())
 
 
 def _kinds(evaluation: Evaluation) -> str:

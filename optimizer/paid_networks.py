@@ -102,10 +102,10 @@ def _networks(
 ) -> Iterator[ModuleConfig]:
     """Every width up to what was sampled, mixes of models, and what needs no model of its own."""
     free = [each for config in knobs.aggregations(module).values() for each in _free(config)]
+    votes = [each for each in free if each.name != "cascade"]
     for members in _mixes(knobs.space.of("width", module), pool, labels):
-        for aggregation in free:
-            yield pool.setting.with_members(members, aggregation)
-    if any(config.name == "cascade" for config in free):
+        yield from (pool.setting.with_members(members, each) for each in votes)
+    if len(votes) < len(free):
         yield from _cascades(pool, labels)
 
 

@@ -38,7 +38,12 @@ def run(options: argparse.Namespace) -> int:
     failed, usd = 0, 0.0
     with _output(options.output) as file:
         for row, outcome in zip(rows, _outcomes(pipeline, rows, options.concurrency), strict=True):
-            told = {"example": row, "outputs": outcome.outputs, "failure": outcome.failure}
+            told = {
+                "example": row,
+                "outputs": outcome.outputs,
+                "confidence": None if outcome.failure else outcome.confidence,
+                "failure": outcome.failure,
+            }
             print(json.dumps(told, ensure_ascii=False, default=str), file=file)
             failed, usd = failed + (outcome.failure is not None), usd + outcome.usd
     where = f" -> {options.output}" if options.output else ""
@@ -47,12 +52,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(pipeline: Pipeline, inputs: Row, output: str | None) -> int:
+    from optimizer.export import is_wide
+
     (outcome,) = _outcomes(pipeline, [inputs], 1)
     if outcome.failure is not None:
         print(f"compound-optimizer run: {outcome.failure}", file=sys.stderr)
         return FAILED
     with _output(output) as file:
         print(json.dumps(outcome.outputs, ensure_ascii=False, indent=1, default=str), file=file)
+    if is_wide(pipeline):
+        print(f"confidence {outcome.confidence:.2f}", file=sys.stderr)
     return 0
 
 

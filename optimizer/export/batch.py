@@ -26,6 +26,8 @@ class RowOutcome:
     """What failed where, in words; None if nothing did."""
     usd: float
     """Price of its calls, those from the cache included."""
+    confidence: float
+    """Share of the members that agreed, where fewest did; 1 where no module is wide."""
 
 
 def run_rows(
@@ -57,7 +59,13 @@ def models_of(pipeline: Pipeline) -> dict[str, Model]:
     return {label: described.get(label) or Model(label) for label in labels}
 
 
+def is_wide(pipeline: Pipeline) -> bool:
+    """Whether a module of it has several members, so that its confidence says something."""
+    config = pipeline.config or pipeline.default_config()
+    return any(module.width > 1 for module in config.modules.values())
+
+
 def _outcome(trace: Trace) -> RowOutcome:
     failure = trace.failure
     told = f"{failure.kind} in {failure.module}: {failure.message}" if failure else None
-    return RowOutcome(trace.outputs, told, trace.usd)
+    return RowOutcome(trace.outputs, told, trace.usd, trace.confidence)

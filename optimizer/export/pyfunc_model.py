@@ -18,17 +18,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.export.batch import run_rows
+from optimizer.export.batch import is_wide, run_rows
 from pipelines import Pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
+    from mlflow.types import DataType
 
 ROOMS = ("search_spaces", "pipelines", "evaluators", "optimizer")
 REQUIREMENTS = ("mlflow", "dspy-ai", "litellm", "optuna", "joblib", "pydantic", "numpy")
 FAILURE = "failure"
 """The output column that says what went wrong with a row; empty where nothing did."""
+CONFIDENCE = "confidence"
+"""The output column that says how far the members agreed, where a module has several.
+
+It gives way to an output of the pipeline's own of this name.
+"""
 _PIPELINE_FILE = "pipeline.yaml"
 
 
@@ -48,8 +54,9 @@ class ServedPipeline:
             params: MLflow's; there are none.
 
         Returns:
-            One row per input row, with its index: the pipeline's output fields, and `failure`,
-            which is None, or says what failed; the outputs are None then.
+            One row per input row, with its index: the pipeline's output fields; `confidence` in
+            [0, 1], if a module has several members; and `failure`, which is None, or says what
+            failed; all else is None then.
         """
         import pandas as pd
 
@@ -62,9 +69,24 @@ class ServedPipeline:
             outcomes = list(run_rows(self.pipeline, rows, gateway.session("served")))
         finally:
             gateway.close()
-        records = [{**(outcome.outputs or {}), FAILURE: outcome.failure} for outcome in outcomes]
-        columns = [*self.pipeline.outputs, FAILURE]
-        return pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
+        records = [
+            {CONFIDENCE: outcome.confidence, **outcome.outputs}
+            if outcome.outputs is not None
+            else {FAILURE: outcome.failure}
+            for outcome in outcomes
+        ]
+        columns = [*self.pipeline.outputs, *_columns_of_ours(self.pipeline)]
+        told = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
+        return told.where(told.notna(), None)
+
+
+def _columns_of_ours(pipeline: Pipeline) -> dict[str, DataType]:
+    """What is told of a row beside the pipeline's outputs."""
+    from mlflow.types import DataType
+
+    confidence = is_wide(pipeline) and CONFIDENCE not in pipeline.outputs
+    ours = {CONFIDENCE: DataType.double} if confidence else {}
+    return ours | {FAILURE: DataType.string}
 
 
 def _load_pyfunc(path: str) -> ServedPipeline:
@@ -121,8 +143,9 @@ def _signature(pipeline: Pipeline, example: Mapping[str, Any]) -> ModelSignature
     inputs = Schema(
         [ColSpec(DataType.string if f in text else anything, f) for f in pipeline.inputs]
     )
-    told = [ColSpec(anything, field, required=False) for field in pipeline.outputs]
-    outputs = Schema([*told, ColSpec(DataType.string, FAILURE, required=False)])
+    told: dict[str, Any] = dict.fromkeys(pipeline.outputs, anything)
+    told |= _columns_of_ours(pipeline)
+    outputs = Schema([ColSpec(kind, column, required=False) for column, kind in told.items()])
     return ModelSignature(inputs=inputs, outputs=outputs)
 
 

@@ -59,6 +59,14 @@ def test_who_met_too_many_outages_stops_and_is_told_their_kinds_only() -> None:
     assert "two" not in stops(two=two, fine=scored(share(4, 20))), "2 of 20 are not above a tenth"
 
 
+def test_one_outage_among_few_examples_stops_nobody_unless_nothing_else_happened() -> None:
+    outage = Outcome(None, 1, 1, 1, Failure("timeout", "solve", "late", infrastructure=True))
+    one = Evaluation({**scored(share(8, 8)).outcomes, 0: outage})
+    assert one.disqualified, "as far as it came"
+    only = Evaluation({0: outage})
+    assert list(stops(one=one, only=only, fine=scored(share(8, 8)))) == ["only"]
+
+
 def test_who_is_clearly_over_a_limit_stops_where_another_meets_it() -> None:
     within = Objective(max_cost_usd=1.0)
     dear, cheap = scored(share(20, 20), usd=2.0, wobble=0.1), scored(share(2, 20), usd=0.5)

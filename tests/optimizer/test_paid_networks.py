@@ -58,7 +58,7 @@ def test_cascades_end_with_every_model() -> None:
         config.modules["solve"]
         for config in found(with_singles())
         if config.modules["solve"].aggregation is not None
-        and config.modules["solve"].aggregation.params.get("steps")
+        and config.modules["solve"].aggregation.name == "cascade"
     ]
     shapes = {
         (c.members[-1], c.width, c.aggregation.params["agreement"])

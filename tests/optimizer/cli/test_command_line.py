@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from optimizer.cli import main
-from pipelines import Pipeline
+from pipelines import Module, Pipeline
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
@@ -111,6 +112,20 @@ def test_run_answers_one_input(tuned: str, capsys: Captured) -> None:
     assert list(json.loads(capsys.readouterr().out)) == ["answer"]
 
 
+def test_run_tells_how_far_members_agree(dataset: str, capsys: Captured) -> None:
+    three = Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")
+    Pipeline("votes", [three]).save("votes.yaml")
+    assert main(["run", "votes.yaml", "--input", "question=Compute 17 * 23 - 5"]) == 0
+    told = capsys.readouterr()
+    assert list(json.loads(told.out)) == ["answer"]
+    assert re.fullmatch(r"confidence (0\.33|0\.67|1\.00)\n", told.err)
+    assert main(["run", "votes.yaml", "--dataset", dataset]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shares = {round(line["confidence"], 2) for line in lines}
+    assert len(shares) > 1
+    assert shares <= {0.33, 0.67, 1.0}
+
+
 def test_run_keeps_rows_that_fail_and_says_so(dataset: str, capsys: Captured) -> None:
     Path("odd.py").write_text("def number(answer):\n    return 1 / (int(answer) % 2)\n")
     Path("odd.yaml").write_text(
@@ -124,6 +139,7 @@ def test_run_keeps_rows_that_fail_and_says_so(dataset: str, capsys: Captured) ->
         even = int(line["example"]["answer"]) % 2 == 0
         assert (line["outputs"] is None) is even
         assert ("ZeroDivisionError" in (line["failure"] or "")) is even
+        assert line["confidence"] == (None if even else 1.0)
     failed = sum(line["failure"] is not None for line in lines)
     assert f"24 rows, {failed} failed, $0.000000 -> out.jsonl" in capsys.readouterr().err
 

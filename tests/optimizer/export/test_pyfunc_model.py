@@ -201,3 +201,34 @@ def test_cells_reach_the_pipeline_as_pythons_own_values() -> None:
     assert sorted(seen, key=str) == sorted([(int, "a"), (int, None)], key=str)
     assert list(told.index) == [7, 9]
     assert list(told.columns) == ["answer", "failure"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "columns"),
+    [
+        ("answer", ["answer", "confidence", "failure"]),
+        ("answer, confidence", ["answer", "confidence", "failure"]),
+    ],
+)
+def test_wide_pipelines_tell_their_confidence_unless_they_write_one(
+    outputs: str, columns: list[str], tmp_path: Path
+) -> None:
+    from mlflow.models import Model
+
+    three = Module("solve", f"question -> {outputs}", model="3x sim/rowan -> majority_vote")
+    pipeline = Pipeline("votes", [three])
+    save_pyfunc(pipeline.to_yaml(), tmp_path / "model")
+    signature = Model.load(str(tmp_path / "model")).signature
+    assert signature.outputs.input_names() == columns
+    assert list(ServedPipeline(pipeline).predict([{"question": "?"}]).columns) == columns
+
+
+def test_the_confidence_of_a_row_is_the_share_of_members_that_agree() -> None:
+    three = Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")
+    rows = [{"question": row["question"]} for row in simulated_dataset("arithmetic", 12, 1)]
+    told = ServedPipeline(Pipeline("votes", [three])).predict([*rows, {"question": ""}])
+    answered = told["failure"].isna()
+    shares = {round(share, 2) for share in told["confidence"][answered]}
+    assert len(shares) > 1
+    assert shares <= {0.33, 0.67, 1.0}
+    assert [told["confidence"][i] for i in told.index[~answered]] == [None] * int((~answered).sum())
