@@ -18,7 +18,7 @@ from benchmarks.searching import (
     race_every_module,
     random_search,
 )
-from optimizer.allocation import PATIENCE
+from evaluators.stopping import HURRIED
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
@@ -71,7 +71,7 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
     assert ours.diagnoser is not None
     chosen = llmselector_as_published(published, ours.diagnoser.model)
     raced = bench.study("raced")
-    race_every_module(raced, PATIENCE)
+    race_every_module(raced, HURRIED)
     rand = random_search(bench.study("random"), calls, seed)
     return (
         max(scores.values()),

@@ -3,8 +3,9 @@
 python -m benchmarks vote_widths [--examples 1000] [--seeds 100]
 
 Right if the true accuracy at the chosen width is within half a point of that at the best of the odd
-widths 1 to 51. The rivals: the majority formula at the mean accuracy; the widest; the best of the
-widths that six samples measure (1, 3 and 5); and the best as measured on 51 samples per example.
+widths 1 to 51. The rivals: the majority formula at the mean accuracy, and its mean over the shares
+right out of six; the widest; the best of the widths that six samples measure (1, 3 and 5); and the
+best as measured on 51 samples per example, over all choices of so many among them.
 
 First populations whose best width is 1, 3, 9 and 25, chosen where six samples can tell it, and two
 that are not of the fitted family. Then ones known to be hard. Then random ones of several kinds.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import cache
 from math import comb
 from statistics import NormalDist
 
@@ -27,7 +29,7 @@ WIDTHS = range(1, 52, 2)
 SAMPLES = 6
 ENOUGH = 0.005
 MEASURED = (1, 3, 5)
-NAMES = ("ours", "mean rate", "widest", "best of 1, 3, 5", "51 samples")
+NAMES = ("ours", "mean rate", "shares of 6", "widest", "best of 1, 3, 5", "51 samples")
 Votes = NDArray[np.bool_]
 
 
@@ -152,19 +154,29 @@ def choices(votes: Votes) -> Iterator[int]:
     yield VoteScaling.fit(right, SAMPLES).best_width(WIDTHS)
     mean = float(right.mean() / SAMPLES)
     yield VoteScaling(points((1.0, mean))).best_width(WIDTHS)
+    shares = np.bincount(right, minlength=SAMPLES + 1) / right.size
+    plugged_in = Difficulty(np.arange(SAMPLES + 1) / SAMPLES, shares)
+    yield VoteScaling(plugged_in).best_width(WIDTHS)
     yield WIDTHS[-1]
-    yield max(MEASURED, key=lambda width: measured(right, width))
-    yield max(WIDTHS, key=lambda width: float((2 * votes[:, :width].sum(axis=1) > width).mean()))
+    yield max(MEASURED, key=lambda width: measured(right, SAMPLES, width))
+    everything = votes.sum(axis=1)
+    yield max(WIDTHS, key=lambda width: measured(everything, votes.shape[1], width))
 
 
-def measured(right: NDArray[np.int64], width: int) -> float:
-    """The mean accuracy of a vote over all choices of so many among the six samples."""
-    subsets = comb(SAMPLES, width)
+def measured(right: NDArray[np.int64], samples: int, width: int) -> float:
+    """The mean accuracy of a vote over all choices of so many among the samples."""
+    return float(share_won(samples, width)[right].mean())
+
+
+@cache
+def share_won(samples: int, width: int) -> Floats:
+    """By how many of the samples are right, the share of choices that a majority of is right."""
+    wins = range(width // 2 + 1, width + 1)
     won = [
-        sum(comb(r, k) * comb(SAMPLES - r, width - k) for k in range(width // 2 + 1, width + 1))
-        for r in range(SAMPLES + 1)
+        sum(comb(right, k) * comb(samples - right, width - k) for k in wins) / comb(samples, width)
+        for right in range(samples + 1)
     ]
-    return float(np.array(won)[right].mean() / subsets)
+    return np.array(won)
 
 
 def rates(losses: list[dict[str, float]]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from evaluators.difficulty import Difficulty, Floats, checked_counts
 from evaluators.vote_scaling import vote_accuracy
 
-Fallback = Literal["first", "majority"]
+Fallback = Literal["first", "vote"]
 
 
 def best_of_k(
@@ -38,7 +38,7 @@ def best_of_k(
         accepts_right: the chance that the verifier accepts a right candidate.
         rejects_wrong: the chance that it rejects a wrong one.
         k: how many candidates at most, at least 1.
-        fallback: what is answered when none is accepted.
+        fallback: what is answered when none is accepted: the first candidate, or a vote of all k.
 
     Raises:
         ValueError: a rate outside [0, 1], a k that is not a whole number from 1 on, or an unknown
@@ -66,6 +66,19 @@ def candidates_verified(
     right = _checked_rates("rates", rates)
     rejected_right, rejected_wrong = _rejected(right, accepts_right, rejects_wrong)
     return _rejected_before(rejected_right + rejected_wrong, k)
+
+
+def verdict_rate(name: str, count: int, of: int) -> float:
+    """How often a verifier gives a verdict, from `count` times in `of`.
+
+    As if half a verdict more of either kind had been seen, so that it is never 0 or 1.
+
+    Raises:
+        ValueError: not 0 <= count <= of; says the name of the count.
+    """
+    if not 0 <= count <= of:
+        raise ValueError(f"`0 <= {name} <= {of}` must hold, but got {count!r}")
+    return (count + 0.5) / (of + 1)
 
 
 @dataclass(frozen=True)
@@ -102,8 +115,8 @@ class BestOfK:
         n_right, n_wrong = int(counts[0].sum()), int((counts[1] - counts[0]).sum())
         return cls(
             Difficulty.fit(right, samples),
-            _share("accepted_right", accepted_right, n_right),
-            _share("rejected_wrong", rejected_wrong, n_wrong),
+            verdict_rate("accepted_right", accepted_right, n_right),
+            verdict_rate("rejected_wrong", rejected_wrong, n_wrong),
         )
 
     def accuracy(self, k: int, fallback: Fallback = "first") -> float:
@@ -133,13 +146,6 @@ def _rejected_before(rejected: Floats, k: int) -> Floats:
         raise ValueError(f"k must be a whole number >= 1, but got {k!r}")
     reached: Floats = np.power.outer(rejected, np.arange(k)).sum(axis=-1)
     return reached
-
-
-def _share(name: str, count: int, of: int) -> float:
-    """The share, as if half a verdict more of either kind had been seen: it is never 0 or 1."""
-    if not 0 <= count <= of:
-        raise ValueError(f"`0 <= {name} <= {of}` must hold, but got {count!r}")
-    return (count + 0.5) / (of + 1)
 
 
 def _checked_rates(name: str, rates: ArrayLike) -> NDArray[np.float64]:

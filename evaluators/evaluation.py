@@ -18,6 +18,7 @@ from evaluators.metrics import BoundMetric, MetricError, Score
 from evaluators.objective import Costs
 from evaluators.statistics import Interval, mean_interval
 from pipelines import Failure, ModuleStep, Pipeline, Program, Trace
+from pipelines.fingerprint import fingerprint
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
@@ -163,6 +164,8 @@ class Evaluator:
         self._memo: dict[Any, ModuleStep] = {}
         self._programs: dict[str, Program] = {}
         self._known: dict[str, dict[int, Outcome]] = {}
+        self._scores: dict[tuple[int, str], Score] = {}
+        """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
         self._only_asks = all(module.is_llm for module in pipeline.modules)
         """Else what needs no call may need a user's function, which may take its time."""
 
@@ -207,7 +210,12 @@ class Evaluator:
 
     def is_paid(self, config: PipelineConfig, index: int) -> bool:
         """Whether the config can be scored on this example without a call."""
-        return bool(self._paid_outcomes(self.program(config), [index]))
+        with self.session.cached_only():
+            try:
+                self.trace(config, index)
+            except BudgetExhausted:
+                return False
+        return True
 
     def inputs(self, index: int) -> dict[str, Any]:
         """The pipeline's input fields of one example."""
@@ -273,6 +281,15 @@ class Evaluator:
         )
 
     def _judged(self, index: int, outputs: Mapping[str, Any]) -> Score:
+        answer = fingerprint(outputs)
+        if answer is None:
+            return self._scored(index, outputs)
+        key = index, answer
+        if key not in self._scores:
+            self._scores[key] = self._scored(index, outputs)
+        return self._scores[key]
+
+    def _scored(self, index: int, outputs: Mapping[str, Any]) -> Score:
         try:
             return self.metric(self.examples[index], dspy.Prediction(**outputs))
         except MetricError as error:

@@ -48,6 +48,15 @@ class Objective:
     pareto: bool = False
     """Look for every config that no other beats in score, dollars and seconds at once."""
 
+    def __post_init__(self) -> None:
+        """Refuse what says two things at once."""
+        if self.of == "single_model" and self.within is None:
+            raise ValueError("of='single_model' needs within=..., such as within=0.01")
+        if self.pareto and self.limited:
+            raise ValueError(
+                "pareto=True looks for all of the front: give limits to Result.pick(...) instead"
+            )
+
     def excess(self, costs: Costs) -> float:
         """By what factor the limits are exceeded at the worst; 1 or less if they are met."""
         limits = ((costs.usd, self.max_cost_usd), (costs.latency_s, self.max_latency_s))

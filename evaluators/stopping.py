@@ -34,6 +34,10 @@ class Patience:
 
 UNHURRIED = Patience()
 """Only who is shown to be worse stops."""
+CAUTIOUS = Patience(better_half=1.64, worse_half=1.64)
+"""Who has a chance of 5% to be the better one stops: for few entrants, or where many may win."""
+HURRIED = Patience(better_half=UNLIKELY, worse_half=1.0)
+"""For many entrants, where most of the calls go to those that will not win."""
 HALVING = Patience(worse_half=0.0)
 """The worse half stops after every rung, ties too: a fixed cost, for a rough answer."""
 

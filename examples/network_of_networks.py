@@ -1,9 +1,10 @@
 """A network of networks: members of two models, and a judge that is itself a vote of three.
 
-    python examples/network_of_networks.py sim/hazel sim/fir sim/birch
+    python examples/network_of_networks.py sim/fir sim/larch sim/rowan
     python examples/network_of_networks.py openai/gpt-4o-mini openai/gpt-4.1-nano openai/gpt-4o
 
-Nothing is searched here: a pipeline may start as a network, and runs as any other does.
+Nothing is searched here: a pipeline may start as a network, and runs as any other does. Members and
+judge are shown alone, too: often one of them does better than the network, for less.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ def main() -> None:
 
     members = f"2x {options.first} + 1x {options.second}"
     network = f"{members} -> judge(3x {options.judge} -> majority_vote)"
-    networks = {"alone": options.first, "vote": f"{members} -> majority_vote", "judged": network}
+    networks = {
+        "first": options.first,
+        "judge": options.judge,
+        "vote": f"{members} -> majority_vote",
+        "judged": network,
+    }
     session = Gateway().session("network of networks", Budget(calls=20_000, usd=5))
     rows = simulated_dataset("arithmetic", options.examples, seed=1)
     for name, text in networks.items():

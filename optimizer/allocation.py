@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evaluators.racing import rungs
-from evaluators.stopping import UNLIKELY, Patience
+from evaluators.stopping import HURRIED
 from optimizer.measured_agreement import measured_agreement
 from optimizer.module_scores import score_modules
 from optimizer.study import Study
@@ -22,7 +22,6 @@ from search_spaces import PipelineConfig
 
 FIRST_RUNG = 16
 """On how many examples the first comparisons end to end run; then on twice as many, and so on."""
-PATIENCE = Patience(better_half=UNLIKELY, worse_half=1.0)
 MOST_ROUNDS = 10
 MOST_ENUMERATED = 4096
 """Largest number of allocations that are scored again from answers already paid for."""
@@ -80,7 +79,7 @@ class _Search:
         """
         study = self.study
         moves = self._left(promising)
-        race = partial(study.race, self.stage, first=first, most=most, patience=PATIENCE)
+        race = partial(study.race, self.stage, first=first, most=most, patience=HURRIED)
         race([study.incumbent, _first_of_each(study, moves)], keep=study.incumbent)
         base = study.incumbent
         best: dict[str, tuple[str, ...]] = {}

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 STAGES: Mapping[str, Stage] = {"allocation": Allocation(), "structure": Structure()}
 """The stages by name, in the order in which they run by default."""
 
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Part of a study's key: raised when the search itself would take another path."""
 
 

@@ -80,8 +80,10 @@ class Knobs:
         """How many configs there are at most; infinite with a distribution of Optuna's."""
         total = 1.0
         for name, module in base.modules.items():
-            listed = len(self._listed(name)) == len(self.space.params.get(name, {}))
-            total *= sum(1 for _ in self.options(name, module)) if listed else float("inf")
+            if module.models:
+                total *= sum(1 for _ in self.options(name, module))
+            for choices in self.space.params.get(name, {}).values():
+                total *= len(choices) if isinstance(choices, tuple) else float("inf")
         return total
 
     def options(self, name: str, own: ModuleConfig) -> Iterator[ModuleConfig]:
@@ -170,9 +172,10 @@ class Knobs:
         return given.model_copy(update={"params": {**given.params, **drawn}})
 
     def _sampled_widths(self, name: str) -> tuple[int, ...]:
-        """The widths that are tried unasked: up to a few, or the smallest above 1."""
+        """The widths that are tried unasked: up to a few, or else the smallest above 1."""
         given = self.space.of("width", name) or (1,)
-        return tuple(width for width in given if width <= max(SAMPLED, min(given)))
+        most = max(SAMPLED, min((width for width in given if width > 1), default=1))
+        return tuple(width for width in given if width <= most)
 
     def _labels(self, name: str, own: ModuleConfig) -> tuple[str, ...]:
         if not self.with_models:

@@ -18,7 +18,10 @@ STEPS = 7
 FEWEST = 50
 """Examples before the first is dropped, and between."""
 SHARE = 0.5
-"""Of the calls that asking every member on every example would take, so many may be made."""
+"""Of the calls that asking every member on every example would take, so many may be made; those
+that were paid before count too."""
+LEAST = 0.25
+"""Of the calls that are still ahead, so many may be made whatever was paid before."""
 SHORTFALL = 4.0
 """Where the cheapest is sought: what a score costs that misses the bar by as much as is allowed."""
 
@@ -27,42 +30,42 @@ def race_networks(study: Study, stage: str, configs: Sequence[PipelineConfig]) -
     """Find the best of many networks without asking all their members on all examples.
 
     Raises:
-        BudgetExhausted: the run's own budget does not reach.
+        BudgetExhausted: the run's own budget does not reach; what was found by then is taken.
     """
-    running = list({config.key: config for config in configs}.values())
-    try:
-        finished = _narrowed(study, running)
-    except BudgetExhausted as exhausted:
-        study.conclude(stage, running, [], exhausted)
-    else:
-        study.conclude(stage, running, finished)
+    every = list({config.key: config for config in configs}.values())
+    finished, cut_off = _narrowed(study, every)
+    study.conclude(stage, every, finished, cut_off)
 
 
-def _narrowed(study: Study, running: list[PipelineConfig]) -> list[PipelineConfig]:
-    """Those that were asked to the end, of which the best is to be taken."""
+def _narrowed(
+    study: Study, running: list[PipelineConfig]
+) -> tuple[list[PipelineConfig], BudgetExhausted | None]:
+    """Those that were not dropped on the way, of which the best is to be taken."""
     rng = np.random.default_rng(study.seed)
     total = len(study.examples)
-    members = _members(study, running)
-    everything = members.shape[1] * total
-    budget = SHARE * everything - (everything - study.calls_ahead(running, total))
+    ahead, everything = study.calls_ahead(running, total), _members(study, running).shape[1] * total
+    budget = max(SHARE * everything - (everything - ahead), LEAST * ahead)
     step = max(FEWEST, total // STEPS)
     seen = 0
     for size in [*range(step, total, step), total]:
         price = study.calls_ahead(running, size)
         if seen and price > budget:
-            size = seen + int((size - seen) * max(0, budget) / price)  # as far as it reaches
+            size = seen + int((size - seen) * budget / price)  # as far as it reaches
             price = study.calls_ahead(running, size)
         if size == seen:
             break
-        study.run_on(running, size)
-        budget, seen = budget - price, size
-        if len(running) == 1:
+        try:
+            study.run_on(running, size)
+        except BudgetExhausted as exhausted:
+            return running, exhausted
+        budget, seen = max(0.0, budget - price), size
+        running = [c for c in running if not study.evaluator.known(c).disqualified]
+        if len(running) <= 1:
             break
-        race = Race(_scores(study, running, size), members, total, budget)
-        kept = worth_going_on(race, _wanted(study, running), rng)
-        running = [running[place] for place in kept]
-        members = members[kept]
-    return running
+        members, scores = _members(study, running), _scores(study, running, size)
+        race = Race(scores, members, total, budget)
+        running = [running[place] for place in worth_going_on(race, _wanted(study, running), rng)]
+    return running, None
 
 
 def _members(study: Study, configs: Sequence[PipelineConfig]) -> NDArray[np.bool_]:
@@ -82,7 +85,7 @@ def _scores(study: Study, configs: Sequence[PipelineConfig], size: int) -> Float
 def _wanted(study: Study, configs: Sequence[PipelineConfig]) -> Wanted:
     costs = [study.evaluator.known(config).costs for config in configs]
     over = np.array([study.objective.excess(cost) for cost in costs])
-    if study.objective.within:
+    if study.objective.within is not None:
         singles = [config.single_model is not None for config in configs]
         return _cheapest(study.objective, costs, np.array(singles), over)
     return _best(over)

@@ -26,10 +26,12 @@ class Pool:
 
     setting: ModuleConfig
     """What they have in common: temperature, prompt, parameters."""
-    draws: Counter[str] = field(default_factory=Counter)
-    """How many samples of each model there are."""
-    examples: dict[str, int] = field(default_factory=dict)
-    """On how many of the search examples, from the first on, each model answered."""
+    examples: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By model and sample, on how many of the search examples, from the first on, it answered."""
+
+    def draws(self, size: int) -> Counter[str]:
+        """How many samples of each model there are on so many examples."""
+        return Counter(label for (label, _), seen in self.examples.items() if seen >= size)
 
 
 def paid_networks(
@@ -44,17 +46,18 @@ def paid_networks(
     """
     for pool in _pools(study, module):
         for size in sorted(set(pool.examples.values()), reverse=True):
-            labels = [label for label, seen in pool.examples.items() if seen >= size]
-            best = ranked(study, module, labels, pool.setting)[:MOST_LABELS]
-            found = []
-            for made in _networks(knobs, module, pool, best):
-                modules = {**study.incumbent.modules, module: made}
-                config = PipelineConfig(modules=modules)
+            draws = pool.draws(size)
+            best = ranked(study, module, list(draws), pool.setting)[:MOST_LABELS]
+            found: list[PipelineConfig] = []
+            for made in _networks(knobs, module, pool.setting, draws, best):
+                config = PipelineConfig(modules={**study.incumbent.modules, module: made})
                 if (config.key, size) not in done and knobs.makes_sense(config):
                     done.add((config.key, size))
                     found.append(config)
+                if len(found) == MOST_NETWORKS:  # the others come next time
+                    break
             if found:
-                yield size, found[:MOST_NETWORKS]
+                yield size, found
 
 
 def _pools(study: Study, module: str) -> list[Pool]:
@@ -65,13 +68,15 @@ def _pools(study: Study, module: str) -> list[Pool]:
         own = config.modules[module]
         if _without(config, module) != rest:
             continue
-        setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
+        setting = own.with_members(["any"], None).model_copy(update={"models": ()})
         pool = pools.setdefault(setting.model_dump_json(), Pool(setting))
         seen = study.seen(config)
-        lazy = own.aggregation is not None and own.aggregation.name in ("cascade",)
-        for label, count in Counter(own.members[:1] if lazy else own.members).items():
-            pool.draws[label] = max(pool.draws[label], count)
-            pool.examples[label] = max(pool.examples.get(label, 0), seen)
+        lazy = own.aggregation is not None and own.aggregation.name == "cascade"
+        asked: Counter[str] = Counter()
+        for label in own.members[:1] if lazy else own.members:
+            sample = label, asked[label]
+            pool.examples[sample] = max(pool.examples.get(sample, 0), seen)
+            asked[label] += 1
     return list(pools.values())
 
 
@@ -98,43 +103,43 @@ def ranked(study: Study, module: str, labels: Sequence[str], setting: ModuleConf
 
 
 def _networks(
-    knobs: Knobs, module: str, pool: Pool, labels: Sequence[str]
+    knobs: Knobs,
+    module: str,
+    setting: ModuleConfig,
+    draws: Mapping[str, int],
+    labels: Sequence[str],
 ) -> Iterator[ModuleConfig]:
     """Every width up to what was sampled, mixes of models, and what needs no model of its own."""
-    free = [each for config in knobs.aggregations(module).values() for each in _free(config)]
-    votes = [each for each in free if each.name != "cascade"]
-    for members in _mixes(knobs.space.of("width", module), pool, labels):
-        yield from (pool.setting.with_members(members, each) for each in votes)
-    if len(votes) < len(free):
-        yield from _cascades(pool, labels)
+    free = [c for c in knobs.aggregations(module).values() if not c.modules]
+    votes = [each for config in free for each in _told(config) if config.name != "cascade"]
+    alike = [(label,) * width for label in labels for width in range(2, draws[label] + 1)]
+    widths = sorted({width for width in knobs.space.of("width", module) if width > 1})
+    mixed = itertools.chain.from_iterable(itertools.combinations(labels, w) for w in widths)
+    for members in itertools.chain(alike, mixed):
+        yield from (setting.with_members(members, each) for each in votes)
+    for config in free:
+        if config.name == "cascade":
+            yield from _cascades(config, setting, labels)
 
 
-def _free(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
-    """With all parameters that are worth trying, if it asks no model of its own."""
+def _told(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
+    """With all values of its parameters that are worth trying and not given."""
     made = aggregator(config)
-    if config.modules or made.needed:
-        return
     choices = {k: values for k, values in made.choices.items() if k not in config.params}
     for values in itertools.product(*choices.values()):
         params = {**config.params, **dict(zip(choices, values, strict=True))}
         yield AggregatorConfig(name=config.name, params=params)
 
 
-def _mixes(widths: Sequence[int], pool: Pool, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for label in labels:
-        yield from ((label,) * width for width in range(2, pool.draws[label] + 1))
-    for width in sorted(set(widths)):
-        if width > 1:
-            yield from itertools.combinations(labels, width)
-
-
-def _cascades(pool: Pool, labels: Sequence[str]) -> Iterator[ModuleConfig]:
-    """Two or three models that agree are believed; else one that is better is asked."""
+def _cascades(
+    config: AggregatorConfig, setting: ModuleConfig, labels: Sequence[str]
+) -> Iterator[ModuleConfig]:
+    """Two or three models that agree are believed; else another one is asked."""
     for last in labels:
         others = [label for label in labels if label != last]
         for width in (2, 3):
             for first in itertools.combinations(others, width):
                 for share in AGREEMENTS if width > 2 else (1.0,):
-                    params = {"steps": [width, 1], "agreement": share}
-                    aggregation = AggregatorConfig(name="cascade", params=params)
-                    yield pool.setting.with_members((*first, last), aggregation)
+                    steps = {"steps": [width, 1], "agreement": share}
+                    told = AggregatorConfig(name="cascade", params={**steps, **config.params})
+                    yield setting.with_members((*first, last), told)

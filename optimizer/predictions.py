@@ -7,24 +7,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluators.best_of_k import BestOfK, Fallback
+from evaluators.best_of_k import BestOfK, verdict_rate
 from evaluators.difficulty import Difficulty
 from evaluators.objective import TOLERANCE
 from evaluators.vote_scaling import VoteScaling
 from optimizer.knobs import Knobs
-from optimizer.study import Study
+from optimizer.study import Study, shown
 from pipelines import ModuleStep
-from pipelines.aggregators.normalising import normalised
+from pipelines.aggregators import Answer
+from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.call_record import recording
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
 
 FEWEST_SAMPLES = 3
 """Of each example, before anything is predicted from them."""
 FEWEST_EXAMPLES = 32
-VERIFIED_EXAMPLES = 16
+VERIFIED_EXAMPLES = 32
 """On how many a verifier is tried, to learn how often it is right."""
 
 
@@ -34,28 +37,32 @@ class Samples:
 
     module: ModuleConfig
     """The module with these samples as members, and a majority vote."""
+    examples: Sequence[int]
+    """Those with all samples, on which the best so far has a score too."""
     right: Sequence[int]
     rival: Sequence[int]
     """How many agree on the most frequent wrong outcome."""
 
     @property
-    def decisive(self) -> float:
-        """The share of samples that decide a vote: right ones, and those of the rival."""
-        return sum(self.decided) / (len(self.right) * self.module.width)
+    def told(self) -> list[tuple[int, int]]:
+        """How many samples were right, and right or the rival's, where any were."""
+        pairs = zip(self.right, self.rival, strict=True)
+        return [(right, right + wrong) for right, wrong in pairs if right + wrong]
 
     @property
-    def decided(self) -> list[int]:
-        """How many of each example's samples are right or the rival's."""
-        return [right + wrong for right, wrong in zip(self.right, self.rival, strict=True)]
+    def decisive(self) -> float:
+        """The share of those samples that decide a vote: right ones, and those of the rival."""
+        return sum(decided for _, decided in self.told) / (len(self.told) * self.module.width)
 
 
 def predicted(study: Study, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
     """Wider votes, and verifiers, that are predicted to beat the best so far by more than a tie."""
-    bar = study.evaluator.known(study.incumbent).mean + TOLERANCE
     for votes in _sampled_votes(study, module):
         samples = _samples(study, module, votes)
-        if samples is None or not sum(samples.decided):
+        if samples is None or not samples.told:
             continue
+        best_so_far = study.evaluator.known(study.incumbent).on(samples.examples)
+        bar = best_so_far.mean + TOLERANCE
         widths = knobs.space.of("width", module)
         best = _best_vote(samples, widths)
         if best is not None and best[1] > bar:
@@ -87,36 +94,35 @@ def _samples(study: Study, module: str, votes: ModuleConfig) -> Samples | None:
     """Every sample scored by itself, from answers that are there.
 
     None if they are there for too few examples: where a member met an outage, one is missing.
-    A vote in which one member has all the weight is that member's answer.
     """
-    examples = study.examples[: study.seen(_with(study, module, votes))]
-    right: list[int] = []
-    rival: list[int] = []
-    alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
+    seen = study.examples[: study.seen(_with(study, module, votes))]
+    scored = study.evaluator.known(study.incumbent).scores
+    examples, right, rival = [], [], []
+    alone = _alone(study, module, votes)
     with study.evaluator.session.cached_only():
-        for index in examples:
-            if not all(study.evaluator.is_paid(each, index) for each in alone):
+        for index in seen:
+            if index not in scored or not all(study.evaluator.is_paid(c, index) for c in alone):
                 continue
             samples = [_sample(study, module, each, index) for each in alone]
-            wrong = Counter(sample.text for sample in samples if not sample.right)
-            right.append(votes.width - wrong.total())
-            wrong.pop("", None)
+            wrong = Counter(s.ballot for s in samples if not s.right and any(s.ballot))
+            examples.append(index)
+            right.append(sum(sample.right for sample in samples))
             rival.append(max(wrong.values(), default=0))
-    return Samples(votes, right, rival) if len(right) >= FEWEST_EXAMPLES else None
+    return Samples(votes, examples, right, rival) if len(examples) >= FEWEST_EXAMPLES else None
 
 
 class _Sample(NamedTuple):
     right: bool
-    text: str
-    """The pipeline's outputs; empty where the member gave no answer."""
+    ballot: tuple[str, ...]
+    """The pipeline's outputs as a vote compares them; empty where the member gave no answer."""
 
 
 def _sample(study: Study, module: str, alone: PipelineConfig, index: int) -> _Sample:
     outcome = study.evaluator.peek(alone, [index]).outcomes[index]
     outputs = study.evaluator.trace(alone, index).outputs
     if outputs is None or not outcome.agreement[module]:  # the vote was without the member's weight
-        return _Sample(False, "")
-    return _Sample((outcome.score or 0.0) >= 0.5, normalised(dict(outputs)))
+        return _Sample(False, ())
+    return _Sample((outcome.score or 0.0) >= 0.5, Answer(None, outputs).ballot)
 
 
 def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | None:
@@ -124,103 +130,102 @@ def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | N
     wider = [width for width in widths if width > samples.module.width]
     if not wider:
         return None
-    told = [(r, d) for r, d in zip(samples.right, samples.decided, strict=True) if d]
-    share = len(told) / len(samples.right)  # of examples on which anything is decided
-    scaling = VoteScaling.fit([r for r, _ in told], [d for _, d in told], samples.decisive)
+    right, decided = zip(*samples.told, strict=True)
+    scaling = VoteScaling.fit(right, decided, samples.decisive)
     width = scaling.best_width(wider)
-    return width, share * scaling.accuracy(width)
+    return width, len(right) / len(samples.right) * scaling.accuracy(width)
 
 
 def _best_of_k(
     study: Study, module: str, samples: Samples, verifier: AggregatorConfig, widths: Sequence[int]
 ) -> tuple[int, float] | None:
-    """The K that promises most with this verifier, after trying it on a few examples."""
+    """The K that promises most with this verifier, after trying it on a few examples.
+
+    None if that can't be paid.
+    """
     wide = [width for width in widths if width > 1]
     if not wide:
         return None
-    verdicts = _verdicts(study, module, samples, verifier)
-    difficulty = Difficulty.fit(samples.right, samples.module.width)
-    best_of_k = BestOfK(difficulty, verdicts.accepts_right, verdicts.rejects_wrong)
-    fallback: Fallback = "first" if verifier.params.get("fallback") == "first" else "majority"
-    promised = {k: best_of_k.accuracy(k, fallback) for k in wide}
+    try:
+        rates = _verifier_rates(study, module, samples, verifier)
+    except BudgetExhausted:
+        return None
+    best_of_k = BestOfK(Difficulty.fit(samples.right, samples.module.width), *rates)
+    promised = {k: best_of_k.accuracy(k, verifier.params.get("fallback", "vote")) for k in wide}
     k = min(k for k in wide if promised[k] >= max(promised.values()) - TOLERANCE)
     return k, promised[k]
 
 
-class _Verdicts(NamedTuple):
-    """How often a verifier accepted right and rejected wrong answers."""
-
-    right: int = 0
-    accepted_right: int = 0
-    wrong: int = 0
-    rejected_wrong: int = 0
-
-    def plus(self, right: bool, accepted: bool) -> _Verdicts:
-        """With one verdict more."""
-        return _Verdicts(
-            self.right + right,
-            self.accepted_right + (right and accepted),
-            self.wrong + (not right),
-            self.rejected_wrong + (not right and not accepted),
-        )
-
-    @property
-    def accepts_right(self) -> float:
-        """As if half a verdict more of either kind had been seen."""
-        return (self.accepted_right + 0.5) / (self.right + 1)
-
-    @property
-    def rejects_wrong(self) -> float:
-        """As if half a verdict more of either kind had been seen."""
-        return (self.rejected_wrong + 0.5) / (self.wrong + 1)
-
-
-def _verdicts(study: Study, module: str, samples: Samples, verifier: AggregatorConfig) -> _Verdicts:
-    """What the verifier says of samples whose worth is known; equal answers are judged once."""
-    votes = samples.module
-    examples = study.examples[:VERIFIED_EXAMPLES]
-    study.check_calls(len(examples) * votes.width)
-    program = study.evaluator.program(_with(study, module, _wide(votes, votes.width, verifier)))
-    # not by the tasks themselves: what is answered without calls is so for all threads
-    steps = [_judged_steps(study, module, votes, index) for index in examples]
-
-    def judged(samples: Sequence[tuple[ModuleStep, bool]]) -> _Verdicts:
-        said: dict[str, bool] = {}
-        counts = _Verdicts()
-        for step, right in samples:
-            text = canonical_json(step.outputs)
-            if text not in said:
-                verdict = program.consult(module, "verifier", step.inputs, step.outputs or {})
-                said[text] = bool(verdict and verdict["accepted"])
-            counts = counts.plus(right, said[text])
-        return counts
-
-    rows = study.evaluator.map(judged, steps)
-    return _Verdicts(*map(sum, zip(*rows, strict=True)))
-
-
-def _judged_steps(
-    study: Study, module: str, votes: ModuleConfig, index: int
-) -> list[tuple[ModuleStep, bool]]:
-    """What each member said, and whether that was right in the end; none if one is missing."""
-    alone = [_with(study, module, _alone(votes, place)) for place in range(votes.width)]
-    if not all(study.evaluator.is_paid(each, index) for each in alone):
-        return []
-    found = []
+def _verifier_rates(
+    study: Study, module: str, samples: Samples, verifier: AggregatorConfig
+) -> tuple[float, float]:
+    """How often the verifier accepts right samples, and rejects wrong ones."""
+    tried = samples.examples[:VERIFIED_EXAMPLES]
     with study.evaluator.session.cached_only():
-        for each in alone:
-            right = _sample(study, module, each, index).right
-            steps = study.evaluator.trace(each, index).steps
-            step = next((s for s in steps if s.module == module and s.agreement), None)
-            if step is not None and step.outputs is not None:
-                found.append((step, right))
+        answers = [a for index in tried for a in _answers(study, module, samples.module, index)]
+    config = _with(study, module, _wide(samples.module, samples.module.width, verifier))
+    verdicts = _verdicts(study, module, config, [step for step, _ in answers])
+    pairs = [(right, said) for (_, right), said in zip(answers, verdicts, strict=True)]
+    of_right = [said for right, said in pairs if right and said is not None]
+    of_wrong = [not said for right, said in pairs if not right and said is not None]
+    return (
+        verdict_rate("accepted_right", sum(of_right), len(of_right)),
+        verdict_rate("rejected_wrong", sum(of_wrong), len(of_wrong)),
+    )
+
+
+def _answers(
+    study: Study, module: str, votes: ModuleConfig, index: int
+) -> Iterator[tuple[ModuleStep, bool]]:
+    """What each member said, and whether that was right in the end."""
+    for each in _alone(study, module, votes):
+        steps = study.evaluator.trace(each, index).steps
+        step = next((s for s in steps if s.module == module and s.agreement), None)
+        if step is not None and step.outputs is not None:
+            yield step, _sample(study, module, each, index).right
+
+
+def _verdicts(
+    study: Study, module: str, config: PipelineConfig, steps: Sequence[ModuleStep]
+) -> list[bool | None]:
+    """Whether the verifier accepts each answer; None where it met an outage.
+
+    Equal answers are judged once, and those that were judged before cost no call.
+
+    Raises:
+        BudgetExhausted: there is no room for the others.
+    """
+    program = study.evaluator.program(config)
+    keys = [canonical_json([step.inputs, shown(step)]) for step in steps]
+    distinct = dict(zip(keys, steps, strict=True))
+
+    def accepts(key: str) -> bool | None:
+        step = distinct[key]
+        with recording() as recorder:
+            verdict = program.consult(module, "verifier", step.inputs, step.outputs or {})
+        outage = any(failure.infrastructure for failure in recorder.failures)
+        return None if outage else bool(verdict and verdict["accepted"])
+
+    said: dict[str, bool | None] = {}
+    # not in the tasks below: what is answered without calls is so for all threads
+    with study.evaluator.session.cached_only():
+        for key in distinct:
+            with suppress(BudgetExhausted):
+                said[key] = accepts(key)
+    unknown = [key for key in distinct if key not in said]
+    study.check_calls(len(unknown) * len(program.bound[module].consultants["verifier"].all_samples))
+    said.update(zip(unknown, study.evaluator.map(accepts, unknown), strict=True))
+    return [said[key] for key in keys]
+
+
+def _alone(study: Study, module: str, votes: ModuleConfig) -> list[PipelineConfig]:
+    """By member, the vote in which it has all the weight: that is its own answer."""
+    found = []
+    for place in range(votes.width):
+        weights = [float(place == member) for member in range(votes.width)]
+        aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
+        found.append(_with(study, module, votes.model_copy(update={"aggregator": aggregation})))
     return found
-
-
-def _alone(votes: ModuleConfig, place: int) -> ModuleConfig:
-    weights = [float(place == member) for member in range(votes.width)]
-    aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-    return votes.model_copy(update={"aggregator": aggregation})
 
 
 def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
     from evaluators.objective import Costs, Objective
 
-logger = logging.getLogger(__name__)
-
 STARTUP_TRIALS = 8
 """Draws at random before Optuna's sampler models what was measured."""
-MOST_TRIES = 30
-"""Draws for one proposal: Optuna repeats itself, and not every draw makes sense. After so many in
-vain the space counts as used up."""
+TRIES, TRIES_AT_RANDOM = 10, 100
+"""Draws for one proposal: Optuna's sampler repeats itself, and not every draw makes sense. Chance
+may then bring something new; if it does not either, the space counts as used up."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class Proposer:
     """Optuna's study behind one search: ask for configs, tell what they were worth.
 
     Sequential and seeded, so the same answers bring the same proposals. Its journal file, if there
-    is one, opens in Optuna's own tools.
+    is one, opens in Optuna's own tools. Optuna wants the choices of a knob to stay the same, so
+    they are those of the beginning, also where other models would be mixed in by now.
     """
 
     def __init__(
@@ -49,7 +48,8 @@ class Proposer:
         self._objective = objective
         self._proposed: set[str] = set()
         with _quiet():
-            self._study = _new_study(objective, seed, journal, name)
+            self._samplers = _samplers(seed)
+            self._study = _new_study(objective, journal, name)
 
     def note(self, config: PipelineConfig) -> None:
         """It is known already, and need not be proposed."""
@@ -69,43 +69,62 @@ class Proposer:
         return proposals
 
     def _draw(self, base: PipelineConfig) -> Proposal | None:
-        for _ in range(MOST_TRIES):
-            trial = self._study.ask()
-            config = self._knobs.suggest(trial, base)
-            if config is not None and config.key not in self._proposed:
-                self._proposed.add(config.key)
-                trial.set_user_attr("config", config.key)
-                return Proposal(config, trial)
-            self._study.tell(trial, state=_pruned())
+        for sampler, tries in zip(self._samplers, (TRIES, TRIES_AT_RANDOM), strict=True):
+            self._study.sampler = sampler
+            for _ in range(tries):
+                trial = self._study.ask()
+                config = self._knobs.suggest(trial, base)
+                if config is not None and config.key not in self._proposed:
+                    self._proposed.add(config.key)
+                    trial.set_user_attr("config", config.key)
+                    return Proposal(config, trial)
+                self._study.tell(trial, state=_failed())  # else it would count as measured
         return None
 
-    def tell(self, proposal: Proposal, costs: Costs | None) -> None:
-        """What the proposal was worth; None if it could not be scored."""
+    def tell(self, proposal: Proposal, costs: Costs | None, reference: float = -math.inf) -> None:
+        """What the proposal was worth.
+
+        Args:
+            proposal: as it was asked for.
+            costs: None if it could not be scored.
+            reference: the score to come close to on its examples, where the cheapest is sought.
+        """
         with _quiet():
             if costs is None:
                 self._study.tell(proposal.trial, state=_failed())
                 return
-            self._study.tell(proposal.trial, list(_values(self._objective, costs)))
+            self._study.tell(proposal.trial, list(_values(self._objective, costs, reference)))
 
 
-def _values(objective: Objective, costs: Costs) -> tuple[float, ...]:
-    """What Optuna maximises: all three figures on a front, else the score less what limits cost."""
+def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float, ...]:
+    """What Optuna maximises: all three figures on a front, else one figure less what limits cost.
+
+    That is the score. Where the cheapest is sought that is near enough to a reference, it lies in
+    [0, 1] for those who are, falling with the price, and below 0 by what the others miss.
+    """
     if objective.pareto:
         return (costs.score, -costs.usd, -costs.latency_s)
-    return (costs.score - max(0.0, objective.excess(costs) - 1),)
+    value = costs.score
+    if objective.within is not None:
+        missed = reference - objective.within - costs.score
+        value = -missed if missed > 1e-12 else 1 / (1 + costs.usd)
+    return (value - max(0.0, objective.excess(costs) - 1),)
 
 
-def _new_study(
-    objective: Objective, seed: int, journal: Path | None, name: str
-) -> optuna.study.Study:
+def _samplers(seed: int) -> list[optuna.samplers.BaseSampler]:
+    """Who draws, and who does so when the first has nothing new to say."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True)
+    return [tpe, RandomSampler(seed=seed)]
+
+
+def _new_study(objective: Objective, journal: Path | None, name: str) -> optuna.study.Study:
     import optuna
 
     return optuna.create_study(
         study_name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
         storage=None if journal is None else _storage(journal),
-        sampler=optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
-        ),
         directions=["maximize"] * (3 if objective.pareto else 1),
     )
 
@@ -116,12 +135,6 @@ def _storage(journal: Path) -> optuna.storages.JournalStorage:
 
     journal.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(journal)))
-
-
-def _pruned() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState.PRUNED
 
 
 def _failed() -> Any:

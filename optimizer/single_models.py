@@ -33,8 +33,8 @@ def challenge_with_single_models(study: Study) -> None:
     """Let every single model race against what the search has found, until it is shown to be worse.
 
     The best is what a user would get without any of this, so the result is compared with it. The
-    hopeless ones stop after a few examples; whoever might be as good runs on all of them, so that
-    the rival is not one that looked good, or bad, on a few.
+    hopeless ones stop after a few examples (all run on, where a front is wanted); whoever might be
+    as good runs on all of them, so that the rival is not one that looked good, or bad, on a few.
     """
     if not study.singles:
         return

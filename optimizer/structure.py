@@ -8,16 +8,19 @@ proposals. Whatever looks good meets the best so far in a paired race.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from evaluators.stopping import UNLIKELY, Patience
+from evaluators.objective import front
+from evaluators.stopping import CAUTIOUS, HURRIED
 from optimizer.knobs import Knobs
 from optimizer.network_race import race_networks
 from optimizer.paid_networks import paid_networks, ranked
 from optimizer.predictions import predicted
 from optimizer.proposals import Proposal, Proposer
 from optimizer.study import Study
+from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.model_knobs import has_knob
 from search_spaces import PipelineConfig
 
@@ -33,12 +36,9 @@ FIRST_RUNG = 16
 MOST_EVERYTHING = 256
 """A space of up to so many configs is raced as a whole, where a front is asked for."""
 FEW = 8
-PATIENCE = Patience(better_half=UNLIKELY, worse_half=1.0)
-"""In races of more than a few, where most of the calls go to those that will not win."""
+"""Up to so many race cautiously."""
 MIXED_IN = 3
 """So many models, the best of a module, are proposed as further members of it."""
-MORE_PATIENCE = Patience(better_half=1.64, worse_half=1.64)
-"""Among few, and for a front: it has many winners, and who stops by mistake is missing in it."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,12 @@ class Structure:
         search.compare_listed()
         if study.objective.pareto and (everything := search.everything()):
             search.race(everything)
-            return
-        search.use_what_is_paid()
-        search.propose()
+            search.use_what_is_paid()
+        else:
+            search.use_what_is_paid()
+            search.propose()
+        if search.cut_off is not None:
+            raise search.cut_off
 
 
 @dataclass
@@ -68,14 +71,30 @@ class _Search:
     enumerated: set[tuple[str, int]] = field(default_factory=set)
     promised: set[str] = field(default_factory=set)
     """Keys of configs that a closed form has proposed."""
+    cut_off: BudgetExhausted | None = None
+    """What could not be paid, the first time."""
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
-        """Let configs meet the best so far."""
-        study = self.study
+        """Let configs meet the best so far; where not all can be paid, the first ones.
+
+        A race that the budget ends does not end the stage: others may be cheaper, or free.
+        """
+        study, entrants = self.study, list(configs)
         keep = study.incumbent
-        patient = study.objective.pareto or len(configs) <= FEW
-        patience = MORE_PATIENCE if patient else PATIENCE
-        study.race(self.stage, [keep, *configs], first=FIRST_RUNG, patience=patience, keep=keep)
+        while len(entrants) > 1 and not study.has_room([keep, *entrants], FIRST_RUNG):
+            entrants.pop()
+        cautious = study.objective.pareto or len(entrants) <= FEW
+        patience = CAUTIOUS if cautious else HURRIED
+        entrants.insert(0, keep)
+        with self._cut_off_noted():
+            study.race(self.stage, entrants, first=FIRST_RUNG, patience=patience, keep=keep)
+
+    @contextmanager
+    def _cut_off_noted(self) -> Iterator[None]:
+        try:
+            yield
+        except BudgetExhausted as exhausted:
+            self.cut_off = self.cut_off or exhausted
 
     def everything(self) -> list[PipelineConfig]:
         """All of the space, if that is little, and half of the examples can be paid; else none."""
@@ -95,9 +114,11 @@ class _Search:
                 continue
             self.study.compared.add((module, around))
             made = (modules[module].with_network(network) for network in networks)
-            configs = [PipelineConfig(modules={**modules, module: one}) for one in made]
+            every = (PipelineConfig(modules={**modules, module: one}) for one in made)
+            configs = [config for config in every if self.knobs.makes_sense(config)]
             if len(configs) > FEW and not self.study.objective.pareto:
-                race_networks(self.study, self.stage, [self.study.incumbent, *configs])
+                with self._cut_off_noted():
+                    race_networks(self.study, self.stage, [self.study.incumbent, *configs])
             elif configs:
                 self.race(configs)
 
@@ -107,10 +128,23 @@ class _Search:
         for module in study.space.models:
             finalists: list[PipelineConfig] = []
             for size, configs in paid_networks(study, self.knobs, module, self.enumerated):
-                finalists += study.enumerate_paid([study.incumbent, *configs], size)[:FINALISTS]
-            others = [config for config in finalists if config != study.incumbent]
-            if others:
-                self.race(others)
+                finalists += self._finalists(
+                    study.enumerate_paid([study.incumbent, *configs], size)
+                )
+            if finalists:
+                self.race(finalists)
+
+    def _finalists(self, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
+        """What the objective prefers, of configs that were scored on the same examples."""
+        study, left = self.study, [c for c in configs if c != self.study.incumbent]
+        if study.objective.pareto:
+            places = front([study.evaluator.known(config).costs for config in left])
+            return [left[place] for place in places][:FINALISTS]
+        chosen: list[PipelineConfig] = []
+        while len(chosen) < FINALISTS and (best := study.best(left)):
+            chosen.append(best)
+            left.remove(best)
+        return chosen
 
     def use_predictions(self) -> None:
         """Race what the closed forms promise to be better, from samples that are there."""
@@ -128,11 +162,11 @@ class _Search:
             self.knobs, study.objective, study.seed, study.journal, study.evaluator.pipeline.name
         )
         study.proposer = proposer
-        for config in study.raced():
-            proposer.note(config)
         asked = stale = 0
-        while asked < MOST_PROPOSALS and stale < STALE_BATCHES:
-            before = study.incumbent, len(study.front())
+        while asked < MOST_PROPOSALS and stale < STALE_BATCHES and self.cut_off is None:
+            before = self._best_so_far()
+            for config in study.raced():
+                proposer.note(config)
             proposals = proposer.ask(BATCH, study.incumbent)
             if not proposals:
                 return
@@ -140,18 +174,22 @@ class _Search:
             self._race_proposals(proposer, proposals)
             self.use_what_is_paid()
             self.use_predictions()
-            stale = stale + 1 if (study.incumbent, len(study.front())) == before else 0
+            stale = stale + 1 if self._best_so_far() == before else 0
+
+    def _best_so_far(self) -> set[str]:
+        """Keys of the best, or of the front where that is asked for."""
+        study = self.study
+        best = study.front() if study.objective.pareto else [study.incumbent]
+        return {config.key for config in best}
 
     def _race_proposals(self, proposer: Proposer, proposals: Sequence[Proposal]) -> None:
-        configs = [proposal.config for proposal in proposals]
-        while len(configs) > 1 and not self.study.has_room(configs, FIRST_RUNG):
-            configs.pop()
         try:
-            self.race(configs)
+            self.race([proposal.config for proposal in proposals])
         finally:
             for proposal in proposals:
                 known = self.study.evaluator.known(proposal.config)
-                proposer.tell(proposal, known.costs if known.scores else None)
+                costs = known.costs if known.scores else None
+                proposer.tell(proposal, costs, self.study.reference(known.scores))
 
 
 def _knobs(study: Study) -> Knobs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,7 @@ from evaluators.diagnoser import Diagnoser, Diagnosis
 from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.objective import QUALITY, Costs, Objective, front
 from evaluators.racing import Race, Standing, race
-from evaluators.stopping import UNHURRIED, ErrorRate, Patience
+from evaluators.stopping import CAUTIOUS, UNHURRIED, ErrorRate, Patience
 from optimizer.call_groups import CallGroup, ModuleCalls, call_groups, calls_ahead, module_calls
 from optimizer.space_checks import named_models
 from optimizer.trial import Status, Trial, shortened
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from optimizer.proposals import Proposer
 
 logger = logging.getLogger(__name__)
-
-NOT_BEHIND = Patience(better_half=1.64, worse_half=1.64)
-"""Who costs no calls to score may be further behind the best: a chance of 5% to be the better."""
 
 RESCUE_EXAMPLES = 4
 RESCUE_GAIN = 0.5
@@ -174,10 +171,10 @@ class Study:
 
     def _conclude(self, stage: str, result: Race) -> list[Standing]:
         self._lead(result)
-        if self.objective.pareto:
-            self.protect_holdout()
         for standing in result.standings:
             self._record(stage, standing, result)
+        if self.objective.pareto:
+            self.protect_holdout()
         if result.cut_off is not None:
             raise result.cut_off
         return list(result.standings)
@@ -232,7 +229,7 @@ class Study:
                 self.evaluator,
                 examples,
                 ErrorRate(),
-                patience=NOT_BEHIND,
+                patience=CAUTIOUS,
                 objective=self.objective,
             )
 
@@ -266,7 +263,7 @@ class Study:
         """Stop before so many calls that the nominal budget has no room for them."""
         left = self.evaluator.session.nominal_left()
         if calls > left.calls:
-            raise BudgetExhausted(f"{calls} calls to rate a module, but {left.calls:.0f} are left")
+            raise BudgetExhausted(f"{calls} calls come next, but {left.calls:.0f} are left")
 
     def best(
         self, configs: Sequence[PipelineConfig], beside: Sequence[PipelineConfig] = ()
@@ -293,6 +290,18 @@ class Study:
         """The best single model's mean on these examples, of those that have seen them."""
         known = (self.evaluator.known(c) for c in self.raced() if c.single_model)
         return max((_mean_on(e, common) for e in known if common <= set(e.scores)), default=None)
+
+    def reference(self, examples: Collection[int]) -> float:
+        """The score on these examples that the cheapest is to come close to.
+
+        That of the best that was run on all search examples; minus infinity if there is none.
+        """
+        rivals = [c for c in self.raced() if self._is_complete(c)]
+        if self.objective.of == "single_model":
+            rivals = [c for c in rivals if c.single_model]
+        else:
+            rivals = [c for c in rivals if self.objective.meets(self.evaluator.known(c).costs)]
+        return max((self.evaluator.known(c).on(examples).mean for c in rivals), default=-math.inf)
 
     def front(self) -> list[PipelineConfig]:
         """Of all that were scored on every search example, those that no other beats in all."""
@@ -342,7 +351,8 @@ class Study:
         """
         finalists = self._finalists(self.incumbent)
         if len(finalists) > 1:
-            for more in (self.single_model or self.incumbent, *self.operating_points()):
+            points = [point for point in self.operating_points() if point not in finalists]
+            for more in (self.single_model or self.incumbent, *points):
                 if self._fits(self._holdout_cost([*finalists, more])):
                     finalists.append(more)
         usd, calls, seconds = self._holdout_cost(finalists)

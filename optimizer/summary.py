@@ -268,8 +268,8 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
                 alone[module] = alone.get(module, 0) + 1
     for module, count in alone.items():
         yield (
-            f"members of {module!r} never gave the same answer in {counted(count, 'vote')}, which "
-            "so took the first one's: answers in free text need a judge, a verifier or a metric"
+            f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
+            "answers in free text need a judge, a verifier or a metric"
         )
 
 

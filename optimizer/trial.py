@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from evaluators.objective import Costs
+from evaluators.objective import Costs, front
 from evaluators.statistics import Interval
 from pipelines.aggregators.notation import aggregation_text, network_text
 from search_spaces import ModuleConfig, PipelineConfig
@@ -67,12 +67,9 @@ def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
     Of trials with the same config, the last counts: it has seen the most examples.
     """
     last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
-    rivals = [
-        (trial, Costs(trial.score.mean, trial.usd_per_example, trial.latency_s))
-        for trial in last.values()
-        if trial.score is not None
-    ]
-    return [trial for trial, own in rivals if not any(c.dominates(own) for _, c in rivals)]
+    scored = [(trial, trial.score.mean) for trial in last.values() if trial.score is not None]
+    costs = [Costs(score, trial.usd_per_example, trial.latency_s) for trial, score in scored]
+    return [scored[place][0] for place in front(costs)]
 
 
 def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:

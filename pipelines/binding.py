@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pipelines.fingerprint import fingerprint
 from pipelines.functions import call_function
 from pipelines.module import Module
 from pipelines.trace import MemoKey
@@ -52,8 +51,9 @@ class BoundModule:
 
     @property
     def aggregation(self) -> AggregatorConfig:
-        """What turns its members' answers into one."""
-        return self.config.aggregation or AggregatorConfig(name="majority_vote")
+        """What turns its members' answers into one; there is one, as it is wide."""
+        assert self.config.aggregation is not None
+        return self.config.aggregation
 
     @cached_property
     def prompt(self) -> str:
@@ -92,11 +92,10 @@ class BoundModule:
 
     def memo_key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
         """Under which a step on these inputs is remembered; None if they have no exact JSON."""
-        try:
-            text = json.dumps(inputs, sort_keys=True, default=_jsonable)
-        except (TypeError, ValueError):
+        received = fingerprint(inputs)
+        if received is None:
             return None
-        return MemoKey(self.module.name, self.config_json, self.all_samples, text)
+        return MemoKey(self.module.name, self.config_json, self.all_samples, received)
 
     def own_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The pipeline's values under this module's own field names."""
@@ -112,18 +111,3 @@ class BoundModule:
         fields = [own for own, _ in self.writes]
         function = self.module.callable
         return self.wired_outputs(call_function(function, self.own_inputs(inputs), params, fields))
-
-
-def _jsonable(value: Any) -> Any:
-    """JSON that tells two values apart whenever they differ.
-
-    Raises:
-        TypeError: the value's type has no such form; its `str` may leave parts out.
-    """
-    if hasattr(value, "model_dump"):
-        return [type(value).__qualname__, value.model_dump(mode="json")]
-    if isinstance(value, datetime.date | datetime.time):
-        return [type(value).__qualname__, value.isoformat()]
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return [str(value.dtype), value.tolist()]
-    raise TypeError(f"no exact JSON for a {type(value).__name__}")

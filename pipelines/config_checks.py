@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pipelines.aggregators import aggregator, check_aggregator
+from pipelines.aggregators.role import Role
 from pipelines.errors import PipelineError, nearest
 from pipelines.functions import check_arguments
 from pipelines.module import Module
@@ -59,14 +60,20 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
                 ("params",),
             )
     check_demos(module, config.demos)
-    if config.aggregator is not None or config.width > 1:
+    aggregation = config.aggregation
+    if aggregation is not None or config.width > 1:
         check_aggregator(config, module)
-        _check_roles(module, config, labels)
+    if aggregation is not None:
+        _check_roles(module, config, aggregator(aggregation).roles, labels)
 
 
-def _check_roles(module: Module, config: ModuleConfig, labels: Collection[str] | None) -> None:
+def _check_roles(
+    module: Module,
+    config: ModuleConfig,
+    roles: Mapping[str, Role],
+    labels: Collection[str] | None,
+) -> None:
     """Those whom the aggregator consults are modules too."""
-    roles = aggregator(config.aggregation or "").roles
     told = module.instructions if config.instructions is None else config.instructions
     for role, role_config in config.roles.items():
         consulted = roles[role].module(f"{module.name}_{role}", module, told)

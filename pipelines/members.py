@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ from pipelines.aggregators import Answer
 from pipelines.concurrency import run_together
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
+from pipelines.fingerprint import fingerprint
 from pipelines.llms.call_record import Recorder, current_recorder, recording
 from pipelines.llms.engine import RacingLM
 from pipelines.signature import REASONING
@@ -36,7 +36,7 @@ class MemberKey(NamedTuple):
     settings: str
     """Temperature and parameters as text."""
     inputs: str
-    """The module's own inputs as JSON."""
+    """The fingerprint of the module's own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Consultant(NamedTuple):
 
     field: str
     """Where it sees the candidates."""
+    rename: Mapping[str, str]
+    """The aggregator's name for what it writes, where that is another."""
     predictor: Callable[..., dspy.Prediction]
 
 
@@ -91,13 +93,15 @@ Ask = Callable[["GatewayLM", Mapping[str, Any]], dspy.Prediction]
 
 @dataclass
 class AskedMembers:
-    """`Members` that really ask; whatever it does is noted in the recorder around it."""
+    """`Members` that really ask."""
 
     network: Network
     inputs: Record
     predict: Ask
     predictions: dict[int | None, dspy.Prediction] = field(default_factory=dict)
     """What each member said that answered, by its place; under None, what was written instead."""
+    recorder: Recorder = field(default_factory=current_recorder)
+    """Where it notes what it does."""
     _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
     _asked: set[tuple[int, bool]] = field(default_factory=set)
 
@@ -134,29 +138,36 @@ class AskedMembers:
 
     def first(self, count: int) -> list[Answer]:
         """See `Members.first`."""
-        racers = [RacingLM(self.network.members, count, place) for place in range(count)]
-        heard = [self._say(racer, self.inputs) for racer in racers]
-        current_recorder().note_together([one.recorder for one in heard])
-        return [
-            self._answer(racer.member, one)
-            for racer, one in zip(racers, heard, strict=True)
+        lm = RacingLM(self.network.members, count)
+        heard = [self._say(lm, self.inputs)]  # holds the race
+        heard += [self._say(lm, self.inputs) for _ in lm.race.winners[1:]]
+        losers = Recorder(lm.race.losers)
+        self.recorder.note_together([*(one.recorder for one in heard), losers])
+        answers = [
+            self._answer(member, one)
+            for alike, one in zip(lm.race.winners, heard, strict=False)  # no winners if it failed
+            for member in alike
             if isinstance(one.said, dspy.Prediction)
         ]
+        return answers[:count]
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
         """See `Members.consult`."""
         done = run_together([partial(self._consulted, role, text) for text in shown])
-        current_recorder().note_together([heard.recorder for heard in done])
+        self.recorder.note_together([heard.recorder for heard in done])
         said = [heard.said if isinstance(heard.said, dspy.Prediction) else None for heard in done]
         for one in said:
             if one and set(self.network.answer_fields) <= set(one.keys()):
                 self.predictions[None] = one
-        return [one and {k: v for k, v in one.items() if k != REASONING} for one in said]
+        rename = self.network.consultants[role].rename
+        return [
+            one and {rename.get(k, k): v for k, v in one.items() if k != REASONING} for one in said
+        ]
 
     def failed(self, kind: str, message: str) -> None:
         """See `Members.failed`."""
         failure = Failure(kind, self.network.name, message, infrastructure=False)
-        current_recorder().failures.append(failure)
+        self.recorder.failures.append(failure)
 
     def _heard(self, asked: Sequence[tuple[GatewayLM, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
@@ -170,19 +181,19 @@ class AskedMembers:
             outage = isinstance(one.said, Failure) and one.said.infrastructure
             if memo is not None and key is not None and not outage:
                 memo[key] = one
-        current_recorder().note_together([one.recorder for one in heard])
+        self.recorder.note_together([one.recorder for one in heard])
         return heard
 
     def _key(self, lm: GatewayLM, inputs: Record) -> MemberKey | None:
-        text = self._own_text if inputs is self.inputs else _text(inputs)
-        if text is None:
+        received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
+        if received is None:
             return None
         network = self.network
-        return MemberKey(network.name, network.prompt, lm.label, lm.sample, lm.settings, text)
+        return MemberKey(network.name, network.prompt, lm.label, lm.sample, lm.settings, received)
 
     @cached_property
-    def _own_text(self) -> str | None:
-        return _text(self.inputs)
+    def _fingerprint(self) -> str | None:
+        return fingerprint(self.inputs)
 
     def _say(self, lm: GatewayLM, inputs: Record) -> Heard:
         return _heard(self.network.name, partial(self.predict, lm, inputs))
@@ -199,14 +210,6 @@ class AskedMembers:
         self.predictions[member] = said
         record = {name: said[name] for name in self.network.answer_fields}
         return Answer(member, record, sum(call.output_tokens for call in heard.recorder.calls))
-
-
-def _text(inputs: Record) -> str | None:
-    """The inputs as exact JSON; None if they have none."""
-    try:
-        return json.dumps(inputs, sort_keys=True)
-    except (TypeError, ValueError):
-        return None
 
 
 def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
@@ -229,9 +232,9 @@ def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
     return dspy.Prediction(**{**whole, **answer.record})
 
 
-def failure_of_all(members: AskedMembers, recorder: Recorder) -> ModuleFailed:
+def failure_of_all(members: AskedMembers) -> ModuleFailed:
     """Why no member answered: the first one's failure; an outage's if any met one."""
-    failures = sorted(recorder.failures, key=lambda failure: not failure.infrastructure)
+    failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
     if not failures:
         raise PipelineError(f"aggregator of {members.network.name!r} chose none of the answers")
     return ModuleFailed(failures[0])

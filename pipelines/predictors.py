@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pipelines.aggregators import aggregator
-from pipelines.llms.call_record import current_recorder
 from pipelines.llms.engine import GatewayLM
 from pipelines.members import (
     AskedMembers,
@@ -60,7 +59,7 @@ def _network(
         models=[model.label for model in bound.models],
         greedy=lambda place: _member(bound, session, place, greedy=True),
         consultants={
-            role: Consultant(each.sees, make_predictor(each, session, memo))
+            role: Consultant(each.sees, each.module.rename, make_predictor(each, session, memo))
             for role, each in bound.consultants.items()
         },
         answer_fields=[name for name in signature.output_fields if name != REASONING],
@@ -109,13 +108,12 @@ class WidePredict(dspy.Predict):
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
         if self.lm not in (None, self.network.members[0]):
             return super().forward(**inputs)
-        recorder = current_recorder()
         with dspy.context(trace=None):
             members = self.members(inputs)
             verdict = self.aggregator.aggregate(members)
         if verdict is None:
-            raise failure_of_all(members, recorder)
-        recorder.agreement = verdict.agreement
+            raise failure_of_all(members)
+        members.recorder.agreement = verdict.agreement
         prediction = outcome(members, verdict.answer)
         trace = dspy.settings.trace
         if trace is not None:

@@ -124,7 +124,8 @@ class Program(dspy.Module):
         bound = self._bound[self._pipeline.module(name).name]
         record = {own: outputs[wired] for own, wired in bound.writes if own != REASONING}
         with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
-            members: AskedMembers = getattr(self, name).members(bound.own_inputs(inputs))
+            (wide,) = getattr(self, name).predictors()
+            members: AskedMembers = wide.members(bound.own_inputs(inputs))
             return members.consult(role, [shown(Answer(None, record))])[0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -122,4 +122,4 @@ class MemoKey(NamedTuple):
     samples: tuple[int, ...]
     """Sample index by member; empty for a function module."""
     inputs: str
-    """The inputs as canonical JSON."""
+    """Their fingerprint."""

@@ -75,11 +75,20 @@ class ModuleConfig(BaseModel):
 
     @property
     def most_calls(self) -> int:
-        """The most calls that one run of the module makes, its aggregator's included."""
+        """The most calls that one run of the module makes, its aggregator's included.
+
+        Of a user's own aggregator nothing is known: it may ask every member twice, the second
+        time greedily, and each of its roles about every member.
+        """
         if not self.models:
             return 0
-        asked = ((1 if role in ASKED_ONCE else self.width, m) for role, m in self.roles.items())
-        again = int(self.aggregation is not None and self.aggregation.name in ASKS_AGAIN)
+        name = self.aggregation.name if self.aggregation else ""
+        own = ":" in name
+        again = self.width if own else int(name in ASKS_AGAIN)
+        asked = (
+            (1 if role in ASKED_ONCE and not own else self.width, m)
+            for role, m in self.roles.items()
+        )
         return self.width + again + sum(times * module.most_calls for times, module in asked)
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:

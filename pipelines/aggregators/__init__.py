@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -64,7 +65,8 @@ def aggregator(config: str | AggregatorConfig) -> Aggregator:
     """The aggregator with its parameters.
 
     Raises:
-        PipelineError: there is none of that name, or a parameter is unknown or out of range.
+        PipelineError: there is none of that name, or a parameter is missing, unknown or out of
+            range.
     """
     name, params = (config, {}) if isinstance(config, str) else (config.name, config.params)
     made = aggregator_class(name)
@@ -76,6 +78,15 @@ def aggregator(config: str | AggregatorConfig) -> Aggregator:
         rule = _unknown(knob, made) if "unexpected" in first["type"] else first["msg"]
         given = f", but got {first['input']!r}"
         raise PipelineError(f"{name}: {knob}: {rule}{given}", ("aggregator",)) from error
+    except (TypeError, ValueError) as error:  # of a class that is not pydantic's
+        known = parameters(made)
+        hint = next((nearest(param, known) for param in params if param not in known), "")
+        raise PipelineError(f"{name}: {error}{hint}", ("aggregator",)) from error
+
+
+def parameters(made: Callable[..., Aggregator]) -> Collection[str]:
+    """The names of an aggregator's parameters."""
+    return inspect.signature(made).parameters.keys()
 
 
 def check_aggregator(config: ModuleConfig, module: Module) -> None:
@@ -109,8 +120,8 @@ def check_aggregator(config: ModuleConfig, module: Module) -> None:
 
 
 def _unknown(parameter: str, made: Callable[..., Aggregator]) -> str:
-    known = getattr(made, "__dataclass_fields__", {})
-    return f"there is no such parameter{nearest(parameter, known) or '; it has none'}"
+    hint = nearest(parameter, parameters(made)) or "; it has none"
+    return f"there is no such parameter{hint}"
 
 
 __all__ = [
@@ -128,4 +139,5 @@ __all__ = [
     "aggregator_class",
     "check_aggregator",
     "majority_vote",
+    "parameters",
 ]

@@ -29,11 +29,14 @@ class Answer:
     """Its output fields but the reasoning."""
     tokens: int = 0
     """How many tokens it wrote, the reasoning included."""
+    beside: Collection[str] = ()
+    """Fields that do not count when answers are compared."""
 
     @cached_property
     def ballot(self) -> tuple[str, ...]:
         """All fields jointly, equal for answers that mean the same; all empty is no answer."""
-        return tuple(normalised(self.record[field]) for field in sorted(self.record))
+        compared = sorted(self.record.keys() - self.beside)
+        return tuple(normalised(self.record[field]) for field in compared)
 
     @property
     def empty(self) -> bool:
@@ -90,8 +93,7 @@ class Members(Protocol):
     def first(self, count: int) -> list[Answer]:
         """The first so many answers, in the order of finishing; the other calls are cut off.
 
-        Raises:
-            CallFailed: fewer can be had.
+        Those that fail are missing, and all are if too many calls fail.
         """
         ...
 
@@ -135,12 +137,14 @@ class Aggregator(Protocol):
         Raises:
             PipelineError: it can't; says the rule.
         """
+        return
 
     def aggregate(self, members: Members) -> Verdict | None:
         """One answer, or None if no member gave any.
 
         All output fields count jointly. It must not change what it is given, must not depend on
-        anything else, and must ask no member that it need not: each is a call that costs.
+        anything else, and must ask no member that it need not: each is a call that costs. Budgets
+        keep two calls to each member for it, one of them greedy, and one of each role about each.
         """
         ...
 

@@ -64,23 +64,20 @@ class BestOf(Aggregator):
         if not candidates:
             return None
         if self.function:
-            scores = numbers(call_on_each(members, self.function, candidates))
+            scores = call_on_each(members, self.function, candidates)
         else:
             scores = scored(members, "scorer", candidates)
         return elect(best(candidates, scores), answers, len(members.models))
 
 
-def best(candidates: Sequence[Answer], scores: Sequence[float]) -> Answer:
+def best(candidates: Sequence[Answer], scores: Sequence[Any]) -> Answer:
     """The candidate with the highest score, the first of equals."""
-    return candidates[max(range(len(candidates)), key=lambda place: scores[place])]
-
-
-def numbers(values: Sequence[Any]) -> list[float]:
-    """Values as scores; what is no number is behind all others."""
-    return [_number(value) for value in values]
+    numbers = [_number(score) for score in scores]
+    return candidates[numbers.index(max(numbers))]
 
 
 def _number(value: Any) -> float:
+    """The score; what is no number is behind all others."""
     try:
         number = float(value)
     except (TypeError, ValueError):

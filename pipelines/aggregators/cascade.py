@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -44,7 +46,8 @@ class Cascade(Aggregator):
     agreement: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of a step's members that must agree."""
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    """The least value of the output field `confidence` (0 to 1, or up to 100), if it counts."""
+    """The least value of the output field `confidence` (0 to 1, or up to 100), if it counts; that
+    field then is no part of what members must agree on."""
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
@@ -79,7 +82,7 @@ class Cascade(Aggregator):
         asked, best = 0, None
         steps = list(self._places(members.models))
         for step in steps:
-            given = members.ask(step)
+            given = [replace(answer, beside=self._beside) for answer in members.ask(step)]
             answers += given
             asked += len(step)
             verdict = vote(given, len(step))
@@ -87,6 +90,10 @@ class Cascade(Aggregator):
             if verdict and (step is steps[-1] or self._accepts(members, verdict, len(step))):
                 break
         return elect(best.answer, answers, asked) if best else None
+
+    @property
+    def _beside(self) -> tuple[str, ...]:
+        return () if self.confidence is None else (CONFIDENCE,)
 
     def _places(self, models: Sequence[str]) -> Iterator[range]:
         ends = itertools.accumulate(self.sizes(models), initial=0)
@@ -98,15 +105,17 @@ class Cascade(Aggregator):
             return False
         if width > 1 and verdict.agreement < self.agreement - 1e-9:
             return False
-        if self.confidence is not None and _stated_confidence(answer) < self.confidence:
+        least = self.confidence
+        if least is not None and not least <= _stated_confidence(answer) <= 1:  # NaN is neither
             return False
         return "verifier" not in members.roles or accepted(members, "verifier", [answer])[0]
 
 
 def _stated_confidence(answer: Answer) -> float:
-    """What the model says, as a share; 0 if that is no number."""
+    """What the model says, as a share; NaN if that is no number."""
+    text = normalised(answer.record[CONFIDENCE])
     try:
-        stated = float(normalised(answer.record[CONFIDENCE]).removesuffix("%"))
+        stated = float(text.removesuffix("%"))
     except ValueError:
-        return 0.0
-    return stated / 100 if stated > 1 else stated
+        return math.nan
+    return stated / 100 if stated > 1 or text.endswith("%") else stated

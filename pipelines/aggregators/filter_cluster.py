@@ -17,11 +17,11 @@ from pipelines.aggregators.aggregator import (
     everyone,
     tally,
 )
-from pipelines.aggregators.best_of import best, numbers
+from pipelines.aggregators.best_of import best
 from pipelines.aggregators.checking import FunctionName, call_on_each, check_function
 from pipelines.aggregators.judging import accepted
-from pipelines.aggregators.normalising import normalised
 from pipelines.aggregators.role import YES_OR_NO, Role
+from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
     from pipelines.module import Module
@@ -44,8 +44,9 @@ class FilterCluster(Aggregator):
     check_function: FunctionName | None = None
     """Whether an answer may stay, such as by running tests; or a `filter` says so."""
     key_function: FunctionName | None = None
-    """Answers with equal keys are one cluster, such as what a program prints on made-up inputs;
-    without it, answers that mean the same are."""
+    """Answers with equal keys (as JSON) are one cluster, such as what a program prints on made-up
+    inputs; one on which it raises, or returns None, is alone, behind the others. Without it,
+    answers that mean the same are a cluster."""
     score_function: FunctionName | None = None
     """Which answer of the cluster wins: the highest score; without it, the first."""
 
@@ -63,7 +64,7 @@ class FilterCluster(Aggregator):
             return None
         passed = self._passed(members, answers)
         clusters = self._clusters(members, passed or answers)
-        largest = max(clusters.values(), key=len)  # the first of equals: dicts keep their order
+        largest = max(clusters, key=len)  # the first of equals
         return Verdict(self._best(members, largest), len(largest) / len(members.models))
 
     def _passed(self, members: Members, answers: Sequence[Answer]) -> list[Answer]:
@@ -77,16 +78,20 @@ class FilterCluster(Aggregator):
         kept = {first.ballot for first, yes in zip(firsts, verdicts, strict=True) if yes}
         return [answer for answer in answers if answer.ballot in kept]
 
-    def _clusters(self, members: Members, answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    def _clusters(self, members: Members, answers: Sequence[Answer]) -> list[list[Answer]]:
         keys: list[object] = [answer.ballot for answer in answers]
         if self.key_function:
             keys = call_on_each(members, self.key_function, answers)
         clusters: dict[str, list[Answer]] = {}
+        alone: list[list[Answer]] = []
         for key, answer in zip(keys, answers, strict=True):
-            clusters.setdefault(normalised(key), []).append(answer)
-        return clusters
+            if key is None:
+                alone.append([answer])
+            else:
+                clusters.setdefault(canonical_json(key), []).append(answer)
+        return [*clusters.values(), *alone]
 
     def _best(self, members: Members, cluster: Sequence[Answer]) -> Answer:
         if not self.score_function:
             return cluster[0]
-        return best(cluster, numbers(call_on_each(members, self.score_function, cluster)))
+        return best(cluster, call_on_each(members, self.score_function, cluster))

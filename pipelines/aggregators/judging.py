@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from pipelines.aggregators.aggregator import Answer, Members
 
@@ -14,10 +15,10 @@ def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[boo
     return [bool(verdict and verdict["accepted"]) for verdict in said]
 
 
-def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[float]:
-    """How good a role finds each answer; where it fails, worse than anything."""
+def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[Any]:
+    """How good a role finds each answer; None where it fails."""
     said = members.consult(role, [shown(answer) for answer in answers])
-    return [float(verdict["score"]) if verdict else float("-inf") for verdict in said]
+    return [verdict and verdict["score"] for verdict in said]
 
 
 def numbered(answers: Sequence[Answer]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import ConfigDict
@@ -30,8 +31,8 @@ Numbers = Mapping[str, float]
 class Mean(Aggregator):
     """The mean of each number field; other fields, and the reasoning, are the closest member's.
 
-    Members without a number in a field in which others have one abstain. Where all numbers of a
-    field are whole, the outcome is rounded to a whole one.
+    A number field is one in which most of those who give any number give one; members without a
+    number there abstain. Where all numbers of a field are whole, so is the outcome.
     """
 
     def aggregate(self, members: Members) -> Verdict | None:
@@ -43,8 +44,8 @@ def combined(members: Members, combine: Callable[[Sequence[float]], float]) -> V
     """One number made of all members' in each field; None if nobody gave a number."""
     answers = members.ask(everyone(members))
     read = [_numbers(answer.record) for answer in answers]
-    fields = {field for numbers in read for field in numbers}
-    given = [(a, n) for a, n in zip(answers, read, strict=True) if fields and fields == n.keys()]
+    fields = _number_fields(read)
+    given = [(a, n) for a, n in zip(answers, read, strict=True) if fields and fields <= n.keys()]
     if not given:
         members.failed("unparsable", "no member gave a number")
         return None
@@ -53,6 +54,12 @@ def combined(members: Members, combine: Callable[[Sequence[float]], float]) -> V
     agreeing = sum(_distance(numbers, outcome) <= CLOSE for _, numbers in given)
     record = {**closest.record, **{f: _written(closest.record[f], v) for f, v in outcome.items()}}
     return Verdict(Answer(closest.member, record), agreeing / len(members.models))
+
+
+def _number_fields(read: Sequence[Numbers]) -> set[str]:
+    """Those with a number in more than half as many answers as give one anywhere."""
+    counts = Counter(field for numbers in read for field in numbers)
+    return {field for field, count in counts.items() if 2 * count > sum(map(bool, read))}
 
 
 def _numbers(record: Record) -> dict[str, float]:

@@ -11,14 +11,14 @@ from typing import Any
 
 _NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d+|(?=\.))(?:\.(\d+))?", re.ASCII)
 _AROUND = " \"'`*\u201c\u201d\u2018\u2019"
-_LETTER = re.compile(r"\(([a-z])\)")
+_LETTER = re.compile(r"\(?([a-z])\)")
 
 
 def normalised(answer: Any) -> str:
     """A text equal for answers that mean the same, and empty for no answer.
 
     Case, spaces, quotes, emphasis and closing punctuation do not count; nor do thousands
-    separators and trailing zeros of a number, nor brackets around a single letter.
+    separators and trailing zeros of a number, nor brackets around a single letter, or after it.
     """
     if answer is None:
         return ""

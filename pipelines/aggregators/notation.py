@@ -5,7 +5,7 @@
     member     = [ number "x" ] label
     aggregator = name [ "(" argument { "," argument } ")" ]
     argument   = parameter "=" value | role "=" network | network
-    value      = number | true | false | none | text | "[" value { "," value } "]"
+    value      = number | true | false | none | text | "[" value { "," value } "]" | JSON object
 
 An aggregator with one role takes its network without naming it. Labels and texts that hold spaces
 or one of `+ ( ) [ ] , = ' "` are written in quotes. Temperatures, prompts and demos are not part
@@ -17,13 +17,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.aggregators import aggregator_class
-from pipelines.errors import PipelineError
+from pipelines.aggregators import aggregator, aggregator_class, parameters
+from pipelines.errors import PipelineError, nearest
 from search_spaces import AggregatorConfig, ModuleConfig
 
 _TOKEN = re.compile(
@@ -86,7 +86,7 @@ def aggregation_text(config: ModuleConfig) -> str:
     aggregation = config.aggregation
     if aggregation is None:
         return ""
-    one = len(_roles(aggregation.name)) == 1
+    one = len(aggregation.modules) == 1 and len(aggregator(aggregation).roles) == 1
     roles = [
         network_text(module) if one else f"{role}={network_text(module)}"
         for role, module in aggregation.modules.items()
@@ -138,33 +138,56 @@ class _Parser:
 
     def aggregator(self) -> AggregatorConfig:
         name = self._word("an aggregator's name")
-        roles = _roles(name)
+        known = parameters(aggregator_class(name))
         params: dict[str, Any] = {}
-        modules: dict[str, ModuleConfig] = {}
+        networks: list[tuple[str, ModuleConfig]] = []
         if self._take("("):
             while not self._take(")"):
-                self._argument(roles, params, modules)
+                argument, value = self._argument(known)
+                if isinstance(value, ModuleConfig):
+                    networks.append((argument, value))
+                else:
+                    self._add(params, argument, value)
                 if not self._take(",") and self._peek() != ")":
                     raise self._wrong("',' or ')'")
-        return AggregatorConfig(name=name, params=params, modules=modules)
+        made = AggregatorConfig(name=name, params=params)
+        return made.model_copy(update={"modules": self._by_role(made, networks)})
 
-    def _argument(
-        self, roles: list[str], params: dict[str, Any], modules: dict[str, ModuleConfig]
-    ) -> None:
+    def _argument(self, known: Collection[str]) -> tuple[str, Any]:
+        """A parameter and its value, or a role and its network; no name is an empty one."""
         start = self._place
         name = self._peek()
         if _SIMPLE.fullmatch(name):
             self._word("a name")
             if self._take("="):
-                if name in roles:
-                    modules[name] = self.network({})
-                else:
-                    params[name] = self._value()
-                return
+                is_value = name in known or self._peek() == "["
+                return name, self._value() if is_value else self.network({})
             self._place = start
-        if len(roles) != 1:
-            raise self._wrong(f"an argument with its name ({', '.join(roles) or 'no roles'})")
-        modules[roles[0]] = self.network({})
+        return "", self.network({})
+
+    def _by_role(
+        self, made: AggregatorConfig, networks: Sequence[tuple[str, ModuleConfig]]
+    ) -> dict[str, ModuleConfig]:
+        """The networks, whose roles are known when all parameters are."""
+        modules: dict[str, ModuleConfig] = {}
+        roles = list(aggregator(made).roles) if networks else []
+        for name, network in networks:
+            if not name and len(roles) != 1:
+                named = f"an argument with its name ({', '.join(roles) or 'no roles'})"
+                found = network_text(network)
+                raise PipelineError(f"network {self._text!r}: expected {named}, but found {found}")
+            if name and name not in roles:
+                known = (*parameters(aggregator_class(made.name)), *roles)
+                hint = nearest(name, known) or "; it has none"
+                rule = f"there is no such parameter or role{hint}"
+                raise PipelineError(f"network {self._text!r}: {made.name}: {name}: {rule}")
+            self._add(modules, name or roles[0], network)
+        return modules
+
+    def _add(self, arguments: dict[str, Any], name: str, value: Any) -> None:
+        if name in arguments:
+            raise PipelineError(f"network {self._text!r}: {name} is given twice")
+        arguments[name] = value
 
     def _value(self) -> Any:
         if self._take("["):
@@ -174,9 +197,20 @@ class _Parser:
                 if not self._take(",") and self._peek() != "]":
                     raise self._wrong("',' or ']'")
             return values
+        if self._peek().startswith("{"):
+            return self._object()
         quoted = self._peek().startswith('"')
         text = self._word("a value")
         return text if quoted else _constant(text)
+
+    def _object(self) -> dict[str, Any]:
+        start = self._text.index("{", self._place)
+        try:
+            value, end = json.JSONDecoder().raw_decode(self._text, start)
+        except json.JSONDecodeError as error:
+            raise self._wrong("a JSON object") from error
+        self._place = end
+        return value  # type: ignore[no-any-return]
 
     def _peek(self) -> str:
         found = _TOKEN.match(self._text, self._place)
@@ -202,12 +236,6 @@ class _Parser:
         return PipelineError(f"network {self._text!r}: expected {expected}, {found}")
 
 
-def _roles(name: str) -> list[str]:
-    """The roles that an aggregator of this name may have."""
-    made = aggregator_class(name)()
-    return list(made.roles)
-
-
 def _constant(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
@@ -224,8 +252,11 @@ def _value_text(value: Any) -> str:
         return f"[{', '.join(map(_value_text, value))}]"
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value), ensure_ascii=False, default=str)
     if isinstance(value, str):
-        return _quoted(value) if _constant(value) == value else json.dumps(value)
+        bare = _constant(value) == value and not value.startswith("{")
+        return _quoted(value) if bare else json.dumps(value)
     return repr(value)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pipelines.module import Module
-from pipelines.signature import RESERVED_INPUTS
+from pipelines.signature import RESERVED_INPUTS, signature_fields
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Role:
 
     def module(self, name: str, of: Module, told: str | None) -> Module:
         """The role's module: it gets the module's inputs and one field more.
+
+        What it writes has names that these leave free; its `rename` leads back.
 
         Args:
             name: of the new module.
@@ -40,14 +43,23 @@ class Role:
 def _module(role: Role, name: str, signature: str, strategy: str, told: str | None) -> Module:
     of = Module("module", signature)
     inputs, _, outputs = (part.strip() for part in signature.partition("->"))
-    seen = f"{role.field(of)}: str"
-    left = ", ".join(part for part in (inputs, seen) if part)
+    seen = role.field(of)
+    left = ", ".join(part for part in (inputs, f"{seen}: str") if part)
+    written = role.writes or outputs
+    rename: dict[str, str] = {}
+    wanted = signature_fields(f"{seen} -> {written}").outputs
+    for field in wanted:
+        if field in of.input_fields:
+            free = free_name(field, (*of.input_fields, seen, *wanted, *rename))
+            written = re.sub(rf"((?:^|,)\s*){field}\b", rf"\1{free}", written)
+            rename[free] = field
     task = told or f"Given the fields {inputs}, produce the fields {outputs}."
     return Module(
         name,
-        f"{left} -> {role.writes or outputs}",
+        f"{left} -> {written}",
         instructions=role.instructions.format(task=task.strip()),
         strategy=strategy,  # type: ignore[arg-type]
+        rename=rename,
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from search_spaces import ModuleConfig
 
 _OPTION = re.compile(r"^([ \t]*\(?)([A-Z])([).:][ \t]+)(\S.*?)[ \t]*$", re.MULTILINE)
-_LETTER = re.compile(r"\W*([A-Za-z])\W*")
+_LETTER = re.compile(r"[^\w+#]*([A-Za-z])[^\w+#]*")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,11 +36,14 @@ class ShuffledVote(Aggregator):
 
     After Medprompt (arXiv 2311.16452): a model that leans to some letters leans to another option
     each time. The first member sees the order given. Options are lines such as `(A) ...` or
-    `A. ...`, or a list; letters in the answers are turned back (in the reasoning they are not).
+    `A. ...`, or a list. An answer that is a letter is turned back, unless one of the list's options
+    is a letter too, or has one before it; letters in the reasoning are not. With fewer than two
+    options it is a plain vote.
     """
 
     options: str | None = None
-    """The input field that holds the options; by default the first one that has any."""
+    """The input field that holds the options, lettered lines or a list; by default the first one
+    that has lettered lines."""
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """The field must be there."""
@@ -50,7 +53,7 @@ class ShuffledVote(Aggregator):
 
     def aggregate(self, members: Members) -> Verdict | None:
         """The majority, in the letters of the order given."""
-        field = self.options or _field_with_options(members.inputs)
+        field = self._field(members.inputs)
         if field is None:
             return vote(members.ask(everyone(members)), len(members.models))
         orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
@@ -59,16 +62,17 @@ class ShuffledVote(Aggregator):
         turned = [_turned_back(answer, orders) for answer in answers]
         return vote(turned, len(members.models))
 
+    def _field(self, inputs: Record) -> str | None:
+        texts = (field for field, value in inputs.items() if isinstance(value, str))
+        fields = texts if self.options is None else (self.options,)
+        return next((field for field in fields if len(_options(inputs[field])) > 1), None)
+
 
 class _Order(NamedTuple):
     shown: Any
     """The field as a member sees it."""
     original: Mapping[str, str]
-    """The letter in the order given, by the letter shown."""
-
-
-def _field_with_options(inputs: Record) -> str | None:
-    return next((field for field, value in inputs.items() if len(_options(value)) > 1), None)
+    """The letter in the order given, by the letter shown; empty where letters are no places."""
 
 
 def _options(value: Any) -> list[str]:
@@ -93,7 +97,13 @@ def _shuffled(value: Any, member: int) -> _Order:
     if member:
         random.Random(f"{member}/{options}").shuffle(order)
     original = {chr(ord("A") + p): chr(ord("A") + source) for p, source in enumerate(order)}
-    return _Order(_written(value, order), original)
+    places = isinstance(value, str) or not any(map(_has_letter, options))
+    return _Order(_written(value, order), original if places else {})
+
+
+def _has_letter(option: str) -> bool:
+    """Whether it is a letter, or has one before it, which goes along with it."""
+    return bool(_LETTER.fullmatch(option) or _OPTION.match(option))
 
 
 def _written(value: Any, order: Sequence[int]) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.llms.account import Account
 from pipelines.llms.call import CallFailed, LMCall, LMReply
+from pipelines.llms.cut_off import NotSent
 from pipelines.llms.limits import ProviderGate
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class CallLife:
             return reply
         except CallFailed as failure:
             self.account.settle(self.call, None, billed=failure.billed)
+            raise
+        except NotSent:
+            self.account.release(self.call)
             raise
         except BaseException:
             self.settle_cut_off()

@@ -20,8 +20,14 @@ class CallRace:
     """Their places among the calls, in the order in which they finished."""
     replies: tuple[LMReply, ...]
     """Theirs, in the same order."""
-    losers: PurposeSpend
-    """What the others had written and was thrown away; calls that were never sent don't count."""
+    lost: tuple[PurposeSpend, ...]
+    """By the place of each call, what it had written and was thrown away: nothing of the winners,
+    nor of calls that were never sent."""
+
+    @property
+    def losers(self) -> PurposeSpend:
+        """What was thrown away in all; calls that were never sent don't count."""
+        return total(self.lost)
 
     @property
     def cost(self) -> PurposeSpend:

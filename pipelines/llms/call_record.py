@@ -60,9 +60,13 @@ class Recorder:
         self.latency_s += call.latency_s
 
     def note_together(self, parts: Sequence[Recorder]) -> None:
-        """Runs side by side, after what was noted before: the slowest decides how long it took."""
+        """Runs side by side, after what was noted before: the slowest decides how long it took.
+
+        Equal calls are one: it is paid once.
+        """
         for part in parts:
-            self.calls.extend(part.calls)
+            known = {call.key for call in self.calls}
+            self.calls.extend(call for call in part.calls if call.key not in known)
             self.failures.extend(part.failures)
         self.latency_s += max((part.latency_s for part in parts), default=0.0)
 

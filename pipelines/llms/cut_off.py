@@ -17,6 +17,10 @@ class WasCut(BaseException):
     """The call was cut off. Not an `Exception`: nothing may take it for a failure."""
 
 
+class NotSent(WasCut):
+    """The call was cut off before it was sent."""
+
+
 class CutOff:
     """Ends a group of calls wherever they are, on their way or at the provider. For threads."""
 
@@ -46,10 +50,12 @@ class CutOff:
         """What the request brings.
 
         Raises:
-            WasCut: it was cut off before, or meanwhile.
+            NotSent: it was cut off before.
+            WasCut: it was cut off meanwhile.
         """
         with self._lock:
-            self.check()
+            if self._was_cut.is_set():
+                raise NotSent
             future = asyncio.run_coroutine_threadsafe(request(), _event_loop())
             self._at_provider.add(future)
         try:

@@ -8,15 +8,15 @@ engine turns rollout and draw into the sample index that the gateway keys and se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
 import dspy
 from dspy import lm15
 
+from pipelines.llms.budget import PurposeSpend
 from pipelines.llms.call import CallFailed, LMCall, LMReply, Purpose
-from pipelines.llms.call_race import CallRace
 from pipelines.llms.call_record import CallRecord, current_recorder
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
@@ -106,7 +106,7 @@ class GatewayEngine:
                 wrapped by DSPy in an `LMUnexpectedError`, as its cause.
             BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
         """
-        call = self.call(request, next(_DRAWS.get() or iter((0,))))
+        call = self.call(request, _next_draw())
         return _answered(call, self.session.complete(call))
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
@@ -127,52 +127,57 @@ class GatewayEngine:
 
 
 class RacingLM(GatewayLM):
-    """A `dspy.LM` that asks several members at once and answers as one of the first to finish.
+    """A `dspy.LM` that asks several members at once and answers as those that finish first.
+
+    The first time that it is called it holds the race and answers as the winner, then as the
+    next one each time.
 
     Args:
-        members: who runs; equal calls among them run once.
-        count: how many finish before the others are cut off.
-        place: which of those, in the order of finishing, this one answers as.
+        members: who runs; equal calls among them are one, and finish together.
+        count: how many members finish before the others are cut off.
     """
 
-    def __init__(self, members: Sequence[GatewayLM], count: int, place: int) -> None:
+    def __init__(self, members: Sequence[GatewayLM], count: int) -> None:
         first = members[0]
         self.label, self.sample, self.settings = first.label, first.sample, first.settings
         self.door = first.door
-        self.engine_of_race = RacingEngine([member.door for member in members], count, place)
-        self._open(first.model, self.engine_of_race)
-
-    @property
-    def member(self) -> int:
-        """Which of the members it answered as."""
-        return self.engine_of_race.member
+        self.race = RacingEngine([member.door for member in members], count)
+        self._open(first.model, self.race)
 
 
 class RacingEngine:
-    """Turns DSPy's request into a race at the gateway, and one of its winners' replies back."""
+    """Turns DSPy's request into a race at the gateway, and back into its winners' replies."""
 
-    def __init__(self, doors: Sequence[GatewayEngine], count: int, place: int) -> None:
+    def __init__(self, doors: Sequence[GatewayEngine], count: int) -> None:
         self._doors = doors
-        self._count = count
-        self._place = place
-        self.member = 0
+        self._count = min(count, len(doors))
+        self._finished: dict[int, Iterator[tuple[LMCall, LMReply]]] = {}
+        self.winners: list[list[int]] = []
+        """The members that each call which finished in time is of, in the order of finishing;
+        empty if the race failed."""
+        self.losers: list[CallRecord] = []
+        """The calls that were cut off: they cost money and no time."""
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        """Answer as the winner in this place; errors as `GatewayEngine.complete`.
+        """Answer as the next winner; errors as `GatewayEngine.complete`."""
+        draw = _next_draw()
+        if draw not in self._finished:
+            self._finished[draw] = self._hold(request, draw)
+        return _answered(*next(self._finished[draw]))
 
-        What the losers cost is noted with the first winner.
-        """
-        calls = [door.call(request) for door in self._doors]
+    def _hold(self, request: lm15.Request, draw: int) -> Iterator[tuple[LMCall, LMReply]]:
+        calls = [door.call(request, draw) for door in self._doors]
         distinct = list({call.key: call for call in calls}.values())
-        count = min(self._count, len(distinct))
+        members = [[n for n, call in enumerate(calls) if call.key == d.key] for d in distinct]
+        count = _calls_for(self._count, map(len, members))
         race = self._doors[0].session.first_of(distinct, count)
-        winner = distinct[race.winners[min(self._place, count - 1)]]
-        self.member = next(n for n, call in enumerate(calls) if call.key == winner.key)
-        try:
-            return _answered(winner, race.replies[min(self._place, count - 1)])
-        finally:
-            if self._place == 0:
-                _note_losers(distinct, race)
+        self.winners = self.winners or [members[place] for place in race.winners]
+        self.losers += [
+            _record(call, _cut_off(lost))
+            for call, lost in zip(distinct, race.lost, strict=True)
+            if lost.calls
+        ]
+        return zip((distinct[place] for place in race.winners), race.replies, strict=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """As for the other engine."""
@@ -208,20 +213,22 @@ def _answered(call: LMCall, reply: LMReply) -> lm15.Response:
     return _response(call.model, reply)
 
 
-def _note_losers(calls: Sequence[LMCall], race: CallRace) -> None:
-    """Calls that were cut off cost money and no time; each is noted with its share."""
-    cut_off = [call for place, call in enumerate(calls) if place not in race.winners]
-    lost = race.losers
-    for call in cut_off[: lost.calls]:
-        reply = LMReply(
-            text="",
-            finish_reason="cut_off",
-            input_tokens=lost.input_tokens // lost.calls,
-            output_tokens=lost.output_tokens // lost.calls,
-            usd=lost.usd / lost.calls,
-            latency_s=0.0,
-        )
-        current_recorder().note(_record(call, reply))
+def _next_draw() -> int:
+    return next(_DRAWS.get() or iter((0,)))
+
+
+def _calls_for(members: int, sizes: Iterable[int]) -> int:
+    """How many calls must finish, whichever they are, so that as many members have.
+
+    Args:
+        members: no more than there are.
+        sizes: the members that each call is of.
+    """
+    return 1 + sum(fewest < members for fewest in itertools.accumulate(sorted(sizes)))
+
+
+def _cut_off(lost: PurposeSpend) -> LMReply:
+    return LMReply("", "cut_off", lost.input_tokens, lost.output_tokens, lost.usd, latency_s=0.0)
 
 
 def _messages(request: lm15.Request) -> tuple[dict[str, str], ...]:

@@ -68,7 +68,10 @@ class HeldRace:
         return CallRace(
             tuple(map(self.replicas.index, self.winners)),
             tuple(winner.answered for winner in self.winners),
-            total(replica.loss_at(self._cut_s) for replica in self._losers),
+            tuple(
+                PurposeSpend() if replica in self.winners else replica.loss_at(self._cut_s)
+                for replica in self.replicas
+            ),
         )
 
     @property
@@ -77,8 +80,12 @@ class HeldRace:
         return total(replica.refund_at(self._cut_s) for replica in self._losers)
 
     def _start(self) -> None:
-        """Reserve all calls that are not recorded, then start them together."""
-        absent = [replica for replica in self.replicas if not replica.is_recorded()]
+        """Reserve all calls that are not recorded, then start them together.
+
+        Those of unknown price have failed and are left out.
+        """
+        absent = [each for each in self.replicas if not each.is_recorded() and each.has_price()]
+        self._check_enough_are_left()
         mine = [replica for replica in absent if replica.join()]
         if mine:
             worst = {replica.call.key: replica.price.worst_usd(replica.call) for replica in mine}
@@ -164,6 +171,14 @@ class Replica(CallLife):
         if reply is not None:
             self._finish(reply)
         return reply is not None
+
+    def has_price(self) -> bool:
+        """Whether it is known what it may cost; else it has failed."""
+        try:
+            return bool(self.price)
+        except CallFailed as failure:
+            self.failure = failure
+            return False
 
     def join(self) -> bool:
         """Whether the call is this race's to make, and so to reserve before the start."""

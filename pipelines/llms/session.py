@@ -13,7 +13,7 @@ from pipelines.llms.account import Account, Protected
 from pipelines.llms.budget import Budget, PurposeSpend, RunningSpend, Spend
 from pipelines.llms.call import BudgetExhausted, LMCall, LMReply
 from pipelines.llms.call_life import CallLife
-from pipelines.llms.call_race import CallRace, race_key
+from pipelines.llms.call_race import CallRace, cost_of, race_key
 
 if TYPE_CHECKING:
     from pipelines.llms.gateway import Gateway
@@ -49,8 +49,7 @@ class Session:
         """
         self._check(call.key, f"this call to {call.model.label}")
         reply = CallLife(self._account, call).run()
-        cost = PurposeSpend(reply.usd, 1, reply.input_tokens, reply.output_tokens)
-        self._count(call.key, call.purpose, cost)
+        self._count(call.key, call.purpose, cost_of(reply))
         return reply
 
     def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:

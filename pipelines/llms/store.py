@@ -16,7 +16,7 @@ import uuid
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -41,9 +41,8 @@ CREATE TABLE IF NOT EXISTS spend (
     study TEXT NOT NULL, purpose TEXT NOT NULL, picodollars INTEGER NOT NULL,
     calls INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
     PRIMARY KEY (study, purpose)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS races (
-    key TEXT PRIMARY KEY, owner TEXT NOT NULL, winners TEXT,
-    loser_usd REAL, loser_calls INTEGER, loser_input_tokens INTEGER, loser_output_tokens INTEGER);
+CREATE TABLE IF NOT EXISTS held_races (
+    key TEXT PRIMARY KEY, owner TEXT NOT NULL, winners TEXT, losers TEXT);
 """
 
 
@@ -173,24 +172,26 @@ class Store:
         """The recorded outcome of a race, or None; also while another process holds it."""
         with self._lock:
             row = self._connection.execute(
-                "SELECT winners, loser_usd, loser_calls, loser_input_tokens, loser_output_tokens "
-                "FROM races WHERE key = ? AND winners IS NOT NULL",
+                "SELECT winners, losers FROM held_races WHERE key = ? AND winners IS NOT NULL",
                 (key,),
             ).fetchone()
         if not row:
             return None
-        places, replies = zip(*json.loads(row[0]), strict=True)
+        winners, losers = map(json.loads, row)
+        places, replies = zip(*winners, strict=True)
         recorded = tuple(replace(LMReply(*reply), cached=True) for reply in replies)
-        return CallRace(places, recorded, PurposeSpend(*row[1:]))
+        return CallRace(places, recorded, tuple(PurposeSpend(*lost) for lost in losers))
 
     def claim_race(self, key: str) -> bool:
         """Whether the race is this process's to hold: neither recorded nor held by another."""
         with self._transaction() as db:
-            row = db.execute("SELECT owner, winners FROM races WHERE key = ?", (key,)).fetchone()
+            row = db.execute(
+                "SELECT owner, winners FROM held_races WHERE key = ?", (key,)
+            ).fetchone()
             if row and (row[1] is not None or (row[0] != self._owner and self._is_alive(row[0]))):
                 return False
             db.execute(
-                "INSERT OR REPLACE INTO races (key, owner) VALUES (?, ?)", (key, self._owner)
+                "INSERT OR REPLACE INTO held_races (key, owner) VALUES (?, ?)", (key, self._owner)
             )
             return True
 
@@ -202,15 +203,12 @@ class Store:
             (place, _columns(reply))
             for place, reply in zip(race.winners, race.replies, strict=True)
         ]
-        losers = race.losers
+        losers = [astuple(lost) for lost in race.lost]
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO races VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key, self._owner, json.dumps(winners), losers.usd, losers.calls,
-                    losers.input_tokens, losers.output_tokens,
-                ),
-            )  # fmt: skip
+                "INSERT OR REPLACE INTO held_races VALUES (?, ?, ?, ?)",
+                (key, self._owner, json.dumps(winners), json.dumps(losers)),
+            )
             if refund != PurposeSpend():
                 usd, tokens = picodollars(refund.usd), (refund.input_tokens, refund.output_tokens)
                 _add_spend(db, study, purpose, -usd, 0, -tokens[0], -tokens[1])
@@ -218,7 +216,7 @@ class Store:
     def release_race(self, key: str) -> None:
         """Leave a race to others: it had no outcome."""
         with self._transaction() as db:
-            db.execute("DELETE FROM races WHERE key = ? AND winners IS NULL", (key,))
+            db.execute("DELETE FROM held_races WHERE key = ? AND winners IS NULL", (key,))
 
     def spent(self, study: str) -> Spend:
         """What the study has paid so far, in this process and in earlier ones."""

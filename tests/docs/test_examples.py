@@ -49,11 +49,11 @@ def test_the_cascade_asks_the_stronger_model_in_doubt_only(tmp_path: Path) -> No
 
 
 def test_the_network_of_networks_asks_as_many_calls_as_it_says(tmp_path: Path) -> None:
-    told = ran("network_of_networks.py sim/hazel sim/fir sim/birch --examples 10", tmp_path)
+    told = ran("network_of_networks.py sim/fir sim/larch sim/rowan --examples 10", tmp_path)
     calls = dict(re.findall(r"^(\w+) .* ([0-9.]+) calls", told, re.MULTILINE))
-    assert (calls["alone"], calls["vote"]) == ("1.0", "3.0")
+    assert (calls["first"], calls["judge"], calls["vote"]) == ("1.0", "1.0", "3.0")
     assert 3 < float(calls["judged"]) <= 6
-    assert "judge(3x sim/birch -> majority_vote)" in told
+    assert "judge(3x sim/rowan -> majority_vote)" in told
 
 
 def test_the_yaml_is_the_pattern_of_that_name() -> None:

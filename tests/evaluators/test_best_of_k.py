@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from evaluators.best_of_k import BestOfK, Fallback, best_of_k, candidates_verified
 from evaluators.difficulty import Difficulty, Floats
 from evaluators.vote_scaling import vote_accuracy
+from pipelines.aggregators import aggregator
+from search_spaces import AggregatorConfig
 
 ONE = Difficulty(np.array([0.5]), np.ones(1))
 RATE = st.floats(0, 1)
 K = st.integers(1, 20)
-FALLBACKS: tuple[Fallback, ...] = ("first", "majority")
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 
 
 class TestBestOfK:
@@ -40,7 +42,7 @@ class TestBestOfK:
             right = sum(right for right, _ in candidates)
             fallback = {
                 "first": float(candidates[0][0]),
-                "majority": (2 * right > k) + 0.5 * (2 * right == k),
+                "vote": (2 * right > k) + 0.5 * (2 * right == k),
             }
             for name in FALLBACKS:
                 accuracy[name] += chance * (accepted[0] if accepted else fallback[name])
@@ -79,17 +81,21 @@ class TestBestOfK:
         assert float(best_of_k(rate, 1, 1, k)) == pytest.approx(1 - (1 - rate) ** k)
         assert float(best_of_k(rate, 0, 1, k)) == pytest.approx(rate)
         assert float(best_of_k(rate, 1, 0, k)) == pytest.approx(rate)
-        rejects_all = best_of_k(rate, 0, 1, k, "majority")
+        rejects_all = best_of_k(rate, 0, 1, k, "vote")
         assert float(rejects_all) == pytest.approx(float(vote_accuracy(rate, k)))
         assert float(candidates_verified(rate, 0, 1, k)) == k
         assert float(candidates_verified(rate, 1, 0, k)) == 1
+
+    def test_fallbacks_are_those_of_the_verifier(self) -> None:
+        verifier = aggregator(AggregatorConfig(name="verifier"))
+        assert set(FALLBACKS) == set(verifier.choices["fallback"])
 
     def test_many_candidates_approach_the_precision_of_acceptance(self) -> None:
         precision = 0.3 * 0.8 / (0.3 * 0.8 + 0.7 * 0.1)
         assert float(best_of_k(0.3, 0.8, 0.9, 200)) == pytest.approx(precision)
 
     def test_keeps_the_shape(self) -> None:
-        assert best_of_k(np.full((2, 3), 0.4), 0.9, 0.8, 5, "majority").shape == (2, 3)
+        assert best_of_k(np.full((2, 3), 0.4), 0.9, 0.8, 5, "vote").shape == (2, 3)
         assert candidates_verified(np.full((2, 3), 0.4), 0.9, 0.8, 5).shape == (2, 3)
 
     @pytest.mark.parametrize(

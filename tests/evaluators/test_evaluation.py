@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -234,6 +235,27 @@ def test_a_metric_is_given_the_example_and_its_feedback_is_kept(evaluator: MakeE
 
     outcome = evaluator(metric=metric).evaluate(config(add="bad"), [0]).outcomes[0]
     assert (outcome.score, outcome.feedback) == (0.0, "odd: False")
+
+
+def test_an_answer_is_scored_once_by_example(evaluator: MakeEvaluator) -> None:
+    scored: Counter[tuple[str, str]] = Counter()
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        scored[example.number, prediction.answer] += 1
+        return 1 / int(bool(example.number != "7"))
+
+    made = evaluator(metric=metric)
+    for models in (config(), config("bad")):  # both models give `double` the same
+        assert made.evaluate(models, range(4)).mean == 1.0
+        assert all(made.is_paid(models, index) for index in range(4))
+        made.peek(models.with_knobs("add", instructions="Add one."), range(4))
+    assert len(scored) == scored.total() == 4
+    seven = next(i for i in range(12) if made.inputs(i)["number"] == "7")
+    for _ in range(2):
+        with pytest.raises(MetricError, match="ZeroDivisionError"):
+            made.evaluate(config(), [seven])
+    assert made.is_paid(config(), seven)
+    assert scored["7", "15"] > 1, "what raised is no score"
 
 
 def test_a_metric_that_raises_is_shown_the_example_that_it_raised_on(

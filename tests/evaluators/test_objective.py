@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from evaluators.objective import QUALITY, Costs, Objective, as_objective, front, hypervolume
 
@@ -27,6 +27,14 @@ OBJECTIVES = st.builds(
     max_latency_s=LIMIT,
     within=st.none() | st.sampled_from([0.0, 0.01, 0.05, 0.3]),
 )
+
+
+def test_an_objective_that_says_two_things_at_once_is_refused() -> None:
+    with pytest.raises(ValidationError, match="needs within="):
+        Objective(of="single_model")
+    for limit in ("within", "max_cost_usd", "max_latency_s"):
+        with pytest.raises(ValidationError, match="give limits to Result"):
+            TypeAdapter(Objective).validate_python({"pareto": True, limit: 0.1})
 
 
 def no_worse(a: Costs, b: Costs) -> bool:

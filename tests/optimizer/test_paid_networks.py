@@ -117,6 +117,33 @@ def test_what_was_looked_at_is_not_listed_again_until_more_is_paid() -> None:
     assert set(new) >= {(MODELS[1],) * width for width in (2, 3, 4)}
 
 
+def test_a_vote_that_stopped_early_is_taken_apart_on_the_examples_that_it_saw() -> None:
+    study = begun(MODELS[:1], SPACE, examples=24)
+    five = with_solve(study, width=5, aggregator="majority_vote")
+    study.race("five", [five], first=8, most=8)
+    listed = list(paid_networks(study, knobs_of(study), "solve", set()))
+    assert [size for size, _ in listed] == [8]
+    widths = {config.modules["solve"].width for config in study.enumerate_paid(listed[0][1], 8)}
+    assert widths >= {2, 3, 4}
+
+
+def test_what_is_too_much_for_one_time_comes_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = with_singles()
+    whole = {config.key for config in found(study)}
+    monkeypatch.setattr("optimizer.paid_networks.MOST_NETWORKS", 10)
+    done: set[tuple[str, int]] = set()
+    batches = list(iter(lambda: [config.key for config in found(study, done)], []))
+    assert {len(batch) for batch in batches[:-1]} == {10}
+    assert sorted(itertools.chain.from_iterable(batches)) == sorted(whole)
+
+
+def test_what_a_cascade_was_given_stays() -> None:
+    space = SPACE.model_copy(update={"aggregator": ("cascade(agreement=0.9)",)})
+    cascades = [config.modules["solve"].aggregation for config in found(with_singles(space=space))]
+    assert {c.params["agreement"] for c in cascades if c} == {0.9}
+    assert len(cascades) == len({str(c) for c in found(with_singles(space=space))})
+
+
 def test_a_cascades_later_members_have_not_answered_for_certain() -> None:
     cheap, strong = "sim/rowan", "sim/fir"
     study = begun([cheap, strong], SPACE, examples=24)

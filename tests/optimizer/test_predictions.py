@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
-from optimizer.predictions import predicted
+from optimizer.predictions import VERIFIED_EXAMPLES, Samples, predicted
 from optimizer.study import Study
 from pipelines import Module, Pipeline
+from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway, Session
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
+from pipelines.llms.loopback.replies import Reply
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
-from search_spaces import PipelineConfig, SearchSpace
+from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import simulated_reply
 from tests.optimizer.studies import (
     CHECKER,
@@ -96,9 +99,21 @@ def test_verdicts_are_asked_for_once_by_distinct_answer() -> None:
     before = calls(study)
     promised(study)
     paid = calls(study) - before
-    assert 0 < paid < 16 * 3
+    assert 0 < paid < VERIFIED_EXAMPLES * 3
     promised(study)
     assert calls(study) - before == paid, "the same again is in the cache"
+
+
+def test_a_verifier_that_can_not_be_paid_is_left_out_and_known_verdicts_cost_nothing() -> None:
+    study = sampled(f"verifier({CHECKER})")
+    session = study.evaluator.session
+    session.budget = Budget(calls=calls(study) + 3)
+    assert set(promised(study)) == {"majority_vote"}
+    session.budget = Budget()
+    found = promised(study)
+    assert set(found) == {"majority_vote", "verifier"}
+    session.budget = Budget(calls=calls(study))
+    assert promised(study) == found
 
 
 @pytest.mark.parametrize(("examples", "width"), [(31, 3), (40, 2)])
@@ -139,15 +154,18 @@ def served(server: LoopbackServer) -> list[Model]:
     ]  # fmt: skip
 
 
-def on_server(script: Any, concurrency: int) -> tuple[Study, dict[str, PipelineConfig]]:
+def on_server(
+    script: Any, concurrency: int, reply: Reply = simulated_reply, seen: int = 40, **given: Any
+) -> tuple[Study, dict[str, PipelineConfig]]:
+    """What is promised once a vote has answered so many of the examples, which are sorted."""
     tailored()
-    with LoopbackServer(script, reply=simulated_reply, prices=PRICES) as server:
+    with LoopbackServer(script, reply=reply, prices=PRICES) as server:
         gateway = Gateway(None, retries=0)
-        study = begun(
-            served(server), space(f"verifier({CHECKER})"), gateway=gateway, concurrency=concurrency
-        )
+        given = {"space": space(f"verifier({CHECKER})"), **given}
+        study = begun(served(server), gateway=gateway, concurrency=concurrency, **given)
+        study.examples = sorted(study.examples, key=lambda i: study.evaluator.inputs(i)["question"])
         vote = with_solve(study, width=3, aggregator="majority_vote")
-        study.race("vote", [study.baseline, vote], first=40)
+        study.race("vote", [study.baseline, vote], first=seen, most=seen)
         found = promised(study)
         gateway.close()
     return study, found
@@ -192,3 +210,71 @@ def test_an_outage_of_one_member_leaves_the_other_examples_to_count() -> None:
     ).members_failed
     assert failed == {"server_error": 1}
     assert "majority_vote" in found
+
+
+def written(said: str) -> dict[str, str]:
+    return {"answer": said.removesuffix("twice").strip()}
+
+
+WRITTEN = Pipeline(
+    "written",
+    [
+        Module("solve", "question -> said", temperature=1.0),
+        Module("write", "said -> answer", function=written),
+    ],
+)
+
+
+def answering(said: Callable[[int], Sequence[str]]) -> dict[str, Any]:
+    """For `on_server`: samples that answer so to what asks for a number."""
+
+    def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
+        number = int(re.findall(r"Which is (\d+)\?", messages[-1]["content"])[-1])
+        answer = said(number)[params.get("seed") or 0]
+        return f"[[ ## said ## ]]\n{answer}\n\n[[ ## completed ## ]]"
+
+    rows = [{"question": f"Which is {n}?", "answer": str(n)} for n in range(10, 50)]
+    return {"reply": reply, "rows": rows, "space": space(), "pipeline": WRITTEN}
+
+
+def test_wrong_answers_that_mean_the_same_are_one_rival() -> None:
+    """A third of the samples of hard examples is right, and the others come to 7."""
+
+    def said(number: int) -> Sequence[str]:
+        if number % 10 < 6:
+            return [str(number)] * 3
+        hard = [str(number), "7", "7. twice"]
+        return hard[number % 3 :] + hard[: number % 3]
+
+    _, found = on_server(None, 8, **answering(said))
+    assert found == {}
+
+
+def test_the_best_so_far_is_to_be_beaten_on_the_same_examples() -> None:
+    """It fails on those that the vote was not asked: nothing is better on the others."""
+
+    def said(number: int) -> Sequence[str]:
+        return ["7" if number % 2 or number >= 42 else str(number)] * 3
+
+    _, found = on_server(None, 8, seen=32, **answering(said))
+    assert found == {}
+
+
+def test_examples_without_right_or_agreeing_samples_do_not_count_as_undecided_votes() -> None:
+    votes = ModuleConfig(models=(VOTER,), width=3, aggregator="majority_vote")
+    samples = Samples(votes, range(3), right=[2, 0, 0], rival=[1, 0, 3])
+    assert samples.told == [(2, 3), (0, 3)]
+    assert samples.decisive == 1
+
+
+def test_a_verifiers_outages_are_no_verdicts() -> None:
+    """It is down for all right answers, and rejects what is wrong."""
+    rows = simulated_dataset("arithmetic", 40, 1)
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        text = request.messages[-1]["content"]
+        right = any(r["question"] in text and f'"{r["answer"]}"' in text for r in rows)
+        return Behaviour.server_error() if "candidate" in text and right else Behaviour()
+
+    _, found = on_server(script, 8)
+    assert "verifier" in found

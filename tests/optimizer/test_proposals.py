@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from optuna.trial import TrialState
 
 from evaluators.objective import QUALITY, Costs, Objective
 from optimizer.knobs import Knobs
-from optimizer.proposals import Proposer
+from optimizer.proposals import Proposal, Proposer
 from optimizer.space_checks import resolve
+from optimizer.structure import Structure
 from pipelines import Module, Pipeline
 from search_spaces import PipelineConfig, SearchSpace
+from tests.optimizer.studies import CHECKER, FOOL, VOTER, begun, with_solve
 
 LABELS = ("a", "b")
 SPACE = SearchSpace(
@@ -102,13 +105,45 @@ def test_what_is_known_is_not_proposed() -> None:
     assert {c.key for c in run(again, 3)}.isdisjoint(c.key for c in first[::2])
 
 
-def test_a_space_that_is_used_up_ends_the_proposals() -> None:
+def test_a_space_that_is_used_up_ends_the_proposals_and_repeats_are_not_measured(
+    tmp_path: Path,
+) -> None:
     small = SearchSpace(temperature=(0.0,), width=(1,), params={"trim": {"most": (1, 2, 3)}})
-    asking = proposer(space=small)
+    asking = proposer(space=small, journal=tmp_path / "study.log")
     every = {config.key for config in knobs(small).every_config(BASE)}
     assert len(every) == 6
     assert {config.key for config in run(asking, 2)} == every
     assert asking.ask(1, BASE) == []
+    [study] = studies(tmp_path / "study.log")
+    states = Counter(trial.state for trial in study.trials)
+    assert states[TrialState.COMPLETE] == 6
+    assert set(states) == {TrialState.COMPLETE, TrialState.FAIL}, "the sampler ignores what failed"
+
+
+def test_a_space_is_not_used_up_because_the_sampler_repeats_itself() -> None:
+    assert len(list(knobs().every_config(BASE))) > 72
+    assert len(run(proposer(), 18)) == 72
+
+
+def test_what_was_raced_by_others_in_between_is_not_proposed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = SearchSpace(
+        width=(1, 2, 3, 4, 5), temperature=(0.7, 1.0), aggregator=("majority_vote",)
+    )
+    study = begun((VOTER, FOOL), space)
+    batches: list[set[str]] = []
+    ask = Proposer.ask
+
+    def noted(self: Proposer, most: int, base: PipelineConfig) -> list[Proposal]:
+        proposals = ask(self, most, base)
+        batches.append({p.config.key for p in proposals} & {c.key for c in study.raced()})
+        return proposals
+
+    monkeypatch.setattr(Proposer, "ask", noted)
+    Structure().improve(study)
+    assert len(batches) > 1
+    assert not any(batches)
 
 
 def test_what_was_good_is_proposed_more_often() -> None:
@@ -183,6 +218,30 @@ def test_what_exceeds_a_limit_is_worth_less(usd: float, value: float, tmp_path: 
         lambda config: Costs(0.8, usd, 1.0), most=1)  # fmt: skip
     [study] = studies(journal)
     assert study.best_value == pytest.approx(value)
+
+
+def test_where_the_cheapest_is_sought_the_near_enough_are_ranked_by_price(tmp_path: Path) -> None:
+    asking = proposer(objective=Objective(within=0.1), journal=tmp_path / "study.log")
+    ranked = [(0.8, 0.001), (0.85, 0.1), (0.95, 10.0), (0.79, 0.0), (0.2, 0.0)]
+    for proposal, (score, usd) in zip(asking.ask(5, BASE), ranked, strict=True):
+        asking.tell(proposal, Costs(score, usd, 1.0), 0.9)
+    [study] = studies(tmp_path / "study.log")
+    values = [trial.value or 0.0 for trial in study.trials if trial.state == TrialState.COMPLETE]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 5
+
+
+@pytest.mark.parametrize("of", ["best", "single_model"])
+def test_the_reference_is_the_best_that_is_known_on_all_examples(of: Any) -> None:
+    objective = Objective(within=0.05, of=of)
+    study = begun((VOTER, CHECKER), SearchSpace(), objective=objective)
+    vote = with_solve(study, width=3, aggregator="majority_vote")
+    study.race("few", [study.baseline.with_models({"solve": CHECKER})], most=20)
+    assert study.reference(study.examples) == study.evaluator.known(study.baseline).mean
+    study.race("all", [vote])
+    better = vote if of == "best" else study.baseline
+    few = study.examples[:20]
+    assert study.reference(few) == study.evaluator.known(better).on(few).mean
 
 
 def test_optunas_log_level_is_left_as_it_was() -> None:

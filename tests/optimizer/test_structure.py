@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import zlib
@@ -17,6 +18,7 @@ from optuna.distributions import IntDistribution
 from evaluators.objective import Objective
 from optimizer.door import BudgetTooSmall
 from optimizer.result import Result
+from optimizer.structure import Structure
 from optimizer.trial import Trial
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
@@ -30,7 +32,7 @@ from tests.optimizer.runs import (
     served_model,
     tune,
 )
-from tests.optimizer.studies import CHECKER, SOLVE, VOTER, tailored
+from tests.optimizer.studies import CHECKER, SOLVE, VOTER, begun, tailored, with_solve
 
 CHEAP = ("sim/structure-cheap-one", "sim/structure-cheap-two")
 STRONG = "sim/structure-strong"
@@ -170,6 +172,18 @@ def test_networks_that_are_listed_are_compared() -> None:
     assert judged.config.allocation["solve.judge"] == (CHECKER,)
 
 
+def test_a_listed_network_that_does_not_fit_what_leads_is_passed_over() -> None:
+    """It leaves the models to the module, which by then has two, and no third."""
+    open_network = ModuleConfig(width=3, aggregator="majority_vote")
+    study = begun(
+        [VOTER, CHECKER], SearchSpace(temperature=(1.0,), network={"solve": (open_network,)}),
+        examples=16,
+    )  # fmt: skip
+    study.incumbent = with_solve(study, models=(VOTER, CHECKER), width=2, aggregator="cascade")
+    Structure().improve(study)
+    assert len(study.trials) > 1, "the others were raced"
+
+
 # Limits
 
 
@@ -297,8 +311,11 @@ def test_a_space_too_large_for_the_budget_is_sampled_instead_of_raced_as_a_whole
 def test_proposals_that_can_not_all_be_paid_are_raced_as_far_as_the_budget_reaches() -> None:
     space = SearchSpace(width=(5,), temperature=(0.5, 0.6, 0.7, 0.8), aggregator=("majority_vote",))
     result = structured(VOTER, examples=40, search_space=space, budget=Budget(calls=300))
-    first = [t for t in result.trials_ if t.stage == "structure"]
-    assert 0 < len({t.config.key for t in first} - {result.baseline_config.key}) < 4
+    raced = [
+        t for t in result.trials_ if t.stage == "structure" and t.config != result.trials_[0].config
+    ]
+    first = itertools.takewhile(lambda trial: trial.config.modules["solve"].width == 5, raced)
+    assert 0 < len(list(first)) < 4
     assert result.spent.paid_now_calls <= 300
 
 
@@ -521,12 +538,12 @@ def test_votes_over_free_text_that_never_agree_are_told() -> None:
     assert all(t.agreement["solve"] == pytest.approx(1 / 3) for t in result.trials_
                if t.config.modules["solve"].width == 3)  # fmt: skip
     told = " ".join(str(result).split())
-    assert "members of 'solve' never gave the same answer in 2 votes" in told, "of two, and three"
+    assert "members of 'solve' hardly ever gave the same answer in 2 votes" in told
     assert "answers in free text need a judge, a verifier or a metric" in told
 
 
 def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
-    assert "never gave the same answer" not in str(voted)
+    assert "hardly ever gave the same answer" not in str(voted)
 
 
 # At the door
@@ -548,7 +565,7 @@ def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
         ({"aggregator": (AggregatorConfig(name="judge", modules={"jury": ModuleConfig()}),)},
          "unknown role 'jury'; nearest: 'judge'"),
         ({"aggregator": ("confident_vote(treshold=0.5)",)},
-         "treshold: there is no such parameter; nearest: 'threshold'"),
+         "treshold: there is no such parameter or role; nearest: 'threshold'"),
         ({"width": {"slove": (1,)}}, "unknown module 'slove'; nearest: 'solve'"),
         ({"models": {"solve": ("sim/hazle",)}}, "unknown model 'sim/hazle'; nearest: 'sim/hazel'"),
         ({"params": {"ctu": {"most": (1,)}}}, "unknown function module 'ctu'; nearest: 'cut'"),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines import MemoKey, Module, ModuleStep, Pipeline, Program
+from pipelines.llms.budget import PurposeSpend
 from pipelines.llms.call import LMCall, LMReply
+from pipelines.llms.call_race import CallRace, cost_of
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig
 
@@ -62,6 +64,14 @@ class ScriptedSession:
             self.calls.append(call)
         answer = self.script(call)
         return reply(answer) if isinstance(answer, str) else answer
+
+    def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
+        """The quickest win; the others cost all that they wrote."""
+        replies = [self.complete(call) for call in calls]
+        order = sorted(range(len(calls)), key=lambda place: replies[place].latency_s)
+        won = tuple(order[:count])
+        lost = [PurposeSpend() if n in won else cost_of(reply) for n, reply in enumerate(replies)]
+        return CallRace(won, tuple(replies[place] for place in won), tuple(lost))
 
 
 def bind(

@@ -8,8 +8,6 @@ from typing import Any
 
 import dspy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipelines import Module, Pipeline, Program
 from pipelines.aggregators.notation import parse_network
@@ -52,15 +50,6 @@ def test_it_is_the_share_of_the_members_that_gave_the_answer(
     network: str, answers: tuple[str, ...], confidence: float
 ) -> None:
     assert asked(network, saying(*answers)).confidence == pytest.approx(confidence)
-
-
-@settings(max_examples=25)
-@given(st.lists(st.sampled_from(["x", "y", "z"]), min_size=2, max_size=5))
-def test_of_a_vote_it_is_the_largest_share(answers: list[str]) -> None:
-    prediction = asked(f"{len(answers)}x a -> majority_vote", saying(*answers))
-    counts = [answers.count(answer) for answer in answers]
-    assert prediction.confidence == pytest.approx(max(counts) / len(answers))
-    assert answers.count(prediction.answer) == max(counts)
 
 
 def test_a_member_that_fails_did_not_agree() -> None:

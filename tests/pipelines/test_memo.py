@@ -86,6 +86,14 @@ def test_inputs_that_differ_are_never_taken_for_each_other(
     assert len(seen) == 2
 
 
+def test_a_memo_keeps_no_copies_of_long_inputs() -> None:
+    memo: dict[Any, Any] = {}
+    wide = one().default_config("a").with_knobs("solve", width=3, aggregator="majority_vote")
+    bind(one(), ScriptedSession(), wide, memo).run({"question": "long " * 10_000})
+    assert len(memo) == 4, "of the module, and of its members"
+    assert max(len(part) for key in memo for part in key if isinstance(part, str)) < 1000
+
+
 def test_a_memorised_module_costs_tens_of_microseconds() -> None:
     program = bind(LOCATE_SOLVE, ScriptedSession(), memo={})
     inputs = {"table": "row\n" * 200, "question": "q"}

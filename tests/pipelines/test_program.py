@@ -11,6 +11,7 @@ from pipelines import (
     PipelineError,
     patterns,
 )
+from pipelines.aggregators.notation import parse_network
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import (
     ScriptedSession,
@@ -127,6 +128,17 @@ def test_run_module_runs_just_that_module_on_a_steps_inputs() -> None:
     assert len(session.calls) == 1
     with pytest.raises(PipelineError, match="nearest: 'solve'"):
         program.run_module("slove", {})
+
+
+@pytest.mark.parametrize("strategy", ["predict", "chain_of_thought"])
+def test_whom_an_aggregator_consults_can_be_asked_of_one_answer(strategy: str) -> None:
+    session = ScriptedSession(lambda call: written(reasoning="r", accepted="Lyon" in str(call)))
+    network = PipelineConfig(modules={"solve": parse_network("2x a -> verifier(b)")})
+    program = bind(one(strategy=strategy), session, network)
+    for answer, accepted in (("Lyon", True), ("Paris", False)):
+        said = program.consult("solve", "verifier", {"question": "q"}, {"answer": answer})
+        assert said == {"accepted": accepted}
+    assert [call.model.label for call in session.calls] == ["b", "b"]
 
 
 def test_the_predictors_are_attributes_named_as_the_modules() -> None:

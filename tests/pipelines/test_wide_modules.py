@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import dspy
 import pytest
 
-from pipelines import Module, ModuleStep, Pipeline, Program
+from pipelines import Module, ModuleFailed, ModuleStep, Pipeline, Program
+from pipelines.aggregators import Aggregator, Members, Verdict
+from pipelines.aggregators.aggregator import everyone, vote
+from pipelines.aggregators.judging import shown
+from pipelines.aggregators.notation import parse_network
+from pipelines.aggregators.role import YES_OR_NO, Role
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall, LMReply
 from pipelines.llms.model import Model
 from search_spaces import ModuleConfig, PipelineConfig
-from tests.pipelines.scripted_session import ScriptedSession, reply, signed, written
+from tests.pipelines.scripted_session import ScriptedSession, bind, one, reply, signed, written
 
 MODELS = {label: Model(f"sim/{label}", label=label) for label in ("a", "b", "c")}
 
@@ -116,6 +122,8 @@ def test_a_module_all_of_whose_members_fail_has_the_first_members_failure() -> N
     assert step.failure is not None
     assert (step.failure.kind, step.failure.module) == ("truncated", "solve")
     assert len(step.calls) == 3
+    with pytest.raises(ModuleFailed, match="truncated"):
+        wide(says(*replies)).solve(question="q")
 
 
 def test_the_others_decide_when_a_member_meets_an_outage_which_is_noted() -> None:
@@ -180,3 +188,24 @@ def test_a_copy_keeps_its_members() -> None:
     session = ScriptedSession()
     ask(wide(session).deepcopy())
     assert sorted(call.sample for call in session.calls) == [0, 1, 2]
+
+
+class AsksAllItCan(Aggregator):
+    """As a user's own might."""
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        return {"judge": YES_OR_NO}
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        answers = members.ask(everyone(members)) + members.ask(everyone(members), greedy=True)
+        members.consult("judge", [shown(answer) for answer in answers[:3]])
+        return vote(answers, len(answers))
+
+
+def test_an_own_aggregator_makes_no_more_calls_than_a_budget_keeps_for_it() -> None:
+    session = ScriptedSession()
+    network = "a + b + c -> tests.pipelines.test_wide_modules:AsksAllItCan(a)"
+    config = PipelineConfig(modules={"solve": parse_network(network, temperature=0.7)})
+    ask(bind(one(), session, config))
+    assert len(session.calls) == config.calls_per_run == 3 + 3 + 3

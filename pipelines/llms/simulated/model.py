@@ -52,6 +52,8 @@ class SimulatedModel:
     """How readily it gives up its own answer for that of others (0 never, 1 at once)."""
     verbosity: Positive = 1.0
     """Length of its reasoning, relative to an ordinary model."""
+    slip_length: Positive = 1.7
+    """How much longer its reasoning is where the answer is wrong."""
     length_spread: Spread = 0.0
     """Standard deviation of the logarithm of the length of its thoughts, drawn in each call."""
     effort_shifts: Mapping[str, Shift] = field(default_factory=dict)

@@ -16,9 +16,6 @@ from pipelines.llms.simulated.randomness import pick
 from pipelines.llms.simulated.request import OutputField, ParsedRequest
 from pipelines.llms.simulated.roles.role import Answer
 
-SLIP_LENGTH = 1.7
-"""How much longer the reasoning behind a wrong answer is."""
-
 SENTENCE_TOKENS = 11
 """Tokens of an average sentence of the reasoning."""
 
@@ -135,7 +132,7 @@ def _reasoning(answer: Answer, mind: Mind) -> str:
 
 def _sentences(answer: Answer, mind: Mind) -> float:
     """Return how many sentences stand between opening and closing at ordinary length."""
-    length = 3.0 * mind.model.verbosity * (1.0 if answer.sure else SLIP_LENGTH)
+    length = 3.0 * mind.model.verbosity * (1.0 if answer.sure else mind.model.slip_length)
     for phrase in mind.phrases:
         length *= phrase.length
     return length * (0.6 + 0.8 * mind.luck("length", *_thoughts(answer, mind)))

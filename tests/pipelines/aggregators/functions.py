@@ -1,6 +1,36 @@
-"""Checks, scores and keys that the tests name."""
+"""Checks, scores and keys that the tests name, and an aggregator as users write theirs."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.aggregators import Aggregator, Members, Verdict
+from pipelines.aggregators.aggregator import everyone, vote
+from pipelines.aggregators.judge import PICK
+from pipelines.aggregators.role import YES_OR_NO, Role
+
+
+@dataclass(frozen=True)
+class Own(Aggregator):
+    """Who is asked depends on a parameter that must be given."""
+
+    asks: tuple[str, ...]
+    weights: Any = None
+    threshold: Any = None
+
+    def __post_init__(self) -> None:
+        if self.threshold == "high":
+            raise ValueError("threshold must be a number")
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        kinds = {"judge": PICK, "verifier": YES_OR_NO}
+        return {role: kinds[role] for role in self.asks}
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        return vote(members.ask(everyone(members)), len(members.models))
 
 
 def is_number(question: str, answer: str, unit: str) -> bool:
@@ -13,6 +43,14 @@ def length(question: str, answer: str, unit: str) -> int:
 
 def value(question: str, answer: str, unit: str) -> float:
     return float(answer)
+
+
+def value_sign(question: str, answer: str, unit: str) -> bool:
+    return float(answer) < 0
+
+
+def written(question: str, answer: str, unit: str) -> str:
+    return answer
 
 
 def sign(question: str, answer: str, unit: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -114,6 +115,12 @@ def test_the_best_by_a_scorer_and_ties_go_to_the_majority() -> None:
     assert outcome("best_of", members)[0] == "7"
 
 
+@pytest.mark.parametrize("score", [float("nan"), None, "high"])
+def test_a_score_that_is_no_number_is_behind_all_others(score: Any) -> None:
+    members = answers("7", "9", said={"scorer": lambda t: {"score": score if "7" in t else -1.0}})
+    assert outcome("best_of", members)[0] == "9"
+
+
 def test_the_largest_clusters_best_of_those_that_pass() -> None:
     functions = {
         "check_function": f"{FUNCTIONS}:is_number",
@@ -124,7 +131,28 @@ def test_the_largest_clusters_best_of_those_that_pass() -> None:
     assert outcome("filter_cluster", members, **functions) == ("5", 0.5)
 
 
-def test_without_a_key_those_that_mean_the_same_are_a_cluster() -> None:
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("x", "y", "z", "5", "4"), ("5", 0.4)),  # `value` raises on three of them
+        (("x", "5", "-5"), ("5", 0.333)),
+        (("x", "y", "z"), ("x", 0.333)),
+    ],
+)
+def test_answers_without_a_key_are_no_cluster(given: Any, expected: Any) -> None:
+    members = three(*given)
+    members.said = {"filter": says(accepted=True)}
+    assert outcome("filter_cluster", members, key_function=f"{FUNCTIONS}:value_sign") == expected
+
+
+def test_keys_are_equal_if_they_are_written_alike() -> None:
+    members = three("Yes", "yes", "yes.", "No", "No")
+    members.said = {"filter": says(accepted=True)}
+    key = f"{FUNCTIONS}:written"
+    assert outcome("filter_cluster", members, key_function=key) == ("No", 0.4)
+
+
+def test_without_a_key_function_those_that_mean_the_same_are_a_cluster() -> None:
     members = answers("7", "9", "9.0", "7", "9", said={"filter": accepting("7", "9")})
     assert outcome("filter_cluster", members) == ("9", 0.6)
 
@@ -177,12 +205,27 @@ class TestCascade:
         assert [shown for _, shown in members.consulted] == ['{"answer": "7"}', '{"answer": "8"}']
 
     @pytest.mark.parametrize(
-        ("stated", "expected"), [(0.9, "7"), ("95%", "7"), (90, "7"), (0.5, "9"), ("high", "9")]
+        ("stated", "expected"),
+        [
+            *[(high, "7") for high in (0.9, "95%", 90, 1, "100 %")],
+            *[(low, "9") for low in (0.5, "high", "1%", "0.9%", "nan", float("nan"), "inf", 250)],
+        ],
     )
     def test_a_confidence_that_is_high_enough(self, stated: Any, expected: str) -> None:
         records = [{"answer": "7", "confidence": stated}, {"answer": "9", "confidence": 0.1}]
         members = ScriptedMembers(records, labels="ab")
         assert outcome("cascade", members, confidence=0.8)[0] == expected
+
+    @pytest.mark.parametrize(("params", "expected"), [({"confidence": 0.8}, "7"), ({}, "9")])
+    def test_the_confidence_is_no_part_of_the_answer_if_it_counts(
+        self, params: Any, expected: str
+    ) -> None:
+        given = [("7", 0.9), ("7", 0.95), ("9", 0.1)]
+        records = [{"answer": answer, "confidence": sure} for answer, sure in given]
+        verdict = decided("cascade", ScriptedMembers(records, labels="aab"), **params)
+        assert verdict.answer.record in records
+        assert verdict.answer.record["answer"] == expected
+        assert verdict.agreement == (1.0 if params else pytest.approx(1 / 3))
 
 
 QUESTION = "Which is red?\n(A) sky\n(B) blood\n(C) grass\n(D) snow"
@@ -191,45 +234,73 @@ QUESTION = "Which is red?\n(A) sky\n(B) blood\n(C) grass\n(D) snow"
 class TestShuffledVote:
     @pytest.mark.parametrize("before", ["", "Q. Choose:\n", "A. Smith asks:\n"])
     def test_members_see_other_orders_and_letters_are_turned_back(self, before: str) -> None:
-        members = _Blind(before + QUESTION)
-        verdict = made("shuffled_vote").aggregate(members)
-        assert verdict is not None
-        assert verdict.answer.record == {"answer": "B"}
-        assert verdict.agreement == 1.0
+        members = _Blind({"context": ["one", "two", "three"], "question": before + QUESTION})
+        assert outcome("shuffled_vote", members) == ("B", 1.0)
         orders = [record["question"] for record in members.seen.values()]
         assert orders[0] == before + QUESTION
         assert len(set(orders)) > 1
         assert all(sorted(order.split()) == sorted(orders[0].split()) for order in orders)
+        assert all(r["context"] == ["one", "two", "three"] for r in members.seen.values())
 
     def test_a_member_that_always_says_a_is_spread_over_the_options(self) -> None:
         members = answers(*["A"] * 8, received={"question": QUESTION})
         assert decided("shuffled_vote", members).agreement < 0.8
 
-    def test_options_in_a_field_of_their_own_and_as_a_list(self) -> None:
-        received = {"question": "Which is red?", "options": ["sky", "blood", "grass"]}
-        members = answers("blood", "(A)", "c", received=received)
-        made("shuffled_vote", options="options").aggregate(members)
-        assert all(sorted(r["options"]) == ["blood", "grass", "sky"] for r in members.seen.values())
+    @pytest.mark.parametrize(
+        ("options", "by_letter", "expected"),
+        [
+            (["sky", "blood", "grass"], True, "B"),
+            (["sky", "blood", "grass"], False, "blood"),
+            (["A. blood", "B. sky", "C. grass"], True, "A"),  # letters that go with the texts
+            ("(A) sky\n(B) blood\n(C) grass", True, "B"),
+        ],
+    )
+    def test_options_in_a_field_of_their_own(
+        self, options: Any, by_letter: bool, expected: str
+    ) -> None:
+        received = {"question": "Which is red?", "options": options}
+        members = _Blind(received, by_letter=by_letter)
+        assert outcome("shuffled_vote", members, options="options") == (expected, 1.0)
+        assert len({str(record["options"]) for record in members.seen.values()}) > 1
         assert all(record["question"] == "Which is red?" for record in members.seen.values())
 
-    def test_without_options_it_is_a_plain_vote(self) -> None:
-        members = answers("B", "A", "A", received={"question": "Which is red?"})
-        assert outcome("shuffled_vote", members) == ("A", 0.667)
+    @pytest.mark.parametrize("answer", ["C", "C++"])
+    def test_an_option_that_is_a_letter_is_no_place_in_a_list(self, answer: str) -> None:
+        options = [answer, "Java", "Rust", "Go"]
+        members = answers(*[answer] * 5, received={"options": options})
+        assert outcome("shuffled_vote", members, options="options") == (answer, 1.0)
+
+    def test_what_is_more_than_a_letter_stays(self) -> None:
+        members = answers(*["C++"] * 5, received={"question": "(A) C\n(B) C++\n(C) C#"})
+        assert outcome("shuffled_vote", members) == ("C++", 1.0)
+
+    @pytest.mark.parametrize("value", [None, {"A": "sky", "B": "blood"}, 7, "none", [], ["sky"]])
+    def test_without_options_it_is_a_plain_vote(self, value: Any) -> None:
+        for params in ({"options": "options"}, {}):
+            members = answers("B", "A", "A", received={"options": value})
+            assert outcome("shuffled_vote", members, **params) == ("A", 0.667)
+            assert all(record == {"options": value} for record in members.seen.values())
 
 
 class _Blind(ScriptedMembers):
-    """Five members that find the red one wherever it stands."""
+    """Five members that find the red one wherever it stands, and tell its letter or its text."""
 
-    def __init__(self, question: str) -> None:
-        super().__init__([{"answer": ""}] * 5, received={"question": question})
+    def __init__(self, received: Record, *, by_letter: bool = True) -> None:
+        super().__init__([{"answer": ""}] * 5, received=received)
+        self.by_letter = by_letter
 
     def ask(self, members: Any, *, greedy: bool = False, inputs: Any = None) -> Any:
-        records: list[Record | None] = []
-        for received in inputs:
-            (line,) = [ln for ln in received["question"].splitlines() if "blood" in ln]
-            records.append({"answer": line[1]})
-        self.records = records
+        self.records = [{"answer": self._found(given)} for given in inputs]
         return super().ask(members, greedy=greedy, inputs=inputs)
+
+    def _found(self, received: Record) -> str:
+        shown = received.get("options", received["question"])
+        lines = shown.splitlines() if isinstance(shown, str) else shown
+        (place,) = [place for place, line in enumerate(lines) if "blood" in line]
+        if not self.by_letter:
+            return str(lines[place])
+        lettered = re.match(r"\(?([A-Z])\W", lines[place])
+        return lettered[1] if lettered else "ABC"[place]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +312,7 @@ class _Blind(ScriptedMembers):
         ("mean", [1, 2], 2),
         ("median", [1, 2, 600], 2),
         ("median", ["10", "n/a", "30", "20"], "20"),
+        ("median", ["n/a", "20", "none"], "20"),
         ("median", [0.5, 0.25], 0.375),
     ],
 )
@@ -256,6 +328,12 @@ def test_other_fields_are_those_of_the_closest_member() -> None:
     verdict = decided("mean", ScriptedMembers(records))
     assert verdict.answer.record == {"n": 5, "why": "near"}
     assert verdict.answer.member == 1
+
+
+def test_one_members_text_that_reads_as_a_number_makes_no_number_field() -> None:
+    records = [{"n": 10, "note": "ok"}, {"n": 11, "note": "fine"}, {"n": 900, "note": "3"}]
+    verdict = decided("median", ScriptedMembers(records))
+    assert verdict.answer.record == {"n": 11, "note": "fine"}
 
 
 def test_no_number_is_no_outcome() -> None:
@@ -276,7 +354,11 @@ def test_no_number_is_no_outcome() -> None:
         ("2x a -> majority_vote(weights=[0, 0])", "not all 0"),
         ("2x a -> majority_vote(weights=[1, -1])", "greater than or equal to 0"),
         ("2x a -> confident_vote(member=2)", "member must be one of 2"),
-        ("2x a -> confident_vote(treshold=0.5)", "no such parameter; nearest: 'threshold'"),
+        ("2x a -> confident_vote(treshold=0.5)", "no such parameter or role; nearest: 'threshold'"),
+        ("2x a -> majority_vote(weigths=[1, 2])", "no such parameter; nearest: 'weights'"),
+        (f"2x a -> {FUNCTIONS}:Own", "Own: .*missing 1 required positional argument: 'asks'"),
+        (f"2x a -> {FUNCTIONS}:Own(asks=[], waits=[1])", "unexpected.*'waits'; nearest: 'weights'"),
+        (f"2x a -> {FUNCTIONS}:Own(asks=[], threshold=high)", "threshold must be a number"),
         ("3x a -> first_to_finish(count=3)", "count must be below the width"),
         ("3x a -> best_of", "best_of: needs a function or a scorer, but got neither"),
         (f'3x a -> best_of(b, function="{FUNCTIONS}:value")', "but got both"),

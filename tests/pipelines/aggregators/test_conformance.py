@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
+from pipelines import Module
 from pipelines.aggregators import AGGREGATORS, Aggregator, aggregator
+from pipelines.aggregators.notation import parse_network
+from pipelines.aggregators.role import Role
 from pipelines.aggregators.testing import AggregatorConformance, Say, ScriptedMembers
-from search_spaces import AggregatorConfig
+from pipelines.llms.call import LMCall
+from search_spaces import AggregatorConfig, PipelineConfig
+from tests.pipelines.scripted_session import (
+    ScriptedSession,
+    bind,
+    one,
+    received,
+    requested,
+    written,
+)
 
 CHECKS = "tests.pipelines.aggregators.functions"
 
@@ -126,13 +140,44 @@ def test_none_is_forgotten() -> None:
     assert {type(one) for one in made} == set(AGGREGATORS.values())
 
 
-def test_whatever_a_role_writes_can_be_asked_for() -> None:
-    from pipelines import Module
-
-    module = Module("solve", "question, candidate -> answer, unit", instructions="Measure {it}.")
+@pytest.mark.parametrize("inputs", ["question, candidate", "accepted, score, choice, score_"])
+def test_whatever_a_role_writes_can_be_asked_for(inputs: str) -> None:
+    module = Module("solve", f"{inputs} -> answer, unit", instructions="Measure {it}.")
     for name in AGGREGATORS:
         for role, kind in aggregator(name).roles.items():
             made = kind.module(f"solve_{role}", module, module.instructions)
             assert "Measure {it}." in (made.instructions or "")
-            assert {"question", "candidate", kind.field(module)} == set(made.input_fields)
-            assert made.output_fields
+            assert {*module.input_fields, kind.field(module)} == set(made.input_fields)
+            written = dict.fromkeys(map(made.pipeline_field, made.output_fields))
+            assert ", ".join(written) in (kind.writes.partition(":")[0], "answer, unit")
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("2x a -> best_of(b)", "second"),
+        ("2x a -> judge(b)", "second"),
+        ("2x a -> verifier(b)", "second"),
+        ("2x a -> verifier(2x b -> judge(c))", "second"),
+    ],
+)
+def test_inputs_may_have_the_names_that_roles_write(network: str, expected: str) -> None:
+    def script(call: LMCall) -> str:
+        (name,) = requested(call)
+        if name == "answer":
+            return written(answer=("first", "second")[call.sample])
+        good = "second" in received(call).get("candidate", "")
+        values = {"accepted_": good, "score_": float(good), "choice": 2, "choice_": 2}
+        return written(**{name: values[name]})
+
+    pipeline = one("accepted, score, choice -> answer")
+    config = PipelineConfig(modules={"solve": parse_network(network, temperature=0.7)})
+    step = bind(pipeline, ScriptedSession(script), config).run(dict.fromkeys(pipeline.inputs, "?"))
+    assert step.outputs == {"answer": expected}
+
+
+def test_of_several_fields_that_a_role_writes_each_finds_a_name() -> None:
+    role = Role("candidate", "score: float, score_: int, why", "{task}")
+    made = role.module("solve_scorer", Module("solve", "score, why -> answer"), None)
+    assert made.output_fields == {"score__": float, "score_": int, "why_": str}
+    assert made.rename == {"score__": "score", "why_": "why"}

@@ -17,23 +17,23 @@ labels = st.one_of(
     st.text("ab +,()='\"x-> é/", min_size=1, max_size=8).filter(str.strip),
 )
 values = st.one_of(
-    st.none(), st.booleans(), st.integers(-9, 9), st.floats(-9, 9), st.text('ab1 ,"', max_size=4)
+    st.none(), st.booleans(), st.integers(-9, 9), st.floats(-9, 9), st.text('ab1 ,"{', max_size=4)
 )
-params = st.dictionaries(
-    st.sampled_from(["weights", "threshold"]), st.one_of(values, st.lists(values, max_size=3))
-)
+mappings = st.dictionaries(st.text('ab1 ,"{}', max_size=4), values, max_size=3)
+nested = st.one_of(values, mappings, st.lists(st.one_of(values, mappings), max_size=3))
+params = st.dictionaries(st.sampled_from(["weights", "threshold"]), nested)
+OWN = "tests.pipelines.aggregators.functions:Own"
 
 
 def networks(deeper: st.SearchStrategy[ModuleConfig]) -> st.SearchStrategy[ModuleConfig]:
-    def built(models: list[str], judge: ModuleConfig, params: dict[str, Any]) -> ModuleConfig:
-        same = len(set(models)) == 1
-        return ModuleConfig(
-            models=tuple(models[:1] if same else models),
-            width=len(models),
-            aggregator=AggregatorConfig(name="judge", modules={"judge": judge}, params=params),
-        )
+    def built(
+        models: list[str], asked: dict[str, ModuleConfig], params: dict[str, Any]
+    ) -> ModuleConfig:
+        own = AggregatorConfig(name=OWN, modules=asked, params={"asks": [*asked], **params})
+        return ModuleConfig().with_members(models, own)
 
-    return st.builds(built, st.lists(labels, min_size=2, max_size=4), deeper, params)
+    asked = st.dictionaries(st.sampled_from(["judge", "verifier"]), deeper, max_size=2)
+    return st.builds(built, st.lists(labels, min_size=2, max_size=4), asked, params)
 
 
 singles = st.builds(lambda label: ModuleConfig(models=(label,)), labels)
@@ -81,6 +81,13 @@ def test_a_module_may_start_as_a_network() -> None:
         ("a b", "expected the end, but found 'b'"),
         ("2x a -> majority_vote(b)", "expected an argument with its name"),
         ("2x a -> judge(=)", "expected a model's label"),
+        ("2x a -> judge(b, c)", "judge is given twice"),
+        ("2x a -> judge(b, judge=c)", "judge is given twice"),
+        ("2x a -> majority_vote(weights=[1, 2], weights=[3, 4])", "weights is given twice"),
+        ("2x a -> verifier(b, fallbak=first)", "no such parameter or role; nearest: 'fallback'"),
+        (f"2x a -> {OWN}(b)", "missing 1 required positional argument: 'asks'"),
+        (f"2x a -> {OWN}(b, asks=[judge, verifier])", r"with its name \(judge, verifier\)"),
+        (f"2x a -> {OWN}(weights={{'x': 1}})", "expected a JSON object, but found \"{'x'"),
         ("", "expected a model's label, but it ends there"),
     ],
 )

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.llms import prices, transport
 from pipelines.llms.budget import Budget, PurposeSpend
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall, LMReply
+from pipelines.llms.cut_off import CutOff
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
+from tests.pipelines.llms.waiting import until
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
@@ -43,13 +46,6 @@ def delays(*seconds: float) -> Script:
 
 def by_sample(*behaviours: Behaviour) -> Script:
     return lambda request: behaviours[request.params["seed"]]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 def samples(make_call: MakeCall, server: LoopbackServer, count: int) -> list[LMCall]:
@@ -88,11 +84,21 @@ def test_the_fastest_counts_and_the_others_are_disconnected(
 def test_the_winners_are_in_the_order_of_finishing(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
-    with LoopbackServer(delays(0.9, FOREVER, 0.1, 0.5, FOREVER), reply=said) as server:
-        race = open_gateway().session("s").first_of(samples(make_call, server, 5), 3)
-        assert race.winners == (2, 3, 0)
+    order = (2, 3, 0)
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        seed = request.params["seed"]
+        if seed not in order:
+            return Behaviour.hang()
+        until(lambda: session.spent.calls == order.index(seed))
+        return Behaviour()
+
+    with LoopbackServer(script, reply=said) as server:
+        session = open_gateway().session("s")
+        race = session.first_of(samples(make_call, server, 5), 3)
+        assert race.winners == order
         assert [reply.text for reply in race.replies] == ["sample 2", "sample 3", "sample 0"]
-        assert 0.9 <= race.latency_s < PROMPT_S
+        assert race.latency_s == max(reply.latency_s for reply in race.replies)
         until(lambda: server.meter.abandoned == 2)
 
 
@@ -171,7 +177,8 @@ def test_who_loses_to_another_model_is_charged_in_full(
         slow = replace(slow, model=replace(slow.model, name="openai/small"))
         race = session.first_of([fast, slow])
         assert race.winners == (0,)
-        assert race.losers.usd == pytest.approx(worst(slow))
+        assert race.lost[0] == PurposeSpend()
+        assert race.lost[1].usd == race.losers.usd == pytest.approx(worst(slow))
 
 
 def test_a_race_is_held_once(
@@ -185,7 +192,7 @@ def test_a_race_is_held_once(
         assert server.requests == 3
     assert [reply.cached for reply in (*held.replies, *found[0].replies)] == [False, True]
     assert found[0] == found[1]
-    assert (found[0].winners, found[0].losers) == (held.winners, held.losers)
+    assert (found[0].winners, found[0].lost) == (held.winners, held.lost)
     assert found[0].latency_s == held.latency_s
     assert second.spent.calls == 0
     assert second.nominal == first.nominal
@@ -377,7 +384,7 @@ def test_a_race_that_too_many_leave_fails_and_is_not_recorded(
         assert len(session.first_of(calls, 2).winners) == 2
 
 
-def test_a_model_without_a_price_is_refused_before_anything_is_reserved(
+def test_a_model_without_a_price_has_failed_before_anything_is_reserved(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
     with LoopbackServer() as server:
@@ -385,9 +392,29 @@ def test_a_model_without_a_price_is_refused_before_anything_is_reserved(
         bad = replace(bad, model=Model("openai/nobody-knows-it", api_base=server.url))
         session = open_gateway().session("s")
         with pytest.raises(CallFailed, match="no price is known"):
-            session.first_of([good, bad])
+            session.first_of([good, bad], 2)
         assert session.spent.calls == server.requests == 0
-        assert session.complete(good).text == "hello"
+        race = session.first_of([bad, good])
+        assert (race.winners, race.losers) == ((1,), PurposeSpend())
+        assert session.spent.calls == server.requests == 1
+
+
+def test_who_is_cut_off_before_it_is_sent_costs_nothing(
+    make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = transport.send
+
+    def late(call: LMCall, price: prices.Price, timeout_s: float, cut: CutOff) -> LMReply:
+        if call.sample:
+            cut.wait(FOREVER)
+        return send(call, price, timeout_s, cut)
+
+    monkeypatch.setattr(transport, "send", late)
+    with LoopbackServer() as server:
+        session = open_gateway().session("s")
+        race = session.first_of(samples(make_call, server, 2))
+        assert (race.winners, race.losers) == ((0,), PurposeSpend())
+        assert session.spent.calls == server.requests == 1
 
 
 def test_the_same_race_asked_16_times_at_once_is_paid_once(

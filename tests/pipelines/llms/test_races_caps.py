@@ -26,6 +26,7 @@ from pipelines.llms.gateway import Gateway, Session
 from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.prices import price_of
+from tests.pipelines.llms.waiting import until
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
@@ -34,13 +35,6 @@ RACES, REPLICAS = 64, 5
 UNSHRUNK = [Phase.explicit, Phase.generate]
 """Shrinking would repeat a hundred calls over HTTP hundreds of times."""
 PRICES = {"tiny": Price(50.0, 200.0)}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 def replicas(make_call: MakeCall, server: LoopbackServer, text: str) -> list[LMCall]:
@@ -208,7 +202,9 @@ def no_reservations(gateway: Gateway) -> bool:
 
 ENDINGS: dict[str, tuple[Callable[[Session], None], Budget, type[BaseException]]] = {
     "stop": (Session.stop, Budget(usd=9), BudgetExhausted),
-    "seconds": (lambda _session: None, Budget(usd=9, seconds=2), BudgetExhausted),
+    "seconds": (
+        lambda session: session.protect(seconds=600), Budget(usd=9, seconds=600), BudgetExhausted
+    ),
     "ctrl-C": (
         lambda _session: os.kill(os.getpid(), signal.SIGINT), Budget(usd=9), KeyboardInterrupt
     ),

@@ -15,6 +15,7 @@ from pipelines.llms.gateway import Gateway, Session
 from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.session import Left
+from tests.pipelines.llms.waiting import until
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
@@ -35,13 +36,6 @@ class Held:
     def __call__(self, _request: LoopbackRequest) -> Behaviour:
         assert self.released.wait(30)
         return Behaviour()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 def test_a_rate_limit_spaces_the_calls(make_call: MakeCall, open_gateway: OpenGateway) -> None:
