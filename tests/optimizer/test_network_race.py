@@ -11,6 +11,7 @@ from optimizer.study import Study
 from pipelines.aggregators.notation import parse_network
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.gateway import Gateway
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.runs import counting_server, served_model
@@ -64,8 +65,11 @@ def test_a_model_that_is_down_leaves_the_race_to_the_others() -> None:
 
     with counting_server(script) as server:
         models = [served_model(server.url, name) for name in ("alder", "birch", "rowan")]
-        study = begun(models, SPACE, examples=60)
+        gateway = Gateway(None, retries=0)
+        study = begun(models, SPACE, examples=60, gateway=gateway)
         race_networks(study, "structure", networks(study, tuple(m.label for m in models)))
     down = models[-1].label
     for trial in study.trials:
-        assert (trial.status == "disqualified") == (down in trial.config.modules["solve"].models)
+        solve = trial.config.modules["solve"]
+        if solve.aggregator != "cascade":  # which may hardly ever ask it
+            assert (trial.status == "disqualified") == (down in solve.models)
