@@ -20,7 +20,7 @@ from optimizer.result import Result
 from optimizer.single_models import challenge_with_single_models, race_single_models
 from optimizer.study import Study
 from optimizer.tracking import Tracker
-from optimizer.trial import Trial
+from optimizer.trial import Trial, config_text
 from pipelines import Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
@@ -212,11 +212,10 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _interrupted(study: Study) -> str:
     best = study.evaluator.known(study.incumbent)
-    allocation = ", ".join(f"{m}: {'+'.join(v)}" for m, v in study.incumbent.allocation.items())
     spent = study.evaluator.session.spent
     so_far = (
         f"Best so far: {best.mean:.3f} (search estimate on {len(best.scores)} examples) with "
-        f"{allocation}"
+        f"{config_text(study.incumbent)}"
         if best.scores
         else "Nothing was scored yet"
     )

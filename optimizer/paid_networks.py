@@ -112,8 +112,10 @@ def _networks(
     """Every width up to what was sampled, mixes of models, and what needs no model of its own."""
     free = [c for c in knobs.aggregations(module).values() if not c.modules]
     votes = [each for config in free for each in _told(config) if config.name != "cascade"]
-    alike = [(label,) * width for label in labels for width in range(2, draws[label] + 1)]
     widths = sorted({width for width in knobs.space.of("width", module) if width > 1})
+    if not widths:
+        return
+    alike = [(label,) * width for label in labels for width in range(2, draws[label] + 1)]
     mixed = itertools.chain.from_iterable(itertools.combinations(labels, w) for w in widths)
     for members in itertools.chain(alike, mixed):
         yield from (setting.with_members(members, each) for each in votes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,25 +55,27 @@ class Proposer:
         """It is known already, and need not be proposed."""
         self._proposed.add(config.key)
 
-    def ask(self, most: int, base: PipelineConfig) -> list[Proposal]:
+    def ask(self, most: int, base: PipelineConfig, *, keep_models: bool = False) -> list[Proposal]:
         """Up to so many configs that are new; fewer when the space is used up.
 
         Args:
             most: how many.
             base: what the knobs are set on.
+            keep_models: leave the base's models as they are.
         """
+        knobs = replace(self._knobs, with_models=False) if keep_models else self._knobs
         proposals: list[Proposal] = []
         with _quiet():
-            while len(proposals) < most and (drawn := self._draw(base)) is not None:
+            while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
                 proposals.append(drawn)
         return proposals
 
-    def _draw(self, base: PipelineConfig) -> Proposal | None:
+    def _draw(self, knobs: Knobs, base: PipelineConfig) -> Proposal | None:
         for sampler, tries in zip(self._samplers, (TRIES, TRIES_AT_RANDOM), strict=True):
             self._study.sampler = sampler
             for _ in range(tries):
                 trial = self._study.ask()
-                config = self._knobs.suggest(trial, base)
+                config = knobs.suggest(trial, base)
                 if config is not None and config.key not in self._proposed:
                     self._proposed.add(config.key)
                     trial.set_user_attr("config", config.key)

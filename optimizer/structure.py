@@ -156,19 +156,27 @@ class _Search:
                 self.race(promising)
 
     def propose(self) -> None:
-        """Batches of Optuna's proposals, until they bring nothing better."""
+        """Batches of Optuna's proposals, until they bring nothing better.
+
+        Where costs count, models vary too, in every second batch. The others start from whatever
+        sets the bar: where the cheapest near the best is wanted, the best.
+        """
         study = self.study
         proposer = study.proposer or Proposer(
             self.knobs, study.objective, study.seed, study.journal, study.evaluator.pipeline.name
         )
         study.proposer = proposer
-        asked = stale = 0
-        while asked < MOST_PROPOSALS and stale < STALE_BATCHES and self.cut_off is None:
+        asked = stale = turn = 0
+        kinds = 2 if self.knobs.with_models else 1
+        while asked < MOST_PROPOSALS and stale < kinds * STALE_BATCHES and self.cut_off is None:
             before = self._best_so_far()
             for config in study.raced():
                 proposer.note(config)
-            proposals = proposer.ask(BATCH, study.incumbent)
-            if not proposals:
+            keep_models = turn % kinds == 0
+            base = self._bar() if keep_models else study.incumbent
+            proposals = proposer.ask(BATCH, base, keep_models=keep_models)
+            turn += 1
+            if not proposals and turn >= kinds:
                 return
             asked += len(proposals)
             self._race_proposals(proposer, proposals)
@@ -177,10 +185,14 @@ class _Search:
             stale = stale + 1 if self._best_so_far() == before else 0
 
     def _best_so_far(self) -> set[str]:
-        """Keys of the best, or of the front where that is asked for."""
+        """Keys of the best, or of the front where that is asked for, and of what sets the bar."""
         study = self.study
         best = study.front() if study.objective.pareto else [study.incumbent]
-        return {config.key for config in best}
+        return {config.key for config in [*best, self._bar()]}
+
+    def _bar(self) -> PipelineConfig:
+        study = self.study
+        return study.incumbent if study.objective.within is None else study.best_scored()
 
     def _race_proposals(self, proposer: Proposer, proposals: Sequence[Proposal]) -> None:
         try:

@@ -303,6 +303,11 @@ class Study:
             rivals = [c for c in rivals if self.objective.meets(self.evaluator.known(c).costs)]
         return max((self.evaluator.known(c).on(examples).mean for c in rivals), default=-math.inf)
 
+    def best_scored(self) -> PipelineConfig:
+        """The best score of all that have seen every search example, whatever it costs."""
+        complete = [c for c in self.raced() if self._is_complete(c)] or [self.incumbent]
+        return max(complete, key=lambda config: self.evaluator.known(config).mean)
+
     def front(self) -> list[PipelineConfig]:
         """Of all that were scored on every search example, those that no other beats in all."""
         complete = [c for c in self.raced() if self._is_complete(c)]

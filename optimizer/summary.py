@@ -85,7 +85,7 @@ def figures(result: Result) -> list[Row]:
     """Baseline, best single model and tuned pipeline."""
     rows = [_row("baseline", result.baseline_figures, "the pipeline as given")]
     if result.single_model_figures is not None:
-        note = f"{result.single_model_label} in all modules"
+        note = _single_model_text(result)
         rows.append(_row("best single model", result.single_model_figures, note))
     note = "" if changes(result) else "same as the baseline"
     return [*rows, _row("tuned", result.tuned_figures, note)]
@@ -204,8 +204,14 @@ def _over_baseline(result: Result) -> Iterator[str]:
             yield "More examples would narrow the interval."
 
 
+def _single_model_text(result: Result) -> str:
+    """The rival: one model wherever the pipeline as given asks one, as often as that does."""
+    wide = any(module.width > 1 for module in result.baseline_config.modules.values())
+    return f"{result.single_model_label} in all modules" + (", as wide as given" if wide else "")
+
+
 def _over_single(result: Result) -> Iterator[str]:
-    figures, rival = result.single_model_figures, f"{result.single_model_label} in all modules"
+    figures, rival = result.single_model_figures, _single_model_text(result)
     if figures is None or result.gain_over_single is None:
         return
     given, label = result.baseline_config, result.single_model_label or ""
@@ -269,7 +275,7 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
     for module, count in alone.items():
         yield (
             f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
-            "answers in free text need a judge, a verifier or a metric"
+            "answers in free text need a judge or a verifier"
         )
 
 

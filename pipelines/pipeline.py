@@ -60,6 +60,8 @@ class Pipeline:
             plain = [label for label in named if "/" in label]  # litellm's names need no `Model`
             labels = [model.label for model in self.models]
             check_config(self.modules, self.config, [*labels, *plain] if labels else None)
+        else:
+            check_config(self.modules, self.default_config("any/model"), None)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -144,16 +146,21 @@ class Pipeline:
         Raises:
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is missing, or a module names no model.
+            ModelError: a model has no known provider, no key or no price; else the other members
+                would decide without it, and nobody would notice.
         """
         config = self.config or self.default_config()
-        named = {label: Model(label) for labels in config.allocation.values() for label in labels}
         given = {model.label: model for model in self.models}
+        asked = dict.fromkeys(label for labels in config.allocation.values() for label in labels)
+        models = {label: given.get(label) or Model(label) for label in asked}
         session = None
         if self.llm_modules:
             from pipelines.llms.gateway import default_session
+            from pipelines.llms.prices import check_models
 
+            check_models(models.values())
             session = default_session()
-        prediction: dspy.Prediction = self.bind(config, {**named, **given}, session)(**inputs)
+        prediction: dspy.Prediction = self.bind(config, models, session)(**inputs)
         return prediction
 
     def describe(self) -> str:

@@ -60,7 +60,7 @@ class SearchSpace(BaseModel):
     """Such as `("low", "medium", "high")`; not searched, if not given."""
     width: Choices[Annotated[int, Field(ge=1)]] | None = None
     """1, 3 and 5, if not given. Those above 5 are tried only where a closed form promises
-    that they pay."""
+    that they pay; those in between are scored too, where the answers are there anyway."""
     aggregator: Choices[str | AggregatorConfig] | None = None
     """For widths above 1: names, or with parameters and models as in `judge(openai/gpt-4o)`. Where
     one needs a model and names none, it starts with the best single model."""

@@ -146,12 +146,11 @@ ENTRANTS = st.lists(
     min_size=1,
     max_size=5,
 )
-OBJECTIVES = st.builds(
+OBJECTIVES = st.just(Objective(pareto=True)) | st.builds(
     Objective,
     max_cost_usd=st.sampled_from([None, 0.1, 1.0, 2.0]),
     max_latency_s=st.sampled_from([None, 0.1, 1.0]),
     within=st.sampled_from([None, 0.0, 0.1]),
-    pareto=st.booleans(),
 )
 
 

@@ -135,8 +135,8 @@ def test_what_was_raced_by_others_in_between_is_not_proposed(
     batches: list[set[str]] = []
     ask = Proposer.ask
 
-    def noted(self: Proposer, most: int, base: PipelineConfig) -> list[Proposal]:
-        proposals = ask(self, most, base)
+    def noted(self: Proposer, most: int, base: PipelineConfig, **how: Any) -> list[Proposal]:
+        proposals = ask(self, most, base, **how)
         batches.append({p.config.key for p in proposals} & {c.key for c in study.raced()})
         return proposals
 
