@@ -18,6 +18,7 @@ from pipelines import (
 from pipelines.llms import gateway
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
+from pipelines.llms.prices import ModelError
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import (
     MODELS,
@@ -154,20 +155,31 @@ def test_a_tuned_pipeline_is_called_with_its_config(monkeypatch: pytest.MonkeyPa
         return account  # type: ignore[no-any-return]
 
     monkeypatch.setattr(gateway, "default_session", default_session)
-    config = LOCATE_SOLVE.default_config("small").with_models({"solve": "sim/large"})
+    config = LOCATE_SOLVE.default_config("small").with_models({"solve": "sim/maple"})
     tuned = Pipeline(
         LOCATE_SOLVE.name,
         LOCATE_SOLVE.modules,
         config=config,
-        models=[Model("sim/tiny", label="small", max_tokens=7), Model("sim/large")],
+        models=[Model("sim/larch", label="small", max_tokens=7), Model("sim/maple")],
     )
-    assert Pipeline.from_yaml(tuned.to_yaml())(**INPUTS).answer == "answer by sim/large#0"
+    assert Pipeline.from_yaml(tuned.to_yaml())(**INPUTS).answer == "answer by sim/maple#0"
     first, second = (call.model for call in session.calls)
-    assert (first.name, first.max_tokens, second.name) == ("sim/tiny", 7, "sim/large")
+    assert (first.name, first.max_tokens, second.name) == ("sim/larch", 7, "sim/maple")
 
 
 def test_a_pipeline_is_called_as_its_modules_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "default_session", ScriptedSession)
-    assert one(model="sim/own")(question="q").answer == "answer by sim/own#0"
+    assert one(model="sim/elm")(question="q").answer == "answer by sim/elm#0"
     with pytest.raises(PipelineError, match="module 'solve' names no model"):
         one()(question="q")
+
+
+def test_a_member_that_does_not_exist_is_refused_and_not_outvoted() -> None:
+    pipeline = one(model="2x sim/hazel + 1x sim/firr -> majority_vote")
+    with pytest.raises(ModelError, match="'sim/firr'; did you mean 'sim/fir'"):
+        pipeline(question="q")
+
+
+def test_a_network_that_can_not_work_is_refused_when_the_pipeline_is_made() -> None:
+    with pytest.raises(PipelineError, match="verifier needs a model"):
+        one(model="3x sim/hazel -> verifier")
