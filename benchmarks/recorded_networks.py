@@ -14,20 +14,16 @@ if it too begins with the pipeline as given, the 70B, on all examples.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from benchmarks.recorded_votes import HOLDOUT, MODELS
-from benchmarks.searching import Bench
+from benchmarks.searching import Bench, over_splits
 from evaluators.objective import Objective
 from optimizer.baseline import race_baseline
 from optimizer.single_models import race_single_models
@@ -46,35 +42,25 @@ WITHIN = 0.01
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recording", type=Path, required=True)
-    parser.add_argument("--splits", type=int, default=50)
-    parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_args()
-    started = time.perf_counter()
-    rows = Parallel(n_jobs=options.jobs, return_as="generator")(
-        delayed(run_split)(str(options.recording), seed) for seed in range(options.splits)
-    )
     print(
-        "split | all | quality: best  ours  regret  calls | halving: regret  calls, half, alike | "
-        "cheapest: true $/1000  ours  near enough  calls"
+        "split | all | quality: best  ours  regret  calls | halving: regret  calls, half, "
+        "same start | cheapest: true $/1000  ours  near enough  calls"
     )
     table = []
-    for seed, row in enumerate(rows):
+    for seed, row in over_splits(__doc__ or "", run_split):
         table.append(row)
         everything, best, ours, calls, *rivals, least, cost, near, cheap_calls = row
-        halved, halved_calls, half, alike = rivals
+        halved, halved_calls, half, same_start = rivals
         print(
             f"{seed:5d} | {everything:.0f} | {100 * best:13.2f} {100 * ours:5.2f} "
             f"{100 * (best - ours):7.2f} {calls:6.0f} | {100 * (best - halved):15.2f} "
-            f"{halved_calls:6.0f} {100 * (best - half):8.2f} {100 * (best - alike):5.2f} | "
+            f"{halved_calls:6.0f} {100 * (best - half):8.2f} {100 * (best - same_start):11.2f} | "
             f"{1000 * least:15.4f} "
             f"{1000 * cost:7.4f} {near:11.0f} "
             f"{cheap_calls:6.0f}",
             flush=True,
         )
     summarise(np.array(table))
-    print(f"{time.perf_counter() - started:.0f} s")
 
 
 def run_split(recording: str, seed: int) -> tuple[float, ...]:
@@ -93,7 +79,7 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
     halved, halved_calls = table.successive_halving(np.random.default_rng(seed))
     half, _ = table.successive_halving(np.random.default_rng(seed), 4 * len(places))
     given = LABELS.index(STRONG)
-    alike, _ = table.successive_halving(np.random.default_rng(seed), 4 * len(places), given)
+    same_start, _ = table.successive_halving(np.random.default_rng(seed), 4 * len(places), given)
     ours, found = keys.index(study.incumbent.key), keys.index(cheap.incumbent.key)
     return (
         8 * len(places),
@@ -103,7 +89,7 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
         scores[halved],
         halved_calls,
         scores[half],
-        scores[alike],
+        scores[same_start],
         usd[near].min(),
         usd[found],
         float(near[found]),
@@ -265,14 +251,14 @@ def _bench(
 def summarise(table: np.ndarray) -> None:
     """The figures that the README quotes."""
     everything, best, ours, calls, *rivals, least, cost, near, cheap_calls = table.T
-    halved, halved_calls, half, alike = rivals
+    halved, halved_calls, half, same_start = rivals
     print(
         f"\nquality: mean regret {100 * (best - ours).mean():.2f} points, with "
         f"{calls.mean():.0f} calls, {(calls / everything).mean():.2f} of enumeration's; successive "
         f"halving: {100 * (best - halved).mean():.2f} points, "
         f"{(halved_calls / everything).mean():.2f} of the calls, and "
         f"{100 * (best - half).mean():.2f} points where half of the calls end it, "
-        f"{100 * (best - alike).mean():.2f} if it begins with the pipeline as given"
+        f"{100 * (best - same_start).mean():.2f} if it begins with the pipeline as given"
     )
     print(
         f"cheapest within {100 * WITHIN:g} point of the best single model: "

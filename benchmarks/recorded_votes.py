@@ -8,18 +8,14 @@ diagnose with, so the search goes by end-to-end races alone.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import dspy
 import numpy as np
-from joblib import Parallel, delayed
 
-from benchmarks.searching import Bench
+from benchmarks.searching import Bench, over_splits
 from optimizer.study import Study
 from pipelines.aggregators import majority_vote as vote
 from pipelines.llms.gateway import Gateway
@@ -42,18 +38,9 @@ MODELS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recording", type=Path, required=True)
-    parser.add_argument("--splits", type=int, default=50)
-    parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_args()
-    started = time.perf_counter()
-    rows = Parallel(n_jobs=options.jobs, return_as="generator")(
-        delayed(run_split)(str(options.recording), seed) for seed in range(options.splits)
-    )
     print("split | best of 343 | ours  regret  calls | held out: ours  single  three best")
     table = []
-    for seed, row in enumerate(rows):
+    for seed, row in over_splits(__doc__ or "", run_split):
         table.append(row)
         best, ours, calls, held_out, single, three = row
         print(
@@ -62,7 +49,6 @@ def main() -> None:
             flush=True,
         )
     summarise(np.array(table))
-    print(f"{time.perf_counter() - started:.0f} s")
 
 
 def run_split(recording: str, seed: int) -> tuple[float, ...]:

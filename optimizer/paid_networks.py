@@ -68,7 +68,7 @@ def _pools(study: Study, module: str) -> list[Pool]:
         own = config.modules[module]
         if _without(config, module) != rest:
             continue
-        setting = own.with_members(["any"], None).model_copy(update={"models": ()})
+        setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
         pool = pools.setdefault(setting.model_dump_json(), Pool(setting))
         seen = study.seen(config)
         lazy = own.aggregation is not None and own.aggregation.name == "cascade"

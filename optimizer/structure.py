@@ -166,7 +166,7 @@ class _Search:
             self.knobs, study.objective, study.seed, study.journal, study.evaluator.pipeline.name
         )
         study.proposer = proposer
-        asked = stale = turn = 0
+        asked = stale = turn = used_up = 0
         kinds = 2 if self.knobs.with_models else 1
         while asked < MOST_PROPOSALS and stale < kinds * STALE_BATCHES and self.cut_off is None:
             before = self._best_so_far()
@@ -176,8 +176,11 @@ class _Search:
             base = self._bar() if keep_models else study.incumbent
             proposals = proposer.ask(BATCH, base, keep_models=keep_models)
             turn += 1
-            if not proposals and turn >= kinds:
+            used_up = 0 if proposals else used_up + 1
+            if used_up == kinds:
                 return
+            if not proposals:
+                continue
             asked += len(proposals)
             self._race_proposals(proposer, proposals)
             self.use_what_is_paid()
@@ -192,7 +195,7 @@ class _Search:
 
     def _bar(self) -> PipelineConfig:
         study = self.study
-        return study.incumbent if study.objective.within is None else study.best_scored()
+        return study.incumbent if study.objective.within is None else study.bar()
 
     def _race_proposals(self, proposer: Proposer, proposals: Sequence[Proposal]) -> None:
         try:

@@ -162,11 +162,12 @@ class Study:
             cut_off: why it could not go on, if it could not; raised in the end.
         """
         left = {config.key for config in finished}
-        told = "dropped with one of its members"
-        standings = [
-            Standing(c, self.evaluator.known(c), c.key in left, "" if c.key in left else told)
-            for c in configs
-        ]
+        standings = []
+        for config in configs:
+            known = self.evaluator.known(config)
+            dropped = config.key not in left and not known.disqualified
+            told = "dropped with one of its members" if dropped else ""
+            standings.append(Standing(config, known, config.key in left, told))
         self._conclude(stage, Race(tuple(standings), cut_off))
 
     def _conclude(self, stage: str, result: Race) -> list[Standing]:
@@ -296,17 +297,19 @@ class Study:
 
         That of the best that was run on all search examples; minus infinity if there is none.
         """
-        rivals = [c for c in self.raced() if self._is_complete(c)]
-        if self.objective.of == "single_model":
-            rivals = [c for c in rivals if c.single_model]
-        else:
-            rivals = [c for c in rivals if self.objective.meets(self.evaluator.known(c).costs)]
-        return max((self.evaluator.known(c).on(examples).mean for c in rivals), default=-math.inf)
+        known = [self.evaluator.known(config) for config in self._bar_setters()]
+        return max((each.on(examples).mean for each in known), default=-math.inf)
 
-    def best_scored(self) -> PipelineConfig:
-        """The best score of all that have seen every search example, whatever it costs."""
-        complete = [c for c in self.raced() if self._is_complete(c)] or [self.incumbent]
-        return max(complete, key=lambda config: self.evaluator.known(config).mean)
+    def bar(self) -> PipelineConfig:
+        """The config that the cheapest is to come close to; the incumbent until there is one."""
+        setters = self._bar_setters() or [self.incumbent]
+        return max(setters, key=lambda config: self.evaluator.known(config).mean)
+
+    def _bar_setters(self) -> list[PipelineConfig]:
+        complete = [config for config in self.raced() if self._is_complete(config)]
+        if self.objective.of == "single_model":
+            return [config for config in complete if config.single_model]
+        return [c for c in complete if self.objective.meets(self.evaluator.known(c).costs)]
 
     def front(self) -> list[PipelineConfig]:
         """Of all that were scored on every search example, those that no other beats in all."""

@@ -601,3 +601,14 @@ def test_the_bar_for_the_cheapest_is_what_a_search_for_quality_finds() -> None:
     assert any(set(solve.members) == {VOTER} and solve.width > 1 for solve in tried)
     found = next(t for t in complete(result) if t.config == result.config)
     assert mean(found) >= max(map(mean, complete(result))) - 0.02 - 1e-9
+
+
+def test_where_nothing_is_left_to_propose_no_call_is_made() -> None:
+    """Models count where costs do, so both kinds of proposals are asked for, and there is none."""
+    space = SearchSpace(width=(1,), temperature=(), aggregator=())
+    study = begun([VOTER], space, examples=40, objective=Objective(within=0.0))
+    study.incumbent = with_solve(study, temperature=0.9)
+    study.race("few", [study.incumbent], first=8, most=8)
+    before = study.evaluator.session.nominal.calls
+    Structure().improve(study)
+    assert study.evaluator.session.nominal.calls == before
