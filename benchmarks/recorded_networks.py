@@ -23,7 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.recorded_votes import HOLDOUT, MODELS
-from benchmarks.searching import Bench, over_splits
+from benchmarks.searching import Bench
+from benchmarks.splits import over_splits
 from evaluators.objective import Objective
 from optimizer.baseline import race_baseline
 from optimizer.single_models import race_single_models

@@ -15,7 +15,8 @@ from typing import Any
 import dspy
 import numpy as np
 
-from benchmarks.searching import Bench, over_splits
+from benchmarks.searching import Bench
+from benchmarks.splits import over_splits
 from optimizer.study import Study
 from pipelines.aggregators import majority_vote as vote
 from pipelines.llms.gateway import Gateway
