@@ -28,6 +28,10 @@ MOST_ENUMERATED = 4096
 FINALISTS = 8
 """How many of those may lead."""
 
+RESCUE_EXAMPLES = 4
+RESCUE_GAIN = 0.5
+"""On how many failed examples a config is tried, and how much better it must do for a race."""
+
 Move = tuple[str, str]
 """A module and the label of the model to put there."""
 Moves = Mapping[str, Sequence[str]]
@@ -58,8 +62,8 @@ class Allocation:
             if study.incumbent == before:
                 break
             sizes = [(FIRST_RUNG, everything)]
-        for module in study.agreement:
-            study.agreement[module] = measured_agreement(study, module)
+        for module in study.judgements.agreement:
+            study.judgements.agreement[module] = measured_agreement(study, module)
 
 
 @dataclass
@@ -112,8 +116,8 @@ class _Search:
         }
         asked = {m: c for m, c in moved.items() if len(known(c).outcomes) < complete}
         self.asked_again |= set(asked)
-        rescuers = study.rescuers(list(asked.values()))
-        again = [move for move, config in asked.items() if config in rescuers]
+        found = rescuers(study, list(asked.values()))
+        again = [move for move, config in asked.items() if config in found]
         if again:
             self.dropped -= set(again)
             self.settle(_by_module(again), FIRST_RUNG, complete)
@@ -140,6 +144,25 @@ def already_paid(study: Study, moves: Moves, size: int) -> list[PipelineConfig]:
         for mix in itertools.product(*moves.values())
     ]
     return study.enumerate_paid(configs, size)
+
+
+def rescuers(study: Study, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
+    """Those that do clearly better on the first few examples that the incumbent fails.
+
+    That says nothing of how good they are, since the examples were picked for their failures;
+    it says that a race may be worth its calls.
+    """
+    scores = study.evaluator.known(study.incumbent).scores
+    failed = [i for i in study.examples if i in scores and scores[i] < 0.5][:RESCUE_EXAMPLES]
+    if not failed:
+        return []
+    found = []
+    for config in configs:
+        study.forecast.check([config], failed)
+        tried = study.evaluator.peek(config, failed).scores
+        if sum(tried[i] - scores[i] for i in tried) >= RESCUE_GAIN * len(failed):
+            found.append(config)
+    return found
 
 
 def _promising(study: Study) -> Moves:

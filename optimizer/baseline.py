@@ -38,8 +38,8 @@ def race_baseline(study: Study) -> None:
 
 def _runs(study: Study) -> int:
     """How often the pipeline runs for the baseline and the final pass over the holdout."""
-    passes = 3 if study.may_change else 1
-    return len(study.examples) + study.holdout_examples * passes
+    passes = 3 if study.reserve.may_change else 1
+    return len(study.examples) + study.reserve.examples * passes
 
 
 def _usd_needed(study: Study) -> float:
@@ -47,12 +47,12 @@ def _usd_needed(study: Study) -> float:
     nominal = study.evaluator.session.nominal
     a_call = nominal.usd / nominal.calls if nominal.calls else 0.0
     calls = _runs(study) * study.baseline.calls_per_run
-    return calls * a_call + study.most_usd_of_a_call(study.baseline)
+    return calls * a_call + study.reserve.most_usd_of_a_call(study.baseline)
 
 
 def _usd_need(study: Study) -> str:
     calls, needed = study.evaluator.session.nominal.calls, _usd_needed(study)
-    last = study.most_usd_of_a_call(study.baseline)
+    last = study.reserve.most_usd_of_a_call(study.baseline)
     takes = f"about ${needed:.4f} (measured on {calls} calls)" if calls else f"over ${needed:.4f}"
     return (
         f"the baseline and the final pass over the holdout run the pipeline {_runs(study)} times, "

@@ -115,8 +115,8 @@ def _agreements(study: Study) -> tuple[DiagnoserAgreement, ...]:
         DiagnoserAgreement(
             module=module,
             agreement=measured.concordant / measured.compared if measured.compared else None,
-            judged=study.judged.get(module, 0),
+            judged=study.judgements.judged.get(module, 0),
             compared=measured.compared,
         )
-        for module, measured in study.agreement.items()
+        for module, measured in study.judgements.agreement.items()
     )

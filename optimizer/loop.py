@@ -14,8 +14,10 @@ from evaluators.metrics import LabelMetric
 from evaluators.objective import Objective
 from optimizer.baseline import check_something_scored, check_something_works, race_baseline
 from optimizer.conclusion import conclude
+from optimizer.dear_models import leave_out_dear_models
 from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
 from optimizer.progress import Progress
+from optimizer.reserve import Reserve
 from optimizer.result import Result
 from optimizer.single_models import challenge_with_single_models, race_single_models
 from optimizer.study import Study
@@ -130,7 +132,7 @@ def search(study: Study, plan: Plan) -> str | None:
     """
     race_baseline(study)
     try:
-        study.leave_out_dear_models()
+        leave_out_dear_models(study)
         check_something_works(study)
         race_single_models(study)
         check_something_scored(study)
@@ -159,9 +161,8 @@ def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
         evaluator=evaluator,
         space=plan.space,
         examples=range(len(plan.search)),
-        holdout_examples=len(plan.holdout),
         baseline=plan.baseline,
-        may_change=plan.may_change,
+        reserve=Reserve(evaluator, plan.baseline, len(plan.holdout), plan.may_change),
         objective=plan.objective,
         seed=plan.seed,
     )

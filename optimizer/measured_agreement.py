@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from evaluators.agreement import Agreement, agreement, given_others
-from optimizer.study import Study, shown
+from optimizer.judgements import shown
+from optimizer.study import Study
 from pipelines import ModuleStep
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
@@ -33,9 +34,9 @@ def measured_agreement(study: Study, module: str) -> Agreement:
     same_rest: dict[Group, list[Measured]] = defaultdict(list)
     singles: dict[Group, list[Measured]] = defaultdict(list)
     single_keys = {config.key for config in study.singles.values()}
-    for config, index, score in study.measured():
+    for config, index, score in _measured(study):
         step = _step(study, config, module, index)
-        rating = study.rating(step) if step else None
+        rating = study.judgements.rating(step) if step else None
         if step is None or rating is None:
             continue
         measured, inputs = (shown(step), rating, score), canonical_json(step.inputs)
@@ -45,8 +46,15 @@ def measured_agreement(study: Study, module: str) -> Agreement:
     pairs = _differences(same_rest.items())
     if len(pairs) < ENOUGH_PAIRS:
         pairs = _differences([*same_rest.items(), *singles.items()])
-    others = (a for name, a in study.agreement.items() if name != module)
+    others = (a for name, a in study.judgements.agreement.items() if name != module)
     return given_others(agreement(pairs), others)
+
+
+def _measured(study: Study) -> Iterator[tuple[PipelineConfig, int, float]]:
+    """Every config that was raced, on every example with a score."""
+    for config in study.raced():
+        for index, score in study.evaluator.known(config).scores.items():
+            yield config, index, score
 
 
 def _differences(groups: Iterable[tuple[Group, list[Measured]]]) -> list[tuple[float, float]]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from evaluators.diagnoser import Diagnoser
 from evaluators.stopping import UNLIKELY, standard_errors_behind
+from optimizer.judgements import judged, shown
 from optimizer.measured_agreement import measured_agreement
-from optimizer.study import Study, judged, shown
+from optimizer.study import Study
 from pipelines import ModuleStep
 from search_spaces import PipelineConfig
 
@@ -115,10 +116,10 @@ def _score_module(
         if not rung:
             break
         asked = len(scores.promising) * config.modules[module].width
-        study.check_calls(len(rung) * (asked + 1))
+        study.forecast.check_calls(len(rung) * (asked + 1))
         _rate(study, diagnoser, scores, _run_models(study, config, scores, rung))
-        study.agreement[module] = measured_agreement(study, module)
-        fewest = len(labels) - study.agreement[module].may_drop(len(labels))
+        study.judgements.agreement[module] = measured_agreement(study, module)
+        fewest = len(labels) - study.judgements.agreement[module].may_drop(len(labels))
         scores.drop(len(scores.promising) - fewest)
     return scores
 
@@ -164,11 +165,12 @@ def _rate(
         unclear,
     )
     for index, diagnosis in zip(unclear, diagnoses, strict=True):
-        study.note_diagnosis(outputs[index], diagnosis)
+        if diagnosis is not None:
+            study.judgements.note(outputs[index], diagnosis)
     for index, of_index in steps.items():
         clear = _is_clear(study, outputs[index])
         for label, step in of_index.items():
-            rating = 1.0 if len(outputs[index]) == 1 else study.rating(step)
+            rating = 1.0 if len(outputs[index]) == 1 else study.judgements.rating(step)
             scores.note(label, index, step, rating if clear else None)
 
 
@@ -179,4 +181,4 @@ def _distinct(steps: Iterable[ModuleStep]) -> list[ModuleStep]:
 
 def _is_clear(study: Study, steps: Sequence[ModuleStep]) -> bool:
     """Whether the diagnoser has rated all of them; a single output needs no judge."""
-    return len(steps) <= 1 or all(study.rating(step) is not None for step in steps)
+    return len(steps) <= 1 or all(study.judgements.rating(step) is not None for step in steps)

@@ -43,15 +43,16 @@ def _narrowed(
     """Those that were not dropped on the way, of which the best is to be taken."""
     rng = np.random.default_rng(study.seed)
     total = len(study.examples)
-    ahead, everything = study.calls_ahead(running, total), _members(study, running).shape[1] * total
+    ahead = study.forecast.calls(running, study.examples)
+    everything = _members(study, running).shape[1] * total
     budget = max(SHARE * everything - (everything - ahead), LEAST * ahead)
     step = max(FEWEST, total // STEPS)
     seen = 0
     for size in [*range(step, total, step), total]:
-        price = study.calls_ahead(running, size)
+        price = study.forecast.calls(running, study.examples[:size])
         if seen and price > budget:
             size = seen + int((size - seen) * budget / price)  # as far as it reaches
-            price = study.calls_ahead(running, size)
+            price = study.forecast.calls(running, study.examples[:size])
         if size == seen:
             break
         try:
@@ -70,8 +71,8 @@ def _narrowed(
 
 def _members(study: Study, configs: Sequence[PipelineConfig]) -> NDArray[np.bool_]:
     """Configs x calls on an example: who makes which."""
-    groups = sorted({group for config in configs for group in study.call_groups(config)})
-    rows = [[group in study.call_groups(config) for group in groups] for config in configs]
+    groups = sorted({group for config in configs for group in study.forecast.call_groups(config)})
+    rows = [[group in study.forecast.call_groups(config) for group in groups] for config in configs]
     return np.array(rows, dtype=bool)
 
 

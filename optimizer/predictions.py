@@ -15,8 +15,9 @@ from evaluators.best_of_k import BestOfK, verdict_rate
 from evaluators.difficulty import Difficulty
 from evaluators.objective import TOLERANCE
 from evaluators.vote_scaling import VoteScaling
+from optimizer.judgements import shown
 from optimizer.knobs import Knobs
-from optimizer.study import Study, shown
+from optimizer.study import Study
 from pipelines import ModuleStep
 from pipelines.aggregators import Answer
 from pipelines.llms.call import BudgetExhausted
@@ -213,7 +214,8 @@ def _verdicts(
             with suppress(BudgetExhausted):
                 said[key] = accepts(key)
     unknown = [key for key in distinct if key not in said]
-    study.check_calls(len(unknown) * len(program.bound[module].consultants["verifier"].all_samples))
+    asked = program.bound[module].consultants["verifier"].all_samples
+    study.forecast.check_calls(len(unknown) * len(asked))
     said.update(zip(unknown, study.evaluator.map(accepts, unknown), strict=True))
     return [said[key] for key in keys]
 

@@ -80,8 +80,8 @@ class _Search:
         A race that the budget ends does not end the stage: others may be cheaper, or free.
         """
         study, entrants = self.study, list(configs)
-        keep = study.incumbent
-        while len(entrants) > 1 and not study.has_room([keep, *entrants], FIRST_RUNG):
+        keep, few = study.incumbent, study.examples[:FIRST_RUNG]
+        while len(entrants) > 1 and not study.forecast.has_room([keep, *entrants], few):
             entrants.pop()
         cautious = study.objective.pareto or len(entrants) <= FEW
         patience = CAUTIOUS if cautious else HURRIED
@@ -102,7 +102,8 @@ class _Search:
         if self.knobs.size(keep) > MOST_EVERYTHING:
             return []
         configs = list(self.knobs.every_config(keep))
-        return configs if study.has_room(configs, len(study.examples) // 2) else []
+        half = study.examples[: len(study.examples) // 2]
+        return configs if study.forecast.has_room(configs, half) else []
 
     def compare_listed(self) -> None:
         """The networks that the user lists, module by module."""

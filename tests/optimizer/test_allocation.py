@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluators.diagnoser import Diagnoser, Diagnosis
-from optimizer.allocation import Allocation, already_paid
+from optimizer.allocation import Allocation, already_paid, rescuers
 from optimizer.door import Plan, prepare
 from optimizer.loop import make_study, search
 from optimizer.module_scores import ModuleScores
@@ -71,7 +71,7 @@ def test_rescues_are_tried_on_what_the_incumbent_fails_and_count_for_nothing_els
     study = make_study(plan, Gateway(None).session("study"), 8)
     study.race("baseline", [study.baseline])
     good = study.baseline.with_models({"locate": "sim/alder", "solve": "sim/birch"})
-    assert study.rescuers([good, study.baseline]) == [good]
+    assert rescuers(study, [good, study.baseline]) == [good]
     assert not study.evaluator.known(good).outcomes
 
 
@@ -101,8 +101,9 @@ def test_a_diagnoser_that_is_always_wrong_is_not_believed_and_does_no_harm() -> 
     model = plan.models["sim/elm"]
     study.diagnoser = Inverted(model, plan.pipeline, study.evaluator.session)
     Allocation().improve(study)
-    assert study.agreement["solve"].discordant > study.agreement["solve"].concordant
-    assert all(found.may_drop(len(MODELS)) == 0 for found in study.agreement.values())
+    agreement = study.judgements.agreement
+    assert agreement["solve"].discordant > agreement["solve"].concordant
+    assert all(found.may_drop(len(MODELS)) == 0 for found in agreement.values())
     assert study.incumbent.allocation == {"locate": ("sim/alder",), "solve": ("sim/birch",)}
 
 

@@ -1,0 +1,92 @@
+"""The part of the budget that is kept for the final pass over the holdout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from evaluators.evaluation import Evaluator
+from pipelines.llms.prices import price_of
+from search_spaces import PipelineConfig
+
+BYTES_PER_TOKEN = 6
+"""More than most texts have."""
+
+SLOWER = 2.0
+"""How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
+
+
+class _Cost(NamedTuple):
+    usd: float
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """What the final pass over the holdout may take, so that it stays affordable."""
+
+    evaluator: Evaluator
+    baseline: PipelineConfig
+    examples: int
+    """How many are held out."""
+    may_change: bool
+    """Whether there is anything to search, so that the holdout has more than the baseline."""
+
+    def keep(self, incumbent: PipelineConfig, others: Sequence[PipelineConfig]) -> None:
+        """Keep back enough for the baseline, the incumbent, and those of the others that fit.
+
+        Args:
+            others: the best single model first, which may be too dear for what is left.
+        """
+        finalists = self._finalists(incumbent)
+        if self.may_change:
+            for more in others:
+                if self._fits(self._cost([*finalists, more])):
+                    finalists.append(more)
+        usd, calls, seconds = self._cost(finalists)
+        session = self.evaluator.session
+        if session.budget.seconds is not None:  # latencies may be those of another time
+            seconds = min(seconds, session.budget.seconds / 3)
+        session.protect(usd, calls, seconds)
+
+    def allows(self, incumbent: PipelineConfig) -> bool:
+        """Whether the final pass stays affordable with this config leading."""
+        return self._fits(self._cost(self._finalists(incumbent)))
+
+    def most_usd_of_a_call(self, config: PipelineConfig) -> float:
+        """What must be left for a call to be allowed at all: its answer may be the longest.
+
+        Its input is bounded by bytes, of which a token has about four.
+        """
+        models = [self.evaluator.models[i] for labels in config.allocation.values() for i in labels]
+        answer = max(price_of(model).output_usd * model.max_tokens for model in models)
+        outcomes = self.evaluator.known(config).outcomes.values()
+        return answer + BYTES_PER_TOKEN * max((o.usd for o in outcomes), default=0.0)
+
+    def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
+        return [self.baseline, incumbent] if self.may_change else [self.baseline]
+
+    def _cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
+        """What it may take to run these on the holdout.
+
+        Every example is taken to cost as much as the dearest seen of its config.
+        """
+        usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
+        for config in configs:
+            known = self.evaluator.known(config)
+            calls += self.examples * config.calls_per_run
+            usd += self.examples * max((o.usd for o in known.outcomes.values()), default=0)
+            if known.outcomes:
+                turns = math.ceil(self.examples / self.evaluator.concurrency)
+                seconds += SLOWER * turns * known.latency_s
+        return _Cost(usd, calls, seconds)
+
+    def _fits(self, cost: _Cost) -> bool:
+        """Whether so much is left of the nominal budget, protected or not."""
+        budget, nominal = self.evaluator.session.budget, self.evaluator.session.nominal
+        return (budget.usd is None or nominal.usd + cost.usd <= budget.usd) and (
+            budget.calls is None or nominal.calls + cost.calls <= budget.calls
+        )
