@@ -7,8 +7,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from search_spaces.refusals import nearest, refusing_with
 
 TOLERANCE = 0.005
 """Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
@@ -30,18 +33,22 @@ class Costs(NamedTuple):
         return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
 
 
+@refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Objective:
     """What makes one config better than another.
 
     `Objective()` is the best score, a tie going to the cheaper. Limits are means per example.
+
+    Raises:
+        ValueError: an unknown name, a value that makes no sense, or two that exclude each other.
     """
 
     max_cost_usd: float | None = Field(default=None, gt=0)
     """Most dollars per example."""
     max_latency_s: float | None = Field(default=None, gt=0)
     """Most seconds per example on the critical path, members in parallel."""
-    within: float | None = Field(default=None, ge=0, lt=1)
+    within: float | None = None
     """The cheapest config whose score is at most this much below the best: 0.01 is one point."""
     of: Literal["best", "single_model"] = "best"
     """Below the best of all, or the best single model in all modules: as good as that, for less."""
@@ -49,7 +56,11 @@ class Objective:
     """Look for every config that no other beats in score, dollars and seconds at once."""
 
     def __post_init__(self) -> None:
-        """Refuse what says two things at once."""
+        """Refuse what is no share, and what says two things at once."""
+        if self.within is not None and not 0 <= self.within < 1:
+            raise ValueError(
+                f"`0 <= within < 1` must hold (0.01 is one point), but got {self.within:g}"
+            )
         if self.of == "single_model" and self.within is None:
             raise ValueError("of='single_model' needs within=..., such as within=0.01")
         if self.pareto and self.limited:
@@ -108,14 +119,19 @@ class Objective:
     def __str__(self) -> str:
         limits = []
         if self.max_cost_usd is not None:
-            limits.append(f"cost at most ${self.max_cost_usd:g} per example")
+            usd = np.format_float_positional(self.max_cost_usd, trim="-")  # :g would say 1e-06
+            limits.append(f"cost at most ${usd} per example")
         if self.max_latency_s is not None:
             limits.append(f"latency at most {self.max_latency_s:g} s")
-        what = "quality" if self.within is None else f"cheapest within {100 * self.within:g} points"
+        what = "quality" if self.within is None else f"cheapest within {_points(self.within)}"
         what += " of the best single model" if self.of == "single_model" else ""
         if self.pareto:
             what = "quality, cost and latency"
         return ", ".join([what, *limits])
+
+
+def _points(share: float) -> str:
+    return "1 point" if f"{100 * share:g}" == "1" else f"{100 * share:g} points"
 
 
 QUALITY = Objective()
@@ -131,10 +147,11 @@ def as_objective(given: str | Objective) -> Objective:
     named = {"quality": QUALITY, "pareto": Objective(pareto=True)}
     if isinstance(given, Objective):
         return given
-    if given not in named:
+    if not isinstance(given, str) or given not in named:
+        hint = nearest(given, named) if isinstance(given, str) else ""
         raise ValueError(
             f"objective must be 'quality', 'pareto', or an Objective(max_cost_usd=..., "
-            f"max_latency_s=..., within=...), but got {given!r}"
+            f"max_latency_s=..., within=...), but got {given!r}{hint}"
         )
     return named[given]
 

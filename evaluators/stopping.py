@@ -138,7 +138,7 @@ def _behind(
         differences = paired_differences(fit[key], fit[leader])
         if len(differences) == 0:
             continue  # nothing in common was scored, so that nothing can be said
-        behind = f"{-100 * float(np.mean(differences)):.1f} points behind on {len(differences)}"
+        behind = f"{_behind_by(-float(np.mean(differences)))} the leader on {len(differences)}"
         allowed = np.clip(differences + margin, -1, 1)
         if PairedTest().update(allowed).rejects(errors.alpha(key, leader)):
             stopped[key] = behind
@@ -147,6 +147,12 @@ def _behind(
         if standard_errors_behind(allowed) >= most:
             stopped[key] = behind
     return stopped
+
+
+def _behind_by(difference: float) -> str:
+    """A difference of scores in points; who stops at a tie is not said to be behind."""
+    points = f"{100 * difference:.1f}"
+    return "level with" if float(points) == 0 else f"{points} points behind"
 
 
 def _over_limits(evaluation: Evaluation, objective: Objective) -> str:
@@ -213,7 +219,7 @@ def _dominated(fit: Scored, patience: Patience) -> dict[str, str]:
         for rival, theirs in leaders:
             if theirs.dominates(own) and _surely_no_worse(fit[rival], fit[key], patience):
                 stopped[key] = (
-                    f"{100 * (theirs.score - own.score):.1f} points behind one at "
+                    f"{_behind_by(theirs.score - own.score)} one at "
                     f"${theirs.usd:.3g} and {theirs.latency_s:.2g} s"
                 )
                 break

@@ -5,13 +5,12 @@
 
 The search compares cascades of these two, and what else it comes upon, with each alone, and takes
 the cheapest that comes within three points of the better one alone. The tuned pipeline tells with
-every answer how far its members agreed.
+every answer how far its members agreed; it is saved in the working folder, as tuned.yaml.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from optimizer import Budget, Module, Objective, Pipeline, SearchSpace, optimize
 from pipelines.llms.simulated import simulated_dataset
@@ -43,7 +42,8 @@ def main() -> None:
     print(result)
     prediction = result.pipeline(question="Compute 17 * 23 - 5")
     print(f"{prediction.answer} (confidence {prediction.confidence:.2f})")
-    result.save(Path("tuned.yaml"))
+    result.save("tuned.yaml")
+    print("saved: tuned.yaml")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python examples/locate_solve.py openai/gpt-4o-mini anthropic/claude-haiku-4-5 --usd 1
 
 The first line needs no keys. The second needs OPENAI_API_KEY and ANTHROPIC_API_KEY, and spends at
-most a dollar. The dataset is small, for the sake of its size; a few hundred rows tell more.
+most a dollar. The dataset is small, for the sake of its size; a few hundred rows tell more. The
+tuned pipeline is saved in the working folder, as tuned.yaml.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def main() -> None:
     )
     print(result)
     result.save("tuned.yaml")
+    print("saved: tuned.yaml")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pipelines.aggregators import (
     aggregator,
 )
 from pipelines.binding import BoundModule
-from search_spaces.config import ASKED_ONCE, canonical_json
+from search_spaces.config import canonical_json
 
 
 class CallGroup(NamedTuple):
@@ -96,7 +96,8 @@ def _of_module(bound: BoundModule, before: str, times: int) -> Iterator[CallGrou
         for group in [*_members(bound, before), *_greedy(bound, before)]:
             yield group._replace(setting=f"{turn}\n{group.setting}") if turn else group
     for role, consulted in bound.consultants.items():
-        asked = times * (1 if role in ASKED_ONCE else bound.config.width)
+        kind = aggregator(bound.aggregation).roles[role]
+        asked = times * kind.most_times(bound.config.width)
         yield from _of_module(consulted, f"{bound.config_json}{bound.samples}\n{before}", asked)
 
 

@@ -10,6 +10,7 @@ from evaluators.statistics import Interval
 from optimizer.door import Plan
 from optimizer.holdout import FinalScores, score_finalists, search_estimates
 from optimizer.operating_points import operating_points
+from optimizer.provenance import estimated_yaml
 from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.study import Study
 from pipelines import Pipeline
@@ -57,6 +58,15 @@ def conclude(
         dataset_digest=plan.search.digest,
         example_inputs=study.evaluator.inputs(0),
     )
+
+
+def best_so_far(plan: Plan, study: Study) -> dict[str, str]:
+    """Of a search that did not end, the incumbent as a file; nothing before it was scored."""
+    known = study.evaluator.known(study.incumbent)
+    if not known.scores:
+        return {}
+    pipeline = _bound(plan, study.incumbent)
+    return {"config.yaml": estimated_yaml(pipeline, known, plan.metric.name)}
 
 
 def _final_scores(

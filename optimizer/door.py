@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from evaluators.dataset import Dataset, DatasetError
@@ -17,14 +18,15 @@ from optimizer.space_checks import check_space, named_models, resolve
 from optimizer.stages import Stage
 from optimizer.structure import Structure
 from pipelines import Module, Pipeline, PipelineError
+from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
-from pipelines.errors import nearest
 from pipelines.function_identity import function_identity
 from pipelines.functions import reference_of
 from pipelines.llms.budget import Budget
 from pipelines.llms.model import Model, as_models
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
+from search_spaces.refusals import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Plan:
     def least_calls(self) -> int:
         """Calls for the baseline on the search examples and for the pass over the holdout."""
         runs = len(self.search) + self.final_passes * len(self.holdout)
-        return runs * self.baseline.calls_per_run
+        return runs * calls_per_run(self.baseline)
 
     @property
     def final_passes(self) -> int:
@@ -97,6 +99,7 @@ def prepare(
     """
     for value, kind in ((pipeline, Pipeline), (budget, Budget), (search_space, SearchSpace)):
         _check_kind(value, kind)
+    _check_numbers(holdout, seed)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label = _choices(models, pipeline)
@@ -116,8 +119,7 @@ def prepare(
     bound.check(data)
     search, held_out = data.split(holdout, seed)
     judge = _diagnoser(diagnoser, known)
-    stages = [stages] if isinstance(stages, str) else list(stages)
-    chosen = [_stage(name) for name in stages]
+    chosen = _stages(stages)
     identity = [
         SEARCH_VERSION,
         [_module_identity(module) for module in pipeline.modules],
@@ -127,7 +129,7 @@ def prepare(
         bound.identity,
         space.model_dump(mode="json"),
         baseline.canonical_json(),
-        stages,
+        [stage.name for stage in chosen],
         asdict(sought),
         asdict(judge) if isinstance(judge, Model) else judge,
         holdout,
@@ -153,6 +155,14 @@ def check_concurrency(concurrency: int) -> None:
         raise ValueError(f"`concurrency >= 1` must hold (a whole number), but got {concurrency!r}")
 
 
+def _check_numbers(holdout: Any, seed: Any) -> None:
+    """They are numbers at all; whether the holdout leaves enough examples, they themselves say."""
+    if isinstance(holdout, bool) or not isinstance(holdout, Real):
+        raise ValueError(f"`0 <= holdout < 1` must hold (a fraction), but got {holdout!r}")
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"`seed >= 0` must hold (a whole number), but got {seed!r}")
+
+
 def check_calls_can_be_made(plan: Plan) -> None:
     """Unknown models, missing prices and API keys, all found before the first call.
 
@@ -176,7 +186,7 @@ def _check_calls(plan: Plan) -> None:
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
             f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
-            f"take {plan.least_calls} calls ({plan.baseline.calls_per_run} each), and the search "
+            f"take {plan.least_calls} calls ({calls_per_run(plan.baseline)} each), and the search "
             "itself takes more; give more, or fewer examples"
         )
 
@@ -189,7 +199,7 @@ def _check_kind(value: Any, kind: type) -> None:
     example = {
         Pipeline: "Pipeline('name', [Module(...), ...])",
         Budget: "Budget(usd=5, calls=20_000, seconds=3600)",
-        SearchSpace: "SearchSpace(models={'module': ['model', ...]})",
+        SearchSpace: "SearchSpace(models={'module': ['model', ...]}, width=(1, 3))",
     }[kind]
     raise ValueError(f"{name} must be a {kind.__name__}, such as {example}, but got {value!r}")
 
@@ -212,16 +222,39 @@ def _choices(
                 "models must name the models to choose from, such as ['openai/gpt-4o-mini', "
                 f"'anthropic/claude-haiku-4-5']: pipeline {pipeline.name!r} names none"
             )
-    given = [models] if isinstance(models, str | Model) else list(models)
+    given = _listed(models)
     return as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
+
+
+def _listed(models: Any) -> list[str | Model]:
+    """The models given, in their order; one alone is a list of one."""
+    if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model):
+        raise ValueError(
+            "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]; choices by module "
+            f"go into SearchSpace(models=...), but got {models!r}"
+        )
+    given = [models] if isinstance(models, str | Model) else models
+    return [_model(model, "models") for model in given]
+
+
+def _model(given: Any, argument: str) -> str | Model:
+    if isinstance(given, Model) or (isinstance(given, str) and given.strip()):
+        return given
+    raise ValueError(
+        f"{argument} must name a model, such as 'openai/gpt-4o-mini' or Model(...), "
+        f"but got {given!r}"
+    )
 
 
 def _diagnoser(
     diagnoser: str | Model | None, models: Mapping[str, Model]
 ) -> Model | Literal["auto"] | None:
-    if diagnoser is None or isinstance(diagnoser, Model):
-        return diagnoser
-    return "auto" if diagnoser == "auto" else models.get(diagnoser) or Model(diagnoser)
+    if diagnoser is None:
+        return None
+    given = _model(diagnoser, "diagnoser")
+    if given == "auto":
+        return "auto"
+    return given if isinstance(given, Model) else models.get(given) or Model(given)
 
 
 def _check_inputs(pipeline: Pipeline, data: Dataset) -> None:
@@ -256,9 +289,20 @@ def _module_identity(module: Module) -> list[Any]:
     return [function_identity(value) if callable(value) else value for value in fields]
 
 
-def _stage(name: str) -> Stage:
-    if name not in STAGES:
+def _stages(given: str | Sequence[str]) -> list[Stage]:
+    """The stages of these names, in their order.
+
+    Raises:
+        ValueError: there are none, or none of a name; names the nearest.
+    """
+    known = f"(stages: {', '.join(STAGES)})"
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not names:
         raise ValueError(
-            f"there is no stage {name!r}{nearest(name, STAGES)} (stages: {', '.join(STAGES)})"
+            f"stages must name at least one stage, but got {given!r} {known}; to measure without "
+            "a search, give one model, and the stage 'allocation'"
         )
-    return STAGES[name]
+    for name in names:
+        if name not in list(STAGES):
+            raise ValueError(f"there is no stage {name!r}{nearest(name, STAGES)} {known}")
+    return [STAGES[name] for name in names]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from evaluators.evaluation import Evaluator
 from evaluators.metrics import LabelMetric
 from evaluators.objective import Objective
 from optimizer.baseline import check_something_scored, check_something_works, race_baseline
-from optimizer.conclusion import conclude
+from optimizer.conclusion import best_so_far, conclude
 from optimizer.dear_models import leave_out_dear_models
 from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
 from optimizer.progress import Progress
@@ -22,7 +23,7 @@ from optimizer.result import Result
 from optimizer.single_models import challenge_with_single_models, race_single_models
 from optimizer.study import Study
 from optimizer.tracking import Tracker
-from optimizer.trial import Trial, config_text
+from optimizer.trial import Trial, config_text, shortened
 from pipelines import Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
@@ -109,14 +110,14 @@ def optimize(
         result = replace(result, run_id=tracker.run_id, tracking_uri=tracker.tracking_uri)
         tracker.finish(result)
         return result
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         session.stop()
-        tracker.fail("interrupted", status="KILLED")
         print(_interrupted(study), file=sys.stderr)
-        raise
+        tracker.fail("interrupted", "KILLED", best_so_far(plan, study))
+        raise interrupt.with_traceback(None) from None  # where it was just then helps nobody
     except BaseException as error:
         session.stop()  # else what is in flight would go on to further calls
-        tracker.fail(f"{type(error).__name__}: {error}", status="FAILED")
+        tracker.fail(f"{type(error).__name__}: {error}", "FAILED", best_so_far(plan, study))
         raise
 
 
@@ -194,7 +195,9 @@ def _listener(tracker: Tracker, progress: Progress) -> Callable[[Trial, Study], 
     return on_trial
 
 
-def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
+def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Params, tags and files of the run: what was asked for."""
+    space = plan.space.model_dump(mode="json")
     params = {
         "metric": plan.metric.name,
         "models": ", ".join(plan.models),
@@ -207,8 +210,16 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
         "diagnoser": getattr(plan.diagnoser, "label", plan.diagnoser),
         "objective": str(plan.objective),
         "stages": ", ".join(stage.name for stage in plan.stages),
+        **{f"search_space/{knob}": _choices_text(choices) for knob, choices in space.items()},
     }
-    return params, {"study": plan.key, "dataset": plan.search.digest}
+    tags = {"study": plan.key, "dataset": plan.search.digest}
+    return params, tags, {"search_space.json": json.dumps(space, indent=1)}
+
+
+def _choices_text(choices: Mapping[str, Any]) -> str | None:
+    """One knob's choices by module, cut short; None where no module has any."""
+    given = {module: values for module, values in choices.items() if values}
+    return shortened(json.dumps(given), 500) if given else None
 
 
 def _interrupted(study: Study) -> str:

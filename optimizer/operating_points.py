@@ -10,7 +10,7 @@ from evaluators.evaluation import Evaluation
 from evaluators.objective import Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.trial import config_text, flat_config
-from optimizer.wording import dollars, seconds
+from optimizer.wording import dollars, percent, seconds
 from pipelines import Pipeline
 from search_spaces import PipelineConfig
 
@@ -45,9 +45,10 @@ class OperatingPoint:
         return Costs(self.estimate, self.usd_per_example, self.latency_s)
 
     def __str__(self) -> str:
+        held_out = f"{percent(self.score.mean)} held out, " if self.measured_on == "holdout" else ""
         return (
-            f"{config_text(self.config)}: {100 * self.score.mean:.1f}% on the {self.measured_on}, "
-            f"{dollars(self.usd_per_example)} and {seconds(self.latency_s)} per example"
+            f"{config_text(self.config)}: {held_out}{percent(self.estimate)} by the search's "
+            f"estimate, {dollars(self.usd_per_example)} and {seconds(self.latency_s)} per example"
         )
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from evaluators.statistics import Interval
+from pipelines import Pipeline, PipelineError
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
+    from evaluators.evaluation import Evaluation
+    from optimizer.operating_points import OperatingPoint
     from optimizer.result import Result
 
 DISTRIBUTION = "compound-optimizer"
+OPTIMISTIC = "search examples (optimistic)"
 
 
 def library_version() -> str:
@@ -29,7 +34,7 @@ def provenance(result: Result) -> dict[str, Any]:
         "tuned_by": f"{DISTRIBUTION} {library_version()}",
         "date": result.finished.date().isoformat(),
         "metric": result.metric,
-        "measured_on": "held-out examples" if result.held_out else "search examples (optimistic)",
+        "measured_on": _measured_on(result.held_out),
         "examples": result.tuned_figures.examples,
         "score": _interval(result.score),
         "baseline": _interval(result.baseline),
@@ -43,14 +48,65 @@ def provenance(result: Result) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value not in (None, "")}
 
 
-def tuned_yaml(result: Result) -> str:
-    """The tuned pipeline's YAML form, with its provenance and without secrets.
+def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
+    """The YAML form of the tuned pipeline, or of a point of the front, with where it comes from.
+
+    It is without secrets.
 
     Raises:
         PipelineError: a function module can't be imported by name.
     """
-    tuned = dataclasses.replace(result.pipeline, provenance=provenance(result))
+    if point is None or point.config == result.config:
+        tuned = dataclasses.replace(result.pipeline, provenance=provenance(result))
+    else:
+        tuned = dataclasses.replace(point.pipeline, provenance=_point_provenance(result, point))
     return redacted(tuned.to_yaml())
+
+
+def estimated_yaml(pipeline: Pipeline, evaluation: Evaluation, metric: str) -> str:
+    """The YAML form of the best config of a search that did not end, marked as an estimate.
+
+    The config alone, where a function module can't be imported by name.
+    """
+    told = {
+        "tuned_by": f"{DISTRIBUTION} {library_version()}",
+        "unfinished": "the best so far of a search that did not end",
+        "metric": metric,
+        "measured_on": OPTIMISTIC,
+        "examples": len(evaluation.scores),
+        "score": _interval(evaluation.interval) if evaluation.interval else None,
+        "usd_per_example": evaluation.usd_per_example,
+    }
+    try:
+        text = dataclasses.replace(pipeline, provenance=told).to_yaml()
+    except PipelineError:
+        config = pipeline.config.model_dump() if pipeline.config else None
+        text = plain_yaml({"config": config, "provenance": told})
+    return redacted(text)
+
+
+def plain_yaml(value: Any) -> str:
+    """Any value as YAML; texts take the place of what YAML does not know."""
+    import yaml
+
+    text: str = yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False)
+    return text
+
+
+def _point_provenance(result: Result, point: OperatingPoint) -> dict[str, Any]:
+    """As the tuned pipeline's, with the point's own figures; a gain was not measured for it."""
+    own = {
+        "measured_on": _measured_on(point.measured_on == "holdout"),
+        "score": _interval(point.score),
+        "usd_per_example": point.usd_per_example,
+    }
+    of_the_tuned = ("examples", "baseline", "gain")
+    told = {**provenance(result), **own}
+    return {name: value for name, value in told.items() if name not in of_the_tuned}
+
+
+def _measured_on(held_out: bool) -> str:
+    return "held-out examples" if held_out else OPTIMISTIC
 
 
 def _interval(interval: Interval) -> dict[str, float]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluators.objective import QUALITY, Objective
+from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.operating_points import OperatingPoint, pick, points_frame
 from optimizer.trial import Trial, trials_frame
@@ -37,6 +37,11 @@ class HeldOut:
     """Whether outages hit too many for the mean to mean anything."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
+
+    @property
+    def costs(self) -> Costs:
+        """What an objective's limits are held against."""
+        return Costs(self.score.mean, self.usd_per_example, self.latency_s)
 
 
 @dataclass(frozen=True)
@@ -174,18 +179,22 @@ class Result:
         wanted = Objective(max_cost_usd=max_cost_usd, max_latency_s=max_latency_s, within=within)
         return pick(self.points, wanted)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
         """Write the tuned pipeline as YAML: spec, config, models, and where it comes from.
 
         `Pipeline.load(path)` needs nothing else. API keys are not in it, only the names of the
         environment variables that hold them.
+
+        Args:
+            path: the file; its folder is made.
+            point: one of the front, as `pick` returns it, to be written in its place.
 
         Raises:
             PipelineError: a function module can't be imported by name.
         """
         from optimizer.provenance import tuned_yaml
 
-        text = tuned_yaml(self)
+        text = tuned_yaml(self, point)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
 

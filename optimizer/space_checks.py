@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ from pipelines import Module, Pipeline, PipelineError
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import parse_aggregation, parse_network
 from pipelines.config_checks import check_config
-from pipelines.errors import nearest
 from search_spaces import (
     AggregatorConfig,
     ModuleConfig,
@@ -17,18 +17,20 @@ from search_spaces import (
     SearchSpace,
     SearchSpaceError,
 )
+from search_spaces.refusals import nearest
+from search_spaces.space import check_model
 
 
 def resolve(space: SearchSpace) -> SearchSpace:
     """The space with networks and aggregators in the short notation turned into configs.
 
     Raises:
-        PipelineError: a text is no network, or no aggregator.
+        SearchSpaceError: a text is no network, or no aggregator; says where it stands.
     """
     return space.model_copy(
         update={
-            "network": _each(space.network, parse_network),
-            "aggregator": _each(space.aggregator, parse_aggregation),
+            "network": _parsed(space.network, parse_network, "network"),
+            "aggregator": _parsed(space.aggregator, parse_aggregation, "aggregator"),
         }
     )
 
@@ -43,13 +45,19 @@ def check_space(
     """
     for module, networks in space.network_choices().items():
         for network in networks:
+            _check_models(network, labels, f"network of module {module!r}")
             whole = baseline.modules[module].with_network(network)
             _check(pipeline, baseline, module, whole, labels, "network")
     for asking in pipeline.llm_modules:
+        widths = space.of("width", asking.name)
+        if not widths:
+            raise SearchSpaceError(
+                f"search_space gives module {asking.name!r} no width to choose; (1,) asks it once"
+            )
         for aggregation in space.of("aggregator", asking.name):
             if isinstance(aggregation, AggregatorConfig):
                 _check_roles(aggregation, asking.name, labels)
-            _check_fits(aggregation, asking, space.of("width", asking.name))
+            _check_fits(aggregation, asking, widths)
     for name, params in space.params.items():
         for param, choices in params.items():
             if isinstance(choices, tuple) and not choices:
@@ -73,12 +81,23 @@ def named_models(space: SearchSpace) -> Iterator[str]:
             yield from module.models
 
 
-def _each(choices: Any, parse: Callable[[str], Any]) -> Any:
+def _parsed(choices: Any, parse: Callable[[str], Any], place: str) -> Any:
     if isinstance(choices, dict):
-        return {module: _each(given, parse) for module, given in choices.items()}
+        of = f"{place} of module"
+        return {name: _parsed(given, parse, f"{of} {name!r}") for name, given in choices.items()}
     if choices is None:
         return None
-    return tuple(parse(choice) if isinstance(choice, str) else choice for choice in choices)
+    with _at(place):
+        return tuple(parse(choice) if isinstance(choice, str) else choice for choice in choices)
+
+
+@contextlib.contextmanager
+def _at(place: str) -> Iterator[None]:
+    """What is wrong in here is told with its place in the search space."""
+    try:
+        yield
+    except PipelineError as error:
+        raise SearchSpaceError(f"search_space, {place}: {error}") from error
 
 
 def _check(
@@ -90,10 +109,8 @@ def _check(
     knob: str,
 ) -> None:
     config = PipelineConfig(modules={**baseline.modules, module: changed})
-    try:
+    with _at(f"{knob} of module {module!r}"):
         check_config(pipeline.modules, config, labels)
-    except PipelineError as error:
-        raise SearchSpaceError(f"search_space, {knob} of module {module!r}: {error}") from error
 
 
 def _check_fits(given: str | AggregatorConfig, module: Module, widths: Sequence[int]) -> None:
@@ -126,14 +143,18 @@ def with_judge(given: str | AggregatorConfig, label: str) -> AggregatorConfig:
 
 
 def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[str]) -> None:
-    roles = aggregator(aggregation).roles
+    place = f"aggregator {aggregation.name!r} of module {module!r}"
+    with _at(place):
+        roles = aggregator(aggregation).roles
     for role, consulted in aggregation.modules.items():
-        place = f"aggregator {aggregation.name!r} of module {module!r}"
         if role not in roles:
             hint = nearest(role, roles) or "; it asks no model"
             raise SearchSpaceError(f"search_space, {place}: unknown role {role!r}{hint}")
-        named = [label for _, each in consulted.walk(role) for label in each.models]
-        for label in named:
-            if label not in labels:
-                hint = nearest(label, labels)
-                raise SearchSpaceError(f"search_space, {place}: unknown model {label!r}{hint}")
+        _check_models(consulted, labels, place)
+
+
+def _check_models(network: ModuleConfig, labels: Collection[str], place: str) -> None:
+    """Every model that it asks, at any depth, must be one of those there are."""
+    for _, module in network.walk(""):
+        for label in module.models:
+            check_model(label, labels, place)

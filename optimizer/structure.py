@@ -57,6 +57,7 @@ class Structure:
         else:
             search.use_what_is_paid()
             search.propose()
+            search.put_back()
         if search.cut_off is not None:
             raise search.cut_off
 
@@ -187,6 +188,18 @@ class _Search:
             self.use_what_is_paid()
             self.use_predictions()
             stale = stale + 1 if self._best_so_far() == before else 0
+
+    def put_back(self) -> None:
+        """Functions' parameters whose change makes no difference get their first values again."""
+        study = self.study
+        for module, first in study.baseline.modules.items():
+            for param in study.space.params.get(module, {}):
+                now = dict(study.incumbent.modules[module].params)
+                now.pop(param, None)
+                as_first = {param: first.params[param]} if param in first.params else {}
+                config = study.incumbent.with_knobs(module, params={**now, **as_first})
+                if study.enumerate_paid([config], len(study.examples)):
+                    self.race([config])
 
     def _best_so_far(self) -> set[str]:
         """Keys of the best, or of the front where that is asked for, and of what sets the bar."""

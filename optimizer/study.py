@@ -280,7 +280,7 @@ class Study:
     def _lead(self, result: Race) -> None:
         """Let the best of those that finished lead, or the incumbent stay."""
         finished = [standing.config for standing in result.finished if standing.evaluation.scores]
-        rivals = {c.key: c for c in [self.incumbent, *finished]}
+        rivals = {c.key: c for c in sorted([self.incumbent, *finished], key=self._changes)}
         qualified = [
             c
             for c in rivals.values()
@@ -290,6 +290,10 @@ class Study:
         if winner is not None and winner != self.incumbent:
             self.incumbent = winner
             self.protect_holdout()
+
+    def _changes(self, config: PipelineConfig) -> int:
+        """How many knobs are others than in the baseline: of equals, the fewest win."""
+        return len(self.baseline.differences(config))
 
     def raced(self) -> list[PipelineConfig]:
         """Every config that was a trial, in the order of their first."""

@@ -15,6 +15,7 @@ from optimizer.wording import (
     percent_interval,
     points,
     seconds,
+    setting,
 )
 from pipelines import PipelineError
 
@@ -37,6 +38,18 @@ class Row(NamedTuple):
     interval: str
     usd_per_example: str
     latency: str
+    note: str
+
+
+class PointRow(NamedTuple):
+    """One config of the front."""
+
+    name: str
+    score: str
+    interval: str
+    usd_per_example: str
+    latency: str
+    estimate: str
     note: str
 
 
@@ -112,17 +125,18 @@ def changes(result: Result) -> list[Change]:
     return list(told.values())
 
 
-def operating_points(result: Result) -> list[Row]:
+def operating_points(result: Result) -> list[PointRow]:
     """The front, where it was asked for."""
     if not result.objective.pareto:
         return []
     return [
-        Row(
+        PointRow(
             config_text(point.config),
             percent(point.score.mean),
             percent_interval(point.score),
             dollars(point.usd_per_example),
             seconds(point.latency_s),
+            percent(point.estimate),
             "held out" if point.measured_on == "holdout" else "search estimate",
         )
         for point in result.points
@@ -170,7 +184,7 @@ def diagnoser_lines(result: Result) -> list[str]:
 
 
 def next_steps(result: Result) -> list[str]:
-    """What to do with it now."""
+    """What to do with it now, in Python."""
     from optimizer.tracking import ui_command
 
     arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
@@ -239,20 +253,19 @@ def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
 def _cost_change(result: Result) -> Iterator[str]:
     before, after = result.baseline_figures.usd_per_example, result.tuned_figures.usd_per_example
     if before > 0 and after != before:
-        ratio = f" ({100 * (after / before - 1):+.0f}%)"
+        ratio = f" ({100 * (after / before - 1):+z.0f}%)"
         yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
 
 
 def _unmet(result: Result) -> Iterator[str]:
     tuned = result.tuned_figures
-    costs = Costs(tuned.score.mean, tuned.usd_per_example, tuned.latency_s)
-    if result.objective.meets(costs):
+    if result.objective.meets(tuned.costs):
         return
     figures = f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
     searched = [trial for trial in result.trials_ if trial.config == result.config]
     if searched and result.held_out:
         last = searched[-1]
-        estimate = Costs(costs.score, last.usd_per_example, last.latency_s)
+        estimate = Costs(tuned.score.mean, last.usd_per_example, last.latency_s)
         if result.objective.meets(estimate):
             yield (
                 f"the objective ({result.objective}) was met on the search examples, but not on "
@@ -275,7 +288,7 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
     for module, count in alone.items():
         yield (
             f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
-            "answers in free text need a judge or a verifier"
+            "answers in free text need a judge or a verifier, numbers a median"
         )
 
 
@@ -289,5 +302,5 @@ def _value(value: Any) -> str:
             return models_text(value) or "none"
         return counted(len(value), "demo")
     if isinstance(value, dict):
-        return ", ".join(f"{name}={one}" for name, one in value.items()) or "none"
-    return "as given" if value is None else str(value)
+        return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
+    return "as given" if value is None else setting(value)

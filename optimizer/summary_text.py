@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from optimizer.summary import (
+    PointRow,
     Purpose,
     Row,
     cautions,
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
 _WIDTH = 96
 
 
-def summary_text(result: Result) -> str:
-    """The whole result for a terminal, at most 96 columns but for long names."""
-    return "\n".join(_lines(result)) + "\n"
+def summary_text(result: Result, *, shell: bool = False) -> str:
+    """The whole result for a terminal, at most 96 columns but for long names.
+
+    Args:
+        shell: for who typed a command, which itself says how to go on: nothing is told in Python.
+    """
+    limits = "--max-cost-usd, --max-latency-s or --within, which go"
+    lines = list(_lines(result, limits if shell else "result.pick(...), which goes"))
+    if not shell:
+        lines += _section("Next", next_steps(result))
+    return "\n".join(lines) + "\n"
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(result: Result, picking: str) -> Iterator[str]:
     metric = f", metric {result.metric}" if result.metric else ""
     yield f"{result.pipeline.name}: {counted(len(result.trials_), 'trial')}{metric}"
     yield from _wrapped(measured_on(result))
@@ -49,14 +58,16 @@ def _lines(result: Result) -> Iterator[str]:
     yield from _section("What changed", _change_lines(result))
     points = operating_points(result)
     if points:
-        headed = [Row("", "score", "95% interval", "$/example", "latency", ""), *points]
-        yield from _section("To choose from, with result.pick(...)", _table(headed))
+        columns = ("score", "95% interval", "$/example", "latency", "estimate", "scores are")
+        yield from _section(
+            f"To choose from, with {picking} by the estimate",
+            _table([PointRow("", *columns), *points]),
+        )
     header_row = Purpose("", "dollars", "calls", "tokens")
     yield from _section(
         "What it took", [*_table([header_row, *purposes(result)]), paid_now(result)]
     )
     yield from _section("Diagnoser", diagnoser_lines(result))
-    yield from _section("Next", next_steps(result))
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -81,7 +92,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _aligned(row: tuple[str, ...], widths: Sequence[int]) -> str:
-    note = isinstance(row, Row)
+    note = isinstance(row, Row | PointRow)
     cells = [
         cell.ljust(width) if index == 0 or (note and index == len(row) - 1) else cell.rjust(width)
         for index, (cell, width) in enumerate(zip(row, widths, strict=True))

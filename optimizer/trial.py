@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.objective import Costs, front
 from evaluators.statistics import Interval
+from optimizer.wording import setting
 from pipelines.aggregators.notation import aggregation_text, network_text
 from search_spaces import ModuleConfig, PipelineConfig
 
@@ -103,13 +104,19 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
 
 
 def config_text(config: PipelineConfig) -> str:
-    """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`."""
-    asking = {name: module for name, module in config.modules.items() if module.models}
-    return ", ".join(
-        f"{name}={module_text(module)}"
-        + ("" if module.temperature is None else f" at {module.temperature:g}")
-        for name, module in asking.items()
-    )
+    """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
+
+    Functions are told by the parameters that are set: `retrieve(k=3)`.
+    """
+    texts = []
+    for name, module in config.modules.items():
+        if module.models:
+            heat = "" if module.temperature is None else f" at {module.temperature:g}"
+            texts.append(f"{name}={module_text(module)}{heat}")
+        elif module.params:
+            params = (f"{param}={setting(value)}" for param, value in module.params.items())
+            texts.append(f"{name}({', '.join(params)})")
+    return ", ".join(texts)
 
 
 def module_text(module: ModuleConfig) -> str:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from evaluators.statistics import Interval
 
@@ -24,7 +25,9 @@ def percent_interval(score: Interval) -> str:
 
 def points(gain: Interval) -> str:
     """A gain with its 95% interval as `+12.0 points [+5.1, +18.4]`."""
-    return f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    # z: a minus only before what is not 0.0 once rounded
+    mean, low, high = (f"{100 * value:+z.1f}" for value in (gain.mean, gain.low, gain.high))
+    return f"{mean} points [{low}, {high}]"
 
 
 def dollars(usd: float) -> str:
@@ -48,6 +51,18 @@ def seconds(duration: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def number(value: float) -> str:
+    """Four significant digits, and no fewer than stand before the point: `0.6667`, `12,346`."""
+    if math.isfinite(value) and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def setting(value: Any) -> str:
+    """The value of a knob or of a function's parameter."""
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def counted(number: int, noun: str) -> str:

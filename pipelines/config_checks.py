@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.role import Role
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.functions import check_arguments
 from pipelines.module import Module
 from pipelines.module_checks import check_demos
 from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest
 
 LLM_PARAMS = ("reasoning_effort",)
 """What a module that asks a model may set in `params`."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 Location = tuple[str | int, ...]
 """A place in a pipeline's YAML form: keys and list indices, such as `("modules", 1, "name")`."""
 
@@ -41,10 +38,3 @@ class PipelineError(ValueError):
         if self.line is not None:
             place.append(f"line {self.line}")
         return f"{', '.join(place)}: {self.message}" if place else self.message
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose."""
-    choices = [str(choice) for choice in known]
-    found = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.0)
-    return f"; nearest: {found[0]!r}" if found else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 
-from pipelines.aggregators import Answer
+from pipelines.aggregators import Answer, Verdict
 from pipelines.concurrency import run_together
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
@@ -19,8 +20,10 @@ from pipelines.llms.call_record import Recorder, current_recorder, recording
 from pipelines.llms.engine import RacingLM
 from pipelines.signature import REASONING
 from pipelines.trace import Failure
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
+    from pipelines.aggregators import Aggregator
     from pipelines.aggregators.aggregator import Record
     from pipelines.llms.engine import GatewayLM
 
@@ -58,6 +61,8 @@ class Consultant(NamedTuple):
     rename: Mapping[str, str]
     """The aggregator's name for what it writes, where that is another."""
     predictor: Callable[..., dspy.Prediction]
+    most_times: int
+    """How often it may be asked."""
 
 
 @dataclass
@@ -66,6 +71,8 @@ class Network:
 
     name: str
     """The module's path, for failures."""
+    aggregator: str
+    """Its name, for errors."""
     prompt: str
     members: Sequence[GatewayLM]
     models: Sequence[str]
@@ -76,6 +83,8 @@ class Network:
     """By role."""
     answer_fields: Sequence[str]
     """The output fields without the reasoning."""
+    asks_again: int = 0
+    """How many members may be asked greedily."""
     memo: MemberMemo | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
@@ -104,6 +113,7 @@ class AskedMembers:
     """Where it notes what it does."""
     _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
     _asked: set[tuple[int, bool]] = field(default_factory=set)
+    _consultations: Counter[str] = field(default_factory=Counter)
 
     @property
     def models(self) -> Sequence[str]:
@@ -122,7 +132,12 @@ class AskedMembers:
         greedy: bool = False,
         inputs: Sequence[Record] | None = None,
     ) -> list[Answer]:
-        """See `Members.ask`."""
+        """See `Members.ask`.
+
+        Raises:
+            PipelineError: the aggregator asks whom there is not, or more than it says.
+        """
+        self._check_asked(members, greedy)
         given = inputs or [self.inputs] * len(members)
         new = [
             (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._asked
@@ -137,22 +152,35 @@ class AskedMembers:
         return [answer for answer in found if answer is not None]
 
     def first(self, count: int) -> list[Answer]:
-        """See `Members.first`."""
+        """See `Members.first`.
+
+        Raises:
+            PipelineError: members were asked before.
+        """
+        if self._asked:
+            raise self.wrong("must not have members race who were asked before")
+        self._asked.update((member, False) for member in range(len(self.models)))
         lm = RacingLM(self.network.members, count)
         heard = [self._say(lm, self.inputs)]  # holds the race
         heard += [self._say(lm, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
         self.recorder.note_together([*(one.recorder for one in heard), losers])
-        answers = [
-            self._answer(member, one)
+        answers = {
+            member: self._answer(member, one)
             for alike, one in zip(lm.race.winners, heard, strict=False)  # no winners if it failed
             for member in alike
             if isinstance(one.said, dspy.Prediction)
-        ]
-        return answers[:count]
+        }
+        self._answers.update({(member, False): answer for member, answer in answers.items()})
+        return list(answers.values())[:count]
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
-        """See `Members.consult`."""
+        """See `Members.consult`.
+
+        Raises:
+            PipelineError: there is no such role, or it is asked too often.
+        """
+        self._check_consulted(role, len(shown))
         done = run_together([partial(self._consulted, role, text) for text in shown])
         self.recorder.note_together([heard.recorder for heard in done])
         said = [heard.said if isinstance(heard.said, dspy.Prediction) else None for heard in done]
@@ -168,6 +196,29 @@ class AskedMembers:
         """See `Members.failed`."""
         failure = Failure(kind, self.network.name, message, infrastructure=False)
         self.recorder.failures.append(failure)
+
+    def _check_asked(self, members: Sequence[int], greedy: bool) -> None:
+        width, most = len(self.models), self.network.asks_again
+        for member in members:
+            if member not in range(width):
+                raise self.wrong(f"must ask members from 0 to {width - 1}, but asks {member!r}")
+        again = {*members, *(m for m, earlier in self._asked if earlier)} if greedy else set()
+        if len(again) > most:
+            raise self.wrong(f"asks {len(again)} members greedily, but its asks_again is {most}")
+
+    def _check_consulted(self, role: str, times: int) -> None:
+        if role not in self.roles:
+            hint = nearest(role, self.roles)
+            raise self.wrong(f"consults {role!r}, which has no model{hint}")
+        self._consultations[role] += times
+        asked, most = self._consultations[role], self.network.consultants[role].most_times
+        if asked > most:
+            raise self.wrong(f"may ask its {role} {most} times, but asks {asked} times")
+
+    def wrong(self, told: str) -> PipelineError:
+        """What the aggregator, which may be a user's own, must not do."""
+        network = self.network
+        return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
 
     def _heard(self, asked: Sequence[tuple[GatewayLM, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
@@ -225,16 +276,45 @@ def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
             return Heard(failure, recorder)
 
 
+def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
+    """What the aggregator makes of it.
+
+    Raises:
+        PipelineError: it returned what is no verdict; it may be one of the user's own.
+        Exception: whatever it raises itself.
+    """
+    try:
+        verdict = aggregator.aggregate(members)
+    except Exception as error:
+        error.add_note(str(members.wrong("raised it")))
+        raise
+    if verdict is None:
+        return None
+    if not isinstance(verdict, Verdict) or not isinstance(verdict.answer, Answer):
+        raise members.wrong(f"must return a Verdict with an Answer, or None, not {verdict!r}")
+    agreement = verdict.agreement
+    if not isinstance(agreement, int | float) or not -1e-9 <= agreement <= 1 + 1e-9:
+        raise members.wrong(f"must return an agreement from 0 to 1, not {agreement!r}")
+    return verdict
+
+
 def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
-    """The winner's whole record: its reasoning, and what the aggregator made of its fields."""
+    """The winner's whole record: its reasoning, and what the aggregator made of its fields.
+
+    Raises:
+        PipelineError: a field is missing.
+    """
     said = members.predictions.get(answer.member)
-    whole = {} if said is None else dict(said.items())
-    return dspy.Prediction(**{**whole, **answer.record})
+    whole = {**({} if said is None else said), **answer.record}
+    missing = [name for name in members.network.answer_fields if name not in whole]
+    if missing:
+        raise members.wrong(f"must return the field {missing[0]!r}, not {dict(answer.record)!r}")
+    return dspy.Prediction(**whole)
 
 
 def failure_of_all(members: AskedMembers) -> ModuleFailed:
     """Why no member answered: the first one's failure; an outage's if any met one."""
     failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
     if not failures:
-        raise PipelineError(f"aggregator of {members.network.name!r} chose none of the answers")
+        raise members.wrong("chose none of the answers")
     return ModuleFailed(failures[0])

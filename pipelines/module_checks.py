@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.functions import check_arguments, import_function
 from pipelines.signature import REASONING, RESERVED_INPUTS, STRATEGIES, signature_fields
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.functions import Function

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pipelines.aggregators.notation import is_network, parse_network
 from pipelines.config_checks import check_config
 from pipelines.description import describe
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.llms.model import Model, as_models
 from pipelines.module import Module
 from pipelines.wiring import check_outputs, dependencies, levels, writers
 from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     import dspy

@@ -16,6 +16,7 @@ from pipelines.members import (
     Consultant,
     MemberMemo,
     Network,
+    decided,
     failure_of_all,
     outcome,
 )
@@ -52,17 +53,25 @@ def _network(
     signature: type[dspy.Signature],
     memo: MemberMemo | None,
 ) -> Network:
+    made = aggregator(bound.aggregation)
     return Network(
         name=bound.path,
+        aggregator=bound.aggregation.name,
         prompt=bound.prompt,
         members=[_member(bound, session, place) for place in range(len(bound.models))],
         models=[model.label for model in bound.models],
         greedy=lambda place: _member(bound, session, place, greedy=True),
         consultants={
-            role: Consultant(each.sees, each.module.rename, make_predictor(each, session, memo))
+            role: Consultant(
+                each.sees,
+                each.module.rename,
+                make_predictor(each, session, memo),
+                made.roles[role].most_times(len(bound.models)),
+            )
             for role, each in bound.consultants.items()
         },
         answer_fields=[name for name in signature.output_fields if name != REASONING],
+        asks_again=made.asks_again,
         memo=memo,
     )
 
@@ -104,13 +113,14 @@ class WidePredict(dspy.Predict):
 
         Raises:
             ModuleFailed: no member answered.
+            PipelineError: the aggregator, a user's own, breaks a rule.
         """
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
         if self.lm not in (None, self.network.members[0]):
             return super().forward(**inputs)
         with dspy.context(trace=None):
             members = self.members(inputs)
-            verdict = self.aggregator.aggregate(members)
+            verdict = decided(self.aggregator, members)
         if verdict is None:
             raise failure_of_all(members)
         members.recorder.agreement = verdict.agreement

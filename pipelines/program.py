@@ -16,7 +16,7 @@ from pipelines.aggregators.judging import shown
 from pipelines.binding import BoundModule
 from pipelines.concurrency import run_together
 from pipelines.config_checks import check_config
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.llms.call_record import recording
 from pipelines.members import AskedMembers
@@ -26,6 +26,7 @@ from pipelines.samples import sample_indices
 from pipelines.signature import REASONING
 from pipelines.trace import Failure, MemoKey, ModuleStep, Trace
 from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.llms.gateway import Session

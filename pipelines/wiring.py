@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.module import Module
 from pipelines.signature import REASONING
+from search_spaces.refusals import nearest
 
 
 def writers(modules: Sequence[Module]) -> dict[str, str]:

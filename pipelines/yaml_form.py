@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.functions import reference_of
 from pipelines.llms.model import Model
 from pipelines.module import Module
 from pipelines.pipeline import Pipeline
 from pipelines.yaml_text import read_yaml, write_yaml
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest
 
 _PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
 _MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))

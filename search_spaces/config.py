@@ -10,11 +10,6 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-ASKED_ONCE = frozenset({"judge"})
-"""Roles that an aggregator asks once for all members; the others judge each member on its own."""
-ASKS_AGAIN = frozenset({"confident_vote"})
-"""Aggregators that may ask one of the members once more, at temperature 0."""
-
 
 class AggregatorConfig(BaseModel):
     """What turns members' answers into one, with its parameters and the models that it asks."""
@@ -74,22 +69,10 @@ class ModuleConfig(BaseModel):
         return self.models if len(self.models) == self.width else self.models * self.width
 
     @property
-    def most_calls(self) -> int:
-        """The most calls that one run of the module makes, its aggregator's included.
-
-        Of a user's own aggregator nothing is known: it may ask every member twice, the second
-        time greedily, and each of its roles about every member.
-        """
-        if not self.models:
-            return 0
-        name = self.aggregation.name if self.aggregation else ""
-        own = ":" in name
-        again = self.width if own else int(name in ASKS_AGAIN)
-        asked = (
-            (1 if role in ASKED_ONCE and not own else self.width, m)
-            for role, m in self.roles.items()
-        )
-        return self.width + again + sum(times * module.most_calls for times, module in asked)
+    def knobs(self) -> dict[str, Any]:
+        """The values of all knobs by name, each parameter under its own."""
+        own = {knob: value for knob, value in self if knob != "params"}
+        return {**own, **self.params}
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:
         """A copy with the network's knobs; those that it leaves unsaid stay."""
@@ -164,11 +147,6 @@ class PipelineConfig(BaseModel):
         wide = any(module.width > 1 for module in self.modules.values())
         return labels.pop() if len(labels) == 1 and not wide else None
 
-    @property
-    def calls_per_run(self) -> int:
-        """The most calls that one run of the pipeline makes."""
-        return sum(module.most_calls for module in self.modules.values())
-
     def with_models(self, models: Mapping[str, str | tuple[str, ...]]) -> PipelineConfig:
         """A copy in which the named modules, such as `solve` or `solve.judge`, use other models.
 
@@ -199,13 +177,17 @@ class PipelineConfig(BaseModel):
         return PipelineConfig(modules={**self.modules, top: module})
 
     def differences(self, other: PipelineConfig) -> tuple[Difference, ...]:
-        """Every knob whose value here (`old`) is another in `other` (`new`), in module order."""
-        return tuple(
-            Difference(name, knob, getattr(module, knob), getattr(other.modules[name], knob))
-            for name, module in self.modules.items()
-            for knob in ModuleConfig.model_fields
-            if getattr(module, knob) != getattr(other.modules[name], knob)
-        )
+        """Every knob whose value here (`old`) is another in `other` (`new`), in module order.
+
+        A parameter is a knob of its own; one that is left out is None.
+        """
+        changed = []
+        for name, module in self.modules.items():
+            old, new = module.knobs, other.modules[name].knobs
+            for knob in {**old, **new}:
+                if old.get(knob) != new.get(knob):
+                    changed.append(Difference(name, knob, old.get(knob), new.get(knob)))
+        return tuple(changed)
 
 
 def canonical_json(value: Any) -> str:

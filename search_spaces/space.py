@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Annotated, Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from optuna.distributions import BaseDistribution, distribution_to_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest, refusing_with
 
 T = TypeVar("T")
 
@@ -31,42 +25,74 @@ def _as_json(distribution: BaseDistribution) -> str:
     return distribution_to_json(distribution)
 
 
-Distribution = Annotated[
-    IntDistribution | FloatDistribution | CategoricalDistribution, PlainSerializer(_as_json)
-]
-Choices = tuple[T, ...] | dict[str, tuple[T, ...]]
-"""The same choices for every module that asks a model, or by module."""
+Distribution = Annotated[BaseDistribution, PlainSerializer(_as_json)]
 
-TEMPERATURES = (0.0, 0.7, 1.0)
-WIDTHS = (1, 3, 5)
-AGGREGATORS = ("majority_vote", "confident_vote", "judge", "verifier", "cascade")
+
+def _listed(given: Any) -> Any:
+    """One value alone is the only choice."""
+    if isinstance(given, Set):
+        raise ValueError(f"choices have an order: give a list or a tuple, but not {given!r}")
+    return (given,) if isinstance(given, str | int | float | BaseModel) else given
+
+
+def _by_module_only(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"goes by module, such as {{'solve': ...}}, but got {given!r}")
+    return given
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(_listed)]
+Choices = Listed[T] | dict[str, Listed[T]]
+"""The same choices for every module that asks a model, or by module."""
+ByModule = Annotated[dict[str, T], BeforeValidator(_by_module_only)]
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"]
+"""What litellm knows as `reasoning_effort`; which of them a model takes is up to its provider."""
+
+DEFAULTS: Mapping[str, tuple[Any, ...]] = {
+    "temperature": (0.0, 0.7, 1.0),
+    "reasoning_effort": (),
+    "width": (1, 3, 5),
+    "aggregator": ("majority_vote", "confident_vote", "judge", "verifier", "cascade"),
+    "network": (),
+}
 """What is tried where nothing else is said."""
 
+_ASKING = "module that asks a model"
 
+
+@refusing_with(SearchSpaceError)
 class SearchSpace(BaseModel):
     """The values that knobs may take.
 
     `SearchSpace(models={"solve": ["a", "b"]}, width=(1, 3))` narrows one module's models and every
-    module's width; `fit` fills in the others. What a module starts with may always stay.
+    module's width; `fit` fills in the others. What a module starts with may always stay, and with
+    no other choice, as in `temperature=()`, it does. One value alone, as in `width=3`, is a list
+    of one.
+
+    Raises:
+        SearchSpaceError: an unknown knob, or a value that it can't take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    models: dict[str, tuple[str, ...]] = {}
+    models: ByModule[Listed[str]] = {}
     """Model labels by module."""
     temperature: Choices[Annotated[float, Field(ge=0, le=2)] | None] | None = None
     """0, 0.7 and 1, if not given; models that have no such parameter ignore it."""
-    reasoning_effort: Choices[str | None] | None = None
+    reasoning_effort: Choices[Effort | None] | None = None
     """Such as `("low", "medium", "high")`; not searched, if not given."""
     width: Choices[Annotated[int, Field(ge=1)]] | None = None
     """1, 3 and 5, if not given. Those above 5 are tried only where a closed form promises
     that they pay; those in between are scored too, where the answers are there anyway."""
     aggregator: Choices[str | AggregatorConfig] | None = None
     """For widths above 1: names, or with parameters and models as in `judge(openai/gpt-4o)`. Where
-    one needs a model and names none, it starts with the best single model."""
+    one needs a model and names none, it starts with the best single model. Parameters that are not
+    given are searched where the aggregator has choices for them: `judge(a)` is tried both picking
+    and writing. With `aggregator=()` no width above 1 is tried but those of networks."""
     network: Choices[str | ModuleConfig] = {}
     """Whole networks to be compared beside these, such as `2x a + b -> cascade(steps=[2, 1])`."""
-    params: dict[str, dict[str, tuple[Any, ...] | Distribution]] = {}
+    params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
 
     def fit(
@@ -83,27 +109,20 @@ class SearchSpace(BaseModel):
             SearchSpaceError: an unknown module or model, or a module with none, or with one twice.
         """
         for module, choices in self.models.items():
-            _known(module, modules, "module")
+            _known(module, modules, _ASKING, "models")
             if not choices:
                 raise SearchSpaceError(f"search_space gives module {module!r} no model to choose")
             for label in choices:
-                _known(label, labels, "model")
+                check_model(label, labels, f"models of module {module!r}")
                 if choices.count(label) > 1:
                     raise SearchSpaceError(
                         f"search_space gives module {module!r} the model {label!r} twice"
                     )
         for module in self.params:
-            _known(module, functions, "function module")
-        return self.model_copy(
-            update={
-                "models": {m: self.models.get(m, tuple(labels)) for m in modules},
-                "temperature": _by_module(self.temperature, modules, TEMPERATURES),
-                "reasoning_effort": _by_module(self.reasoning_effort, modules, ()),
-                "width": _by_module(self.width, modules, WIDTHS),
-                "aggregator": _by_module(self.aggregator, modules, AGGREGATORS),
-                "network": _by_module(self.network, modules, ()),
-            }
-        )
+            _known(module, functions, "function module", "params")
+        filled = {knob: _by_module(knob, getattr(self, knob), modules) for knob in DEFAULTS}
+        models = {module: self.models.get(module, tuple(labels)) for module in modules}
+        return self.model_copy(update={"models": models, **filled})
 
     def of(self, knob: str, module: str) -> tuple[Any, ...]:
         """The choices of one knob of one module, after `fit`."""
@@ -161,19 +180,20 @@ class SearchSpace(BaseModel):
 
 
 def _by_module(
+    knob: str,
     given: tuple[Any, ...] | dict[str, tuple[Any, ...]] | None,
     modules: Sequence[str],
-    default: tuple[Any, ...],
 ) -> dict[str, tuple[Any, ...]]:
     """The choices of every module.
 
     Raises:
         SearchSpaceError: an unknown module.
     """
-    if given is None or isinstance(given, tuple):
+    default = DEFAULTS[knob]
+    if not isinstance(given, dict):
         return dict.fromkeys(modules, default if given is None else given)
     for module in given:
-        _known(module, modules, "module")
+        _known(module, modules, _ASKING, knob)
     return {module: given.get(module, default) for module in modules}
 
 
@@ -190,9 +210,20 @@ def _asked_by(choice: str | ModuleConfig | AggregatorConfig) -> set[str]:
     return {label for module in walked for label in module.models}
 
 
-def _known(name: str, known: Sequence[str], what: str) -> None:
-    if name in known:
-        return
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    hint = f"; nearest: {nearest[0]!r}" if nearest else ""
-    raise SearchSpaceError(f"search_space names an unknown {what} {name!r}{hint}")
+def check_model(label: str, labels: Collection[str], place: str) -> None:
+    """Whether the model is one of those there are.
+
+    Raises:
+        SearchSpaceError: it is not; says where it was named, and the nearest.
+    """
+    if label not in labels:
+        raise SearchSpaceError(
+            f"search_space, {place}: model {label!r} is not among the models given to optimize: "
+            f"add it to `models`, or correct it{nearest(label, labels)}"
+        )
+
+
+def _known(name: str, known: Sequence[str], what: str, knob: str) -> None:
+    if name not in known:
+        hint = nearest(name, known)
+        raise SearchSpaceError(f"search_space, {knob}: {name!r} is no {what}{hint}")

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import argparse
 
+CODES = (
+    "Exit codes: 0 done; 1 the run, or a row of it, failed; 2 the input is wrong; 3 what was "
+    "found, and saved, does not meet the limits on cost or latency; 130 after ctrl-C."
+)
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; `options.command` says which one was given."""
     root = argparse.ArgumentParser(
         prog="compound-optimizer",
         description="Find a better model for every module of an LLM pipeline, within a budget.",
+        epilog=CODES,
     )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands.add_parser("demo", help="tune a small pipeline of simulated models, free"))
-    _add_optimize(commands.add_parser("optimize", help="tune a pipeline on labelled examples"))
-    _add_run(commands.add_parser("run", help="run a pipeline on one input, or on a file of rows"))
+    tuning = "tune a pipeline on labelled examples"
+    running = "run a pipeline on one input, or on a file of rows"
+    _add_optimize(commands.add_parser("optimize", help=tuning, epilog=CODES))
+    _add_run(commands.add_parser("run", help=running, description=_RUN, epilog=CODES))
     return root
+
+
+_RUN = (
+    "Write outputs as JSON. Each prediction carries its confidence, the share of members that "
+    "agreed: in every line for --dataset; for --input on stderr, where a module has members."
+)
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
@@ -44,7 +58,12 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     )
     save = "where the tuned pipeline goes (tuned.yaml)"
     stages = "what to tune: allocation (models), structure (widths, aggregators, ...); both"
+    pareto = (
+        "look for the front of quality, cost and latency; the limits below then choose which of "
+        "it is saved, else it is the best score"
+    )
     within = "the cheapest at most so much below the best score: 0.01 is a point"
+    of = "single_model: --within counts from the best single model; else from the best of all"
     add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
     add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")
     add("--models", action="append", default=[], metavar="A,B,C", help=models)
@@ -53,10 +72,11 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--budget-calls", type=int, metavar="N", help="most calls")
     add("--budget-seconds", type=float, metavar="X", help="most seconds")
     add("--stages", default="allocation,structure", metavar="A,B", help=stages)
-    add("--pareto", action="store_true", help="look for the front of quality, cost and latency")
+    add("--pareto", action="store_true", help=pareto)
     add("--max-cost-usd", type=float, metavar="X", help="most dollars per example")
     add("--max-latency-s", type=float, metavar="X", help="most seconds per example")
     add("--within", type=float, metavar="X", help=within)
+    add("--of", choices=("best", "single_model"), default="best", help=of)
     add("--holdout", type=float, default=0.3, metavar="X", help=holdout)
     add("--seed", type=int, default=0, metavar="N", help="decides every draw (0)")
     add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from optimizer.cli.arguments import parser
 
-WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+FAILED, WRONG_INPUT, UNMET, INTERRUPTED = 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 when it did its work; 1 when a run failed; 2 when its input is wrong; 130 after ctrl-C.
+        What `arguments.CODES` says.
     """
     options = parser().parse_args(arguments)
     here = os.getcwd()

@@ -17,6 +17,7 @@ def demo(options: argparse.Namespace) -> int:
 
     from optimizer import Budget, locate_solve, optimize
     from optimizer.cli.saving import save
+    from optimizer.summary_text import summary_text
     from pipelines.llms.simulated import MODELS, simulated_dataset
 
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)
@@ -30,7 +31,7 @@ def demo(options: argparse.Namespace) -> int:
         budget=Budget(calls=options.calls),
         seed=options.seed,
     )
-    print(result)
+    print(summary_text(result, shell=True), end="")
     folder = Path(options.folder)
     save(result, folder / "tuned.yaml", folder / "report.html")
     return 0

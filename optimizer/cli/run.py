@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from optimizer.cli.command_line import FAILED
+from optimizer.wording import counted
 
 if TYPE_CHECKING:
     from optimizer.export import RowOutcome
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             print(json.dumps(told, ensure_ascii=False, default=str), file=file)
             failed, usd = failed + (outcome.failure is not None), usd + outcome.usd
     where = f" -> {options.output}" if options.output else ""
-    print(f"{len(rows)} rows, {failed} failed, ${usd:.6f}{where}", file=sys.stderr)
+    print(f"{counted(len(rows), 'row')}, {failed} failed, ${usd:.6f}{where}", file=sys.stderr)
     return FAILED if failed else 0
 
 
@@ -87,7 +88,7 @@ def _rows(pipeline: Pipeline, path: str) -> list[dict[str, Any]]:
 
 def _inputs(pipeline: Pipeline, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is not text are read as JSON."""
-    from pipelines.errors import nearest
+    from search_spaces.refusals import nearest
 
     types = _input_types(pipeline)
     inputs: dict[str, Any] = {}
@@ -129,5 +130,6 @@ def _output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         yield file

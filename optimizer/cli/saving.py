@@ -6,23 +6,38 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optimizer.trial import config_text
 from optimizer.wording import command
 
 if TYPE_CHECKING:
+    from optimizer.operating_points import OperatingPoint
     from optimizer.result import Result
 
 
-def save(result: Result, pipeline: Path, report: Path | None) -> None:
+def save(
+    result: Result, pipeline: Path, report: Path | None, point: OperatingPoint | None = None
+) -> None:
     """Write the files, and say how to go on with them.
+
+    Args:
+        result: told already.
+        pipeline: where the tuned pipeline goes.
+        report: where the page goes; None for no page.
+        point: one of the front, to be written in place of the tuned pipeline.
 
     Raises:
         OSError: a file can't be written.
     """
-    result.save(pipeline)
-    inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
-    print(f"tuned pipeline: {pipeline}")
-    program = command("compound-optimizer")
-    print(f"  {program} run {shlex.quote(str(pipeline))} --input {inputs}")
+    from optimizer.tracking import ui_command
+
+    result.save(pipeline, point)
+    told = "the tuned pipeline" if point is None else config_text(point.config)
+    print(f"\nSaved\n  {pipeline}: {told}")
     if report is not None:
         result.report(report)
-        print(f"report: {report}")
+        print(f"  {report}: figures, plots and all trials")
+    run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
+    inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
+    print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
+    if result.run_id:
+        print(f"  {ui_command(result.tracking_uri)}")

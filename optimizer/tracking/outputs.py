@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.export import save_pyfunc
-from optimizer.provenance import tuned_yaml
+from optimizer.provenance import plain_yaml, tuned_yaml
 from optimizer.report import plots, write_report
 from optimizer.summary_text import summary_text
 from optimizer.tracking.events import Event, as_params, as_tags, figures_event
@@ -92,7 +92,7 @@ def _tuned_yaml(result: Result) -> str | None:
 
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    config = yaml if yaml is not None else _plain_yaml({"config": result.config.model_dump()})
+    config = yaml if yaml is not None else plain_yaml({"config": result.config.model_dump()})
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     trials = json.dumps(list(_plain_trials(result)), indent=1, default=str)
     (folder / "trials.json").write_text(redacted(trials), encoding="utf-8")
@@ -108,10 +108,3 @@ def _plain_trials(result: Result) -> Iterator[Mapping[str, Any]]:
         plain["score"] = dataclasses.asdict(trial.score) if trial.score else None
         plain["failures"] = dict(trial.failures)
         yield plain
-
-
-def _plain_yaml(value: Any) -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False)
-    return text

@@ -8,10 +8,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
-from optimizer.tracking.events import Outcome, best_event, end_event, start_event, trial_event
+from optimizer.tracking.events import (
+    Event,
+    Outcome,
+    best_event,
+    end_event,
+    start_event,
+    trial_event,
+)
 from optimizer.tracking.store import TrackingStore, chosen_store
 from optimizer.trial import Trial
 from pipelines.llms.gateway import default_cache_folder
+from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
     from optimizer.result import Result
@@ -36,6 +44,7 @@ class Tracker:
         experiment: str | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> Self:
         """Begin a run, and log what earlier ones could not.
 
@@ -44,12 +53,15 @@ class Tracker:
             experiment: MLflow's experiment; the pipeline's name, if not given.
             params: of the parent run.
             tags: of the parent run; `dataset`, a digest, also makes a dataset input.
+            files: texts by file name, to be artifacts of the parent run.
         """
         import_mlflow()
         store = chosen_store()
         tracker = cls(store, Delivery(store, default_cache_folder() / "unlogged"))
         name = experiment or pipeline_name
         tracker._delivery.put(start_event(pipeline_name, name, params or {}, tags or {}))
+        for event in tracker._file_events("start", files or {}):
+            tracker._delivery.put(event)
         return tracker
 
     @property
@@ -86,9 +98,12 @@ class Tracker:
         # the end goes first, so that files which are refused leave no run that seems to go on
         self._end(end_event("FINISHED", result.stopped), *files)
 
-    def fail(self, reason: str, status: Outcome = "FAILED") -> None:
-        """The run ended without a result; nothing if it had ended already."""
-        self._end(end_event(status, reason))
+    def fail(
+        self, reason: str, status: Outcome = "FAILED", files: Mapping[str, str] | None = None
+    ) -> None:
+        """The run ended without a result, but maybe with files; nothing if it had ended already."""
+        if not self._ended:
+            self._end(end_event(status, reason), *self._file_events("end", files or {}))
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +114,18 @@ class Tracker:
         """Nothing, if the run was ended; else it failed."""
         killed = isinstance(error, KeyboardInterrupt)
         self.fail(repr(error) if error else "not ended", "KILLED" if killed else "FAILED")
+
+    def _file_events(self, folder: str, files: Mapping[str, str]) -> list[Event]:
+        """Write the files below the journal's folder, and say what to log."""
+        place = self._delivery.folder / folder
+        try:
+            for name, text in files.items():
+                place.mkdir(parents=True, exist_ok=True)
+                (place / name).write_text(redacted(text), encoding="utf-8")
+        except OSError as error:  # no search ends for that
+            logger.warning("%s can't be kept for MLflow: %s", ", ".join(files), error)
+            return []
+        return [Event(kind="artifacts", folder=folder)] if files else []
 
     def _end(self, *events: Any) -> None:
         if self._ended:

@@ -19,11 +19,13 @@ from pipelines.aggregators.judge import Judge
 from pipelines.aggregators.majority_vote import MajorityVote, majority_vote
 from pipelines.aggregators.mean import Mean
 from pipelines.aggregators.median import Median
+from pipelines.aggregators.role import Role
 from pipelines.aggregators.shortest import Shortest
 from pipelines.aggregators.shuffled_vote import ShuffledVote
 from pipelines.aggregators.verifier import Verifier
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from pipelines.functions import import_function
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.module import Module
@@ -51,27 +53,38 @@ def aggregator_class(name: str) -> Callable[..., Aggregator]:
     """The class of that name; `"package.module:ClassName"` is one of the user's own.
 
     Raises:
-        PipelineError: there is none; names the nearest.
+        PipelineError: there is none, and it names the nearest; or it is no `Aggregator`.
     """
     if ":" in name:
-        return import_function(name)
+        return _own_class(name)
     if name not in AGGREGATORS:
         hint = nearest(name, AGGREGATORS)
         raise PipelineError(f"unknown aggregator {name!r}{hint}", ("aggregator",))
     return AGGREGATORS[name]
 
 
+def _own_class(name: str) -> type[Aggregator]:
+    rule = f"aggregator {name!r} must be a class that inherits from pipelines.Aggregator"
+    try:
+        found = import_function(name)
+    except PipelineError as error:
+        raise PipelineError(f"{rule}: {error.message}", ("aggregator",)) from error
+    if not isinstance(found, type) or not issubclass(found, Aggregator):
+        raise PipelineError(f"{rule}, but is {found!r}", ("aggregator",))
+    return found
+
+
 def aggregator(config: str | AggregatorConfig) -> Aggregator:
     """The aggregator with its parameters.
 
     Raises:
-        PipelineError: there is none of that name, or a parameter is missing, unknown or out of
-            range.
+        PipelineError: there is none of that name; or a parameter is missing, unknown or out of
+            range; or one of the user's own can't be made, or its properties are not as they must.
     """
     name, params = (config, {}) if isinstance(config, str) else (config.name, config.params)
     made = aggregator_class(name)
     try:
-        return made(**params)
+        return _checked(made(**params)) if ":" in name else made(**params)
     except ValidationError as error:
         first = error.errors()[0]
         knob = ".".join(map(str, first["loc"]))
@@ -82,6 +95,25 @@ def aggregator(config: str | AggregatorConfig) -> Aggregator:
         known = parameters(made)
         hint = next((nearest(param, known) for param in params if param not in known), "")
         raise PipelineError(f"{name}: {error}{hint}", ("aggregator",)) from error
+    except Exception as error:  # a user's class may raise anything
+        told = f"{type(error).__name__}: {error}"
+        raise PipelineError(f"{name} cannot be made: {told}", ("aggregator",)) from error
+
+
+def _checked(made: Aggregator) -> Aggregator:
+    """One of the user's own may have anything for its properties."""
+    roles, needed, choices, again = made.roles, made.needed, made.choices, made.asks_again
+    if not isinstance(roles, Mapping) or not all(isinstance(r, Role) for r in roles.values()):
+        raise PipelineError(f"the property roles must map names to Roles, but got {roles!r}")
+    if not isinstance(needed, Collection) or not set(needed) <= roles.keys():
+        raise PipelineError(f"the property needed must name some of its roles, but got {needed!r}")
+    if not isinstance(choices, Mapping) or not set(choices) <= {*parameters(type(made))}:
+        raise PipelineError(
+            f"the property choices must map parameters to values, but got {choices!r}"
+        )
+    if not isinstance(again, int) or again < 0:
+        raise PipelineError(f"the property asks_again must be a whole number, but got {again!r}")
+    return made
 
 
 def parameters(made: Callable[..., Aggregator]) -> Collection[str]:

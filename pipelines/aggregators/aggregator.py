@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,7 +86,7 @@ class Members(Protocol):
 
         Args:
             members: places from 0.
-            greedy: at temperature 0.
+            greedy: at temperature 0; of no more than `Aggregator.asks_again` members.
             inputs: others than the module received, one record for each of these members.
         """
         ...
@@ -103,7 +104,7 @@ class Members(Protocol):
         None where it failed.
 
         Args:
-            role: one of `roles`.
+            role: one of `roles`, whose questions are bounded as `Aggregator.aggregate` says.
             shown: what it sees each time beside the module's inputs.
         """
         ...
@@ -113,7 +114,7 @@ class Members(Protocol):
         ...
 
 
-class Aggregator(Protocol):
+class Aggregator(ABC):
     """Makes one answer of several members'. Subclasses are frozen; their fields are parameters."""
 
     @property
@@ -125,6 +126,11 @@ class Aggregator(Protocol):
     def needed(self) -> Collection[str]:
         """Those of the roles that it can't do without."""
         return ()
+
+    @property
+    def asks_again(self) -> int:
+        """How many members it may ask a second time, greedily; budgets keep a call for each."""
+        return 0
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
@@ -139,12 +145,14 @@ class Aggregator(Protocol):
         """
         return
 
+    @abstractmethod
     def aggregate(self, members: Members) -> Verdict | None:
         """One answer, or None if no member gave any.
 
         All output fields count jointly. It must not change what it is given, must not depend on
-        anything else, and must ask no member that it need not: each is a call that costs. Budgets
-        keep two calls to each member for it, one of them greedy, and one of each role about each.
+        anything else, and must ask no member that it need not: each is a call that costs. What it
+        may ask is bounded, so that budgets can keep it: each member once, greedily `asks_again` of
+        them, and each role about each member, or once if it sees them all.
         """
         ...
 
@@ -162,6 +170,11 @@ class Group:
         return self.answers[0]
 
 
+def heard(answers: Sequence[Answer]) -> list[Answer]:
+    """Those that say anything; all of them, if none does."""
+    return [answer for answer in answers if not answer.empty] or list(answers)
+
+
 def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Group]:
     """The answers in groups that mean the same: most votes first, then the one given first.
 
@@ -171,9 +184,8 @@ def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Grou
         answers: in the order in which they count as given.
         weights: votes by member; one each, if none are given.
     """
-    heard = [answer for answer in answers if not answer.empty] or list(answers)
     groups: dict[tuple[str, ...], Group] = {}
-    for answer in heard:
+    for answer in heard(answers):
         votes = weights[answer.member] if weights and answer.member is not None else 1.0
         before = groups.get(answer.ballot, Group())
         groups[answer.ballot] = Group([*before.answers, answer], before.votes + votes)
@@ -196,7 +208,7 @@ def vote(answers: Sequence[Answer], asked: int, weights: Sequence[float] = ()) -
         return None
     winner = tally(answers, weights)[0]
     everybody = sum(weights) if weights else asked
-    return Verdict(winner.first, winner.votes / everybody if everybody else 0.0)
+    return Verdict(winner.first, min(winner.votes / everybody, 1.0) if everybody else 0.0)
 
 
 def elect(answer: Answer, answers: Sequence[Answer], asked: int) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -19,7 +19,7 @@ from pipelines.aggregators.aggregator import (
     everyone,
     tally,
 )
-from pipelines.aggregators.checking import FunctionName, call_on_each, check_function
+from pipelines.aggregators.checking import FunctionName, check_function, scores
 from pipelines.aggregators.judging import scored
 from pipelines.aggregators.role import CANDIDATE, Role
 
@@ -39,8 +39,8 @@ SCORER = Role(
 class BestOf(Aggregator):
     """The answer that a function or a `scorer` scores highest (AlphaCode, arXiv 2203.07814).
 
-    A tie goes to the answer that more members gave, then to the one given first. An answer whose
-    score is no number (the function raised, the scorer failed) is behind all others.
+    A tie goes to the answer that more members gave, then to the one given first. An answer on which
+    the function or the scorer fails, or says what is no finite number, is behind all others.
     """
 
     @property
@@ -49,8 +49,8 @@ class BestOf(Aggregator):
         return {"scorer": SCORER}
 
     function: FunctionName | None = None
-    """`"package.module:name"`: takes the module's inputs and outputs by name, returns a number or
-    a truth value; it may run code or tests."""
+    """`"package.module:name"`: takes the module's inputs and outputs by name, returns a finite
+    number or a truth value; it may run code or tests."""
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """Either a function or a scorer."""
@@ -64,22 +64,13 @@ class BestOf(Aggregator):
         if not candidates:
             return None
         if self.function:
-            scores = call_on_each(members, self.function, candidates)
+            found = scores(members, self.function, candidates)
         else:
-            scores = scored(members, "scorer", candidates)
-        return elect(best(candidates, scores), answers, len(members.models))
+            found = scored(members, "scorer", candidates)
+        return elect(best(candidates, found), answers, len(members.models))
 
 
-def best(candidates: Sequence[Answer], scores: Sequence[Any]) -> Answer:
-    """The candidate with the highest score, the first of equals."""
-    numbers = [_number(score) for score in scores]
+def best(candidates: Sequence[Answer], found: Sequence[float | None]) -> Answer:
+    """The candidate with the highest score, the first of equals; None is behind all others."""
+    numbers = [-math.inf if score is None else score for score in found]
     return candidates[numbers.index(max(numbers))]
-
-
-def _number(value: Any) -> float:
-    """The score; what is no number is behind all others."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return -math.inf
-    return -math.inf if math.isnan(number) else number

@@ -32,7 +32,7 @@ class Cascade(Aggregator):
     A step's answer is the vote of its members. It is accepted if all tests pass that apply: enough
     of them agree (where there are several), the `verifier` says yes (where there is one), the field
     `confidence` is high enough (where that is asked for), and it is not "I don't know". The last
-    step is always accepted; if it fails, the answer before it stands.
+    step is always accepted; if it fails or says nothing, the answer before it stands.
     """
 
     @property
@@ -86,7 +86,8 @@ class Cascade(Aggregator):
             answers += given
             asked += len(step)
             verdict = vote(given, len(step))
-            best = verdict or best
+            if verdict and not (best and verdict.answer.empty):
+                best = verdict
             if verdict and (step is steps[-1] or self._accepts(members, verdict, len(step))):
                 break
         return elect(best.answer, answers, asked) if best else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Annotated, Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator
 
@@ -12,6 +13,9 @@ from pipelines.aggregators.aggregator import Answer, Members
 from pipelines.functions import check_arguments, import_function
 from pipelines.module import Module
 from pipelines.signature import REASONING
+from search_spaces.config import canonical_json
+
+T = TypeVar("T")
 
 
 def _importable(reference: str) -> str:
@@ -34,18 +38,58 @@ def check_function(reference: str | None, module: Module) -> None:
         check_arguments(import_function(reference), dict.fromkeys(fields), {})
 
 
-def call_on_each(members: Members, reference: str, answers: Sequence[Answer]) -> list[Any]:
-    """What the function says of each answer; None where it raises, which is noted.
+def checks(members: Members, reference: str, answers: Sequence[Answer]) -> list[bool]:
+    """Whether the function accepts each answer; where it fails, it does not, which is noted."""
+    return [bool(said) for said in _call_on_each(members, reference, answers, bool)]
+
+
+def scores(members: Members, reference: str, answers: Sequence[Answer]) -> list[float | None]:
+    """How good the function finds each answer; None where it fails, which is noted."""
+    return _call_on_each(members, reference, answers, _score)
+
+
+def keys(members: Members, reference: str, answers: Sequence[Answer]) -> list[str | None]:
+    """Each answer's key as JSON; None where there is none, or where it fails, which is noted."""
+    return _call_on_each(members, reference, answers, _key)
+
+
+def finite(value: Any) -> float | None:
+    """The value as a number; None if it is none, or not a finite one."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _score(returned: Any) -> float:
+    number = finite(returned)
+    if number is None:
+        shown = repr(returned) if len(repr(returned)) <= 200 else f"{repr(returned)[:200]}..."
+        raise TypeError(f"a score must be a finite number, but got {shown}")
+    return number
+
+
+def _key(returned: Any) -> str | None:
+    return None if returned is None else canonical_json(returned)
+
+
+def _call_on_each(
+    members: Members, reference: str, answers: Sequence[Answer], read: Callable[[Any], T]
+) -> list[T | None]:
+    """What the function says of each answer, read; None where it fails, which is noted.
 
     It may run code or tests, and gets copies, so that it can spoil nothing.
     """
-    return [_call(members, reference, answer) for answer in answers]
+    return [_call(members, reference, answer, read) for answer in answers]
 
 
-def _call(members: Members, reference: str, answer: Answer) -> Any:
+def _call(members: Members, reference: str, answer: Answer, read: Callable[[Any], T]) -> T | None:
     arguments = copy.deepcopy({**members.inputs, **answer.record})
     try:
-        return import_function(reference)(**arguments)
-    except Exception as error:  # whatever the user's function raises is a failure of this answer
-        members.failed("function_error", f"{type(error).__name__}: {error}")
+        return read(import_function(reference)(**arguments))
+    except Exception as error:  # whatever the user's function does wrong fails this answer
+        members.failed("function_error", f"{reference}: {type(error).__name__}: {error}")
         return None

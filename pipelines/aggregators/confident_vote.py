@@ -21,13 +21,18 @@ class ConfidentVote(Aggregator):
     """The majority's answer if its share reaches `threshold`, else what `member` says greedily.
 
     After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is a call of its
-    own, at temperature 0; if it fails, the majority's answer stands.
+    own, at temperature 0; if it fails or is empty, the majority's answer stands.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Least share of members that must agree."""
     member: int = 0
     """Who is asked then: a place from 0, or from the end if negative."""
+
+    @property
+    def asks_again(self) -> int:
+        """The one that is asked if the vote is in doubt."""
+        return 1
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
@@ -49,4 +54,6 @@ class ConfidentVote(Aggregator):
         if majority and majority.agreement >= self.threshold - 1e-9:
             return majority
         greedy = members.ask([self.member % width], greedy=True)
-        return elect(greedy[0], answers, width) if greedy else majority
+        if not greedy or (majority and greedy[0].empty):
+            return majority
+        return elect(greedy[0], answers, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
@@ -15,13 +15,13 @@ from pipelines.aggregators.aggregator import (
     Verdict,
     check_one,
     everyone,
+    heard,
     tally,
 )
 from pipelines.aggregators.best_of import best
-from pipelines.aggregators.checking import FunctionName, call_on_each, check_function
+from pipelines.aggregators.checking import FunctionName, check_function, checks, keys, scores
 from pipelines.aggregators.judging import accepted
 from pipelines.aggregators.role import YES_OR_NO, Role
-from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
     from pipelines.module import Module
@@ -33,7 +33,7 @@ class FilterCluster(Aggregator):
     """The best answer of the largest cluster of those that pass a check (AlphaCode 2, 2023).
 
     Functions are named as `"package.module:name"` and take the module's inputs and outputs by name.
-    If nothing passes the check, everything is clustered.
+    If nothing passes the check, everything is clustered. Empty answers count only if all are.
     """
 
     @property
@@ -63,7 +63,7 @@ class FilterCluster(Aggregator):
         if not answers:
             return None
         passed = self._passed(members, answers)
-        clusters = self._clusters(members, passed or answers)
+        clusters = self._clusters(members, passed or heard(answers))
         largest = max(clusters, key=len)  # the first of equals
         return Verdict(self._best(members, largest), len(largest) / len(members.models))
 
@@ -72,26 +72,26 @@ class FilterCluster(Aggregator):
         groups = tally(answers)
         firsts = [group.first for group in groups]
         if self.check_function:
-            verdicts = [bool(said) for said in call_on_each(members, self.check_function, firsts)]
+            verdicts = checks(members, self.check_function, firsts)
         else:
             verdicts = accepted(members, "filter", firsts)
         kept = {first.ballot for first, yes in zip(firsts, verdicts, strict=True) if yes}
         return [answer for answer in answers if answer.ballot in kept]
 
     def _clusters(self, members: Members, answers: Sequence[Answer]) -> list[list[Answer]]:
-        keys: list[object] = [answer.ballot for answer in answers]
+        found: Sequence[Hashable] = [answer.ballot for answer in answers]
         if self.key_function:
-            keys = call_on_each(members, self.key_function, answers)
-        clusters: dict[str, list[Answer]] = {}
+            found = keys(members, self.key_function, answers)
+        clusters: dict[Hashable, list[Answer]] = {}
         alone: list[list[Answer]] = []
-        for key, answer in zip(keys, answers, strict=True):
+        for key, answer in zip(found, answers, strict=True):
             if key is None:
                 alone.append([answer])
             else:
-                clusters.setdefault(canonical_json(key), []).append(answer)
+                clusters.setdefault(key, []).append(answer)
         return [*clusters.values(), *alone]
 
     def _best(self, members: Members, cluster: Sequence[Answer]) -> Answer:
         if not self.score_function:
             return cluster[0]
-        return best(cluster, call_on_each(members, self.score_function, cluster))
+        return best(cluster, scores(members, self.score_function, cluster))

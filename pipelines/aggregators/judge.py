@@ -40,7 +40,7 @@ class Judge(Aggregator):
     """A `judge` sees the distinct answers at once, and picks one or writes its own.
 
     After Networks of Networks (arXiv 2407.16831), and Mixture of Agents (2406.04692) where it
-    writes. Who all agree need no judge. If it fails, the majority decides.
+    writes. Who all agree need no judge. If it fails or writes nothing, the majority decides.
     """
 
     answer: Literal["pick", "write"] = "pick"
@@ -69,10 +69,13 @@ class Judge(Aggregator):
         return elect(chosen, answers, width) if chosen else vote(answers, width)
 
     def _chosen(self, members: Members, candidates: Sequence[Answer]) -> Answer | None:
-        """None if the judge failed, or its choice is none."""
+        """None if the judge failed or wrote nothing, or its choice is none."""
         said = members.consult("judge", [numbered(candidates)])[0]
-        if said is None or self.answer == "write":
-            return None if said is None else Answer(None, said)
+        if said is None:
+            return None
+        if self.answer == "write":
+            written = Answer(None, said)
+            return None if written.empty else written
         number: int = said["choice"]
         if not 1 <= number <= len(candidates):
             told = f"the judge chose {number} of {len(candidates)} candidates"

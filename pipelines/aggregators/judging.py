@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from pipelines.aggregators.aggregator import Answer, Members
+from pipelines.aggregators.checking import finite
+from pipelines.aggregators.normalising import json_text
 
 
 def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[bool]:
@@ -15,10 +15,15 @@ def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[boo
     return [bool(verdict and verdict["accepted"]) for verdict in said]
 
 
-def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[Any]:
-    """How good a role finds each answer; None where it fails."""
+def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[float | None]:
+    """How good a role finds each answer; None where it fails, or its score is no finite number."""
     said = members.consult(role, [shown(answer) for answer in answers])
-    return [verdict and verdict["score"] for verdict in said]
+    found = [finite(verdict["score"]) if verdict else None for verdict in said]
+    for verdict, score in zip(said, found, strict=True):
+        if verdict and score is None:
+            told = f"a score must be a finite number, but the {role} said {verdict['score']!r}"
+            members.failed("unparsable", told)
+    return found
 
 
 def numbered(answers: Sequence[Answer]) -> str:
@@ -29,4 +34,4 @@ def numbered(answers: Sequence[Answer]) -> str:
 
 def shown(answer: Answer) -> str:
     """The answer's fields as JSON."""
-    return json.dumps(dict(answer.record), ensure_ascii=False, default=str)
+    return json_text(dict(answer.record))

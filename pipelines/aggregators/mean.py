@@ -6,6 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -18,13 +19,16 @@ from pipelines.aggregators.aggregator import (
     Verdict,
     everyone,
 )
+from pipelines.aggregators.judging import shown
 from pipelines.aggregators.normalising import normalised
 
 CLOSE = 0.05
 """Members whose numbers are at most this share away from the outcome agree with it."""
 
-Numbers = Mapping[str, float]
-"""The number in each field that holds one."""
+_LEAST = Fraction(1, 10**12)
+
+Numbers = Mapping[str, Fraction]
+"""The number in each field that holds one, exact: the mean of 0.1 and 0.2 is 0.15."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -32,15 +36,16 @@ class Mean(Aggregator):
     """The mean of each number field; other fields, and the reasoning, are the closest member's.
 
     A number field is one in which most of those who give any number give one; members without a
-    number there abstain. Where all numbers of a field are whole, so is the outcome.
+    number there abstain, which is noted if they say anything. Where all numbers of a field are
+    whole, so is the outcome.
     """
 
     def aggregate(self, members: Members) -> Verdict | None:
         """The mean."""
-        return combined(members, statistics.fmean)
+        return combined(members, statistics.mean)
 
 
-def combined(members: Members, combine: Callable[[Sequence[float]], float]) -> Verdict | None:
+def combined(members: Members, combine: Callable[[Sequence[Fraction]], Fraction]) -> Verdict | None:
     """One number made of all members' in each field; None if nobody gave a number."""
     answers = members.ask(everyone(members))
     read = [_numbers(answer.record) for answer in answers]
@@ -49,6 +54,9 @@ def combined(members: Members, combine: Callable[[Sequence[float]], float]) -> V
     if not given:
         members.failed("unparsable", "no member gave a number")
         return None
+    for answer, numbers in zip(answers, read, strict=True):
+        if not fields <= numbers.keys() and not answer.empty:
+            members.failed("unparsable", f"no number: {shown(answer)}")
     outcome = {f: _like([n[f] for _, n in given], combine) for f in sorted(fields)}
     closest, _ = min(given, key=lambda pair: _distance(pair[1], outcome))
     agreeing = sum(_distance(numbers, outcome) <= CLOSE for _, numbers in given)
@@ -62,31 +70,38 @@ def _number_fields(read: Sequence[Numbers]) -> set[str]:
     return {field for field, count in counts.items() if 2 * count > sum(map(bool, read))}
 
 
-def _numbers(record: Record) -> dict[str, float]:
+def _numbers(record: Record) -> dict[str, Fraction]:
     """The fields that are numbers."""
     read = {field: _number(value) for field, value in record.items()}
     return {field: number for field, number in read.items() if number is not None}
 
 
-def _number(value: object) -> float | None:
+def _number(value: object) -> Fraction | None:
+    text = normalised(value)
     try:
-        number = float(normalised(value))
+        number = float(text)
+        if not math.isfinite(number):
+            return None
+        return Fraction(repr(number) if "e" in text else text)  # 1e-99999999 as it stands is huge
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
 
 
-def _like(values: Sequence[float], combine: Callable[[Sequence[float]], float]) -> float:
+def _like(
+    values: Sequence[Fraction], combine: Callable[[Sequence[Fraction]], Fraction]
+) -> Fraction:
     outcome = combine(values)
-    return float(round(outcome)) if all(v.is_integer() for v in values) else outcome
+    whole = all(value.denominator == 1 for value in values)
+    return Fraction(round(outcome)) if whole else outcome
 
 
-def _written(as_given: object, value: float) -> object:
+def _written(as_given: object, value: Fraction) -> object:
     """The number in the type in which the member gave its own."""
-    number = int(value) if value.is_integer() and not isinstance(as_given, float) else value
+    whole = value.denominator == 1 and not isinstance(as_given, float)
+    number = int(value) if whole else float(value)
     return str(number) if isinstance(as_given, str) else number
 
 
-def _distance(numbers: Numbers, outcome: Numbers) -> float:
+def _distance(numbers: Numbers, outcome: Numbers) -> Fraction:
     """How far off the worst field is, relative to the outcome."""
-    return max(abs(numbers[f] - v) / max(abs(v), 1e-12) for f, v in outcome.items())
+    return max(abs(numbers[f] - v) / max(abs(v), _LEAST) for f, v in outcome.items())

@@ -22,9 +22,15 @@ def normalised(answer: Any) -> str:
     """
     if answer is None:
         return ""
-    if not isinstance(answer, str):
-        answer = json.dumps(answer, sort_keys=True, default=str)
-    return _normalised(answer)
+    return _normalised(answer if isinstance(answer, str) else json_text(answer, sort_keys=True))
+
+
+def json_text(value: Any, *, sort_keys: bool = False) -> str:
+    """The value as JSON; as Python writes it, where its keys have no JSON or no order."""
+    try:
+        return json.dumps(value, sort_keys=sort_keys, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        return str(value)
 
 
 @lru_cache(maxsize=65536)

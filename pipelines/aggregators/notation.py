@@ -8,8 +8,8 @@
     value      = number | true | false | none | text | "[" value { "," value } "]" | JSON object
 
 An aggregator with one role takes its network without naming it. Labels and texts that hold spaces
-or one of `+ ( ) [ ] , = ' "` are written in quotes. Temperatures, prompts and demos are not part
-of it.
+or one of `+ ( ) [ ] , = ' "`, or that begin like a number of members, are written in double quotes.
+Temperatures, prompts and demos are not part of it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from pipelines.aggregators import aggregator, aggregator_class, parameters
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
 from search_spaces import AggregatorConfig, ModuleConfig
+from search_spaces.refusals import nearest
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<arrow>->)|(?P<mark>[+(),=\[\]])|(?P<quoted>"(?:[^"\\]|\\.)*")|"""
     r"""(?P<word>(?:(?!->)[^\s+(),=\[\]'"])+))"""
 )
 _TIMES = re.compile(r"(\d+)x")
+_LIKE_TIMES = re.compile(r"\s*-?\d[\d.]*(?:\s*[xX\u00d7*]|\s+[\w\"])")
 _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "none": None}
 _SIMPLE = re.compile(r"(?:(?!->)[^\s+(),=\[\]'\"])+")
+
+T = TypeVar("T")
 
 
 def is_network(text: str) -> bool:
     """Whether the text is more than a model's label."""
-    return "->" in text or " + " in text or bool(re.match(r"\s*\d+x\s", text))
+    return "->" in text or " + " in text or bool(re.match(r"\s*-?\d[\d.]*\s*[xX\u00d7*]\s", text))
 
 
 def parse_network(text: str, **knobs: Any) -> ModuleConfig:
@@ -50,17 +54,21 @@ def parse_network(text: str, **knobs: Any) -> ModuleConfig:
     Raises:
         PipelineError: shows where the text goes wrong, and what was expected there.
     """
-    parser = _Parser(text)
-    parsed = parser.network(knobs)
-    parser.expect_end()
-    return parsed
+    return _parsed(text, lambda parser: parser.network(knobs))
 
 
 def parse_aggregation(text: str) -> AggregatorConfig:
     """The aggregator that a text such as `judge(big/model)` describes; errors as above."""
+    return _parsed(text, lambda parser: parser.aggregator())
+
+
+def _parsed(text: str, read: Callable[[_Parser], T]) -> T:
     parser = _Parser(text)
-    parsed = parser.aggregator()
-    parser.expect_end()
+    try:
+        parsed = read(parser)
+        parser.expect_end()
+    except PipelineError as error:
+        raise PipelineError(f"network {text!r}: {error.message}") from error
     return parsed
 
 
@@ -115,11 +123,14 @@ class _Parser:
                 **knobs,
             )
         except ValidationError as error:
-            raise PipelineError(f"network {self._text!r}: {error}") from error
+            first = error.errors()[0]
+            knob = ".".join(map(str, first["loc"]))
+            raise PipelineError(f"{knob}: {first['msg']}, but got {first['input']!r}") from error
 
     def expect_end(self) -> None:
-        if self._peek():
-            raise self._wrong("the end")
+        if self._text[self._place :].strip():
+            aggregated = "->" in self._text[: self._place]
+            raise self._wrong("the end" if aggregated else "'+', '->' or the end")
 
     def _members(self) -> list[str]:
         members = self._member()
@@ -130,11 +141,16 @@ class _Parser:
     def _member(self) -> list[str]:
         counted = _TIMES.fullmatch(self._peek())
         if counted is None:
-            return [self._word("a model's label")]
+            return [self._label()]
         self._word("a number of members")
         if int(counted[1]) < 1:
-            raise PipelineError(f"network {self._text!r}: 1 member at least, but got {counted[1]}")
-        return [self._word("a model's label")] * int(counted[1])
+            raise PipelineError(f"1 member at least, but got {counted[0]!r}")
+        return [self._label()] * int(counted[1])
+
+    def _label(self) -> str:
+        if _LIKE_TIMES.match(self._text, self._place):
+            raise self._wrong("members as in '3x a' (a label that begins like that: in quotes)")
+        return self._word("a model's label")
 
     def aggregator(self) -> AggregatorConfig:
         name = self._word("an aggregator's name")
@@ -173,20 +189,19 @@ class _Parser:
         roles = list(aggregator(made).roles) if networks else []
         for name, network in networks:
             if not name and len(roles) != 1:
-                named = f"an argument with its name ({', '.join(roles) or 'no roles'})"
-                found = network_text(network)
-                raise PipelineError(f"network {self._text!r}: expected {named}, but found {found}")
+                rule = f"name its role ({', '.join(roles)})" if roles else "it asks no model"
+                raise PipelineError(f"{made.name}: {rule}, but got {network_text(network)}")
             if name and name not in roles:
                 known = (*parameters(aggregator_class(made.name)), *roles)
                 hint = nearest(name, known) or "; it has none"
                 rule = f"there is no such parameter or role{hint}"
-                raise PipelineError(f"network {self._text!r}: {made.name}: {name}: {rule}")
+                raise PipelineError(f"{made.name}: {name}: {rule}")
             self._add(modules, name or roles[0], network)
         return modules
 
     def _add(self, arguments: dict[str, Any], name: str, value: Any) -> None:
         if name in arguments:
-            raise PipelineError(f"network {self._text!r}: {name} is given twice")
+            raise PipelineError(f"{name} is given twice")
         arguments[name] = value
 
     def _value(self) -> Any:
@@ -227,13 +242,17 @@ class _Parser:
         found = _TOKEN.match(self._text, self._place)
         if found is None or not (found["word"] or found["quoted"]):
             raise self._wrong(what)
+        try:
+            word = str(json.loads(found["quoted"])) if found["quoted"] else found["word"]
+        except json.JSONDecodeError as error:
+            raise self._wrong(f"{what} in quotes as JSON writes it") from error
         self._place = found.end()
-        return str(json.loads(found["quoted"])) if found["quoted"] else found["word"]
+        return word
 
     def _wrong(self, expected: str) -> PipelineError:
         rest = self._text[self._place :].strip()
         found = f"but found {rest!r}" if rest else "but it ends there"
-        return PipelineError(f"network {self._text!r}: expected {expected}, {found}")
+        return PipelineError(f"expected {expected}, {found}")
 
 
 def _constant(text: str) -> Any:
@@ -261,5 +280,5 @@ def _value_text(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    simple = _SIMPLE.fullmatch(text) and not _TIMES.fullmatch(text)
+    simple = _SIMPLE.fullmatch(text) and not _LIKE_TIMES.match(text)
     return text if simple else json.dumps(text, ensure_ascii=False)

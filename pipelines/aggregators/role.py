@@ -22,6 +22,15 @@ class Role:
     instructions: str
     """What it is told; `{task}` stands for what the module is told."""
 
+    @property
+    def once(self) -> bool:
+        """Whether it sees all candidates at once; else it is asked about each."""
+        return self.sees == CANDIDATES
+
+    def most_times(self, width: int) -> int:
+        """How often it is asked at most about the answers of so many members."""
+        return 1 if self.once else width
+
     def module(self, name: str, of: Module, told: str | None) -> Module:
         """The role's module: it gets the module's inputs and one field more.
 

@@ -17,7 +17,7 @@ from pipelines.aggregators.aggregator import (
     elect,
     everyone,
 )
-from pipelines.aggregators.checking import FunctionName, call_on_each, check_function
+from pipelines.aggregators.checking import FunctionName, check_function, checks
 from pipelines.aggregators.judging import accepted
 from pipelines.aggregators.role import YES_OR_NO, Role
 from pipelines.errors import PipelineError
@@ -60,5 +60,5 @@ class Shortest(Aggregator):
 
     def _accepts(self, members: Members, answer: Answer) -> bool:
         if self.function:
-            return bool(call_on_each(members, self.function, [answer])[0])
+            return checks(members, self.function, [answer])[0]
         return "verifier" not in members.roles or accepted(members, "verifier", [answer])[0]

@@ -20,7 +20,8 @@ from pipelines.aggregators.aggregator import (
     everyone,
     vote,
 )
-from pipelines.errors import PipelineError, nearest
+from pipelines.errors import PipelineError
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.module import Module
@@ -38,7 +39,7 @@ class ShuffledVote(Aggregator):
     each time. The first member sees the order given. Options are lines such as `(A) ...` or
     `A. ...`, or a list. An answer that is a letter is turned back, unless one of the list's options
     is a letter too, or has one before it; letters in the reasoning are not. With fewer than two
-    options it is a plain vote.
+    options it is a plain vote, which is noted.
     """
 
     options: str | None = None
@@ -55,6 +56,8 @@ class ShuffledVote(Aggregator):
         """The majority, in the letters of the order given."""
         field = self._field(members.inputs)
         if field is None:
+            where = f"the input {self.options!r}" if self.options else "every input"
+            members.failed("no_options", f"{where} holds fewer than two options to shuffle")
             return vote(members.ask(everyone(members)), len(members.models))
         orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
         inputs = [{**members.inputs, field: order.shown} for order in orders]

@@ -147,6 +147,13 @@ class AggregatorConformance:
     def test_there_is_no_outcome_when_all_fail(self) -> None:
         assert self.make().aggregate(self.members(None, None, None)) is None
 
+    def test_it_asks_no_more_than_budgets_keep_for_it(self) -> None:
+        members, made = self.members(0, 1, 2), self.make()
+        made.aggregate(members)
+        assert members.asked.total() <= 3 + made.asks_again
+        times = Counter(role for role, _ in members.consulted)
+        assert all(times[role] <= made.roles[role].most_times(3) for role in times)
+
     def test_no_member_is_asked_twice_for_the_same(self) -> None:
         members = self.members(0, 1, 1)
         self.make().aggregate(members)
@@ -165,7 +172,7 @@ class AggregatorConformance:
 
     def _decided(self, members: Members) -> Verdict:
         verdict = self.make().aggregate(members)
-        assert verdict is not None
+        assert isinstance(verdict, Verdict), f"expected a Verdict, but got {verdict!r}"
         return verdict
 
 

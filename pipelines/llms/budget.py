@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
+from search_spaces.refusals import refusing_with
+
 PICO = 10**12
 """Dollars are counted in whole picodollars, so that sums are exact in any order."""
 
 
+@refusing_with(ValueError)
 @dataclass(frozen=True)
 class Budget:
     """Caps that are never exceeded: dollars and calls exactly, seconds up to the calls in flight.
@@ -18,7 +21,8 @@ class Budget:
     A cap of None does not limit.
 
     Raises:
-        ValueError: a cap that is no finite number above 0, or no whole number of calls.
+        ValueError: an unknown cap, one that is no finite number above 0, or no whole number of
+            calls.
     """
 
     usd: float | None = None

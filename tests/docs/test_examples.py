@@ -39,6 +39,7 @@ def test_a_script_finds_the_better_mix(command: str, tmp_path: Path) -> None:
 def test_the_cascade_asks_the_stronger_model_in_doubt_only(tmp_path: Path) -> None:
     told = ran("cascade.py sim/larch sim/fir", tmp_path)
     assert re.search(r"sim/larch \+ 1x sim/fir -> cascade", told)
+    assert told.endswith("saved: tuned.yaml\n")
     tuned = Pipeline.load(tmp_path / "tuned.yaml").config
     assert tuned is not None
     solve = tuned.modules["solve"]

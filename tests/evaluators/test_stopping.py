@@ -102,13 +102,23 @@ def test_the_cheapest_good_enough_wins_and_what_is_dearer_stops_but_for_the_best
     told = stops(Objective(within=0.1), best=best, middling=middling, nearly=nearly, bad=bad)
     assert set(told) == {"middling", "bad"}
     assert told["middling"] == "dearer than one at $1 per example that is good enough"
-    assert told["bad"].endswith("points behind on 60")
+    assert told["bad"] == "50.0 points behind the leader on 60"
 
 
 def test_behind_by_less_than_is_allowed_is_not_behind() -> None:
     best, cheaper = scored(share(200, 200), usd=2.0), scored(share(190, 200), usd=1.0)
     assert list(stops(best=best, cheaper=cheaper)) == ["cheaper"]
     assert "cheaper" not in stops(Objective(within=0.1), best=best, cheaper=cheaper)
+
+
+def test_who_stops_at_a_tie_is_not_said_to_be_behind() -> None:
+    first, second = scored(share(4, 8)), scored(share(4, 8)[::-1])
+    assert stops(patience=HALVING, first=first, second=second) == {
+        "second": "level with the leader on 8"
+    }
+    same = scored(share(32, 64), usd=2.0)
+    told = stops(Objective(pareto=True), base=scored(share(32, 64)), same=same)
+    assert told == {"same": "level with one at $1 and 1 s"}
 
 
 def test_on_a_front_stops_only_what_is_dearer_slower_and_clearly_no_better() -> None:

@@ -14,6 +14,7 @@ from optimizer.module_scores import ModuleScores
 from optimizer.single_models import race_single_models
 from optimizer.study import Study
 from pipelines import ModuleStep
+from pipelines.aggregators.calls import calls_per_run
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve, majority_vote
@@ -133,7 +134,7 @@ def test_what_has_an_answer_to_pay_for_is_not_scored_for_free() -> None:
     study = make_study(planned(None), Gateway(None).session("study"), 8)
     study.race("baseline", [study.baseline])
     assert already_paid(study, study.space.models, 8) == [study.baseline]
-    assert study.evaluator.session.nominal.calls == study.baseline.calls_per_run * len(
+    assert study.evaluator.session.nominal.calls == calls_per_run(study.baseline) * len(
         study.examples
     )
 

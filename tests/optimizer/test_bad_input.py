@@ -98,6 +98,14 @@ def test_a_misspelt_cap_is_refused(kind: type) -> None:
         kind(dollars=5)
 
 
+def test_the_caps_of_a_budget_are_named_to_who_misspells_one() -> None:
+    values: Any = {"call": 5}
+    with pytest.raises(
+        ValueError, match=r"^Budget has no 'call'; nearest: 'calls' \(it has usd, ca"
+    ):
+        Budget(**values)
+
+
 def test_a_missing_label_column_is_named_with_the_nearest() -> None:
     rows = [{"table": r["table"], "question": r["question"], "answers": r["answer"]} for r in ROWS]
     message = told(MetricError, rows)
@@ -138,10 +146,14 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         ({"metric": "exact_mach"}, "no metric 'exact_mach'; the nearest is 'exact_match'"),
         ({"stages": ("alocation",)}, "there is no stage 'alocation'; nearest: 'allocation'"),
         ({"stages": "alocation"}, "there is no stage 'alocation'; nearest: 'allocation'"),
+        ({"stages": []}, "stages must name at least one stage, but got [] (stages: allocation, st"),
+        ({"stages": None}, "stages must name at least one stage, but got None"),
+        ({"stages": {"allocation"}}, "stages must name at least one stage, but got {'allocation'}"),
+        ({"stages": [["structure"]]}, "there is no stage ['structure']; nearest: 'structure'"),
         ({"search_space": SearchSpace(models={"solv": ("sim/alder",)})},
-         "unknown module 'solv'; nearest: 'solve'"),
+         "search_space, models: 'solv' is no module that asks a model; nearest: 'solve'"),
         ({"search_space": SearchSpace(models={"solve": ("sim/aldr",)})},
-         "unknown model 'sim/aldr'; nearest: 'sim/alder'"),
+         "'sim/aldr' is not among the models given to optimize: add it to `models`"),
         ({"search_space": SearchSpace(models={"solve": ()})},
          "gives module 'solve' no model to choose"),
         ({"search_space": SearchSpace(aggregator=("first_to_finish(count=4)",), width=(1, 2, 3))},
@@ -154,6 +166,17 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         ({"models": []}, "models must name at least one model"),
         ({"models": None}, "pipeline 'locate-solve' names none"),
         ({"models": ["sim/alder", "sim/alder"]}, "'sim/alder' is given twice"),
+        ({"models": ["sim/alder", None]}, "models must name a model, such as 'openai/gpt-4o-mini'"),
+        ({"models": {"solve": ["sim/alder"]}}, "choices by module go into SearchSpace(models=...)"),
+        ({"models": {"sim/alder"}}, "models must be a list, such as ['openai/gpt-4o-mini', Model("),
+        ({"models": 5}, "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]"),
+        ({"diagnoser": 5}, "diagnoser must name a model, such as 'openai/gpt-4o-mini'"),
+        ({"diagnoser": ["sim/alder"]}, "diagnoser must name a model, such as"),
+        ({"objective": "qualty"}, "but got 'qualty'; nearest: 'quality'"),
+        ({"objective": {"within": 0.01}}, "objective must be 'quality', 'pareto', or an Objec"),
+        ({"seed": None}, "`seed >= 0` must hold (a whole number), but got None"),
+        ({"seed": -1}, "`seed >= 0` must hold (a whole number), but got -1"),
+        ({"holdout": "0.3"}, "`0 <= holdout < 1` must hold (a fraction), but got '0.3'"),
         ({"concurrency": 0}, "`concurrency >= 1` must hold (a whole number), but got 0"),
         ({"concurrency": 2.5}, "but got 2.5"),
         ({"holdout": 1}, "`0 <= holdout < 1` must hold (a fraction), but got 1"),

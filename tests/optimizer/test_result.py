@@ -128,6 +128,18 @@ def test_saved_pipeline_loads_as_it_was_and_says_where_it_comes_from(
     assert loaded.provenance["spent"] == {"usd": 0.25, "calls": 400}
 
 
+def test_a_picked_point_is_saved_with_its_own_figures(tmp_path: Path) -> None:
+    result = make_result(points=POINTS)
+    result.save(tmp_path / "cheap.yaml", result.pick(within=0.02))
+    saved = Pipeline.load(tmp_path / "cheap.yaml")
+    assert saved.config == make_config(temperature=0.5)
+    assert saved.provenance["score"]["mean"] == 0.89
+    assert saved.provenance["measured_on"] == "search examples (optimistic)"
+    assert saved.provenance["usd_per_example"] == 0.5
+    assert "gain" not in saved.provenance
+    assert saved.provenance["dataset"] == "sha256:" + "ab" * 32
+
+
 def test_saved_search_estimates_are_labelled(tmp_path: Path) -> None:
     make_result(held_out=False).save(tmp_path / "tuned.yaml")
     assert "search examples (optimistic)" in (tmp_path / "tuned.yaml").read_text()

@@ -152,7 +152,7 @@ def test_a_functions_parameters_are_tuned(choices: Any, cached: bool, tmp_path: 
     )  # fmt: skip
     longest = max(len(row["final"]) for row in data)
     assert result.config.modules["cut"].params["most"] >= min(longest, 6)
-    assert result.config.modules["cut"].params.get("words", ("x",)) == ("x",)
+    assert set(result.config.modules["cut"].params) == {"most"}, "words make no difference"
     assert result.gain.mean > 0.5
     assert result.spent.calls == len(data), "the function's parameters cost no call"
     assert (tmp_path / "replies" / "optuna").is_dir() == cached
@@ -220,7 +220,7 @@ def test_limits_that_nothing_meets_bring_the_closest_and_say_so() -> None:
     )
     assert result.config.allocation == {"solve": ("sim/larch",)}
     told = " ".join(str(result).split())
-    assert "no config met the objective (quality, cost at most $1e-08 per example)" in told
+    assert "no config met the objective (quality, cost at most $0.00000001 per example)" in told
     assert "this is the closest, at $0.0000" in told
 
 
@@ -273,7 +273,7 @@ def test_one_is_picked_within_limits(front: Result) -> None:
     assert front.pick(within=0.9) == cheapest
     assert front.pick(max_latency_s=best.latency_s).latency_s <= best.latency_s
     with pytest.raises(
-        ValueError, match=r"no config has .*at most \$1e-09.*; the closest is solve="
+        ValueError, match=r"no config has .*at most \$0.000000001.*; the closest is solve="
     ):
         front.pick(max_cost_usd=1e-9)
     assert cheapest.pipeline(question=rows(1)[0]["question"]).answer
@@ -555,20 +555,33 @@ def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
         ({"network": ("3x sim/hazel -> majorty_vote",)},
          "unknown aggregator 'majorty_vote'; nearest: 'majority_vote'"),
         ({"network": ("3x sim/hazle -> majority_vote",)},
-         "unknown model 'sim/hazle'; nearest: 'sim/hazel'"),
+         "network of module 'solve': model 'sim/hazle' is not among the models given to opt"),
         ({"network": {"slove": ("2x sim/hazel -> majority_vote",)}},
-         "unknown module 'slove'; nearest: 'solve'"),
-        ({"aggregator": ("jugde",)}, "unknown aggregator 'jugde'; nearest: 'judge'"),
-        ({"aggregator": ("judge(sim/hazle)",)}, "unknown model 'sim/hazle'; nearest: 'sim/hazel'"),
+         "search_space, network: 'slove' is no module that asks a model; nearest: 'solve'"),
+        ({"network": {"solve": ["3y a -> vote"]}},
+         "search_space, network of module 'solve': network '3y a -> vote': expected"),
+        ({"aggregator": "jugde"}, "search_space, aggregator: network 'jugde': unknown aggregator"),
+        ({"aggregator": {"solve": ("jugde",)}},
+         "aggregator of module 'solve': network 'jugde': unknown aggregator 'jugde'; nearest: 'j"),
+        ({"aggregator": (AggregatorConfig(name="jugde"),)},
+         "search_space, aggregator 'jugde' of module 'solve': unknown aggregator 'jugde'; nearest"),
+        ({"aggregator": ("judge(openai/gpt-4o)",)},
+         "search_space, aggregator 'judge' of module 'solve': model 'openai/gpt-4o' is not among "
+         "the models given to optimize: add it to `models`, or correct it; nearest: 'sim/"),
         ({"aggregator": ("judge(2x sim/hazel -> judge(sim/rwan))",)},
-         "unknown model 'sim/rwan'; nearest: 'sim/rowan'"),
+         "model 'sim/rwan' is not among the models given to optimize: add it to `models`, or "
+         "correct it; nearest: 'sim/rowan'"),
         ({"aggregator": (AggregatorConfig(name="judge", modules={"jury": ModuleConfig()}),)},
          "unknown role 'jury'; nearest: 'judge'"),
         ({"aggregator": ("confident_vote(treshold=0.5)",)},
          "treshold: there is no such parameter or role; nearest: 'threshold'"),
-        ({"width": {"slove": (1,)}}, "unknown module 'slove'; nearest: 'solve'"),
-        ({"models": {"solve": ("sim/hazle",)}}, "unknown model 'sim/hazle'; nearest: 'sim/hazel'"),
-        ({"params": {"ctu": {"most": (1,)}}}, "unknown function module 'ctu'; nearest: 'cut'"),
+        ({"width": {"cut": (1,)}}, "search_space, width: 'cut' is no module that asks a model"),
+        ({"width": ()}, "search_space gives module 'solve' no width to choose; (1,) asks it once"),
+        ({"width": {"solve": ()}}, "search_space gives module 'solve' no width to choose"),
+        ({"models": {"solve": ("sim/hazle",)}},
+         "search_space, models of module 'solve': model 'sim/hazle' is not among the models given"),
+        ({"params": {"ctu": {"most": (1,)}}},
+         "search_space, params: 'ctu' is no function module; nearest: 'cut'"),
         ({"params": {"cut": {"mots": (1,)}}}, "mots"),
         ({"params": {"cut": {"most": ()}}}, "gives cut.most nothing to choose"),
         ({"network": ("3x sim/hazel",)}, "width 3 needs an aggregator"),

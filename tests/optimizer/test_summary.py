@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import pytest
 
 from evaluators.objective import Objective
 from evaluators.statistics import Interval
+from optimizer.operating_points import OperatingPoint
 from optimizer.result import Result
-from optimizer.wording import command, counted, dollars, percent, points, seconds
-from tests.optimizer.made import make_config, make_result, make_trial, make_trials
+from optimizer.summary_text import summary_text
+from optimizer.wording import command, counted, dollars, number, percent, points, seconds
+from search_spaces import ModuleConfig, PipelineConfig
+from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial, make_trials
 
 
 def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
@@ -120,6 +124,7 @@ def test_seconds(duration: float, text: str) -> None:
 
 def test_points_percent_and_counts() -> None:
     assert points(Interval(-0.012, -0.05, 0.026)) == "-1.2 points [-5.0, +2.6]"
+    assert points(Interval(-0.0001, -0.0004, 0.0)) == "+0.0 points [+0.0, +0.0]", "no -0.0"
     assert (percent(0.4167), percent(float("nan"))) == ("41.7%", "n/a")
     assert (counted(1, "trial"), counted(1200, "trial")) == ("1 trial", "1,200 trials")
 
@@ -151,3 +156,44 @@ def test_an_objective_that_is_not_met_is_told(on_the_search: float, told: str) -
     result = make_result(objective=Objective(max_cost_usd=0.0045), trials_=trials)
     assert told in " ".join(str(result).split())
     assert "objective" not in str(make_result(objective=Objective(max_cost_usd=1), trials_=trials))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.6666666666666666, "0.6667"), (1.0, "1"), (12.3456, "12.35"), (12345.678, "12,346"),
+     (1e16, "10,000,000,000,000,000"), (1.23456e-7, "1.235e-07"), (float("inf"), "inf")],
+)  # fmt: skip
+def test_numbers_are_short_and_readable(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_parameters_of_functions_are_told_in_short() -> None:
+    def with_share(share: float) -> PipelineConfig:
+        modules = {**make_config().modules, "trim": ModuleConfig(params={"share": share, "k": 3})}
+        return PipelineConfig(modules=modules)
+
+    before, after = with_share(0.5), with_share(0.12345678901234567)
+    text = str(make_result(baseline_config=before, config=after))
+    assert "trim.share  0.5 -> 0.1235" in text
+    assert make_trial(config=after).name.endswith("trim(share=0.1235, k=3)")
+
+
+def test_the_front_tells_by_what_a_point_is_picked() -> None:
+    pipeline = dataclasses.replace(make_pipeline(), config=make_config())
+    front = (
+        OperatingPoint(pipeline, Interval(0.85, 0.8, 0.9), 0.01, 2.0, "holdout", 0.91),
+        OperatingPoint(pipeline, Interval(0.7, 0.6, 0.8), 0.001, 1.0, "search", 0.7),
+    )
+    result = make_result(objective=Objective(pareto=True), points=front)
+    told = " ".join(str(result).split())
+    assert "85.0% [80.0, 90.0] $0.0100 2.00 s 91.0% held out" in told
+    assert "70.0% [60.0, 80.0] $0.00100 1.00 s 70.0% search estimate" in told
+    assert "To choose from, with result.pick(...), which goes by the estimate" in str(result)
+    assert "91.0%" in result._repr_html_()
+    assert "85.0% held out, 91.0% by the search's estimate" in str(front[0])
+
+
+def test_on_the_command_line_nothing_is_told_in_python() -> None:
+    result = make_result(objective=Objective(pareto=True), points=())
+    assert "result." in str(result)
+    assert "result." not in summary_text(result, shell=True)

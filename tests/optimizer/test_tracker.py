@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -16,7 +17,9 @@ from optimizer.result import Result
 from optimizer.tracking import Tracker, delivery
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import default_cache_folder
+from tests.optimizer import runs
 from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial
+from tests.optimizer.runs import MODELS, Untracked, tune
 
 
 def _client(uri: str) -> Any:
@@ -151,6 +154,52 @@ def test_an_interrupted_run_is_killed_and_says_why(default_store: str) -> None:
     assert parent.info.status == "KILLED"
     assert parent.data.tags["stopped"] == "interrupted"
     assert len(children) == 1
+
+
+def test_files_of_a_run_are_there_before_it_ends_and_after_it_failed(default_store: str) -> None:
+    tracked = Tracker.start("locate-solve", files={"search_space.json": "{}"})
+    tracked.fail("interrupted", "KILLED", {"config.yaml": "modules: {}"})
+    client = _client(default_store)
+    names = {file.path for file in client.list_artifacts(str(tracked.run_id))}
+    assert names == {"search_space.json", "config.yaml"}
+    assert _unlogged() == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (OSError, "FAILED")])
+def test_a_search_that_does_not_end_leaves_its_best_so_far(
+    error: type[BaseException], status: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Failing(Untracked):
+        @classmethod
+        def start(cls, _: str, __: Any, params: Any, ___: Any, files: Any) -> Failing:
+            asked.update(params=params, space=json.loads(files["search_space.json"]))
+            return cls()
+
+        def record(self, trial: Any = None, **_: Any) -> None:
+            if trial.number == 2:
+                raise error
+
+        def fail(self, reason: str, status: str, files: dict[str, str]) -> None:
+            asked.update(status=status, files=files)
+
+        def best(self, *_: Any) -> None:
+            pass
+
+    with patch.object(runs, "Untracked", Failing), pytest.raises(error) as raised:
+        tune(diagnoser=None)
+    assert asked["params"]["search_space/width"] == '{"locate": [1, 3, 5], "solve": [1, 3, 5]}'
+    assert asked["space"]["models"]["solve"] == list(MODELS)
+    assert asked["status"] == status
+    kept = Pipeline.from_yaml(asked["files"]["config.yaml"])
+    assert kept.config is not None
+    assert kept.provenance["measured_on"] == "search examples (optimistic)"
+    assert kept.provenance["score"]["low"] < kept.provenance["score"]["high"]
+    interrupted = error is KeyboardInterrupt
+    assert ("interrupted. Best so far" in capsys.readouterr().err) is interrupted
+    ours = [frame.name for frame in raised.traceback]
+    assert ("search" in ours) is not interrupted, "a short traceback tells ctrl-C well enough"
 
 
 def test_more_params_than_mlflow_takes_at_once(default_store: str) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
 import pytest
 
-from pipelines import Module, ModuleFailed, ModuleStep, Pipeline, Program
-from pipelines.aggregators import Aggregator, Members, Verdict
-from pipelines.aggregators.aggregator import everyone, vote
-from pipelines.aggregators.judging import shown
+from pipelines import Module, ModuleFailed, ModuleStep, Pipeline, PipelineError, Program
+from pipelines.aggregators import Aggregator, Answer, Members, Verdict
+from pipelines.aggregators.aggregator import everyone
 from pipelines.aggregators.notation import parse_network
-from pipelines.aggregators.role import YES_OR_NO, Role
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall, LMReply
 from pipelines.llms.model import Model
 from search_spaces import ModuleConfig, PipelineConfig
@@ -190,22 +188,58 @@ def test_a_copy_keeps_its_members() -> None:
     assert sorted(call.sample for call in session.calls) == [0, 1, 2]
 
 
-class AsksAllItCan(Aggregator):
-    """As a user's own might."""
+@dataclass(frozen=True)
+class Returns(Aggregator):
+    """A user's own that returns what it should not."""
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        return {"judge": YES_OR_NO}
+    what: str
 
     def aggregate(self, members: Members) -> Verdict | None:
-        answers = members.ask(everyone(members)) + members.ask(everyone(members), greedy=True)
-        members.consult("judge", [shown(answer) for answer in answers[:3]])
-        return vote(answers, len(answers))
+        answers = members.ask(everyone(members))
+        first: Any = answers[0]
+        wrong: dict[str, Any] = {
+            "record": first.record,
+            "answer": first,
+            "text in a verdict": Verdict("x", 1.0),  # type: ignore[arg-type]
+            "share": Verdict(first, 1.5),
+            "nan": Verdict(first, float("nan")),
+            "no field": Verdict(Answer(None, {}), 1.0),
+            "none": None,
+        }
+        return wrong[self.what]  # type: ignore[no-any-return]
 
 
-def test_an_own_aggregator_makes_no_more_calls_than_a_budget_keeps_for_it() -> None:
-    session = ScriptedSession()
-    network = "a + b + c -> tests.pipelines.test_wide_modules:AsksAllItCan(a)"
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("record", r"must return a Verdict with an Answer, or None, not \{'answer'"),
+        ("answer", r"must return a Verdict with an Answer, or None, not Answer\("),
+        ("text in a verdict", "must return a Verdict with an Answer, or None"),
+        ("share", "must return an agreement from 0 to 1, not 1.5"),
+        ("nan", "must return an agreement from 0 to 1, not nan"),
+        ("no field", r"must return the field 'answer', not \{\}"),
+        ("none", "chose none of the answers"),
+    ],
+)
+def test_what_an_own_aggregator_returns_wrongly_is_named(what: str, message: str) -> None:
+    network = f'2x a -> {Returns.__module__}:Returns(what="{what}")'
     config = PipelineConfig(modules={"solve": parse_network(network, temperature=0.7)})
-    ask(bind(one(), session, config))
-    assert len(session.calls) == config.calls_per_run == 3 + 3 + 3
+    where = f"aggregator '{Returns.__module__}:Returns' of module 'solve' "
+    with pytest.raises(PipelineError, match=where + message):
+        ask(bind(one(), ScriptedSession(), config))
+
+
+def test_what_an_own_aggregator_raises_names_it() -> None:
+    network = f"2x a -> {Returns.__module__}:Returns(what=unheard)"
+    config = PipelineConfig(modules={"solve": parse_network(network, temperature=0.7)})
+    with pytest.raises(KeyError, match="unheard") as raised:
+        ask(bind(one(), ScriptedSession(), config))
+    own = f"{Returns.__module__}:Returns"
+    assert raised.value.__notes__ == [f"aggregator '{own}' of module 'solve' raised it"]
+
+
+def test_a_shuffled_vote_without_options_says_so_in_the_trace() -> None:
+    config = parse_network("3x a -> shuffled_vote", temperature=0.7)
+    step = ask(bind(one(), ScriptedSession(), PipelineConfig(modules={"solve": config})))
+    assert [failure.kind for failure in step.members_failed] == ["no_options"]
+    assert step.failure is None

@@ -74,7 +74,6 @@ def test_the_key_is_the_same_in_every_process(repository: Path) -> None:
 
 def test_the_allocation_leaves_out_what_calls_no_model() -> None:
     assert TWO.allocation == {"locate": ("a",), "solve": ("a", "b", "c")}
-    assert TWO.calls_per_run == 4
 
 
 def test_with_models_changes_a_copy() -> None:
@@ -100,7 +99,7 @@ def test_differences_name_module_and_knob_in_order() -> None:
     other = PipelineConfig(modules={**other.modules, "trim": trimmed})
     assert TWO.differences(other) == (
         Difference("locate", "models", ("a",), ("c",)),
-        Difference("trim", "params", {"most": 3}, {"most": 4}),
+        Difference("trim", "most", 3, 4),
         Difference("solve", "models", ("a", "b", "c"), ("b",)),
     )
     assert TWO.differences(TWO) == ()
@@ -204,27 +203,6 @@ def test_a_path_that_leads_nowhere_is_named_with_those_there_are(path: str) -> N
 def test_a_knob_out_of_range_is_refused_at_any_depth() -> None:
     with pytest.raises(ValidationError, match="temperature"):
         NESTED.with_knobs("solve.verifier.judge", temperature=3)
-
-
-@pytest.mark.parametrize(
-    ("aggregator", "most"),
-    [
-        (None, 1),
-        ("majority_vote", 4),
-        ("confident_vote", 4 + 1),  # the greedy answer
-        (AggregatorConfig(name="judge", modules={"judge": ModuleConfig(models=("j",))}), 4 + 1),
-        (AggregatorConfig(name="filter_vote", modules={"filter": ModuleConfig(models=("j",))}), 8),
-        (AggregatorConfig(name="judge", modules={"judge": JUDGE}), 4 + 3),
-        (AggregatorConfig(name="verifier", modules={"verifier": JUDGE}), 4 + 4 * 3),
-    ],
-)
-def test_most_calls_counts_members_and_whom_the_aggregator_asks(
-    aggregator: str | AggregatorConfig | None, most: int
-) -> None:
-    width = 1 if aggregator is None else 4
-    module = ModuleConfig(models=("a",), width=width, aggregator=aggregator)
-    assert module.most_calls == most
-    assert PipelineConfig(modules={"x": module, "y": ModuleConfig()}).calls_per_run == most
 
 
 def test_a_network_keeps_the_knobs_that_it_leaves_unsaid() -> None:

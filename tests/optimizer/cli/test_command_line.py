@@ -7,16 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evaluators.objective import Objective, as_objective
+from evaluators.statistics import Interval
 from optimizer.cli import main
+from optimizer.operating_points import OperatingPoint
+from optimizer.result import Result
 from pipelines import Module, Pipeline
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import ModuleConfig, PipelineConfig
+from tests.optimizer.made import make_config, make_pipeline, make_result
 
 Captured = pytest.CaptureFixture[str]
 REPOSITORY = Path(__file__).parents[3]
@@ -76,11 +82,12 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_demo_tunes_saves_and_says_how_to_go_on(capsys: Captured) -> None:
-    assert main(["demo", "--examples", "40", "--calls", "3000"]) == 0
+    assert main(["demo", "--examples", "24", "--calls", "1000"]) == 0
     out = capsys.readouterr().out
     for told in ("nothing is paid", "baseline", "tuned", "What it took", "mlflow ui",
                  "compound-optimizer run mlruns/demo/tuned.yaml --input table=..."):  # fmt: skip
         assert told in out
+    assert "result." not in out, "that is for Python"
     assert Pipeline.load("mlruns/demo/tuned.yaml").config is not None
     assert "<html" in Path("mlruns/demo/report.html").read_text()
 
@@ -94,7 +101,8 @@ def test_optimize_reads_files_and_writes_files(
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert "scored on 7 examples held out" in first
-    assert "tuned pipeline: out/best.yaml" in first
+    assert "out/best.yaml: the tuned pipeline" in first
+    assert "compound-optimizer run out/best.yaml --dataset" in first
     saved = Pipeline.load("out/best.yaml")
     assert saved.provenance["seed"] == 3
     assert "diagnoser" not in first.split("What it took")[1].split("total")[0]
@@ -102,6 +110,72 @@ def test_optimize_reads_files_and_writes_files(
     assert main(arguments) == 0
     assert "paid now: $0.00 for 0 calls" in capsys.readouterr().out
     assert Pipeline.load("out/best.yaml").config == saved.config
+
+
+def _point(held_out: float | None, usd: float) -> OperatingPoint:
+    config = make_config(temperature=usd)
+    mean = 0.7 if held_out is None else held_out
+    return OperatingPoint(
+        replace(make_pipeline(), config=config), Interval(mean, 0.1, 0.9), usd, 1.5,
+        "search" if held_out is None else "holdout", estimate=0.7 + usd,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "saved_usd"),
+    [
+        ("--max-cost-usd 0.01", 0, None),
+        ("--max-cost-usd 0.004", 3, None),
+        ("--max-latency-s 2 --within 0.02", 3, None),
+        ("--pareto", 0, None),
+        ("--pareto --max-cost-usd 0.05", 0, 0.02),
+        ("--pareto --within 0.2", 0, 0.01),
+        ("--pareto --max-cost-usd 0.001", 3, 0.01),
+    ],
+)
+def test_limits_that_are_not_met_end_with_a_code_of_their_own(
+    limits: str, code: int, saved_usd: float | None, pipeline: str, capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    points = (_point(0.9, 0.1), _point(None, 0.02), _point(0.6, 0.01))
+
+    def found(*_: object, objective: object, **__: object) -> Result:
+        return make_result(objective=as_objective(objective), points=points)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("optimizer.optimize", found, raising=False)
+    assert main(["optimize", pipeline, "rows.jsonl", *limits.split()]) == code
+    told = capsys.readouterr()
+    assert ("does not meet the objective" in told.err) is (code == 3)
+    saved = Pipeline.load("tuned.yaml")
+    expected = make_result().config if saved_usd is None else make_config(temperature=saved_usd)
+    assert saved.config == expected
+    assert ("baseline" in saved.provenance) is (saved_usd is None), "points have no gain"
+
+
+def test_what_is_cheaper_than_the_best_single_model_can_be_asked_for(
+    pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def found(*_: object, objective: object, **__: object) -> Result:
+        asked.append(objective)
+        return make_result()
+
+    monkeypatch.setattr("optimizer.optimize", found, raising=False)
+    arguments = ["--within", "0.01", "--of", "single_model"]
+    assert main(["optimize", pipeline, "rows.jsonl", *arguments]) == 0
+    assert asked == [Objective(within=0.01, of="single_model")]
+
+
+@pytest.mark.parametrize("command", ["optimize", "run"])
+def test_help_tells_the_codes(command: str, capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 what was found, and saved, does not meet the limits" in told
+    assert ("carries its confidence, the share of members that agreed" in told) is (
+        command == "run"
+    )
 
 
 def test_run_answers_one_input(tuned: str, capsys: Captured) -> None:
@@ -168,6 +242,16 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --budget-calls 3",
          "a budget of 3 calls is too small"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --metric exactly", "exact_match"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --max-latency-s -1",
+         "`--max-latency-s > 0` must hold, but got -1.0"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --within 2",
+         "`0 <= --within < 1` must hold, but got 2.0"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --of single_model",
+         "--of single_model needs --within"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --of single_model --within 0 --pareto",
+         "--of single_model does not go with --pareto"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --report .",
+         "--report must name a file, but . is a folder"),
         ("optimize broken.yaml rows.jsonl --models sim/elm", "line 2"),
         ("run tuned.yaml --input tabel=x", "no input 'tabel'; nearest: 'table'"),
         ("run tuned.yaml --input table", "must read FIELD=VALUE, but got 'table'"),
@@ -182,6 +266,7 @@ def test_errors_at_the_door_are_one_message(
     assert main(arguments.split()) == 2
     err = capsys.readouterr().err
     assert told in err
+    assert len(err.splitlines()) == 1
     assert err.startswith(f"compound-optimizer {arguments.split()[0]}: ")
     assert "Traceback" not in err
 

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from pipelines.aggregators import Aggregator, Members, Verdict
 from pipelines.aggregators.aggregator import everyone, vote
 from pipelines.aggregators.judge import PICK
 from pipelines.aggregators.role import YES_OR_NO, Role
+
+
+class NoMethod(Aggregator):
+    """Has no `aggregate`."""
+
+
+class Plain:
+    """Does not inherit."""
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        return None
+
+
+class Raises(Aggregator):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise KeyError("setting")
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Wrong(Aggregator):
+    """Has properties that are not as they must."""
+
+    which: str
+    value: Any = None
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        return None
+
+    def __getattribute__(self, name: str) -> Any:
+        own = object.__getattribute__
+        return own(self, "value") if name == own(self, "which") else own(self, name)
+
+
+INSTANCE = Plain()
 
 
 @dataclass(frozen=True)
@@ -47,6 +89,22 @@ def value(question: str, answer: str, unit: str) -> float:
 
 def value_sign(question: str, answer: str, unit: str) -> bool:
     return float(answer) < 0
+
+
+def nothing(question: str, answer: str, unit: str) -> None:
+    return None
+
+
+def nan(question: str, answer: str, unit: str) -> float:
+    return math.nan
+
+
+def no_truth(question: str, answer: str, unit: str) -> Any:
+    return np.array([True, False])
+
+
+def no_key(question: str, answer: str, unit: str) -> Any:
+    return {1: 2, "b": 3}
 
 
 def written(question: str, answer: str, unit: str) -> str:

@@ -105,7 +105,7 @@ def test_the_best_by_a_function() -> None:
     members = three("7", "no number", "9")
     assert outcome("best_of", members, function=f"{FUNCTIONS}:value")[0] == "9"
     assert len(members.failures) == 1
-    assert members.failures[0].startswith("function_error: ValueError")
+    assert members.failures[0].startswith(f"function_error: {FUNCTIONS}:value: ValueError")
 
 
 def test_the_best_by_a_scorer_and_ties_go_to_the_majority() -> None:
@@ -115,10 +115,61 @@ def test_the_best_by_a_scorer_and_ties_go_to_the_majority() -> None:
     assert outcome("best_of", members)[0] == "7"
 
 
-@pytest.mark.parametrize("score", [float("nan"), None, "high"])
-def test_a_score_that_is_no_number_is_behind_all_others(score: Any) -> None:
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), None, "high"])
+def test_a_score_that_is_no_finite_number_is_behind_all_others_and_noted(score: Any) -> None:
     members = answers("7", "9", said={"scorer": lambda t: {"score": score if "7" in t else -1.0}})
     assert outcome("best_of", members)[0] == "9"
+    told = f"unparsable: a score must be a finite number, but the scorer said {score!r}"
+    assert members.failures == [told]
+
+
+@pytest.mark.parametrize(
+    ("function", "value"), [("nothing", "None"), ("nan", "nan"), ("written", "'7'")]
+)
+@pytest.mark.parametrize("aggregator", ["best_of", "filter_cluster"])
+def test_a_function_that_returns_no_score_is_named(
+    aggregator: str, function: str, value: str
+) -> None:
+    members = three("7", "7")
+    scoring = {"function": f"{FUNCTIONS}:{function}"}
+    if aggregator == "filter_cluster":
+        members.said = {"filter": says(accepted=True)}
+        scoring = {"score_function": scoring["function"]}
+    assert outcome(aggregator, members, **scoring) == ("7", 1.0)
+    told = f"{FUNCTIONS}:{function}: TypeError: a score must be a finite number, but got {value}"
+    assert set(members.failures) == {f"function_error: {told}"}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "function"), [("check_function", "no_truth"), ("key_function", "no_key")]
+)
+def test_what_is_no_truth_value_or_no_key_is_a_functions_failure(
+    parameter: str, function: str
+) -> None:
+    members = three("7", "9")
+    params = {"check_function": f"{FUNCTIONS}:is_number", parameter: f"{FUNCTIONS}:{function}"}
+    assert outcome("filter_cluster", members, **params) == ("7", 0.5)
+    assert len(members.failures) == 2
+    assert all(f"{FUNCTIONS}:{function}: " in failure for failure in members.failures)
+
+
+@pytest.mark.parametrize("params", [{}, {"key_function": f"{FUNCTIONS}:sign"}])
+@pytest.mark.parametrize("given", [("", "", "", "-9"), ("", " ", "-9", "")])
+def test_empty_answers_are_no_cluster(params: Any, given: Any) -> None:
+    records = [{"answer": answer, "unit": ""} for answer in given]
+    members = ScriptedMembers(records, {"filter": says(accepted=False)}, (), {"question": "?"})
+    assert outcome("filter_cluster", members, **params) == ("-9", 0.25)
+
+
+def test_an_empty_answer_never_goes_before_another() -> None:
+    members = answers("7", "8", greedy_record={"answer": ""})
+    assert outcome("confident_vote", members) == ("7", 0.5)
+    assert (
+        outcome("judge", answers("7", "8", "8", said={"judge": says(answer="")}), answer="write")[0]
+        == "8"
+    )
+    assert outcome("cascade", answers("I'm not sure: 7", "", labels="ab"))[0] == "I'm not sure: 7"
+    assert outcome("cascade", answers("", "", labels="ab")) == ("", 1.0)
 
 
 def test_the_largest_clusters_best_of_those_that_pass() -> None:
@@ -236,6 +287,7 @@ class TestShuffledVote:
     def test_members_see_other_orders_and_letters_are_turned_back(self, before: str) -> None:
         members = _Blind({"context": ["one", "two", "three"], "question": before + QUESTION})
         assert outcome("shuffled_vote", members) == ("B", 1.0)
+        assert not members.failures
         orders = [record["question"] for record in members.seen.values()]
         assert orders[0] == before + QUESTION
         assert len(set(orders)) > 1
@@ -280,6 +332,10 @@ class TestShuffledVote:
             members = answers("B", "A", "A", received={"options": value})
             assert outcome("shuffled_vote", members, **params) == ("A", 0.667)
             assert all(record == {"options": value} for record in members.seen.values())
+            where = "the input 'options'" if params else "every input"
+            assert members.failures == [
+                f"no_options: {where} holds fewer than two options to shuffle"
+            ]
 
 
 class _Blind(ScriptedMembers):
@@ -314,6 +370,10 @@ class _Blind(ScriptedMembers):
         ("median", ["10", "n/a", "30", "20"], "20"),
         ("median", ["n/a", "20", "none"], "20"),
         ("median", [0.5, 0.25], 0.375),
+        ("mean", ["0.1", "0.2"], "0.15"),
+        ("mean", [1e308, 1.5e308], 1.25e308),
+        ("median", ["1e3", "1e-99999999", "1"], "1"),
+        ("median", [12345678901234567890] * 2, 12345678901234567890),
     ],
 )
 def test_numbers(name: str, given: list[Any], expected: Any) -> None:
@@ -334,6 +394,15 @@ def test_one_members_text_that_reads_as_a_number_makes_no_number_field() -> None
     records = [{"n": 10, "note": "ok"}, {"n": 11, "note": "fine"}, {"n": 900, "note": "3"}]
     verdict = decided("median", ScriptedMembers(records))
     assert verdict.answer.record == {"n": 11, "note": "fine"}
+
+
+def test_an_answer_without_a_number_is_noted_but_not_an_empty_one() -> None:
+    members = answers("42 (approximately)", "42", "", "42 km")
+    assert outcome("mean", members) == ("42", 0.25)
+    assert members.failures == [
+        'unparsable: no number: {"answer": "42 (approximately)"}',
+        'unparsable: no number: {"answer": "42 km"}',
+    ]
 
 
 def test_no_number_is_no_outcome() -> None:
@@ -372,6 +441,30 @@ def test_what_cannot_work_is_refused_at_the_door(network: str, message: str) -> 
     module = Module("solve", "question -> answer, unit")
     with pytest.raises(PipelineError, match=message):
         check_aggregator(parse_network(network), module)
+
+
+RULE = "must be a class that inherits from pipelines.Aggregator"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("Missing", {}, f"{RULE}: cannot import function .* no attribute 'Missing'"),
+        ("Plain", {}, f"{RULE}, but is <class .*Plain'>"),
+        ("length", {}, f"{RULE}, but is <function length"),
+        ("INSTANCE", {}, f"{RULE}: .* must be callable, but is a Plain"),
+        ("NoMethod", {}, ": Can't instantiate abstract class NoMethod .*aggregate"),
+        ("Raises", {}, " cannot be made: KeyError: 'setting'"),
+        ("Wrong", {"which": "roles", "value": ["judge"]}, "roles must map names to Roles, but got"),
+        ("Wrong", {"which": "roles", "value": {"judge": "yes"}}, "roles must map names to Roles"),
+        ("Wrong", {"which": "needed", "value": ["judge"]}, "needed must name some of its roles"),
+        ("Wrong", {"which": "choices", "value": {"x": [1]}}, "choices must map parameters to val"),
+        ("Wrong", {"which": "asks_again", "value": -1}, "asks_again must be a whole number, but"),
+    ],
+)
+def test_an_own_aggregator_that_is_none_is_refused(name: str, params: Any, message: str) -> None:
+    with pytest.raises(PipelineError, match=f"{FUNCTIONS}:{name}.*{message}"):
+        aggregator(AggregatorConfig(name=f"{FUNCTIONS}:{name}", params=params))
 
 
 def test_a_role_that_an_aggregator_does_not_have() -> None:

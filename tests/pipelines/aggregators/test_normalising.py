@@ -20,6 +20,8 @@ from pipelines.aggregators.normalising import admits_doubt, normalised
         ["caf\u00e9", "cafe\u0301"],
         [True, "true", "True"],
         [{"b": 1, "a": [2]}, {"a": [2], "b": 1}],
+        [{1: 2, "b": 3}, {1: 2, "b": 3}],  # keys that have no order
+        [["\u00c9"], ["\u00e9"]],
     ],
 )
 def test_answers_that_mean_the_same(same: list[Any]) -> None:
@@ -39,6 +41,9 @@ def test_answers_that_mean_the_same(same: list[Any]) -> None:
         ("x\u00b2", "x2"),
         ("12345678901234567890123456789012345", "12345678901234567890123456789012346"),
         ("not guilty", "guilty"),
+        ("42", "42 (approximately)"),
+        ("42 km", "42 m"),
+        ({1: 2, "b": 3}, {1: 2, "b": 4}),
         (True, 1),
     ],
 )

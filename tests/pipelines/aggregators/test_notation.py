@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import Module, Pipeline, PipelineError
-from pipelines.aggregators.notation import labels_of, network_text, parse_network
+from pipelines.aggregators.notation import is_network, labels_of, network_text, parse_network
 from search_spaces import AggregatorConfig, ModuleConfig
 
 labels = st.one_of(
-    st.sampled_from(["a", "openai/gpt-4o-mini", "bedrock/claude-3-5:0", "3x"]),
+    st.sampled_from(["a", "bedrock/claude-3-5:0", "3x", "8x7b", "-1x", "3", "3*a"]),
     st.text("ab +,()='\"x-> é/", min_size=1, max_size=8).filter(str.strip),
 )
 values = st.one_of(
@@ -58,7 +58,6 @@ def test_a_network_in_a_network() -> None:
     config = parse_network("2x a -> judge(3x b -> verifier(c, fallback=first), answer=write)")
     judge = config.roles["judge"]
     assert (judge.members, judge.roles["verifier"].models) == (("b", "b", "b"), ("c",))
-    assert config.most_calls == 2 + (3 + 3)
     assert judge.aggregation is not None
     assert judge.aggregation.params == {"fallback": "first"}
 
@@ -74,23 +73,54 @@ def test_a_module_may_start_as_a_network() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0x a -> majority_vote", "1 member at least, but got 0"),
+        ("0x a -> majority_vote", "1 member at least, but got '0x'"),
+        ("3 x a -> majority_vote", "expected members as in '3x a' .*, but found '3 x a -> maj"),
+        *[
+            (f"{text} -> majority_vote", f"expected members as in '3x a' .*, but found '{text} ->")
+            for text in ("1.5x a", "-1x a", "3xa", "3X a", "3 a")
+        ],
+        ("b + 3x 2x a -> majority_vote", "expected members as in '3x a'"),
+        ("-> ", "expected a model's label, but found '->'"),
+        ('3x "a\\q" -> judge(b)', "expected a model's label in quotes as JSON writes it"),
+        ("3x a -> judge b)", r"expected the end, but found 'b\)'"),
         ("3x a ->", "expected an aggregator's name, but it ends there"),
-        ("3x a -> judg(b)", "unknown aggregator 'judg'; nearest: 'judge'"),
+        (
+            "3x a -> judg(b)",
+            r"^network '3x a -> judg\(b\)': unknown aggregator 'judg'; nearest: 'judge'$",
+        ),
         ("3x a -> judge(b", r"expected ',' or '\)', but it ends there"),
-        ("a b", "expected the end, but found 'b'"),
-        ("2x a -> majority_vote(b)", "expected an argument with its name"),
+        ("a b", "expected '\\+', '->' or the end, but found 'b'"),
+        ("2x a -> majority_vote(b)", "majority_vote: it asks no model, but got b"),
         ("2x a -> judge(=)", "expected a model's label"),
         ("2x a -> judge(b, c)", "judge is given twice"),
         ("2x a -> judge(b, judge=c)", "judge is given twice"),
         ("2x a -> majority_vote(weights=[1, 2], weights=[3, 4])", "weights is given twice"),
         ("2x a -> verifier(b, fallbak=first)", "no such parameter or role; nearest: 'fallback'"),
         (f"2x a -> {OWN}(b)", "missing 1 required positional argument: 'asks'"),
-        (f"2x a -> {OWN}(b, asks=[judge, verifier])", r"with its name \(judge, verifier\)"),
+        (
+            f"2x a -> {OWN}(b, asks=[judge, verifier])",
+            r"name its role \(judge, verifier\), but got b",
+        ),
         (f"2x a -> {OWN}(weights={{'x': 1}})", "expected a JSON object, but found \"{'x'"),
         ("", "expected a model's label, but it ends there"),
     ],
 )
 def test_what_is_wrong_is_shown(text: str, message: str) -> None:
-    with pytest.raises(PipelineError, match=message):
+    with pytest.raises(PipelineError, match=message) as raised:
         parse_network(text)
+    assert str(raised.value).startswith(f"network {text!r}: ")
+
+
+@pytest.mark.parametrize("text", ["3 x a", "1.5x a", "3X a", "2x a", "a + b", "a -> judge(b)"])
+def test_what_is_meant_as_a_network_is_taken_for_one(text: str) -> None:
+    assert is_network(text)
+
+
+@pytest.mark.parametrize("label", ["a", "openai/gpt-4o-mini", "8x7b", "mixtral-8x7b"])
+def test_a_label_is_none(label: str) -> None:
+    assert not is_network(label)
+
+
+def test_a_knob_out_of_range_is_told_in_one_line() -> None:
+    with pytest.raises(PipelineError, match=r"^network 'a': temperature: .*, but got 9$"):
+        parse_network("a", temperature=9)

@@ -1,0 +1,93 @@
+"""How a refused value is told: in one line, with the field, the rule and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+
+
+def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
+    """Has a class raise an error of one line where pydantic would raise one of many.
+
+    It is told by the names that the user wrote, as in `SearchSpace(width=...) must be ...`, and
+    a misspelt one with the nearest. Works for pydantic's models and for all dataclasses.
+    """
+
+    def decorated(made: type[T]) -> type[T]:
+        names = tuple(inspect.signature(made).parameters)
+        initialise = made.__init__
+
+        @functools.wraps(initialise)
+        def checked(self: T, *args: Any, **given: Any) -> None:
+            for name in given:
+                if name not in names:
+                    hint = f"{nearest(name, names)} (it has {', '.join(names)})"
+                    raise error(f"{made.__name__} has no {name!r}{hint}")
+            try:
+                initialise(self, *args, **given)
+            except ValidationError as refused:
+                by_name = {**dict(zip(names, args, strict=False)), **given}
+                told = [_told(made.__name__, names, each, by_name) for each in _closest(refused)]
+                raise error("; ".join(told)) from None
+
+        made.__init__ = checked  # type: ignore[assignment]
+        return made
+
+    return decorated
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose."""
+    choices = [str(choice) for choice in known]
+    found = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.0)
+    return f"; nearest: {found[0]!r}" if found else ""
+
+
+def _closest(refused: ValidationError) -> Iterable[ErrorDetails]:
+    """One error for each field: of the types that were tried, the one that fitted most of it."""
+    errors: dict[Any, ErrorDetails] = {}
+    for error in refused.errors(include_url=False):
+        field = error["loc"][:1]
+        if field not in errors or len(error["loc"]) > len(errors[field]["loc"]):
+            errors[field] = error
+    return errors.values()
+
+
+def _told(made: str, names: tuple[str, ...], error: ErrorDetails, given: Mapping[str, Any]) -> str:
+    field, *path = error["loc"] or ("",)
+    name = names[field] if isinstance(field, int) else field
+    place = f"{made}({name}={_keys(path, given.get(name))})"
+    if error["type"] == "value_error":  # raised by a check of ours, which says all
+        message = str(error["ctx"]["error"])
+        return f"{place}: {message}" if name else message
+    rule = f": {error['msg']}".replace(": Input should", " must", 1)
+    hint = ""
+    if error["type"] == "literal_error":
+        hint = nearest(
+            str(error["input"]).lower(), re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        )
+    return f"{place}{rule}, but got {error['input']!r}{hint}"
+
+
+def _keys(path: Iterable[str | int], value: Any) -> str:
+    """`{'solve': ...}`: the keys in the value, without the types that pydantic names in between."""
+    keys = []
+    for part in path:
+        if isinstance(value, Mapping) and part in value:
+            keys.append(part)
+            value = value[part]
+        elif isinstance(value, list | tuple) and isinstance(part, int):
+            value = value[part]
+    text = "..."
+    for key in reversed(keys):
+        text = f"{{{key!r}: {text}}}"
+    return text
