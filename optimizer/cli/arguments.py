@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-CODES = (
-    "Exit codes: 0 done; 1 the run, or a row of it, failed; 2 the input is wrong; 3 what was "
-    "found, and saved, does not meet the limits on cost or latency; 130 after ctrl-C."
-)
+from optimizer.cli.exit_codes import EXIT_CODES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,15 +12,15 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="compound-optimizer",
         description="Find a better model for every module of an LLM pipeline, within a budget.",
-        epilog=CODES,
+        epilog=EXIT_CODES,
     )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands.add_parser("demo", help="tune a small pipeline of simulated models, free"))
     tuning = "tune a pipeline on labelled examples"
     running = "run a pipeline on one input, or on a file of rows"
-    _add_optimize(commands.add_parser("optimize", help=tuning, epilog=CODES))
-    _add_run(commands.add_parser("run", help=running, description=_RUN, epilog=CODES))
+    _add_optimize(commands.add_parser("optimize", help=tuning, epilog=EXIT_CODES))
+    _add_run(commands.add_parser("run", help=running, description=_RUN, epilog=EXIT_CODES))
     return root
 
 

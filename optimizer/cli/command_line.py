@@ -11,15 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from optimizer.cli.arguments import parser
-
-FAILED, WRONG_INPUT, UNMET, INTERRUPTED = 1, 2, 3, 130
+from optimizer.cli.exit_codes import FAILED, INTERRUPTED, WRONG_INPUT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        What `arguments.CODES` says.
+        0, or what `exit_codes` says.
     """
     options = parser().parse_args(arguments)
     here = os.getcwd()

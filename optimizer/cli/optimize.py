@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optimizer.cli.command_line import UNMET
+from optimizer.cli.exit_codes import UNMET
 
 if TYPE_CHECKING:
     from evaluators.objective import Objective

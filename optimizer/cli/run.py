@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from optimizer.cli.command_line import FAILED
+from optimizer.cli.exit_codes import FAILED
 from optimizer.wording import counted
 
 if TYPE_CHECKING:
