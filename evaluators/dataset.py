@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -15,6 +14,7 @@ import dspy
 import numpy as np
 
 from evaluators.dataset_sources import DatasetError, rows_from
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,11 +122,9 @@ class Dataset(Sequence[dspy.Example]):
         """
         for column in columns:
             if column not in self.columns:
-                nearest = difflib.get_close_matches(column, self.columns, n=1, cutoff=0.0)
-                hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
                 raise DatasetError(
-                    f"{what} needs a column {column!r}, which the dataset does not have{hint} "
-                    f"(columns: {', '.join(self.columns)})"
+                    f"{what} needs a column {column!r}, which the dataset does not have"
+                    f"{nearest(column, self.columns)} (columns: {', '.join(self.columns)})"
                 )
             missing = sum(example[column] is None for example in self._examples)
             if missing == len(self):

@@ -44,7 +44,7 @@ class Outcome:
     feedback: str | None = None
     """What the metric said about it, if it says anything."""
     members_failed: tuple[Failure, ...] = ()
-    """Failures of members of wide modules that the others made up for."""
+    """What the members of wide modules made up for: see `ModuleStep`."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """By wide module, the share of its members that agreed."""
 
@@ -86,7 +86,7 @@ class Evaluation:
 
     @property
     def members_failed(self) -> dict[str, int]:
-        """How many failures of members the others made up for, by kind."""
+        """How often the members of wide modules had something to make up for, by kind."""
         kinds = (f.kind for o in self.outcomes.values() for f in o.members_failed)
         return dict(sorted(Counter(kinds).items()))
 

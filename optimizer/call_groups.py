@@ -109,6 +109,8 @@ def _sure(bound: BoundModule, before: str) -> list[CallGroup]:
     made = aggregator(bound.aggregation)
     if isinstance(made, Cascade):
         return members[: made.sizes(bound.config.members)[0]]
+    if isinstance(made, ShuffledVote):  # without options the others may be the same call
+        return members[:1]
     return members if bound.aggregation.name in AGGREGATORS else []
 
 
@@ -118,18 +120,29 @@ def _members(bound: BoundModule, before: str) -> Iterator[CallGroup]:
     for place, (label, sample) in enumerate(zip(bound.config.members, bound.samples, strict=True)):
         own = setting
         if isinstance(made, ShuffledVote) and place:  # it sees another order of the options
-            own = f"order {place}\n{setting}"
-        if isinstance(made, FirstToFinish):  # a race is paid as a whole
-            own = f"race {bound.config_json}\n{setting}"
+            own = f"order {place} {made.options}\n{setting}"
+        if isinstance(made, FirstToFinish) or _is_own(bound):
+            # a race is paid as a whole, and a user's own aggregator may show members what it likes
+            own = f"{bound.config_json}\n{setting}"
         yield CallGroup(bound.path, label, sample, own)
 
 
 def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
-    """The member that a vote in doubt asks again, at temperature 0."""
-    made = aggregator(bound.aggregation) if len(bound.samples) > 1 else None
+    """The members that are asked again, at temperature 0: a vote in doubt asks one of its own."""
+    if len(bound.samples) < 2:
+        return
+    made = aggregator(bound.aggregation)
+    setting = f"{canonical_json({**_knobs(bound), 'temperature': 0.0})}\n{before}"
     if isinstance(made, ConfidentVote):
-        setting = canonical_json({**_knobs(bound), "temperature": 0.0})
-        yield CallGroup(bound.path, bound.config.members[made.member], 0, f"{setting}\n{before}")
+        yield CallGroup(bound.path, bound.config.members[made.member], 0, setting)
+    elif _is_own(bound):
+        for place in range(made.asks_again):
+            yield CallGroup(bound.path, "", place, f"{bound.config_json}\n{setting}")
+
+
+def _is_own(bound: BoundModule) -> bool:
+    """Whether a user's own aggregator decides, of which little is known."""
+    return len(bound.samples) > 1 and bound.aggregation.name not in AGGREGATORS
 
 
 def _knobs(bound: BoundModule) -> dict[str, object]:

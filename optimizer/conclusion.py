@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from functools import partial
 
 from evaluators.evaluation import Evaluation, Evaluator
@@ -17,6 +18,8 @@ from pipelines import Pipeline
 from pipelines.llms.budget import Spend
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
+
+logger = logging.getLogger(__name__)
 
 NO_GAIN = Interval(0.0, 0.0, 0.0)
 """Of a config over itself."""
@@ -65,8 +68,12 @@ def best_so_far(plan: Plan, study: Study) -> dict[str, str]:
     known = study.evaluator.known(study.incumbent)
     if not known.scores:
         return {}
-    pipeline = _bound(plan, study.incumbent)
-    return {"config.yaml": estimated_yaml(pipeline, known, plan.metric.name)}
+    try:
+        pipeline = _bound(plan, study.incumbent)
+        return {"config.yaml": estimated_yaml(pipeline, known, plan.metric.name)}
+    except Exception:  # it must not take the place of what ended the search
+        logger.exception("the best so far can't be written")
+        return {}
 
 
 def _final_scores(

@@ -1,9 +1,9 @@
-"""What comes next will cost, and whether the budget has room for it."""
+"""What the next step will cost, and whether the budget has room for it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evaluators.evaluation import Evaluator
@@ -20,8 +20,8 @@ class Forecast:
     baseline: PipelineConfig
     raced: Callable[[], Sequence[PipelineConfig]]
     """The configs that were run so far."""
-    alone: Callable[[str], PipelineConfig | None]
-    """The config with the model of that label in all modules, if there is one."""
+    singles: Mapping[str, PipelineConfig]
+    """By label, the configs with that model in all modules."""
     _calls: dict[str, list[ModuleCalls]] = field(default_factory=dict)
 
     def check(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> None:
@@ -41,11 +41,11 @@ class Forecast:
             calls += ahead
             usd += ahead * self._usd_per_call(group.label)
         wanted = f"the next {len(examples)} examples of {len(configs)} configs would take about "
-        if calls > left.calls:
+        if calls > max(0.0, left.calls):
             raise BudgetExhausted(
                 f"{wanted}{calls:.0f} calls, and {max(0, left.calls):.0f} are left for the search"
             )
-        if usd > left.usd:
+        if usd > max(0.0, left.usd):
             raise BudgetExhausted(
                 f"{wanted}${usd:.4f}, and ${max(0.0, left.usd):.4f} are left for the search"
             )
@@ -65,7 +65,7 @@ class Forecast:
             BudgetExhausted: it has none.
         """
         left = self.evaluator.session.nominal_left()
-        if calls > left.calls:
+        if calls > max(0.0, left.calls):
             raise BudgetExhausted(f"{calls} calls come next, but {left.calls:.0f} are left")
 
     def calls(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
@@ -93,7 +93,7 @@ class Forecast:
 
     def _usd_per_call(self, label: str) -> float:
         """As measured with the model alone in all modules; else as the baseline's calls cost."""
-        for config in (self.alone(label), self.baseline):
+        for config in (self.singles.get(label), self.baseline):
             known = self.evaluator.known(config) if config else None
             if known is not None and known.outcomes:
                 return known.usd_per_example / max(1.0, known.calls_per_example)

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 _PLAIN = (str, int, float, bool, type(None))
 """What Optuna can write down; other choices are known to it by their JSON."""
 
-DIGITS = 3
-"""Of a number that is drawn from a range: more would make calls new that differ in nothing else."""
-
 SAMPLED = 5
 """Wider votes are raced only where a closed form promises that they pay."""
 
@@ -230,9 +227,7 @@ def _from(trial: Trial, name: str, d: Any) -> Any:
     if isinstance(d, IntDistribution):
         return trial.suggest_int(name, d.low, d.high, step=d.step, log=d.log)
     if isinstance(d, FloatDistribution):
-        drawn = trial.suggest_float(name, d.low, d.high, step=d.step, log=d.log)
-        digits = DIGITS if d.step is None else 12  # a step's values are exact but for float's noise
-        return min(d.high, max(d.low, float(f"{drawn:.{digits}g}")))
+        return trial.suggest_float(name, d.low, d.high, step=d.step, log=d.log)
     return _drawn(trial, name, tuple(d.choices))
 
 

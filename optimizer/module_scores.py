@@ -15,6 +15,7 @@ from optimizer.judgements import judged, shown
 from optimizer.measured_agreement import measured_agreement
 from optimizer.study import Study
 from pipelines import ModuleStep
+from pipelines.aggregators.calls import most_calls
 from search_spaces import PipelineConfig
 
 Fields = dict[str, Any]
@@ -89,6 +90,8 @@ def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]
         if module in study.uniform:
             scored[module] = _score_module(study, diagnoser, config, module, values)
             config = config.with_models({module: scored[module].promising[0]})
+        else:
+            study.forecast.check_calls(len(values) * most_calls(config.modules[module]))
         steps = _run(study, config, module, values)
         values = {
             index: {**fields, **outputs}
@@ -115,7 +118,7 @@ def _score_module(
         rung = {index: values[index] for index in list(values)[start:end]}
         if not rung:
             break
-        asked = len(scores.promising) * config.modules[module].width
+        asked = len(scores.promising) * most_calls(config.modules[module])
         study.forecast.check_calls(len(rung) * (asked + 1))
         _rate(study, diagnoser, scores, _run_models(study, config, scores, rung))
         study.judgements.agreement[module] = measured_agreement(study, module)

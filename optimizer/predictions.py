@@ -20,6 +20,7 @@ from optimizer.knobs import Knobs
 from optimizer.study import Study
 from pipelines import ModuleStep
 from pipelines.aggregators import Answer
+from pipelines.aggregators.calls import most_calls
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.call_record import recording
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
@@ -214,8 +215,8 @@ def _verdicts(
             with suppress(BudgetExhausted):
                 said[key] = accepts(key)
     unknown = [key for key in distinct if key not in said]
-    asked = program.bound[module].consultants["verifier"].all_samples
-    study.forecast.check_calls(len(unknown) * len(asked))
+    verifier = program.bound[module].consultants["verifier"].config
+    study.forecast.check_calls(len(unknown) * most_calls(verifier))
     said.update(zip(unknown, study.evaluator.map(accepts, unknown), strict=True))
     return [said[key] for key in keys]
 

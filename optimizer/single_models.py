@@ -18,10 +18,12 @@ def race_single_models(study: Study) -> None:
     The calls are shared with the allocation through the cache.
     """
     config = study.baseline
-    study.singles = {
-        label: config.with_models(dict.fromkeys(config.allocation, label))
-        for label in study.space.single_models()
-    }
+    study.singles.update(
+        {
+            label: config.with_models(dict.fromkeys(config.allocation, label))
+            for label in study.space.single_models()
+        }
+    )
     if study.singles:
         entrants = list(study.singles.values())
         standings = study.race(STAGE, entrants, first=FIRST_RUNG, most=LOOK, patience=HALVING)

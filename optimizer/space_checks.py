@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
 from pipelines import Module, Pipeline, PipelineError
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import parse_aggregation, parse_network
@@ -62,10 +64,23 @@ def check_space(
         for param, choices in params.items():
             if isinstance(choices, tuple) and not choices:
                 raise SearchSpaceError(f"search_space gives {name}.{param} nothing to choose")
+            _check_written(choices, f"{name}.{param}")
             own = baseline.modules[name]
             value = choices[0] if isinstance(choices, tuple) else None
             changed = own.model_copy(update={"params": {**own.params, param: value}})
             _check(pipeline, baseline, name, changed, labels, "params")
+
+
+def _check_written(choices: Any, place: str) -> None:
+    """Configs are saved: what they hold must have a form in JSON."""
+    for choice in choices if isinstance(choices, tuple) else ():
+        try:
+            to_jsonable_python(choice)
+        except PydanticSerializationError:
+            raise SearchSpaceError(
+                f"search_space, params: {place} must be something that JSON can write, but got "
+                f"{choice!r}; let the function make it of a name"
+            ) from None
 
 
 def named_models(space: SearchSpace) -> Iterator[str]:

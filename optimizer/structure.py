@@ -191,14 +191,14 @@ class _Search:
 
     def put_back(self) -> None:
         """Functions' parameters whose change makes no difference get their first values again."""
-        study = self.study
+        study, everything = self.study, len(self.study.examples)
         for module, first in study.baseline.modules.items():
             for param in study.space.params.get(module, {}):
                 now = dict(study.incumbent.modules[module].params)
                 now.pop(param, None)
                 as_first = {param: first.params[param]} if param in first.params else {}
                 config = study.incumbent.with_knobs(module, params={**now, **as_first})
-                if study.enumerate_paid([config], len(study.examples)):
+                if config != study.incumbent and study.enumerate_paid([config], everything):
                     self.race([config])
 
     def _best_so_far(self) -> set[str]:

@@ -62,7 +62,7 @@ class Study:
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
-        self.forecast = Forecast(self.evaluator, self.baseline, self.raced, self._alone)
+        self.forecast = Forecast(self.evaluator, self.baseline, self.raced, self.singles)
 
     def race(
         self,
@@ -254,9 +254,6 @@ class Study:
         choices = self.space.models.items()
         return {m: labels for m, labels in choices if len(set(modules[m].members)) == 1}
 
-    def _alone(self, label: str) -> PipelineConfig | None:
-        return self.singles.get(label)
-
     def seen(self, config: PipelineConfig) -> int:
         """How many of the search examples, from the first on, the config was run on."""
         known = self.evaluator.known(config).outcomes
@@ -272,9 +269,12 @@ class Study:
         return costs._replace(score=_mean_on(evaluation, common))
 
     def protect_holdout(self) -> None:
-        """Keep back what the final pass over the holdout may take."""
-        finalists = {c.key: c for c in [self.baseline, self.incumbent]}
-        points = [c for c in self.operating_points() if c.key not in finalists]
+        """Keep back what the final pass over the holdout may take.
+
+        Until there is a best single model, it is taken to cost as much as the incumbent.
+        """
+        finalists = (self.baseline, self.incumbent)
+        points = [config for config in self.operating_points() if config not in finalists]
         self.reserve.keep(self.incumbent, [self.single_model or self.incumbent, *points])
 
     def _lead(self, result: Race) -> None:

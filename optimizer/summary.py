@@ -18,6 +18,7 @@ from optimizer.wording import (
     setting,
 )
 from pipelines import PipelineError
+from search_spaces.config import LEFT_OUT
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
@@ -303,4 +304,4 @@ def _value(value: Any) -> str:
         return counted(len(value), "demo")
     if isinstance(value, dict):
         return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
-    return "as given" if value is None else setting(value)
+    return "as given" if value is None or value is LEFT_OUT else setting(value)

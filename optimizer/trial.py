@@ -52,7 +52,7 @@ class Trial:
     detail: str = ""
     """Why it ended as it did, where that needs saying."""
     members_failed: Mapping[str, int] = field(default_factory=dict)
-    """How many failures of members the others made up for, by kind."""
+    """How often the members of wide modules had something to make up for, by kind."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
 

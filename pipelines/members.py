@@ -202,6 +202,8 @@ class AskedMembers:
         for member in members:
             if member not in range(width):
                 raise self.wrong(f"must ask members from 0 to {width - 1}, but asks {member!r}")
+        if len(set(members)) < len(members):
+            raise self.wrong(f"must ask each member once, but asks {list(members)}")
         again = {*members, *(m for m, earlier in self._asked if earlier)} if greedy else set()
         if len(again) > most:
             raise self.wrong(f"asks {len(again)} members greedily, but its asks_again is {most}")
@@ -283,11 +285,7 @@ def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
         PipelineError: it returned what is no verdict; it may be one of the user's own.
         Exception: whatever it raises itself.
     """
-    try:
-        verdict = aggregator.aggregate(members)
-    except Exception as error:
-        error.add_note(str(members.wrong("raised it")))
-        raise
+    verdict = aggregator.aggregate(members)
     if verdict is None:
         return None
     if not isinstance(verdict, Verdict) or not isinstance(verdict.answer, Answer):

@@ -33,7 +33,8 @@ class ModuleStep:
     agreement: float = 1.0
     """Share in [0, 1] of the members asked that agreed with the outcome; 1 for a single one."""
     members_failed: tuple[Failure, ...] = ()
-    """Failures that the others made up for: of members, or of what the aggregator consulted."""
+    """Failures that the others made up for: of members, of what the aggregator consulted, or of the
+    aggregator's own work, such as an answer without a number for a mean."""
 
     @property
     def failures(self) -> tuple[Failure, ...]:

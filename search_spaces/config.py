@@ -68,11 +68,10 @@ class ModuleConfig(BaseModel):
         """Model label by member."""
         return self.models if len(self.models) == self.width else self.models * self.width
 
-    @property
-    def knobs(self) -> dict[str, Any]:
-        """The values of all knobs by name, each parameter under its own."""
-        own = {knob: value for knob, value in self if knob != "params"}
-        return {**own, **self.params}
+    def knobs_beside(self, other: ModuleConfig) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Both modules' knobs by name, and then their parameters."""
+        own, others = dict(self), dict(other)
+        return [(own, others), (own.pop("params"), others.pop("params"))]
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:
         """A copy with the network's knobs; those that it leaves unsaid stay."""
@@ -104,6 +103,10 @@ class ModuleConfig(BaseModel):
         modules = {**aggregation.modules, path[0]: module}
         changed = aggregation.model_copy(update={"modules": modules})
         return self.model_copy(update={"aggregator": changed})
+
+
+LEFT_OUT: Any = object()
+"""Stands for a parameter that a config does not set: it is what the function says."""
 
 
 class Difference(NamedTuple):
@@ -179,15 +182,15 @@ class PipelineConfig(BaseModel):
     def differences(self, other: PipelineConfig) -> tuple[Difference, ...]:
         """Every knob whose value here (`old`) is another in `other` (`new`), in module order.
 
-        A parameter is a knob of its own; one that is left out is None.
+        A parameter is a knob of its own; one that is left out is `LEFT_OUT`.
         """
-        changed = []
-        for name, module in self.modules.items():
-            old, new = module.knobs, other.modules[name].knobs
-            for knob in {**old, **new}:
-                if old.get(knob) != new.get(knob):
-                    changed.append(Difference(name, knob, old.get(knob), new.get(knob)))
-        return tuple(changed)
+        return tuple(
+            Difference(name, knob, old.get(knob, LEFT_OUT), new.get(knob, LEFT_OUT))
+            for name, module in self.modules.items()
+            for old, new in module.knobs_beside(other.modules[name])
+            for knob in {**old, **new}
+            if old.get(knob, LEFT_OUT) != new.get(knob, LEFT_OUT)
+        )
 
 
 def canonical_json(value: Any) -> str:

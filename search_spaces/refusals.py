@@ -23,11 +23,11 @@ def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
     """
 
     def decorated(made: type[T]) -> type[T]:
-        names = tuple(inspect.signature(made).parameters)
         initialise = made.__init__
 
         @functools.wraps(initialise)
         def checked(self: T, *args: Any, **given: Any) -> None:
+            names = tuple(inspect.signature(type(self)).parameters)
             for name in given:
                 if name not in names:
                     hint = f"{nearest(name, names)} (it has {', '.join(names)})"

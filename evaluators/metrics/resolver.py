@@ -14,6 +14,7 @@ from evaluators.metrics.f1 import f1
 from evaluators.metrics.metric import BoundMetric, LabelMetric, MetricError, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
+from search_spaces.refusals import nearest
 
 METRICS: Mapping[str, Callable[[], LabelMetric]] = MappingProxyType(
     {
@@ -63,7 +64,7 @@ def resolve_metric(
 def _named(name: str) -> LabelMetric:
     if name not in METRICS:
         raise MetricError(
-            f"there is no metric {name!r}; the nearest is {_nearest(name, tuple(METRICS))!r} "
+            f"there is no metric {name!r}{nearest(name, METRICS)} "
             f"(metrics: {', '.join(METRICS)}, or any callable)"
         )
     return METRICS[name]()
@@ -86,16 +87,15 @@ def _bound(metric: LabelMetric, outputs: Sequence[str], columns: Sequence[str]) 
 def _known(metric: str, kind: str, names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            hint = f"; the nearest is {_nearest(name, known)!r}" if known else ""
             raise MetricError(
                 f"metric '{metric}' compares the {kind} {name!r}, but there is none of that name"
-                f"{hint} ({kind}s: {', '.join(known)})"
+                f"{nearest(name, known)} ({kind}s: {', '.join(known)})"
             )
 
 
 def _nothing_in_common(metric: str, outputs: Sequence[str], columns: Sequence[str]) -> MetricError:
     answers = [output for output in outputs if output != _REASONING]
-    pairs = [(output, _nearest(output, columns)) for output in answers] if columns else []
+    pairs = [(output, column) for output in answers for column in columns]
     near = max(pairs, key=lambda pair: _likeness(*pair), default=None)
     hint = f"; nearest: output {near[0]!r} and column {near[1]!r}, " if near else "; "
     example = near or ("answer", "label")
@@ -104,10 +104,6 @@ def _nothing_in_common(metric: str, outputs: Sequence[str], columns: Sequence[st
         f"({', '.join(outputs)}) and the dataset's columns ({', '.join(columns)}) share none"
         f"{hint}which {metric}(field={example[0]!r}, column={example[1]!r}) would compare"
     )
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
 def _likeness(a: str, b: str) -> float:

@@ -56,9 +56,10 @@ class ShuffledVote(Aggregator):
         """The majority, in the letters of the order given."""
         field = self._field(members.inputs)
         if field is None:
+            answers = members.ask(everyone(members))
             where = f"the input {self.options!r}" if self.options else "every input"
             members.failed("no_options", f"{where} holds fewer than two options to shuffle")
-            return vote(members.ask(everyone(members)), len(members.models))
+            return vote(answers, len(members.models))
         orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
         inputs = [{**members.inputs, field: order.shown} for order in orders]
         answers = members.ask(everyone(members), inputs=inputs)

@@ -91,7 +91,7 @@ class TestLoad:
         assert Dataset.load(ROWS, ["question"])[0].inputs().toDict() == {"question": "1+1?"}
         marked = [dspy.Example(row).with_inputs("question") for row in ROWS]
         assert list(Dataset.load(marked)[0].labels().keys()) == ["answer"]
-        with pytest.raises(DatasetError, match=r"'qestion'.*nearest is 'question'"):
+        with pytest.raises(DatasetError, match=r"'qestion'.*nearest: 'question'"):
             Dataset.load(ROWS, ["qestion"])
 
     def test_loading_a_dataset_keeps_it_and_copies_leave_the_users_examples_alone(self) -> None:
@@ -222,7 +222,7 @@ def test_require_names_the_nearest_column_and_lists_all() -> None:
     dataset.require(["question", "answer"], "the pipeline")
     message = (
         "pipeline 'locate-solve' needs a column 'questoin', which the dataset does not have; "
-        "the nearest is 'question' (columns: question, answer)"
+        "nearest: 'question' (columns: question, answer)"
     )
     with pytest.raises(DatasetError) as caught:
         dataset.require(["answer", "questoin"], "pipeline 'locate-solve'")

@@ -82,10 +82,10 @@ class TestNamed:
     @pytest.mark.parametrize(
         ("metric", "message"),
         [
-            ("exact_mach", "no metric 'exact_mach'; the nearest is 'exact_match' .*numeric_match"),
+            ("exact_mach", "no metric 'exact_mach'; nearest: 'exact_match' .*numeric_match"),
             (
                 exact_match("anser"),
-                "the output 'anser'.* the nearest is 'answer' .*outputs: answer",
+                "the output 'anser'.* nearest: 'answer' .*outputs: answer",
             ),
             (exact_match("answer", "gold"), "the column 'gold'.*columns: question, answers, label"),
             (

@@ -11,6 +11,7 @@ from optimizer.knobs import Knobs
 from optimizer.loop import make_study
 from optimizer.study import Study
 from pipelines import Module, Pipeline
+from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
@@ -41,6 +42,7 @@ def begun(
     gateway: Gateway | None = None,
     concurrency: int = 8,
     objective: Objective = QUALITY,
+    budget: Budget | None = None,
 ) -> Study:
     """A study whose baseline was raced on all examples."""
     tailored()
@@ -48,7 +50,7 @@ def begun(
     plan = prepare(
         pipeline, rows, models, "exact_match", None, space, ("structure",), None, 0.0, 0, objective
     )  # fmt: skip
-    session = (gateway or Gateway(None)).session("study")
+    session = (gateway or Gateway(None)).session("study", budget)
     study = make_study(plan, session, concurrency)
     study.race("baseline", [study.baseline])
     return study

@@ -143,7 +143,7 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"metric": "exact_mach"}, "no metric 'exact_mach'; the nearest is 'exact_match'"),
+        ({"metric": "exact_mach"}, "no metric 'exact_mach'; nearest: 'exact_match'"),
         ({"stages": ("alocation",)}, "there is no stage 'alocation'; nearest: 'allocation'"),
         ({"stages": "alocation"}, "there is no stage 'alocation'; nearest: 'allocation'"),
         ({"stages": []}, "stages must name at least one stage, but got [] (stages: allocation, st"),
@@ -196,7 +196,7 @@ def test_arguments_are_checked_at_the_door(arguments: dict[str, Any], expected: 
     ("name", "expected"),
     [
         ("sim/aldr", "'sim/aldr'"),
-        ("sim/aldr", "there is no simulated model 'sim/aldr'; did you mean 'sim/alder'?"),
+        ("sim/aldr", "there is no simulated model 'sim/aldr'; nearest: 'sim/alder'"),
         ("nobody/gpt-4o", "no provider is known for model 'nobody/gpt-4o'"),
         ("gpt-nobody-knows", "no provider is known for model 'gpt-nobody-knows'"),
         ("openai/gpt-4o-minni", "openai/gpt-4o-mini"),

@@ -37,6 +37,9 @@ def script(call: LMCall) -> str:
     return written(**{name: values.get(name, "AB"[drawn % 2]) for name in requested(call)})
 
 
+OWN = "tests.pipelines.aggregators.functions:AsksOthers"
+
+
 NETWORKS = st.sampled_from(
     [
         "a", "b", "c", "2x a -> majority_vote", "3x a -> majority_vote", "a + b -> majority_vote",
@@ -44,7 +47,8 @@ NETWORKS = st.sampled_from(
         "a + b -> cascade", "2x b + a -> cascade", "a + b + c -> cascade(steps=[2, 1])",
         "a + b -> cascade(c)", "2x a -> judge(b)", "a + b + c -> judge(b, answer=write)",
         "3x a -> verifier(c)", "2x b -> filter_vote(a)", "a + b -> best_of(scorer=c)",
-        "3x a -> shuffled_vote", "2x a -> judge(2x b -> judge(c))",
+        "3x a -> shuffled_vote", "3x a -> shuffled_vote(options=question)",
+        f"2x a -> {OWN}(again=1)", "2x a -> judge(2x b -> judge(c))",
         "2x a -> verifier(b + c -> majority_vote)", "3x a -> shortest",
     ]
 )  # fmt: skip
@@ -94,9 +98,9 @@ def asking(*questions: str) -> list[dict[str, Any]]:
 
 
 @settings(max_examples=60)
-@given(CHAINS)
-def test_a_run_makes_at_most_the_calls_that_are_said(config: PipelineConfig) -> None:
-    runs = Runs(STEPS, asking(QUESTIONS[1]))
+@given(CHAINS, st.sampled_from(QUESTIONS))
+def test_a_run_makes_at_most_the_calls_that_are_said(config: PipelineConfig, asked: str) -> None:
+    runs = Runs(STEPS, asking(asked))
     plan = runs.plan(config)
     made = runs.run(config, [0])
     assert len(made) <= len(call_groups(plan)) <= calls_per_run(config)

@@ -154,7 +154,6 @@ def test_parameters_are_drawn_from_optunas_distributions(
     assert knobs.size(BASE) == math.inf
     drawn: list[Any] = [c.modules["trim"].params["most"] for c in suggestions(knobs, 0, 30)]
     assert {type(value) for value in drawn} == {kind}
-    assert all(value == float(f"{value:.3g}") for value in drawn)
     assert low <= min(drawn) < max(drawn) <= high
     assert all((value - low) % 3 == 0 for value in drawn if high == 8)
 

@@ -584,6 +584,8 @@ def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
          "search_space, params: 'ctu' is no function module; nearest: 'cut'"),
         ({"params": {"cut": {"mots": (1,)}}}, "mots"),
         ({"params": {"cut": {"most": ()}}}, "gives cut.most nothing to choose"),
+        ({"params": {"cut": {"most": (object(),)}}},
+         "search_space, params: cut.most must be something that JSON can write"),
         ({"network": ("3x sim/hazel",)}, "width 3 needs an aggregator"),
     ],
 )  # fmt: skip

@@ -176,7 +176,7 @@ def test_a_pipeline_is_called_as_its_modules_say(monkeypatch: pytest.MonkeyPatch
 
 def test_a_member_that_does_not_exist_is_refused_and_not_outvoted() -> None:
     pipeline = one(model="2x sim/hazel + 1x sim/firr -> majority_vote")
-    with pytest.raises(ModelError, match="'sim/firr'; did you mean 'sim/fir'"):
+    with pytest.raises(ModelError, match="'sim/firr'; nearest: 'sim/fir'"):
         pipeline(question="q")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pipelines.llms.recorded.recording import (
     RecordingError,
     load_recording,
 )
+from search_spaces.refusals import nearest
 
 CHARACTERS_PER_TOKEN = 4
 RECORDED_TOKENS = 2048
@@ -82,8 +82,7 @@ def _require_first_sample(params: Mapping[str, Any]) -> None:
 
 def _require_known(model: str, recording: Recording) -> None:
     if model not in recording.models:
-        nearest = difflib.get_close_matches(model, recording.models, n=1, cutoff=0.0)
-        hint = f"; did you mean recorded/{nearest[0]}?" if nearest else ""
+        hint = nearest(model, recording.models)
         raise RecordingError(f"no recorded model is named {model!r}{hint}")
 
 

@@ -8,11 +8,11 @@ and say little about quality.
 
 from __future__ import annotations
 
-import difflib
 import sys
 
 from pipelines.llms.simulated.model import SimulatedModel
 from pipelines.llms.simulated.tokens import MOST_OUTPUT_TOKENS
+from search_spaces.refusals import nearest
 
 _NAMES = (
     "alder", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "rowan", "willow",
@@ -88,8 +88,7 @@ def find_model(name: str) -> SimulatedModel:
     bare = name.removeprefix("sim/")
     if bare in _catalogue:
         return _catalogue[bare]
-    nearest = difflib.get_close_matches(bare, _catalogue, n=1, cutoff=0.0)
-    hint = f"; did you mean 'sim/{nearest[0]}'?" if nearest else ""
+    hint = nearest(f"sim/{bare}", [f"sim/{known}" for known in _catalogue])
     raise UnknownSimulatedModel(f"there is no simulated model 'sim/{bare}'{hint}")
 
 

@@ -75,6 +75,23 @@ class Own(Aggregator):
         return vote(members.ask(everyone(members)), len(members.models))
 
 
+@dataclass(frozen=True)
+class AsksOthers(Aggregator):
+    """Asks members other questions than the module's, and some of them again."""
+
+    again: int = 0
+
+    @property
+    def asks_again(self) -> int:
+        return self.again
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        inputs = [{**members.inputs, "question": f"{place}?"} for place in everyone(members)]
+        answers = members.ask(everyone(members), inputs=inputs)
+        answers += members.ask(everyone(members)[: self.again], greedy=True)
+        return vote(answers, len(answers))
+
+
 def is_number(question: str, answer: str, unit: str) -> bool:
     return answer.replace(".", "").isdigit()
 

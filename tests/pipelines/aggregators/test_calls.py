@@ -98,6 +98,7 @@ def test_an_own_aggregator_may_make_all_the_calls_that_it_says() -> None:
         ("judge=a, role=judge, times=2", "may ask its judge 1 times, but asks 2 times"),
         ("judge=a", "consults 'verifier', which has no model; nearest: 'judge'"),
         ("verifier=a, members=[0, 3]", "must ask members from 0 to 2, but asks 3"),
+        ("verifier=a, members=[0, 1, 0]", r"must ask each member once, but asks \[0, 1, 0\]"),
         ("verifier=a, members=[-1]", "must ask members from 0 to 2, but asks -1"),
         ("verifier=a, races=true", "must not have members race who were asked before"),
     ],

@@ -120,7 +120,7 @@ def test_an_answer_without_a_letter_is_empty_unless_the_text_is_the_answer(
 @pytest.mark.parametrize(
     ("model", "params", "message"),
     [
-        ("wize", {}, "no recorded model is named 'wize'; did you mean recorded/wise"),
+        ("wize", {}, "no recorded model is named 'wize'; nearest: 'wise'"),
         ("wise", {"seed": 1}, "one sample per model and question"),
         ("wise", {"n": 2}, "one sample per model and question"),
     ],

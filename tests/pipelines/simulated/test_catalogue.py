@@ -94,7 +94,7 @@ def test_every_model_has_a_price_and_habits_within_reason() -> None:
 
 
 def test_an_unknown_name_brings_the_nearest_one() -> None:
-    with pytest.raises(UnknownSimulatedModel, match="did you mean 'sim/cedar'"):
+    with pytest.raises(UnknownSimulatedModel, match="nearest: 'sim/cedar'"):
         find_model("sim/ceder")
 
 

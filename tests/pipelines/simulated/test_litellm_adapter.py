@@ -104,7 +104,7 @@ def test_models_registered_late_have_a_price(litellm: Any) -> None:
 
 
 def test_an_unknown_model_is_not_found_and_the_nearest_named(litellm: Any) -> None:
-    with pytest.raises(litellm.NotFoundError, match="did you mean 'sim/birch'"):
+    with pytest.raises(litellm.NotFoundError, match="nearest: 'sim/birch'"):
         call(litellm, model="sim/brich")
 
 
