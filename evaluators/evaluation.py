@@ -85,6 +85,11 @@ class Evaluation:
         return dict(sorted(Counter(kinds).items()))
 
     @property
+    def works(self) -> bool:
+        """Whether any run came to its end."""
+        return any(outcome.failure is None for outcome in self.outcomes.values())
+
+    @property
     def members_failed(self) -> dict[str, int]:
         """How often the members of wide modules had something to make up for, by kind."""
         kinds = (f.kind for o in self.outcomes.values() for f in o.members_failed)

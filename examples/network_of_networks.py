@@ -13,6 +13,7 @@ import argparse
 
 from optimizer import Budget, Gateway, Module, Pipeline, network_text
 from pipelines.llms.model import Model
+from pipelines.llms.prices import check_models
 from pipelines.llms.simulated import simulated_dataset
 
 
@@ -39,7 +40,9 @@ def main() -> None:
         pipeline = Pipeline(name, [solve])
         config = pipeline.default_config()
         labels = {label for labels in config.allocation.values() for label in labels}
-        program = pipeline.bind(config, {label: Model(label) for label in labels}, session)
+        models = {label: Model(label) for label in labels}
+        check_models(models.values())
+        program = pipeline.bind(config, models, session)
         traces = [program.run(row) for row in rows]
         right = sum(
             trace.outputs is not None and trace.outputs["answer"] == row["answer"]

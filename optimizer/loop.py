@@ -114,7 +114,8 @@ def optimize(
         session.stop()
         print(_interrupted(study), file=sys.stderr)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, study))
-        raise interrupt.with_traceback(None) from None  # where it was just then helps nobody
+        # where in the search it was helps nobody
+        raise interrupt.with_traceback(None) from None
     except BaseException as error:
         session.stop()  # else what is in flight would go on to further calls
         tracker.fail(f"{type(error).__name__}: {error}", "FAILED", best_so_far(plan, study))

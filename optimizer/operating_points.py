@@ -100,7 +100,7 @@ def pick(points: Sequence[OperatingPoint], objective: Objective) -> OperatingPoi
         raise ValueError("there is nothing to pick from: no config was scored on every example")
     chosen = objective.choose(points, [point.costs for point in points])
     if not objective.meets(chosen.costs):
-        raise ValueError(f"no config has {objective}; the closest is {chosen}")
+        raise ValueError(f"no point meets the limits ({objective}); the closest is {chosen}")
     return chosen
 
 

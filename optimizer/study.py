@@ -228,9 +228,13 @@ class Study:
         return [c for c in complete if self.objective.meets(self.evaluator.known(c).costs)]
 
     def front(self) -> list[PipelineConfig]:
-        """Of all that were scored on every search example, those that no other beats in all."""
-        complete = [c for c in self.raced() if self._is_complete(c)]
-        costs = [self.evaluator.known(c).costs for c in complete]
+        """Of all that were scored on every search example, those that no other beats in all.
+
+        What fails on all of them costs little, and is none of them.
+        """
+        known = self.evaluator.known
+        complete = [c for c in self.raced() if self._is_complete(c) and known(c).works]
+        costs = [known(c).costs for c in complete]
         return [complete[place] for place in front(costs)]
 
     def operating_points(self) -> list[PipelineConfig]:
@@ -286,7 +290,8 @@ class Study:
             for c in rivals.values()
             if not self.evaluator.known(c).disqualified and self.reserve.allows(c)
         ]
-        winner = self.best(qualified, beside=self.raced())
+        working = [c for c in qualified if self.evaluator.known(c).works]
+        winner = self.best(working or qualified, beside=self.raced())
         if winner is not None and winner != self.incumbent:
             self.incumbent = winner
             self.protect_holdout()

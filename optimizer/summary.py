@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,7 +167,10 @@ def paid_now(result: Result) -> str:
     if (spent.paid_now_calls, spent.paid_now_usd) == (spent.calls, spent.usd):
         return told
     calls = counted(spent.paid_now_calls, "call")
-    return f"{told}; paid now: {dollars(spent.paid_now_usd)} for {calls}, the rest was in the cache"
+    told += f"; paid now: {dollars(spent.paid_now_usd)} for {calls}"
+    if spent.paid_now_calls > spent.calls:
+        return f"{told}, attempts that failed included"
+    return f"{told}, the rest was in the cache"
 
 
 def diagnoser_lines(result: Result) -> list[str]:
@@ -279,14 +283,18 @@ def _unmet(result: Result) -> Iterator[str]:
 def _votes_without_agreement(result: Result) -> Iterator[str]:
     """Votes of which hardly any two members gave the same answer."""
     last = {trial.config.key: trial for trial in result.trials_}.values()
-    alone: dict[str, int] = {}
+    alone: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
     for trial in last:
         for module, share in trial.agreement.items():
             config = trial.config.modules[module]
             votes = config.aggregation is not None and config.aggregation.name in _VOTES
-            if votes and trial.examples >= _FEWEST and share * config.width <= 1 + _HARDLY:
-                alone[module] = alone.get(module, 0) + 1
+            if votes and trial.examples >= _FEWEST:
+                asked[module] += 1
+                alone[module] += share * config.width <= 1 + _HARDLY
     for module, count in alone.items():
+        if 2 * count < asked[module] or not count:
+            continue  # others agreed, so that answers can be compared
         yield (
             f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
             "answers in free text need a judge or a verifier, numbers a median"

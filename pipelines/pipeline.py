@@ -113,9 +113,13 @@ class Pipeline:
         Raises:
             PipelineError: a module names no model, and there is no fallback.
         """
-        return PipelineConfig(
-            modules={module.name: _as_given(module, fallback_model) for module in self.modules}
-        )
+        given = {}
+        for index, module in enumerate(self.modules):
+            try:
+                given[module.name] = _as_given(module, fallback_model)
+            except PipelineError as error:
+                raise error.within("modules", index, "model") from error
+        return PipelineConfig(modules=given)
 
     def bind(
         self,
@@ -233,8 +237,6 @@ def _as_given(module: Module, fallback_model: str | None) -> ModuleConfig:
         "instructions": module.instructions,
         "demos": tuple(dict(demo) for demo in module.demos),
     }
-    return (
-        parse_network(model, **knobs)
-        if is_network(model)
-        else ModuleConfig(models=(model,), **knobs)
-    )
+    if is_network(model):
+        return parse_network(model, **knobs)
+    return ModuleConfig(models=(model,), **knobs)

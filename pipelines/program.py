@@ -258,7 +258,7 @@ def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module
         latency_s=recorder.latency_s,
         failure=failure,
         after=bound.after,
-        agreement=recorder.agreement,
+        agreement=recorder.agreement if failure is None else 0.0,
         members_failed=tuple(f for f in recorder.failures if f is not failure),
     )
 

@@ -31,7 +31,8 @@ class ModuleStep:
     after: tuple[str, ...] = ()
     """The modules whose outputs it read."""
     agreement: float = 1.0
-    """Share in [0, 1] of the members asked that agreed with the outcome; 1 for a single one."""
+    """Share in [0, 1] of the members asked that agreed with the outcome: 1 for a single one, and 0
+    where there is no outcome."""
     members_failed: tuple[Failure, ...] = ()
     """Failures that the others made up for: of members, of what the aggregator consulted, or of the
     aggregator's own work, such as an answer without a number for a mean."""

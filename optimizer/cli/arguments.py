@@ -59,7 +59,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
         "look for the front of quality, cost and latency; the limits below then choose which of "
         "it is saved, else it is the best score"
     )
-    within = "the cheapest at most so much below the best score: 0.01 is a point"
+    within = "the cheapest at most so much below the best that meets the limits: 0.01 is a point"
     of = "single_model: --within counts from the best single model; else from the best of all"
     add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
     add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")

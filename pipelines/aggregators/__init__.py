@@ -88,8 +88,13 @@ def aggregator(config: str | AggregatorConfig) -> Aggregator:
     except ValidationError as error:
         first = error.errors()[0]
         knob = ".".join(map(str, first["loc"]))
-        rule = _unknown(knob, made) if "unexpected" in first["type"] else first["msg"]
         given = f", but got {first['input']!r}"
+        if "unexpected" in first["type"]:
+            rule = _unknown(knob, made)
+        elif first["type"] == "value_error":  # raised by a check of ours, which says all
+            rule, given = str(first["ctx"]["error"]), ""
+        else:
+            rule = first["msg"]
         raise PipelineError(f"{name}: {knob}: {rule}{given}", ("aggregator",)) from error
     except (TypeError, ValueError) as error:  # of a class that is not pydantic's
         known = parameters(made)

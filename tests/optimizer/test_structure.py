@@ -158,6 +158,34 @@ def test_a_functions_parameters_are_tuned(choices: Any, cached: bool, tmp_path: 
     assert (tmp_path / "replies" / "optuna").is_dir() == cached
 
 
+@pytest.mark.parametrize("objective", ["quality", "pareto"])
+def test_what_always_fails_costs_nothing_and_wins_nothing(objective: str) -> None:
+    """Where all score 0, the cheapest is one whose function raises before any call."""
+    pipeline = Pipeline(
+        "cut",
+        [
+            Module("cut", "question -> task", function=shortened),
+            Module("solve", "task -> answer", temperature=0.0),
+        ],
+    )
+    result = structured(
+        "sim/structure-fool",
+        dataset=[{"question": row["question"], "answer": "nowhere"} for row in rows(16)],
+        pipeline=pipeline,
+        objective=objective,
+        search_space=SearchSpace(width=(1,), temperature=(), params={"cut": {"most": ("a", 99)}}),
+    )
+    raising = [t for t in result.trials_ if t.config.modules["cut"].params.get("most") == "a"]
+    assert raising
+    assert all(trial.failures for trial in raising)
+    assert result.config not in [trial.config for trial in raising]
+    assert not {point.config.key for point in result.points} & {t.config.key for t in raising}
+
+
+def shortened(question: str, most: Any = 99) -> str:
+    return question[:most]
+
+
 def test_networks_that_are_listed_are_compared() -> None:
     listed = (f"3x {VOTER} -> majority_vote", f"{VOTER} + {CHECKER} -> cascade({VOTER})",
               f"2x {VOTER} -> judge({CHECKER}, answer=write)")  # fmt: skip
@@ -272,9 +300,8 @@ def test_one_is_picked_within_limits(front: Result) -> None:
     assert front.pick().estimate >= best.estimate - 0.005
     assert front.pick(within=0.9) == cheapest
     assert front.pick(max_latency_s=best.latency_s).latency_s <= best.latency_s
-    with pytest.raises(
-        ValueError, match=r"no config has .*at most \$0.000000001.*; the closest is solve="
-    ):
+    told = r"no point meets the limits .*at most \$0.000000001.*; the closest is solve="
+    with pytest.raises(ValueError, match=told):
         front.pick(max_cost_usd=1e-9)
     assert cheapest.pipeline(question=rows(1)[0]["question"]).answer
 

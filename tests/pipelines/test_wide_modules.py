@@ -229,13 +229,11 @@ def test_what_an_own_aggregator_returns_wrongly_is_named(what: str, message: str
         ask(bind(one(), ScriptedSession(), config))
 
 
-def test_what_an_own_aggregator_raises_names_it() -> None:
+def test_what_an_own_aggregator_raises_ends_the_run() -> None:
     network = f"2x a -> {Returns.__module__}:Returns(what=unheard)"
     config = PipelineConfig(modules={"solve": parse_network(network, temperature=0.7)})
-    with pytest.raises(KeyError, match="unheard") as raised:
+    with pytest.raises(KeyError, match="unheard"):
         ask(bind(one(), ScriptedSession(), config))
-    own = f"{Returns.__module__}:Returns"
-    assert raised.value.__notes__ == [f"aggregator '{own}' of module 'solve' raised it"]
 
 
 def test_a_shuffled_vote_without_options_says_so_in_the_trace() -> None:
