@@ -131,13 +131,14 @@ def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
     """The members that are asked again, at temperature 0: a vote in doubt asks one of its own."""
     if len(bound.samples) < 2:
         return
-    made = aggregator(bound.aggregation)
+    made, members = aggregator(bound.aggregation), bound.config.members
     setting = f"{canonical_json({**_knobs(bound), 'temperature': 0.0})}\n{before}"
     if isinstance(made, ConfidentVote):
-        yield CallGroup(bound.path, bound.config.members[made.member], 0, setting)
+        yield CallGroup(bound.path, members[made.member], 0, setting)
     elif _is_own(bound):
         for place in range(made.asks_again):
-            yield CallGroup(bound.path, "", place, f"{bound.config_json}\n{setting}")
+            label = members[place % len(members)]
+            yield CallGroup(bound.path, label, place, f"{bound.config_json}\n{setting}")
 
 
 def _is_own(bound: BoundModule) -> bool:
