@@ -89,7 +89,8 @@ def test_one_operating_point_is_picked(limits: dict[str, float], usd: float) -> 
 
 
 def test_limits_that_nothing_meets_are_answered_with_the_closest() -> None:
-    with pytest.raises(ValueError, match=r"no config has quality, latency at most 0.5 s") as raised:
+    told = r"no point meets the limits \(quality, latency at most 0.5 s\)"
+    with pytest.raises(ValueError, match=told) as raised:
         make_result(points=POINTS).pick(max_latency_s=0.5)
     assert "the closest is locate=" in str(raised.value)
     assert "$0.100 and 1.00 s per example" in str(raised.value)
