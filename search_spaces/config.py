@@ -68,10 +68,9 @@ class ModuleConfig(BaseModel):
         """Model label by member."""
         return self.models if len(self.models) == self.width else self.models * self.width
 
-    def knobs_beside(self, other: ModuleConfig) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Both modules' knobs by name, and then their parameters."""
-        own, others = dict(self), dict(other)
-        return [(own, others), (own.pop("params"), others.pop("params"))]
+    def own_knobs(self) -> dict[str, Any]:
+        """The values of all knobs by name, but for the parameters."""
+        return {knob: value for knob, value in self if knob != "params"}
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:
         """A copy with the network's knobs; those that it leaves unsaid stay."""
@@ -184,13 +183,18 @@ class PipelineConfig(BaseModel):
 
         A parameter is a knob of its own; one that is left out is `LEFT_OUT`.
         """
-        return tuple(
-            Difference(name, knob, old.get(knob, LEFT_OUT), new.get(knob, LEFT_OUT))
-            for name, module in self.modules.items()
-            for old, new in module.knobs_beside(other.modules[name])
-            for knob in {**old, **new}
-            if old.get(knob, LEFT_OUT) != new.get(knob, LEFT_OUT)
-        )
+        changed = []
+        for name, before in self.modules.items():
+            after = other.modules[name]
+            for old, new in (
+                (before.own_knobs(), after.own_knobs()),
+                (before.params, after.params),
+            ):
+                for knob in {**old, **new}:
+                    pair = old.get(knob, LEFT_OUT), new.get(knob, LEFT_OUT)
+                    if pair[0] != pair[1]:
+                        changed.append(Difference(name, knob, *pair))
+        return tuple(changed)
 
 
 def canonical_json(value: Any) -> str:
