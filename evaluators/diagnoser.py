@@ -14,11 +14,13 @@ from typing import Any
 import dspy
 import numpy as np
 
-from pipelines import Module, Pipeline
+from pipelines import Module, Tunable
+from pipelines.adapter import chat_adapter
 from pipelines.failures import failure_of
 from pipelines.llms.engine import GatewayLM
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
+from pipelines.signature import own_instructions, signature_text
 from search_spaces.config import canonical_json
 
 BEST_RATING = 10
@@ -53,7 +55,7 @@ class Diagnosis:
 class Diagnoser:
     """Judges outputs of a pipeline's modules with one model, through the gateway."""
 
-    def __init__(self, model: Model, pipeline: Pipeline, session: Session) -> None:
+    def __init__(self, model: Model, pipeline: Tunable, session: Session) -> None:
         self.model = model
         self._pipeline = pipeline
         self._predict = dspy.Predict(DiagnoseModule)
@@ -76,9 +78,8 @@ class Diagnoser:
         """
         order = _shuffled(len(outputs), canonical_json(inputs))
         lines = [f"[{n}] {canonical_json(outputs[i])}" for n, i in enumerate(order, start=1)]
-        adapter = dspy.ChatAdapter(use_json_adapter_fallback=False)
         try:
-            with dspy.context(adapter=adapter, disable_history=True):
+            with dspy.context(adapter=chat_adapter(), disable_history=True):
                 verdict = self._predict(
                     pipeline=self._pipeline.describe(),
                     module=_described(self._pipeline.module(module)),
@@ -99,8 +100,9 @@ class Diagnoser:
 
 
 def _described(module: Module) -> str:
-    instructions = f"\n{module.instructions}" if module.instructions else ""
-    return f"{module.name}: {module.signature}{instructions}"
+    told = module.instructions or own_instructions(module.signature)
+    instructions = f"\n{told}" if told else ""
+    return f"{module.name}: {signature_text(module.signature)}{instructions}"
 
 
 def _shuffled(count: int, text: str) -> list[int]:

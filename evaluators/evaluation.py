@@ -17,7 +17,7 @@ import numpy as np
 from evaluators.metrics import BoundMetric, MetricError, Score
 from evaluators.objective import Costs
 from evaluators.statistics import Interval, mean_interval
-from pipelines import Failure, ModuleStep, Pipeline, Program, Trace
+from pipelines import BoundProgram, Failure, ModuleStep, Trace, Tunable
 from pipelines.fingerprint import fingerprint
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Session
@@ -153,7 +153,7 @@ class Evaluator:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Tunable,
         models: Mapping[str, Model],
         examples: Sequence[dspy.Example],
         metric: BoundMetric,
@@ -167,7 +167,7 @@ class Evaluator:
         self.session = session
         self.concurrency = concurrency
         self._memo: dict[Any, ModuleStep] = {}
-        self._programs: dict[str, Program] = {}
+        self._programs: dict[str, BoundProgram] = {}
         self._known: dict[str, dict[int, Outcome]] = {}
         self._scores: dict[tuple[int, str], Score] = {}
         """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
@@ -205,7 +205,7 @@ class Evaluator:
         """All that is known about the config."""
         return Evaluation(dict(self._known.get(config.key, {})))
 
-    def program(self, config: PipelineConfig) -> Program:
+    def program(self, config: PipelineConfig) -> BoundProgram:
         """The pipeline bound to the config; steps are shared between configs."""
         if config.key not in self._programs:
             self._programs[config.key] = self.pipeline.bind(
@@ -256,7 +256,7 @@ class Evaluator:
             raise error
         return list(ended)
 
-    def _paid_outcomes(self, program: Program, indices: Sequence[int]) -> dict[int, Outcome]:
+    def _paid_outcomes(self, program: BoundProgram, indices: Sequence[int]) -> dict[int, Outcome]:
         """The outcomes that need no call: work for one processor, so threads would not help."""
         outcomes = {}
         with self.session.cached_only():
@@ -265,7 +265,7 @@ class Evaluator:
                     outcomes[index] = self._outcome(program, index)
         return outcomes
 
-    def _outcome(self, program: Program, index: int) -> Outcome:
+    def _outcome(self, program: BoundProgram, index: int) -> Outcome:
         trace = program.run(self.inputs(index))
         score: float | None = 0.0
         feedback = None

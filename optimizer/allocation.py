@@ -174,7 +174,7 @@ def _promising(study: Study) -> Moves:
     scores = score_modules(study, study.diagnoser) if study.diagnoser and choices else {}
     top = {m: scores[m].promising if m in scores else labels for m, labels in choices.items()}
     roles = [path for path in incumbent.allocation if path not in incumbent.modules]
-    return {**top, **{path: study.space.models[path.partition(".")[0]] for path in roles}}
+    return {**top, **{path: study.space.models[incumbent.place(path)[0]] for path in roles}}
 
 
 def _first_of_each(study: Study, moves: Moves) -> PipelineConfig:

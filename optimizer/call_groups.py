@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pipelines import Pipeline
+from pipelines import Tunable
 from pipelines.aggregators import (
     AGGREGATORS,
     Cascade,
@@ -41,7 +41,7 @@ class ModuleCalls(NamedTuple):
     """It makes these whatever they bring."""
 
 
-def module_calls(pipeline: Pipeline, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
+def module_calls(pipeline: Tunable, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
     """What every module of one config asks, in the order of levels.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from functools import partial
 
@@ -14,7 +13,7 @@ from optimizer.operating_points import operating_points
 from optimizer.provenance import estimated_yaml
 from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.study import Study
-from pipelines import Pipeline
+from pipelines import Tunable
 from pipelines.llms.budget import Spend
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
@@ -105,11 +104,11 @@ def _figures(evaluation: Evaluation) -> HeldOut:
     )
 
 
-def _bound(plan: Plan, config: PipelineConfig) -> Pipeline:
+def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
     """The pipeline with this config and the models that it names."""
     labels = {label for labels in config.allocation.values() for label in labels}
     used = tuple(model for label, model in plan.models.items() if label in labels)
-    return dataclasses.replace(plan.pipeline, config=config, models=used)
+    return plan.pipeline.with_config(config, used)
 
 
 def _spent(study: Study, paid_before: Spend) -> Spent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -17,10 +16,9 @@ from optimizer.allocation import Allocation
 from optimizer.space_checks import check_space, named_models, resolve
 from optimizer.stages import Stage
 from optimizer.structure import Structure
-from pipelines import Module, Pipeline, PipelineError
+from pipelines import Pipeline, PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
-from pipelines.function_identity import function_identity
 from pipelines.functions import reference_of
 from pipelines.llms.budget import Budget
 from pipelines.llms.model import Model, as_models
@@ -45,7 +43,7 @@ class BudgetTooSmall(ValueError):
 class Plan:
     """One search, fully specified."""
 
-    pipeline: Pipeline
+    pipeline: Tunable
     models: Mapping[str, Model]
     search: Dataset
     holdout: Dataset
@@ -80,7 +78,7 @@ class Plan:
 
 
 def prepare(
-    pipeline: Pipeline,
+    pipeline: Tunable,
     dataset: Any,
     models: str | Model | Sequence[str | Model] | None,
     metric: str | LabelMetric | Callable[..., Any],
@@ -122,8 +120,7 @@ def prepare(
     chosen = _stages(stages)
     identity = [
         SEARCH_VERSION,
-        [_module_identity(module) for module in pipeline.modules],
-        pipeline.outputs,
+        pipeline.identity,
         [asdict(model) for model in known.values()],
         data.digest,
         bound.identity,
@@ -205,7 +202,7 @@ def _check_kind(value: Any, kind: type) -> None:
 
 
 def _choices(
-    models: str | Model | Sequence[str | Model] | None, pipeline: Pipeline
+    models: str | Model | Sequence[str | Model] | None, pipeline: Tunable
 ) -> dict[str, Model]:
     """The models to choose from, by label; a label that the pipeline describes means that model.
 
@@ -257,7 +254,7 @@ def _diagnoser(
     return given if isinstance(given, Model) else models.get(given) or Model(given)
 
 
-def _check_inputs(pipeline: Pipeline, data: Dataset) -> None:
+def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
     """A field that no module writes is a column, or misspelt."""
     written = [field for module in pipeline.modules for field in module.writes]
     for module in pipeline.modules:
@@ -271,7 +268,7 @@ def _check_inputs(pipeline: Pipeline, data: Dataset) -> None:
     data.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
 
 
-def _warn_of_hidden_functions(pipeline: Pipeline) -> None:
+def _warn_of_hidden_functions(pipeline: Tunable) -> None:
     """Before anything is paid: what can't be written down can't be saved in the end."""
     for module in pipeline.modules:
         if module.function is not None:
@@ -281,12 +278,6 @@ def _warn_of_hidden_functions(pipeline: Pipeline) -> None:
                 logger.warning(
                     "the result can be used, but not saved nor logged as a model: %s", error
                 )
-
-
-def _module_identity(module: Module) -> list[Any]:
-    """All that decides what a module does; a function by its source, since names stay."""
-    fields = [getattr(module, field.name) for field in dataclasses.fields(module)]
-    return [function_identity(value) if callable(value) else value for value in fields]
 
 
 def _stages(given: str | Sequence[str]) -> list[Stage]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from optimizer.space_checks import with_judge
-from pipelines import Pipeline, PipelineError
+from pipelines import PipelineError, Tunable
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import aggregation_text
 from pipelines.config_checks import check_config
@@ -34,7 +34,7 @@ SAMPLED = 5
 class Knobs:
     """The structural knobs of a pipeline's modules, and what they may be set to."""
 
-    pipeline: Pipeline
+    pipeline: Tunable
     space: SearchSpace
     baseline: PipelineConfig
     """Its values are among the choices."""

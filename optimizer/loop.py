@@ -24,7 +24,7 @@ from optimizer.single_models import challenge_with_single_models, race_single_mo
 from optimizer.study import Study
 from optimizer.tracking import Tracker
 from optimizer.trial import Trial, config_text, shortened
-from pipelines import Pipeline
+from pipelines import Tunable
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway, Session, default_gateway
@@ -33,7 +33,7 @@ from search_spaces import SearchSpace
 
 
 def optimize(
-    pipeline: Pipeline,
+    pipeline: Tunable,
     dataset: Any,
     models: str | Model | Sequence[str | Model] | None = None,
     *,

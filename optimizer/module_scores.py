@@ -83,22 +83,27 @@ def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]
     Raises:
         BudgetExhausted: the calls can't be paid.
     """
-    evaluator, config = study.evaluator, study.incumbent
-    values = {index: evaluator.inputs(index) for index in study.examples[: RATING_RUNGS[-1]]}
+    config, examples = study.incumbent, study.examples[: RATING_RUNGS[-1]]
     scored = {}
-    for module in itertools.chain.from_iterable(evaluator.pipeline.levels):
-        if module in study.uniform:
-            scored[module] = _score_module(study, diagnoser, config, module, values)
-            config = config.with_models({module: scored[module].promising[0]})
-        else:
-            study.forecast.check_calls(len(values) * most_calls(config.modules[module]))
-        steps = _run(study, config, module, values)
-        values = {
-            index: {**fields, **outputs}
-            for index, fields in values.items()
-            if (outputs := steps[index].outputs) is not None
-        }
+    for module in itertools.chain.from_iterable(study.evaluator.pipeline.levels):
+        if module not in study.uniform:  # what comes after it needs its outputs
+            study.forecast.check_calls(len(examples) * most_calls(config.modules[module]))
+            continue
+        received = _received(study, config, module, examples)
+        scored[module] = _score_module(study, diagnoser, config, module, received)
+        config = config.with_models({module: scored[module].promising[0]})
     return scored
+
+
+def _received(
+    study: Study, config: PipelineConfig, module: str, examples: Sequence[int]
+) -> dict[int, Fields]:
+    """What the module receives by example, where it is reached."""
+    evaluator = study.evaluator
+    program = evaluator.program(config)
+    received = evaluator.map(lambda i: program.inputs_of(module, evaluator.inputs(i)), examples)
+    pairs = zip(examples, received, strict=True)
+    return {index: dict(fields) for index, fields in pairs if fields is not None}
 
 
 def _score_module(
@@ -142,14 +147,6 @@ def _run_models(
     for (index, label), step in zip(tasks, steps, strict=True):
         by_index[index][label] = step
     return by_index
-
-
-def _run(
-    study: Study, config: PipelineConfig, module: str, values: Mapping[int, Fields]
-) -> dict[int, ModuleStep]:
-    program = study.evaluator.program(config)
-    steps = study.evaluator.map(lambda i: program.run_module(module, values[i]), list(values))
-    return dict(zip(values, steps, strict=True))
 
 
 def _rate(

@@ -11,7 +11,7 @@ from evaluators.objective import Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.trial import config_text, flat_config
 from optimizer.wording import dollars, percent, seconds
-from pipelines import Pipeline
+from pipelines import Tunable
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class OperatingPoint:
     """One config of the front, and what it is worth."""
 
-    pipeline: Pipeline
+    pipeline: Tunable
     """Ready to be called, or saved."""
     score: Interval
     """Mean score with its 95% interval."""
@@ -56,7 +56,7 @@ def operating_points(
     configs: Sequence[PipelineConfig],
     search: Callable[[PipelineConfig], Evaluation],
     held_out: Mapping[str, Evaluation],
-    bound: Callable[[PipelineConfig], Pipeline],
+    bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[OperatingPoint, ...]:
     """The configs with their figures, best estimate first.
 
@@ -105,7 +105,7 @@ def pick(points: Sequence[OperatingPoint], objective: Objective) -> OperatingPoi
 
 
 def _point(
-    config: PipelineConfig, search: Evaluation, held_out: Evaluation | None, pipeline: Pipeline
+    config: PipelineConfig, search: Evaluation, held_out: Evaluation | None, pipeline: Tunable
 ) -> OperatingPoint:
     measured = held_out if held_out is not None and held_out.scores else search
     interval = measured.interval

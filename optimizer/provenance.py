@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from evaluators.statistics import Interval
-from pipelines import Pipeline, PipelineError
+from pipelines import PipelineError, Tunable
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
@@ -57,13 +56,13 @@ def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
         PipelineError: a function module can't be imported by name.
     """
     if point is None or point.config == result.config:
-        tuned = dataclasses.replace(result.pipeline, provenance=provenance(result))
+        tuned = result.pipeline.with_provenance(provenance(result))
     else:
-        tuned = dataclasses.replace(point.pipeline, provenance=_point_provenance(result, point))
+        tuned = point.pipeline.with_provenance(_point_provenance(result, point))
     return redacted(tuned.to_yaml())
 
 
-def estimated_yaml(pipeline: Pipeline, evaluation: Evaluation, metric: str) -> str:
+def estimated_yaml(pipeline: Tunable, evaluation: Evaluation, metric: str) -> str:
     """The YAML form of the best config of a search that did not end, marked as an estimate.
 
     The config alone, where a function module can't be imported by name.
@@ -78,7 +77,7 @@ def estimated_yaml(pipeline: Pipeline, evaluation: Evaluation, metric: str) -> s
         "usd_per_example": evaluation.usd_per_example,
     }
     try:
-        text = dataclasses.replace(pipeline, provenance=told).to_yaml()
+        text = pipeline.with_provenance(told).to_yaml()
     except PipelineError:
         config = pipeline.config.model_dump() if pipeline.config else None
         text = plain_yaml({"config": config, "provenance": told})

@@ -12,7 +12,7 @@ from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.operating_points import OperatingPoint, pick, points_frame
 from optimizer.trial import Trial, trials_frame
-from pipelines import Pipeline
+from pipelines import Tunable
 from pipelines.llms.budget import PurposeSpend
 from search_spaces import PipelineConfig
 
@@ -85,7 +85,7 @@ class Result:
     writes it down, `result.report(path)` shows it with plots.
     """
 
-    pipeline: Pipeline
+    pipeline: Tunable
     """Tuned: it carries its config and models, and is ready to be called."""
     baseline_config: PipelineConfig
     config: PipelineConfig

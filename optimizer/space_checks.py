@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from pipelines import Module, Pipeline, PipelineError
+from pipelines import Module, PipelineError, Tunable
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import parse_aggregation, parse_network
 from pipelines.config_checks import check_config
@@ -38,7 +38,7 @@ def resolve(space: SearchSpace) -> SearchSpace:
 
 
 def check_space(
-    space: SearchSpace, pipeline: Pipeline, baseline: PipelineConfig, labels: Collection[str]
+    space: SearchSpace, pipeline: Tunable, baseline: PipelineConfig, labels: Collection[str]
 ) -> None:
     """Whether all networks, aggregators and parameters fit their modules.
 
@@ -116,7 +116,7 @@ def _at(place: str) -> Iterator[None]:
 
 
 def _check(
-    pipeline: Pipeline,
+    pipeline: Tunable,
     baseline: PipelineConfig,
     module: str,
     changed: ModuleConfig,

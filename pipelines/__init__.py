@@ -10,12 +10,14 @@ from pipelines.failures import ModuleFailed
 from pipelines.module import Module
 from pipelines.pipeline import Pipeline
 from pipelines.trace import CallRecord, Failure, MemoKey, ModuleStep, Trace
+from pipelines.tunable import BoundProgram, Tunable
 
 if TYPE_CHECKING:
     from pipelines.program import Program
 
 __all__ = [
     "Aggregator",
+    "BoundProgram",
     "CallRecord",
     "Failure",
     "MemoKey",
@@ -26,6 +28,7 @@ __all__ = [
     "PipelineError",
     "Program",
     "Trace",
+    "Tunable",
     "majority_vote",
 ]
 

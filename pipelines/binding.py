@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.fingerprint import fingerprint
 from pipelines.functions import call_function
 from pipelines.module import Module
+from pipelines.signature import own_instructions, signature_identity
 from pipelines.trace import MemoKey
 from search_spaces import AggregatorConfig, ModuleConfig
 from search_spaces.config import canonical_json
@@ -45,9 +46,11 @@ class BoundModule:
 
     @property
     def instructions(self) -> str | None:
-        """The config's instructions, else the module's."""
+        """The config's instructions, else the module's, else those of its signature's class."""
         given = self.config.instructions
-        return self.module.instructions if given is None else given
+        if given is None:
+            given = self.module.instructions
+        return own_instructions(self.module.signature) if given is None else given
 
     @property
     def aggregation(self) -> AggregatorConfig:
@@ -60,7 +63,12 @@ class BoundModule:
         """All that decides what members are told about equal inputs."""
         demos = canonical_json(self.config.demos)
         return "\n".join(
-            (self.module.signature, self.module.strategy, str(self.instructions), demos)
+            (
+                signature_identity(self.module.signature),
+                self.module.strategy,
+                str(self.instructions),
+                demos,
+            )
         )
 
     @cached_property

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.signature import own_instructions, signature_text
+
 if TYPE_CHECKING:
     from pipelines.module import Module
-    from pipelines.pipeline import Pipeline
+    from pipelines.tunable import Tunable
 
 
-def describe(pipeline: Pipeline) -> str:
+def describe(pipeline: Tunable) -> str:
     """One line on the pipeline, then each module with its wiring and what it is told."""
     inputs, outputs = ", ".join(pipeline.inputs), ", ".join(pipeline.outputs)
     lines = [f"Pipeline {pipeline.name}: {inputs} -> {outputs}"]
     for number, module in enumerate(pipeline.modules, start=1):
-        lines.append(f"{number}. {module.name} ({_kind(module)}): {module.signature}")
+        lines.append(
+            f"{number}. {module.name} ({_kind(module)}): {signature_text(module.signature)}"
+        )
         lines.extend(f"   {line}" for line in _details(pipeline, module))
     return "\n".join(lines)
 
@@ -25,12 +29,13 @@ def _kind(module: Module) -> str:
     return "language model" if module.strategy == "predict" else "language model, step by step"
 
 
-def _details(pipeline: Pipeline, module: Module) -> list[str]:
+def _details(pipeline: Tunable, module: Module) -> list[str]:
     details = [f"renames {own} to {wired}" for own, wired in module.rename.items() if own != wired]
     earlier = pipeline.dependencies[module.name]
     details.append(f"after {', '.join(earlier)}" if earlier else "reads the pipeline's inputs only")
-    if module.instructions:
-        details.append(f"instructions: {' '.join(module.instructions.split())}")
+    told = module.instructions or own_instructions(module.signature)
+    if told:
+        details.append(f"instructions: {' '.join(told.split())}")
     if module.params:
         details.append(f"params: {dict(module.params)}")
     return details

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.errors import PipelineError
 from pipelines.functions import Function
 from pipelines.module_checks import CHECKS
 from pipelines.signature import REASONING, Strategy, signature_fields
+
+if TYPE_CHECKING:
+    from pipelines.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Module:
     """
 
     name: str
-    signature: str
-    """DSPy's notation: `"table, question: str, k: int -> answers: list[str]"`."""
+    signature: Signature
+    """DSPy's notation, `"table, question: str, k: int -> answers: list[str]"`, or a class of
+    DSPy's, which may say more of its fields; YAML has no form for that."""
     _: KW_ONLY
     instructions: str | None = None
     """What the prompt asks for; None leaves DSPy's sentence made of the field names."""

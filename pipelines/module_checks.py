@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
 from pipelines.functions import check_arguments, import_function
-from pipelines.signature import REASONING, RESERVED_INPUTS, STRATEGIES, signature_fields
+from pipelines.signature import (
+    REASONING,
+    RESERVED_INPUTS,
+    STRATEGIES,
+    check_fields,
+    signature_fields,
+    signature_text,
+)
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.functions import Function
     from pipelines.module import Module
+    from pipelines.signature import Signature
 
 
 def check_demos(module: Module, demos: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
@@ -45,29 +53,35 @@ def _name(module: Module) -> str:
     return name
 
 
-def _signature(module: Module) -> str:
-    text = module.signature
-    if not isinstance(text, str):
-        raise PipelineError(f"signature must be text, but got {text!r}")
+def _signature(module: Module) -> Signature:
+    given = module.signature
+    if not isinstance(given, str) and not hasattr(given, "input_fields"):
+        raise PipelineError(
+            f"signature must be text, such as 'question -> answer', or a dspy.Signature class, "
+            f"but got {given!r}"
+        )
     try:
-        fields = signature_fields(text)
+        if not isinstance(given, str):
+            check_fields(given)
+        fields = signature_fields(given)
     except PipelineError as error:
-        raise PipelineError(f"bad signature {text!r}: {error}") from error
+        raise PipelineError(f"bad signature {signature_text(given)!r}: {error}") from error
     if module.function is None:
         _check_llm_fields(module, fields.inputs, fields.outputs)
-    return text
+    return given
 
 
 def _check_llm_fields(module: Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    bad = f"bad signature {signature_text(module.signature)!r}"
     for name in inputs:
         if name in RESERVED_INPUTS:
             raise PipelineError(
-                f"bad signature {module.signature!r}: DSPy's predictors take {name!r} for "
+                f"{bad}: DSPy's predictors take {name!r} for "
                 "themselves; give this input another name, and rename it to the pipeline's"
             )
     if module.strategy == "chain_of_thought" and REASONING in (*inputs, *outputs):
         raise PipelineError(
-            f"bad signature {module.signature!r}: chain_of_thought adds {REASONING!r} itself; "
+            f"{bad}: chain_of_thought adds {REASONING!r} itself; "
             "leave it out, and use rename to wire it"
         )
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.aggregators.notation import is_network, parse_network
 from pipelines.config_checks import check_config
-from pipelines.description import describe
 from pipelines.errors import PipelineError
+from pipelines.function_identity import function_identity
 from pipelines.llms.model import Model, as_models
 from pipelines.module import Module
+from pipelines.signature import signature_identity
+from pipelines.tunable import Memo, Tunable
 from pipelines.wiring import check_outputs, dependencies, levels, writers
-from search_spaces import ModuleConfig, PipelineConfig
-from search_spaces.refusals import nearest
+from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
-    import dspy
-
     from pipelines.llms.gateway import Session
-    from pipelines.program import Memo, Program
+    from pipelines.program import Program
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Pipeline(Tunable):
     """Modules wired by the names of their fields, checked when it is made.
 
     A field that no module writes is an input of the pipeline; a field that no module reads is
@@ -87,39 +86,15 @@ class Pipeline:
         """Module names in groups: a group reads only what earlier groups wrote."""
         return levels(self.dependencies)
 
+    def before(self, name: str) -> frozenset[str]:
+        """The modules that must run before this one can."""
+        needed = self.dependencies[self.module(name).name]
+        return frozenset(needed).union(*map(self.before, needed))
+
     @property
-    def llm_modules(self) -> tuple[Module, ...]:
-        """The modules that ask a language model."""
-        return tuple(module for module in self.modules if module.is_llm)
-
-    def module(self, name: str) -> Module:
-        """The module of that name.
-
-        Raises:
-            PipelineError: there is none; names the nearest.
-        """
-        for module in self.modules:
-            if module.name == name:
-                return module
-        hint = nearest(name, (module.name for module in self.modules))
-        raise PipelineError(f"pipeline {self.name!r} has no module {name!r}{hint}")
-
-    def default_config(self, fallback_model: str | None = None) -> PipelineConfig:
-        """Every knob as the modules say.
-
-        Args:
-            fallback_model: label for the modules that name no model.
-
-        Raises:
-            PipelineError: a module names no model, and there is no fallback.
-        """
-        given = {}
-        for index, module in enumerate(self.modules):
-            try:
-                given[module.name] = _as_given(module, fallback_model)
-            except PipelineError as error:
-                raise error.within("modules", index, "model") from error
-        return PipelineConfig(modules=given)
+    def identity(self) -> Any:
+        """Its modules and outputs; a function counts by its source, since names stay."""
+        return [[_identity(module) for module in self.modules], self.outputs]
 
     def bind(
         self,
@@ -128,55 +103,17 @@ class Pipeline:
         session: Session | None,
         memo: Memo | None = None,
     ) -> Program:
-        """A fresh program with these knobs; the pipeline stays as it is.
-
-        Args:
-            config: values for every module. Its temperature, demos and width hold as they are;
-                instructions of None leave the module's, and params go over the module's.
-            models: model by label.
-            session: the account at the gateway; None if no module asks a model.
-            memo: steps by what decides them, filled and used by every program that shares it;
-                for this pipeline and these models only.
-
-        Raises:
-            PipelineError: the config does not fit; names module, knob and rule.
-        """
+        """See `Tunable.bind`."""
         from pipelines.program import Program
 
         return Program(self, config, models, session, memo)
-
-    def __call__(self, **inputs: Any) -> dspy.Prediction:
-        """Run with the attached config, or as the modules say, through the default gateway.
-
-        Raises:
-            ModuleFailed: a module brought no outputs.
-            PipelineError: an input is missing, or a module names no model.
-            ModelError: a model has no known provider, no key or no price; else the other members
-                would decide without it, and nobody would notice.
-        """
-        config = self.config or self.default_config()
-        given = {model.label: model for model in self.models}
-        asked = dict.fromkeys(label for labels in config.allocation.values() for label in labels)
-        models = {label: given.get(label) or Model(label) for label in asked}
-        session = None
-        if self.llm_modules:
-            from pipelines.llms.gateway import default_session
-            from pipelines.llms.prices import check_models
-
-            check_models(models.values())
-            session = default_session()
-        prediction: dspy.Prediction = self.bind(config, models, session)(**inputs)
-        return prediction
-
-    def describe(self) -> str:
-        """A short overview of modules and wiring, for humans and for the diagnoser."""
-        return describe(self)
 
     def to_yaml(self) -> str:
         """The YAML form, from which `from_yaml` makes an equal pipeline; holds no secrets.
 
         Raises:
-            PipelineError: a function can't be imported by name, or a value is not plain data.
+            PipelineError: a function can't be imported by name, a signature is a class, or a value
+                is not plain data.
         """
         from pipelines.yaml_form import to_yaml
 
@@ -207,6 +144,13 @@ class Pipeline:
         return check_outputs(self.outputs or self.default_outputs, writers(self.modules))
 
 
+def _identity(module: Module) -> dict[str, Any]:
+    told = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+    if module.function is not None:
+        told["function"] = function_identity(module.callable)
+    return {**told, "signature": signature_identity(module.signature)}
+
+
 def _checked_modules(modules: Sequence[Module]) -> tuple[Module, ...]:
     if not modules:
         raise PipelineError("a pipeline needs at least one module", ("modules",))
@@ -221,22 +165,3 @@ def _checked_models(models: Sequence[Model]) -> tuple[Model, ...]:
         return tuple(as_models(tuple(models)).values()) if models else ()
     except ValueError as error:
         raise PipelineError(str(error), ("models",)) from error
-
-
-def _as_given(module: Module, fallback_model: str | None) -> ModuleConfig:
-    if not module.is_llm:
-        return ModuleConfig(params=dict(module.params))
-    model = module.model or fallback_model
-    if model is None:
-        raise PipelineError(
-            f"module {module.name!r} names no model; give it one, as in "
-            f"Module({module.name!r}, {module.signature!r}, model='openai/gpt-4o-mini')"
-        )
-    knobs: dict[str, Any] = {
-        "temperature": module.temperature,
-        "instructions": module.instructions,
-        "demos": tuple(dict(demo) for demo in module.demos),
-    }
-    if is_network(model):
-        return parse_network(model, **knobs)
-    return ModuleConfig(models=(model,), **knobs)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
-from pipelines.aggregators import Answer, aggregator
+from pipelines.adapter import chat_adapter
+from pipelines.aggregators import Answer
 from pipelines.aggregators.judging import shown
+from pipelines.bind_modules import bind_modules
 from pipelines.binding import BoundModule
 from pipelines.concurrency import run_together
 from pipelines.config_checks import check_config
@@ -22,20 +24,16 @@ from pipelines.llms.call_record import recording
 from pipelines.members import AskedMembers
 from pipelines.prediction import Prediction
 from pipelines.predictors import make_predictor
-from pipelines.samples import sample_indices
 from pipelines.signature import REASONING
 from pipelines.trace import Failure, MemoKey, ModuleStep, Trace
-from search_spaces import ModuleConfig, PipelineConfig
+from pipelines.tunable import Memo
+from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.llms.gateway import Session
     from pipelines.llms.model import Model
-    from pipelines.module import Module
     from pipelines.pipeline import Pipeline
-
-Memo = MutableMapping[Any, Any]
-"""Steps by `MemoKey`, and what members said by `MemberKey`."""
 
 
 class Program(dspy.Module):
@@ -61,7 +59,7 @@ class Program(dspy.Module):
         check_config(pipeline.modules, config, models)
         self._pipeline = pipeline
         self._memo = memo
-        self._bound = _bind_modules(pipeline, config, models)
+        self._bound = bind_modules(pipeline, config, models)
         for module in pipeline.llm_modules:
             if session is None:
                 raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
@@ -78,14 +76,8 @@ class Program(dspy.Module):
         return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
 
     def run(self, inputs: Mapping[str, Any]) -> Trace:
-        """Run on one example's inputs, by the pipeline's field names; others are ignored.
-
-        A failure is in the trace and never raised; only `BudgetExhausted` passes through.
-
-        Raises:
-            PipelineError: an input is missing.
-        """
-        with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
+        """See `BoundProgram.run`."""
+        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
             return self._run(inputs)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
@@ -95,36 +87,42 @@ class Program(dspy.Module):
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is missing.
         """
-        with dspy.context(adapter=_adapter(), disable_history=True):
+        with dspy.context(adapter=chat_adapter(), disable_history=True):
             trace = self._run(inputs)
         if trace.failure is not None:
             raise ModuleFailed(trace.failure)
         return Prediction.of(trace.outputs or {}, trace.confidence)
 
-    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
-        """Run one module on inputs by the pipeline's field names, such as a step's `inputs`.
+    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """See `BoundProgram.prediction_of`."""
+        prediction: dspy.Prediction = self(**inputs)
+        return prediction
 
-        Raises:
-            PipelineError: there is no such module, or an input is missing.
-        """
+    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See `BoundProgram.inputs_of`."""
+        values = _taken(inputs, self._pipeline.inputs)
+        needed = self._pipeline.before(name)
+        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
+            for level in self._pipeline.levels:
+                done = self._run_level([self._bound[n] for n in level if n in needed], values)
+                if any(step.failure for step in done):
+                    return None
+                values.update(self._written(done))
+        return _taken(values, self._bound[name].module.reads)
+
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """See `BoundProgram.run_module`."""
         bound = self._bound[self._pipeline.module(name).name]
-        with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
+        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
             return self._run_level([bound], _taken(inputs, bound.module.reads))[0]
 
     def consult(
         self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
-        """What a module that an aggregator consults says of one answer; None if it fails.
-
-        Args:
-            name: the wide module.
-            role: of its aggregator, one that sees a single candidate.
-            inputs: what the module received, by the pipeline's field names.
-            outputs: the answer, by the pipeline's field names.
-        """
+        """See `BoundProgram.consult`."""
         bound = self._bound[self._pipeline.module(name).name]
         record = {own: outputs[wired] for own, wired in bound.writes if own != REASONING}
-        with dspy.context(adapter=_adapter(), disable_history=True, trace=None):
+        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
             (wide,) = getattr(self, name).predictors()
             members: AskedMembers = wide.members(bound.own_inputs(inputs))
             return members.consult(role, [shown(Answer(None, record))])[0]
@@ -141,16 +139,21 @@ class Program(dspy.Module):
         values = _taken(inputs, self._pipeline.inputs)
         steps: list[ModuleStep] = []
         for level in self._pipeline.levels:
-            bound_level = [self._bound[name] for name in level]
-            done = self._run_level(bound_level, values)
+            done = self._run_level([self._bound[name] for name in level], values)
             steps.extend(done)
             failed = next((step.failure for step in done if step.failure is not None), None)
             if failed is not None:  # there will be no outputs, so no further call is worth it
                 return Trace(tuple(steps), None, failed)
-            for bound, step in zip(bound_level, done, strict=True):
-                outputs = step.outputs or {}
-                values.update({field: outputs[field] for field in bound.module.writes})
+            values.update(self._written(done))
         return Trace(tuple(steps), {field: values[field] for field in self._pipeline.outputs})
+
+    def _written(self, steps: Sequence[ModuleStep]) -> dict[str, Any]:
+        """What modules that did not fail wrote for others."""
+        return {
+            field: (step.outputs or {})[field]
+            for step in steps
+            for field in self._bound[step.module].module.writes
+        }
 
     def _run_level(
         self, level: Sequence[BoundModule], values: Mapping[str, Any]
@@ -188,50 +191,6 @@ class _Job:
     inputs: Mapping[str, Any]
     key: MemoKey | None
     step: ModuleStep | None
-
-
-@lru_cache(maxsize=1)
-def _adapter() -> dspy.ChatAdapter:
-    # The fallback would pay for a second call to parse the same answer as JSON.
-    return dspy.ChatAdapter(use_json_adapter_fallback=False)
-
-
-def _bind_modules(
-    pipeline: Pipeline, config: PipelineConfig, models: Mapping[str, Model]
-) -> dict[str, BoundModule]:
-    bound = {}
-    for module in pipeline.modules:
-        after = pipeline.dependencies[module.name]
-        config_of = config.modules[module.name]
-        bound[module.name] = _bind(module, config_of, module.name, models, after)
-    asking = [each for module in pipeline.llm_modules for each in bound[module.name].walk()]
-    samples = sample_indices(asking)
-    return {name: _with_samples(each, samples) for name, each in bound.items()}
-
-
-def _bind(
-    module: Module,
-    config: ModuleConfig,
-    path: str,
-    models: Mapping[str, Model],
-    after: tuple[str, ...] = (),
-    sees: str = "",
-) -> BoundModule:
-    """The module with its models, and those whom its aggregator consults."""
-    members = tuple(models[label] for label in config.members) if module.is_llm else ()
-    bound = BoundModule(module, config, after, models=members, path=path, sees=sees)
-    roles = aggregator(config.aggregation).roles if config.aggregation else {}
-    consultants = {}
-    for role, role_config in config.roles.items():
-        consulted = roles[role].module(f"{module.name}_{role}", module, bound.instructions)
-        field = roles[role].field(module)
-        consultants[role] = _bind(consulted, role_config, f"{path}.{role}", models, sees=field)
-    return replace(bound, consultants=consultants)
-
-
-def _with_samples(bound: BoundModule, samples: Mapping[str, tuple[int, ...]]) -> BoundModule:
-    consultants = {role: _with_samples(each, samples) for role, each in bound.consultants.items()}
-    return replace(bound, samples=samples.get(bound.path, ()), consultants=consultants)
 
 
 def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Signatures: DSPy's `"table, question -> task"`, parsed by DSPy and checked at the door."""
+"""Signatures: DSPy's `"table, question -> task"` or a class of DSPy's, checked at the door."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     import dspy
+
+    Signature = str | type[dspy.Signature]
 
 Strategy = Literal["predict", "chain_of_thought"]
 STRATEGIES: tuple[Strategy, ...] = ("predict", "chain_of_thought")
@@ -32,25 +34,68 @@ class Fields(NamedTuple):
     outputs: Mapping[str, Any]
 
 
-def signature_fields(text: str) -> Fields:
+def signature_fields(signature: Signature) -> Fields:
     """The fields of a signature.
 
     Raises:
-        PipelineError: the text is no signature; says the rule it breaks.
+        PipelineError: it is no signature; says the rule it breaks.
     """
-    parsed = _parsed(text)
+    parsed = _class_of(signature)
     return Fields(
         {name: field.annotation for name, field in parsed.input_fields.items()},
         {name: field.annotation for name, field in parsed.output_fields.items()},
     )
 
 
-def fresh_signature(text: str, instructions: str | None) -> type[dspy.Signature]:
+def signature_text(signature: Signature) -> str:
+    """The fields and their types in a line; what a class says beyond that is left out."""
+    if isinstance(signature, str):
+        return signature
+    sides = (", ".join(map(_field_text, side.items())) for side in signature_fields(signature))
+    return " -> ".join(sides)
+
+
+def signature_identity(signature: Signature) -> str:
+    """All that it says, as text."""
+    return signature if isinstance(signature, str) else repr(signature)
+
+
+def own_instructions(signature: Signature) -> str | None:
+    """What a class says itself of what to do; None for text, which says nothing."""
+    return None if isinstance(signature, str) else signature.instructions
+
+
+def fresh_signature(signature: Signature, instructions: str | None) -> type[dspy.Signature]:
     """A signature class of its own: some of DSPy's optimizers change one in place."""
-    parsed = _parsed(text)
+    parsed = _class_of(signature)
     told = parsed.instructions if instructions is None else instructions
-    signature: type[dspy.Signature] = parsed.with_instructions(told)
-    return signature
+    fresh: type[dspy.Signature] = parsed.with_instructions(told)
+    return fresh
+
+
+def check_fields(signature: type[dspy.Signature]) -> None:
+    """Whether every field of a class has a name that one may have.
+
+    Raises:
+        PipelineError: one has not, or there is no output.
+    """
+    fields = signature_fields(signature)
+    names = [*fields.inputs, *fields.outputs]
+    for name in names:
+        _check_name(name, names)
+    if not fields.outputs:
+        raise PipelineError("it must have at least one output field")
+
+
+def _class_of(signature: Signature) -> type[dspy.Signature]:
+    return _parsed(signature) if isinstance(signature, str) else signature
+
+
+def _field_text(field: tuple[str, Any]) -> str:
+    from dspy.adapters.utils import get_annotation_name
+
+    name, kind = field
+    return name if kind is str else f"{name}: {get_annotation_name(kind)}"
 
 
 @lru_cache(maxsize=1024)

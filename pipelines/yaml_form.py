@@ -13,6 +13,7 @@ from pipelines.functions import reference_of
 from pipelines.llms.model import Model
 from pipelines.module import Module
 from pipelines.pipeline import Pipeline
+from pipelines.signature import signature_text
 from pipelines.yaml_text import read_yaml, write_yaml
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
@@ -50,6 +51,11 @@ def from_yaml(text: str, source: str | None = None) -> Pipeline:
 
 
 def _module_form(module: Module) -> dict[str, Any]:
+    if not isinstance(module.signature, str):
+        raise PipelineError(
+            f"module {module.name!r} has a class for its signature, which YAML has no form for: "
+            f"write it as text, {signature_text(module.signature)!r}, with instructions=..."
+        )
     form = _told(module)
     if module.function is not None:
         form["function"] = reference_of(module.callable)

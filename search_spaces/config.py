@@ -170,13 +170,28 @@ class PipelineConfig(BaseModel):
             KeyError: there is no module of that name.
             pydantic.ValidationError: a knob can't have that value.
         """
-        top, *path = name.split(".")
         try:
+            top, path = self.place(name)
             module = self.modules[top].with_role(path, knobs)
         except KeyError:
             known = [path for name, module in self.modules.items() for path, _ in module.walk(name)]
             raise KeyError(f"there is no module {name!r}; there are {known}") from None
         return PipelineConfig(modules={**self.modules, top: module})
+
+    def place(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The module that a name such as `solve.judge` begins with, and the roles that follow.
+
+        Modules of DSPy's programs have dots in their own names.
+
+        Raises:
+            KeyError: no module has that name, or the beginning of it.
+        """
+        owners = (m for m in self.modules if name == m or name.startswith(f"{m}."))
+        owner = max(owners, key=len, default=None)
+        if owner is None:
+            raise KeyError(name)
+        rest = name.removeprefix(owner).removeprefix(".")
+        return owner, tuple(rest.split(".")) if rest else ()
 
     def differences(self, other: PipelineConfig) -> tuple[Difference, ...]:
         """Every knob whose value here (`old`) is another in `other` (`new`), in module order.

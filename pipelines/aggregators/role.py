@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from pipelines.module import Module
-from pipelines.signature import RESERVED_INPUTS, signature_fields
+from pipelines.signature import (
+    REASONING,
+    RESERVED_INPUTS,
+    Strategy,
+    signature_fields,
+    signature_text,
+)
+
+if TYPE_CHECKING:
+    import dspy
+
+    from pipelines.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class Role:
             of: the module whose members' answers it sees.
             told: the instructions of that module.
         """
-        return _module(self, name, of.signature, of.strategy, told)
+        return _module(self, name, of.signature, of.strategy, told)  # type: ignore[arg-type]
 
     def field(self, of: Module) -> str:
         """The field that holds the candidates, under a name that the module's fields leave free."""
@@ -49,27 +61,53 @@ class Role:
 
 
 @lru_cache(maxsize=1024)
-def _module(role: Role, name: str, signature: str, strategy: str, told: str | None) -> Module:
+def _module(
+    role: Role, name: str, signature: Signature, strategy: Strategy, told: str | None
+) -> Module:
     of = Module("module", signature)
-    inputs, _, outputs = (part.strip() for part in signature.partition("->"))
     seen = role.field(of)
-    left = ", ".join(part for part in (inputs, f"{seen}: str") if part)
-    written = role.writes or outputs
+    wanted = signature_fields(f"{seen} -> {role.writes}").outputs if role.writes else {}
     rename: dict[str, str] = {}
-    wanted = signature_fields(f"{seen} -> {written}").outputs
     for field in wanted:
         if field in of.input_fields:
-            free = free_name(field, (*of.input_fields, seen, *wanted, *rename))
-            written = re.sub(rf"((?:^|,)\s*){field}\b", rf"\1{free}", written)
-            rename[free] = field
+            rename[free_name(field, (*of.input_fields, seen, *wanted, *rename))] = field
+    names = {field: free for free, field in rename.items()}
+    if isinstance(signature, str):
+        asked: Signature = _text(role, signature, seen, names)
+    else:
+        asked = _class(signature, seen, {names.get(f, f): kind for f, kind in wanted.items()})
+    inputs, _, outputs = (part.strip() for part in signature_text(signature).partition("->"))
     task = told or f"Given the fields {inputs}, produce the fields {outputs}."
-    return Module(
-        name,
-        f"{left} -> {written}",
-        instructions=role.instructions.format(task=task.strip()),
-        strategy=strategy,  # type: ignore[arg-type]
-        rename=rename,
+    instructions = role.instructions.format(task=task.strip())
+    identifier = re.sub(r"\W+", "_", name).strip("_")
+    return Module(identifier, asked, instructions=instructions, strategy=strategy, rename=rename)
+
+
+def _text(role: Role, signature: str, seen: str, names: Mapping[str, str]) -> str:
+    """The signature with a field more, and with the role's own outputs if it has any."""
+    inputs, _, outputs = (part.strip() for part in signature.partition("->"))
+    left = ", ".join(part for part in (inputs, f"{seen}: str") if part)
+    written = role.writes or outputs
+    for field, free in names.items():
+        written = re.sub(rf"((?:^|,)\s*){field}\b", rf"\1{free}", written)
+    return f"{left} -> {written}"
+
+
+def _class(
+    signature: type[dspy.Signature], seen: str, written: Mapping[str, Any]
+) -> type[dspy.Signature]:
+    """The same of a class; a chain of thought stays."""
+    import dspy
+
+    made: type[dspy.Signature] = signature.insert(
+        len(signature.input_fields), seen, dspy.InputField(), str
     )
+    if written:
+        for field in signature.output_fields:
+            made = made if field == REASONING else made.delete(field)
+    for field, kind in written.items():
+        made = made.append(field, dspy.OutputField(), kind)
+    return made
 
 
 def free_name(wanted: str, taken: Iterable[str]) -> str:
