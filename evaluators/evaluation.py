@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from evaluators.metrics import BoundMetric, MetricError, Score
 from evaluators.objective import Costs
 from evaluators.statistics import Interval, mean_interval
 from pipelines import BoundProgram, Failure, ModuleStep, Trace, Tunable
+from pipelines.aggregators.calls import calls_per_run, most_calls
 from pipelines.fingerprint import fingerprint
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Session
@@ -47,6 +49,8 @@ class Outcome:
     """What the members of wide modules made up for: see `ModuleStep`."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """By wide module, the share of its members that agreed."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """How often each module was asked, where the program decides that."""
 
     @property
     def outage(self) -> bool:
@@ -171,8 +175,8 @@ class Evaluator:
         self._known: dict[str, dict[int, Outcome]] = {}
         self._scores: dict[tuple[int, str], Score] = {}
         """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
-        self._only_asks = all(module.is_llm for module in pipeline.modules)
-        """Else what needs no call may need a user's function, which may take its time."""
+        self._only_asks = pipeline.is_fixed and all(m.is_llm for m in pipeline.modules)
+        """Else what needs no call may need a user's code, which may take its time."""
 
     def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
         """The config's outcomes on these examples; what is known already is not run again.
@@ -204,6 +208,32 @@ class Evaluator:
     def known(self, config: PipelineConfig) -> Evaluation:
         """All that is known about the config."""
         return Evaluation(dict(self._known.get(config.key, {})))
+
+    def most_calls(self, config: PipelineConfig) -> int:
+        """The most calls that one run of the config makes.
+
+        Where the program decides how often it asks whom: as often as it has been seen to.
+        """
+        if self.pipeline.is_fixed:
+            return calls_per_run(config)
+        times = {name: max(seen) for name, seen in self._asked().items()}
+        return sum(times.get(n, 1) * most_calls(own) for n, own in config.modules.items())
+
+    def times(self) -> Mapping[str, int]:
+        """How often a run asks each module, about; empty where that is always once."""
+        asked = self._asked()
+        return {name: math.ceil(float(np.mean(seen))) for name, seen in asked.items()}
+
+    def _asked(self) -> Mapping[str, list[int]]:
+        """By module, how often runs of the first config asked it."""
+        if self.pipeline.is_fixed:
+            return {}
+        first: Mapping[int, Outcome] = next(iter(self._known.values()), {})
+        asked: dict[str, list[int]] = {}
+        for outcome in first.values():
+            for name, times in outcome.asked.items():
+                asked.setdefault(name, []).append(times)
+        return asked
 
     def program(self, config: PipelineConfig) -> BoundProgram:
         """The pipeline bound to the config; steps are shared between configs."""
@@ -281,7 +311,8 @@ class Evaluator:
             latency_s=trace.latency_s,
             failure=trace.failure,
             feedback=feedback,
-            members_failed=tuple(f for step in trace.steps for f in step.members_failed),
+            members_failed=trace.made_up_for,
+            asked={} if self.pipeline.is_fixed else Counter(step.module for step in trace.steps),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
         )
 

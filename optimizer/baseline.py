@@ -5,7 +5,6 @@ from __future__ import annotations
 from evaluators.evaluation import Evaluation
 from optimizer.door import BudgetTooSmall
 from optimizer.study import Study
-from pipelines.aggregators.calls import calls_per_run
 from pipelines.llms.call import BudgetExhausted
 
 PRICED_EXAMPLES = 4
@@ -47,7 +46,7 @@ def _usd_needed(study: Study) -> float:
     """What those runs take at the price of the calls made so far, and room for one more call."""
     nominal = study.evaluator.session.nominal
     a_call = nominal.usd / nominal.calls if nominal.calls else 0.0
-    calls = _runs(study) * calls_per_run(study.baseline)
+    calls = _runs(study) * study.evaluator.most_calls(study.baseline)
     return calls * a_call + study.reserve.most_usd_of_a_call(study.baseline)
 
 

@@ -41,12 +41,15 @@ class ModuleCalls(NamedTuple):
     """It makes these whatever they bring."""
 
 
-def module_calls(pipeline: Tunable, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
+def module_calls(
+    pipeline: Tunable, bound: Mapping[str, BoundModule], times: Mapping[str, int]
+) -> list[ModuleCalls]:
     """What every module of one config asks, in the order of levels.
 
     Args:
         pipeline: the modules as they are wired.
         bound: each with its config and sample indices, by name.
+        times: how often a run asks a module, where that is not once.
     """
     calls = []
     before: dict[str, tuple[str, ...]] = {}
@@ -54,7 +57,7 @@ def module_calls(pipeline: Tunable, bound: Mapping[str, BoundModule]) -> list[Mo
         module, needed = bound[name], pipeline.dependencies[name]
         upstream = sorted({text for other in needed for text in before[other]})
         before[name] = (*upstream, f"{name} {module.config_json} {module.all_samples}")
-        most = frozenset(_of_module(module, "\n".join(upstream), 1))
+        most = frozenset(_of_module(module, "\n".join(upstream), times.get(name, 1)))
         sure = frozenset(_sure(module, "\n".join(upstream)))
         calls.append(ModuleCalls("\n".join(before[name]), most, sure))
     return calls

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.dataset import Dataset, DatasetError
 from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
@@ -16,15 +16,17 @@ from optimizer.allocation import Allocation
 from optimizer.space_checks import check_space, named_models, resolve
 from optimizer.stages import Stage
 from optimizer.structure import Structure
-from pipelines import Pipeline, PipelineError, Tunable
+from pipelines import PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
-from pipelines.functions import reference_of
 from pipelines.llms.budget import Budget
 from pipelines.llms.model import Model, as_models
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    import dspy
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,12 @@ class Plan:
 
     @property
     def least_calls(self) -> int:
-        """Calls for the baseline on the search examples and for the pass over the holdout."""
+        """Calls for the baseline on the search examples and for the pass over the holdout.
+
+        0 where only running tells how often a program asks.
+        """
+        if not self.pipeline.is_fixed:
+            return 0
         runs = len(self.search) + self.final_passes * len(self.holdout)
         return runs * calls_per_run(self.baseline)
 
@@ -78,7 +85,7 @@ class Plan:
 
 
 def prepare(
-    pipeline: Tunable,
+    pipeline: Tunable | dspy.Module,
     dataset: Any,
     models: str | Model | Sequence[str | Model] | None,
     metric: str | LabelMetric | Callable[..., Any],
@@ -95,9 +102,11 @@ def prepare(
     Raises:
         ValueError: names the value, the rule, and the nearest valid choice.
     """
-    for value, kind in ((pipeline, Pipeline), (budget, Budget), (search_space, SearchSpace)):
+    for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         _check_kind(value, kind)
     _check_numbers(holdout, seed)
+    data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
+    pipeline = _tunable(pipeline, data)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label = _choices(models, pipeline)
@@ -110,9 +119,9 @@ def prepare(
         known.update({label: Model(label) for label in labels if label not in known})
     check_space(space, pipeline, baseline, known)
     sought = as_objective(objective)
-    data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     _check_inputs(pipeline, data)
-    bound = resolve_metric(metric, pipeline.outputs, data.columns)
+    outputs = [field for field in pipeline.outputs if field not in pipeline.inputs]
+    bound = resolve_metric(metric, outputs, data.columns, certain=pipeline.is_fixed)
     data.require(bound.fields, f"metric {bound.name!r}")
     bound.check(data)
     search, held_out = data.split(holdout, seed)
@@ -138,7 +147,7 @@ def prepare(
         chosen, judge, seed, key,
     )  # fmt: skip
     _check_calls(plan)
-    _warn_of_hidden_functions(pipeline)
+    _warn_if_not_writable(pipeline)
     return plan
 
 
@@ -188,13 +197,35 @@ def _check_calls(plan: Plan) -> None:
         )
 
 
+def _tunable(pipeline: Any, data: Dataset) -> Tunable:
+    """A pipeline as it is; a DSPy program by its predictors.
+
+    Raises:
+        ValueError: it is neither.
+        PipelineError: the program can't be tuned; says why.
+    """
+    import dspy
+
+    from pipelines.dspy_programs import DSPyPipeline, from_dspy
+
+    if isinstance(pipeline, dspy.Module):
+        pipeline = from_dspy(pipeline)
+    if isinstance(pipeline, DSPyPipeline):
+        return pipeline.for_columns(data.columns, getattr(data[0], "_input_keys", None))
+    if not isinstance(pipeline, Tunable):
+        raise ValueError(
+            "pipeline must be a Pipeline, such as Pipeline('name', [Module(...), ...]), or a "
+            f"dspy.Module, but got {pipeline!r}"
+        )
+    return pipeline
+
+
 def _check_kind(value: Any, kind: type) -> None:
-    """The argument is what its name says; all but the pipeline may be left out."""
-    if isinstance(value, kind) or (value is None and kind is not Pipeline):
+    """The argument is what its name says, or left out."""
+    if isinstance(value, kind) or value is None:
         return
-    name = {Pipeline: "pipeline", Budget: "budget", SearchSpace: "search_space"}[kind]
+    name = {Budget: "budget", SearchSpace: "search_space"}[kind]
     example = {
-        Pipeline: "Pipeline('name', [Module(...), ...])",
         Budget: "Budget(usd=5, calls=20_000, seconds=3600)",
         SearchSpace: "SearchSpace(models={'module': ['model', ...]}, width=(1, 3))",
     }[kind]
@@ -256,6 +287,9 @@ def _diagnoser(
 
 def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
     """A field that no module writes is a column, or misspelt."""
+    if not pipeline.is_fixed:
+        data.require(pipeline.inputs, f"program {pipeline.name!r}")
+        return
     written = [field for module in pipeline.modules for field in module.writes]
     for module in pipeline.modules:
         for field in module.reads:
@@ -268,16 +302,12 @@ def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
     data.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
 
 
-def _warn_of_hidden_functions(pipeline: Tunable) -> None:
+def _warn_if_not_writable(pipeline: Tunable) -> None:
     """Before anything is paid: what can't be written down can't be saved in the end."""
-    for module in pipeline.modules:
-        if module.function is not None:
-            try:
-                reference_of(module.callable)
-            except PipelineError as error:
-                logger.warning(
-                    "the result can be used, but not saved nor logged as a model: %s", error
-                )
+    try:
+        pipeline.check_writable()
+    except PipelineError as error:
+        logger.warning("the result can be used, but not saved nor logged as a model: %s", error)
 
 
 def _stages(given: str | Sequence[str]) -> list[Stage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from evaluators.evaluation import Evaluator
 from optimizer.call_groups import CallGroup, ModuleCalls, call_groups, calls_ahead, module_calls
@@ -22,7 +23,7 @@ class Forecast:
     """The configs that were run so far."""
     singles: Mapping[str, PipelineConfig]
     """By label, the configs with that model in all modules."""
-    _calls: dict[str, list[ModuleCalls]] = field(default_factory=dict)
+    _calls: dict[Any, list[ModuleCalls]] = field(default_factory=dict)
 
     def check(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> None:
         """Stop before a rung that the nominal budget has no room for.
@@ -86,10 +87,12 @@ class Forecast:
         return calls_ahead(done, coming)
 
     def _of(self, config: PipelineConfig) -> list[ModuleCalls]:
-        if config.key not in self._calls:
+        times = self.evaluator.times()
+        key = config.key, tuple(times.items())
+        if key not in self._calls:
             bound = self.evaluator.program(config).bound
-            self._calls[config.key] = module_calls(self.evaluator.pipeline, bound)
-        return self._calls[config.key]
+            self._calls[key] = module_calls(self.evaluator.pipeline, bound, times)
+        return self._calls[key]
 
     def _usd_per_call(self, label: str) -> float:
         """As measured with the model alone in all modules; else as the baseline's calls cost."""

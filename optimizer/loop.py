@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluators.diagnoser import Diagnoser
 from evaluators.evaluation import Evaluator
@@ -31,9 +31,12 @@ from pipelines.llms.gateway import Gateway, Session, default_gateway
 from pipelines.llms.model import Model
 from search_spaces import SearchSpace
 
+if TYPE_CHECKING:
+    import dspy
+
 
 def optimize(
-    pipeline: Tunable,
+    pipeline: Tunable | dspy.Module,
     dataset: Any,
     models: str | Model | Sequence[str | Model] | None = None,
     *,
@@ -55,7 +58,8 @@ def optimize(
     paying twice, also after it was killed. The same arguments and seed give the same result.
 
     Args:
-        pipeline: what to tune; it is not changed. Modules without a model start with the first.
+        pipeline: what to tune; it is not changed. A `Pipeline`, or any `dspy.Module`, whose
+            predictors are then the modules. Modules without a model start with the first.
         dataset: rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path, with a
             column for every input of the pipeline and labels for the metric.
         models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
@@ -99,8 +103,10 @@ def optimize(
     paid_before = session.spent
     study = make_study(plan, session, concurrency)
     study.journal = _journal(gateway or default_gateway(), plan)
-    held_out = Evaluator(pipeline, plan.models, plan.holdout, plan.metric, session, concurrency)
-    tracker = Tracker.start(pipeline.name, experiment, *_described(plan))
+    held_out = Evaluator(
+        plan.pipeline, plan.models, plan.holdout, plan.metric, session, concurrency
+    )
+    tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress:
             study.on_trial = _listener(tracker, progress)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evaluators.evaluation import Evaluator
-from pipelines.aggregators.calls import calls_per_run
 from pipelines.llms.prices import price_of
 from search_spaces import PipelineConfig
 
@@ -78,7 +77,7 @@ class Reserve:
         usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
         for config in configs:
             known = self.evaluator.known(config)
-            calls += self.examples * calls_per_run(config)
+            calls += self.examples * self.evaluator.most_calls(config)
             usd += self.examples * max((o.usd for o in known.outcomes.values()), default=0)
             if known.outcomes:
                 turns = math.ceil(self.examples / self.evaluator.concurrency)

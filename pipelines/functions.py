@@ -34,7 +34,7 @@ def import_function(reference: str) -> Function:
 
 
 def reference_of(function: Function) -> str:
-    """The `"package.module:name"` that leads back to the function.
+    """The `"package.module:name"` that leads back to the function, or class.
 
     Raises:
         PipelineError: nothing does, because it is a lambda, a local function, a function of a
@@ -42,17 +42,20 @@ def reference_of(function: Function) -> str:
     """
     package = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
+    kind = "class" if isinstance(function, type) else "function"
     rule = "must be importable as 'package.module:name' to be written to YAML"
     if not package or not name:
-        raise PipelineError(f"function {function!r} {rule}")
+        raise PipelineError(f"{kind} {function!r} {rule}")
     reference = f"{package}:{name}"
     if package == "__main__":
-        raise PipelineError(f"function {reference!r} {rule}; move it from the script to a module")
+        raise PipelineError(f"{kind} {reference!r} {rule}; move it from the script to a module")
     if "<" in name:
-        kind = "a lambda" if name.endswith("<lambda>") else "a local function"
-        raise PipelineError(f"function {reference!r} {rule}, but is {kind}")
+        is_lambda = name.endswith("<lambda>")
+        raise PipelineError(
+            f"{kind} {reference!r} {rule}, but is {'a lambda' if is_lambda else f'a local {kind}'}"
+        )
     if import_function(reference) != function:
-        raise PipelineError(f"function {reference!r} {rule}, but another one has that name")
+        raise PipelineError(f"{kind} {reference!r} {rule}, but another one has that name")
     return reference
 
 

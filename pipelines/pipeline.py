@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.config_checks import check_config
 from pipelines.errors import PipelineError
 from pipelines.function_identity import function_identity
+from pipelines.functions import Function
 from pipelines.llms.model import Model, as_models
 from pipelines.module import Module
 from pipelines.signature import signature_identity
@@ -86,6 +87,20 @@ class Pipeline(Tunable):
         """Module names in groups: a group reads only what earlier groups wrote."""
         return levels(self.dependencies)
 
+    @property
+    def is_fixed(self) -> bool:
+        """True: that is what a spec is."""
+        return True
+
+    @property
+    def code(self) -> Sequence[Function]:
+        """Those of its function modules."""
+        return [module.callable for module in self.modules if not module.is_llm]
+
+    def check_writable(self) -> None:
+        """See `Tunable.check_writable`."""
+        self.to_yaml()
+
     def before(self, name: str) -> frozenset[str]:
         """The modules that must run before this one can."""
         needed = self.dependencies[self.module(name).name]
@@ -120,8 +135,10 @@ class Pipeline(Tunable):
         return to_yaml(self)
 
     @staticmethod
-    def from_yaml(text: str, source: str | None = None) -> Pipeline:
-        """The pipeline that the text describes; `source` names its file in errors.
+    def from_yaml(text: str, source: str | None = None) -> Tunable:
+        """The pipeline, or the DSPy program, that the text describes.
+
+        `source` names its file in errors.
 
         Raises:
             PipelineError: with the line.
@@ -130,12 +147,8 @@ class Pipeline(Tunable):
 
         return from_yaml(text, source)
 
-    def save(self, path: str | Path) -> None:
-        """Write the YAML form to a file, in UTF-8; errors as `to_yaml`."""
-        Path(path).write_text(self.to_yaml(), encoding="utf-8")
-
     @staticmethod
-    def load(path: str | Path) -> Pipeline:
+    def load(path: str | Path) -> Tunable:
         """Read a saved pipeline, ready to be called; errors name the file and the line."""
         return Pipeline.from_yaml(Path(path).read_text(encoding="utf-8"), str(path))
 

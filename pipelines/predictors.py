@@ -12,6 +12,7 @@ import dspy
 from pipelines.aggregators import aggregator
 from pipelines.llms.engine import GatewayLM
 from pipelines.members import (
+    Ask,
     AskedMembers,
     Consultant,
     MemberMemo,
@@ -38,13 +39,24 @@ def make_predictor(
         outer = dspy.ChainOfThought(inner.signature)
         inner = outer.predict
     if len(bound.models) > 1:
-        network = _network(bound, session, inner.signature, memo)
-        wide = WidePredict(inner.signature, network, aggregator(bound.aggregation))
+        wide = wide_predictor(bound, session, inner.signature, memo)
         inner, outer = wide, _with_predict(outer, wide)
     else:
-        inner.lm = _member(bound, session, 0)
+        inner.lm = member_lm(bound, session, 0)
     inner.demos = [copy.deepcopy(demo) for demo in config.demos]
     return outer
+
+
+def wide_predictor(
+    bound: BoundModule,
+    session: Session,
+    signature: type[dspy.Signature],
+    memo: MemberMemo | None = None,
+    ask: Ask | None = None,
+) -> WidePredict:
+    """A predictor that asks all members of a wide module; `ask` is how, if not as DSPy does."""
+    network = _network(bound, session, signature, memo)
+    return WidePredict(signature, network, aggregator(bound.aggregation), ask)
 
 
 def _network(
@@ -58,9 +70,9 @@ def _network(
         name=bound.path,
         aggregator=bound.aggregation.name,
         prompt=bound.prompt,
-        members=[_member(bound, session, place) for place in range(len(bound.models))],
+        members=[member_lm(bound, session, place) for place in range(len(bound.models))],
         models=[model.label for model in bound.models],
-        greedy=lambda place: _member(bound, session, place, greedy=True),
+        greedy=lambda place: member_lm(bound, session, place, greedy=True),
         consultants={
             role: Consultant(
                 each.sees,
@@ -76,7 +88,10 @@ def _network(
     )
 
 
-def _member(bound: BoundModule, session: Session, place: int, *, greedy: bool = False) -> GatewayLM:
+def member_lm(
+    bound: BoundModule, session: Session, place: int, *, greedy: bool = False
+) -> GatewayLM:
+    """Who answers for one member of a module; `greedy` is at temperature 0."""
     return GatewayLM(
         bound.models[place],
         session,
@@ -101,11 +116,16 @@ class WidePredict(dspy.Predict):
     """
 
     def __init__(
-        self, signature: type[dspy.Signature], network: Network, aggregator: Aggregator
+        self,
+        signature: type[dspy.Signature],
+        network: Network,
+        aggregator: Aggregator,
+        ask: Ask | None = None,
     ) -> None:
         super().__init__(signature)
         self.network = network
         self.aggregator = aggregator
+        self._ask = ask or self._asked
         self.lm = network.members[0]
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
@@ -142,5 +162,5 @@ class WidePredict(dspy.Predict):
     def _inputs(self) -> list[str]:
         return list(self.signature.input_fields)
 
-    def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
+    def _asked(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         return super().forward(**inputs, lm=member)

@@ -76,6 +76,14 @@ class Trace:
                 return step
         raise KeyError(f"module {module!r} was not run; those that were: {self._names}")
 
+    @property
+    def made_up_for(self) -> tuple[Failure, ...]:
+        """Failures in spite of which the run went on: of members, and of modules whose failure the
+        program dealt with."""
+        if self.failure is not None:
+            return tuple(f for step in self.steps for f in step.members_failed)
+        return tuple(f for step in self.steps for f in step.failures)
+
     @cached_property
     def calls(self) -> tuple[CallRecord, ...]:
         """Every call of the run, in the order of steps."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipelines.aggregators.notation import is_network, parse_network
@@ -96,6 +97,8 @@ class Tunable(ABC):
 
     name: str
     modules: Sequence[Module]
+    outputs: Sequence[str]
+    """The fields that a run returns; those that it may return, where only running tells."""
     config: PipelineConfig | None
     """The values of its knobs, when it is called; None: as the modules say."""
     models: Sequence[Model]
@@ -110,11 +113,6 @@ class Tunable(ABC):
 
     @property
     @abstractmethod
-    def outputs(self) -> Sequence[str]:
-        """The fields that a run returns; those that it may return, where only running tells."""
-
-    @property
-    @abstractmethod
     def dependencies(self) -> Mapping[str, tuple[str, ...]]:
         """For each module, the modules that run before it and decide what it receives."""
 
@@ -125,8 +123,26 @@ class Tunable(ABC):
 
     @property
     @abstractmethod
+    def is_fixed(self) -> bool:
+        """Whether a run asks every module once, and runs no code but that of function modules."""
+
+    @property
+    @abstractmethod
     def identity(self) -> Any:
         """All that decides what it does, but for its config: for keys."""
+
+    @property
+    @abstractmethod
+    def code(self) -> Sequence[Callable[..., Any]]:
+        """The functions and classes of the user's that must be there to load it."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Find out, without making anything, what would keep it from being written down.
+
+        Raises:
+            PipelineError: as `to_yaml`.
+        """
 
     @abstractmethod
     def bind(
@@ -221,6 +237,10 @@ class Tunable(ABC):
             check_models(models.values())
             session = default_session()
         return self.bind(config, models, session).prediction_of(inputs)
+
+    def save(self, path: str | Path) -> None:
+        """Write the YAML form to a file, in UTF-8; errors as `to_yaml`."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
 
     def describe(self) -> str:
         """A short overview of modules and wiring, for humans and for the diagnoser."""

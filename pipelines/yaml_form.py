@@ -14,6 +14,7 @@ from pipelines.llms.model import Model
 from pipelines.module import Module
 from pipelines.pipeline import Pipeline
 from pipelines.signature import signature_text
+from pipelines.tunable import Tunable
 from pipelines.yaml_text import read_yaml, write_yaml
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
@@ -30,16 +31,22 @@ def to_yaml(pipeline: Pipeline) -> str:
     }
     if tuple(pipeline.outputs) != pipeline.default_outputs:
         form["outputs"] = list(pipeline.outputs)
+    return write_yaml({**form, **told_form(pipeline)})
+
+
+def told_form(pipeline: Tunable) -> dict[str, Any]:
+    """What a tuned pipeline carries: its models, its config, and where that comes from."""
+    form: dict[str, Any] = {}
     if pipeline.models:
         form["models"] = [_model_form(model) for model in pipeline.models]
     if pipeline.config is not None:
         form["config"] = _config_form(pipeline.config)
     if pipeline.provenance:
         form["provenance"] = dict(pipeline.provenance)
-    return write_yaml(form)
+    return form
 
 
-def from_yaml(text: str, source: str | None = None) -> Pipeline:
+def from_yaml(text: str, source: str | None = None) -> Tunable:
     """The pipeline that the text describes; see `Pipeline.from_yaml`."""
     form, lines = read_yaml(text, source)
     try:
@@ -108,24 +115,29 @@ def _told(spec: Module) -> dict[str, Any]:
     return told
 
 
-def _pipeline(form: Any) -> Pipeline:
-    _check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
+def _pipeline(form: Any) -> Tunable:
+    if isinstance(form, Mapping) and "program" in form:
+        from pipelines.dspy_programs.yaml_form import from_form
+
+        return from_form(form, _told_of(form))
+    check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
     modules = [_module(given, index) for index, given in enumerate(_list(form, "modules"))]
-    models = [_model(given, index) for index, given in enumerate(_list(form, "models"))]
+    return Pipeline(form["name"], modules, _list(form, "outputs"), **_told_of(form))
+
+
+def _told_of(form: Mapping[str, Any]) -> dict[str, Any]:
+    """What `told_form` wrote."""
     config = form.get("config")
-    return Pipeline(
-        form["name"],
-        modules,
-        _list(form, "outputs"),
-        config=None if config is None else _config(config),
-        models=models,
-        provenance=_mapping(form, "provenance"),
-    )
+    return {
+        "config": None if config is None else _config(config),
+        "models": [_model(given, index) for index, given in enumerate(_list(form, "models"))],
+        "provenance": _mapping(form, "provenance"),
+    }
 
 
 def _module(form: Any, index: int) -> Module:
     try:
-        _check_keys(form, "a module", _MODULE_KEYS, ("name", "signature"))
+        check_keys(form, "a module", _MODULE_KEYS, ("name", "signature"))
         return Module(**form)
     except PipelineError as error:
         raise error.within("modules", index) from error
@@ -136,7 +148,7 @@ def _model(form: Any, index: int) -> Model:
     try:
         if isinstance(form, str):
             return Model(form)
-        _check_keys(form, "a model", keys, ("name",))
+        check_keys(form, "a model", keys, ("name",))
         return Model(**form)
     except PipelineError as error:
         raise error.within("models", index) from error
@@ -150,7 +162,7 @@ def _config(form: Any) -> PipelineConfig:
     modules = {}
     for name, knobs in form.items():
         try:
-            _check_keys(knobs, "a module's config", tuple(ModuleConfig.model_fields), ())
+            check_keys(knobs, "a module's config", tuple(ModuleConfig.model_fields), ())
             modules[name] = ModuleConfig(**knobs)
         except PipelineError as error:
             raise error.within("config", name) from error
@@ -166,7 +178,12 @@ def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
     return PipelineError(f"{knob}: {first['msg']}{given}", first["loc"])
 
 
-def _check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:
+def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:
+    """Whether a form is a mapping with the keys that it needs, and none that nobody knows.
+
+    Raises:
+        PipelineError: names the key, and the nearest.
+    """
     if not isinstance(form, Mapping):
         raise PipelineError(f"{what} must be a mapping, but is {form!r}")
     for key in form:

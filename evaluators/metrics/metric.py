@@ -152,19 +152,26 @@ def mean(scores: Iterable[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def bind_labels(metric: LabelMetric, fields: Sequence[str], columns: Sequence[str]) -> BoundMetric:
-    """`metric` comparing output `fields` with label `columns`, pair by pair."""
+def bind_labels(
+    metric: LabelMetric, fields: Sequence[str], columns: Sequence[str], *, certain: bool = True
+) -> BoundMetric:
+    """`metric` comparing output `fields` with label `columns`, pair by pair.
+
+    If it is not certain that a prediction has them all, those count that it has.
+    """
     pairs = tuple(zip(fields, columns, strict=True))
     compare, combine = metric.compare, metric.combine
     if len(pairs) == 1:
         [(field, column)] = pairs
 
         def score(example: Any, prediction: Any) -> float:
-            return _best(compare, example[column], prediction[field])
+            return _best(compare, example[column], _said(prediction, field))
     else:
 
         def score(example: Any, prediction: Any) -> float:
-            return combine(_best(compare, example[c], prediction[f]) for f, c in pairs)
+            there = pairs if certain else [pair for pair in pairs if pair[0] in prediction]
+            compared = there or pairs  # without any, the first one is missed
+            return combine(_best(compare, example[c], _said(prediction, f)) for f, c in compared)
 
     def check_labels(example: Any) -> None:
         for column in columns:
@@ -174,6 +181,14 @@ def bind_labels(metric: LabelMetric, fields: Sequence[str], columns: Sequence[st
     joined = metric.combine.__name__ if len(pairs) > 1 else ""
     identity = f"{metric.name}[{compared}]{joined}{metric.settings}"
     return BoundMetric(metric.name, tuple(columns), identity, score, check_labels)
+
+
+def _said(prediction: Any, field: str) -> Any:
+    try:
+        return prediction[field]
+    except KeyError:
+        there = ", ".join(prediction.keys())
+        raise ValueError(f"the prediction has no field {field!r}; its fields: {there}") from None
 
 
 def _best(compare: Compare, label: Any, answer: Any) -> float:

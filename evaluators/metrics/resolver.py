@@ -34,12 +34,21 @@ def resolve_metric(
     metric: str | LabelMetric | BoundMetric | Callable[..., Any],
     output_fields: Iterable[str],
     columns: Iterable[str],
+    *,
+    certain: bool = True,
 ) -> BoundMetric:
     """The metric that `metric` means for a pipeline with these outputs and a dataset so columned.
 
     A name of `METRICS`, or the function of that name, compares every output field (but the
     reasoning) that has a column; `exact_match(field="answer", column="gold")` says which.
     Any other callable is called as `metric(example, prediction)`.
+
+    Args:
+        metric: what a user gives.
+        output_fields: of the pipeline.
+        columns: of the dataset.
+        certain: whether every prediction has all the output fields. Else those are compared that
+            one has, and a field that is named must be in all.
 
     Raises:
         MetricError: an unknown name, or nothing to compare; it names what there is, nearest first.
@@ -52,7 +61,7 @@ def resolve_metric(
     if built_in is not None:
         metric = built_in()
     if isinstance(metric, LabelMetric):
-        return _bound(metric, tuple(output_fields), tuple(columns))
+        return _bound(metric, tuple(output_fields), tuple(columns), certain)
     if not callable(metric):
         raise MetricError(
             f"a metric is a name ({', '.join(METRICS)}) or a callable "
@@ -70,18 +79,18 @@ def _named(name: str) -> LabelMetric:
     return METRICS[name]()
 
 
-def _bound(metric: LabelMetric, outputs: Sequence[str], columns: Sequence[str]) -> BoundMetric:
+def _bound(
+    metric: LabelMetric, outputs: Sequence[str], columns: Sequence[str], certain: bool
+) -> BoundMetric:
     if metric.fields:
-        for kind, names, known in (
-            ("output", metric.fields, outputs),
-            ("column", metric.columns, columns),
-        ):
-            _known(metric.name, kind, names, known)
+        if certain:
+            _known(metric.name, "output", metric.fields, outputs)
+        _known(metric.name, "column", metric.columns, columns)
         return bind_labels(metric, metric.fields, metric.columns)
     fields = [field for field in outputs if field in columns and field != _REASONING]
     if not fields:
         raise _nothing_in_common(metric.name, outputs, columns)
-    return bind_labels(metric, fields, fields)
+    return bind_labels(metric, fields, fields, certain=certain)
 
 
 def _known(metric: str, kind: str, names: Iterable[str], known: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from optimizer.wording import counted
 
 if TYPE_CHECKING:
     from optimizer.export import RowOutcome
-    from pipelines import Pipeline
+    from pipelines import Tunable
 
 Row = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if failed else 0
 
 
-def _run_one(pipeline: Pipeline, inputs: Row, output: str | None) -> int:
+def _run_one(pipeline: Tunable, inputs: Row, output: str | None) -> int:
     from optimizer.export import is_wide
 
     (outcome,) = _outcomes(pipeline, [inputs], 1)
@@ -66,7 +66,7 @@ def _run_one(pipeline: Pipeline, inputs: Row, output: str | None) -> int:
     return 0
 
 
-def _outcomes(pipeline: Pipeline, rows: Sequence[Row], concurrency: int) -> Iterator[RowOutcome]:
+def _outcomes(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[RowOutcome]:
     """Outcomes in order, once it is known that the models can be called."""
     from optimizer.export import models_of, run_rows
     from pipelines.llms.gateway import default_session
@@ -78,7 +78,7 @@ def _outcomes(pipeline: Pipeline, rows: Sequence[Row], concurrency: int) -> Iter
     yield from run_rows(pipeline, rows, default_session(), concurrency)
 
 
-def _rows(pipeline: Pipeline, path: str) -> list[dict[str, Any]]:
+def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
     from evaluators.dataset import Dataset
 
     dataset = Dataset.load(path, minimum=1)
@@ -86,7 +86,7 @@ def _rows(pipeline: Pipeline, path: str) -> list[dict[str, Any]]:
     return [{column: example[column] for column in dataset.columns} for example in dataset]
 
 
-def _inputs(pipeline: Pipeline, given: Sequence[str]) -> dict[str, Any]:
+def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is not text are read as JSON."""
     from search_spaces.refusals import nearest
 
@@ -107,7 +107,7 @@ def _inputs(pipeline: Pipeline, given: Sequence[str]) -> dict[str, Any]:
     return inputs
 
 
-def _input_types(pipeline: Pipeline) -> dict[str, Any]:
+def _input_types(pipeline: Tunable) -> dict[str, Any]:
     types: dict[str, Any] = dict.fromkeys(pipeline.inputs, str)
     for module in pipeline.modules:
         for own, kind in module.input_fields.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.llms.model import Model
 
 if TYPE_CHECKING:
-    from pipelines import Pipeline, Trace
+    from pipelines import Trace, Tunable
     from pipelines.llms.gateway import Session
 
 CONCURRENCY = 16
@@ -31,7 +31,7 @@ class RowOutcome:
 
 
 def run_rows(
-    pipeline: Pipeline,
+    pipeline: Tunable,
     rows: Sequence[Mapping[str, Any]],
     session: Session,
     concurrency: int = CONCURRENCY,
@@ -47,7 +47,7 @@ def run_rows(
         yield from map(_outcome, pool.map(program.run, rows))
 
 
-def models_of(pipeline: Pipeline) -> dict[str, Model]:
+def models_of(pipeline: Tunable) -> dict[str, Model]:
     """By label, the models that the pipeline's config names; a label is a name unless it says.
 
     Raises:
@@ -59,7 +59,7 @@ def models_of(pipeline: Pipeline) -> dict[str, Model]:
     return {label: described.get(label) or Model(label) for label in labels}
 
 
-def is_wide(pipeline: Pipeline) -> bool:
+def is_wide(pipeline: Tunable) -> bool:
     """Whether a module of it has several members, so that its confidence says something."""
     config = pipeline.config or pipeline.default_config()
     return any(module.width > 1 for module in config.modules.values())

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.export.batch import is_wide, run_rows
-from pipelines import Pipeline
+from pipelines import Pipeline, Tunable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ _PIPELINE_FILE = "pipeline.yaml"
 class ServedPipeline:
     """A pipeline as MLflow calls it. Replies are cached for one request, and not on disk."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Tunable) -> None:
         self.pipeline = pipeline
 
     def predict(
@@ -80,7 +80,7 @@ class ServedPipeline:
         return told.where(told.notna(), None)
 
 
-def _columns_of_ours(pipeline: Pipeline) -> dict[str, DataType]:
+def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
     """What is told of a row beside the pipeline's outputs."""
     from mlflow.types import DataType
 
@@ -126,7 +126,7 @@ def save_pyfunc(
         )
 
 
-def _signature(pipeline: Pipeline, example: Mapping[str, Any]) -> ModelSignature:
+def _signature(pipeline: Tunable, example: Mapping[str, Any]) -> ModelSignature:
     """Text where it is text; anything goes elsewhere, as prompts take any value."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -154,7 +154,7 @@ def _requirements() -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in REQUIREMENTS]
 
 
-def _staged_code(pipeline: Pipeline, folder: Path) -> Iterator[Path]:
+def _staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
     """Copies of our packages, and of the modules that the pipeline's functions come from.
 
     Of a user's package only the Python files are copied: what else lies there is not ours to
@@ -163,8 +163,7 @@ def _staged_code(pipeline: Pipeline, folder: Path) -> Iterator[Path]:
     folder.mkdir()
     for name in ROOMS:
         yield _copied(_source_of(name), folder, (".py", ".typed", ".html", ".yaml", ".json"))
-    functions = (module.callable for module in pipeline.modules if not module.is_llm)
-    for name in dict.fromkeys(function.__module__.partition(".")[0] for function in functions):
+    for name in dict.fromkeys(each.__module__.partition(".")[0] for each in pipeline.code):
         source = _source_of(name)
         if name not in ROOMS and _is_users_own(source):
             yield _copied(source, folder, (".py",))

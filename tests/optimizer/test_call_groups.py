@@ -78,7 +78,7 @@ class Runs:
         return {call.key for call in self.session.calls}
 
     def plan(self, config: PipelineConfig) -> list[ModuleCalls]:
-        return module_calls(self.pipeline, bind(self.pipeline, self.session, config).bound)
+        return module_calls(self.pipeline, bind(self.pipeline, self.session, config).bound, {})
 
     def run(self, config: PipelineConfig, examples: Sequence[int]) -> set[str]:
         """The calls of this config, those that were made before included."""

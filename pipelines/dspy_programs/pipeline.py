@@ -1,0 +1,187 @@
+"""Any `dspy.Module` as a pipeline: its predictors are the modules, under DSPy's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import dspy
+
+from pipelines.config_checks import check_config
+from pipelines.dspy_programs.arguments import Arguments, arguments_of, outputs_of
+from pipelines.dspy_programs.lms import as_model
+from pipelines.dspy_programs.module import PredictorModule, as_module
+from pipelines.dspy_programs.predictors import tunable_predictors
+from pipelines.errors import PipelineError
+from pipelines.function_identity import function_identity
+from pipelines.llms.model import Model
+from pipelines.tunable import Memo, Tunable
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.dspy_programs.bound import BoundDSPyProgram
+    from pipelines.llms.gateway import Session
+
+
+@dataclass(frozen=True)
+class DSPyPipeline(Tunable):
+    """A DSPy program whose predictors are tuned. `from_dspy` makes one.
+
+    The program is never changed: it runs in copies, which share with it whatever is no module.
+    """
+
+    program: dspy.Module = field(repr=False)
+    name: str
+    modules: tuple[PredictorModule, ...]
+    arguments: Arguments
+    outputs: tuple[str, ...]
+    """What it may return: all that its predictors write."""
+    _: KW_ONLY
+    adapter: dspy.Adapter | None = field(default=None, repr=False)
+    """How prompts are written, as `dspy.configure` has it; None for DSPy's ordinary one."""
+    default: Model | None = field(default=None, repr=False)
+    """The model that `dspy.configure` has; predictors that are made in `forward` ask it."""
+    config: PipelineConfig | None = None
+    models: Sequence[Model] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.config is not None:
+            check_config(self.modules, self.config, None)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a run takes from an example."""
+        return self.arguments.needed
+
+    @property
+    def dependencies(self) -> Mapping[str, tuple[str, ...]]:
+        """Every module may hang on all that come before it: only running tells."""
+        names = [module.name for module in self.modules]
+        return {name: tuple(names[:place]) for place, name in enumerate(names)}
+
+    @property
+    def levels(self) -> tuple[tuple[str, ...], ...]:
+        """One module each."""
+        return tuple((module.name,) for module in self.modules)
+
+    @property
+    def is_fixed(self) -> bool:
+        """False: the program decides how often it asks whom."""
+        return False
+
+    @property
+    def code(self) -> Sequence[Callable[..., Any]]:
+        """The program's class."""
+        return [type(self.program)]
+
+    def check_writable(self) -> None:
+        """See `Tunable.check_writable`."""
+        from pipelines.dspy_programs.yaml_form import check_reference
+
+        check_reference(type(self.program))
+
+    @cached_property
+    def identity(self) -> Any:
+        """The source of the program's class, its predictors, and how prompts are written."""
+        predictors = [
+            [module.name, repr(module.signature), list(module.demos), module.temperature]
+            for module in self.modules
+        ]
+        adapter = self.adapter and [type(self.adapter).__name__, vars(self.adapter)]
+        return [function_identity(self.program), predictors, self.arguments, adapter]
+
+    def for_columns(self, columns: Iterable[str], marked: Iterable[str] | None) -> Self:
+        """For data with these columns: takes the optional arguments that there are columns for.
+
+        Args:
+            columns: of the data.
+            marked: what the examples themselves call their inputs, if they do; where `forward`
+                takes just any, it gets these.
+        """
+        there = set(columns)
+        needed, optional, guessed = self.arguments
+        if guessed and marked is not None:
+            return self.with_inputs(marked)
+        return self.with_inputs((*needed, *(name for name in optional if name in there)))
+
+    def with_inputs(self, inputs: Iterable[str]) -> Self:
+        """A copy that takes these from an example."""
+        return replace(self, arguments=self.arguments._replace(needed=tuple(inputs)))
+
+    def bind(
+        self,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session | None,
+        memo: Memo | None = None,
+    ) -> BoundDSPyProgram:
+        """See `Tunable.bind`."""
+        from pipelines.dspy_programs.bound import BoundDSPyProgram
+
+        if session is None:
+            raise PipelineError(f"{self.name!r} asks models, so bind needs a session")
+        return BoundDSPyProgram(self, config, models, session, memo)
+
+    def to_yaml(self) -> str:
+        """See `Tunable.to_yaml`.
+
+        Raises:
+            PipelineError: the program can't be made again by calling its class.
+        """
+        from pipelines.dspy_programs.yaml_form import to_yaml
+
+        return to_yaml(self)
+
+    def to_dspy(self) -> dspy.Module:
+        """A program of the same class with the config in it, which needs nothing of this library.
+
+        Raises:
+            PipelineError: the config asks several members, which DSPy has no form for.
+        """
+        from pipelines.dspy_programs.export import to_dspy
+
+        return to_dspy(self)
+
+
+def from_dspy(program: dspy.Module, *, name: str | None = None) -> DSPyPipeline:
+    """A DSPy program as a pipeline; what `optimize` does with one that it is given.
+
+    Its predictors are the modules, by the names that `program.named_predictors()` has. Their
+    instructions, demos and LMs are what the search starts from; predictors without an LM start
+    with that of `dspy.configure`, or else with the first model.
+
+    Args:
+        program: stays as it is.
+        name: names the experiment in MLflow; that of the program's class, if not given.
+
+    Raises:
+        PipelineError: it has no predictors, or one that can't be tuned; says which and why.
+    """
+    if not isinstance(program, dspy.Module):
+        raise PipelineError(f"a DSPy program is a dspy.Module, but got {program!r}")
+    predictors = tunable_predictors(program)
+    configured = dspy.settings.lm
+    default = None if configured is None else as_model(configured, "dspy.settings.lm")
+    made = [as_module(name, predictor) for name, predictor in predictors.items()]
+    own = {model.label: model for _, model in made if model}
+    if default is not None:
+        own.setdefault(default.label, default)
+    return DSPyPipeline(
+        program,
+        name or type(program).__name__,
+        tuple(_starting_with(module, default) for module, _ in made),
+        arguments_of(program, predictors),
+        outputs_of(predictors.values()),
+        adapter=dspy.settings.adapter,
+        default=default,
+        models=tuple(own.values()),
+    )
+
+
+def _starting_with(module: PredictorModule, default: Model | None) -> PredictorModule:
+    if module.model is not None or default is None:
+        return module
+    return replace(module, model=default.label)
