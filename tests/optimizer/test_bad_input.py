@@ -162,7 +162,7 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
          "none of the widths [3, 5] fits 'filter_cluster': "),
         ({"search_space": {"solve": ["sim/alder"]}}, "search_space must be a SearchSpace"),
         ({"budget": 5}, "budget must be a Budget, such as Budget(usd=5"),
-        ({"pipeline": dspy.Predict("question -> answer")}, "pipeline must be a Pipeline"),
+        ({"pipeline": "question -> answer"}, "pipeline must be a Pipeline"),
         ({"models": []}, "models must name at least one model"),
         ({"models": None}, "pipeline 'locate-solve' names none"),
         ({"models": ["sim/alder", "sim/alder"]}, "'sim/alder' is given twice"),
