@@ -25,6 +25,7 @@ from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig
+from search_spaces.config import canonical_json
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -175,11 +176,15 @@ class Evaluator:
         self._known: dict[str, dict[int, Outcome]] = {}
         self._scores: dict[tuple[int, str], Score] = {}
         """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
+        self.demo_sources: dict[str, int] = {}
+        """The example that a demo was made from, by the demo's canonical JSON."""
         self._only_asks = pipeline.is_fixed and all(m.is_llm for m in pipeline.modules)
         """Else what needs no call may need a user's code, which may take its time."""
 
     def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
         """The config's outcomes on these examples; what is known already is not run again.
+
+        The examples that its own demos were made from are left out.
 
         Raises:
             BudgetExhausted: not all of them could be paid; then none of the new ones is kept.
@@ -199,11 +204,37 @@ class Evaluator:
         """
         known = self._known.setdefault(config.key, {})
         program = self.program(config)
+        shown = self.shown_in(config)
+        indices = [index for index in indices if index not in shown]
         unknown = [i for i in indices if i not in known]
         new = self._paid_outcomes(program, unknown) if self._only_asks else {}
         missing = [i for i in indices if i not in known and i not in new]
         new.update(zip(missing, self.map(partial(self._outcome, program), missing), strict=True))
         return Evaluation({i: known[i] if i in known else new[i] for i in indices})
+
+    def outcome(self, config: PipelineConfig, index: int) -> Outcome:
+        """The config on one example; may be asked by many threads at once, unlike the others.
+
+        Raises: as `evaluate`.
+        """
+        known = self._known.setdefault(config.key, {})
+        if index not in known:
+            known[index] = self._outcome(self.program(config), index)
+        return known[index]
+
+    def shown_in(self, config: PipelineConfig) -> set[int]:
+        """The examples that demos of the config were made from, or that have the same inputs."""
+        demos = (demo for module in config.modules.values() for demo in module.demos)
+        sources = {self.demo_sources.get(canonical_json(demo)) for demo in demos} - {None}
+        if not sources:
+            return set()
+        shown = {self._inputs[source] for source in sources if source is not None}
+        return {index for index, text in enumerate(self._inputs) if text in shown}
+
+    @cached_property
+    def _inputs(self) -> list[str]:
+        """Of all examples, as text."""
+        return [canonical_json(self.inputs(index)) for index in range(len(self.examples))]
 
     def known(self, config: PipelineConfig) -> Evaluation:
         """All that is known about the config."""

@@ -13,6 +13,7 @@ from evaluators.dataset import Dataset, DatasetError
 from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
 from evaluators.objective import Objective, as_objective
 from optimizer.allocation import Allocation
+from optimizer.prompts import Prompts
 from optimizer.space_checks import check_space, named_models, resolve
 from optimizer.stages import Stage
 from optimizer.structure import Structure
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STAGES: Mapping[str, Stage] = {"allocation": Allocation(), "structure": Structure()}
+STAGES: Mapping[str, Stage] = {
+    "allocation": Allocation(),
+    "structure": Structure(),
+    "prompts": Prompts(),
+}
 """The stages by name, in the order in which they run by default."""
 
 SEARCH_VERSION = 3
@@ -91,7 +96,7 @@ def prepare(
     metric: str | LabelMetric | Callable[..., Any],
     budget: Budget | None,
     search_space: SearchSpace | None,
-    stages: str | Sequence[str],
+    stages: str | Stage | Sequence[str | Stage],
     diagnoser: str | Model | None,
     holdout: float,
     seed: int,
@@ -135,7 +140,7 @@ def prepare(
         bound.identity,
         space.model_dump(mode="json"),
         baseline.canonical_json(),
-        [stage.name for stage in chosen],
+        [repr(stage) for stage in chosen],
         asdict(sought),
         asdict(judge) if isinstance(judge, Model) else judge,
         holdout,
@@ -310,20 +315,27 @@ def _warn_if_not_writable(pipeline: Tunable) -> None:
         logger.warning("the result can be used, but not saved nor logged as a model: %s", error)
 
 
-def _stages(given: str | Sequence[str]) -> list[Stage]:
-    """The stages of these names, in their order.
+def _stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
+    """The stages in their order; some are given by their names.
 
     Raises:
         ValueError: there are none, or none of a name; names the nearest.
     """
     known = f"(stages: {', '.join(STAGES)})"
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list | tuple) or not names:
+    listed: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+    if not listed or given is None:
         raise ValueError(
             f"stages must name at least one stage, but got {given!r} {known}; to measure without "
             "a search, give one model, and the stage 'allocation'"
         )
-    for name in names:
-        if name not in list(STAGES):
-            raise ValueError(f"there is no stage {name!r}{nearest(name, STAGES)} {known}")
-    return [STAGES[name] for name in names]
+    return [_stage(each, known) for each in listed]
+
+
+def _stage(given: Any, known: str) -> Stage:
+    if isinstance(given, str) and given in STAGES:
+        return STAGES[given]
+    if callable(getattr(given, "improve", None)):
+        stage: Stage = given
+        return stage
+    hint = nearest(given, STAGES) if isinstance(given, str) else ""
+    raise ValueError(f"there is no stage {given!r}{hint} {known}")

@@ -21,6 +21,7 @@ from optimizer.progress import Progress
 from optimizer.reserve import Reserve
 from optimizer.result import Result
 from optimizer.single_models import challenge_with_single_models, race_single_models
+from optimizer.stages import Stage
 from optimizer.study import Study
 from optimizer.tracking import Tracker
 from optimizer.trial import Trial, config_text, shortened
@@ -44,7 +45,7 @@ def optimize(
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
     objective: str | Objective = "quality",
-    stages: str | Sequence[str] = ("allocation", "structure"),
+    stages: str | Stage | Sequence[str | Stage] = ("allocation", "structure", "prompts"),
     diagnoser: str | Model | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
@@ -73,7 +74,8 @@ def optimize(
             limits per example; `Objective(within=0.01)` for the cheapest within a point of the
             best; or "pareto" for all that no other config beats in score, cost and latency.
         stages: what to tune, in order; "allocation" chooses models, "structure" widths,
-            temperatures, aggregators, members and functions' parameters.
+            temperatures, aggregators, members and functions' parameters, "prompts" instructions
+            and demos. `Prompts("gepa")` says with which of DSPy's optimizers.
         diagnoser: the model that judges modules; "auto" takes the one that does best alone, None
             leaves the choice to end-to-end races.
         holdout: share of the examples that only the final scores see; 0 reports search

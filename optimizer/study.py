@@ -20,7 +20,7 @@ from optimizer.judgements import Judgements
 from optimizer.reserve import Reserve
 from optimizer.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
-from search_spaces import PipelineConfig, SearchSpace
+from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 
 if TYPE_CHECKING:
     from optimizer.proposals import Proposer
@@ -55,6 +55,8 @@ class Study:
     """Modules whose listed networks were compared, with the key of the config around them."""
     proposer: Proposer | None = None
     """Optuna's study, once the structure stage has begun one."""
+    prompted: list[tuple[str, ModuleConfig]] = field(default_factory=list)
+    """Modules whose prompts were tuned, each as it was then."""
     judgements: Judgements = field(default_factory=Judgements)
     forecast: Forecast = field(init=False)
     errors: ErrorRate = field(default_factory=ErrorRate)
@@ -147,6 +149,10 @@ class Study:
         if result.cut_off is not None:
             raise result.cut_off
         return list(result.standings)
+
+    def note_failed(self, stage: str, detail: str) -> None:
+        """Record that something failed before there was a config to run; the search goes on."""
+        self._note(stage, self.incumbent, Evaluation({}), "failed", detail)
 
     def desired(self, index: int) -> dict[str, Any]:
         """What the diagnoser may know of the right answer: the metric's feedback, and labels."""
@@ -265,7 +271,11 @@ class Study:
 
     def _is_complete(self, config: PipelineConfig) -> bool:
         known = self.evaluator.known(config)
-        return len(known.outcomes) >= len(self.examples) and not known.disqualified
+        return self._has_seen_all(config, known) and not known.disqualified
+
+    def _has_seen_all(self, config: PipelineConfig, known: Evaluation) -> bool:
+        """All of the search examples but those that its own demos were made from."""
+        return len(known.outcomes) >= len(self.examples) - len(self.evaluator.shown_in(config))
 
     def _costs(self, evaluation: Evaluation, common: set[int]) -> Costs:
         """The score on common examples; dollars and seconds on all there are."""
@@ -309,12 +319,23 @@ class Study:
         if len(evaluation.outcomes) <= self._recorded.get(standing.config.key, 0):
             return  # nothing new: it was a trial already
         self._recorded[standing.config.key] = len(evaluation.outcomes)
+        detail = "; ".join(filter(None, (standing.reason, _first_failure(evaluation))))
+        self._note(stage, standing.config, evaluation, self._status(standing, result), detail)
+
+    def _note(
+        self,
+        stage: str,
+        config: PipelineConfig,
+        evaluation: Evaluation,
+        status: Status,
+        detail: str,
+    ) -> None:
         nominal = self.evaluator.session.nominal
         trial = Trial(
             number=len(self.trials),
             stage=stage,
-            config=standing.config,
-            status=self._status(standing, result),
+            config=config,
+            status=status,
             score=evaluation.interval,
             examples=len(evaluation.scores),
             failures=evaluation.failures,
@@ -325,7 +346,7 @@ class Study:
             nominal_usd=nominal.usd,
             nominal_calls=nominal.calls,
             seconds=self.evaluator.session.seconds,
-            detail="; ".join(filter(None, (standing.reason, _first_failure(evaluation)))),
+            detail=detail,
             members_failed=evaluation.members_failed,
             agreement=evaluation.agreement,
         )
@@ -335,7 +356,7 @@ class Study:
     def _status(self, standing: Standing, result: Race) -> Status:
         if standing.evaluation.disqualified:
             return "disqualified"
-        if len(standing.evaluation.outcomes) >= len(self.examples):
+        if self._has_seen_all(standing.config, standing.evaluation):
             return "complete"
         if not standing.finished:
             return "stopped_early"

@@ -15,9 +15,10 @@ from search_spaces import ModuleConfig, PipelineConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off"]
+Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off", "failed"]
 """How a trial ended: on all search examples; by surviving a race on fewer; by losing one; with more
-infrastructure failures than a mean can bear; or when the budget ran out."""
+infrastructure failures than a mean can bear; when the budget ran out; or before it began, because
+what was to propose a config failed."""
 
 
 @dataclass(frozen=True)

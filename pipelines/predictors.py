@@ -33,7 +33,6 @@ def make_predictor(
     bound: BoundModule, session: Session, memo: MemberMemo | None = None
 ) -> dspy.Predict | dspy.ChainOfThought:
     """A fresh predictor that asks the bound module's members through the session."""
-    config = bound.config
     outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
     if bound.module.strategy == "chain_of_thought":
         outer = dspy.ChainOfThought(inner.signature)
@@ -43,8 +42,18 @@ def make_predictor(
         inner, outer = wide, _with_predict(outer, wide)
     else:
         inner.lm = member_lm(bound, session, 0)
-    inner.demos = [copy.deepcopy(demo) for demo in config.demos]
+    inner.demos = [copy.deepcopy(demo) for demo in bound.config.demos]
     return outer
+
+
+def bare_predictor(bound: BoundModule) -> dspy.Predict:
+    """What the bound module says to a model, with nobody to say it to."""
+    signature = fresh_signature(bound.module.signature, bound.instructions)
+    if bound.module.strategy == "chain_of_thought":
+        signature = dspy.ChainOfThought(signature).predict.signature
+    bare = dspy.Predict(signature)
+    bare.demos = [dspy.Example(**demo) for demo in bound.config.demos]
+    return bare
 
 
 def wide_predictor(

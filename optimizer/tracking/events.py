@@ -79,7 +79,7 @@ def trial_event(trial: Trial, took_s: float) -> Event:
         ),
         step=trial.nominal_calls,
         took_s=took_s,
-        status="FAILED" if trial.status == "disqualified" else "FINISHED",
+        status="FAILED" if trial.status in ("disqualified", "failed") else "FINISHED",
     )
 
 

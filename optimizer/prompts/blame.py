@@ -1,0 +1,85 @@
+"""Whose fault it is: the module that first went wrong, as the diagnoser sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evaluators.diagnoser import Diagnoser
+from optimizer.judgements import judged
+from optimizer.study import Study
+from pipelines import ModuleStep
+
+EXAMPLES = 12
+"""So many examples that the incumbent fails are diagnosed."""
+WRONG = 0.5
+"""Outputs that are rated below this went wrong."""
+
+
+@dataclass
+class Blame:
+    """What the diagnoser says of one module on examples that the pipeline fails."""
+
+    module: str
+    share: float = 0.0
+    """Of the failed examples, in how many it was the first module that went wrong."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """What it did wrong, by example."""
+
+
+def blamed_modules(study: Study) -> list[Blame]:
+    """The modules that the diagnoser blames, most blamed first.
+
+    All modules that ask a model, without a diagnoser, and where nothing fails clearly.
+
+    Raises:
+        BudgetExhausted: the diagnoses can't be paid.
+    """
+    names = [module.name for module in study.evaluator.pipeline.llm_modules]
+    blames = {name: Blame(name) for name in names}
+    failed = _failed(study)
+    if study.diagnoser is None or not failed:
+        return list(blames.values())
+    study.forecast.check_calls(len(failed) * len(names))
+    found = study.evaluator.map(lambda index: _first_wrong(study, names, index), failed)
+    for index, wrong in zip(failed, found, strict=True):
+        if wrong is not None:
+            name, reason = wrong
+            blames[name].share += 1 / len(failed)
+            blames[name].reasons[index] = reason
+    return sorted((b for b in blames.values() if b.share), key=lambda b: -b.share)
+
+
+def _failed(study: Study) -> list[int]:
+    """Examples that the incumbent fails by what was said, and not by an outage."""
+    known = study.evaluator.known(study.incumbent).outcomes
+    failed = [i for i in study.examples if i in known and not known[i].outage]
+    return [i for i in failed if (known[i].score or 0.0) < WRONG][:EXAMPLES]
+
+
+def _first_wrong(study: Study, names: Sequence[str], index: int) -> tuple[str, str] | None:
+    """The first module whose output is rated wrong, and the reason; else the worst one."""
+    assert study.diagnoser is not None
+    worst: tuple[float, str, str] | None = None
+    for step in study.evaluator.trace(study.incumbent, index).steps:
+        if step.module not in names:
+            continue
+        rating, reason = _rated(study, study.diagnoser, step, index)
+        if rating < WRONG:
+            return step.module, reason
+        if worst is None or rating < worst[0]:
+            worst = rating, step.module, reason
+    return worst and worst[1:]
+
+
+def _rated(study: Study, diagnoser: Diagnoser, step: ModuleStep, index: int) -> tuple[float, str]:
+    """The rating in [0, 1] of what a module returned, and why; 1 where there is no telling."""
+    if step.failure is not None:
+        return 0.0, step.failure.message
+    diagnosis = diagnoser.diagnose(step.module, step.inputs, [judged(step)], study.desired(index))
+    return (1.0, "") if diagnosis is None else (diagnosis.ratings[0], diagnosis.reason)
+
+
+def reasons_of(blames: Sequence[Blame], module: str) -> Mapping[int, str]:
+    """What is known of the module's mistakes, by example."""
+    return next((blame.reasons for blame in blames if blame.module == module), {})

@@ -1,0 +1,39 @@
+"""Bootstrapped few-shot (arXiv 2310.03714): runs that went well become worked examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
+from optimizer.prompts.workbench import Student, Workbench
+
+MOST_DEMOS = 4
+GOOD = 1.0
+"""What a run must score to be an example."""
+
+
+class Bootstrap(PromptOptimizer):
+    """Changes demos only, and needs no new run: those of the incumbent are there."""
+
+    name = "bootstrap"
+    fewest_runs = 0
+
+    def compile(
+        self,
+        student: Student,
+        dataset: Sequence[dspy.Example],
+        workbench: Workbench,
+        writer: dspy.LM,
+        room: Room,
+    ) -> Any:
+        """See `PromptOptimizer.compile`."""
+        optimizer = dspy.BootstrapFewShot(
+            metric=score_metric(workbench),
+            metric_threshold=GOOD,
+            max_bootstrapped_demos=MOST_DEMOS,
+            max_labeled_demos=0,
+        )
+        return optimizer.compile(student, trainset=list(dataset))

@@ -1,0 +1,39 @@
+"""COPRO (arXiv 2310.03714): writes variants of the instructions, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
+from optimizer.prompts.workbench import Student, Workbench
+
+ROUNDS = 2
+
+
+class COPRO(PromptOptimizer):
+    """Changes instructions only; later rounds see how the earlier ones scored."""
+
+    name = "copro"
+    fewest_runs = 48
+
+    def compile(
+        self,
+        student: Student,
+        dataset: Sequence[dspy.Example],
+        workbench: Workbench,
+        writer: dspy.LM,
+        room: Room,
+    ) -> Any:
+        """See `PromptOptimizer.compile`."""
+        optimizer = dspy.COPRO(
+            prompt_model=writer,
+            metric=score_metric(workbench),
+            breadth=max(2, room.runs // (ROUNDS * len(dataset)) + 1),
+            depth=ROUNDS,
+            init_temperature=1.0,
+        )
+        told = {"num_threads": room.threads, "display_progress": False, "display_table": False}
+        return optimizer.compile(student, trainset=list(dataset), eval_kwargs=told)

@@ -1,0 +1,51 @@
+"""MIPROv2 (arXiv 2406.11695): instructions and demos together, chosen by Bayesian search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
+from optimizer.prompts.workbench import Student, Workbench
+
+MOST_DEMOS = 3
+MOST_CANDIDATES = 8
+
+
+class MIPRO(PromptOptimizer):
+    """Writes instructions from the data and from demos; does not read feedback."""
+
+    name = "mipro"
+    fewest_runs = 48
+
+    def compile(
+        self,
+        student: Student,
+        dataset: Sequence[dspy.Example],
+        workbench: Workbench,
+        writer: dspy.LM,
+        room: Room,
+    ) -> Any:
+        """See `PromptOptimizer.compile`."""
+        trials = max(2, room.runs // len(dataset))
+        optimizer = dspy.MIPROv2(
+            metric=score_metric(workbench),
+            prompt_model=writer,
+            task_model=writer,  # never asked: the student runs with its own models
+            auto=None,
+            num_candidates=min(MOST_CANDIDATES, trials),
+            max_bootstrapped_demos=MOST_DEMOS,
+            max_labeled_demos=0,
+            num_threads=room.threads,
+            seed=room.seed + 1,  # it takes 0 for none
+        )
+        return optimizer.compile(
+            student,
+            trainset=list(dataset),
+            valset=list(dataset),
+            num_trials=trials,
+            minibatch=False,
+            program_aware_proposer=False,  # it would read the student's source
+        )

@@ -1,0 +1,155 @@
+"""Prompts: DSPy's optimizers write them for the modules that the diagnoser blames.
+
+Whatever they bring meets the best so far in a paired race, with the models beside it that may suit
+the new prompt better: a prompt found for one model is not assumed to serve another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dspy
+
+from evaluators.stopping import HALVING, HURRIED
+from optimizer.paid_networks import ranked
+from optimizer.prompts.blame import Blame, blamed_modules
+from optimizer.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
+from optimizer.prompts.quiet import quiet
+from optimizer.prompts.workbench import Workbench
+from optimizer.study import Study
+from pipelines.llms.engine import GatewayLM
+from pipelines.llms.model import Model
+from search_spaces import PipelineConfig
+from search_spaces.refusals import nearest
+
+EXAMPLES = 24
+"""On so many examples prompts are tried, the last of the search's: races begin with the first."""
+RUNS = 144
+"""So many new runs one optimizer may make on one module, if there is room."""
+FINALISTS = 4
+"""So many prompts of one run meet the best so far."""
+MODELS = 4
+"""With so many models of the module each."""
+FIRST_RUNG = 8
+LOOK = 32
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The stage that tunes instructions and demos.
+
+    `Prompts("gepa")` names the optimizer: "gepa", "mipro", "copro" or "bootstrap"; "auto" takes the
+    first of these that the budget has room for.
+
+    Raises:
+        ValueError: there is no such optimizer; names the nearest.
+    """
+
+    optimizer: str = "auto"
+    name: str = "prompts"
+
+    def __post_init__(self) -> None:
+        known = ["auto", *OPTIMIZERS]
+        if self.optimizer not in known:
+            hint = nearest(self.optimizer, known)
+            raise ValueError(
+                f"there is no prompt optimizer {self.optimizer!r}{hint} "
+                f"(optimizers: {', '.join(known)})"
+            )
+
+    def improve(self, study: Study) -> None:
+        """Tune the blamed modules, most blamed first; each setting of a module once."""
+        for blame in blamed_modules(study):
+            before = study.incumbent.modules[blame.module]
+            if (blame.module, before) in study.prompted:
+                continue
+            found = self._found(study, blame)
+            study.prompted.append((blame.module, before))
+            if found:
+                _accept(study, self.name, blame.module, found)
+                study.prompted.append((blame.module, study.incumbent.modules[blame.module]))
+
+    def _found(self, study: Study, blame: Blame) -> list[PipelineConfig]:
+        """What an optimizer proposes for one module, best first; nothing, where it failed."""
+        workbench = Workbench(study, blame.module, _examples(study), blame.reasons)
+        chosen = self._chosen(study, len(workbench.examples))
+        if chosen is None:
+            return []
+        optimizer, runs = chosen
+        room = Room(runs, study.evaluator.concurrency, study.seed)
+        try:
+            compiled = _compiled(optimizer, workbench, room)
+        except Exception as error:  # DSPy's optimizers raise what they like
+            told = f"{optimizer.name} failed on {blame.module}: {type(error).__name__}: {error}"
+            study.note_failed(self.name, told)
+            return []
+        found = [workbench.config_of(compiled.module), *workbench.best(FINALISTS)]
+        distinct = {config.key: config for config in found if config != workbench.base}
+        return list(distinct.values())[:FINALISTS]
+
+    def _chosen(self, study: Study, examples: int) -> tuple[PromptOptimizer, int] | None:
+        """The optimizer, and how many runs there is room for; None if there is none."""
+        runs = _affordable_runs(study)
+        if self.optimizer != "auto":
+            return OPTIMIZERS[self.optimizer], min(RUNS, runs)
+        for optimizer in OPTIMIZERS.values():
+            if runs >= max(optimizer.fewest_runs, examples):
+                return optimizer, min(RUNS, runs)
+        return None
+
+
+def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> dspy.Module:
+    study = workbench.study
+    writer = GatewayLM(_writer(study), study.evaluator.session, temperature=1.0, purpose="prompts")
+    with quiet(), dspy.context(lm=writer, adapter=dspy.ChatAdapter(), disable_history=True):
+        return optimizer.compile(workbench.student(), workbench.dataset(), workbench, writer, room)
+
+
+def _writer(study: Study) -> Model:
+    """Who writes prompts: the diagnoser's model, else the one that does best alone."""
+    if study.diagnoser is not None:
+        return study.diagnoser.model
+    best = study.single_model or study.incumbent
+    return study.evaluator.models[next(iter(best.allocation.values()))[0]]
+
+
+def _examples(study: Study) -> Sequence[int]:
+    return study.examples[-min(EXAMPLES, max(1, len(study.examples) // 2)) :]
+
+
+def _affordable_runs(study: Study) -> int:
+    """New runs that half of what is left pays for; the races need the other half."""
+    left, known = study.evaluator.session.nominal_left(), study.evaluator.known(study.incumbent)
+    by_calls = left.calls / max(1.0, known.calls_per_example)
+    by_usd = left.usd / known.usd_per_example if known.usd_per_example > 0 else by_calls
+    return int(min(by_calls, by_usd, 4.0 * RUNS) / 2)
+
+
+def _accept(study: Study, stage: str, module: str, found: Sequence[PipelineConfig]) -> None:
+    """Let new prompts meet the best so far, each with several models of the module.
+
+    A short race first, in which the worse half stops after every rung; then a paired one.
+    """
+    crossed = list(_with_other_models(study, module, found))
+    entrants = [study.incumbent, *found, *crossed]
+    keep = study.incumbent
+    if crossed and study.forecast.has_room(entrants, study.examples[:FIRST_RUNG]):
+        standings = study.race(
+            stage, entrants, first=FIRST_RUNG, most=LOOK, patience=HALVING, keep=keep
+        )
+        found = [s.config for s in standings if s.finished and s.config != keep]
+    study.race(stage, [keep, *found], patience=HURRIED, keep=keep)
+
+
+def _with_other_models(
+    study: Study, module: str, found: Sequence[PipelineConfig]
+) -> Sequence[PipelineConfig]:
+    """The same prompts with the other models that do best in the module, and would be one."""
+    own = study.incumbent.modules[module]
+    if module not in study.uniform:
+        return []
+    others = [label for label in study.space.models[module] if label != own.members[0]]
+    setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
+    best = ranked(study, module, others, setting)[:MODELS]
+    return [config.with_models({module: label}) for config in found for label in best]

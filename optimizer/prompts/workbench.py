@@ -1,0 +1,149 @@
+"""Where DSPy's optimizers try prompts of one module: every run is one of the study's own.
+
+An optimizer sees a program with a single predictor. Whatever it makes of that predictor becomes a
+config, and the study's evaluator runs it on the whole pipeline: so each module keeps its own
+models, every call is in the budget, equal calls are paid once, and outages are no scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import dspy
+import numpy as np
+
+from evaluators.evaluation import Outcome
+from optimizer.study import Study
+from pipelines.binding import BoundModule
+from pipelines.predictors import bare_predictor
+from search_spaces import PipelineConfig
+from search_spaces.config import canonical_json
+
+NUMBER = "example_number"
+"""The input by which a run finds its example."""
+
+
+@dataclass
+class Workbench:
+    """One module's prompt, open to change, in a pipeline that is otherwise the incumbent."""
+
+    study: Study
+    module: str
+    examples: Sequence[int]
+    """On which prompts are tried."""
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """What the diagnoser said that the module did wrong, by example."""
+    base: PipelineConfig = field(init=False)
+    tried: dict[str, PipelineConfig] = field(default_factory=dict)
+    """By key, every config that was run."""
+    _told: str = field(init=False)
+    """The instructions that the search began with here."""
+
+    def __post_init__(self) -> None:
+        self.base = self.study.incumbent
+        self._told = bare_predictor(self.bound).signature.instructions
+
+    @property
+    def bound(self) -> BoundModule:
+        """The module as it is so far."""
+        return self.study.evaluator.program(self.base).bound[self.module]
+
+    def student(self) -> Student:
+        """What an optimizer gets: the module's predictor, with all else out of sight."""
+        return Student(bare_predictor(self.bound), self)
+
+    def dataset(self) -> list[dspy.Example]:
+        """The examples, as optimizers take them."""
+        columns = self.study.evaluator.examples
+        rows = ({**columns[i].toDict(), NUMBER: i} for i in self.examples)
+        return [dspy.Example(**row).with_inputs(NUMBER) for row in rows]
+
+    def config_of(self, predictor: dspy.Predict) -> PipelineConfig:
+        """The incumbent with the predictor's instructions and demos in this module."""
+        own = self.base.modules[self.module]
+        told: Any = predictor.signature.instructions
+        if told == self._told:
+            told = own.instructions
+        fields = predictor.signature.fields
+        demos = tuple(
+            {name: value for name, value in demo.items() if name in fields}
+            for demo in predictor.demos
+        )
+        return self.base.with_knobs(self.module, instructions=told, demos=demos)
+
+    def run(self, predictor: dspy.Predict, index: int) -> Outcome:
+        """What comes of one example, as a trace of the predictor's too; safe for threads."""
+        config = self.config_of(predictor)
+        self.tried.setdefault(config.key, config)
+        evaluator = self.study.evaluator
+        shown = index in evaluator.shown_in(config)
+        outcome = evaluator.outcome(self.base if shown else config, index)
+        if dspy.settings.trace is not None and not outcome.outage:
+            self._trace(config, predictor, index)
+        return outcome
+
+    def score(self, index: int, outcome: Outcome) -> float:
+        """In [0, 1]; an outage leaves it at what the incumbent has, so that it changes nothing."""
+        if outcome.score is not None:
+            return outcome.score
+        return self.study.evaluator.known(self.base).scores.get(index, 0.0)
+
+    def feedback(self, index: int, outcome: Outcome) -> str:
+        """What is known of one run, in words."""
+        wanted = canonical_json(self.study.evaluator.labels(index))
+        told = [f"The whole pipeline scored {self.score(index, outcome):g} of 1; wanted: {wanted}."]
+        if outcome.failure is not None:
+            told.append(f"{outcome.failure.module} failed: {outcome.failure.message}")
+        if outcome.feedback:
+            told.append(outcome.feedback)
+        if index in self.reasons:
+            told.append(f"Of an earlier attempt at this step it was said: {self.reasons[index]}")
+        return " ".join(told)
+
+    def best(self, most: int) -> list[PipelineConfig]:
+        """The prompts that did best, of those that were run on at least half of the examples.
+
+        None of them did worse than the incumbent there.
+        """
+        gains = {key: self._gain(config) for key, config in self.tried.items()}
+        better = [key for key in self.tried if key != self.base.key and gains[key] >= 0]
+        ranked = sorted(better, key=lambda key: (-gains[key], self.tried[key].canonical_json()))
+        return [self.tried[key] for key in ranked[:most]]
+
+    def _gain(self, config: PipelineConfig) -> float:
+        """Mean gain over the incumbent; minus infinity where too little is known."""
+        evaluator = self.study.evaluator
+        ours, theirs = evaluator.known(config).scores, evaluator.known(self.base).scores
+        common = [i for i in self.examples if i in ours and i in theirs]
+        if len(common) < len(self.examples) / 2:
+            return float("-inf")
+        return float(np.mean([ours[i] - theirs[i] for i in common]))
+
+    def _trace(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> None:
+        """Tell DSPy what the module received and returned, by its own field names."""
+        for step in self.study.evaluator.trace(config, index).steps:
+            if step.module == self.module and step.outputs is not None:
+                received = self.bound.own_inputs(step.inputs)
+                outputs = {own: step.outputs[wired] for own, wired in self.bound.writes}
+                demo = canonical_json({**received, **outputs})
+                self.study.evaluator.demo_sources.setdefault(demo, index)
+                dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Optimizers copy programs; what is behind them stays one."""
+        return self
+
+
+class Student(dspy.Module):
+    """A program with one predictor, whose runs are the workbench's."""
+
+    def __init__(self, predictor: dspy.Predict, workbench: Workbench) -> None:
+        super().__init__()
+        self.module = predictor
+        self.workbench = workbench
+
+    def forward(self, example_number: int) -> dspy.Prediction:
+        """What became of that example."""
+        return dspy.Prediction(outcome=self.workbench.run(self.module, example_number))
