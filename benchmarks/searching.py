@@ -13,8 +13,10 @@ from evaluators.objective import Objective
 from evaluators.stopping import Patience
 from optimizer.door import Plan, prepare
 from optimizer.loop import make_study, search
+from optimizer.stages import Stage
 from optimizer.study import Study
 from pipelines import Pipeline
+from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig, SearchSpace
@@ -33,7 +35,7 @@ class Bench:
     holdout: float = 0.0
     seed: int = 0
     concurrency: int = 16
-    stages: Sequence[str] = ("allocation",)
+    stages: Sequence[str | Stage] = ("allocation",)
     space: SearchSpace | None = None
     objective: str | Objective = "quality"
 
@@ -44,9 +46,9 @@ class Bench:
             self.diagnoser, self.holdout, self.seed, self.objective,
         )  # fmt: skip
 
-    def study(self, account: str) -> Study:
+    def study(self, account: str, budget: Budget | None = None) -> Study:
         """A fresh account at the shared cache: its nominal calls are this rival's own."""
-        return make_study(self.plan(), self.gateway.session(account), self.concurrency)
+        return make_study(self.plan(), self.gateway.session(account, budget), self.concurrency)
 
     def search(self) -> tuple[Study, int]:
         """Our search; the study and its calls, baselines and diagnoser included."""

@@ -322,8 +322,8 @@ def _stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
         ValueError: there are none, or none of a name; names the nearest.
     """
     known = f"(stages: {', '.join(STAGES)})"
-    listed: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
-    if not listed or given is None:
+    listed = [given] if isinstance(given, str) or hasattr(given, "improve") else given
+    if not isinstance(listed, list | tuple) or not listed:
         raise ValueError(
             f"stages must name at least one stage, but got {given!r} {known}; to measure without "
             "a search, give one model, and the stage 'allocation'"

@@ -146,7 +146,7 @@ def search(study: Study, plan: Plan) -> str | None:
         check_something_works(study)
         race_single_models(study)
         check_something_scored(study)
-        study.diagnoser = _diagnoser(plan, study)
+        study.diagnoser = diagnoser_of(plan, study)
         led = {study.incumbent.key}
         while True:
             for stage in plan.stages:
@@ -178,7 +178,7 @@ def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
     )
 
 
-def _diagnoser(plan: Plan, study: Study) -> Diagnoser | None:
+def diagnoser_of(plan: Plan, study: Study) -> Diagnoser | None:
     """The one asked for; "auto" is the model that did best alone: the ablest on this very task."""
     chosen = plan.diagnoser
     if chosen == "auto":

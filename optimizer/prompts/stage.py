@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import dspy
 
@@ -29,10 +30,12 @@ RUNS = 144
 """So many new runs one optimizer may make on one module, if there is room."""
 FINALISTS = 4
 """So many prompts of one run meet the best so far."""
-MODELS = 4
-"""With so many models of the module each."""
+CROSSED = 8
+"""So many are tried with other models of the module, too."""
+MODELS = 5
+"""So many other models."""
 FIRST_RUNG = 8
-LOOK = 32
+LOOK = 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Prompts:
     """
 
     optimizer: str = "auto"
+    beside: int = MODELS
+    """With so many other models of its module a new prompt is tried, the best ones."""
     name: str = "prompts"
 
     def __post_init__(self) -> None:
@@ -67,8 +72,7 @@ class Prompts:
             found = self._found(study, blame)
             study.prompted.append((blame.module, before))
             if found:
-                _accept(study, self.name, blame.module, found)
-                study.prompted.append((blame.module, study.incumbent.modules[blame.module]))
+                self._accept(study, blame.module, found)
 
     def _found(self, study: Study, blame: Blame) -> list[PipelineConfig]:
         """What an optimizer proposes for one module, best first; nothing, where it failed."""
@@ -84,9 +88,9 @@ class Prompts:
             told = f"{optimizer.name} failed on {blame.module}: {type(error).__name__}: {error}"
             study.note_failed(self.name, told)
             return []
-        found = [workbench.config_of(compiled.module), *workbench.best(FINALISTS)]
+        found = [workbench.config_of(compiled.module), *workbench.ranked()]
         distinct = {config.key: config for config in found if config != workbench.base}
-        return list(distinct.values())[:FINALISTS]
+        return list(distinct.values())
 
     def _chosen(self, study: Study, examples: int) -> tuple[PromptOptimizer, int] | None:
         """The optimizer, and how many runs there is room for; None if there is none."""
@@ -97,6 +101,28 @@ class Prompts:
             if runs >= max(optimizer.fewest_runs, examples):
                 return optimizer, min(RUNS, runs)
         return None
+
+    def _accept(self, study: Study, module: str, found: Sequence[PipelineConfig]) -> None:
+        """Let the best of the prompts meet the best so far, and all of them with other models.
+
+        With other models they run on a few examples first, and the best few join the others.
+        """
+        keep = study.incumbent
+        finalists = list(found[:FINALISTS])
+        crossed = _with_other_models(study, module, found[:CROSSED], self.beside)
+        entrants = [*finalists, *crossed]
+        while len(entrants) > FINALISTS and not _has_room(study, entrants):
+            entrants.pop()
+        if len(entrants) > len(finalists):
+            race = partial(study.race, self.name, first=FIRST_RUNG, most=LOOK, patience=HALVING)
+            left = [s for s in race([keep, *entrants], keep=keep) if s.finished]
+            best = sorted(left, key=lambda s: -s.evaluation.mean)
+            finalists = [s.config for s in best if s.config != keep][:FINALISTS]
+        study.race(self.name, [keep, *finalists], patience=HURRIED, keep=keep)
+
+
+def _has_room(study: Study, entrants: Sequence[PipelineConfig]) -> bool:
+    return study.forecast.has_room(entrants, study.examples[:LOOK])
 
 
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> dspy.Module:
@@ -126,24 +152,8 @@ def _affordable_runs(study: Study) -> int:
     return int(min(by_calls, by_usd, 4.0 * RUNS) / 2)
 
 
-def _accept(study: Study, stage: str, module: str, found: Sequence[PipelineConfig]) -> None:
-    """Let new prompts meet the best so far, each with several models of the module.
-
-    A short race first, in which the worse half stops after every rung; then a paired one.
-    """
-    crossed = list(_with_other_models(study, module, found))
-    entrants = [study.incumbent, *found, *crossed]
-    keep = study.incumbent
-    if crossed and study.forecast.has_room(entrants, study.examples[:FIRST_RUNG]):
-        standings = study.race(
-            stage, entrants, first=FIRST_RUNG, most=LOOK, patience=HALVING, keep=keep
-        )
-        found = [s.config for s in standings if s.finished and s.config != keep]
-    study.race(stage, [keep, *found], patience=HURRIED, keep=keep)
-
-
 def _with_other_models(
-    study: Study, module: str, found: Sequence[PipelineConfig]
+    study: Study, module: str, found: Sequence[PipelineConfig], most: int
 ) -> Sequence[PipelineConfig]:
     """The same prompts with the other models that do best in the module, and would be one."""
     own = study.incumbent.modules[module]
@@ -151,5 +161,5 @@ def _with_other_models(
         return []
     others = [label for label in study.space.models[module] if label != own.members[0]]
     setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
-    best = ranked(study, module, others, setting)[:MODELS]
+    best = ranked(study, module, others, setting)[:most]
     return [config.with_models({module: label}) for config in found for label in best]

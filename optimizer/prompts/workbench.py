@@ -102,17 +102,15 @@ class Workbench:
             told.append(f"Of an earlier attempt at this step it was said: {self.reasons[index]}")
         return " ".join(told)
 
-    def best(self, most: int) -> list[PipelineConfig]:
-        """The prompts that did best, of those that were run on at least half of the examples.
+    def ranked(self) -> list[PipelineConfig]:
+        """All prompts that were tried, best first: by their gain over the incumbent where they were
+        run on at least half of the examples, and after these the others."""
+        others = {key: config for key, config in self.tried.items() if key != self.base.key}
+        gains = {key: self.gain(config) for key, config in others.items()}
+        keys = sorted(others, key=lambda key: (-gains[key], others[key].canonical_json()))
+        return [others[key] for key in keys]
 
-        None of them did worse than the incumbent there.
-        """
-        gains = {key: self._gain(config) for key, config in self.tried.items()}
-        better = [key for key in self.tried if key != self.base.key and gains[key] >= 0]
-        ranked = sorted(better, key=lambda key: (-gains[key], self.tried[key].canonical_json()))
-        return [self.tried[key] for key in ranked[:most]]
-
-    def _gain(self, config: PipelineConfig) -> float:
+    def gain(self, config: PipelineConfig) -> float:
         """Mean gain over the incumbent; minus infinity where too little is known."""
         evaluator = self.study.evaluator
         ours, theirs = evaluator.known(config).scores, evaluator.known(self.base).scores

@@ -1,0 +1,146 @@
+"""Prompts and models that hang on each other: searched together, alone, and one after the other.
+
+python -m benchmarks prompts_and_models [--seeds 20] [--examples 100] [--calls 3000]
+
+Each seed draws six simulated models: their skills, and what ten phrases in the instructions do to
+each of them in each skill, which differs much more between models than for the built-in ones. So
+the best model of a module depends on its prompt. All four searches have the same budget of calls;
+what they end with is scored on 400 other examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.searching import Bench
+from evaluators.evaluation import Evaluator
+from evaluators.statistics import mean_interval
+from optimizer.baseline import race_baseline
+from optimizer.loop import diagnoser_of, search
+from optimizer.prompts import Prompts
+from optimizer.single_models import race_single_models
+from optimizer.stages import Stage
+from optimizer.study import Study
+from pipelines.llms.budget import Budget
+from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.simulated import PHRASES, SimulatedModel, register, simulated_dataset
+from pipelines.patterns import locate_solve
+
+SKILLS = ("locate", "arithmetic")
+SPREAD = 0.7
+"""Standard deviation of what a phrase does to a model in a skill, in units of ability."""
+WAYS = ("together", "allocation alone", "prompts alone", "allocation, prompts once")
+UNSEEN = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--optimizer", default="auto")
+    options = parser.parse_args()
+    print("seed | " + " | ".join(f"{way:>24}" for way in WAYS) + " |  s   (score, calls)")
+    table = []
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        started = time.perf_counter()
+        row = run_seed(seed, options.examples, options.calls, options.optimizer)
+        table.append([score for score, _ in row])
+        told = " | ".join(f"{score:17.3f} {calls:6d}" for score, calls in row)
+        print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
+    summarise(np.array(table))
+
+
+def run_seed(seed: int, examples: int, calls: int, optimizer: str) -> list[tuple[float, int]]:
+    """Score on unseen examples, and calls, of every way to search."""
+    bench = Bench(
+        pipeline=locate_solve(),
+        rows=simulated_dataset("locate_solve", examples, seed),
+        models=models_of(seed),
+        gateway=Gateway(cache=None),
+        seed=seed,
+    )
+    unseen = simulated_dataset("locate_solve", UNSEEN, 1000 + seed)
+    prompts = Prompts(optimizer)
+    found = [
+        searched(bench, calls, ("allocation", prompts)),
+        searched(bench, calls, ("allocation",)),
+        searched(bench, calls, (prompts,)),
+        one_after_the_other(bench, calls, Prompts(optimizer, beside=0)),
+    ]
+    return [(score(study, unseen), study.evaluator.session.nominal.calls) for study in found]
+
+
+def models_of(seed: int) -> list[str]:
+    """Six models, some better at one task, some at the other, each with tastes of its own."""
+    rng = np.random.default_rng(seed)
+    names = []
+    for place in range(6):
+        good, bad = rng.uniform(0.55, 0.8), rng.uniform(0.3, 0.6)
+        locate, arithmetic = (good, bad) if place % 2 else (bad, good)
+        effects = {
+            phrase.text: {skill: float(rng.normal(0.0, SPREAD)) for skill in SKILLS}
+            for phrase in PHRASES
+        }
+        model = SimulatedModel(
+            f"taste-{seed}-{place}",
+            skills={"locate": locate, "arithmetic": arithmetic, "diagnose": 0.85, "compare": 0.97,
+                    "write_instructions": 0.8},
+            phrase_effects=effects,
+        )  # fmt: skip
+        names.append(f"sim/{register(model).name}")
+    return names
+
+
+def searched(bench: Bench, calls: int, stages: Sequence[str | Stage]) -> Study:
+    bench.stages = stages
+    study = bench.study(repr(stages), Budget(calls=calls))
+    search(study, bench.plan())
+    return study
+
+
+def one_after_the_other(bench: Bench, calls: int, prompts: Stage) -> Study:
+    """Models first, then prompts for what was found, and neither again."""
+    bench.stages = ("allocation", prompts)
+    plan = bench.plan()
+    study = bench.study("once", Budget(calls=calls))
+    try:
+        race_baseline(study)
+        race_single_models(study)
+        study.diagnoser = diagnoser_of(plan, study)
+        for stage in plan.stages:
+            stage.improve(study)
+    except BudgetExhausted:
+        pass
+    return study
+
+
+def score(study: Study, rows: Sequence[dict[str, str]]) -> float:
+    """Of what leads in the end, on examples that no search has seen."""
+    plan = Bench(locate_solve(), rows, list(study.evaluator.models), Gateway(cache=None)).plan()
+    evaluator = Evaluator(
+        plan.pipeline, plan.models, plan.search, plan.metric, Gateway(cache=None).session("unseen")
+    )
+    return evaluator.evaluate(study.incumbent, range(len(plan.search))).mean
+
+
+def summarise(table: np.ndarray) -> None:
+    """The figures that the README quotes."""
+    for way, scores in zip(WAYS, table.T, strict=True):
+        print(f"{way}: {100 * scores.mean():.1f} points on average")
+    for way, scores in zip(WAYS[1:], table.T[1:], strict=True):
+        gains = (table[:, 0] - scores) / 2 + 0.5  # into [0, 1], where the interval is defined
+        interval = mean_interval(list(gains))
+        low, mean, high = (200 * (x - 0.5) for x in (interval.low, interval.mean, interval.high))
+        better = np.mean(table[:, 0] > scores)
+        print(f"together over {way}: {mean:+.1f} [{low:+.1f}, {high:+.1f}], better in {better:.0%}")
+
+
+if __name__ == "__main__":
+    main()
