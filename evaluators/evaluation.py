@@ -39,7 +39,7 @@ class Outcome:
     """One config on one example."""
 
     score: float | None
-    """In [0, 1]; None when an infrastructure failure left it unscored."""
+    """In [0, 1]; None when an infrastructure failure, or the judge's, left it unscored."""
     usd: float
     calls: int
     latency_s: float
@@ -52,6 +52,8 @@ class Outcome:
     """By wide module, the share of its members that agreed."""
     asked: Mapping[str, int] = field(default_factory=dict)
     """How often each module was asked, where the program decides that."""
+    judge_usd: float = 0.0
+    """What judging it took; no part of `usd`, since running the pipeline needs no judge."""
 
     @property
     def outage(self) -> bool:
@@ -275,10 +277,12 @@ class Evaluator:
         return self._programs[config.key]
 
     def is_paid(self, config: PipelineConfig, index: int) -> bool:
-        """Whether the config can be scored on this example without a call."""
+        """Whether the config can be scored on this example without a call, a judge's included."""
         with self.session.cached_only():
             try:
-                self.trace(config, index)
+                trace = self.trace(config, index)
+                if self.metric.judging and trace.outputs is not None:
+                    self._judged(index, trace.outputs)
             except BudgetExhausted:
                 return False
         return True
@@ -328,23 +332,22 @@ class Evaluator:
 
     def _outcome(self, program: BoundProgram, index: int) -> Outcome:
         trace = program.run(self.inputs(index))
-        score: float | None = 0.0
-        feedback = None
         if trace.outputs is not None:
             judged = self._judged(index, trace.outputs)
-            score, feedback = judged.value, judged.feedback
-        elif trace.failure is not None and trace.failure.infrastructure:
-            score = None
+        else:
+            outage = trace.failure is not None and trace.failure.infrastructure
+            judged = Score(None if outage else 0.0, failure=trace.failure)
         return Outcome(
-            score=score,
+            score=judged.value,
             usd=trace.usd,
             calls=len(trace.calls),
             latency_s=trace.latency_s,
-            failure=trace.failure,
-            feedback=feedback,
+            failure=judged.failure,
+            feedback=judged.feedback,
             members_failed=trace.made_up_for,
             asked={} if self.pipeline.is_fixed else Counter(step.module for step in trace.steps),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
+            judge_usd=judged.usd,
         )
 
     def _judged(self, index: int, outputs: Mapping[str, Any]) -> Score:
@@ -352,9 +355,12 @@ class Evaluator:
         if answer is None:
             return self._scored(index, outputs)
         key = index, answer
-        if key not in self._scores:
-            self._scores[key] = self._scored(index, outputs)
-        return self._scores[key]
+        if key in self._scores:
+            return self._scores[key]
+        score = self._scored(index, outputs)
+        if score.failure is None:  # a judge that is down may be up again
+            self._scores[key] = score
+        return score
 
     def _scored(self, index: int, outputs: Mapping[str, Any]) -> Score:
         try:

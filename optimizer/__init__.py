@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evaluators.best_of_k import BestOfK, best_of_k
     from evaluators.dataset import Dataset, DatasetError
+    from evaluators.judge_agreement import JudgeAgreement
     from evaluators.metrics import (
         MetricError,
         contains,
         exact_match,
         f1,
+        llm_judge,
+        llm_preference,
         multiple_choice,
         numeric_match,
     )
@@ -42,11 +45,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "evaluators.best_of_k": ("BestOfK", "best_of_k"),
     "evaluators.dataset": ("Dataset", "DatasetError"),
+    "evaluators.judge_agreement": ("JudgeAgreement",),
     "evaluators.metrics": (
         "MetricError",
         "contains",
         "exact_match",
         "f1",
+        "llm_judge",
+        "llm_preference",
         "multiple_choice",
         "numeric_match",
     ),
@@ -78,6 +84,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Gateway",
+    "JudgeAgreement",
     "Limit",
     "MetricError",
     "Model",
@@ -99,6 +106,8 @@ __all__ = [
     "contains",
     "exact_match",
     "f1",
+    "llm_judge",
+    "llm_preference",
     "locate_solve",
     "majority_vote",
     "multi_agent_debate",

@@ -43,20 +43,23 @@ def _runs(study: Study) -> int:
 
 
 def _usd_needed(study: Study) -> float:
-    """What those runs take at the price of the calls made so far, and room for one more call."""
-    nominal = study.evaluator.session.nominal
-    a_call = nominal.usd / nominal.calls if nominal.calls else 0.0
-    calls = _runs(study) * study.evaluator.most_calls(study.baseline)
-    return calls * a_call + study.reserve.most_usd_of_a_call(study.baseline)
+    """What those runs take at the prices of the calls made so far, and room for one more call."""
+    metric, runs = study.evaluator.metric, _runs(study)
+    verdicts = (runs + metric.human_labels) * metric.calls
+    calls = {"task": runs * study.evaluator.most_calls(study.baseline), "judge": verdicts}
+    made = study.evaluator.session.nominal.by_purpose.items()
+    needed = sum(calls[purpose] * part.usd / part.calls for purpose, part in made)
+    return needed + study.reserve.most_usd_of_a_call(study.baseline)
 
 
 def _usd_need(study: Study) -> str:
     calls, needed = study.evaluator.session.nominal.calls, _usd_needed(study)
     last = study.reserve.most_usd_of_a_call(study.baseline)
     takes = f"about ${needed:.4f} (measured on {calls} calls)" if calls else f"over ${needed:.4f}"
+    judged = " and judge its answers" if study.evaluator.metric.judging else ""
     return (
-        f"the baseline and the final pass over the holdout run the pipeline {_runs(study)} times, "
-        f"which takes {takes}; ${last:.4f} of that must be left for the longest answer: "
+        f"the baseline and the final pass over the holdout run the pipeline {_runs(study)} times"
+        f"{judged}, which takes {takes}; ${last:.4f} of that must be left for the longest answer: "
         "give more, fewer examples, or models a lower max_tokens"
     )
 

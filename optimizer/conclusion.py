@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from evaluators.evaluation import Evaluation, Evaluator
@@ -40,20 +41,21 @@ def conclude(
         pipeline=_bound(plan, study.incumbent),
         baseline_config=study.baseline,
         config=study.incumbent,
-        tuned_figures=_figures(final.tuned),
-        baseline_figures=_figures(final.baseline),
-        single_model_figures=_figures(scored) if scored else None,
+        tuned_figures=_figures(final.tuned, final.mean),
+        baseline_figures=_figures(final.baseline, final.mean),
+        single_model_figures=_figures(scored, final.mean) if scored else None,
         single_model_label=next(iter(single.allocation.values()))[0] if single else None,
         gain=gain,
         gain_over_single=NO_GAIN if scored and study.incumbent == single else over_single,
         held_out=final.held_out,
         objective=plan.objective,
         points=operating_points(
-            study.front(), study.evaluator.known, final.points, partial(_bound, plan)
+            study.front(), study.evaluator.known, final.points, final.mean, partial(_bound, plan)
         ),
         trials_=tuple(study.trials),
         spent=_spent(study, paid_before),
         diagnoser=_agreements(study),
+        judge=study.judge,
         stopped=stopped,
         metric=plan.metric.name,
         seed=plan.seed,
@@ -89,8 +91,8 @@ def _final_scores(
     return final, stopped
 
 
-def _figures(evaluation: Evaluation) -> HeldOut:
-    interval = evaluation.interval
+def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | None]) -> HeldOut:
+    interval = mean(evaluation)
     if interval is None:
         raise RuntimeError("a finalist has no scored example")
     return HeldOut(

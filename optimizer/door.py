@@ -10,9 +10,10 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.dataset import Dataset, DatasetError
-from evaluators.metrics import BoundMetric, LabelMetric, resolve_metric
+from evaluators.metrics import BoundMetric, JudgedMetric, LabelMetric
 from evaluators.objective import Objective, as_objective
 from optimizer.allocation import Allocation
+from optimizer.judge_choice import bind_metric
 from optimizer.prompts import Prompts
 from optimizer.space_checks import check_space, named_models, resolve
 from optimizer.stages import Stage
@@ -69,12 +70,14 @@ class Plan:
     def least_calls(self) -> int:
         """Calls for the baseline on the search examples and for the pass over the holdout.
 
-        0 where only running tells how often a program asks.
+        And those to the judge, if there is one, for their answers and the human labels. 0 where
+        only running tells how often a program asks.
         """
         if not self.pipeline.is_fixed:
             return 0
         runs = len(self.search) + self.final_passes * len(self.holdout)
-        return runs * calls_per_run(self.baseline)
+        labels = self.metric.human_labels * self.metric.calls
+        return runs * (calls_per_run(self.baseline) + self.metric.calls) + labels
 
     @property
     def final_passes(self) -> int:
@@ -93,7 +96,7 @@ def prepare(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
     models: str | Model | Sequence[str | Model] | None,
-    metric: str | LabelMetric | Callable[..., Any],
+    metric: str | LabelMetric | JudgedMetric | Callable[..., Any],
     budget: Budget | None,
     search_space: SearchSpace | None,
     stages: str | Stage | Sequence[str | Stage],
@@ -125,8 +128,7 @@ def prepare(
     check_space(space, pipeline, baseline, known)
     sought = as_objective(objective)
     _check_inputs(pipeline, data)
-    outputs = [field for field in pipeline.outputs if field not in pipeline.inputs]
-    bound = resolve_metric(metric, outputs, data.columns, certain=pipeline.is_fixed)
+    bound = bind_metric(metric, pipeline, data.columns, known, list(by_label.values()))
     data.require(bound.fields, f"metric {bound.name!r}")
     bound.check(data)
     search, held_out = data.split(holdout, seed)
@@ -188,16 +190,22 @@ def check_calls_can_be_made(plan: Plan) -> None:
     used = {label: plan.models[label] for label in plan.models if label in labels}
     if isinstance(plan.diagnoser, Model):
         used[plan.diagnoser.label] = plan.diagnoser
+    if plan.metric.judging:
+        used[plan.metric.judging.model.label] = plan.metric.judging.model
     check_models(used.values())
 
 
 def _check_calls(plan: Plan) -> None:
     calls = plan.budget.calls
     if calls is not None and calls < plan.least_calls:
+        each = f"{calls_per_run(plan.baseline)} each"
+        if plan.metric.judging:
+            each += f" and {plan.metric.calls} of the judge, which also has "
+            each += f"{plan.metric.human_labels} human labels"
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
             f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
-            f"take {plan.least_calls} calls ({calls_per_run(plan.baseline)} each), and the search "
+            f"take {plan.least_calls} calls ({each}), and the search "
             "itself takes more; give more, or fewer examples"
         )
 

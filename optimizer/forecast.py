@@ -37,7 +37,8 @@ class Forecast:
         left = self.evaluator.session.nominal_left()
         if math.isinf(left.calls) and math.isinf(left.usd):
             return
-        calls = usd = 0.0
+        verdicts = self._verdicts(configs, examples)
+        calls, usd = verdicts, verdicts * self._usd_per_verdict()
         for group, ahead in self._groups(configs, examples).items():
             calls += ahead
             usd += ahead * self._usd_per_call(group.label)
@@ -70,8 +71,8 @@ class Forecast:
             raise BudgetExhausted(f"{calls} calls come next, but {left.calls:.0f} are left")
 
     def calls(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
-        """At most so many new calls it takes to run these."""
-        return sum(self._groups(configs, examples).values())
+        """At most so many new calls it takes to run these, and to judge their answers."""
+        return sum(self._groups(configs, examples).values()) + self._verdicts(configs, examples)
 
     def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
         """The calls that a config makes on an example, at most."""
@@ -85,6 +86,16 @@ class Forecast:
         done = [(self._of(c), known[c.key]) for c in raced]
         coming = [(self._of(c), set(examples) - known[c.key]) for c in configs]
         return calls_ahead(done, coming)
+
+    def _verdicts(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
+        """At most so many calls to a judge: every answer may be one that it has not seen yet."""
+        known = (self.evaluator.known(config).outcomes.keys() for config in configs)
+        return self.evaluator.metric.calls * sum(len(set(examples) - seen) for seen in known)
+
+    def _usd_per_verdict(self) -> float:
+        """As those so far cost on average."""
+        judged = self.evaluator.session.nominal.by_purpose.get("judge")
+        return judged.usd / judged.calls if judged and judged.calls else 0.0
 
     def _of(self, config: PipelineConfig) -> list[ModuleCalls]:
         times = self.evaluator.times()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from evaluators.evaluation import Evaluation, Evaluator
-from evaluators.statistics import Interval, paired_interval
+from evaluators.statistics import Calibration, Interval, paired_interval
 from optimizer.study import Study
 from pipelines.llms.call import BudgetExhausted
 
@@ -23,6 +23,11 @@ class FinalScores:
     """False: these are the estimates that the search chose by, and so are too good."""
     points: Mapping[str, Evaluation] = field(default_factory=dict)
     """Of configs that were scored on the holdout, by their keys."""
+    calibration: Calibration | None = None
+    """By which the errors of a judge are taken out of what is reported, if they are known.
+
+    Who leads is the same with and without, so the search does not need it.
+    """
 
     @property
     def usable(self) -> bool:
@@ -31,11 +36,30 @@ class FinalScores:
 
     def gain(self, over: Evaluation) -> Interval | None:
         """Mean paired gain of the tuned config with its 95% interval; None without pairs."""
-        tuned, other = self.tuned.scores, over.scores
+        tuned, other = self._scores(self.tuned), self._scores(over)
         common = [i for i in tuned if i in other]
         if not common:
             return None
-        return paired_interval([tuned[i] for i in common], [other[i] for i in common])
+        paired = self.calibration.paired_interval if self.calibration else paired_interval
+        return paired([tuned[i] for i in common], [other[i] for i in common])
+
+    def mean(self, evaluation: Evaluation) -> Interval | None:
+        """Mean score of a config with its 95% interval; None when nothing was scored."""
+        if self.calibration is None or not evaluation.scores:
+            return evaluation.interval
+        return self.calibration.mean_interval(list(self._scores(evaluation).values()))
+
+    def _scores(self, evaluation: Evaluation) -> Mapping[int, float]:
+        """By example, on the judge's scale if it is to be corrected.
+
+        Where the pipeline failed there is a 0 that no judge gave. On the judge's scale that is what
+        it gives to answers that are worth nothing.
+        """
+        scores, outcomes = evaluation.scores, evaluation.outcomes
+        if self.calibration is None:
+            return scores
+        worthless = min(max(0.0, self.calibration.fitted.offset), 1.0)
+        return {i: worthless if outcomes[i].failure else score for i, score in scores.items()}
 
 
 def score_finalists(study: Study, holdout: Evaluator) -> FinalScores:
@@ -58,11 +82,16 @@ def score_finalists(study: Study, holdout: Evaluator) -> FinalScores:
             single = points[study.single_model.key] = holdout.evaluate(study.single_model, indices)
         for config in study.operating_points():
             points[config.key] = holdout.evaluate(config, indices)
-    return FinalScores(tuned, baseline, single, held_out=True, points=points)
+    return FinalScores(tuned, baseline, single, True, points, _calibration(study))
 
 
 def search_estimates(study: Study) -> FinalScores:
     """What the search knows of the finalists, where there was no holdout or no pass over it."""
     known = study.evaluator.known
     single = known(study.single_model) if study.single_model else None
-    return FinalScores(known(study.incumbent), known(study.baseline), single, held_out=False)
+    tuned, baseline = known(study.incumbent), known(study.baseline)
+    return FinalScores(tuned, baseline, single, False, calibration=_calibration(study))
+
+
+def _calibration(study: Study) -> Calibration | None:
+    return study.judge.calibration if study.judge else None

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from evaluators.diagnoser import Diagnoser
 from evaluators.evaluation import Evaluator
-from evaluators.metrics import LabelMetric
+from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.objective import Objective
 from optimizer.baseline import check_something_scored, check_something_works, race_baseline
 from optimizer.conclusion import best_so_far, conclude
 from optimizer.dear_models import leave_out_dear_models
 from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
+from optimizer.measured_judge import measure_judge
 from optimizer.progress import Progress
 from optimizer.reserve import Reserve
 from optimizer.result import Result
@@ -41,7 +42,7 @@ def optimize(
     dataset: Any,
     models: str | Model | Sequence[str | Model] | None = None,
     *,
-    metric: str | LabelMetric | Callable[..., Any] = "exact_match",
+    metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
     objective: str | Objective = "quality",
@@ -66,8 +67,9 @@ def optimize(
         models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
             where a name is not enough; by default all that the pipeline names. What a module
             itself names is where the search starts, and stays if nothing beats it.
-        metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`) or
-            any `metric(example, prediction) -> float` in [0, 1].
+        metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`),
+            `llm_judge(...)` or `llm_preference(...)`, or any `metric(example, prediction) ->
+            float` in [0, 1].
         budget: caps in dollars, calls and seconds; without it nothing is capped.
         search_space: other choices than the default ones, for all modules or for some.
         objective: "quality"; `Objective(max_cost_usd=..., max_latency_s=...)` for quality within
@@ -91,7 +93,8 @@ def optimize(
     Raises:
         ValueError: an argument does not fit; names the value and the nearest valid choice.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
-        OptimizationError: nothing could be scored; says how the calls failed.
+        OptimizationError: nothing could be scored, and how the calls failed; or a judge does not
+            value what people value.
         MetricError: the metric raised, or returned no score.
         KeyboardInterrupt: after printing the best so far and how to resume.
     """
@@ -106,12 +109,14 @@ def optimize(
     study = make_study(plan, session, concurrency)
     study.journal = _journal(gateway or default_gateway(), plan)
     held_out = Evaluator(
-        plan.pipeline, plan.models, plan.holdout, plan.metric, session, concurrency
+        plan.pipeline, plan.models, plan.holdout, study.evaluator.metric, session, concurrency
     )
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress:
             study.on_trial = _listener(tracker, progress)
+            if plan.metric.human_labels:
+                progress.stage("judge")
             stopped = search(study, plan)
             progress.stage("holdout")
             result = conclude(plan, study, held_out, stopped, paid_before)
@@ -138,8 +143,10 @@ def search(study: Study, plan: Plan) -> str | None:
 
     Raises:
         BudgetTooSmall: the budget can't pay for the baseline.
-        OptimizationError: there is nothing to choose by, since nothing works.
+        OptimizationError: there is nothing to choose by, since nothing works, or since the judge
+            does not value what people value.
     """
+    study.judge = measure_judge(study)
     race_baseline(study)
     try:
         leave_out_dear_models(study)
@@ -164,9 +171,8 @@ def search(study: Study, plan: Plan) -> str | None:
 
 def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
     """A study at its beginning: nothing raced yet, the config as given in the lead."""
-    evaluator = Evaluator(
-        plan.pipeline, plan.models, plan.search, plan.metric, session, concurrency
-    )
+    metric = plan.metric.open(session)
+    evaluator = Evaluator(plan.pipeline, plan.models, plan.search, metric, session, concurrency)
     return Study(
         evaluator=evaluator,
         space=plan.space,
@@ -217,6 +223,7 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, st
         "budget_calls": plan.budget.calls,
         "budget_seconds": plan.budget.seconds,
         "diagnoser": getattr(plan.diagnoser, "label", plan.diagnoser),
+        "judge/model": plan.metric.judging.model.label if plan.metric.judging else None,
         "objective": str(plan.objective),
         "stages": ", ".join(stage.name for stage in plan.stages),
         **{f"search_space/{knob}": _choices_text(choices) for knob, choices in space.items()},

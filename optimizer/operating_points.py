@@ -56,6 +56,7 @@ def operating_points(
     configs: Sequence[PipelineConfig],
     search: Callable[[PipelineConfig], Evaluation],
     held_out: Mapping[str, Evaluation],
+    mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[OperatingPoint, ...]:
     """The configs with their figures, best estimate first.
@@ -64,9 +65,10 @@ def operating_points(
         configs: a front.
         search: what the search knows of one.
         held_out: by config key, those that were scored on the holdout.
+        mean: the score that is reported.
         bound: the pipeline with a config.
     """
-    points = [_point(c, search(c), held_out.get(c.key), bound(c)) for c in configs]
+    points = [_point(c, search(c), held_out.get(c.key), mean, bound(c)) for c in configs]
     return tuple(sorted(points, key=lambda point: -point.estimate))
 
 
@@ -105,10 +107,14 @@ def pick(points: Sequence[OperatingPoint], objective: Objective) -> OperatingPoi
 
 
 def _point(
-    config: PipelineConfig, search: Evaluation, held_out: Evaluation | None, pipeline: Tunable
+    config: PipelineConfig,
+    search: Evaluation,
+    held_out: Evaluation | None,
+    mean: Callable[[Evaluation], Interval | None],
+    pipeline: Tunable,
 ) -> OperatingPoint:
     measured = held_out if held_out is not None and held_out.scores else search
-    interval = measured.interval
+    interval = mean(measured)
     if interval is None:
         raise RuntimeError(f"no example of {config_text(config)} was scored")
     return OperatingPoint(

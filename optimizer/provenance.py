@@ -12,6 +12,7 @@ from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
     from evaluators.evaluation import Evaluation
+    from evaluators.judge_agreement import JudgeAgreement
     from optimizer.operating_points import OperatingPoint
     from optimizer.result import Result
 
@@ -40,6 +41,7 @@ def provenance(result: Result) -> dict[str, Any]:
         "gain": _interval(result.gain),
         "usd_per_example": result.tuned_figures.usd_per_example,
         "dataset": f"sha256:{result.dataset_digest}" if result.dataset_digest else None,
+        "judge": _judge(result.judge) if result.judge else None,
         "seed": result.seed,
         "spent": {"usd": result.spent.usd, "calls": result.spent.calls},
         "mlflow_run": result.run_id,
@@ -102,6 +104,15 @@ def _point_provenance(result: Result, point: OperatingPoint) -> dict[str, Any]:
     of_the_tuned = ("examples", "baseline", "gain")
     told = {**provenance(result), **own}
     return {name: value for name, value in told.items() if name not in of_the_tuned}
+
+
+def _judge(judge: JudgeAgreement) -> dict[str, Any]:
+    """Who judged; and if the score is corrected, by how many labels and which line."""
+    if judge.calibration is None:
+        return {"model": judge.model}
+    line = judge.calibration.fitted
+    corrected_by = {"offset": round(line.offset, 6), "slope": round(line.slope, 6)}
+    return {"model": judge.model, "human_labels": judge.labels, **corrected_by}
 
 
 def _measured_on(held_out: bool) -> str:

@@ -17,6 +17,10 @@ BYTES_PER_TOKEN = 6
 SLOWER = 2.0
 """How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
 
+ASKED_AGAIN = 1.1
+"""So many verdicts are kept for each that is needed: where one can't be read, the judge is asked
+again."""
+
 
 class _Cost(NamedTuple):
     usd: float
@@ -62,9 +66,13 @@ class Reserve:
         Its input is bounded by bytes, of which a token has about four.
         """
         models = [self.evaluator.models[i] for labels in config.allocation.values() for i in labels]
+        if self.evaluator.metric.judging:
+            models.append(self.evaluator.metric.judging.model)
         answer = max(price_of(model).output_usd * model.max_tokens for model in models)
         outcomes = self.evaluator.known(config).outcomes.values()
-        return answer + BYTES_PER_TOKEN * max((o.usd for o in outcomes), default=0.0)
+        return answer + BYTES_PER_TOKEN * max(
+            (max(o.usd, o.judge_usd) for o in outcomes), default=0
+        )
 
     def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
         return [self.baseline, incumbent] if self.may_change else [self.baseline]
@@ -77,8 +85,10 @@ class Reserve:
         usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
         for config in configs:
             known = self.evaluator.known(config)
-            calls += self.examples * self.evaluator.most_calls(config)
-            usd += self.examples * max((o.usd for o in known.outcomes.values()), default=0)
+            verdicts = math.ceil(ASKED_AGAIN * self.examples * self.evaluator.metric.calls)
+            calls += self.examples * self.evaluator.most_calls(config) + verdicts
+            dearest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
+            usd += self.examples * dearest
             if known.outcomes:
                 turns = math.ceil(self.examples / self.evaluator.concurrency)
                 seconds += SLOWER * turns * known.latency_s

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluators.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.operating_points import OperatingPoint, pick, points_frame
@@ -106,6 +107,9 @@ class Result:
     trials_: tuple[Trial, ...]
     spent: Spent
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
+    judge: JudgeAgreement | None = None
+    """What is known of the metric's judge; None if it asks none. With human labels, scores and
+    gains are corrected for its errors, and their intervals wider; trials and estimates are not."""
     run_id: str | None = None
     """MLflow's parent run; None if the tracking store was away."""
     tracking_uri: str = ""

@@ -12,6 +12,7 @@ import numpy as np
 
 from evaluators.diagnoser import Diagnoser
 from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective, front
 from evaluators.racing import Race, Standing, race
 from evaluators.stopping import CAUTIOUS, UNHURRIED, ErrorRate, Patience
@@ -44,6 +45,8 @@ class Study:
     journal: Path | None = None
     """Where Optuna's study is kept; None keeps it in memory."""
     diagnoser: Diagnoser | None = None
+    judge: JudgeAgreement | None = None
+    """What is known of the metric's judge, if it asks one."""
     on_trial: Callable[[Trial, Study], None] = lambda trial, study: None
     incumbent: PipelineConfig = field(init=False)
     single_model: PipelineConfig | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evaluators.objective import Costs
 from optimizer.trial import config_text, models_text, module_text
 from optimizer.wording import (
+    agreement_text,
     counted,
     dollars,
     percent,
@@ -75,9 +76,11 @@ class Purpose(NamedTuple):
 def measured_on(result: Result) -> str:
     """What the figures are: held-out means, or the estimates that the search chose by."""
     examples = counted(result.tuned_figures.examples, "example")
+    corrected = ", corrected for the judge's errors" if result.judge and result.judge.labels else ""
     if result.held_out:
-        return f"scored on {examples} held out from the search"
-    return f"search estimates on {examples}, not measured on held-out ones: expect less on new data"
+        return f"scored on {examples} held out from the search{corrected}"
+    estimates = f"search estimates on {examples}{corrected}"
+    return f"{estimates}, not measured on held-out ones: expect less on new data"
 
 
 def cautions(result: Result) -> list[str]:
@@ -186,6 +189,26 @@ def diagnoser_lines(result: Result) -> list[str]:
         for entry in result.diagnoser
         if entry.judged
     ]
+
+
+def judge_lines(result: Result) -> list[str]:
+    """How far the metric's judge can be trusted, and what was made of that."""
+    judge = result.judge
+    if judge is None:
+        return []
+    if judge.calibration is None:
+        told = f"unknown; {result.metric}(labels=...) measures it"
+        lines = [f"{judge.model}: how far it agrees with people is {told}"]
+    else:
+        line = judge.calibration.fitted
+        lines = [
+            f"{judge.model}: {agreement_text(judge)}; "
+            f"it gives {line.offset:z.2f} + {line.slope:.2f} x people's score",
+            "scores and gains are corrected for that; estimates and trials are not",
+        ]
+    if any(judge.model in labels for labels in result.config.allocation.values()):
+        lines.append("it is among the models that answer, and judges favour answers of their own")
+    return lines
 
 
 def next_steps(result: Result) -> list[str]:

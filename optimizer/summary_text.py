@@ -14,6 +14,7 @@ from optimizer.summary import (
     changes,
     diagnoser_lines,
     figures,
+    judge_lines,
     measured_on,
     next_steps,
     operating_points,
@@ -68,6 +69,7 @@ def _lines(result: Result, picking: str) -> Iterator[str]:
         "What it took", [*_table([header_row, *purposes(result)]), paid_now(result)]
     )
     yield from _section("Diagnoser", diagnoser_lines(result))
+    yield from _section("Judge", [part for line in judge_lines(result) for part in _wrapped(line)])
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

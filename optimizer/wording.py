@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from evaluators.judge_agreement import JudgeAgreement
 from evaluators.statistics import Interval
 
 
@@ -63,6 +64,14 @@ def number(value: float) -> str:
 def setting(value: Any) -> str:
     """The value of a knob or of a function's parameter."""
     return number(value) if isinstance(value, float) else str(value)
+
+
+def agreement_text(judge: JudgeAgreement) -> str:
+    """How far a judge agreed with human labels, as `agreed with 92.5% of 40 human labels, ...`."""
+    labels = counted(judge.labels, "human label")
+    if judge.agreement is not None and judge.kappa is not None:
+        return f"agreed with {percent(judge.agreement)} of {labels} (kappa {judge.kappa:z.2f})"
+    return f"correlation of {judge.correlation or 0.0:z.2f} with {labels}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import dspy
+
+from pipelines import Failure
+
+if TYPE_CHECKING:
+    from evaluators.metrics.judged import Judging
+    from pipelines.llms.gateway import Session
 
 
 class MetricError(ValueError):
@@ -18,11 +24,17 @@ class MetricError(ValueError):
 class Score:
     """How good one prediction is."""
 
-    value: float
-    """In [0, 1]; higher is better."""
+    value: float | None
+    """In [0, 1]; higher is better. None where a judge failed: that says nothing of the answer."""
 
     feedback: str | None = None
     """What the metric has to say about it; a diagnoser reads this where there is no gold answer."""
+
+    failure: Failure | None = None
+    """Why there is no value."""
+
+    usd: float = 0.0
+    """What asking a judge took, at recorded prices."""
 
 
 Compare = Callable[[Any, Any], float]
@@ -72,6 +84,24 @@ class BoundMetric:
     check_labels: Callable[[Any], None] | None = None
     """Raises ValueError when an example has a label that no answer could match."""
 
+    judging: Judging | None = None
+    """How it asks a judge; None for a metric that asks none."""
+
+    @property
+    def calls(self) -> int:
+        """Calls to a judge that scoring one answer takes, but for one that is asked again."""
+        return self.judging.metric.asks if self.judging else 0
+
+    @property
+    def human_labels(self) -> int:
+        """How many answers that people have scored the judge scores too, before anything else."""
+        labels = self.judging.labels if self.judging else None
+        return len(labels.scores) if labels else 0
+
+    def open(self, session: Session) -> BoundMetric:
+        """Ready to score: with its judge, if it asks one, reached through this session."""
+        return replace(self, score=self.judging.scorer(session)) if self.judging else self
+
     def __call__(self, example: Any, prediction: Any, index: int | None = None) -> Score:
         """The score of `prediction`; `index` is the example's number, for the error.
 
@@ -88,6 +118,8 @@ class BoundMetric:
         except Exception as error:
             where = self._where(index)
             raise MetricError(f"{where} raised {type(error).__name__}: {error}") from error
+        if self.judging is not None and isinstance(raw, Score):
+            return raw  # within bounds, or without a value
         if type(raw) is float and 0.0 <= raw <= 1.0:
             return _ONE if raw == 1.0 else _ZERO if raw == 0.0 else Score(raw)
         return self._score_of(raw, index)

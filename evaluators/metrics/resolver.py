@@ -11,6 +11,8 @@ from evaluators.metrics.callables import bind_callable
 from evaluators.metrics.contains import contains
 from evaluators.metrics.exact_match import exact_match
 from evaluators.metrics.f1 import f1
+from evaluators.metrics.llm_judge import llm_judge
+from evaluators.metrics.llm_preference import llm_preference
 from evaluators.metrics.metric import BoundMetric, LabelMetric, MetricError, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
@@ -26,6 +28,14 @@ METRICS: Mapping[str, Callable[[], LabelMetric]] = MappingProxyType(
     }
 )
 """The metrics that have a name."""
+
+_JUDGED: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
+    {
+        "llm_judge": (llm_judge, 'llm_judge("what a good answer is")'),
+        "llm_preference": (llm_preference, 'llm_preference("the column of a reference answer")'),
+    }
+)
+"""Those that must be told what is good, and how to."""
 
 _REASONING = "reasoning"  # what chain_of_thought adds; it has no right answer
 
@@ -55,6 +65,7 @@ def resolve_metric(
     """
     if isinstance(metric, BoundMetric):
         return metric
+    _check_told(metric)
     if isinstance(metric, str):
         metric = _named(metric)
     built_in = next((made for made in METRICS.values() if made is metric), None)
@@ -70,11 +81,20 @@ def resolve_metric(
     return bind_callable(metric)
 
 
+def _check_told(metric: Any) -> None:
+    for name, (made, example) in _JUDGED.items():
+        if metric is made or metric == name:
+            raise MetricError(
+                f"metric {name!r} must be told what a good answer is, such as metric={example}, "
+                f"but got {name!r} alone"
+            )
+
+
 def _named(name: str) -> LabelMetric:
     if name not in METRICS:
         raise MetricError(
-            f"there is no metric {name!r}{nearest(name, METRICS)} "
-            f"(metrics: {', '.join(METRICS)}, or any callable)"
+            f"there is no metric {name!r}{nearest(name, [*METRICS, *_JUDGED])} "
+            f"(metrics: {', '.join(METRICS)}, {', '.join(_JUDGED)}, or any callable)"
         )
     return METRICS[name]()
 

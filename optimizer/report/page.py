@@ -52,6 +52,7 @@ def _content(result: Result) -> dict[str, Any]:
         "purposes": summary.purposes(result),
         "paid_now": summary.paid_now(result),
         "diagnoser": summary.diagnoser_lines(result),
+        "judge": summary.judge_lines(result),
         "points": summary.operating_points(result),
     }
 

@@ -19,6 +19,7 @@ from pipelines import PipelineError
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
+    from evaluators.judge_agreement import JudgeAgreement
     from optimizer.result import HeldOut, Result
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def file_events(result: Result, folder: Path) -> list[Event]:
 
 def final_figures(result: Result) -> Event:
     """Final allocation as params, final figures as `final/...` metrics."""
-    metrics = {
+    metrics: dict[str, float | None] = {
         **_held_out("final/", result.tuned_figures),
         **_held_out("final/baseline_", result.baseline_figures),
         "final/gain": result.gain.mean,
@@ -61,6 +62,8 @@ def final_figures(result: Result) -> Event:
     for purpose, spent in result.spent.by_purpose.items():
         metrics[f"spent_usd/{purpose}"] = spent.usd
         metrics[f"spent_calls/{purpose}"] = float(spent.calls)
+    if result.judge is not None:
+        metrics |= _judge(result.judge)
     tags = {
         "measured_on": "held-out examples" if result.held_out else "search examples",
         "improved": result.improved,
@@ -78,6 +81,17 @@ def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
         f"{prefix}examples": float(figures.examples),
         f"{prefix}cost_usd": figures.usd_per_example,
         f"{prefix}latency_s": figures.latency_s,
+    }
+
+
+def _judge(judge: JudgeAgreement) -> dict[str, float | None]:
+    return {
+        "judge/labels": float(judge.labels),
+        "judge/agreement": judge.agreement,
+        "judge/kappa": judge.kappa,
+        "judge/correlation": judge.correlation,
+        "judge/slope": judge.slope,
+        "judge/offset": judge.offset,
     }
 
 

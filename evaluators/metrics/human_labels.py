@@ -1,0 +1,82 @@
+"""Answers that people have scored, by which a judge is measured."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluators.dataset import Dataset
+from evaluators.metrics.metric import MetricError
+from search_spaces.refusals import nearest
+
+FEWEST = 20
+"""So many labels are the least that tell a judge from a coin."""
+HUMAN = "human"
+"""The column of people's scores."""
+
+_WORDS = {"true": 1.0, "false": 0.0}  # in a .csv all values are text
+
+
+@dataclass(frozen=True)
+class HumanLabels:
+    """Rows with inputs and outputs of a pipeline, and what people gave to each."""
+
+    answers: Dataset
+    scores: tuple[float, ...]
+    """In [0, 1], in the order of the answers."""
+
+    @classmethod
+    def load(cls, data: Any, columns: Sequence[str]) -> HumanLabels:
+        """The labels, checked.
+
+        Args:
+            data: anything that `Dataset.load` takes.
+            columns: those that they need beside `human`.
+
+        Raises:
+            MetricError: a column is missing (names the nearest), a score is none in [0, 1], they
+                are fewer than 20, or too much alike to tell anything.
+            DatasetError: they can't be read.
+        """
+        answers = Dataset.load(data, minimum=0)
+        if len(answers) < FEWEST:
+            raise MetricError(
+                f"at least {FEWEST} human labels are needed to measure a judge, "
+                f"but there are {len(answers)}"
+            )
+        for column in (*columns, HUMAN):
+            if column not in answers.columns:
+                raise MetricError(
+                    f"the human labels need a column {column!r}, which they do not have"
+                    f"{nearest(column, answers.columns)} (columns: {', '.join(answers.columns)})"
+                )
+        scores = tuple(_score(row[HUMAN], n) for n, row in enumerate(answers, start=1))
+        _check_differ(scores)
+        return cls(answers, scores)
+
+
+def _score(given: Any, row: int) -> float:
+    try:
+        score = _WORDS.get(given.strip().lower(), given) if isinstance(given, str) else given
+        number = float(score)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:  # NaN fails this too
+        raise MetricError(
+            f"{HUMAN!r} must be a number in [0, 1], or a truth value, but in row {row} of the "
+            f"human labels it is {given!r}"
+        )
+    return number
+
+
+def _check_differ(scores: Sequence[float]) -> None:
+    """With one odd label nothing could be said of how the judge errs on its kind."""
+    commonest, count = Counter(scores).most_common(1)[0]
+    if len(scores) - count < 2:
+        raise MetricError(
+            f"human labels must show good answers and bad ones, at least 2 that differ from the "
+            f"others, but {count} of {len(scores)} are {commonest:g}"
+        )

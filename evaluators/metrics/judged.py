@@ -1,0 +1,146 @@
+"""Metrics that ask a language model: what makes one, and what it is once bound to a pipeline."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from evaluators.metrics.human_labels import HumanLabels
+from evaluators.metrics.judge import Judge, Question, Verdict
+from evaluators.metrics.metric import BoundMetric, MetricError, Score
+from evaluators.metrics.text import text_of
+from pipelines import Failure, Tunable
+from pipelines.llms.call_record import recording
+from pipelines.llms.gateway import Session
+from pipelines.llms.model import Model
+from pipelines.signature import REASONING
+from search_spaces.config import canonical_json
+
+Ask = Callable[[Mapping[str, str]], Verdict | Failure]
+"""The judge's verdict, by what it sees beside the example's inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedMetric(ABC):
+    """A metric that asks a judge; unbound, it knows no pipeline, models or session yet.
+
+    `llm_judge` and `llm_preference` make one.
+    """
+
+    name: ClassVar[str]
+    asks: ClassVar[int]
+    """How many verdicts an answer takes at most, but for those that are asked for again."""
+
+    model: str | Model | None
+    """Who judges: a label or name among the models of `optimize`, or a model of its own; None is
+    the dearest of them."""
+    labels: Any
+    """Answers that people have scored, in any form that `Dataset.load` takes; None for none."""
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.model, str) and self.model.strip()
+        if not (self.model is None or isinstance(self.model, Model) or named):
+            raise MetricError(
+                f"{self.name}(model=...) must name a model, such as 'openai/gpt-4o-mini' or "
+                f"Model(...), but got {self.model!r}"
+            )
+
+    @property
+    @abstractmethod
+    def question(self) -> Question:
+        """What the judge is asked."""
+
+    @abstractmethod
+    def references(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """The columns beside the inputs that it reads, for a pipeline with these outputs.
+
+        Raises:
+            MetricError: it does not fit them.
+        """
+
+    @abstractmethod
+    def judged(self, ask: Ask, example: Any, answer: Mapping[str, Any]) -> Score:
+        """The score of one answer: the pipeline's outputs but the reasoning.
+
+        It has no value where the judge failed.
+        """
+
+    def bind(self, pipeline: Tunable, model: Model) -> BoundMetric:
+        """The metric for this pipeline, judged by this model; `open` it before it scores.
+
+        Raises:
+            MetricError: it does not fit the outputs, or the labels are of no use.
+            DatasetError: the labels can't be read.
+        """
+        outputs = tuple(field for field in pipeline.outputs if field != REASONING)
+        references = self.references(outputs)
+        labels = None
+        if self.labels is not None:
+            labels = HumanLabels.load(self.labels, (*pipeline.inputs, *outputs, *references))
+        judging = Judging(self, pipeline.inputs, outputs, model, labels)
+        return BoundMetric(
+            self.name, references, judging.identity, _not_open, judging.check, judging=judging
+        )
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a bound metric needs to ask its judge, but for a session."""
+
+    metric: JudgedMetric
+    inputs: Sequence[str]
+    """The pipeline's."""
+    outputs: Sequence[str]
+    """Those that are judged."""
+    model: Model
+    labels: HumanLabels | None
+
+    @property
+    def identity(self) -> str:
+        """Changes with whatever may change a score, or how scores are corrected."""
+        references = self.metric.references(self.outputs)
+        digest = self.labels.answers.digest if self.labels else None
+        told = [self.metric.name, asdict(self.metric.question), references]
+        return canonical_json([*told, asdict(self.model), digest])
+
+    def check(self, example: Any) -> None:
+        """Refuse an example without a reference, where the judge is to see one.
+
+        Raises:
+            ValueError: names the column.
+        """
+        for column in self.metric.references(self.outputs):
+            if not text_of(example[column]).strip():
+                raise ValueError(f"column {column!r} is empty: there is no reference to judge by")
+
+    def scorer(self, session: Session) -> Callable[[Any, Any], Score]:
+        """The metric itself: of an example and a prediction, both with fields as items."""
+        judge = Judge(self.metric.question, self.inputs, self.outputs, self.model, session)
+
+        def score(example: Any, prediction: Any) -> Score:
+            given = {field: example[field] for field in self.inputs}
+            there = [field for field in self.outputs if field in prediction]  # all, of a spec
+            answer = {field: prediction[field] for field in there or prediction.keys()}
+            with recording() as recorder:
+                said = self.metric.judged(lambda sees: judge.ask(given, sees), example, answer)
+            return replace(said, usd=sum(call.usd for call in recorder.calls))
+
+        return score
+
+
+def _not_open(example: Any, prediction: Any) -> Score:
+    raise RuntimeError(
+        "its judge is asked through a session: BoundMetric.open(session) comes first"
+    )
+
+
+def check_text(given: Any, rule: str) -> None:
+    """It is text, and not empty.
+
+    Raises:
+        MetricError: the rule, and what was given.
+    """
+    if not isinstance(given, str) or not given.strip():
+        raise MetricError(f"{rule}, but got {given!r}")
