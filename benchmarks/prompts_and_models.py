@@ -72,7 +72,7 @@ def run_seed(seed: int, examples: int, calls: int, optimizer: str) -> list[tuple
         searched(bench, calls, ("allocation", prompts)),
         searched(bench, calls, ("allocation",)),
         searched(bench, calls, (prompts,)),
-        one_after_the_other(bench, calls, Prompts(optimizer, beside=0)),
+        one_after_the_other(bench, calls, prompts),
     ]
     return [(score(study, unseen), study.evaluator.session.nominal.calls) for study in found]
 

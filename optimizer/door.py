@@ -345,5 +345,4 @@ def _stage(given: Any, known: str) -> Stage:
     if callable(getattr(given, "improve", None)):
         stage: Stage = given
         return stage
-    hint = nearest(given, STAGES) if isinstance(given, str) else ""
-    raise ValueError(f"there is no stage {given!r}{hint} {known}")
+    raise ValueError(f"there is no stage {given!r}{nearest(given, STAGES)} {known}")

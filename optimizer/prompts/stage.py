@@ -1,19 +1,18 @@
 """Prompts: DSPy's optimizers write them for the modules that the diagnoser blames.
 
-Whatever they bring meets the best so far in a paired race, with the models beside it that may suit
-the new prompt better: a prompt found for one model is not assumed to serve another.
+Whatever they bring meets the best so far in a paired race. A prompt found for one model is not
+assumed to serve another: the stages take turns, so that a module whose prompt has changed gets its
+models raced again, and one that has got another model its prompt tuned again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import dspy
 
-from evaluators.stopping import HALVING, HURRIED
-from optimizer.paid_networks import ranked
+from evaluators.stopping import HURRIED
 from optimizer.prompts.blame import Blame, blamed_modules
 from optimizer.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
 from optimizer.prompts.quiet import quiet
@@ -30,12 +29,6 @@ RUNS = 144
 """So many new runs one optimizer may make on one module, if there is room."""
 FINALISTS = 4
 """So many prompts of one run meet the best so far."""
-CROSSED = 8
-"""So many are tried with other models of the module, too."""
-MODELS = 5
-"""So many other models."""
-FIRST_RUNG = 8
-LOOK = 16
 
 
 @dataclass(frozen=True)
@@ -50,8 +43,6 @@ class Prompts:
     """
 
     optimizer: str = "auto"
-    beside: int = MODELS
-    """With so many other models of its module a new prompt is tried, the best ones."""
     name: str = "prompts"
 
     def __post_init__(self) -> None:
@@ -72,7 +63,8 @@ class Prompts:
             found = self._found(study, blame)
             study.prompted.append((blame.module, before))
             if found:
-                self._accept(study, blame.module, found)
+                keep = study.incumbent
+                study.race(self.name, [keep, *found], patience=HURRIED, keep=keep)
 
     def _found(self, study: Study, blame: Blame) -> list[PipelineConfig]:
         """What an optimizer proposes for one module, best first; nothing, where it failed."""
@@ -90,7 +82,7 @@ class Prompts:
             return []
         found = [workbench.config_of(compiled.module), *workbench.ranked()]
         distinct = {config.key: config for config in found if config != workbench.base}
-        return list(distinct.values())
+        return list(distinct.values())[:FINALISTS]
 
     def _chosen(self, study: Study, examples: int) -> tuple[PromptOptimizer, int] | None:
         """The optimizer, and how many runs there is room for; None if there is none."""
@@ -101,28 +93,6 @@ class Prompts:
             if runs >= max(optimizer.fewest_runs, examples):
                 return optimizer, min(RUNS, runs)
         return None
-
-    def _accept(self, study: Study, module: str, found: Sequence[PipelineConfig]) -> None:
-        """Let the best of the prompts meet the best so far, and all of them with other models.
-
-        With other models they run on a few examples first, and the best few join the others.
-        """
-        keep = study.incumbent
-        finalists = list(found[:FINALISTS])
-        crossed = _with_other_models(study, module, found[:CROSSED], self.beside)
-        entrants = [*finalists, *crossed]
-        while len(entrants) > FINALISTS and not _has_room(study, entrants):
-            entrants.pop()
-        if len(entrants) > len(finalists):
-            race = partial(study.race, self.name, first=FIRST_RUNG, most=LOOK, patience=HALVING)
-            left = [s for s in race([keep, *entrants], keep=keep) if s.finished]
-            best = sorted(left, key=lambda s: -s.evaluation.mean)
-            finalists = [s.config for s in best if s.config != keep][:FINALISTS]
-        study.race(self.name, [keep, *finalists], patience=HURRIED, keep=keep)
-
-
-def _has_room(study: Study, entrants: Sequence[PipelineConfig]) -> bool:
-    return study.forecast.has_room(entrants, study.examples[:LOOK])
 
 
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> dspy.Module:
@@ -150,16 +120,3 @@ def _affordable_runs(study: Study) -> int:
     by_calls = left.calls / max(1.0, known.calls_per_example)
     by_usd = left.usd / known.usd_per_example if known.usd_per_example > 0 else by_calls
     return int(min(by_calls, by_usd, 4.0 * RUNS) / 2)
-
-
-def _with_other_models(
-    study: Study, module: str, found: Sequence[PipelineConfig], most: int
-) -> Sequence[PipelineConfig]:
-    """The same prompts with the other models that do best in the module, and would be one."""
-    own = study.incumbent.modules[module]
-    if module not in study.uniform:
-        return []
-    others = [label for label in study.space.models[module] if label != own.members[0]]
-    setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
-    best = ranked(study, module, others, setting)[:most]
-    return [config.with_models({module: label}) for config in found for label in best]
