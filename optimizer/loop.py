@@ -19,6 +19,7 @@ from optimizer.dear_models import leave_out_dear_models
 from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
 from optimizer.measured_judge import measure_judge
 from optimizer.progress import Progress
+from optimizer.prompt_changes import prompt_text, prompts_of
 from optimizer.reserve import Reserve
 from optimizer.result import Result
 from optimizer.single_models import challenge_with_single_models, race_single_models
@@ -114,7 +115,7 @@ def optimize(
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress:
-            study.on_trial = _listener(tracker, progress)
+            study.on_trial = _listener(tracker, progress, plan)
             if plan.metric.human_labels:
                 progress.stage("judge")
             stopped = search(study, plan)
@@ -198,9 +199,15 @@ def _journal(gateway: Gateway, plan: Plan) -> Path | None:
     return gateway.folder / "optuna" / f"{plan.key[:16]}.log" if gateway.folder else None
 
 
-def _listener(tracker: Tracker, progress: Progress) -> Callable[[Trial, Study], None]:
+def _listener(tracker: Tracker, progress: Progress, plan: Plan) -> Callable[[Trial, Study], None]:
+    accepted = prompts_of(plan.pipeline, plan.baseline)
+
     def on_trial(trial: Trial, study: Study) -> None:
         tracker.record(trial)
+        for module, prompt in prompts_of(plan.pipeline, study.incumbent).items():
+            if prompt != accepted[module]:
+                accepted[module] = prompt
+                tracker.prompt(plan.pipeline.name, module, prompt_text(prompt), trial.stage)
         best = study.evaluator.known(study.incumbent).mean
         session = study.evaluator.session
         tracker.best(session.nominal.calls, best)

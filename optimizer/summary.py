@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evaluators.objective import Costs
-from optimizer.trial import config_text, models_text, module_text
+from optimizer.trial import config_text, models_text, module_text, shortened
 from optimizer.wording import (
     agreement_text,
     counted,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from optimizer.result import HeldOut, Result
 
 
+LONGEST = 60
+"""Characters of a value in the table of changes; the report has prompts in full."""
 _NETWORK = {"models", "width", "aggregator"}
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
 _FEWEST, _HARDLY = 8, 0.05
@@ -335,4 +337,6 @@ def _value(value: Any) -> str:
         return counted(len(value), "demo")
     if isinstance(value, dict):
         return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
-    return "as given" if value is None or value is LEFT_OUT else setting(value)
+    if value is None or value is LEFT_OUT:
+        return "as given"
+    return shortened(setting(value), LONGEST)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer import summary
+from optimizer.prompt_changes import prompt_changes
 from optimizer.provenance import provenance
 from optimizer.report.plots import plots
 from optimizer.trial import Trial, config_text, shortened
@@ -29,6 +30,7 @@ def write_report(result: Result, path: str | Path) -> None:
         plots={name: base64.b64encode(png).decode() for name, png in plots(result).items()},
         trials=[_trial(trial) for trial in result.trials_],
         failures=_failures(result),
+        prompts=list(prompt_changes(result)),
         provenance=provenance(result),
         overview=result.pipeline.describe(),
     )  # fmt: skip

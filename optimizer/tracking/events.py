@@ -22,13 +22,14 @@ MOST_PARAM = 6000
 MOST_TAG = 5000
 MOST_KEY = 250
 _NOT_IN_KEYS = re.compile(r"[^\w.\- :/]")
+_NOT_IN_PROMPTS = re.compile(r"[^A-Za-z0-9_.\-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """One thing to write; what a kind does not need is left empty."""
 
-    kind: Literal["start", "trial", "figures", "artifacts", "model", "end"]
+    kind: Literal["start", "trial", "prompt", "figures", "artifacts", "model", "end"]
     time_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     """When it happened, in milliseconds since 1970."""
     id: str = ""
@@ -44,6 +45,8 @@ class Event:
     """Seconds before `time_ms` at which it began."""
     status: str = ""
     """Of a run that ended: `FINISHED`, `FAILED` or `KILLED`."""
+    text: str = ""
+    """Of a prompt."""
     folder: str = ""
     """Of artifacts or of a saved model, below the journal's."""
 
@@ -81,6 +84,12 @@ def trial_event(trial: Trial, took_s: float) -> Event:
         took_s=took_s,
         status="FAILED" if trial.status in ("disqualified", "failed") else "FINISHED",
     )
+
+
+def prompt_event(pipeline: str, module: str, text: str, tags: Mapping[str, Any]) -> Event:
+    """A module's prompt was accepted: a version in the prompt registry, as `pipeline.module`."""
+    name = _NOT_IN_PROMPTS.sub("_", f"{pipeline}.{module}")[:MOST_KEY]
+    return Event(kind="prompt", name=name, text=redacted(text), tags=as_tags(tags))
 
 
 def best_event(step: int, score: float) -> Event:

@@ -13,6 +13,7 @@ from optimizer.tracking.events import (
     Outcome,
     best_event,
     end_event,
+    prompt_event,
     start_event,
     trial_event,
 )
@@ -80,6 +81,11 @@ class Tracker:
         if trial.seconds > last:
             self._trial_ends = before, last = last, trial.seconds
         self._delivery.put(trial_event(trial, took_s=trial.seconds - before))
+
+    def prompt(self, pipeline: str, module: str, text: str, stage: str) -> None:
+        """A module's prompt was accepted."""
+        tags = {"pipeline": pipeline, "module": module, "stage": stage}
+        self._delivery.put(prompt_event(pipeline, module, text, tags))
 
     def best(self, step: int, score: float) -> None:
         """The best score so far, after so many nominal calls."""

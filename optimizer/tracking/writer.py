@@ -45,6 +45,7 @@ class EventWriter:
         self._write = {
             "start": self._start,
             "trial": self._trial,
+            "prompt": self._prompt,
             "figures": self._figures,
             "artifacts": self._artifacts,
             "model": self._model,
@@ -97,6 +98,14 @@ class EventWriter:
         run_id = self._run(event, journal.run["experiment_id"], parent, again)
         self._log(run_id, event)
         self._terminate(run_id, event)
+
+    def _prompt(self, event: Event, journal: Journal, again: bool) -> None:
+        """A new version, unless the latest one says the same: a run that is repeated adds none."""
+        latest = self._client.load_prompt(f"prompts:/{event.name}@latest", allow_missing=True)
+        if latest is None or latest.template != event.text:
+            tags = {**event.tags, "run": journal.run["run_id"]}
+            told = f"accepted in {tags['stage']}"
+            self._client.register_prompt(event.name, event.text, told, tags)
 
     def _figures(self, event: Event, journal: Journal, again: bool) -> None:
         self._log(journal.run["run_id"], event)
