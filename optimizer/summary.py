@@ -93,6 +93,7 @@ def cautions(result: Result) -> list[str]:
     if unfit:
         configs = counted(len(unfit), "config")
         lines.append(f"{configs} disqualified, too many calls having failed; the first: {unfit[0]}")
+    lines += [trial.detail for trial in result.trials_ if trial.status == "failed"]
     if result.held_out and result.single_model_label and not result.single_model_figures:
         lines.append(
             f"{result.single_model_label} in all modules, the best single model of the search, has "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from evaluators.diagnoser import Diagnoser
@@ -27,17 +27,21 @@ class Blame:
     """What it did wrong, by example."""
 
 
-def blamed_modules(study: Study) -> list[Blame]:
+def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
     """The modules that the diagnoser blames, most blamed first.
 
     All modules that ask a model, without a diagnoser, and where nothing fails clearly.
+
+    Args:
+        study: whose incumbent it is about.
+        examples: of these, the first few that it fails are diagnosed.
 
     Raises:
         BudgetExhausted: the diagnoses can't be paid.
     """
     names = [module.name for module in study.evaluator.pipeline.llm_modules]
     blames = {name: Blame(name) for name in names}
-    failed = _failed(study)
+    failed = _failed(study, examples)
     if study.diagnoser is None or not failed:
         return list(blames.values())
     study.forecast.check_calls(len(failed) * len(names))
@@ -50,10 +54,10 @@ def blamed_modules(study: Study) -> list[Blame]:
     return sorted((b for b in blames.values() if b.share), key=lambda b: -b.share)
 
 
-def _failed(study: Study) -> list[int]:
+def _failed(study: Study, examples: Sequence[int]) -> list[int]:
     """Examples that the incumbent fails by what was said, and not by an outage."""
     known = study.evaluator.known(study.incumbent).outcomes
-    failed = [i for i in study.examples if i in known and not known[i].outage]
+    failed = [i for i in examples if i in known and not known[i].outage]
     return [i for i in failed if (known[i].score or 0.0) < WRONG][:EXAMPLES]
 
 
@@ -78,8 +82,3 @@ def _rated(study: Study, diagnoser: Diagnoser, step: ModuleStep, index: int) -> 
         return 0.0, step.failure.message
     diagnosis = diagnoser.diagnose(step.module, step.inputs, [judged(step)], study.desired(index))
     return (1.0, "") if diagnosis is None else (diagnosis.ratings[0], diagnosis.reason)
-
-
-def reasons_of(blames: Sequence[Blame], module: str) -> Mapping[int, str]:
-    """What is known of the module's mistakes, by example."""
-    return next((blame.reasons for blame in blames if blame.module == module), {})

@@ -56,7 +56,7 @@ class Prompts:
 
     def improve(self, study: Study) -> None:
         """Tune the blamed modules, most blamed first; each setting of a module once."""
-        for blame in blamed_modules(study):
+        for blame in blamed_modules(study, _examples(study)):
             before = study.incumbent.modules[blame.module]
             if (blame.module, before) in study.prompted:
                 continue
@@ -69,7 +69,7 @@ class Prompts:
     def _found(self, study: Study, blame: Blame) -> list[PipelineConfig]:
         """What an optimizer proposes for one module, best first; nothing, where it failed."""
         workbench = Workbench(study, blame.module, _examples(study), blame.reasons)
-        chosen = self._chosen(study, len(workbench.examples))
+        chosen = self._chosen(study)
         if chosen is None:
             return []
         optimizer, runs = chosen
@@ -84,13 +84,13 @@ class Prompts:
         distinct = {config.key: config for config in found if config != workbench.base}
         return list(distinct.values())[:FINALISTS]
 
-    def _chosen(self, study: Study, examples: int) -> tuple[PromptOptimizer, int] | None:
+    def _chosen(self, study: Study) -> tuple[PromptOptimizer, int] | None:
         """The optimizer, and how many runs there is room for; None if there is none."""
         runs = _affordable_runs(study)
         if self.optimizer != "auto":
             return OPTIMIZERS[self.optimizer], min(RUNS, runs)
         for optimizer in OPTIMIZERS.values():
-            if runs >= max(optimizer.fewest_runs, examples):
+            if runs >= optimizer.fewest_runs:
                 return optimizer, min(RUNS, runs)
         return None
 

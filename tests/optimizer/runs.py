@@ -40,7 +40,7 @@ class Untracked:
     def record(self, *_: Any, **__: Any) -> None:
         pass
 
-    best = finish = fail = record
+    best = finish = fail = prompt = record
 
 
 def tune(

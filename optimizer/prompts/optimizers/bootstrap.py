@@ -19,7 +19,7 @@ class Bootstrap(PromptOptimizer):
     """Changes demos only, and needs no new run: those of the incumbent are there."""
 
     name = "bootstrap"
-    fewest_runs = 0
+    fewest_runs = 1
 
     def compile(
         self,

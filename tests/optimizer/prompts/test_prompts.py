@@ -1,0 +1,253 @@
+"""The stage that tunes prompts: with each of DSPy's optimizers, in the budget, and repeatably."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from optimizer.door import prepare
+from optimizer.loop import diagnoser_of, make_study
+from optimizer.prompts import Prompts, stage
+from optimizer.prompts.blame import blamed_modules
+from optimizer.prompts.optimizers import OPTIMIZERS, PromptOptimizer
+from optimizer.prompts.workbench import Workbench
+from optimizer.study import Study
+from pipelines import Module, Pipeline
+from pipelines.llms.budget import Budget
+from pipelines.llms.call import BudgetExhausted, LMCall
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.session import Session
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.patterns import locate_solve
+from search_spaces import PipelineConfig
+from search_spaces.config import canonical_json
+from tests.optimizer.runs import outcome, tune
+
+ROWS = simulated_dataset("locate_solve", 60, seed=5, rows=4)
+WRITER = register(
+    SimulatedModel(
+        "prompted",
+        skills={"locate": 0.97, "arithmetic": 0.4, "diagnose": 0.97, "compare": 0.99}
+        | {"write_instructions": 0.97},
+        phrase_effects={
+            "check your work": {"arithmetic": 1.0},
+            "read the question twice": {"arithmetic": 0.5},
+        },
+    )
+)
+MODEL = "sim/prompted"
+NAMES = list(OPTIMIZERS)
+
+
+def study_of(pipeline: Pipeline | None = None, budget: Budget | None = None) -> Study:
+    plan = prepare(
+        pipeline or locate_solve(), ROWS, MODEL, "exact_match", None, None, "prompts", MODEL, 0.0, 0
+    )
+    study = make_study(plan, Gateway(None).session("", budget), 8)
+    study.race("baseline", [study.baseline])
+    study.diagnoser = diagnoser_of(plan, study)
+    return study
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[LMCall]:
+    """Every call that a session is asked for."""
+    made: list[LMCall] = []
+    complete = Session.complete
+
+    def noted(self: Session, call: LMCall) -> Any:
+        made.append(call)
+        return complete(self, call)
+
+    monkeypatch.setattr(Session, "complete", noted)
+    return made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompts_change_and_nothing_else_does(
+    name: str, capfd: pytest.CaptureFixture[str], calls: list[LMCall]
+) -> None:
+    two = Pipeline(
+        "two",
+        [
+            Module("locate", "table, question -> task", model="sim/alder"),
+            Module("solve", "task -> answer", model=MODEL, temperature=0.3),
+        ],
+    )
+    study = study_of(two)
+    Prompts(name).improve(study)
+    proposed = [trial.config for trial in study.trials if trial.config != study.baseline]
+    assert proposed
+    for config in proposed:
+        changed = {d.knob for d in study.baseline.differences(config)}
+        assert changed <= {"instructions", "demos"}
+    written = [call for call in calls if call.purpose == "prompts"]
+    assert bool(written) == (name != "bootstrap")
+    assert {call.model.label for call in calls if call.purpose == "task"} == {"sim/alder", MODEL}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["gepa", "mipro", "copro"])
+def test_an_instruction_that_helps_is_found(name: str) -> None:
+    result = tune(ROWS, [MODEL], stages=[Prompts(name)], diagnoser=MODEL, holdout=0)
+    told = result.config.modules["solve"].instructions or ""
+    assert "check your work" in told.lower() or "read the question twice" in told.lower()
+    assert result.gain.mean > 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_run_takes_the_same_path_at_another_concurrency_and_pays_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    first, again = (
+        tune(
+            ROWS, [MODEL, "sim/birch"], cache=tmp_path, stages=["allocation", Prompts(name)],
+            concurrency=concurrency, budget=Budget(calls=1500),
+        )
+        for concurrency in (12, 1)
+    )  # fmt: skip
+    assert again.spent.paid_now_calls == 0
+    assert outcome(again) == outcome(first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cap_in_calls_holds(name: str) -> None:
+    result = tune(ROWS, [MODEL], stages=[Prompts(name)], budget=Budget(calls=420))
+    assert result.spent.calls <= 420
+    assert result.held_out
+
+
+def test_an_optimizer_that_the_budget_cuts_short_proposes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stage, "_affordable_runs", lambda study: 10_000)
+    study = study_of(budget=Budget(calls=200))
+    with pytest.raises(BudgetExhausted):
+        Prompts("gepa").improve(study)
+    assert study.incumbent == study.baseline
+    assert [trial.stage for trial in study.trials] == ["baseline"]
+
+
+class Broken(PromptOptimizer):
+    name = "gepa"
+    fewest_runs = 0
+
+    def compile(self, student: Any, dataset: Any, *_: Any) -> Any:
+        student.module.signature = student.module.signature.with_instructions("Do it well.")
+        student(example_number=dataset[0].example_number)
+        raise RuntimeError("it broke")
+
+
+def test_an_optimizer_that_fails_is_a_failed_trial_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stage, "OPTIMIZERS", {**OPTIMIZERS, "gepa": Broken()})
+    result = tune(ROWS, [MODEL, "sim/birch"], stages=[Prompts("gepa"), "allocation"])
+    failed = [trial for trial in result.trials_ if trial.status == "failed"]
+    assert failed[0].detail.startswith("gepa failed on ")
+    assert "RuntimeError: it broke" in failed[0].detail
+    assert result.config.allocation["solve"] == ("sim/birch",)
+    assert any("gepa failed" in line for line in str(result).splitlines())
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "mipro"])
+def test_a_demo_is_never_scored_on_the_example_that_it_was_made_from(name: str) -> None:
+    study = study_of()
+    Prompts(name).improve(study)
+    with_demos = [c for c in study.raced() if any(m.demos for m in c.modules.values())]
+    assert with_demos
+    for config in with_demos:
+        scored = study.evaluator.known(config).outcomes
+        for module, own in config.modules.items():
+            for demo in own.demos:
+                source = study.evaluator.demo_sources[canonical_json(demo)]
+                step = study.evaluator.trace(study.baseline, source).step(module)
+                assert set(step.inputs.items()) <= set(demo.items())
+                assert source not in scored
+    complete = [t for t in study.trials if t.status == "complete" and t.stage == "prompts"]
+    assert all(trial.examples < len(study.examples) for trial in complete)
+
+
+def test_blame_goes_to_the_module_that_first_went_wrong() -> None:
+    study = study_of()
+    blames = blamed_modules(study, study.examples)
+    assert blames[0].module == "solve"
+    assert blames[0].share > 0.5
+    assert sum(blame.share for blame in blames) == pytest.approx(1)
+    assert all(blames[0].reasons.values())
+
+
+def test_without_a_diagnoser_every_module_gets_its_turn() -> None:
+    study = study_of()
+    study.diagnoser = None
+    assert [blame.module for blame in blamed_modules(study, study.examples)] == ["locate", "solve"]
+
+
+def test_gepa_reads_what_is_wanted_what_the_metric_says_and_the_diagnosers_reasons(
+    calls: list[LMCall],
+) -> None:
+    def strict(example: Any, prediction: Any, trace: Any = None) -> dspy.Prediction:
+        right = prediction.answer == example.answer
+        return dspy.Prediction(score=float(right), feedback="as it should be" if right else "OFF!")
+
+    tune(ROWS, [MODEL], metric=strict, stages=[Prompts("gepa")], diagnoser=MODEL, holdout=0)
+    written = [m["content"] for call in calls if call.purpose == "prompts" for m in call.messages]
+    assert any("OFF!" in text for text in written)
+    assert any("wanted:" in text for text in written)
+    assert any("Of an earlier attempt at this step it was said" in text for text in written)
+
+
+def test_a_module_is_tuned_again_when_it_has_another_model() -> None:
+    study = study_of()
+    stage = Prompts("bootstrap")
+    stage.improve(study)
+    tuned = [module for module, _ in study.prompted]
+    stage.improve(study)
+    assert {module for module, _ in study.prompted} == set(tuned)
+    before = len(study.prompted)
+    study.incumbent = study.incumbent.with_knobs("solve", temperature=0.9)
+    study.race("allocation", [study.incumbent])
+    stage.improve(study)
+    assert len(study.prompted) > before
+
+
+def test_an_outage_counts_as_no_change() -> None:
+    study = study_of()
+    bench = Workbench(study, "solve", study.examples[:4])
+    index = next(i for i, s in study.evaluator.known(study.baseline).scores.items() if s == 1)
+    lost = study.evaluator.known(study.baseline).outcomes[index]
+    lost = type(lost)(score=None, usd=0.0, calls=0, latency_s=0.0, failure=None)
+    assert bench.score(index, lost) == 1.0
+
+
+def test_what_an_optimizer_leaves_as_it_was_is_the_incumbent_itself() -> None:
+    bench = Workbench(study_of(), "solve", [0])
+    assert bench.config_of(bench.student().module) == bench.base
+    changed = bench.student().module
+    changed.signature = changed.signature.with_instructions("Another.")
+    config = bench.config_of(changed)
+    assert isinstance(config, PipelineConfig)
+    assert config.modules["solve"].instructions == "Another."
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("gepo", "there is no prompt optimizer 'gepo'; nearest: 'gepa'"), ("", "optimizers: auto")],
+)
+def test_a_misspelt_optimizer_is_named(given: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told.replace("(", r"\(")):
+        Prompts(given)
+
+
+def test_auto_takes_what_there_is_room_for() -> None:
+    plenty, little = study_of(), study_of(budget=Budget(calls=160))
+    assert stage_chosen(plenty) == "gepa"
+    assert stage_chosen(little) == "bootstrap"
+
+
+def stage_chosen(study: Study) -> str:
+    chosen = Prompts()._chosen(study)
+    return chosen[0].name if chosen else ""
