@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from optimizer.door import BudgetTooSmall
     from optimizer.loop import optimize
     from optimizer.operating_points import OperatingPoint
+    from optimizer.prompts import Prompts
     from optimizer.result import Result
     from optimizer.trial import Trial
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
@@ -62,6 +63,7 @@ _HOMES = {
     "optimizer.door": ("BudgetTooSmall",),
     "optimizer.loop": ("optimize",),
     "optimizer.operating_points": ("OperatingPoint",),
+    "optimizer.prompts": ("Prompts",),
     "optimizer.result": ("Result",),
     "optimizer.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
@@ -98,6 +100,7 @@ __all__ = [
     "Pipeline",
     "PipelineConfig",
     "PipelineError",
+    "Prompts",
     "Result",
     "SearchSpace",
     "Trial",

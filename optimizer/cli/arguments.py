@@ -54,7 +54,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
         "the model that judges modules, auto for the best single model (the default), or none"
     )
     save = "where the tuned pipeline goes (tuned.yaml)"
-    stages = "what to tune: allocation (models), structure (widths, aggregators, ...); both"
+    stages = "what to tune: allocation (models), structure (widths, ...), prompts; all by default"
+    prompts = "which of DSPy's optimizers writes prompts: gepa, mipro, copro, bootstrap or auto"
     pareto = (
         "look for the front of quality, cost and latency; the limits below then choose which of "
         "it is saved, else it is the best score"
@@ -68,7 +69,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--budget-usd", type=float, metavar="X", help="most dollars")
     add("--budget-calls", type=int, metavar="N", help="most calls")
     add("--budget-seconds", type=float, metavar="X", help="most seconds")
-    add("--stages", default="allocation,structure", metavar="A,B", help=stages)
+    add("--stages", default="allocation,structure,prompts", metavar="A,B", help=stages)
+    add("--prompt-optimizer", default="auto", metavar="NAME", help=prompts)
     add("--pareto", action="store_true", help=pareto)
     add("--max-cost-usd", type=float, metavar="X", help="most dollars per example")
     add("--max-latency-s", type=float, metavar="X", help="most seconds per example")

@@ -25,7 +25,7 @@ def optimize_file(options: argparse.Namespace) -> int:
         ValueError: an argument, the pipeline or the dataset is wrong.
         OSError: a file can't be read or written.
     """
-    from optimizer import Budget, Objective, Pipeline, optimize
+    from optimizer import Budget, Objective, Pipeline, Prompts, optimize
     from optimizer.cli.saving import save
     from optimizer.summary_text import summary_text
 
@@ -38,7 +38,8 @@ def optimize_file(options: argparse.Namespace) -> int:
         of=options.of,
     )
     pipeline = Pipeline.load(options.pipeline)
-    names = [name.strip() for part in options.models for name in part.split(",") if name.strip()]
+    names = [name for part in options.models for name in _listed(part)]
+    prompts = Prompts(options.prompt_optimizer)
     result = optimize(
         pipeline,
         options.dataset,
@@ -46,7 +47,7 @@ def optimize_file(options: argparse.Namespace) -> int:
         metric=options.metric,
         budget=Budget(options.budget_usd, options.budget_calls, options.budget_seconds),
         objective="pareto" if options.pareto else wanted,
-        stages=[name.strip() for name in options.stages.split(",") if name.strip()],
+        stages=[prompts if name == prompts.name else name for name in _listed(options.stages)],
         diagnoser=None if options.diagnoser == "none" else options.diagnoser,
         holdout=options.holdout,
         concurrency=options.concurrency,
@@ -61,6 +62,10 @@ def optimize_file(options: argparse.Namespace) -> int:
     told = f"what was found, and saved, does not meet the objective ({wanted})"
     print(f"compound-optimizer optimize: {told}", file=sys.stderr)
     return UNMET
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _chosen(result: Result, wanted: Objective) -> OperatingPoint | None:
