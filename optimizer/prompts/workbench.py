@@ -78,8 +78,9 @@ class Workbench:
         config = self.config_of(predictor)
         self.tried.setdefault(config.key, config)
         evaluator = self.study.evaluator
-        shown = index in evaluator.shown_in(config)
-        outcome = evaluator.outcome(self.base if shown else config, index)
+        if index in evaluator.shown_in(config):  # it would only repeat the demo
+            config = self.base
+        outcome = evaluator.outcome(config, index)
         if dspy.settings.trace is not None and not outcome.outage:
             self._trace(config, predictor, index)
         return outcome
