@@ -51,7 +51,10 @@ class Outcome:
     agreement: Mapping[str, float] = field(default_factory=dict)
     """By wide module, the share of its members that agreed."""
     asked: Mapping[str, int] = field(default_factory=dict)
-    """How often each module was asked, where the program decides that."""
+    """How often each module was asked, where the program decides that; and how many calls it made
+    that belong to none."""
+    returned: tuple[str, ...] = ()
+    """The fields that it returned, where the program decides that."""
     judge_usd: float = 0.0
     """What judging it took; no part of `usd`, since running the pipeline needs no judge."""
 
@@ -250,12 +253,19 @@ class Evaluator:
         if self.pipeline.is_fixed:
             return calls_per_run(config)
         times = {name: max(seen) for name, seen in self._asked().items()}
-        return sum(times.get(n, 1) * most_calls(own) for n, own in config.modules.items())
+        own = sum(times.pop(n, 1) * most_calls(each) for n, each in config.modules.items())
+        seen = (outcome.calls for outcome in self.known(config).outcomes.values())
+        return max(own + sum(times.values()), *seen, 0)
 
     def times(self) -> Mapping[str, int]:
         """How often a run asks each module, about; empty where that is always once."""
         asked = self._asked()
         return {name: math.ceil(float(np.mean(seen))) for name, seen in asked.items()}
+
+    def returned(self) -> tuple[str, ...]:
+        """The fields that runs returned; empty where the pipeline says itself which."""
+        outcomes = (each for known in self._known.values() for each in known.values())
+        return tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.returned))
 
     def _asked(self) -> Mapping[str, list[int]]:
         """By module, how often runs of the first config asked it."""
@@ -345,10 +355,18 @@ class Evaluator:
             failure=judged.failure,
             feedback=judged.feedback,
             members_failed=trace.made_up_for,
-            asked={} if self.pipeline.is_fixed else Counter(step.module for step in trace.steps),
+            asked={} if self.pipeline.is_fixed else self._times(trace),
+            returned=() if self.pipeline.is_fixed else tuple(trace.outputs or ()),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
             judge_usd=judged.usd,
         )
+
+    def _times(self, trace: Trace) -> Mapping[str, int]:
+        names = {module.name for module in self.pipeline.modules}
+        times: Counter[str] = Counter()
+        for step in trace.steps:
+            times[step.module] += 1 if step.module in names else len(step.calls)
+        return times
 
     def _judged(self, index: int, outputs: Mapping[str, Any]) -> Score:
         answer = fingerprint(outputs)

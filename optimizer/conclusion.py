@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from evaluators.evaluation import Evaluation, Evaluator
@@ -29,6 +30,7 @@ def conclude(
     plan: Plan, study: Study, holdout: Evaluator, stopped: str | None, paid_before: Spend
 ) -> Result:
     """Score the finalists, and say what was found and what it cost."""
+    plan = replace(plan, pipeline=plan.pipeline.with_outputs(study.evaluator.returned()))
     final, stopped = _final_scores(study, holdout, stopped)
     single, scored = study.single_model, final.single_model
     if scored is not None and not scored.scores:

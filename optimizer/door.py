@@ -118,6 +118,7 @@ def prepare(
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label = _choices(models, pipeline)
+    pipeline = pipeline.with_fallback(next(iter(by_label.values())))
     names = [module.name for module in pipeline.llm_modules]
     functions = [module.name for module in pipeline.modules if not module.is_llm]
     space = resolve(search_space or SearchSpace()).fit(names, list(by_label), functions)
@@ -320,7 +321,7 @@ def _warn_if_not_writable(pipeline: Tunable) -> None:
     try:
         pipeline.check_writable()
     except PipelineError as error:
-        logger.warning("the result can be used, but not saved nor logged as a model: %s", error)
+        logger.warning("the result can be used, but not saved as YAML: %s", error)
 
 
 def _stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:

@@ -13,11 +13,12 @@ from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.operating_points import OperatingPoint, pick, points_frame
 from optimizer.trial import Trial, trials_frame
-from pipelines import Tunable
+from pipelines import PipelineError, Tunable
 from pipelines.llms.budget import PurposeSpend
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
+    import dspy
     import pandas as pd
 
 
@@ -201,6 +202,24 @@ class Result:
         text = tuned_yaml(self, point)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
+
+    def to_dspy(self) -> dspy.Module:
+        """The tuned program as one of its own class, which runs without this library.
+
+        DSPy's `save` and `load` understand it. Keys that `Model(api_key_env=...)` names are put
+        into its LMs, and DSPy does not write them down.
+
+        Raises:
+            PipelineError: what was tuned is no DSPy program, or its config is wider than one.
+        """
+        from pipelines.dspy_programs import DSPyPipeline
+
+        if not isinstance(self.pipeline, DSPyPipeline):
+            raise PipelineError(
+                f"pipeline {self.pipeline.name!r} is no DSPy program, so that there is none to "
+                "give back: call result.pipeline(...), or save it with result.save(path)"
+            )
+        return self.pipeline.to_dspy()
 
     def report(self, path: str | Path) -> None:
         """Write one self-contained HTML page with figures, plots and all trials."""

@@ -12,7 +12,6 @@ import dspy
 from pipelines.aggregators import aggregator
 from pipelines.llms.engine import GatewayLM
 from pipelines.members import (
-    Ask,
     AskedMembers,
     Consultant,
     MemberMemo,
@@ -38,7 +37,8 @@ def make_predictor(
         outer = dspy.ChainOfThought(inner.signature)
         inner = outer.predict
     if len(bound.models) > 1:
-        wide = wide_predictor(bound, session, inner.signature, memo)
+        network = make_network(bound, session, inner.signature, memo)
+        wide = WidePredict(inner.signature, network, aggregator(bound.aggregation))
         inner, outer = wide, _with_predict(outer, wide)
     else:
         inner.lm = member_lm(bound, session, 0)
@@ -56,24 +56,13 @@ def bare_predictor(bound: BoundModule) -> dspy.Predict:
     return bare
 
 
-def wide_predictor(
-    bound: BoundModule,
-    session: Session,
-    signature: type[dspy.Signature],
-    memo: MemberMemo | None = None,
-    ask: Ask | None = None,
-) -> WidePredict:
-    """A predictor that asks all members of a wide module; `ask` is how, if not as DSPy does."""
-    network = _network(bound, session, signature, memo)
-    return WidePredict(signature, network, aggregator(bound.aggregation), ask)
-
-
-def _network(
+def make_network(
     bound: BoundModule,
     session: Session,
     signature: type[dspy.Signature],
     memo: MemberMemo | None,
 ) -> Network:
+    """The members of a wide module, and whom its aggregator consults."""
     made = aggregator(bound.aggregation)
     return Network(
         name=bound.path,
@@ -117,6 +106,21 @@ def _with_predict(outer: Any, inner: WidePredict) -> Any:
     return outer
 
 
+def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
+    """What the aggregator makes of members that are about to be asked.
+
+    Raises:
+        ModuleFailed: no member answered.
+        PipelineError: the aggregator, a user's own, breaks a rule.
+    """
+    with dspy.context(trace=None):
+        verdict = decided(made, members)
+    if verdict is None:
+        raise failure_of_all(members)
+    members.recorder.agreement = verdict.agreement
+    return outcome(members, verdict.answer)
+
+
 class WidePredict(dspy.Predict):
     """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
@@ -125,16 +129,11 @@ class WidePredict(dspy.Predict):
     """
 
     def __init__(
-        self,
-        signature: type[dspy.Signature],
-        network: Network,
-        aggregator: Aggregator,
-        ask: Ask | None = None,
+        self, signature: type[dspy.Signature], network: Network, aggregator: Aggregator
     ) -> None:
         super().__init__(signature)
         self.network = network
         self.aggregator = aggregator
-        self._ask = ask or self._asked
         self.lm = network.members[0]
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
@@ -147,13 +146,7 @@ class WidePredict(dspy.Predict):
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
         if self.lm not in (None, self.network.members[0]):
             return super().forward(**inputs)
-        with dspy.context(trace=None):
-            members = self.members(inputs)
-            verdict = decided(self.aggregator, members)
-        if verdict is None:
-            raise failure_of_all(members)
-        members.recorder.agreement = verdict.agreement
-        prediction = outcome(members, verdict.answer)
+        prediction = prediction_of(self.aggregator, self.members(inputs))
         trace = dspy.settings.trace
         if trace is not None:
             trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))
@@ -171,5 +164,5 @@ class WidePredict(dspy.Predict):
     def _inputs(self) -> list[str]:
         return list(self.signature.input_fields)
 
-    def _asked(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
+    def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         return super().forward(**inputs, lm=member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,7 +98,7 @@ class Trace:
     @property
     def usd(self) -> float:
         """Price of the run, calls from the cache included."""
-        return sum(step.usd for step in self.steps)
+        return math.fsum(call.usd for call in self.calls)  # steps in threads come in any order
 
     @property
     def input_tokens(self) -> int:

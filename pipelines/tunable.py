@@ -212,6 +212,14 @@ class Tunable(ABC):
         """A copy that carries this config, and the models that it names."""
         return dataclasses.replace(self, config=config, models=models)  # type: ignore[type-var]
 
+    def with_outputs(self, outputs: Sequence[str]) -> Self:
+        """A copy that tells the fields which runs have returned, where only running tells."""
+        return self
+
+    def with_fallback(self, model: Model) -> Self:
+        """A copy whose own code asks this model where nothing says whom; a spec has none."""
+        return self
+
     def with_provenance(self, provenance: Mapping[str, Any]) -> Self:
         """A copy that says where its config comes from."""
         return dataclasses.replace(self, provenance=provenance)  # type: ignore[type-var]

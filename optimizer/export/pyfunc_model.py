@@ -112,7 +112,7 @@ def save_pyfunc(
 
     pipeline = Pipeline.from_yaml(pipeline_yaml)
     example = pd.DataFrame([dict(example_inputs)]) if example_inputs else None
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch, quiet():
         data = Path(scratch, _PIPELINE_FILE)
         data.write_text(pipeline_yaml, encoding="utf-8")
         mlflow.pyfunc.save_model(
@@ -120,14 +120,22 @@ def save_pyfunc(
             loader_module=__name__,
             data_path=str(data),
             code_paths=[str(path) for path in _staged_code(pipeline, Path(scratch, "code"))],
-            signature=_signature(pipeline, example_inputs or {}),
+            signature=model_signature(pipeline, example_inputs or {}, _columns_of_ours(pipeline)),
             input_example=example,
-            pip_requirements=_requirements(),
+            pip_requirements=pinned(REQUIREMENTS),
         )
 
 
-def _signature(pipeline: Tunable, example: Mapping[str, Any]) -> ModelSignature:
-    """Text where it is text; anything goes elsewhere, as prompts take any value."""
+def model_signature(
+    pipeline: Tunable, example: Mapping[str, Any], more: Mapping[str, DataType]
+) -> ModelSignature:
+    """Text where it is text; anything goes elsewhere, as prompts take any value.
+
+    Args:
+        pipeline: what the model runs.
+        example: one example's inputs.
+        more: what is told of a row beside the pipeline's outputs.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType
@@ -144,14 +152,14 @@ def _signature(pipeline: Tunable, example: Mapping[str, Any]) -> ModelSignature:
         [ColSpec(DataType.string if f in text else anything, f) for f in pipeline.inputs]
     )
     told: dict[str, Any] = dict.fromkeys(pipeline.outputs, anything)
-    told |= _columns_of_ours(pipeline)
+    told |= more
     outputs = Schema([ColSpec(kind, column, required=False) for column, kind in told.items()])
     return ModelSignature(inputs=inputs, outputs=outputs)
 
 
-def _requirements() -> list[str]:
-    """Our dependencies, pinned to what is installed here."""
-    return [f"{name}=={metadata.version(name)}" for name in REQUIREMENTS]
+def pinned(names: Sequence[str]) -> list[str]:
+    """Requirements, pinned to what is installed here."""
+    return [f"{name}=={metadata.version(name)}" for name in names]
 
 
 def _staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
@@ -203,7 +211,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without MLflow's notes on type hints and examples, which concern classes of its own."""
     logger = logging.getLogger("mlflow")
     level = logger.level

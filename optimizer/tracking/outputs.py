@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.export import save_pyfunc
+from optimizer.export import save_dspy_program, save_pyfunc
 from optimizer.provenance import plain_yaml, tuned_yaml
 from optimizer.report import plots, write_report
 from optimizer.summary_text import summary_text
 from optimizer.tracking.events import Event, as_params, as_tags, figures_event
 from optimizer.trial import flat_config
 from pipelines import PipelineError
+from pipelines.dspy_programs import DSPyPipeline
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ def file_events(result: Result, folder: Path) -> list[Event]:
     yaml = _tuned_yaml(result)
     _write_artifacts(result, yaml, folder / "artifacts")
     events = [Event(kind="artifacts", folder="artifacts")]
-    if yaml is not None:
-        save_pyfunc(yaml, folder / "model", example_inputs=result.example_inputs)
+    if _is_saved(result, yaml, folder / "model"):
         events.append(
             Event(
                 kind="model",
@@ -100,8 +100,25 @@ def _tuned_yaml(result: Result) -> str | None:
     try:
         return tuned_yaml(result)
     except PipelineError as error:
-        logger.warning("the tuned pipeline is not logged as a model: %s", error)
+        if not isinstance(result.pipeline, DSPyPipeline):
+            logger.warning("the tuned pipeline is not logged as a model: %s", error)
         return None
+
+
+def _is_saved(result: Result, yaml: str | None, folder: Path) -> bool:
+    """Save the tuned pipeline as a model: in our form, or else in DSPy's if it is a program."""
+    tuned, example = result.pipeline, result.example_inputs
+    if yaml is not None:
+        save_pyfunc(yaml, folder, example_inputs=example)
+        return True
+    if not isinstance(tuned, DSPyPipeline):
+        return False
+    try:
+        save_dspy_program(tuned, folder, example_inputs=example)
+    except PipelineError as error:
+        logger.warning("the tuned program is not logged as a model: %s", error)
+        return False
+    return True
 
 
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from pipelines.adapter import chat_adapter
+from pipelines.dspy_programs.copying import copy_program
 from pipelines.dspy_programs.lms import as_lm
-from pipelines.dspy_programs.predictors import copy_program
 from pipelines.errors import PipelineError
 from pipelines.llms.model import Model
 from pipelines.signature import fresh_signature
@@ -54,17 +55,22 @@ def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
     """What DSPy writes down must bring back the same prompts.
 
     Raises:
-        PipelineError: names the module whose signature or demos would be others.
+        PipelineError: names the module whose prompts would be others.
     """
     untuned = {id(m.predictor): copy.deepcopy(m.predictor) for m in pipeline.modules}
     loaded = copy_program(pipeline.program, untuned)
     rule = "would not survive dspy's save and load"
     try:
-        state = json.loads(json.dumps(program.dump_state()))
-    except (TypeError, ValueError) as error:
+        loaded.load_state(json.loads(json.dumps(program.dump_state())), allow_unsafe_lm_state=True)
+    except Exception as error:  # whatever a value runs into that DSPy has no form for
         raise PipelineError(f"program {pipeline.name!r} {rule}: {error}") from error
-    loaded.load_state(state, allow_unsafe_lm_state=True)
     pairs = zip(program.named_predictors(), loaded.named_predictors(), strict=True)
     for (name, tuned), (_, again) in pairs:
-        if repr(tuned.signature) != repr(again.signature):
-            raise PipelineError(f"module {name!r}: its signature {rule}")
+        if _prompt(tuned) != _prompt(again):
+            raise PipelineError(f"module {name!r}: its signature or a demo {rule}")
+
+
+def _prompt(predictor: dspy.Predict) -> list[Any]:
+    """All that it is told but its inputs, as DSPy's ordinary adapter writes it."""
+    messages: list[Any] = chat_adapter().format(predictor.signature, predictor.demos, {})
+    return [repr(predictor.signature), *messages]

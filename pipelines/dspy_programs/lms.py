@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
+from dspy.utils.exceptions import LMConfigurationError
+from pydantic import ValidationError
 
 from pipelines.errors import PipelineError
 from pipelines.llms.model import Model
@@ -16,6 +18,21 @@ _OF_DSPY = frozenset(
     | {"api_base", "api_key"}
 )
 """What a `dspy.LM` keeps in its `kwargs` that is no parameter of the model's, or has a place."""
+
+
+class Fallback(NamedTuple):
+    """What predictors ask that have no LM of their own."""
+
+    model: Model
+    temperature: float | None = None
+
+
+def configured_lm() -> Fallback | None:
+    """What `dspy.configure` says; errors as `as_model`."""
+    lm = dspy.settings.lm
+    if lm is None:
+        return None
+    return Fallback(as_model(lm, "dspy.settings.lm"), lm.kwargs.get("temperature"))
 
 
 def as_model(lm: dspy.BaseLM, where: str) -> Model:
@@ -28,10 +45,11 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
     Raises:
         PipelineError: it is none that litellm could call by its name, or it holds a key.
     """
-    if type(lm) is not dspy.LM:
+    if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
+        own = "dspy.LM with an engine of its own" if type(lm) is dspy.LM else type(lm).__name__
         raise PipelineError(
-            f"{where} asks a {type(lm).__name__}, which goes past the gateway: give it a dspy.LM, "
-            "or none and name the models in `models`"
+            f"{where} asks a {own}, which goes past the gateway: give it a plain dspy.LM, or none "
+            "and name the models in `models`"
         )
     if lm.kwargs.get("api_key"):
         raise PipelineError(
@@ -44,14 +62,18 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
     most = lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens")
     if most:
         told["max_tokens"] = most
-    return Model(lm.model, **told)
+    try:
+        return Model(lm.model, **told)
+    except ValidationError as error:
+        refused = error.errors(include_input=False)[0]["msg"]  # its input may hold a key
+        raise PipelineError(f"{where} has an LM that can't be tuned: {refused}") from None
 
 
 def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) -> dspy.LM:
     """A `dspy.LM` that asks the same of the same model, without this library.
 
-    OpenAI's reasoning models get no temperature and no `max_tokens`: DSPy takes few values of
-    either for them.
+    For OpenAI's reasoning models, DSPy takes no temperature but 1 and no `max_tokens` below 16,000:
+    they get neither.
     """
     told = {**model.params, **params}
     if model.api_base:
@@ -60,5 +82,5 @@ def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) ->
         told["api_key"] = os.environ[model.api_key_env]  # DSPy never writes it down
     try:
         return dspy.LM(model.name, temperature=temperature, max_tokens=model.max_tokens, **told)
-    except ValueError:
+    except LMConfigurationError:
         return dspy.LM(model.name, **told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,11 +11,11 @@ import dspy
 
 from pipelines.config_checks import check_config
 from pipelines.dspy_programs.arguments import Arguments, arguments_of, outputs_of
-from pipelines.dspy_programs.lms import as_model
+from pipelines.dspy_programs.identity import classes_of, described, program_identity
+from pipelines.dspy_programs.lms import Fallback, configured_lm
 from pipelines.dspy_programs.module import PredictorModule, as_module
-from pipelines.dspy_programs.predictors import tunable_predictors
+from pipelines.dspy_programs.places import tunable_predictors
 from pipelines.errors import PipelineError
-from pipelines.function_identity import function_identity
 from pipelines.llms.model import Model
 from pipelines.tunable import Memo, Tunable
 from search_spaces import PipelineConfig
@@ -41,8 +41,8 @@ class DSPyPipeline(Tunable):
     _: KW_ONLY
     adapter: dspy.Adapter | None = field(default=None, repr=False)
     """How prompts are written, as `dspy.configure` has it; None for DSPy's ordinary one."""
-    default: Model | None = field(default=None, repr=False)
-    """The model that `dspy.configure` has; predictors that are made in `forward` ask it."""
+    fallback: Fallback | None = field(default=None, repr=False)
+    """What `dspy.configure` has; predictors that are made in `forward` ask it."""
     config: PipelineConfig | None = None
     models: Sequence[Model] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -74,8 +74,8 @@ class DSPyPipeline(Tunable):
 
     @property
     def code(self) -> Sequence[Callable[..., Any]]:
-        """The program's class."""
-        return [type(self.program)]
+        """The classes of the program and of the modules in it."""
+        return list(dict.fromkeys(classes_of(self.program)))
 
     def check_writable(self) -> None:
         """See `Tunable.check_writable`."""
@@ -85,13 +85,14 @@ class DSPyPipeline(Tunable):
 
     @cached_property
     def identity(self) -> Any:
-        """The source of the program's class, its predictors, and how prompts are written."""
+        """Its modules and their sources, its predictors, and how prompts are written."""
         predictors = [
             [module.name, repr(module.signature), list(module.demos), module.temperature]
             for module in self.modules
         ]
-        adapter = self.adapter and [type(self.adapter).__name__, vars(self.adapter)]
-        return [function_identity(self.program), predictors, self.arguments, adapter]
+        adapter = self.adapter and [type(self.adapter).__name__, described(vars(self.adapter))]
+        asked = self.fallback and [asdict(self.fallback.model), self.fallback.temperature]
+        return [program_identity(self.program), predictors, self.arguments, adapter, asked]
 
     def for_columns(self, columns: Iterable[str], marked: Iterable[str] | None) -> Self:
         """For data with these columns: takes the optional arguments that there are columns for.
@@ -110,6 +111,14 @@ class DSPyPipeline(Tunable):
     def with_inputs(self, inputs: Iterable[str]) -> Self:
         """A copy that takes these from an example."""
         return replace(self, arguments=self.arguments._replace(needed=tuple(inputs)))
+
+    def with_outputs(self, outputs: Sequence[str]) -> Self:
+        """See `Tunable.with_outputs`."""
+        return replace(self, outputs=tuple(outputs) or self.outputs)
+
+    def with_fallback(self, model: Model) -> Self:
+        """See `Tunable.with_fallback`."""
+        return self if self.fallback else replace(self, fallback=Fallback(model))
 
     def bind(
         self,
@@ -163,25 +172,34 @@ def from_dspy(program: dspy.Module, *, name: str | None = None) -> DSPyPipeline:
     if not isinstance(program, dspy.Module):
         raise PipelineError(f"a DSPy program is a dspy.Module, but got {program!r}")
     predictors = tunable_predictors(program)
-    configured = dspy.settings.lm
-    default = None if configured is None else as_model(configured, "dspy.settings.lm")
+    fallback = configured_lm()
     made = [as_module(name, predictor) for name, predictor in predictors.items()]
-    own = {model.label: model for _, model in made if model}
-    if default is not None:
-        own.setdefault(default.label, default)
+    own = [model for _, model in made if model]
     return DSPyPipeline(
         program,
         name or type(program).__name__,
-        tuple(_starting_with(module, default) for module, _ in made),
+        tuple(_starting_with(module, fallback) for module, _ in made),
         arguments_of(program, predictors),
         outputs_of(predictors.values()),
         adapter=dspy.settings.adapter,
-        default=default,
-        models=tuple(own.values()),
+        fallback=fallback,
+        models=_distinct([*own, fallback.model] if fallback else own),
     )
 
 
-def _starting_with(module: PredictorModule, default: Model | None) -> PredictorModule:
-    if module.model is not None or default is None:
+def _starting_with(module: PredictorModule, fallback: Fallback | None) -> PredictorModule:
+    if module.model is not None or fallback is None:
         return module
-    return replace(module, model=default.label)
+    temperature = fallback.temperature if module.temperature is None else module.temperature
+    return replace(module, model=fallback.model.label, temperature=temperature)
+
+
+def _distinct(models: Sequence[Model]) -> tuple[Model, ...]:
+    by_label: dict[str, Model] = {}
+    for model in models:
+        if by_label.setdefault(model.label, model) != model:
+            raise PipelineError(
+                f"two LMs of the program are {model.label!r} with different settings: take them "
+                "away, and name both in `models`, as Model(..., label='...')"
+            )
+    return tuple(by_label.values())

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
+import dspy
+
+from pipelines.dspy_programs.identity import attributes_of
+from pipelines.dspy_programs.lms import Fallback
+from pipelines.dspy_programs.places import every_module
 from pipelines.errors import PipelineError
 from pipelines.functions import import_function, reference_of
+from pipelines.llms.model import Model
 from pipelines.yaml_form import check_keys, told_form
 from pipelines.yaml_text import write_yaml
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.dspy_programs.pipeline import DSPyPipeline
 
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _WAY_OUT = "; result.to_dspy().save(...) keeps what DSPy can keep"
-_KEYS = ("name", "program", "inputs", "models", "config", "provenance")
+_KEYS = ("name", "program", "inputs", "outputs", "fallback", "models", "config", "provenance")
 
 
 def to_yaml(pipeline: DSPyPipeline) -> str:
     """The YAML text; see `DSPyPipeline.to_yaml`."""
-    form: dict[str, Any] = {"name": pipeline.name, "program": _reference(pipeline)}
-    if pipeline.arguments.needed != _again(form["program"]).arguments.needed:
-        form["inputs"] = list(pipeline.arguments.needed)
+    reference = check_reference(type(pipeline.program))
+    again = _again(reference)
+    _check_same(pipeline, again, reference)
+    form: dict[str, Any] = {"name": pipeline.name, "program": reference}
+    for key in ("inputs", "outputs"):
+        if getattr(pipeline, key) != getattr(again, key):
+            form[key] = list(getattr(pipeline, key))
+    if pipeline.fallback is not None:
+        model, temperature = pipeline.fallback
+        form["fallback"] = {"model": model.label, "temperature": temperature}
+        others = [each for each in pipeline.models if each.label != model.label]
+        pipeline = replace(pipeline, models=(*others, model))
     return write_yaml({**form, **told_form(pipeline)})
 
 
@@ -40,10 +56,11 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
     """
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
     pipeline = _again(form["program"])
-    if "inputs" in form:
-        pipeline = pipeline.with_inputs(form["inputs"])
+    pipeline = pipeline.with_inputs(form.get("inputs", pipeline.inputs))
+    pipeline = pipeline.with_outputs(form.get("outputs", ()))
     models = told["models"] or pipeline.models
-    return replace(pipeline, name=form["name"], **{**told, "models": models})
+    fallback = _fallback(form["fallback"], models) if "fallback" in form else pipeline.fallback
+    return replace(pipeline, name=form["name"], fallback=fallback, **{**told, "models": models})
 
 
 def check_reference(kind: type) -> str:
@@ -56,7 +73,9 @@ def check_reference(kind: type) -> str:
         reference = reference_of(kind)
     except PipelineError as error:
         raise PipelineError(f"{error.message}{_WAY_OUT}") from error
-    needed = [p.name for p in signature(kind).parameters.values() if _is_needed(p)]
+    # DSPy's metaclass takes anything, so the class itself would say nothing
+    parameters = list(signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+    needed = [parameter.name for parameter in parameters if _is_needed(parameter)]
     if needed:
         raise PipelineError(f"{reference} can't be made without {needed[0]!r}{_WAY_OUT}")
     return reference
@@ -78,20 +97,39 @@ def _again(reference: str) -> DSPyPipeline:
     return from_dspy(program)
 
 
-def _reference(pipeline: DSPyPipeline) -> str:
-    """What makes the program again when it is called without arguments: its class.
+def _check_same(pipeline: DSPyPipeline, again: DSPyPipeline, reference: str) -> None:
+    """Whether calling the class without arguments makes the program that was tuned.
 
     Raises:
-        PipelineError: it is not to be imported, needs arguments, or makes another program.
+        PipelineError: it makes another; names what differs.
     """
-    reference = check_reference(type(pipeline.program))
-    again = _again(reference)
-    for given, made in zip(pipeline.modules, again.modules, strict=False):
-        if (given.name, repr(given.signature)) != (made.name, repr(made.signature)):
+    given, made = _written(pipeline), _written(again)
+    for place in (*given, *made):
+        if given.get(place) != made.get(place):
             raise PipelineError(
-                f"{reference}() makes another program: its module {made.name!r} is not "
-                f"{given.name!r} as it was tuned{_WAY_OUT}"
+                f"{reference}() makes another program: {place} is not as it was tuned{_WAY_OUT}"
             )
-    if len(again.modules) != len(pipeline.modules):
-        raise PipelineError(f"{reference}() makes a program with other modules{_WAY_OUT}")
-    return reference
+
+
+def _written(pipeline: DSPyPipeline) -> dict[str, str]:
+    """What a program consists of, by what to call it in an error."""
+    told = {f"module {each.name!r}": repr(each.signature) for each in pipeline.modules}
+    for place, module in every_module(pipeline.program):
+        if not isinstance(module, dspy.Predict):
+            of = "" if place == "self" else f" of {place!r}"
+            told |= {f"{name!r}{of}": text for name, text in attributes_of(module).items()}
+    return told
+
+
+def _fallback(form: Any, models: Sequence[Model]) -> Fallback:
+    """The model that the program's own code asks.
+
+    Raises:
+        PipelineError: the form names none of the models.
+    """
+    check_keys(form, "fallback", ("model", "temperature"), ("model",))
+    for model in models:
+        if model.label == form["model"]:
+            return Fallback(model, form.get("temperature"))
+    hint = nearest(str(form["model"]), (model.label for model in models))
+    raise PipelineError(f"fallback names no model of `models`: {form['model']!r}{hint}")

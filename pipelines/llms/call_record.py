@@ -35,8 +35,8 @@ class Failure:
 
     kind: str
     """The model's own: `refusal`, `unparsable`, `truncated`, `empty`, `context_window`; a
-    function's: `function_error`; an outage's, such as `rate_limited` or `timeout`; or a metric's
-    judge's, such as `judge_unparsable`."""
+    function's: `function_error`; a DSPy program's: `program_error` or `cancelled`; an outage's,
+    such as `rate_limited` or `timeout`; or a metric's judge's, such as `judge_unparsable`."""
     module: str
     message: str
     infrastructure: bool

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import dspy
 from dspy import lm15
+from dspy.utils.exceptions import ContextWindowExceededError
 
 from pipelines.llms.budget import PurposeSpend
 from pipelines.llms.call import CallFailed, LMCall, LMReply, Purpose
@@ -104,10 +105,17 @@ class GatewayEngine:
         Raises:
             CallFailed: no answer, or one cut off by `max_tokens`, though what there is may parse;
                 wrapped by DSPy in an `LMUnexpectedError`, as its cause.
+            ContextWindowExceededError: the prompt is too long; DSPy's agents shorten theirs then.
             BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
         """
         call = self.call(request, _next_draw())
-        return _answered(call, self.session.complete(call))
+        try:
+            reply = self.session.complete(call)
+        except CallFailed as failed:
+            if failed.kind == "context_window":
+                raise ContextWindowExceededError(message=str(failed)) from failed
+            raise
+        return _answered(call, reply)
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
         """The call of the gateway that this request is, at the draw of so many."""

@@ -89,7 +89,7 @@ def test_a_function_that_can_not_be_saved_is_told_before_the_search(
         tune(rows, pipeline=pipeline, budget=Budget(calls=3))
     assert not caplog.records, "what is refused needs no warning"
     tune(rows, MODELS[:1], pipeline=pipeline)
-    assert "the result can be used, but not saved nor logged as a model" in caplog.text
+    assert "the result can be used, but not saved as YAML" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [Budget, Limit])

@@ -1,0 +1,43 @@
+"""What became of asking one predictor."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.failures import failure_of
+from pipelines.trace import ModuleStep
+
+
+@dataclass
+class Visit:
+    """A predictor that is running, or has run."""
+
+    said: Any = None
+    """What it returned."""
+    raised: BaseException | None = None
+    step: ModuleStep | None = None
+    """None until it has ended."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it may be told again: neither an outage, nor an error that is no module's."""
+        step, raised = self.step, self.raised
+        if step is None or any(failure.infrastructure for failure in step.failures):
+            return False
+        if isinstance(raised, Exception):
+            return failure_of(raised, step.calls, step.module) is not None
+        return raised is None
+
+    def copied(self) -> Visit:
+        """Another one: programs write into predictions, and raising an error writes into it."""
+        raised = None if self.raised is None else _copied_error(self.raised)
+        return Visit(copy.deepcopy(self.said), raised, self.step)
+
+
+def _copied_error(error: BaseException) -> BaseException:
+    copied = type(error).__new__(type(error), *error.args)
+    vars(copied).update(vars(error))
+    copied.__cause__ = error.__cause__
+    return copied
