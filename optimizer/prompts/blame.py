@@ -11,7 +11,7 @@ from optimizer.study import Study
 from pipelines import ModuleStep
 
 EXAMPLES = 12
-"""So many examples that the incumbent fails are diagnosed."""
+"""So many examples that the incumbent does not do fully right are diagnosed."""
 WRONG = 0.5
 """Outputs that are rated below this went wrong."""
 
@@ -28,13 +28,13 @@ class Blame:
 
 
 def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
-    """The modules that the diagnoser blames, most blamed first.
+    """The modules that the diagnoser blames, most blamed first; all of them, without a diagnoser.
 
-    All modules that ask a model, without a diagnoser, and where nothing fails clearly.
+    None, where the incumbent does all that can be done.
 
     Args:
         study: whose incumbent it is about.
-        examples: of these, the first few that it fails are diagnosed.
+        examples: of these, those that it does worst on are diagnosed.
 
     Raises:
         BudgetExhausted: the diagnoses can't be paid.
@@ -43,7 +43,7 @@ def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
     blames = {name: Blame(name) for name in names}
     failed = _failed(study, examples)
     if study.diagnoser is None or not failed:
-        return list(blames.values())
+        return list(blames.values()) if failed else []
     study.forecast.check_calls(len(failed) * len(names))
     found = study.evaluator.map(lambda index: _first_wrong(study, names, index), failed)
     for index, wrong in zip(failed, found, strict=True):
@@ -55,10 +55,11 @@ def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
 
 
 def _failed(study: Study, examples: Sequence[int]) -> list[int]:
-    """Examples that the incumbent fails by what was said, and not by an outage."""
+    """The examples that the incumbent does worst on, by what was said and not by an outage."""
     known = study.evaluator.known(study.incumbent).outcomes
-    failed = [i for i in examples if i in known and not known[i].outage]
-    return [i for i in failed if (known[i].score or 0.0) < WRONG][:EXAMPLES]
+    scores = {i: known[i].score for i in examples if i in known and not known[i].outage}
+    failed = [(score, i) for i, score in scores.items() if score is not None and score < 1]
+    return [i for _, i in sorted(failed, key=lambda pair: pair[0])][:EXAMPLES]
 
 
 def _first_wrong(study: Study, names: Sequence[str], index: int) -> tuple[str, str] | None:
