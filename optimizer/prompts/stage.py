@@ -56,6 +56,7 @@ class Prompts:
 
     def improve(self, study: Study) -> None:
         """Tune the blamed modules, most blamed first; each setting of a module once."""
+        study.run_on([study.incumbent], len(study.examples))
         for blame in blamed_modules(study, _examples(study)):
             before = study.incumbent.modules[blame.module]
             if (blame.module, before) in study.prompted:
