@@ -32,7 +32,7 @@ def main() -> None:
     ]
     result = optimize(
         pipeline,
-        simulated_dataset("arithmetic", 200),
+        simulated_dataset("arithmetic", 140),
         [options.strong, options.cheap],
         objective=Objective(within=0.03, of="single_model"),
         search_space=SearchSpace(width=(1, 3), temperature=(0.7,), network=tuple(cascades)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,13 @@ class Result:
                 "give back: call result.pipeline(...), or save it with result.save(path)"
             )
         return self.pipeline.to_dspy()
+
+    @cached_property
+    def plots(self) -> Mapping[str, bytes]:
+        """PNGs by name, drawn once: MLflow and every page get the same ones."""
+        from optimizer.report import plots
+
+        return plots(self)
 
     def report(self, path: str | Path) -> None:
         """Write one self-contained HTML page with figures, plots and all trials."""

@@ -1,15 +1,22 @@
 """What every test gets: an empty working folder, no keys, no services, and steady randomness.
 
+What takes seconds to make, a process that has imported everything and a tracking store, is made
+once for all.
+
 The network is locked by pytest-socket's `--allow-hosts` in pyproject.toml.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.launching import Launcher, launcher
 
 # Before anything imports these libraries: they read their switches at import.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -58,3 +65,32 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; COMPOUND_OPTIMIZER_SHARED_DATA says where it is")
     return folder
+
+
+@pytest.fixture(scope="session")
+def launch(repository: Path) -> Iterator[Launcher]:
+    """Starts processes that have imported everything already."""
+    with launcher(repository) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def ready_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty MLflow database: to copy it takes 0.02 s, to make it 1.2 s."""
+    from optimizer.tracking.tracker import import_mlflow
+
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("ready") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def default_store(ready_database: Path) -> str:
+    """The store that is used by default, in the test's empty folder; its URI."""
+    target = Path("mlruns").resolve() / "mlflow.db"
+    target.parent.mkdir()
+    shutil.copy(ready_database, target)
+    return f"sqlite:///{target}"

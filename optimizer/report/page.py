@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from optimizer import summary
 from optimizer.prompt_changes import prompt_changes
 from optimizer.provenance import provenance
-from optimizer.report.plots import plots
 from optimizer.trial import Trial, config_text, shortened
 from optimizer.wording import dollars, percent, percent_interval, seconds
 from pipelines.llms.secrets import redacted
@@ -27,7 +26,7 @@ def write_report(result: Result, path: str | Path) -> None:
     """Write the page; it needs no other file and no network."""
     page = _templates().get_template("page.html").render(
         **_content(result),
-        plots={name: base64.b64encode(png).decode() for name, png in plots(result).items()},
+        plots={name: base64.b64encode(png).decode() for name, png in result.plots.items()},
         trials=[_trial(trial) for trial in result.trials_],
         failures=_failures(result),
         prompts=list(prompt_changes(result)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimizer.export import save_dspy_program, save_pyfunc
 from optimizer.provenance import plain_yaml, tuned_yaml
-from optimizer.report import plots, write_report
+from optimizer.report import write_report
 from optimizer.summary_text import summary_text
 from optimizer.tracking.events import Event, as_params, as_tags, figures_event
 from optimizer.trial import flat_config
@@ -128,7 +128,7 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     trials = json.dumps(list(_plain_trials(result)), indent=1, default=str)
     (folder / "trials.json").write_text(redacted(trials), encoding="utf-8")
     write_report(result, folder / "report.html")
-    for name, png in plots(result).items():
+    for name, png in result.plots.items():
         (folder / f"{name}.png").write_bytes(png)
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,21 +10,16 @@ import pytest
 from benchmarks.__main__ import benchmarks
 from optimizer.cli.arguments import parser
 from tests.docs.pages import PAGES, REPOSITORY, blocks, commands, links, name_of
+from tests.launching import Launcher
 
 SHOWING = [page for page in PAGES if blocks(page, "python")]
 ANY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @pytest.mark.parametrize("page", SHOWING, ids=name_of)
-def test_every_python_block_runs(page: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "tests" / "docs" / "run_page.py"), str(page)],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+@pytest.mark.usefixtures("default_store")
+def test_every_python_block_runs(page: Path, launch: Launcher) -> None:
+    launch.ran(Path.cwd(), REPOSITORY / "tests" / "docs" / "run_page.py", str(page))
 
 
 @ANY_PAGE

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from optimizer import Pipeline, locate_solve
 from tests.docs.pages import REPOSITORY
+from tests.launching import Launcher
 
 EXAMPLES = REPOSITORY / "examples"
 
 
-def ran(command: str, folder: Path) -> str:
-    script, *arguments = command.split()
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+Run = Callable[[str], str]
+
+
+@pytest.fixture
+def ran(launch: Launcher, default_store: str) -> Run:
+    """What a script prints when it is run as its first lines say, in the current folder."""
+
+    def run(command: str) -> str:
+        script, *arguments = command.split()
+        return launch.ran(Path.cwd(), EXAMPLES / script, *arguments)
+
+    return run
 
 
 @pytest.mark.parametrize(
     "command", ["locate_solve.py sim/hazel sim/alder sim/birch", "own_server.py"]
 )
-def test_a_script_finds_the_better_mix(command: str, tmp_path: Path) -> None:
-    assert "Gain over the baseline: +" in ran(command, tmp_path)
+def test_a_script_finds_the_better_mix(command: str, ran: Run) -> None:
+    assert "Gain over the baseline: +" in ran(command)
 
 
-def test_the_cascade_asks_the_stronger_model_in_doubt_only(tmp_path: Path) -> None:
-    told = ran("cascade.py sim/larch sim/fir", tmp_path)
+def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
+    told = ran("cascade.py sim/larch sim/fir")
     assert re.search(r"sim/larch \+ 1x sim/fir -> cascade", told)
     assert told.endswith("saved: tuned.yaml\n")
-    tuned = Pipeline.load(tmp_path / "tuned.yaml").config
+    tuned = Pipeline.load("tuned.yaml").config
     assert tuned is not None
     solve = tuned.modules["solve"]
     assert solve.members[-1] == "sim/fir"
@@ -49,8 +49,8 @@ def test_the_cascade_asks_the_stronger_model_in_doubt_only(tmp_path: Path) -> No
     assert float(after) < float(before)
 
 
-def test_the_network_of_networks_asks_as_many_calls_as_it_says(tmp_path: Path) -> None:
-    told = ran("network_of_networks.py sim/fir sim/larch sim/rowan --examples 10", tmp_path)
+def test_the_network_of_networks_asks_as_many_calls_as_it_says(ran: Run) -> None:
+    told = ran("network_of_networks.py sim/fir sim/larch sim/rowan --examples 10")
     calls = dict(re.findall(r"^(\w+) .* ([0-9.]+) calls", told, re.MULTILINE))
     assert (calls["first"], calls["judge"], calls["vote"]) == ("1.0", "1.0", "3.0")
     assert 3 < float(calls["judged"]) <= 6

@@ -17,6 +17,7 @@ def read() -> nbformat.NotebookNode:
     return notebook
 
 
+@pytest.mark.usefixtures("default_store")
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[1]))
     monkeypatch.delenv("MPLBACKEND")  # else plots are drawn and not shown

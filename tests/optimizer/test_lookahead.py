@@ -75,13 +75,21 @@ NETWORKS = tuple(
 NAMES = ("birch", "fir", "larch", "alder", "maple", "elm", "cedar", "willow")
 
 
+@pytest.fixture(scope="module")
+def gateway() -> Gateway:
+    """One for all objectives, whose races ask the same: what counts is nominal spend."""
+    return Gateway(cache=None)
+
+
 @pytest.mark.parametrize("objective", [Objective(), Objective(within=0.05, of="single_model")])
-def test_a_race_over_networks_spends_half_and_finds_a_good_one(objective: Objective) -> None:
+def test_a_race_over_networks_spends_half_and_finds_a_good_one(
+    objective: Objective, gateway: Gateway
+) -> None:
     bench = Bench(
         pipeline=Pipeline("sums", [Module("solve", "question -> answer", temperature=0.0)]),
         rows=simulated_dataset("arithmetic", 200, seed=5),
         models=[f"sim/{name}" for name in NAMES],
-        gateway=Gateway(cache=None),
+        gateway=gateway,
         diagnoser=None,
         stages=("structure",),
         space=SearchSpace(width=(1,), temperature=(), aggregator=(), network=NETWORKS),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -82,6 +83,15 @@ def test_plots_are_pngs_even_when_nothing_was_scored() -> None:
     for drawn in (plots(make_result()), plots(nothing)):
         assert sorted(drawn) == ["cost_and_quality", "held_out", "quality_against_calls"]
         assert all(png.startswith(b"\x89PNG") for png in drawn.values())
+
+
+def test_plots_are_drawn_once(
+    result: Result, written_page: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = written_page(result)
+    monkeypatch.delattr("optimizer.report.plots")
+    assert written_page(result) == first
+    assert f"base64,{base64.b64encode(result.plots['held_out']).decode()}" in first
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=10))

@@ -16,17 +16,11 @@ from pipelines.llms.budget import Budget
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines.llms.model import Model
 from pipelines.patterns import locate_solve
-from tests.optimizer.launching import Launcher, launcher, tune_served, wait_until
+from tests.launching import Launcher, tune_served, wait_until
 from tests.optimizer.runs import NAMES, ROWS, counting_server, outcome, served_models, tune
 
 CONCURRENCY = 4
 PLANTED = "sk-planted-4f1c9e7ab2d84635"
-
-
-@pytest.fixture(scope="module")
-def launch(repository: Path) -> Iterator[Launcher]:
-    with launcher(repository) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +96,7 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended(tmp_path: Path) -> No
     assert more.spent.paid_now_calls == more.spent.calls - first.spent.calls
 
 
+@pytest.mark.usefixtures("default_store")
 def test_ctrl_c_shows_the_best_so_far_and_the_next_run_pays_only_the_rest(
     launch: Launcher, server: LoopbackServer, unharmed: tuple[str, int]
 ) -> None:
@@ -145,6 +140,7 @@ def test_ctrl_c_before_anything_was_scored_says_so(launch: Launcher, tmp_path: P
     assert "nan" not in told
 
 
+@pytest.mark.usefixtures("default_store")
 def test_a_planted_key_is_in_no_byte_of_what_a_run_leaves_behind(launch: Launcher) -> None:
     """Also when the provider's error repeats the key, as some do."""
 

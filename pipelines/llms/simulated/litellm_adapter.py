@@ -103,4 +103,12 @@ def _response(model: str, reply: SimulatedReply) -> ModelResponse:
         },
     )
     response._hidden_params["declared_latency_s"] = reply.latency_s
+    # as litellm would reckon it, which takes it longer than the whole reply, and twice per call
+    response._hidden_params["response_cost"] = _usd(model, reply)
     return response
+
+
+def _usd(model: str, reply: SimulatedReply) -> float:
+    known = find_model(model)
+    inputs = reply.input_tokens * (known.input_usd_per_million / 1e6)
+    return inputs + reply.output_tokens * (known.output_usd_per_million / 1e6)

@@ -22,6 +22,7 @@ from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import ModuleConfig, PipelineConfig
+from tests.launching import Launcher
 from tests.optimizer.made import make_config, make_pipeline, make_result
 
 Captured = pytest.CaptureFixture[str]
@@ -54,16 +55,6 @@ def tuned() -> str:
     return "tuned.yaml"
 
 
-def _subprocess(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "optimizer.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
@@ -81,6 +72,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
+def test_python_m_ends_with_the_commands_code() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "optimizer.cli", "run", "nowhere.yaml", "--input", "a=b"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "nowhere.yaml: No such file" in ran.stderr
+
+
+@pytest.mark.usefixtures("default_store")
 def test_demo_tunes_saves_and_says_how_to_go_on(capsys: Captured) -> None:
     assert main(["demo", "--examples", "24", "--calls", "1000"]) == 0
     out = capsys.readouterr().out
@@ -92,6 +93,7 @@ def test_demo_tunes_saves_and_says_how_to_go_on(capsys: Captured) -> None:
     assert "<html" in Path("mlruns/demo/report.html").read_text()
 
 
+@pytest.mark.usefixtures("default_store")
 def test_optimize_reads_files_and_writes_files(
     pipeline: str, dataset: str, capsys: Captured
 ) -> None:
@@ -276,6 +278,7 @@ def test_debug_shows_where_an_error_comes_from() -> None:
         main(["--debug", "run", "nowhere.yaml", "--input", "a=b"])
 
 
+@pytest.mark.usefixtures("default_store")
 def test_models_described_in_the_pipeline_are_meant_by_their_labels(
     dataset: str, capsys: Captured
 ) -> None:
@@ -289,7 +292,10 @@ def test_models_described_in_the_pipeline_are_meant_by_their_labels(
     assert all(model in described for model in saved.models)
 
 
-def test_interrupted_search_shows_the_best_so_far_and_how_to_resume(dataset: str) -> None:
+@pytest.mark.usefixtures("default_store")
+def test_interrupted_search_shows_the_best_so_far_and_how_to_resume(
+    dataset: str, launch: Launcher
+) -> None:
     Path("slow.py").write_text(
         "import time\ndef wait(task):\n    time.sleep(0.4)\n    return task\n"
     )
@@ -297,17 +303,18 @@ def test_interrupted_search_shows_the_best_so_far_and_how_to_resume(dataset: str
     solving = "- name: solve\n  signature: waited -> answer\n"
     locating = "- name: locate\n  signature: table, question -> task\n"
     Path("slow.yaml").write_text(f"name: slow\nmodules:\n{locating}{waiting}{solving}")
-    command = _subprocess("optimize", "slow.yaml", dataset, "--models", MODELS,
-                          "--concurrency", "2", "--diagnoser", "none")  # fmt: skip
+    command = ["optimize", "slow.yaml", dataset, "--models", MODELS,
+               "--concurrency", "2", "--diagnoser", "none"]  # fmt: skip
+    process = launch.start(Path.cwd(), command=command)
     _wait_for_two_trials()
-    command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=60)
-    assert command.returncode == 130, err
+    os.kill(process, signal.SIGINT)
+    code, err = launch.wait(), Path("err").read_text()
+    assert code == 130, err
     assert "interrupted. Best so far: 0." in err
     assert "to resume" in err
     assert "Traceback" not in err
     assert not Path("tuned.yaml").exists()
-    assert out == ""
+    assert Path("out").read_text() == ""
 
 
 def _wait_for_two_trials() -> None:

@@ -12,7 +12,7 @@ import pytest
 from dspy.adapters import ChatAdapter
 
 from pipelines.llms.litellm_import import load_litellm
-from pipelines.llms.simulated import SimulatedModel, find_model, register, simulate
+from pipelines.llms.simulated import MODELS, SimulatedModel, find_model, register, simulate
 
 MESSAGES = [{"role": "user", "content": "Compute 17 * 23 - 5"}]
 
@@ -98,9 +98,29 @@ def test_latency_is_slept_only_on_request(litellm: Any, monkeypatch: pytest.Monk
     assert seconds() > 0.1
 
 
+def reckoned(litellm: Any, response: Any) -> Any:
+    """What litellm makes of the tokens by the prices that it was told."""
+    response._hidden_params.pop("response_cost")
+    return litellm.completion_cost(response, model=response.model)
+
+
 def test_models_registered_late_have_a_price(litellm: Any) -> None:
     register(SimulatedModel("test-late", input_usd_per_million=3.0))
-    assert call(litellm, model="sim/test-late")._hidden_params["response_cost"] > 0
+    response = call(litellm, model="sim/test-late")
+    assert response._hidden_params["response_cost"] > 0
+    assert reckoned(litellm, response) > 0
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_a_call_costs_what_litellm_would_reckon_to_the_last_digit(
+    litellm: Any, model: SimulatedModel
+) -> None:
+    for effort in (None, *model.effort_shifts):
+        thinking = {"reasoning_effort": effort, "drop_params": True} if effort else {}
+        for seed in range(3):
+            response = call(litellm, model=f"sim/{model.name}", seed=seed, **thinking)
+            said = response._hidden_params["response_cost"]
+            assert said == reckoned(litellm, response) > 0
 
 
 def test_an_unknown_model_is_not_found_and_the_nearest_named(litellm: Any) -> None:
