@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from optimizer.trial import Trial
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
     from pipelines.aggregators.notation import network_text, parse_network
+    from pipelines.callables import from_callable
     from pipelines.dspy_programs import from_dspy
     from pipelines.llms.budget import Budget
     from pipelines.llms.gateway import Gateway
@@ -69,6 +70,7 @@ _HOMES = {
     "optimizer.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
     "pipelines.aggregators.notation": ("network_text", "parse_network"),
+    "pipelines.callables": ("from_callable",),
     "pipelines.dspy_programs": ("from_dspy",),
     "pipelines.llms.budget": ("Budget",),
     "pipelines.llms.gateway": ("Gateway",),
@@ -111,6 +113,7 @@ __all__ = [
     "contains",
     "exact_match",
     "f1",
+    "from_callable",
     "from_dspy",
     "llm_judge",
     "llm_preference",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evaluators.evaluation import Evaluation
 from optimizer.door import BudgetTooSmall
 from optimizer.study import Study
+from optimizer.unseen_modules import warn_of_unseen
 from pipelines.llms.call import BudgetExhausted
 
 PRICED_EXAMPLES = 4
@@ -28,6 +29,7 @@ def race_baseline(study: Study) -> None:
         if cap is not None and _usd_needed(study) > cap:
             raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(study)}")
         study.race("baseline", [study.baseline])
+        warn_of_unseen(study)
     except BudgetExhausted as exhausted:
         need = f"; {_usd_need(study)}" if cap is not None else ""
         raise BudgetTooSmall(

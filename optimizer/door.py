@@ -121,7 +121,8 @@ def prepare(
     pipeline = pipeline.with_fallback(next(iter(by_label.values())))
     names = [module.name for module in pipeline.llm_modules]
     functions = [module.name for module in pipeline.modules if not module.is_llm]
-    space = resolve(search_space or SearchSpace()).fit(names, list(by_label), functions)
+    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
+    space = resolve(search_space or SearchSpace()).fit(names, list(by_label), functions, once)
     baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
     known = {**{m.label: m for m in pipeline.models}, **by_label}
     for labels in baseline.allocation.values():
@@ -212,7 +213,7 @@ def _check_calls(plan: Plan) -> None:
 
 
 def _tunable(pipeline: Any, data: Dataset) -> Tunable:
-    """A pipeline as it is; a DSPy program by its predictors.
+    """A pipeline as it is, of whichever kind; a DSPy program by its predictors.
 
     Raises:
         ValueError: it is neither.
@@ -228,8 +229,8 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
         return pipeline.for_columns(data.columns, getattr(data[0], "_input_keys", None))
     if not isinstance(pipeline, Tunable):
         raise ValueError(
-            "pipeline must be a Pipeline, such as Pipeline('name', [Module(...), ...]), or a "
-            f"dspy.Module, but got {pipeline!r}"
+            "pipeline must be a Pipeline, such as Pipeline('name', [Module(...), ...]), a "
+            f"dspy.Module, or from_callable(factory, modules), but got {pipeline!r}"
         )
     return pipeline
 

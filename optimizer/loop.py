@@ -61,8 +61,9 @@ def optimize(
     paying twice, also after it was killed. The same arguments and seed give the same result.
 
     Args:
-        pipeline: what to tune; it is not changed. A `Pipeline`, or any `dspy.Module`, whose
-            predictors are then the modules. Modules without a model start with the first.
+        pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
+            are then the modules; or what `from_callable` makes of plain Python. Modules without a
+            model start with the first.
         dataset: rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path, with a
             column for every input of the pipeline and labels for the metric.
         models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`

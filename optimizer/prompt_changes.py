@@ -35,10 +35,11 @@ class PromptChange:
 
 
 def prompts_of(pipeline: Tunable, config: PipelineConfig) -> dict[str, Prompt]:
-    """The prompt of every module that asks a model."""
+    """The prompt of every module that has one to be tuned."""
     return {
         module.name: (_instructions(module, own), own.demos)
-        for module in pipeline.llm_modules
+        for module in pipeline.modules
+        if "instructions" in module.knobs
         for own in [config.modules[module.name]]
     }
 

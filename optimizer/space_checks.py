@@ -56,6 +56,8 @@ def check_space(
             raise SearchSpaceError(
                 f"search_space gives module {asking.name!r} no width to choose; (1,) asks it once"
             )
+        if "width" not in asking.knobs:
+            _check_asked_once(space, asking.name)
         for aggregation in space.of("aggregator", asking.name):
             if isinstance(aggregation, AggregatorConfig):
                 _check_roles(aggregation, asking.name, labels)
@@ -69,6 +71,17 @@ def check_space(
             value = choices[0] if isinstance(choices, tuple) else None
             changed = own.model_copy(update={"params": {**own.params, param: value}})
             _check(pipeline, baseline, name, changed, labels, "params")
+
+
+def _check_asked_once(space: SearchSpace, module: str) -> None:
+    """A module whose calls plain Python makes has no members."""
+    wide = [width for width in space.of("width", module) if width > 1]
+    for knob, choices in (("width", wide), ("aggregator", space.of("aggregator", module))):
+        if choices:
+            raise SearchSpaceError(
+                f"search_space, {knob}: module {module!r} has none, since the calls are made by "
+                f"plain Python, but got {choices[0]!r}; have the code ask several times"
+            )
 
 
 def _check_written(choices: Any, place: str) -> None:

@@ -8,14 +8,13 @@ from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.role import Role
 from pipelines.errors import PipelineError
 from pipelines.functions import check_arguments
-from pipelines.module import Module
+from pipelines.module import LLM_KNOBS, Module
 from pipelines.module_checks import check_demos
 from search_spaces import ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
 
 LLM_PARAMS = ("reasoning_effort",)
 """What a module that asks a model may set in `params`."""
-_LLM_KNOBS = ("models", "temperature", "width", "aggregator", "instructions", "demos")
 
 
 def check_config(
@@ -47,7 +46,17 @@ def check_config(
             raise PipelineError(message, ("config", name, *error.at)) from error
 
 
+def _check_knobs(module: Module, config: ModuleConfig) -> None:
+    """Only the knobs that the module has may be set."""
+    kind = "a module whose calls plain Python makes" if module.is_llm else "a function module"
+    for knob in LLM_KNOBS:
+        value = getattr(config, knob)
+        if knob not in module.knobs and value != ModuleConfig.model_fields[knob].get_default():
+            raise PipelineError(f"{kind} has no {knob}, but got {value!r}", (knob,))
+
+
 def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | None) -> None:
+    _check_knobs(module, config)
     if len(config.models) not in {1, config.width}:
         needed = "1 model" if config.width == 1 else f"1 model, or {config.width} (its width)"
         raise PipelineError(f"needs {needed}, but got {list(config.models)}", ("models",))
@@ -86,10 +95,7 @@ def _check_roles(
 
 
 def _check_function(module: Module, config: ModuleConfig, _: Collection[str] | None) -> None:
-    for knob in _LLM_KNOBS:
-        value = getattr(config, knob)
-        if value != ModuleConfig.model_fields[knob].get_default():
-            raise PipelineError(f"a function module has no {knob}, but got {value!r}", (knob,))
+    _check_knobs(module, config)
     if config.params:
         merged = {**module.params, **config.params}
         check_arguments(module.callable, module.input_fields, merged)

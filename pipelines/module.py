@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pipelines.signature import Signature
 
 
+LLM_KNOBS = ("models", "temperature", "width", "aggregator", "instructions", "demos")
+"""The knobs of a module that asks a model, beside its `reasoning_effort`."""
+
+
 @dataclass(frozen=True)
 class Module:
     """One step of a pipeline, checked when it is made.
@@ -65,6 +69,11 @@ class Module:
     def is_llm(self) -> bool:
         """Whether it asks a language model."""
         return self.function is None
+
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """Those of `LLM_KNOBS` that a config may set."""
+        return LLM_KNOBS if self.is_llm else ()
 
     @property
     def callable(self) -> Function:

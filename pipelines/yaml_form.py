@@ -120,6 +120,10 @@ def _pipeline(form: Any) -> Tunable:
         from pipelines.dspy_programs.yaml_form import from_form
 
         return from_form(form, _told_of(form))
+    if isinstance(form, Mapping) and "factory" in form:
+        from pipelines.callables import yaml_form
+
+        return yaml_form.from_form(form, _told_of(form))
     check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
     modules = [_module(given, index) for index, given in enumerate(_list(form, "modules"))]
     return Pipeline(form["name"], modules, _list(form, "outputs"), **_told_of(form))

@@ -58,6 +58,9 @@ DEFAULTS: Mapping[str, tuple[Any, ...]] = {
 }
 """What is tried where nothing else is said."""
 
+_ASKED_ONCE: Mapping[str, tuple[Any, ...]] = {"width": (1,), "aggregator": ()}
+"""The same for modules that can't have members."""
+
 _ASKING = "module that asks a model"
 
 
@@ -96,7 +99,11 @@ class SearchSpace(BaseModel):
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
 
     def fit(
-        self, modules: Sequence[str], labels: Sequence[str], functions: Sequence[str] = ()
+        self,
+        modules: Sequence[str],
+        labels: Sequence[str],
+        functions: Sequence[str] = (),
+        asked_once: Collection[str] = (),
     ) -> SearchSpace:
         """This space over `modules`, each with its own choices or else all `labels`.
 
@@ -104,6 +111,7 @@ class SearchSpace(BaseModel):
             modules: those that ask a model.
             labels: the models there are.
             functions: the other modules.
+            asked_once: those of `modules` that can't have several members.
 
         Raises:
             SearchSpaceError: an unknown module or model, or a module with none, or with one twice.
@@ -120,7 +128,9 @@ class SearchSpace(BaseModel):
                     )
         for module in self.params:
             _known(module, functions, "function module", "params")
-        filled = {knob: _by_module(knob, getattr(self, knob), modules) for knob in DEFAULTS}
+        filled = {
+            knob: _by_module(knob, getattr(self, knob), modules, asked_once) for knob in DEFAULTS
+        }
         models = {module: self.models.get(module, tuple(labels)) for module in modules}
         return self.model_copy(update={"models": models, **filled})
 
@@ -183,18 +193,20 @@ def _by_module(
     knob: str,
     given: tuple[Any, ...] | dict[str, tuple[Any, ...]] | None,
     modules: Sequence[str],
+    asked_once: Collection[str],
 ) -> dict[str, tuple[Any, ...]]:
     """The choices of every module.
 
     Raises:
         SearchSpaceError: an unknown module.
     """
-    default = DEFAULTS[knob]
-    if not isinstance(given, dict):
-        return dict.fromkeys(modules, default if given is None else given)
-    for module in given:
+    if given is not None and not isinstance(given, dict):
+        return dict.fromkeys(modules, given)
+    chosen = given or {}
+    for module in chosen:
         _known(module, modules, _ASKING, knob)
-    return {module: given.get(module, default) for module in modules}
+    default, once = DEFAULTS[knob], _ASKED_ONCE.get(knob, DEFAULTS[knob])
+    return {m: chosen.get(m, once if m in asked_once else default) for m in modules}
 
 
 def _clear_of(labels: Set[str], choices: tuple[Any, ...]) -> tuple[Any, ...]:

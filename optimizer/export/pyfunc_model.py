@@ -75,7 +75,10 @@ class ServedPipeline:
             else {FAILURE: outcome.failure}
             for outcome in outcomes
         ]
-        columns = [*self.pipeline.outputs, *_columns_of_ours(self.pipeline)]
+        # of plain Python only running may tell what it returns
+        returned = (name for outcome in outcomes for name in outcome.outputs or ())
+        outputs = self.pipeline.outputs or dict.fromkeys(returned)
+        columns = [*outputs, *_columns_of_ours(self.pipeline)]
         told = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
         return told.where(told.notna(), None)
 

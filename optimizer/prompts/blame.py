@@ -39,11 +39,15 @@ def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
     Raises:
         BudgetExhausted: the diagnoses can't be paid.
     """
-    names = [module.name for module in study.evaluator.pipeline.llm_modules]
-    blames = {name: Blame(name) for name in names}
+    modules = study.evaluator.pipeline.llm_modules
+    names = [module.name for module in modules]
+    with_prompts = [module.name for module in modules if "instructions" in module.knobs]
     failed = _failed(study, examples)
-    if study.diagnoser is None or not failed:
-        return list(blames.values()) if failed else []
+    if not failed or not with_prompts:
+        return []
+    blames = {name: Blame(name) for name in names}
+    if study.diagnoser is None:
+        return [blames[name] for name in with_prompts]
     study.forecast.check_calls(len(failed) * len(names))
     found = study.evaluator.map(lambda index: _first_wrong(study, names, index), failed)
     for index, wrong in zip(failed, found, strict=True):
@@ -51,7 +55,8 @@ def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
             name, reason = wrong
             blames[name].share += 1 / len(failed)
             blames[name].reasons[index] = reason
-    return sorted((b for b in blames.values() if b.share), key=lambda b: -b.share)
+    blamed = [blames[name] for name in with_prompts if blames[name].share]
+    return sorted(blamed, key=lambda blame: -blame.share)
 
 
 def _failed(study: Study, examples: Sequence[int]) -> list[int]:

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.llms.call import LMCall, LMReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,21 @@ class CallRecord:
     """What the call was for: task, diagnoser, judge or prompts."""
     finish_reason: str = "stop"
     """Why the model stopped: `stop`, `length`, `content_filter`, or what the provider says."""
+
+    @classmethod
+    def of(cls, call: LMCall, reply: LMReply) -> CallRecord:
+        """The record of a call that was answered."""
+        return cls(
+            model=call.model.label,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            usd=reply.usd,
+            latency_s=reply.latency_s,
+            cached=reply.cached,
+            key=call.key,
+            purpose=call.purpose,
+            finish_reason=reply.finish_reason,
+        )
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ class RacingEngine:
         race = self._doors[0].session.first_of(distinct, count)
         self.winners = self.winners or [members[place] for place in race.winners]
         self.losers += [
-            _record(call, _cut_off(lost))
+            CallRecord.of(call, _cut_off(lost))
             for call, lost in zip(distinct, race.lost, strict=True)
             if lost.calls
         ]
@@ -211,7 +211,7 @@ class AsyncGatewayEngine:
 
 def _answered(call: LMCall, reply: LMReply) -> lm15.Response:
     """Note the call, and hand its reply to DSPy."""
-    current_recorder().note(_record(call, reply))
+    current_recorder().note(CallRecord.of(call, reply))
     if reply.finish_reason == "length":
         raise CallFailed(
             "truncated",
@@ -267,18 +267,4 @@ def _response(model: Model, reply: LMReply) -> lm15.Response:
         message=lm15.Message.assistant([lm15.TextPart(reply.text)]),
         finish_reason=finish_reason,
         usage=lm15.Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
-    )
-
-
-def _record(call: LMCall, reply: LMReply) -> CallRecord:
-    return CallRecord(
-        model=call.model.label,
-        input_tokens=reply.input_tokens,
-        output_tokens=reply.output_tokens,
-        usd=reply.usd,
-        latency_s=reply.latency_s,
-        cached=reply.cached,
-        key=call.key,
-        purpose=call.purpose,
-        finish_reason=reply.finish_reason,
     )

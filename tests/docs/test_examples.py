@@ -36,6 +36,19 @@ def test_a_script_finds_the_better_mix(command: str, ran: Run) -> None:
     assert "Gain over the baseline: +" in ran(command)
 
 
+def test_the_graph_of_langgraph_is_tuned_and_comes_back(
+    ran: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("langgraph", reason="langgraph is in the dev extra: pip install langgraph")
+    told = ran("langgraph_agent.py sim/hazel sim/alder sim/birch")
+    assert "Gain over the baseline: +" in told
+    assert re.search(r"solve.model +sim/hazel -> sim/birch", told)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    tuned = Pipeline.load("tuned.yaml")
+    found = tuned(table="T-1: Compute 2 + 3\nT-2: Compute 4 * 5", question="What is T-2?")
+    assert found.answer == "20"
+
+
 def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
     told = ran("cascade.py sim/larch sim/fir")
     assert re.search(r"sim/larch \+ 1x sim/fir -> cascade", told)

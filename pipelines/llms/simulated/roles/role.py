@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from pipelines.llms.output_fields import message_text
 from pipelines.llms.simulated.answers import (
     REASONING_NAMES,
     as_object,
@@ -103,8 +104,15 @@ def _flattened(inputs: Mapping[str, str]) -> dict[str, str]:
         nested = as_object(text)
         pairs = {name: text} if nested is None else nested
         for inner, value in pairs.items():
-            flat.setdefault(inner, value if isinstance(value, str) else json.dumps(value))
+            flat.setdefault(inner, value if isinstance(value, str) else _written(value))
     return flat
+
+
+def _written(value: Any) -> str:
+    """A chat's texts, as its reader saw them; else JSON."""
+    if isinstance(value, list) and all(isinstance(e, dict) and "content" in e for e in value):
+        return "\n\n".join(map(message_text, value))
+    return json.dumps(value)
 
 
 def _asks_result(request: ParsedRequest, located: Solution, samples: Sequence[str]) -> bool:

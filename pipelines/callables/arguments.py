@@ -1,0 +1,92 @@
+"""What the user's function takes, and what it returns."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pipelines.errors import PipelineError
+from search_spaces.refusals import nearest
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class WrongOutputs(TypeError):
+    """What the function returned can't be read."""
+
+
+def arguments_of(
+    function: Callable[..., Any], given: Iterable[str] | None, where: str
+) -> tuple[str, ...]:
+    """The inputs: those given, or the function's parameters without a default.
+
+    Args:
+        function: what the factory returned.
+        given: by the user; None if they are not.
+        where: the factory, for errors.
+
+    Raises:
+        PipelineError: the function can't be called with them, or takes just any.
+    """
+    expected = inspect.signature(function)
+    if given is not None:
+        inputs = (given,) if isinstance(given, str) else tuple(given)
+        try:
+            expected.bind(**dict.fromkeys(inputs))
+        except TypeError as error:
+            raise PipelineError(
+                f"the function {expected} that {where} returns must take the inputs "
+                f"({', '.join(inputs)}) by name: {error}",
+                ("inputs",),
+            ) from None
+        return inputs
+    parameters = expected.parameters.values()
+    needed = tuple(p.name for p in parameters if p.kind in _NAMED and p.default is p.empty)
+    if not needed or any(p.kind is p.POSITIONAL_ONLY for p in parameters):
+        raise PipelineError(
+            f"the function {expected} that {where} returns does not name what it takes: give it "
+            "parameters such as (question), or say inputs=['question']",
+            ("inputs",),
+        )
+    return needed
+
+
+def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The inputs of these names; lists and dicts are copied, so that no run spoils another's.
+
+    Raises:
+        PipelineError: one is missing.
+    """
+    for name in names:
+        if name not in inputs:
+            raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
+    return {
+        name: copy.deepcopy(inputs[name])
+        if isinstance(inputs[name], list | dict | set)
+        else inputs[name]
+        for name in names
+    }
+
+
+def outputs_of(said: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The outputs by name: of a mapping those that are asked for, or all; else the one.
+
+    Raises:
+        WrongOutputs: it is no mapping and has no one name, or an output is missing.
+    """
+    if not isinstance(said, Mapping):
+        if len(names) == 1:
+            return {names[0]: said}
+        raise WrongOutputs(
+            f"the function must return a mapping of outputs, such as {{'answer': ...}}, but "
+            f"returned {said!r}; a bare value needs one name, as in outputs=['answer']"
+        )
+    for name in names:
+        if name not in said:
+            raise WrongOutputs(
+                f"the function must return the output {name!r}, but returned "
+                f"{sorted(map(str, said))}{nearest(name, map(str, said))}"
+            )
+    return {name: said[name] for name in names} if names else dict(said)
