@@ -112,19 +112,22 @@ class Tunable(ABC):
         """The fields that a run takes from an example."""
 
     @property
-    @abstractmethod
     def dependencies(self) -> Mapping[str, tuple[str, ...]]:
-        """For each module, the modules that run before it and decide what it receives."""
+        """For each module, the modules that run before it and may decide what it receives: all that
+        come before it, where only running tells."""
+        names = [module.name for module in self.modules]
+        return {name: tuple(names[:place]) for place, name in enumerate(names)}
 
     @property
-    @abstractmethod
     def levels(self) -> tuple[tuple[str, ...], ...]:
         """Module names in groups: a group depends only on earlier groups."""
+        return tuple((module.name,) for module in self.modules)
 
     @property
-    @abstractmethod
     def is_fixed(self) -> bool:
-        """Whether a run asks every module once, and runs no code but that of function modules."""
+        """Whether a run asks every module once, and runs no code but that of function modules; else
+        code of the user's decides how often it asks whom."""
+        return False
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dspy
 
@@ -19,7 +20,6 @@ from optimizer.prompts.quiet import quiet
 from optimizer.prompts.workbench import Workbench
 from optimizer.study import Study
 from pipelines.llms.engine import GatewayLM
-from pipelines.llms.model import Model
 from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
@@ -74,7 +74,7 @@ class Prompts:
         if chosen is None:
             return []
         optimizer, runs = chosen
-        room = Room(runs, study.evaluator.concurrency, study.seed)
+        room = Room(_writer(study), runs, study.evaluator.concurrency, study.seed)
         try:
             compiled = _compiled(optimizer, workbench, room)
         except Exception as error:  # DSPy's optimizers raise what they like
@@ -96,19 +96,19 @@ class Prompts:
         return None
 
 
-def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> dspy.Module:
-    study = workbench.study
-    writer = GatewayLM(_writer(study), study.evaluator.session, temperature=1.0, purpose="prompts")
-    with quiet(), dspy.context(lm=writer, adapter=dspy.ChatAdapter(), disable_history=True):
-        return optimizer.compile(workbench.student(), workbench.dataset(), workbench, writer, room)
+def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:
+    with quiet(), dspy.context(lm=room.writer, adapter=dspy.ChatAdapter(), disable_history=True):
+        return optimizer.compile(workbench, room)
 
 
-def _writer(study: Study) -> Model:
+def _writer(study: Study) -> GatewayLM:
     """Who writes prompts: the diagnoser's model, else the one that does best alone."""
     if study.diagnoser is not None:
-        return study.diagnoser.model
-    best = study.single_model or study.incumbent
-    return study.evaluator.models[next(iter(best.allocation.values()))[0]]
+        model = study.diagnoser.model
+    else:
+        best = study.single_model or study.incumbent
+        model = study.evaluator.models[next(iter(best.allocation.values()))[0]]
+    return GatewayLM(model, study.evaluator.session, temperature=1.0, purpose="prompts")
 
 
 def _examples(study: Study) -> Sequence[int]:

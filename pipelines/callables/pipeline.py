@@ -50,22 +50,6 @@ class CallablePipeline(Tunable):
         return self.arguments
 
     @property
-    def dependencies(self) -> Mapping[str, tuple[str, ...]]:
-        """Every module may hang on all that are listed before it: only running tells."""
-        names = [module.name for module in self.modules]
-        return {name: tuple(names[:place]) for place, name in enumerate(names)}
-
-    @property
-    def levels(self) -> tuple[tuple[str, ...], ...]:
-        """One module each."""
-        return tuple((module.name,) for module in self.modules)
-
-    @property
-    def is_fixed(self) -> bool:
-        """False: the code decides how often it asks whom."""
-        return False
-
-    @property
     def identity(self) -> Any:
         """The factory's source, the modules, and what goes in and out."""
         modules = [[module.name, module.model] for module in self.modules]

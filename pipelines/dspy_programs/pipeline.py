@@ -57,22 +57,6 @@ class DSPyPipeline(Tunable):
         return self.arguments.needed
 
     @property
-    def dependencies(self) -> Mapping[str, tuple[str, ...]]:
-        """Every module may hang on all that come before it: only running tells."""
-        names = [module.name for module in self.modules]
-        return {name: tuple(names[:place]) for place, name in enumerate(names)}
-
-    @property
-    def levels(self) -> tuple[tuple[str, ...], ...]:
-        """One module each."""
-        return tuple((module.name,) for module in self.modules)
-
-    @property
-    def is_fixed(self) -> bool:
-        """False: the program decides how often it asks whom."""
-        return False
-
-    @property
     def code(self) -> Sequence[Callable[..., Any]]:
         """The classes of the program and of the modules in it."""
         return list(dict.fromkeys(classes_of(self.program)))

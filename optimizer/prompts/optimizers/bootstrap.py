@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import dspy
 
 from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
-from optimizer.prompts.workbench import Student, Workbench
+from optimizer.prompts.workbench import Workbench
 
 MOST_DEMOS = 4
 GOOD = 1.0
@@ -21,19 +20,13 @@ class Bootstrap(PromptOptimizer):
     name = "bootstrap"
     fewest_runs = 1
 
-    def compile(
-        self,
-        student: Student,
-        dataset: Sequence[dspy.Example],
-        workbench: Workbench,
-        writer: dspy.LM,
-        room: Room,
-    ) -> Any:
+    def compile(self, workbench: Workbench, room: Room) -> Any:
         """See `PromptOptimizer.compile`."""
+        dataset = workbench.dataset()
         optimizer = dspy.BootstrapFewShot(
             metric=score_metric(workbench),
             metric_threshold=GOOD,
             max_bootstrapped_demos=MOST_DEMOS,
             max_labeled_demos=0,
         )
-        return optimizer.compile(student, trainset=list(dataset))
+        return optimizer.compile(workbench.student(), trainset=dataset)

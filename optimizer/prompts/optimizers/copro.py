@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import dspy
 
 from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
-from optimizer.prompts.workbench import Student, Workbench
+from optimizer.prompts.workbench import Workbench
 
 ROUNDS = 2
 
@@ -19,21 +18,15 @@ class COPRO(PromptOptimizer):
     name = "copro"
     fewest_runs = 48
 
-    def compile(
-        self,
-        student: Student,
-        dataset: Sequence[dspy.Example],
-        workbench: Workbench,
-        writer: dspy.LM,
-        room: Room,
-    ) -> Any:
+    def compile(self, workbench: Workbench, room: Room) -> Any:
         """See `PromptOptimizer.compile`."""
+        dataset = workbench.dataset()
         optimizer = dspy.COPRO(
-            prompt_model=writer,
+            prompt_model=room.writer,
             metric=score_metric(workbench),
             breadth=max(2, room.runs // (ROUNDS * len(dataset)) + 1),
             depth=ROUNDS,
             init_temperature=1.0,
         )
         told = {"num_threads": room.threads, "display_progress": False, "display_table": False}
-        return optimizer.compile(student, trainset=list(dataset), eval_kwargs=told)
+        return optimizer.compile(workbench.student(), trainset=dataset, eval_kwargs=told)

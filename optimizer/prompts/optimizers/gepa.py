@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import dspy
 
 from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room
-from optimizer.prompts.workbench import Student, Workbench
+from optimizer.prompts.workbench import Workbench
 
 
 class GEPA(PromptOptimizer):
@@ -17,15 +16,9 @@ class GEPA(PromptOptimizer):
     name = "gepa"
     fewest_runs = 40
 
-    def compile(
-        self,
-        student: Student,
-        dataset: Sequence[dspy.Example],
-        workbench: Workbench,
-        writer: dspy.LM,
-        room: Room,
-    ) -> Any:
+    def compile(self, workbench: Workbench, room: Room) -> Any:
         """See `PromptOptimizer.compile`."""
+        dataset = workbench.dataset()
 
         def metric(
             example: Any,
@@ -43,10 +36,10 @@ class GEPA(PromptOptimizer):
         optimizer = dspy.GEPA(
             metric,
             max_metric_calls=room.runs + len(dataset),
-            reflection_lm=writer,
+            reflection_lm=room.writer,
             num_threads=room.threads,
             seed=room.seed,
             use_merge=False,  # there is one predictor
             warn_on_score_mismatch=False,
         )
-        return optimizer.compile(student, trainset=list(dataset), valset=list(dataset))
+        return optimizer.compile(workbench.student(), trainset=dataset, valset=dataset)

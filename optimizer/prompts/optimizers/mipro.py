@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import dspy
 
 from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
-from optimizer.prompts.workbench import Student, Workbench
+from optimizer.prompts.workbench import Workbench
 
 MOST_DEMOS = 3
 MOST_CANDIDATES = 8
@@ -20,20 +19,14 @@ class MIPRO(PromptOptimizer):
     name = "mipro"
     fewest_runs = 48
 
-    def compile(
-        self,
-        student: Student,
-        dataset: Sequence[dspy.Example],
-        workbench: Workbench,
-        writer: dspy.LM,
-        room: Room,
-    ) -> Any:
+    def compile(self, workbench: Workbench, room: Room) -> Any:
         """See `PromptOptimizer.compile`."""
+        dataset = workbench.dataset()
         trials = max(2, room.runs // len(dataset))
         optimizer = dspy.MIPROv2(
             metric=score_metric(workbench),
-            prompt_model=writer,
-            task_model=writer,  # never asked: the student runs with its own models
+            prompt_model=room.writer,
+            task_model=room.writer,  # never asked: the student runs with its own models
             auto=None,
             num_candidates=min(MOST_CANDIDATES, trials),
             max_bootstrapped_demos=MOST_DEMOS,
@@ -42,9 +35,9 @@ class MIPRO(PromptOptimizer):
             seed=room.seed + 1,  # it takes 0 for none
         )
         return optimizer.compile(
-            student,
-            trainset=list(dataset),
-            valset=list(dataset),
+            workbench.student(),
+            trainset=dataset,
+            valset=dataset,
             num_trials=trials,
             minibatch=False,
             program_aware_proposer=False,  # it would read the student's source

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dspy
 
-from optimizer.prompts.workbench import Student, Workbench
+from optimizer.prompts.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class Room:
-    """How much one run may try."""
+    """What one run of an optimizer has to work with."""
 
+    writer: dspy.LM
+    """The model that writes prompts."""
     runs: int
     """New runs of the pipeline, about."""
     threads: int
@@ -30,22 +31,13 @@ class PromptOptimizer(ABC):
     """With less room it is of no use."""
 
     @abstractmethod
-    def compile(
-        self,
-        student: Student,
-        dataset: Sequence[dspy.Example],
-        workbench: Workbench,
-        writer: dspy.LM,
-        room: Room,
-    ) -> Any:
-        """Let DSPy look for a better prompt; what it tries is noted by the workbench.
+    def compile(self, workbench: Workbench, room: Room) -> Any:
+        """Let DSPy look for a better prompt: the program that it ends with.
 
         Args:
-            student: the program with the one predictor that may change.
-            dataset: examples to try prompts on.
-            workbench: says how good a run was, and why.
-            writer: the model that writes prompts.
-            room: how much may be tried.
+            workbench: has the program, with the one predictor that may change, and the examples;
+                says how good a run was, and why; and notes what is tried.
+            room: how much may be tried, and who writes.
 
         Raises:
             Exception: whatever DSPy's optimizer raises.

@@ -12,7 +12,7 @@ from optimizer.door import prepare
 from optimizer.loop import diagnoser_of, make_study
 from optimizer.prompts import Prompts, stage
 from optimizer.prompts.blame import blamed_modules
-from optimizer.prompts.optimizers import OPTIMIZERS, PromptOptimizer
+from optimizer.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
 from optimizer.prompts.workbench import Workbench
 from optimizer.study import Study
 from pipelines import Module, Pipeline
@@ -135,7 +135,8 @@ class Broken(PromptOptimizer):
     name = "gepa"
     fewest_runs = 0
 
-    def compile(self, student: Any, dataset: Any, *_: Any) -> Any:
+    def compile(self, workbench: Workbench, room: Room) -> Any:
+        student, dataset = workbench.student(), workbench.dataset()
         student.module.signature = student.module.signature.with_instructions("Do it well.")
         student(example_number=dataset[0].example_number)
         raise RuntimeError("it broke")
