@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import dspy
 import numpy as np
 
 from evaluators.diagnoser import Diagnoser
@@ -15,7 +16,7 @@ from optimizer.door import Plan, prepare
 from optimizer.loop import make_study, search
 from optimizer.stages import Stage
 from optimizer.study import Study
-from pipelines import Pipeline
+from pipelines import Tunable
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
@@ -26,11 +27,11 @@ from search_spaces import PipelineConfig, SearchSpace
 class Bench:
     """One pipeline, its examples and models, and a gateway whose cache all rivals share."""
 
-    pipeline: Pipeline
+    pipeline: Tunable | dspy.Module
     rows: Sequence[Mapping[str, Any]]
     models: Sequence[str | Model]
     gateway: Gateway
-    metric: str = "exact_match"
+    metric: str | Callable[..., Any] = "exact_match"
     diagnoser: str | None = "auto"
     holdout: float = 0.0
     seed: int = 0

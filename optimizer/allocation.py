@@ -50,6 +50,8 @@ class Allocation:
         The first round settles on few examples what it can before more are paid for, and may take
         a new base each time; what a later one finds promising meets a base that has seen them all.
         """
+        if study.incumbent == study.settled:
+            return
         search = _Search(study, self.name)
         everything = len(study.examples)
         sizes = [(size, size) for size in rungs(everything, FIRST_RUNG)]
@@ -64,6 +66,7 @@ class Allocation:
             sizes = [(FIRST_RUNG, everything)]
         for module in study.judgements.agreement:
             study.judgements.agreement[module] = measured_agreement(study, module)
+        study.settled = study.incumbent
 
 
 @dataclass

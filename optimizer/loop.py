@@ -160,10 +160,7 @@ def search(study: Study, plan: Plan) -> str | None:
         while True:
             for stage in plan.stages:
                 stage.improve(study)
-            found = study.incumbent
             challenge_with_single_models(study)
-            if study.incumbent == found and len(plan.stages) <= 1:
-                return None
             if study.incumbent.key in led:  # nothing is better, or what is was here before
                 return None
             led.add(study.incumbent.key)

@@ -62,6 +62,10 @@ def check_space(
             if isinstance(aggregation, AggregatorConfig):
                 _check_roles(aggregation, asking.name, labels)
             _check_fits(aggregation, asking, widths)
+    for name, texts in space.instructions.items():
+        for text in texts:
+            changed = baseline.modules[name].model_copy(update={"instructions": text})
+            _check(pipeline, baseline, name, changed, labels, "instructions")
     for name, params in space.params.items():
         for param, choices in params.items():
             if isinstance(choices, tuple) and not choices:

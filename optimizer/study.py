@@ -21,7 +21,7 @@ from optimizer.judgements import Judgements
 from optimizer.reserve import Reserve
 from optimizer.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
-from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
+from search_spaces import PipelineConfig, SearchSpace
 
 if TYPE_CHECKING:
     from optimizer.proposals import Proposer
@@ -54,12 +54,16 @@ class Study:
     singles: dict[str, PipelineConfig] = field(default_factory=dict)
     """By label, the configs with that model in all modules."""
     trials: list[Trial] = field(default_factory=list)
+    settled: PipelineConfig | None = None
+    """Where the allocation stage came to rest last."""
     compared: set[tuple[str, str]] = field(default_factory=set)
     """Modules whose listed networks were compared, with the key of the config around them."""
     proposer: Proposer | None = None
     """Optuna's study, once the structure stage has begun one."""
-    prompted: list[tuple[str, ModuleConfig]] = field(default_factory=list)
-    """Modules whose prompts were tuned, each as it was then."""
+    instructed: set[tuple[str, str]] = field(default_factory=set)
+    """Modules whose listed instructions were compared, with the key of the config around them."""
+    prompted: list[tuple[str, str, str, int]] = field(default_factory=list)
+    """Prompt optimizers that were asked: the config's key, the module, who, and which attempt."""
     judgements: Judgements = field(default_factory=Judgements)
     forecast: Forecast = field(init=False)
     errors: ErrorRate = field(default_factory=ErrorRate)

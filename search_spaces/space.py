@@ -95,6 +95,8 @@ class SearchSpace(BaseModel):
     and writing. With `aggregator=()` no width above 1 is tried but those of networks."""
     network: Choices[str | ModuleConfig] = {}
     """Whole networks to be compared beside these, such as `2x a + b -> cascade(steps=[2, 1])`."""
+    instructions: ByModule[Listed[Annotated[str, Field(min_length=1)]]] = {}
+    """Prompts of your own to be compared by module, before optimizers write others."""
     params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
 
@@ -126,6 +128,8 @@ class SearchSpace(BaseModel):
                     raise SearchSpaceError(
                         f"search_space gives module {module!r} the model {label!r} twice"
                     )
+        for module in self.instructions:
+            _known(module, modules, _ASKING, "instructions")
         for module in self.params:
             _known(module, functions, "function module", "params")
         filled = {

@@ -22,7 +22,7 @@ class Blame:
 
     module: str
     share: float = 0.0
-    """Of the failed examples, in how many it was the first module that went wrong."""
+    """Of the failed examples, in how many it was the first module that went wrong, or may be."""
     reasons: dict[int, str] = field(default_factory=dict)
     """What it did wrong, by example."""
 
@@ -47,7 +47,7 @@ def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
         return []
     blames = {name: Blame(name) for name in names}
     if study.diagnoser is None:
-        return [blames[name] for name in with_prompts]
+        return [Blame(name, share=1.0) for name in with_prompts]
     study.forecast.check_calls(len(failed) * len(names))
     found = study.evaluator.map(lambda index: _first_wrong(study, names, index), failed)
     for index, wrong in zip(failed, found, strict=True):

@@ -29,14 +29,20 @@ RUNS = 144
 """So many new runs one optimizer may make on one module, if there is room."""
 FINALISTS = 4
 """So many prompts of one run meet the best so far."""
+AUTO = ("bootstrap", "gepa", "mipro")
+"""In this order "auto" asks for demos, for instructions, and for both."""
+ATTEMPTS = 3
+"""So often optimizers try to better one config, with other draws, while none brings anything."""
+WORTH_ANOTHER = 0.05
+"""They try again in modules whose faults cost so much of the score."""
 
 
 @dataclass(frozen=True)
 class Prompts:
     """The stage that tunes instructions and demos.
 
-    `Prompts("gepa")` names the optimizer: "gepa", "mipro", "copro" or "bootstrap"; "auto" takes the
-    first of these that the budget has room for.
+    `Prompts("gepa")` names the optimizer: "gepa", "mipro", "copro" or "bootstrap"; "auto" asks
+    bootstrap, GEPA and MIPROv2 in turn, until one brings something.
 
     Raises:
         ValueError: there is no such optimizer; names the nearest.
@@ -55,26 +61,54 @@ class Prompts:
             )
 
     def improve(self, study: Study) -> None:
-        """Tune the blamed modules, most blamed first; each setting of a module once."""
-        study.run_on([study.incumbent], len(study.examples))
-        for blame in blamed_modules(study, _examples(study)):
-            before = study.incumbent.modules[blame.module]
-            if (blame.module, before) in study.prompted:
-                continue
-            found = self._found(study, blame)
-            study.prompted.append((blame.module, before))
-            if found:
-                keep = study.incumbent
-                study.race(self.name, [keep, *found], patience=HURRIED, keep=keep)
+        """Tune the modules that are blamed most, until an optimizer brings something.
 
-    def _found(self, study: Study, blame: Blame) -> list[PipelineConfig]:
+        Where none does, with other draws all modules whose faults cost much.
+        """
+        study.run_on([study.incumbent], len(study.examples))
+        began = study.incumbent
+        self._compare_listed(study)
+        blamed = blamed_modules(study, _examples(study))
+        if not blamed:
+            return
+        left = 1 - study.evaluator.known(study.incumbent).mean
+        for attempt in range(ATTEMPTS):
+            worth = WORTH_ANOTHER / left if attempt else blamed[0].share / 2
+            for blame in (each for each in blamed if each.share >= worth):
+                self._tune(study, blame, attempt)
+            if study.incumbent != began:
+                return
+
+    def _compare_listed(self, study: Study) -> None:
+        """Race the instructions that the search space lists, for each config around them once."""
+        for module, texts in study.space.instructions.items():
+            base = study.incumbent
+            around = base.with_knobs(module, instructions=None).key
+            if (module, around) not in study.instructed:
+                study.instructed.add((module, around))
+                listed = [base.with_knobs(module, instructions=text) for text in texts]
+                study.race(self.name, [base, *listed], patience=HURRIED, keep=base)
+
+    def _tune(self, study: Study, blame: Blame, attempt: int) -> None:
+        """Ask one optimizer after the other about a module, until what one brings is taken."""
+        base = study.incumbent
+        for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
+            asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(study)
+            if asked in study.prompted or runs < OPTIMIZERS[name].fewest_runs:
+                continue
+            study.prompted.append(asked)
+            room = Room(_writer(study, attempt), min(RUNS, runs), study.evaluator.concurrency,
+                        study.seed + attempt)  # fmt: skip
+            if found := self._found(study, blame, OPTIMIZERS[name], room):
+                study.race(self.name, [base, *found], patience=HURRIED, keep=base)
+            if study.incumbent != base:
+                return
+
+    def _found(
+        self, study: Study, blame: Blame, optimizer: PromptOptimizer, room: Room
+    ) -> list[PipelineConfig]:
         """What an optimizer proposes for one module, best first; nothing, where it failed."""
         workbench = Workbench(study, blame.module, _examples(study), blame.reasons)
-        chosen = self._chosen(study)
-        if chosen is None:
-            return []
-        optimizer, runs = chosen
-        room = Room(_writer(study), runs, study.evaluator.concurrency, study.seed)
         try:
             compiled = _compiled(optimizer, workbench, room)
         except Exception as error:  # DSPy's optimizers raise what they like
@@ -85,30 +119,21 @@ class Prompts:
         distinct = {config.key: config for config in found if config != workbench.base}
         return list(distinct.values())[:FINALISTS]
 
-    def _chosen(self, study: Study) -> tuple[PromptOptimizer, int] | None:
-        """The optimizer, and how many runs there is room for; None if there is none."""
-        runs = _affordable_runs(study)
-        if self.optimizer != "auto":
-            return OPTIMIZERS[self.optimizer], min(RUNS, runs)
-        for optimizer in OPTIMIZERS.values():
-            if runs >= optimizer.fewest_runs:
-                return optimizer, min(RUNS, runs)
-        return None
-
 
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:
     with quiet(), dspy.context(lm=room.writer, adapter=dspy.ChatAdapter(), disable_history=True):
         return optimizer.compile(workbench, room)
 
 
-def _writer(study: Study) -> GatewayLM:
+def _writer(study: Study, attempt: int) -> GatewayLM:
     """Who writes prompts: the diagnoser's model, else the one that does best alone."""
     if study.diagnoser is not None:
         model = study.diagnoser.model
     else:
         best = study.single_model or study.incumbent
         model = study.evaluator.models[next(iter(best.allocation.values()))[0]]
-    return GatewayLM(model, study.evaluator.session, temperature=1.0, purpose="prompts")
+    session = study.evaluator.session
+    return GatewayLM(model, session, temperature=1.0, purpose="prompts", sample=attempt)
 
 
 def _examples(study: Study) -> Sequence[int]:

@@ -16,4 +16,3 @@ __all__ = ["OPTIMIZERS", "PromptOptimizer", "Room"]
 OPTIMIZERS: Mapping[str, PromptOptimizer] = MappingProxyType(
     {each.name: each for each in (GEPA(), MIPRO(), COPRO(), Bootstrap())}
 )
-"""In the order in which "auto" tries whether there is room for them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import dspy
@@ -23,6 +24,7 @@ class Bootstrap(PromptOptimizer):
     def compile(self, workbench: Workbench, room: Room) -> Any:
         """See `PromptOptimizer.compile`."""
         dataset = workbench.dataset()
+        random.Random(room.seed).shuffle(dataset)
         optimizer = dspy.BootstrapFewShot(
             metric=score_metric(workbench),
             metric_threshold=GOOD,

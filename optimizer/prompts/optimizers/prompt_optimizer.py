@@ -21,6 +21,7 @@ class Room:
     """New runs of the pipeline, about."""
     threads: int
     seed: int
+    """Other ones bring other draws."""
 
 
 class PromptOptimizer(ABC):

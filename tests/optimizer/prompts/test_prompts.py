@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipelines.llms.gateway import Gateway
 from pipelines.llms.session import Session
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
-from search_spaces import PipelineConfig
+from search_spaces import PipelineConfig, SearchSpace, SearchSpaceError
 from search_spaces.config import canonical_json
 from tests.optimizer.runs import outcome, tune
 
@@ -205,9 +206,9 @@ def test_a_module_is_tuned_again_when_it_has_another_model() -> None:
     study = study_of()
     stage = Prompts("bootstrap")
     stage.improve(study)
-    tuned = [module for module, _ in study.prompted]
+    tuned = [module for _, module, _, _ in study.prompted]
     stage.improve(study)
-    assert {module for module, _ in study.prompted} == set(tuned)
+    assert {module for _, module, _, _ in study.prompted} == set(tuned)
     before = len(study.prompted)
     study.incumbent = study.incumbent.with_knobs("solve", temperature=0.9)
     study.race("allocation", [study.incumbent])
@@ -243,12 +244,83 @@ def test_a_misspelt_optimizer_is_named(given: str, told: str) -> None:
         Prompts(given)
 
 
-def test_auto_takes_what_there_is_room_for() -> None:
+def test_listed_instructions_are_compared_once_for_each_config_around_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stage, "OPTIMIZERS", {})
+    good = "Solve the task. Check your work. Read the question twice."
+    study = study_of()
+    study.space = study.space.model_copy(
+        update={"instructions": {"solve": ("Produce the answer.", good)}}
+    )
+    Prompts()._compare_listed(study)
+    assert study.incumbent == study.baseline.with_knobs("solve", instructions=good)
+    before = len(study.trials)
+    Prompts()._compare_listed(study)
+    assert len(study.trials) == before
+    study.incumbent = study.incumbent.with_knobs("locate", temperature=0.9)
+    Prompts()._compare_listed(study)
+    assert len(study.trials) > before
+
+
+def test_instructions_listed_in_the_search_space_reach_the_result() -> None:
+    good = "Solve the task. Check your work. Read the question twice."
+    space = SearchSpace(instructions={"solve": good})
+    result = tune(ROWS, [MODEL], search_space=space, stages=[Prompts("bootstrap")], diagnoser=None)
+    assert result.config.modules["solve"].instructions == good
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"solve": ""}, "solve"), ("Solve it.", "goes by module"), ({"solve": {"a"}}, "order")],
+)
+def test_instructions_that_are_none_are_refused(given: Any, told: str) -> None:
+    with pytest.raises(SearchSpaceError, match=told):
+        SearchSpace(instructions=given)
+
+
+def test_auto_asks_those_that_there_is_room_for_until_one_brings_something() -> None:
     plenty, little = study_of(), study_of(budget=Budget(calls=160))
-    assert stage_chosen(plenty) == "gepa"
-    assert stage_chosen(little) == "bootstrap"
+    for _ in range(3):
+        Prompts().improve(plenty)
+    asked: dict[tuple[str, str], list[str]] = {}
+    for key, module, who, _ in plenty.prompted:
+        asked.setdefault((key, module), []).append(who)
+    assert all(tuple(each) == stage.AUTO[: len(each)] for each in asked.values())
+    assert {len(each) for each in asked.values()} >= {1, 2}
+    with suppress(BudgetExhausted):
+        Prompts().improve(little)
+    assert {who for _, _, who, _ in little.prompted} == {"bootstrap"}
 
 
-def stage_chosen(study: Study) -> str:
-    chosen = Prompts()._chosen(study)
-    return chosen[0].name if chosen else ""
+def test_where_nothing_helps_it_is_tried_again_with_other_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Idle(PromptOptimizer):
+        name = "gepa"
+        fewest_runs = 1
+
+        def compile(self, workbench: Workbench, room: Room) -> Any:
+            seen.append((workbench.module, room.seed, room.writer.sample))
+            return workbench.student()
+
+    seen: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": Idle()})
+    study = study_of()
+    Prompts("gepa").improve(study)
+    once = [module for module, seed, _ in seen if seed == study.seed]
+    assert len(once) == len(set(once)) > 0
+    assert [(seed, sample) for module, seed, sample in seen if module == once[0]] == [
+        (study.seed + attempt, attempt) for attempt in range(stage.ATTEMPTS)
+    ]
+    Prompts("gepa").improve(study)
+    assert len(seen) == stage.ATTEMPTS * len(once)
+
+
+def test_what_little_could_be_gained_is_not_tried_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = study_of()
+    monkeypatch.setattr(stage, "WORTH_ANOTHER", 1.0)
+    Prompts("bootstrap").improve(study)
+    assert {attempt for _, _, _, attempt in study.prompted} == {0}

@@ -1,0 +1,106 @@
+"""Prompts for the blamed modules, or for all alike: the calls that the same gain takes.
+
+python -m benchmarks blamed_modules [--seeds 10] [--modules 6] [--examples 100] [--calls 4000]
+
+A chain of modules asks one simulated model, which does all of their tasks well but one; which one,
+and what phrases in the instructions do to it, is drawn by seed. One search tunes the prompts of
+the modules that the diagnoser blames, the other those of all modules in turn. The gain is what the
+one with the lesser gain ends with, and each counts its calls until then, diagnoses included;
+those for the pipeline as given are the same for both, and not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.chains import chain_bench
+from optimizer.loop import search
+from optimizer.study import Study
+from optimizer.trial import Trial
+from pipelines.llms.budget import Budget
+from pipelines.llms.simulated import PHRASES, SimulatedModel, chain_modules, register
+
+WEAK, ABLE = 0.4, 0.97
+SPREAD = 0.7
+"""Standard deviation of what a phrase does to the model in a skill, in units of ability."""
+LEAST_GAIN = 0.05
+"""Where not even this is gained, there is nothing to compare."""
+
+Path = Sequence[tuple[int, float]]
+"""Calls so far, and the score of what led then."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--modules", type=int, default=6)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--calls", type=int, default=4000)
+    options = parser.parse_args()
+    print("seed | given | blamed: score, calls | all alike: score, calls | same gain: calls |   s")
+    counts = []
+    for seed in range(options.seeds):
+        started = time.perf_counter()
+        model = model_of(seed, options.modules)
+        blamed, alike = (
+            path_of(model, options.modules, options.examples, options.calls, seed, diagnoser)
+            for diagnoser in ("auto", None)
+        )
+        given, target = blamed[0][1], min(blamed[-1][1], alike[-1][1])
+        told = "nothing gained"
+        if target >= given + LEAST_GAIN:
+            counts.append([calls_until(target, path) - path[0][0] for path in (blamed, alike)])
+            told = "{:5d} against {:5d}".format(*counts[-1])
+        ends = " | ".join(f"{path[-1][1]:.3f} {path[-1][0]:6d}" for path in (blamed, alike))
+        seconds = time.perf_counter() - started
+        print(f"{seed:4d} | {given:.3f} | {ends} | {told} | {seconds:.0f}", flush=True)
+    ours, theirs = np.mean(counts, axis=0)
+    print(
+        f"the same gain in {len(counts)} of {options.seeds} seeds: {ours:,.0f} calls with blame, "
+        f"{theirs:,.0f} for all alike, {ours / theirs:.2f} of them"
+    )
+
+
+def path_of(
+    model: str, modules: int, examples: int, calls: int, seed: int, diagnoser: str | None
+) -> Path:
+    """How the score rose with the calls, from the pipeline as given on."""
+    bench = chain_bench(modules, examples, seed)
+    bench.models, bench.stages, bench.diagnoser = [model], ["prompts"], diagnoser
+    study = bench.study("ours", Budget(calls=calls))
+    path: list[tuple[int, float]] = []
+
+    def note(trial: Trial, study: Study) -> None:
+        score = study.evaluator.known(study.incumbent).mean
+        path.append((study.evaluator.session.nominal.calls, score))
+
+    study.on_trial = note
+    search(study, bench.plan())
+    return path
+
+
+def calls_until(target: float, path: Path) -> int:
+    return next(calls for calls, score in path if score >= target)
+
+
+def model_of(seed: int, modules: int) -> str:
+    """Able in all tasks of the chain but one."""
+    rng = np.random.default_rng(seed)
+    skills = [module["name"] for module in chain_modules(modules)]
+    weak = skills[int(rng.integers(modules))]
+    effects = {
+        phrase.text: {skill: float(rng.normal(0.0, SPREAD)) for skill in skills}
+        for phrase in PHRASES
+    }
+    abilities = {**dict.fromkeys(skills, ABLE), weak: WEAK}
+    judging = {"diagnose": 0.85, "compare": 0.97, "write_instructions": 0.8}
+    model = SimulatedModel(f"weak-{seed}", skills={**abilities, **judging}, phrase_effects=effects)
+    return f"sim/{register(model).name}"
+
+
+if __name__ == "__main__":
+    main()

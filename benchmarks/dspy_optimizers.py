@@ -1,0 +1,159 @@
+"""Our prompts stage against plain DSPy: GEPA and MIPROv2 on the same program, metric and calls.
+
+python -m benchmarks dspy_optimizers [--seeds 20] [--examples 100] [--calls 3000]
+
+Each seed draws one simulated model for both modules, with tastes of its own for phrases in the
+instructions; it writes the prompts too. All see the same examples, and hear from the metric what
+was wanted. Plain GEPA is stopped as soon as it has made as many calls as ours may; plain MIPROv2
+can't be stopped, and gets as many trials as make them. What they end with is scored on 400 other
+examples. Equal calls count once for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+import numpy as np
+
+from benchmarks.dspy_locate_solve import LocateSolve
+from benchmarks.prompts_and_models import UNSEEN, models_of
+from benchmarks.searching import Bench
+from optimizer.loop import search
+from optimizer.prompts.quiet import quiet
+from pipelines.llms.budget import Budget
+from pipelines.llms.engine import GatewayLM
+from pipelines.llms.gateway import Gateway, Session
+from pipelines.llms.model import Model
+from pipelines.llms.simulated import simulated_dataset
+
+MINIBATCH = 35
+"""MIPROv2's own: a trial runs the program so many times."""
+CALLS_PER_RUN = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--calls", type=int, default=3000)
+    options = parser.parse_args()
+    ways = ("as given", "ours", *RIVALS)
+    print("seed | " + " | ".join(f"{way:>14}" for way in ways) + " |  s   (score, calls)")
+    table = []
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        started = time.perf_counter()
+        row = run_seed(seed, options.examples, options.calls)
+        table.append([score for score, _ in row])
+        told = " | ".join(f"{score:7.3f} {calls:6d}" for score, calls in row)
+        print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
+    summarise(ways, np.array(table))
+
+
+def run_seed(seed: int, examples: int, calls: int) -> list[tuple[float, int]]:
+    """Score on unseen examples, and calls: of the program as given, of ours, of the rivals."""
+    model, rows = models_of(seed)[0], simulated_dataset("locate_solve", examples, seed)
+    unseen = as_examples(simulated_dataset("locate_solve", UNSEEN, 1000 + seed))
+    gateway = Gateway(cache=None)
+    found = [(LocateSolve(), 0), ours(gateway, model, rows, calls, seed)]
+    for name, rival in RIVALS.items():
+        session = gateway.session(name)
+        found.append((rival(session, model, as_examples(rows), calls, seed), session.nominal.calls))
+    return [(score(gateway.session("unseen"), model, each, unseen), n) for each, n in found]
+
+
+def ours(
+    gateway: Gateway, model: str, rows: list[dict[str, str]], calls: int, seed: int
+) -> tuple[dspy.Module, int]:
+    bench = Bench(
+        LocateSolve(), rows, [model], gateway, metric=graded, seed=seed, stages=("prompts",)
+    )
+    study = bench.study("ours", Budget(calls=calls))
+    search(study, bench.plan())
+    tuned = LocateSolve()
+    for name, predictor in tuned.named_predictors():
+        config = study.incumbent.modules[name]
+        if config.instructions is not None:
+            predictor.signature = predictor.signature.with_instructions(config.instructions)
+        predictor.demos = [dict(demo) for demo in config.demos]
+    return tuned, study.evaluator.session.nominal.calls
+
+
+def gepa(session: Session, model: str, examples: list[Any], calls: int, seed: int) -> dspy.Module:
+    train, rest = examples[: len(examples) // 2], examples[len(examples) // 2 :]
+    optimizer = dspy.GEPA(
+        graded,
+        max_metric_calls=10 * calls,  # the calls end it before
+        reflection_lm=writer(session, model),
+        num_threads=16,
+        seed=seed,
+        warn_on_score_mismatch=False,
+        gepa_kwargs={"stop_callbacks": [lambda state: session.nominal.calls >= calls]},
+    )
+    with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
+        return optimizer.compile(LocateSolve(), trainset=train, valset=rest)
+
+
+def mipro(session: Session, model: str, examples: list[Any], calls: int, seed: int) -> dspy.Module:
+    optimizer = dspy.MIPROv2(
+        metric=lambda *given: float(graded(*given).score),
+        prompt_model=writer(session, model),
+        task_model=GatewayLM(Model(model), session),
+        auto=None,
+        num_candidates=12,
+        num_threads=16,
+        seed=seed + 1,  # it takes 0 for none
+    )
+    trials = calls // (CALLS_PER_RUN * MINIBATCH)
+    with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
+        return optimizer.compile(LocateSolve(), trainset=examples, num_trials=trials)
+
+
+RIVALS: dict[str, Callable[..., dspy.Module]] = {"plain GEPA": gepa, "plain MIPROv2": mipro}
+
+
+def graded(
+    example: Any, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+) -> dspy.Prediction:
+    """Exact match, and what was wanted, in the form that GEPA reads."""
+    right = dspy.evaluate.answer_exact_match(example, prediction)
+    return dspy.Prediction(score=float(right), feedback=f"wanted: {example.answer}")
+
+
+def writer(session: Session, model: str) -> GatewayLM:
+    return GatewayLM(Model(model), session, temperature=1.0, purpose="prompts")
+
+
+def as_examples(rows: list[dict[str, str]]) -> list[Any]:
+    return [dspy.Example(**row).with_inputs("table", "question") for row in rows]
+
+
+def score(session: Session, model: str, program: dspy.Module, examples: list[Any]) -> float:
+    """Of a program, by DSPy's own evaluation."""
+    evaluate = dspy.Evaluate(
+        devset=examples, metric=graded, num_threads=16, display_progress=False, display_table=False
+    )
+    with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
+        return float(evaluate(program).score) / 100
+
+
+def summarise(ways: tuple[str, ...], table: np.ndarray) -> None:
+    """The figures that the README quotes."""
+    for way, scores in zip(ways, table.T, strict=True):
+        print(f"{way}: {100 * scores.mean():.1f} points on average")
+    rng = np.random.default_rng(0)
+    for way, scores in zip(ways[2:], table.T[2:], strict=True):
+        gains = 100 * (table[:, 1] - scores)
+        low, high = np.percentile(rng.choice(gains, (10_000, len(gains))).mean(axis=1), [2.5, 97.5])
+        print(
+            f"ours over {way}: {gains.mean():+.1f} points [{low:+.1f}, {high:+.1f}] "
+            f"(bootstrap over seeds), better in {np.sum(gains > 0)}, worse in {np.sum(gains < 0)}"
+        )
+
+
+if __name__ == "__main__":
+    main()

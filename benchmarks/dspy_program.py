@@ -1,0 +1,78 @@
+"""The same pipeline as a DSPy program and as a spec: what the search finds, and what it takes.
+
+python -m benchmarks dspy_program [--seeds 5] [--examples 100] [--calls 4000]
+
+Ten simulated models, all stages. A program's flow is known only from running it, so the search
+counts calls after the fact where a spec tells them beforehand; that is all that may differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import dspy
+import numpy as np
+
+from benchmarks.dspy_locate_solve import LocateSolve
+from benchmarks.searching import Bench, mean_score
+from optimizer.loop import search
+from pipelines import Tunable
+from pipelines.llms.budget import Budget
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.simulated import MODELS, simulated_dataset
+from pipelines.patterns import locate_solve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--calls", type=int, default=4000)
+    parser.add_argument("--stages", default="allocation,structure,prompts")
+    options = parser.parse_args()
+    stages = options.stages.split(",")
+    print("seed | as spec: score, calls | as program: score, calls | more | same config |   s")
+    ratios, gains, same = [], [], 0
+    for seed in range(options.seeds):
+        started = time.perf_counter()
+        (spec, score, calls), (program, its_score, its_calls) = (
+            searched(each, options.examples, options.calls, stages, seed)
+            for each in (locate_solve(), LocateSolve())
+        )
+        ratios.append(its_calls / calls)
+        gains.append(100 * (its_score - score))
+        same += spec == program
+        print(
+            f"{seed:4d} | {score:14.3f} {calls:6d} | {its_score:17.3f} {its_calls:6d} | "
+            f"{ratios[-1] - 1:+4.1%} | {spec == program!s:>11} | "
+            f"{time.perf_counter() - started:3.0f}",
+            flush=True,
+        )
+    print(
+        f"as a program: {np.mean(ratios) - 1:+.1%} calls on average, "
+        f"{min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}; "
+        f"{np.mean(gains):+.1f} points; the same config in {same} of {options.seeds} seeds"
+    )
+
+
+def searched(
+    pipeline: Tunable | dspy.Module, examples: int, calls: int, stages: list[str], seed: int
+) -> tuple[str, float, int]:
+    """The tuned config's key, its score on the search examples, and the calls."""
+    bench = Bench(
+        pipeline,
+        simulated_dataset("locate_solve", examples, seed),
+        [f"sim/{model.name}" for model in MODELS],
+        Gateway(cache=None),
+        seed=seed,
+        stages=stages,
+    )
+    study = bench.study("ours", Budget(calls=calls))
+    search(study, bench.plan())
+    taken = study.evaluator.session.nominal.calls
+    return study.incumbent.key, mean_score(study, study.incumbent), taken
+
+
+if __name__ == "__main__":
+    main()
