@@ -234,7 +234,10 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, st
         **{f"search_space/{knob}": _choices_text(choices) for knob, choices in space.items()},
     }
     tags = {"study": plan.key, "dataset": plan.search.digest}
-    return params, tags, {"search_space.json": json.dumps(space, indent=1)}
+    files = {"search_space.json": json.dumps(space, indent=1)}
+    if plan.metric.judging:
+        files["judge.txt"] = plan.metric.judging.metric.question.instructions
+    return params, tags, files
 
 
 def _choices_text(choices: Mapping[str, Any]) -> str | None:

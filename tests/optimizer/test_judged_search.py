@@ -18,7 +18,7 @@ from evaluators.statistics import Calibration
 from optimizer.baseline import OptimizationError
 from optimizer.door import BudgetTooSmall, prepare
 from optimizer.holdout import FinalScores
-from optimizer.loop import make_study, search
+from optimizer.loop import _described, make_study, search
 from optimizer.measured_judge import measure_judge
 from optimizer.result import Result
 from optimizer.summary_text import summary_text
@@ -205,6 +205,12 @@ def plan_of(metric: Any) -> Any:
     return prepare(
         locate_solve(), UNLABELLED, MODELS, metric, None, None, "allocation", None, 0.3, 0
     )
+
+
+def test_what_the_judge_is_asked_is_among_the_runs_files() -> None:
+    _, _, files = _described(plan_of(llm_judge(RUBRIC, model=ARBITER)))
+    assert RUBRIC in files["judge.txt"]
+    assert "judge.txt" not in _described(plan_of(lambda *_: 1.0))[2]
 
 
 def test_a_judge_of_another_mind_than_people_ends_the_run_before_anything_else_is_paid() -> None:
