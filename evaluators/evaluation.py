@@ -181,8 +181,8 @@ class Evaluator:
         self._known: dict[str, dict[int, Outcome]] = {}
         self._scores: dict[tuple[int, str], Score] = {}
         """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
-        self.demo_sources: dict[str, int] = {}
-        """The example that a demo was made from, by the demo's canonical JSON."""
+        self.demo_sources: dict[str, set[int]] = {}
+        """The examples that a demo was made from, by the demo's canonical JSON."""
         self._only_asks = pipeline.is_fixed and all(m.is_llm for m in pipeline.modules)
         """Else what needs no call may need a user's code, which may take its time."""
 
@@ -230,10 +230,10 @@ class Evaluator:
     def shown_in(self, config: PipelineConfig) -> set[int]:
         """The examples that demos of the config were made from, or that have the same inputs."""
         demos = (demo for module in config.modules.values() for demo in module.demos)
-        sources = {self.demo_sources.get(canonical_json(demo)) for demo in demos} - {None}
+        sources = set().union(*(self.demo_sources.get(canonical_json(d), ()) for d in demos))
         if not sources:
             return set()
-        shown = {self._inputs[source] for source in sources if source is not None}
+        shown = {self._inputs[source] for source in sources}
         return {index for index, text in enumerate(self._inputs) if text in shown}
 
     @cached_property

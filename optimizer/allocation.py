@@ -45,19 +45,19 @@ class Allocation:
     name: str = "allocation"
 
     def improve(self, study: Study) -> None:
-        """Run rounds until the incumbent stays.
+        """Run rounds until the incumbent stays, over the modules that have changed since last time.
 
         The first round settles on few examples what it can before more are paid for, and may take
         a new base each time; what a later one finds promising meets a base that has seen them all.
         """
-        if study.incumbent == study.settled:
+        if study.incumbent == study.settled.get(self.name):
             return
-        search = _Search(study, self.name)
+        search = _Search(study, self.name, _choices(study, study.settled.get(self.name)))
         everything = len(study.examples)
         sizes = [(size, size) for size in rungs(everything, FIRST_RUNG)]
         for _ in range(MOST_ROUNDS):
             before = study.incumbent
-            promising = _promising(study)
+            promising = _promising(study, search.choices)
             for first, most in sizes:
                 search.settle(promising, first, most)
             search.give_second_chances()
@@ -66,7 +66,7 @@ class Allocation:
             sizes = [(FIRST_RUNG, everything)]
         for module in study.judgements.agreement:
             study.judgements.agreement[module] = measured_agreement(study, module)
-        study.settled = study.incumbent
+        study.settled[self.name] = study.incumbent
 
 
 @dataclass
@@ -75,6 +75,7 @@ class _Search:
 
     study: Study
     stage: str
+    choices: Moves
     dropped: set[Move] = field(default_factory=set)
     asked_again: set[Move] = field(default_factory=set)
 
@@ -113,7 +114,7 @@ class _Search:
         known = study.evaluator.known
         moved = {
             (module, label): study.incumbent.with_models({module: label})
-            for module, labels in study.uniform.items()
+            for module, labels in self.choices.items()
             for label in labels
             if (module, label) not in self.asked_again
         }
@@ -168,13 +169,20 @@ def rescuers(study: Study, configs: Sequence[PipelineConfig]) -> list[PipelineCo
     return found
 
 
-def _promising(study: Study) -> Moves:
+def _choices(study: Study, settled: PipelineConfig | None) -> Moves:
+    """The models of the modules that have changed since models were chosen last."""
+    now = study.incumbent.modules
+    then = settled.modules if settled else {}
+    return {m: labels for m, labels in study.uniform.items() if now[m] != then.get(m)}
+
+
+def _promising(study: Study, choices: Moves) -> Moves:
     """What the diagnoser may not drop; without one, all models.
 
     Whom an aggregator consults may have any model.
     """
-    incumbent, choices = study.incumbent, study.uniform
-    scores = score_modules(study, study.diagnoser) if study.diagnoser and choices else {}
+    incumbent = study.incumbent
+    scores = score_modules(study, study.diagnoser, choices) if study.diagnoser and choices else {}
     top = {m: scores[m].promising if m in scores else labels for m, labels in choices.items()}
     roles = [path for path in incumbent.allocation if path not in incumbent.modules]
     return {**top, **{path: study.space.models[incumbent.place(path)[0]] for path in roles}}

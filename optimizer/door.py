@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -144,7 +144,7 @@ def prepare(
         bound.identity,
         space.model_dump(mode="json"),
         baseline.canonical_json(),
-        [repr(stage) for stage in chosen],
+        [[stage.name, repr(stage) if is_dataclass(stage) else ""] for stage in chosen],
         asdict(sought),
         asdict(judge) if isinstance(judge, Model) else judge,
         holdout,
@@ -344,7 +344,11 @@ def _stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
 def _stage(given: Any, known: str) -> Stage:
     if isinstance(given, str) and given in STAGES:
         return STAGES[given]
-    if callable(getattr(given, "improve", None)):
+    if callable(getattr(given, "improve", None)) and not isinstance(given, type):
+        if not isinstance(getattr(given, "name", None), str):
+            raise ValueError(
+                f"a stage has a `name`, as its trials are tagged, but {given!r} has none"
+            )
         stage: Stage = given
         return stage
     raise ValueError(f"there is no stage {given!r}{nearest(given, STAGES)} {known}")

@@ -55,7 +55,7 @@ def optimize(
     experiment: str | None = None,
     gateway: Gateway | None = None,
 ) -> Result:
-    """Find better models, widths, temperatures and aggregators for a pipeline, within a budget.
+    """Find better models, networks and prompts for a pipeline, within a budget.
 
     Every call is cached on disk, so the same search started again takes the same path without
     paying twice, also after it was killed. The same arguments and seed give the same result.
@@ -184,11 +184,8 @@ def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
 
 
 def diagnoser_of(plan: Plan, study: Study) -> Diagnoser | None:
-    """The one asked for; "auto" is the model that did best alone: the ablest on this very task."""
-    chosen = plan.diagnoser
-    if chosen == "auto":
-        best = study.single_model or study.incumbent
-        chosen = plan.models[next(iter(best.allocation.values()))[0]]
+    """The one asked for; "auto" is the model that did best alone."""
+    chosen = study.ablest_model if plan.diagnoser == "auto" else plan.diagnoser
     return Diagnoser(chosen, plan.pipeline, study.evaluator.session) if chosen else None
 
 

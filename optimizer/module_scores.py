@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +74,10 @@ class ModuleScores:
         return standard_errors_behind(differences) >= UNLIKELY
 
 
-def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]:
-    """Rate the models of every module, upstream modules first.
+def score_modules(
+    study: Study, diagnoser: Diagnoser, modules: Collection[str]
+) -> dict[str, ModuleScores]:
+    """Rate the models of these modules, upstream modules first.
 
     A module receives what the best-rated models of the modules before it returned, so that one
     weak module does not hide how good the models are in those after it.
@@ -86,7 +88,7 @@ def score_modules(study: Study, diagnoser: Diagnoser) -> dict[str, ModuleScores]
     config, examples = study.incumbent, study.examples[: RATING_RUNGS[-1]]
     scored = {}
     for module in itertools.chain.from_iterable(study.evaluator.pipeline.levels):
-        if module not in study.uniform:  # what comes after it needs its outputs
+        if module not in modules:  # what comes after it needs its outputs
             study.forecast.check_calls(len(examples) * most_calls(config.modules[module]))
             continue
         received = _received(study, config, module, examples)

@@ -208,7 +208,8 @@ class Result:
         """The tuned program as one of its own class, which runs without this library.
 
         DSPy's `save` and `load` understand it. Keys that `Model(api_key_env=...)` names are put
-        into its LMs, and DSPy does not write them down.
+        into its LMs: DSPy leaves them out of a `.json`, but a program that is pickled, as by
+        `save(..., save_program=True)`, holds them.
 
         Raises:
             PipelineError: what was tuned is no DSPy program, or its config is wider than one.

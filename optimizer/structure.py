@@ -49,6 +49,8 @@ class Structure:
 
     def improve(self, study: Study) -> None:
         """Compare what is listed, then what is free, then what Optuna proposes."""
+        if study.incumbent == study.settled.get(self.name):
+            return
         search = _Search(study, self.name, _knobs(study))
         search.compare_listed()
         if study.objective.pareto and (everything := search.everything()):
@@ -60,6 +62,7 @@ class Structure:
             search.put_back()
         if search.cut_off is not None:
             raise search.cut_off
+        study.settled[self.name] = study.incumbent
 
 
 @dataclass

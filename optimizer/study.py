@@ -21,6 +21,7 @@ from optimizer.judgements import Judgements
 from optimizer.reserve import Reserve
 from optimizer.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
+from pipelines.llms.model import Model
 from search_spaces import PipelineConfig, SearchSpace
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Study:
     singles: dict[str, PipelineConfig] = field(default_factory=dict)
     """By label, the configs with that model in all modules."""
     trials: list[Trial] = field(default_factory=list)
-    settled: PipelineConfig | None = None
-    """Where the allocation stage came to rest last."""
+    settled: dict[str, PipelineConfig] = field(default_factory=dict)
+    """Where a stage that leaves nothing open came to rest last, by its name."""
     compared: set[tuple[str, str]] = field(default_factory=set)
     """Modules whose listed networks were compared, with the key of the config around them."""
     proposer: Proposer | None = None
@@ -259,6 +260,12 @@ class Study:
             return ranked
         places = np.linspace(0, len(ranked) - 1, MOST_POINTS).round().astype(int)
         return [ranked[place] for place in places]
+
+    @property
+    def ablest_model(self) -> Model:
+        """The one that does best alone, as far as is known: the ablest on this very task."""
+        best = self.single_model or self.incumbent
+        return self.evaluator.models[next(iter(best.allocation.values()))[0]]
 
     @property
     def uniform(self) -> dict[str, tuple[str, ...]]:

@@ -66,7 +66,8 @@ class Calibration:
         Args:
             judge: the judge's scores.
             human: people's, of at least two different values; if all are 0 or 1, an interval that
-                is corrected by them covers about 95% from 20 labels on in simulation.
+                is corrected by them covers about 95% in simulation; with 20 labels of a poor judge
+                some points less.
         """
         judged, people = np.asarray(judge, dtype=float), np.asarray(human, dtype=float)
         fitted = _line(judged, people, np.ones(people.size))

@@ -48,7 +48,8 @@ def blamed_modules(study: Study, examples: Sequence[int]) -> list[Blame]:
     blames = {name: Blame(name) for name in names}
     if study.diagnoser is None:
         return [Blame(name, share=1.0) for name in with_prompts]
-    study.forecast.check_calls(len(failed) * len(names))
+    times = study.evaluator.times()
+    study.forecast.check_calls(len(failed) * sum(times.get(name, 1) for name in names))
     found = study.evaluator.map(lambda index: _first_wrong(study, names, index), failed)
     for index, wrong in zip(failed, found, strict=True):
         if wrong is not None:
@@ -68,18 +69,18 @@ def _failed(study: Study, examples: Sequence[int]) -> list[int]:
 
 
 def _first_wrong(study: Study, names: Sequence[str], index: int) -> tuple[str, str] | None:
-    """The first module whose output is rated wrong, and the reason; else the worst one."""
+    """The first module whose output is rated wrong, and the reason; else the worst, if any is."""
     assert study.diagnoser is not None
-    worst: tuple[float, str, str] | None = None
+    worst: tuple[float, tuple[str, str] | None] = (1.0, None)
     for step in study.evaluator.trace(study.incumbent, index).steps:
         if step.module not in names:
             continue
         rating, reason = _rated(study, study.diagnoser, step, index)
         if rating < WRONG:
             return step.module, reason
-        if worst is None or rating < worst[0]:
-            worst = rating, step.module, reason
-    return worst and worst[1:]
+        if rating < worst[0]:
+            worst = rating, (step.module, reason)
+    return worst[1]
 
 
 def _rated(study: Study, diagnoser: Diagnoser, step: ModuleStep, index: int) -> tuple[float, str]:

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
 logger = logging.getLogger(__name__)
 
 _TALKATIVE = ("dspy", "gepa", "optuna")
+_LOCK = threading.Lock()
+_INSIDE = ExitStack(), [0]
+"""What the last one who leaves undoes, and how many are inside: searches may run side by side."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it what is printed goes to the log, at level DEBUG, and DSPy logs errors only."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.CRITICAL)
-    said = _Logged()
+    """Within it what is printed goes to the log, at level DEBUG, and DSPy logs nothing.
+
+    It holds for the whole process, from when the first enters until the last leaves.
+    """
+    undo, inside = _INSIDE
+    with _LOCK:
+        inside[0] += 1
+        if inside[0] == 1:
+            _silence(undo)
     try:
-        with redirect_stdout(said), redirect_stderr(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        with _LOCK:
+            inside[0] -= 1
+            if inside[0] == 0:
+                undo.close()
+
+
+def _silence(undo: ExitStack) -> None:
+    for name in _TALKATIVE:
+        talkative = logging.getLogger(name)
+        undo.callback(talkative.setLevel, talkative.level)
+        talkative.setLevel(logging.CRITICAL)
+    said = _Logged()
+    undo.enter_context(redirect_stdout(said))
+    undo.enter_context(redirect_stderr(said))
+    undo.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
 
 
 class _Logged(io.TextIOBase):

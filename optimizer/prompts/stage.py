@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dspy
+import numpy as np
 
 from evaluators.stopping import HURRIED
 from optimizer.prompts.blame import Blame, blamed_modules
@@ -61,23 +62,28 @@ class Prompts:
             )
 
     def improve(self, study: Study) -> None:
-        """Tune the modules that are blamed most, until an optimizer brings something.
+        """Tune the modules that are blamed most, one change after the other, until none helps.
 
-        Where none does, with other draws all modules whose faults cost much.
+        Where none has helped, with other draws all modules whose faults cost much.
         """
-        study.run_on([study.incumbent], len(study.examples))
-        began = study.incumbent
         self._compare_listed(study)
+        began = study.incumbent
+        while self._pass(study, attempt=0):
+            pass
+        for attempt in range(1, ATTEMPTS):
+            if study.incumbent == began:
+                self._pass(study, attempt)
+
+    def _pass(self, study: Study, attempt: int) -> bool:
+        """Whether any prompt was taken, of the modules whose turn it is."""
+        before = study.incumbent
+        study.run_on([before], len(study.examples))
         blamed = blamed_modules(study, _examples(study))
-        if not blamed:
-            return
-        left = 1 - study.evaluator.known(study.incumbent).mean
-        for attempt in range(ATTEMPTS):
-            worth = WORTH_ANOTHER / left if attempt else blamed[0].share / 2
-            for blame in (each for each in blamed if each.share >= worth):
+        left = 1 - study.evaluator.known(before).mean
+        for blame in blamed:
+            if blame.share >= (WORTH_ANOTHER / left if attempt else blamed[0].share / 2):
                 self._tune(study, blame, attempt)
-            if study.incumbent != began:
-                return
+        return study.incumbent != before
 
     def _compare_listed(self, study: Study) -> None:
         """Race the instructions that the search space lists, for each config around them once."""
@@ -94,9 +100,15 @@ class Prompts:
         base = study.incumbent
         for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
             asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(study)
-            if asked in study.prompted or runs < OPTIMIZERS[name].fewest_runs:
+            if asked in study.prompted:
                 continue
             study.prompted.append(asked)
+            fewest = OPTIMIZERS[name].fewest_runs
+            if runs < fewest:
+                if self.optimizer != "auto" and attempt == 0:
+                    told = f"{name} takes {fewest} runs at least, and there is room for {runs}"
+                    study.note_failed(self.name, told)
+                continue
             room = Room(_writer(study, attempt), min(RUNS, runs), study.evaluator.concurrency,
                         study.seed + attempt)  # fmt: skip
             if found := self._found(study, blame, OPTIMIZERS[name], room):
@@ -111,27 +123,28 @@ class Prompts:
         workbench = Workbench(study, blame.module, _examples(study), blame.reasons)
         try:
             compiled = _compiled(optimizer, workbench, room)
+            found = [workbench.config_of(compiled.module), *workbench.ranked()]
         except Exception as error:  # DSPy's optimizers raise what they like
             told = f"{optimizer.name} failed on {blame.module}: {type(error).__name__}: {error}"
-            study.note_failed(self.name, told)
-            return []
-        found = [workbench.config_of(compiled.module), *workbench.ranked()]
+            found = []
+            if workbench.broken is None:
+                study.note_failed(self.name, told)
+        if workbench.broken is not None:
+            raise workbench.broken
         distinct = {config.key: config for config in found if config != workbench.base}
         return list(distinct.values())[:FINALISTS]
 
 
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:
-    with quiet(), dspy.context(lm=room.writer, adapter=dspy.ChatAdapter(), disable_history=True):
+    # without a trace of its own DSPy appends to one of the whole process
+    settings = {"adapter": dspy.ChatAdapter(), "disable_history": True, "trace": None}
+    with quiet(), dspy.context(lm=room.writer, **settings):
         return optimizer.compile(workbench, room)
 
 
 def _writer(study: Study, attempt: int) -> GatewayLM:
     """Who writes prompts: the diagnoser's model, else the one that does best alone."""
-    if study.diagnoser is not None:
-        model = study.diagnoser.model
-    else:
-        best = study.single_model or study.incumbent
-        model = study.evaluator.models[next(iter(best.allocation.values()))[0]]
+    model = study.diagnoser.model if study.diagnoser else study.ablest_model
     session = study.evaluator.session
     return GatewayLM(model, session, temperature=1.0, purpose="prompts", sample=attempt)
 
@@ -143,6 +156,9 @@ def _examples(study: Study) -> Sequence[int]:
 def _affordable_runs(study: Study) -> int:
     """New runs that half of what is left pays for; the races need the other half."""
     left, known = study.evaluator.session.nominal_left(), study.evaluator.known(study.incumbent)
-    by_calls = left.calls / max(1.0, known.calls_per_example)
-    by_usd = left.usd / known.usd_per_example if known.usd_per_example > 0 else by_calls
+    outcomes = known.outcomes.values()
+    judge_usd = float(np.mean([outcome.judge_usd for outcome in outcomes])) if outcomes else 0.0
+    usd = known.usd_per_example + judge_usd
+    by_calls = left.calls / max(1.0, known.calls_per_example + study.evaluator.metric.calls)
+    by_usd = left.usd / usd if usd > 0 else by_calls
     return int(min(by_calls, by_usd, 4.0 * RUNS) / 2)

@@ -13,9 +13,12 @@ from typing import Any, Self
 
 import dspy
 import numpy as np
+from pydantic_core import PydanticSerializationError
 
 from evaluators.evaluation import Outcome
+from evaluators.metrics import MetricError
 from optimizer.study import Study
+from pipelines import PipelineError
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor
 from search_spaces import PipelineConfig
@@ -38,11 +41,15 @@ class Workbench:
     base: PipelineConfig = field(init=False)
     tried: dict[str, PipelineConfig] = field(default_factory=dict)
     """By key, every config that was run."""
+    broken: Exception | None = None
+    """What a run raised that no prompt is to blame for; optimizers take it for a bad score."""
     _told: str = field(init=False)
     """The instructions that the search began with here."""
 
     def __post_init__(self) -> None:
         self.base = self.study.incumbent
+        shown = self.study.evaluator.shown_in(self.base)
+        self.examples = [index for index in self.examples if index not in shown]
         self._told = bare_predictor(self.bound).signature.instructions
 
     @property
@@ -74,7 +81,18 @@ class Workbench:
         return self.base.with_knobs(self.module, instructions=told, demos=demos)
 
     def run(self, predictor: dspy.Predict, index: int) -> Outcome:
-        """What comes of one example, as a trace of the predictor's too; safe for threads."""
+        """What comes of one example, as a trace of the predictor's too; safe for threads.
+
+        Raises:
+            MetricError, PipelineError: see `Evaluator.outcome`; kept in `broken`.
+        """
+        try:
+            return self._run(predictor, index)
+        except (MetricError, PipelineError) as error:
+            self.broken = self.broken or error
+            raise
+
+    def _run(self, predictor: dspy.Predict, index: int) -> Outcome:
         config = self.config_of(predictor)
         self.tried.setdefault(config.key, config)
         evaluator = self.study.evaluator
@@ -99,35 +117,44 @@ class Workbench:
             told.append(f"{outcome.failure.module} failed: {outcome.failure.message}")
         if outcome.feedback:
             told.append(outcome.feedback)
-        if index in self.reasons:
+        if self.reasons.get(index):
             told.append(f"Of an earlier attempt at this step it was said: {self.reasons[index]}")
         return " ".join(told)
 
     def ranked(self) -> list[PipelineConfig]:
-        """All prompts that were tried, best first: by their gain over the incumbent where they were
-        run on at least half of the examples, and after these the others."""
+        """The prompts that were tried and are not known to be worse, best first: by their gain over
+        the incumbent where they were run on at least half of the examples, then the others."""
         others = {key: config for key, config in self.tried.items() if key != self.base.key}
         gains = {key: self.gain(config) for key, config in others.items()}
-        keys = sorted(others, key=lambda key: (-gains[key], others[key].canonical_json()))
-        return [others[key] for key in keys]
+        known = {key: gain for key, gain in gains.items() if gain is not None and gain >= 0}
+        unknown = sorted(
+            (k for k, gain in gains.items() if gain is None),
+            key=lambda k: others[k].canonical_json(),
+        )
+        best = sorted(known, key=lambda key: (-known[key], others[key].canonical_json()))
+        return [others[key] for key in (*best, *unknown)]
 
-    def gain(self, config: PipelineConfig) -> float:
-        """Mean gain over the incumbent; minus infinity where too little is known."""
+    def gain(self, config: PipelineConfig) -> float | None:
+        """Mean gain over the incumbent; None where too little is known."""
         evaluator = self.study.evaluator
         ours, theirs = evaluator.known(config).scores, evaluator.known(self.base).scores
         common = [i for i in self.examples if i in ours and i in theirs]
         if len(common) < len(self.examples) / 2:
-            return float("-inf")
+            return None
         return float(np.mean([ours[i] - theirs[i] for i in common]))
 
     def _trace(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> None:
         """Tell DSPy what the module received and returned, by its own field names."""
         for step in self.study.evaluator.trace(config, index).steps:
             if step.module == self.module and step.outputs is not None:
-                received = self.bound.own_inputs(step.inputs)
+                reads = self.bound.reads
+                received = {own: step.inputs[wired] for own, wired in reads if wired in step.inputs}
                 outputs = {own: step.outputs[wired] for own, wired in self.bound.writes}
-                demo = canonical_json({**received, **outputs})
-                self.study.evaluator.demo_sources.setdefault(demo, index)
+                try:
+                    demo = canonical_json({**received, **outputs})
+                except (PydanticSerializationError, ValueError):
+                    continue  # a config has no form for it
+                self.study.evaluator.demo_sources.setdefault(demo, set()).add(index)
                 dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -100,9 +100,10 @@ class EventWriter:
         self._terminate(run_id, event)
 
     def _prompt(self, event: Event, journal: Journal, again: bool) -> None:
-        """A new version, unless the latest one says the same: a run that is repeated adds none."""
+        """A new version, unless one says the same: a run that is repeated adds none."""
         latest = self._client.load_prompt(f"prompts:/{event.name}@latest", allow_missing=True)
-        if latest is None or latest.template != event.text:
+        known = self._client.search_prompt_versions(event.name) if latest else []
+        if event.text not in [version.template for version in known]:
             tags = {**event.tags, "run": journal.run["run_id"]}
             told = f"accepted in {tags['stage']}"
             self._client.register_prompt(event.name, event.text, told, tags)

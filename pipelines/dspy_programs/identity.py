@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dspy
+import numpy as np
 from dspy.primitives.base_module import BaseModule
 
 from pipelines.dspy_programs.places import every_module
@@ -67,8 +68,8 @@ def _source(kind: type) -> str:
 def described(value: Any) -> str:
     """A value as text that no two different ones should share."""
     try:
-        return json.dumps(value, sort_keys=True, skipkeys=True, default=_described)
-    except (TypeError, ValueError):  # values that refer to each other in a circle
+        return json.dumps(value, sort_keys=True, default=_described)
+    except (TypeError, ValueError):  # keys without a form in JSON; values in a circle
         return str(_described(value))
 
 
@@ -85,7 +86,9 @@ def _described(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(map(described, value))
     if isinstance(value, Mapping):  # of keys that JSON has no form for
-        return {repr(key): each for key, each in value.items()}
+        return {_ADDRESS.sub("", repr(key)): described(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):  # whose repr is cut short
+        return value.tolist()
     return _ADDRESS.sub("", repr(value))
 
 

@@ -79,7 +79,7 @@ def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) ->
     if model.api_base:
         told["api_base"] = model.api_base
     if model.api_key_env and model.api_key_env in os.environ:
-        told["api_key"] = os.environ[model.api_key_env]  # DSPy never writes it down
+        told["api_key"] = os.environ[model.api_key_env]  # in no .json that DSPy saves
     try:
         return dspy.LM(model.name, temperature=temperature, max_tokens=model.max_tokens, **told)
     except LMConfigurationError:

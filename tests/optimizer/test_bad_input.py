@@ -160,7 +160,7 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
          "none of the widths [2, 3] fits 'first_to_finish': "),
         ({"search_space": SearchSpace(aggregator=("filter_cluster",))},
          "none of the widths [3, 5] fits 'filter_cluster': "),
-        ({"search_space": SearchSpace(instructions={"solv": "Solve it."})},
+        ({"search_space": SearchSpace(instructions={"solv": ("Solve it.",)})},
          "search_space, instructions: 'solv' is no module that asks a model; nearest: 'solve'"),
         ({"search_space": {"solve": ["sim/alder"]}}, "search_space must be a SearchSpace"),
         ({"budget": 5}, "budget must be a Budget, such as Budget(usd=5"),

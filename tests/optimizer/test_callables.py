@@ -74,7 +74,7 @@ def test_temperatures_are_searched_and_widths_are_not() -> None:
         (SearchSpace(width=(1, 3)), "width: module 'locate' has none, since the calls are made by"),
         (SearchSpace(aggregator={"solve": ("judge",)}), "aggregator: module 'solve' has none"),
         (SearchSpace(network={"solve": ("3x sim/alder -> majority_vote",)}), "has no width"),
-        (SearchSpace(instructions={"solve": "Solve it."}), "instructions of module 'solve'"),
+        (SearchSpace(instructions={"solve": ("Solve it.",)}), "instructions of module 'solve'"),
     ],
 )
 def test_a_search_space_of_what_it_has_not_is_refused(space: SearchSpace, named: str) -> None:

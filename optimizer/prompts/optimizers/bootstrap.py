@@ -7,12 +7,15 @@ from typing import Any
 
 import dspy
 
-from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
+from optimizer.prompts.optimizers.prompt_optimizer import (
+    GOOD,
+    PromptOptimizer,
+    Room,
+    score_metric,
+)
 from optimizer.prompts.workbench import Workbench
 
 MOST_DEMOS = 4
-GOOD = 1.0
-"""What a run must score to be an example."""
 
 
 class Bootstrap(PromptOptimizer):

@@ -16,7 +16,7 @@ class COPRO(PromptOptimizer):
     """Changes instructions only; later rounds see how the earlier ones scored."""
 
     name = "copro"
-    fewest_runs = 48
+    fewest_runs = 72
 
     def compile(self, workbench: Workbench, room: Room) -> Any:
         """See `PromptOptimizer.compile`."""
@@ -24,7 +24,7 @@ class COPRO(PromptOptimizer):
         optimizer = dspy.COPRO(
             prompt_model=room.writer,
             metric=score_metric(workbench),
-            breadth=max(2, room.runs // (ROUNDS * len(dataset)) + 1),
+            breadth=max(2, (room.runs // len(dataset) + 1) // ROUNDS),  # one of them is there
             depth=ROUNDS,
             init_temperature=1.0,
         )

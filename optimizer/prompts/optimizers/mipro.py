@@ -6,7 +6,12 @@ from typing import Any
 
 import dspy
 
-from optimizer.prompts.optimizers.prompt_optimizer import PromptOptimizer, Room, score_metric
+from optimizer.prompts.optimizers.prompt_optimizer import (
+    GOOD,
+    PromptOptimizer,
+    Room,
+    score_metric,
+)
 from optimizer.prompts.workbench import Workbench
 
 MOST_DEMOS = 3
@@ -25,6 +30,7 @@ class MIPRO(PromptOptimizer):
         trials = max(2, room.runs // len(dataset))
         optimizer = dspy.MIPROv2(
             metric=score_metric(workbench),
+            metric_threshold=GOOD,
             prompt_model=room.writer,
             task_model=room.writer,  # never asked: the student runs with its own models
             auto=None,

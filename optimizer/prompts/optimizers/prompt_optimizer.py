@@ -10,6 +10,9 @@ import dspy
 
 from optimizer.prompts.workbench import Workbench
 
+GOOD = 1.0
+"""What a run must score to become a worked example."""
+
 
 @dataclass(frozen=True)
 class Room:

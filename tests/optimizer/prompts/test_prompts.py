@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import dspy
 import pytest
 
+from evaluators.metrics import MetricError
 from optimizer.door import prepare
 from optimizer.loop import diagnoser_of, make_study
 from optimizer.prompts import Prompts, stage
 from optimizer.prompts.blame import blamed_modules
 from optimizer.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
+from optimizer.prompts.quiet import quiet
 from optimizer.prompts.workbench import Workbench
 from optimizer.study import Study
 from pipelines import Module, Pipeline
@@ -159,18 +163,51 @@ def test_an_optimizer_that_fails_is_a_failed_trial_and_the_search_goes_on(
 def test_a_demo_is_never_scored_on_the_example_that_it_was_made_from(name: str) -> None:
     study = study_of()
     Prompts(name).improve(study)
+    Prompts("gepa").improve(study)  # which starts from the demos
     with_demos = [c for c in study.raced() if any(m.demos for m in c.modules.values())]
     assert with_demos
     for config in with_demos:
         scored = study.evaluator.known(config).outcomes
         for module, own in config.modules.items():
             for demo in own.demos:
-                source = study.evaluator.demo_sources[canonical_json(demo)]
-                step = study.evaluator.trace(study.baseline, source).step(module)
-                assert set(step.inputs.items()) <= set(demo.items())
-                assert source not in scored
-    complete = [t for t in study.trials if t.status == "complete" and t.stage == "prompts"]
+                for source in study.evaluator.demo_sources[canonical_json(demo)]:
+                    step = study.evaluator.trace(study.baseline, source).step(module)
+                    assert set(step.inputs) <= set(demo)
+                    assert source not in scored
+    complete = [t for t in study.trials if t.status == "complete" and t.config in with_demos]
     assert all(trial.examples < len(study.examples) for trial in complete)
+
+
+@pytest.mark.parametrize("name", ["gepa", "mipro", "copro"])
+def test_a_metric_that_raises_in_an_optimizers_run_ends_the_search(name: str) -> None:
+    scored: list[str] = []
+
+    def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+        scored.append(prediction.answer)
+        if len(scored) > len(ROWS) + 5:
+            raise ZeroDivisionError("no answer has a length")
+        return float(prediction.answer == example.answer)
+
+    with pytest.raises(MetricError, match="no answer has a length"):
+        tune(ROWS, [MODEL], metric=metric, stages=[Prompts(name)], diagnoser=None, holdout=0)
+
+
+def test_an_optimizer_asked_for_by_name_that_has_no_room_is_told() -> None:
+    budget = Budget(calls=150)
+    result = tune(ROWS, [MODEL], stages=[Prompts("gepa")], diagnoser=None, holdout=0, budget=budget)
+    assert "gepa takes 40 runs at least" in result.trials_[-1].detail
+
+
+def test_searches_side_by_side_leave_the_output_as_it_was() -> None:
+    stdout, level = sys.stdout, logging.getLogger("dspy").level
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.stdout is not stdout
+    second.__exit__(None, None, None)
+    assert sys.stdout is stdout
+    assert logging.getLogger("dspy").level == level
 
 
 def test_blame_goes_to_the_module_that_first_went_wrong() -> None:
@@ -265,7 +302,7 @@ def test_listed_instructions_are_compared_once_for_each_config_around_them(
 
 def test_instructions_listed_in_the_search_space_reach_the_result() -> None:
     good = "Solve the task. Check your work. Read the question twice."
-    space = SearchSpace(instructions={"solve": good})
+    space = SearchSpace(instructions={"solve": (good,)})
     result = tune(ROWS, [MODEL], search_space=space, stages=[Prompts("bootstrap")], diagnoser=None)
     assert result.config.modules["solve"].instructions == good
 
@@ -281,11 +318,10 @@ def test_instructions_that_are_none_are_refused(given: Any, told: str) -> None:
 
 def test_auto_asks_those_that_there_is_room_for_until_one_brings_something() -> None:
     plenty, little = study_of(), study_of(budget=Budget(calls=160))
-    for _ in range(3):
-        Prompts().improve(plenty)
-    asked: dict[tuple[str, str], list[str]] = {}
-    for key, module, who, _ in plenty.prompted:
-        asked.setdefault((key, module), []).append(who)
+    Prompts().improve(plenty)
+    asked: dict[tuple[str, str, int], list[str]] = {}
+    for key, module, who, attempt in plenty.prompted:
+        asked.setdefault((key, module, attempt), []).append(who)
     assert all(tuple(each) == stage.AUTO[: len(each)] for each in asked.values())
     assert {len(each) for each in asked.values()} >= {1, 2}
     with suppress(BudgetExhausted):
