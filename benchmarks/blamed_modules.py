@@ -18,15 +18,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.chains import chain_bench
+from benchmarks.searching import tastes
 from optimizer.loop import search
 from optimizer.study import Study
 from optimizer.trial import Trial
 from pipelines.llms.budget import Budget
-from pipelines.llms.simulated import PHRASES, SimulatedModel, chain_modules, register
+from pipelines.llms.simulated import SimulatedModel, chain_modules, register
 
 WEAK, ABLE = 0.4, 0.97
-SPREAD = 0.7
-"""Standard deviation of what a phrase does to the model in a skill, in units of ability."""
 LEAST_GAIN = 0.05
 """Where not even this is gained, there is nothing to compare."""
 
@@ -58,6 +57,9 @@ def main() -> None:
         ends = " | ".join(f"{path[-1][1]:.3f} {path[-1][0]:6d}" for path in (blamed, alike))
         seconds = time.perf_counter() - started
         print(f"{seed:4d} | {given:.3f} | {ends} | {told} | {seconds:.0f}", flush=True)
+    if not counts:
+        print("nothing was gained in any seed")
+        return
     ours, theirs = np.mean(counts, axis=0)
     print(
         f"the same gain in {len(counts)} of {options.seeds} seeds: {ours:,.0f} calls with blame, "
@@ -92,10 +94,7 @@ def model_of(seed: int, modules: int) -> str:
     rng = np.random.default_rng(seed)
     skills = [module["name"] for module in chain_modules(modules)]
     weak = skills[int(rng.integers(modules))]
-    effects = {
-        phrase.text: {skill: float(rng.normal(0.0, SPREAD)) for skill in skills}
-        for phrase in PHRASES
-    }
+    effects = tastes(rng, skills)
     abilities = {**dict.fromkeys(skills, ABLE), weak: WEAK}
     judging = {"diagnose": 0.85, "compare": 0.97, "write_instructions": 0.8}
     model = SimulatedModel(f"weak-{seed}", skills={**abilities, **judging}, phrase_effects=effects)

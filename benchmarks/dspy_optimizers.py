@@ -5,8 +5,8 @@ python -m benchmarks dspy_optimizers [--seeds 20] [--examples 100] [--calls 3000
 Each seed draws one simulated model for both modules, with tastes of its own for phrases in the
 instructions; it writes the prompts too. All see the same examples, and hear from the metric what
 was wanted. Plain GEPA is stopped as soon as it has made as many calls as ours may; plain MIPROv2
-can't be stopped, and gets as many trials as make them. What they end with is scored on 400 other
-examples. Equal calls count once for all.
+can't be stopped, and gets trials for so many, its bootstrapping and full evaluations on top. What
+they end with is scored on 400 other examples. Equal calls count once for all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.prompts_and_models import UNSEEN, models_of
-from benchmarks.searching import Bench
+from benchmarks.searching import Bench, told_gains
 from optimizer.loop import search
 from optimizer.prompts.quiet import quiet
 from pipelines.llms.budget import Budget
@@ -51,7 +51,8 @@ def main() -> None:
         table.append([score for score, _ in row])
         told = " | ".join(f"{score:7.3f} {calls:6d}" for score, calls in row)
         print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
-    summarise(ways, np.array(table))
+    given, ours, *rivals = np.array(table).T
+    told_gains("ours", ours, dict(zip((ways[0], *RIVALS), (given, *rivals), strict=True)))
 
 
 def run_seed(seed: int, examples: int, calls: int) -> list[tuple[float, int]]:
@@ -139,20 +140,6 @@ def score(session: Session, model: str, program: dspy.Module, examples: list[Any
     )
     with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
         return float(evaluate(program).score) / 100
-
-
-def summarise(ways: tuple[str, ...], table: np.ndarray) -> None:
-    """The figures that the README quotes."""
-    for way, scores in zip(ways, table.T, strict=True):
-        print(f"{way}: {100 * scores.mean():.1f} points on average")
-    rng = np.random.default_rng(0)
-    for way, scores in zip(ways[2:], table.T[2:], strict=True):
-        gains = 100 * (table[:, 1] - scores)
-        low, high = np.percentile(rng.choice(gains, (10_000, len(gains))).mean(axis=1), [2.5, 97.5])
-        print(
-            f"ours over {way}: {gains.mean():+.1f} points [{low:+.1f}, {high:+.1f}] "
-            f"(bootstrap over seeds), better in {np.sum(gains > 0)}, worse in {np.sum(gains < 0)}"
-        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.searching import Bench
+from benchmarks.searching import Bench, tastes, told_gains
 from evaluators.evaluation import Evaluator
 from optimizer.baseline import race_baseline
 from optimizer.loop import diagnoser_of, search
@@ -27,12 +27,10 @@ from optimizer.study import Study
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import PHRASES, SimulatedModel, register, simulated_dataset
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
 
 SKILLS = ("locate", "arithmetic")
-SPREAD = 0.7
-"""Standard deviation of what a phrase does to a model in a skill, in units of ability."""
 WAYS = ("together", "allocation alone", "prompts alone", "allocation, prompts once")
 UNSEEN = 400
 
@@ -53,7 +51,8 @@ def main() -> None:
         table.append([score for score, _ in row])
         told = " | ".join(f"{score:17.3f} {calls:6d}" for score, calls in row)
         print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
-    summarise(np.array(table))
+    ours, *rivals = np.array(table).T
+    told_gains(WAYS[0], ours, dict(zip(WAYS[1:], rivals, strict=True)))
 
 
 def run_seed(seed: int, examples: int, calls: int, optimizer: str) -> list[tuple[float, int]]:
@@ -83,15 +82,11 @@ def models_of(seed: int) -> list[str]:
     for place in range(6):
         good, bad = rng.uniform(0.55, 0.8), rng.uniform(0.3, 0.6)
         locate, arithmetic = (good, bad) if place % 2 else (bad, good)
-        effects = {
-            phrase.text: {skill: float(rng.normal(0.0, SPREAD)) for skill in SKILLS}
-            for phrase in PHRASES
-        }
         model = SimulatedModel(
             f"taste-{seed}-{place}",
             skills={"locate": locate, "arithmetic": arithmetic, "diagnose": 0.85, "compare": 0.97,
                     "write_instructions": 0.8},
-            phrase_effects=effects,
+            phrase_effects=tastes(rng, SKILLS),
         )  # fmt: skip
         names.append(f"sim/{register(model).name}")
     return names
@@ -127,20 +122,6 @@ def score(study: Study, rows: Sequence[dict[str, str]]) -> float:
         plan.pipeline, plan.models, plan.search, plan.metric, Gateway(cache=None).session("unseen")
     )
     return evaluator.evaluate(study.incumbent, range(len(plan.search))).mean
-
-
-def summarise(table: np.ndarray) -> None:
-    """The figures that the README quotes."""
-    for way, scores in zip(WAYS, table.T, strict=True):
-        print(f"{way}: {100 * scores.mean():.1f} points on average")
-    rng = np.random.default_rng(0)
-    for way, scores in zip(WAYS[1:], table.T[1:], strict=True):
-        gains = 100 * (table[:, 0] - scores)
-        low, high = np.percentile(rng.choice(gains, (10_000, len(gains))).mean(axis=1), [2.5, 97.5])
-        print(
-            f"together over {way}: {gains.mean():+.1f} points [{low:+.1f}, {high:+.1f}] "
-            f"(bootstrap over seeds), better in {np.sum(gains > 0)}, worse in {np.sum(gains < 0)}"
-        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,12 @@ from pipelines import Tunable
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
+from pipelines.llms.simulated import PHRASES
 from search_spaces import PipelineConfig, SearchSpace
+
+SPREAD = 0.7
+"""Standard deviation of what a phrase does to a model in a skill, in units of ability; it differs
+much more between models than for the built-in ones."""
 
 
 @dataclass
@@ -56,6 +61,28 @@ class Bench:
         study = self.study("ours")
         search(study, self.plan())
         return study, study.evaluator.session.nominal.calls
+
+
+def tastes(rng: np.random.Generator, skills: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What phrases in the instructions do to one model in each skill, in units of ability."""
+    return {
+        phrase.text: {skill: float(rng.normal(0.0, SPREAD)) for skill in skills}
+        for phrase in PHRASES
+    }
+
+
+def told_gains(name: str, scores: np.ndarray, rivals: Mapping[str, np.ndarray]) -> None:
+    """Print means over seeds, and paired gains with their 95% intervals, by bootstrap."""
+    rng = np.random.default_rng(0)
+    print(f"{name}: {100 * scores.mean():.1f} points on average")
+    for rival, theirs in rivals.items():
+        gains = 100 * (scores - theirs)
+        low, high = np.percentile(rng.choice(gains, (10_000, len(gains))).mean(axis=1), [2.5, 97.5])
+        print(
+            f"{rival}: {100 * theirs.mean():.1f} points, so {gains.mean():+.1f} for {name} "
+            f"[{low:+.1f}, {high:+.1f}] (bootstrap over seeds), better in {np.sum(gains > 0)}, "
+            f"worse in {np.sum(gains < 0)}"
+        )
 
 
 def mean_score(study: Study, config: PipelineConfig) -> float:

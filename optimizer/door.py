@@ -39,7 +39,7 @@ STAGES: Mapping[str, Stage] = {
 }
 """The stages by name, in the order in which they run by default."""
 
-SEARCH_VERSION = 3
+SEARCH_VERSION = 4
 """Part of a study's key: raised when the search itself would take another path."""
 
 

@@ -112,7 +112,8 @@ def _text(knob: str) -> Callable[[Module], str | None]:
     def check(module: Module) -> str | None:
         value: str | None = getattr(module, knob)
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise PipelineError(f"{knob} must be text, but got {value!r}")
+            rule = "text that is not blank" if isinstance(value, str) else "text"
+            raise PipelineError(f"{knob} must be {rule}, but got {value!r}")
         if value is not None and module.function is not None:
             raise PipelineError(f"a function module has no {knob}")
         return value

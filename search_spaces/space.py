@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution, distribution_to_json
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest, refusing_with
@@ -38,6 +38,12 @@ def _listed(given: Any) -> Any:
 def _by_module_only(given: Any) -> Any:
     if not isinstance(given, Mapping):
         raise ValueError(f"goes by module, such as {{'solve': ...}}, but got {given!r}")
+    return given
+
+
+def _not_blank(given: str) -> str:
+    if not given.strip():
+        raise ValueError(f"must be text that is not blank, but got {given!r}")
     return given
 
 
@@ -95,7 +101,7 @@ class SearchSpace(BaseModel):
     and writing. With `aggregator=()` no width above 1 is tried but those of networks."""
     network: Choices[str | ModuleConfig] = {}
     """Whole networks to be compared beside these, such as `2x a + b -> cascade(steps=[2, 1])`."""
-    instructions: ByModule[Listed[Annotated[str, Field(min_length=1)]]] = {}
+    instructions: ByModule[Listed[Annotated[str, AfterValidator(_not_blank)]]] = {}
     """Prompts of your own to be compared by module, before optimizers write others."""
     params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""

@@ -77,7 +77,7 @@ def outputs_of(said: Any, names: Sequence[str]) -> dict[str, Any]:
         WrongOutputs: it is no mapping and has no one name, or an output is missing.
     """
     if not isinstance(said, Mapping):
-        if len(names) == 1:
+        if len(names) == 1 and said is not None:
             return {names[0]: said}
         raise WrongOutputs(
             f"the function must return a mapping of outputs, such as {{'answer': ...}}, but "

@@ -244,8 +244,19 @@ def _messages(request: lm15.Request) -> tuple[dict[str, str], ...]:
     if system is not None and not isinstance(system, str):
         system = "".join(getattr(part, "text", "") for part in system)
     first = [{"role": "system", "content": system}] if system else []
-    rest = [{"role": message.role, "content": message.text or ""} for message in request.messages]
+    rest = [{"role": each.role, "content": _text(each)} for each in request.messages]
     return (*first, *rest)
+
+
+def _text(message: lm15.Message) -> str:
+    text: str | None = message.text
+    if text is None:
+        kinds = [type(p).__name__ for p in message.parts if not isinstance(p, lm15.TextPart)]
+        raise CallFailed(
+            "unsupported_input",
+            f"a message has a part that is no text ({kinds[0]}), but the gateway sends text alone",
+        )
+    return text
 
 
 def _params(config: lm15.Config) -> dict[str, Any]:

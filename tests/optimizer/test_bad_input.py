@@ -35,6 +35,11 @@ def told(error: type[BaseException], *args: Any, **arguments: Any) -> str:
     return str(raised.value)
 
 
+class Nameless:
+    def improve(self, study: Any) -> None:
+        pass
+
+
 @pytest.mark.parametrize("rows", [[], ROWS[:1]])
 def test_too_few_examples_are_counted(rows: list[Any]) -> None:
     message = told(DatasetError, rows)
@@ -149,6 +154,7 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         ({"stages": []}, "stages must name at least one stage, but got [] (stages: allocation, st"),
         ({"stages": None}, "stages must name at least one stage, but got None"),
         ({"stages": {"allocation"}}, "stages must name at least one stage, but got {'allocation'}"),
+        ({"stages": [Nameless()]}, "a stage has a `name`"),
         ({"stages": [["structure"]]}, "there is no stage ['structure']; nearest: 'structure'"),
         ({"search_space": SearchSpace(models={"solv": ("sim/alder",)})},
          "search_space, models: 'solv' is no module that asks a model; nearest: 'solve'"),

@@ -156,6 +156,17 @@ def test_an_interrupted_run_is_killed_and_says_why(default_store: str) -> None:
     assert len(children) == 1
 
 
+def test_a_prompt_that_a_version_says_already_adds_none(default_store: str) -> None:
+    for _ in range(2):
+        tracked = Tracker.start("locate-solve")
+        for text in ("Solve it.", "Solve it step by step."):
+            tracked.prompt("locate-solve", "solve", text, "prompts")
+        tracked.fail("interrupted", "KILLED")
+    versions = _client(default_store).search_prompt_versions("locate-solve.solve")
+    templates = sorted(version.template for version in versions)
+    assert templates == ["Solve it step by step.", "Solve it."]
+
+
 def test_files_of_a_run_are_there_before_it_ends_and_after_it_failed(default_store: str) -> None:
     tracked = Tracker.start("locate-solve", files={"search_space.json": "{}"})
     tracked.fail("interrupted", "KILLED", {"config.yaml": "modules: {}"})

@@ -124,7 +124,7 @@ def test_a_name_may_not_hide_what_dspy_programs_have(name: str) -> None:
         ({"temperature": "hot"}, "but got 'hot'"),
         ({"temperature": float("nan")}, "but got nan"),
         ({"temperature": True}, "but got True"),
-        ({"instructions": "  "}, "instructions must be text, but got '  '"),
+        ({"instructions": "  "}, "instructions must be text that is not blank, but got '  '"),
         ({"model": 4}, "model must be text, but got 4"),
         ({"rename": {"tasks": "x"}}, "unknown field 'tasks'; nearest: 'task'"),
         ({"rename": {"task": "a b"}}, "must give 'task' an identifier, but got 'a b'"),

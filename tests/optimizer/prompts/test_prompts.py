@@ -309,7 +309,11 @@ def test_instructions_listed_in_the_search_space_reach_the_result() -> None:
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [({"solve": ""}, "solve"), ("Solve it.", "goes by module"), ({"solve": {"a"}}, "order")],
+    [
+        ({"solve": " "}, "solve.*not blank"),
+        ("Solve it.", "goes by module"),
+        ({"solve": {"a"}}, "order"),
+    ],
 )
 def test_instructions_that_are_none_are_refused(given: Any, told: str) -> None:
     with pytest.raises(SearchSpaceError, match=told):

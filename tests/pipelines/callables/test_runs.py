@@ -266,6 +266,7 @@ def test_what_the_code_raises_is_its_own_failure_and_its_cause_is_kept() -> None
     ("returned", "outputs", "message"),
     [
         ("42", ["answer", "reason"], "must return a mapping of outputs"),
+        (None, ["answer"], "returned None"),
         ({"anwser": 1}, ["answer"], "must return the output 'answer', but returned ['anwser']"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import numpy as np
 import pytest
 
 from pipelines.dspy_programs import from_dspy
+from pipelines.dspy_programs.identity import described
 from search_spaces.config import canonical_json
 
 CODE = """
@@ -124,3 +127,16 @@ def test_a_corpus_counts_and_is_read_once() -> None:
     for _ in range(100):
         assert pipeline.identity
     assert time.perf_counter() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({("x", "y"): 1}, {("x", "y"): 2}),
+        ([{("x", "y"): 1}], [{("x", "z"): 1}]),
+        (np.zeros(2000), np.append(np.zeros(1000), np.ones(1000))),
+    ],
+)
+def test_values_that_differ_are_described_differently(one: Any, other: Any) -> None:
+    assert described(one) != described(other)
+    assert described(one) == described(copy.deepcopy(one))
