@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,7 @@ def optimize(
         return result
     except KeyboardInterrupt as interrupt:
         session.stop()
+        _wait_for_calls(session)
         print(_interrupted(study), file=sys.stderr)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, study))
         # where in the search it was helps nobody
@@ -243,6 +245,15 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
     return shortened(json.dumps(given), 500) if given else None
 
 
+def _wait_for_calls(session: Session) -> None:
+    """Calls in flight are paid for: their answers are worth a few seconds."""
+    if session.in_flight:
+        told = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
+        print(f"\n{told}", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            session.drain()
+
+
 def _interrupted(study: Study) -> str:
     best = study.evaluator.known(study.incumbent)
     spent = study.evaluator.session.spent
@@ -252,7 +263,9 @@ def _interrupted(study: Study) -> str:
         if best.scores
         else "Nothing was scored yet"
     )
+    lost = study.evaluator.session.in_flight
+    given_up = f" {lost} calls were given up, and count at the worst they may cost." if lost else ""
     return (
-        f"\ninterrupted. {so_far}. Spent: ${spent.usd:.4f} in {spent.calls} calls. Run the "
-        "same again to resume: every answer so far is kept, and none is paid for twice."
+        f"\ninterrupted. {so_far}. Spent: ${spent.usd:.4f} in {spent.calls} calls.{given_up} "
+        "Run the same again to resume: every answer so far is kept, and none is paid for twice."
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.llms.budget import Budget, PurposeSpend, Spend, picodollars
@@ -42,6 +43,7 @@ class Account:
         self._store = gateway.store
         self._clock = clock
         self._settled = threading.Condition()
+        self._sending = 0
         self._stopped = threading.Event()
 
     @property
@@ -89,6 +91,29 @@ class Account:
     def stop(self) -> None:
         """Refuse whatever asks from now on."""
         self._stopped.set()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Around a request, until it is settled."""
+        with self._settled:
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._sending -= 1
+                self._settled.notify_all()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests of this process a provider is answering just now."""
+        return self._sending
+
+    def drain(self) -> None:
+        """Wait until none is in flight."""
+        with self._settled:
+            while self._sending:
+                self._settled.wait(_LOOK_S)
 
     def wait(self, seconds: float) -> None:
         """Wait, but not beyond the seconds of the budget, nor when stopped."""

@@ -108,6 +108,13 @@ class CallLife:
             self.account.release(self.call)
             raise
         try:
+            with self.account.sending():
+                return self._sent()
+        finally:
+            gate.leave()
+
+    def _sent(self) -> LMReply:
+        try:
             reply = self.send()
             self.account.settle(self.call, reply)
             return reply
@@ -120,8 +127,6 @@ class CallLife:
         except BaseException:
             self.settle_cut_off()
             raise
-        finally:
-            gate.leave()
 
     def _wait_to_retry(self, gate: ProviderGate, attempt: int, failure: CallFailed) -> None:
         seconds = self.account.gateway.backoff(attempt, failure)

@@ -126,6 +126,15 @@ class Session:
         """
         self._account.stop()
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls of this process a provider is answering just now."""
+        return self._account.in_flight
+
+    def drain(self) -> None:
+        """Wait until no call is in flight; after `stop` no further one comes."""
+        self._account.drain()
+
     def _check(self, key: str, what: str) -> None:
         self._account.check_not_stopped()
         if self.is_cached_only and key not in self._seen:

@@ -162,8 +162,9 @@ def test_a_module_whose_calls_nobody_sees_is_named_once(
 
 
 def test_it_is_tracked_saved_loaded_served_and_run(
-    default_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    default_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     import mlflow
 
     result = tune(
@@ -178,7 +179,7 @@ def test_it_is_tracked_saved_loaded_served_and_run(
     result.report(tmp_path / "report.html")
     assert "agent" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
-    mlflow.set_tracking_uri(result.tracking_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(result.tracking_uri))
     run = mlflow.get_run(str(result.run_id))
     assert run.data.params["final/locate.model"] == result.config.modules["locate"].models[0]
     outputs: Any = run.outputs

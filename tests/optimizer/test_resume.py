@@ -121,11 +121,31 @@ def test_ctrl_c_shows_the_best_so_far_and_the_next_run_pays_only_the_rest(
     paid = server.requests - before
     launch.start(Path.cwd(), command=command, environment=environment)
     assert launch.wait() == 0, Path("err").read_text()
-    assert calls <= server.requests - before <= calls + CONCURRENCY
+    assert server.requests - before == calls
     assert f"for {server.requests - before - paid} calls, the rest was in the cache" in (
         Path("out").read_text()
     )
     assert Pipeline.load("tuned.yaml").config is not None
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_ctrl_c_waits_for_calls_in_flight_and_a_second_one_gives_them_up(
+    interrupts: int, launch: Launcher
+) -> None:
+    """They would be charged at the worst that they may cost, and little be left to go on with."""
+    with counting_server(Behaviour.slow(3)) as slow:
+        job = {"url": slow.url, "cache": "cache", "result": "result", "names": NAMES}
+        pid = launch.start(Path.cwd(), tune=job)
+        wait_until(lambda: slow.requests > 0)
+        os.kill(pid, signal.SIGINT)
+        wait_until(lambda: "ctrl-C again gives them up" in Path("err").read_text())
+        if interrupts == 2:
+            os.kill(pid, signal.SIGINT)
+        assert launch.wait() != 0
+        answered = slow.meter.in_flight == 0
+    assert answered is (interrupts == 1)
+    told = Path("err").read_text()
+    assert ("calls were given up" in told) is (interrupts == 2)
 
 
 def test_ctrl_c_before_anything_was_scored_says_so(launch: Launcher, tmp_path: Path) -> None:
