@@ -57,12 +57,6 @@ def study_of(pipeline: Pipeline | None = None, budget: Budget | None = None) -> 
     return study
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No second draws, so that a whole search takes seconds."""
-    monkeypatch.setattr(stage, "ATTEMPTS", 1)
-
-
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[LMCall]:
     """Every call that a session is asked for."""
@@ -352,7 +346,6 @@ def test_where_nothing_helps_it_is_tried_again_with_other_draws(
 
     seen: list[tuple[str, int, int]] = []
     monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": Idle()})
-    monkeypatch.setattr(stage, "ATTEMPTS", 3)
     study = study_of()
     Prompts("gepa").improve(study)
     once = [module for module, seed, _ in seen if seed == study.seed]
@@ -369,6 +362,5 @@ def test_what_little_could_be_gained_is_not_tried_for_again(
 ) -> None:
     study = study_of()
     monkeypatch.setattr(stage, "WORTH_ANOTHER", 1.0)
-    monkeypatch.setattr(stage, "ATTEMPTS", 3)
     Prompts("bootstrap").improve(study)
     assert {attempt for _, _, _, attempt in study.prompted} == {0}
