@@ -3,46 +3,45 @@
 python -m benchmarks blamed_modules [--seeds 10] [--modules 6] [--examples 100] [--calls 4000]
 
 A chain of modules asks one simulated model, which does all of their tasks well but one; which one,
-and what phrases in the instructions do to it, is drawn by seed. One search tunes the prompts of
-the modules that the diagnoser blames, the other those of all modules in turn. The gain is what the
-one with the lesser gain ends with, and each counts its calls until then, diagnoses included;
-those for the pipeline as given are the same for both, and not counted.
+and what phrases in the instructions do to it, is drawn by seed. One search tunes the prompts of the
+modules that the diagnoser blames, the other those of all modules in turn. Whatever led in between
+is scored on 200 other examples. The gain is what the one with the lesser gain ends with there, and
+each counts its calls until it first has that, diagnoses included; those for the pipeline as given
+are the same for both, and not counted.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks.chains import chain_bench
-from benchmarks.searching import tastes
+from benchmarks.searching import mean_score, seeds_parser, tastes
 from optimizer.loop import search
 from optimizer.study import Study
 from optimizer.trial import Trial
 from pipelines.llms.budget import Budget
 from pipelines.llms.simulated import SimulatedModel, chain_modules, register
+from search_spaces import PipelineConfig
 
 WEAK, ABLE = 0.4, 0.97
+UNSEEN = 200
 LEAST_GAIN = 0.05
 """Where not even this is gained, there is nothing to compare."""
 
 Path = Sequence[tuple[int, float]]
-"""Calls so far, and the score of what led then."""
+"""Calls so far, and the score on unseen examples of what led then."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
+    parser = seeds_parser(__doc__, seeds=10, calls=4000)
     parser.add_argument("--modules", type=int, default=6)
-    parser.add_argument("--examples", type=int, default=100)
-    parser.add_argument("--calls", type=int, default=4000)
     options = parser.parse_args()
     print("seed | given | blamed: score, calls | all alike: score, calls | same gain: calls |   s")
     counts = []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         started = time.perf_counter()
         model = model_of(seed, options.modules)
         blamed, alike = (
@@ -70,19 +69,20 @@ def main() -> None:
 def path_of(
     model: str, modules: int, examples: int, calls: int, seed: int, diagnoser: str | None
 ) -> Path:
-    """How the score rose with the calls, from the pipeline as given on."""
-    bench = chain_bench(modules, examples, seed)
-    bench.models, bench.stages, bench.diagnoser = [model], ["prompts"], diagnoser
+    """How the score on unseen examples moved with the calls, from the pipeline as given on."""
+    bench, unseen = chain_bench(modules, examples, seed), chain_bench(modules, UNSEEN, 1000 + seed)
+    for each in (bench, unseen):
+        each.models, each.stages, each.diagnoser = [model], ["prompts"], diagnoser
     study = bench.study("ours", Budget(calls=calls))
-    path: list[tuple[int, float]] = []
+    led: list[tuple[int, PipelineConfig]] = []
 
     def note(trial: Trial, study: Study) -> None:
-        score = study.evaluator.known(study.incumbent).mean
-        path.append((study.evaluator.session.nominal.calls, score))
+        led.append((study.evaluator.session.nominal.calls, study.incumbent))
 
     study.on_trial = note
     search(study, bench.plan())
-    return path
+    scoring = unseen.study("unseen")
+    return [(taken, mean_score(scoring, config)) for taken, config in led]
 
 
 def calls_until(target: float, path: Path) -> int:

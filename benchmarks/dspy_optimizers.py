@@ -11,17 +11,14 @@ they end with is scored on 400 other examples. Equal calls count once for all.
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
 import dspy
-import numpy as np
 
 from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.prompts_and_models import UNSEEN, models_of
-from benchmarks.searching import Bench, told_gains
+from benchmarks.searching import Bench, compared, seeds_parser
 from optimizer.loop import search
 from optimizer.prompts.quiet import quiet
 from pipelines.llms.budget import Budget
@@ -36,31 +33,20 @@ CALLS_PER_RUN = 2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--examples", type=int, default=100)
-    parser.add_argument("--calls", type=int, default=3000)
-    options = parser.parse_args()
-    ways = ("as given", "ours", *RIVALS)
-    print("seed | " + " | ".join(f"{way:>14}" for way in ways) + " |  s   (score, calls)")
-    table = []
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        started = time.perf_counter()
-        row = run_seed(seed, options.examples, options.calls)
-        table.append([score for score, _ in row])
-        told = " | ".join(f"{score:7.3f} {calls:6d}" for score, calls in row)
-        print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
-    given, ours, *rivals = np.array(table).T
-    told_gains("ours", ours, dict(zip((ways[0], *RIVALS), (given, *rivals), strict=True)))
+    options = seeds_parser(__doc__, seeds=20, calls=3000).parse_args()
+    compared(
+        ("ours", "as given", *RIVALS),
+        range(options.first_seed, options.first_seed + options.seeds),
+        lambda seed: run_seed(seed, options.examples, options.calls),
+    )
 
 
 def run_seed(seed: int, examples: int, calls: int) -> list[tuple[float, int]]:
-    """Score on unseen examples, and calls: of the program as given, of ours, of the rivals."""
+    """Score on unseen examples, and calls: of ours, of the program as given, of the rivals."""
     model, rows = models_of(seed)[0], simulated_dataset("locate_solve", examples, seed)
     unseen = as_examples(simulated_dataset("locate_solve", UNSEEN, 1000 + seed))
     gateway = Gateway(cache=None)
-    found = [(LocateSolve(), 0), ours(gateway, model, rows, calls, seed)]
+    found = [ours(gateway, model, rows, calls, seed), (LocateSolve(), 0)]
     for name, rival in RIVALS.items():
         session = gateway.session(name)
         found.append((rival(session, model, as_examples(rows), calls, seed), session.nominal.calls))

@@ -1,22 +1,20 @@
 """Prompts and models that hang on each other: searched together, alone, and one after the other.
 
-python -m benchmarks prompts_and_models [--seeds 20] [--examples 100] [--calls 3000]
+python -m benchmarks prompts_and_models [--seeds 20] [--examples 100] [--calls 5000]
 
 Each seed draws six simulated models: their skills, and what ten phrases in the instructions do to
-each of them in each skill, which differs much more between models than for the built-in ones. So
-the best model of a module depends on its prompt. All four searches have the same budget of calls;
+each of them in each skill; to some they do much, to others hardly anything. So the best model of a
+module depends on its prompt. All four searches have the same budget of calls;
 what they end with is scored on 400 other examples.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.searching import Bench, tastes, told_gains
+from benchmarks.searching import SPREAD, Bench, compared, seeds_parser, tastes
 from evaluators.evaluation import Evaluator
 from optimizer.baseline import race_baseline
 from optimizer.loop import diagnoser_of, search
@@ -36,23 +34,14 @@ UNSEEN = 400
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--examples", type=int, default=100)
-    parser.add_argument("--calls", type=int, default=3000)
+    parser = seeds_parser(__doc__, seeds=20, calls=5000)
     parser.add_argument("--optimizer", default="auto")
     options = parser.parse_args()
-    print("seed | " + " | ".join(f"{way:>24}" for way in WAYS) + " |  s   (score, calls)")
-    table = []
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        started = time.perf_counter()
-        row = run_seed(seed, options.examples, options.calls, options.optimizer)
-        table.append([score for score, _ in row])
-        told = " | ".join(f"{score:17.3f} {calls:6d}" for score, calls in row)
-        print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
-    ours, *rivals = np.array(table).T
-    told_gains(WAYS[0], ours, dict(zip(WAYS[1:], rivals, strict=True)))
+    compared(
+        WAYS,
+        range(options.first_seed, options.first_seed + options.seeds),
+        lambda seed: run_seed(seed, options.examples, options.calls, options.optimizer),
+    )
 
 
 def run_seed(seed: int, examples: int, calls: int, optimizer: str) -> list[tuple[float, int]]:
@@ -76,7 +65,8 @@ def run_seed(seed: int, examples: int, calls: int, optimizer: str) -> list[tuple
 
 
 def models_of(seed: int) -> list[str]:
-    """Six models, some better at one task, some at the other, each with tastes of its own."""
+    """Six models, some better at one task, some at the other, each with tastes of its own, which
+    may be strong or weak."""
     rng = np.random.default_rng(seed)
     names = []
     for place in range(6):
@@ -86,7 +76,7 @@ def models_of(seed: int) -> list[str]:
             f"taste-{seed}-{place}",
             skills={"locate": locate, "arithmetic": arithmetic, "diagnose": 0.85, "compare": 0.97,
                     "write_instructions": 0.8},
-            phrase_effects=tastes(rng, SKILLS),
+            phrase_effects=tastes(rng, SKILLS, rng.uniform(0.0, 2 * SPREAD)),
         )  # fmt: skip
         names.append(f"sim/{register(model).name}")
     return names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +65,40 @@ class Bench:
         return study, study.evaluator.session.nominal.calls
 
 
-def tastes(rng: np.random.Generator, skills: Sequence[str]) -> dict[str, dict[str, float]]:
+def tastes(
+    rng: np.random.Generator, skills: Sequence[str], spread: float = SPREAD
+) -> dict[str, dict[str, float]]:
     """What phrases in the instructions do to one model in each skill, in units of ability."""
     return {
-        phrase.text: {skill: float(rng.normal(0.0, SPREAD)) for skill in skills}
+        phrase.text: {skill: float(rng.normal(0.0, spread)) for skill in skills}
         for phrase in PHRASES
     }
+
+
+def seeds_parser(about: str | None, seeds: int, calls: int) -> argparse.ArgumentParser:
+    """The options of a benchmark that draws its models by seed."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--calls", type=int, default=calls)
+    return parser
+
+
+def compared(
+    ways: Sequence[str], seeds: Sequence[int], run: Callable[[int], Sequence[tuple[float, int]]]
+) -> None:
+    """Print every way's score and calls, seed by seed, and what the first gains on the others."""
+    print("seed | " + " | ".join(f"{way:>24}" for way in ways) + " |  s   (score, calls)")
+    table = []
+    for seed in seeds:
+        started = time.perf_counter()
+        row = run(seed)
+        table.append([score for score, _ in row])
+        told = " | ".join(f"{score:17.3f} {calls:6d}" for score, calls in row)
+        print(f"{seed:4d} | {told} | {time.perf_counter() - started:.0f}", flush=True)
+    ours, *rivals = np.array(table).T
+    told_gains(ways[0], ours, dict(zip(ways[1:], rivals, strict=True)))
 
 
 def told_gains(name: str, scores: np.ndarray, rivals: Mapping[str, np.ndarray]) -> None:
