@@ -19,7 +19,8 @@ class JudgeAgreement:
     labels: int = 0
     """How many human labels it was compared with; without any, its agreement is unknown."""
     agreement: float | None = None
-    """Share in [0, 1] of labels that it agrees with, at 0.5; None where labels are graded."""
+    """Share in [0, 1] of labels that it agrees with: above 0.5 it accepts an answer, below it does
+    not, and 0.5 itself agrees by half. None where labels are graded."""
     kappa: float | None = None
     """The same beyond chance (Cohen, 1960): 1 is perfect, 0 is what chance would give."""
     correlation: float | None = None
@@ -50,8 +51,8 @@ def judge_agreement(model: str, judge: Sequence[float], human: Sequence[float]) 
     if any(score not in (0, 1) for score in human):
         correlation = _correlation(judge, human)
         return JudgeAgreement(model, len(human), correlation=correlation, calibration=calibration)
-    verdicts, labels = np.asarray(judge) >= 0.5, np.asarray(human) == 1
-    agreement = float(np.mean(verdicts == labels))
+    verdicts, labels = (np.sign(np.asarray(judge) - 0.5) + 1) / 2, np.asarray(human)
+    agreement = float(np.mean(1 - np.abs(verdicts - labels)))
     kappa = _beyond_chance(agreement, float(verdicts.mean()), float(labels.mean()))
     return JudgeAgreement(model, len(human), agreement, kappa, calibration=calibration)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluators.dataset import Dataset
 from evaluators.metrics.metric import MetricError
+from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 
 FEWEST = 20
@@ -29,16 +30,20 @@ class HumanLabels:
     """In [0, 1], in the order of the answers."""
 
     @classmethod
-    def load(cls, data: Any, columns: Sequence[str]) -> HumanLabels:
+    def load(
+        cls, data: Any, columns: Sequence[str], outputs: Sequence[str] = (), *, certain: bool = True
+    ) -> HumanLabels:
         """The labels, checked.
 
         Args:
             data: anything that `Dataset.load` takes.
-            columns: those that they need beside `human`.
+            columns: those that they need beside `human` and the answers.
+            outputs: the columns of the answers.
+            certain: whether an answer has all of these; else one of them is enough.
 
         Raises:
             MetricError: a column is missing (names the nearest), a score is none in [0, 1], they
-                are fewer than 20, or too much alike to tell anything.
+                are fewer than 20, too much alike to tell anything, or given twice.
             DatasetError: they can't be read.
         """
         answers = Dataset.load(data, minimum=0)
@@ -47,7 +52,13 @@ class HumanLabels:
                 f"at least {FEWEST} human labels are needed to measure a judge, "
                 f"but there are {len(answers)}"
             )
-        for column in (*columns, HUMAN):
+        answered = [field for field in outputs if certain or field in answers.columns]
+        if outputs and not answered:
+            raise MetricError(
+                f"the human labels need at least one of the columns {', '.join(outputs)}, but they "
+                f"have only {', '.join(answers.columns)}"
+            )
+        for column in (*columns, *answered, HUMAN):
             if column not in answers.columns:
                 raise MetricError(
                     f"the human labels need a column {column!r}, which they do not have"
@@ -55,6 +66,7 @@ class HumanLabels:
                 )
         scores = tuple(_score(row[HUMAN], n) for n, row in enumerate(answers, start=1))
         _check_differ(scores)
+        _check_distinct([[row[column] for column in (*columns, *answered)] for row in answers])
         return cls(answers, scores)
 
 
@@ -70,6 +82,18 @@ def _score(given: Any, row: int) -> float:
             f"human labels it is {given!r}"
         )
     return number
+
+
+def _check_distinct(answers: Sequence[Sequence[Any]]) -> None:
+    """What people said of one answer counts once: the judge says the same of it each time."""
+    seen: dict[str, int] = {}
+    for row, answer in enumerate(answers, start=1):
+        first = seen.setdefault(canonical_json(answer), row)
+        if first != row:
+            raise MetricError(
+                f"human labels must be of distinct answers, but rows {first} and {row} have the "
+                "same answer to the same inputs; give it once, with the mean of what people said"
+            )
 
 
 def _check_differ(scores: Sequence[float]) -> None:

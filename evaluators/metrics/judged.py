@@ -75,10 +75,16 @@ class JudgedMetric(ABC):
             DatasetError: the labels can't be read.
         """
         outputs = tuple(field for field in pipeline.outputs if field != REASONING)
+        if not outputs:
+            raise MetricError(
+                f"{self.name} shows a judge the outputs, but nothing says what they are: "
+                "from_callable(..., outputs=['answer']) would"
+            )
         references = self.references(outputs)
         labels = None
         if self.labels is not None:
-            labels = HumanLabels.load(self.labels, (*pipeline.inputs, *outputs, *references))
+            columns = (*pipeline.inputs, *references)
+            labels = HumanLabels.load(self.labels, columns, outputs, certain=pipeline.is_fixed)
         judging = Judging(self, pipeline.inputs, outputs, model, labels)
         return BoundMetric(
             self.name, references, judging.identity, _not_open, judging.check, judging=judging
@@ -102,7 +108,7 @@ class Judging:
         """Changes with whatever may change a score, or how scores are corrected."""
         references = self.metric.references(self.outputs)
         digest = self.labels.answers.digest if self.labels else None
-        told = [self.metric.name, asdict(self.metric.question), references]
+        told = [self.metric.name, asdict(self.metric.question), references, self.outputs]
         return canonical_json([*told, asdict(self.model), digest])
 
     def check(self, example: Any) -> None:

@@ -95,7 +95,8 @@ class LLMPreference(JudgedMetric):
             each = ", ".join(f"{field!r}: ..." for field in outputs)
             raise MetricError(
                 f"llm_preference(reference) must name a column by output where there are several, "
-                f"such as {{{each}}}, but got {self.reference!r}"
+                f"such as {{{each}}}, but got {self.reference!r}; of a DSPy program, "
+                f"from_dspy(program, outputs=[...]) says which of them it returns"
             )
         for field in self._by_output(outputs):
             if field not in outputs:

@@ -107,6 +107,12 @@ def _bound(
             _known(metric.name, "output", metric.fields, outputs)
         _known(metric.name, "column", metric.columns, columns)
         return bind_labels(metric, metric.fields, metric.columns)
+    if not outputs:
+        raise MetricError(
+            f"metric '{metric.name}' compares outputs with columns of the same name, but nothing "
+            "says what the outputs are: from_callable(..., outputs=['answer']) would, or give a "
+            "function as metric(example, prediction)"
+        )
     fields = [field for field in outputs if field in columns and field != _REASONING]
     if not fields:
         raise _nothing_in_common(metric.name, outputs, columns)

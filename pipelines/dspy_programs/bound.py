@@ -14,7 +14,12 @@ from pipelines.aggregators.judging import shown
 from pipelines.bind_modules import bind_modules
 from pipelines.binding import BoundModule
 from pipelines.config_checks import check_config
-from pipelines.dspy_programs.calling import call_program, no_outputs, outputs_of
+from pipelines.dspy_programs.calling import (
+    call_program,
+    missing_outputs,
+    no_outputs,
+    outputs_of,
+)
 from pipelines.dspy_programs.copying import copy_program
 from pipelines.dspy_programs.lms import Fallback
 from pipelines.dspy_programs.places import every_predictor
@@ -113,11 +118,13 @@ class BoundDSPyProgram:
                 said = self._said(run, inputs)
             except PipelineError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a script's exit must not end the search
                 failure = run.failure_of(error)
         outputs = outputs_of(said)
         if failure is None and outputs is None:
             failure = no_outputs(self._program, said)
+        elif failure is None and self._pipeline.declared:
+            failure = missing_outputs(self._program, self._pipeline.outputs, outputs or {})
         steps = run.steps
         if outside.calls:
             steps = (*steps, outside_step(outside))
@@ -138,7 +145,7 @@ class BoundDSPyProgram:
             return reached.inputs
         except PipelineError:
             raise
-        except Exception:  # something before it failed: it is not reached
+        except (Exception, SystemExit):  # something before it failed: it is not reached
             return None
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ import dspy
 from pipelines.dspy_programs.blame import FORWARD
 from pipelines.errors import PipelineError
 from pipelines.llms.call_record import Failure
+from search_spaces.refusals import nearest
 
 
 def entry_point(program: dspy.Module) -> str:
@@ -47,7 +48,21 @@ def outputs_of(said: Any) -> dict[str, Any] | None:
 
 def no_outputs(program: dspy.Module, said: Any) -> Failure:
     """That it returned what is neither."""
+    return _returned(program, "a dspy.Prediction, or a mapping of outputs", repr(said))
+
+
+def missing_outputs(
+    program: dspy.Module, names: Iterable[str], outputs: Mapping[str, Any]
+) -> Failure | None:
+    """That it did not return one of these; None if it did."""
+    for name in names:
+        if name not in outputs:
+            hint = nearest(name, outputs)
+            return _returned(program, f"the output {name!r}", f"{sorted(outputs)}{hint}")
+    return None
+
+
+def _returned(program: dspy.Module, rule: str, said: str) -> Failure:
     place = f"{type(program).__name__}.{entry_point(program)}"
-    rule = "must return a dspy.Prediction, or a mapping of outputs"
-    message = f"{place} {rule}, but returned {said!r}"
+    message = f"{place} must return {rule}, but returned {said}"
     return Failure("program_error", FORWARD, message, infrastructure=False)

@@ -17,6 +17,7 @@ from pipelines.dspy_programs.module import PredictorModule, as_module
 from pipelines.dspy_programs.places import tunable_predictors
 from pipelines.errors import PipelineError
 from pipelines.llms.model import Model
+from pipelines.module import Module
 from pipelines.tunable import Memo, Tunable
 from search_spaces import PipelineConfig
 
@@ -37,8 +38,10 @@ class DSPyPipeline(Tunable):
     modules: tuple[PredictorModule, ...]
     arguments: Arguments
     outputs: tuple[str, ...]
-    """What it may return: all that its predictors write."""
+    """What it returns; if nobody has said so, all that its predictors write."""
     _: KW_ONLY
+    declared: bool = False
+    """Whether the user has said what it returns."""
     adapter: dspy.Adapter | None = field(default=None, repr=False)
     """How prompts are written, as `dspy.configure` has it; None for DSPy's ordinary one."""
     fallback: Fallback | None = field(default=None, repr=False)
@@ -98,11 +101,14 @@ class DSPyPipeline(Tunable):
 
     def with_outputs(self, outputs: Sequence[str]) -> Self:
         """See `Tunable.with_outputs`."""
-        return replace(self, outputs=tuple(outputs) or self.outputs)
+        return self if self.declared else replace(self, outputs=tuple(outputs) or self.outputs)
 
     def with_fallback(self, model: Model) -> Self:
         """See `Tunable.with_fallback`."""
         return self if self.fallback else replace(self, fallback=Fallback(model))
+
+    def _naming_a_model(self, module: Module) -> str:
+        return "dspy.configure(lm=dspy.LM('openai/gpt-4o-mini'))"
 
     def bind(
         self,
@@ -139,7 +145,9 @@ class DSPyPipeline(Tunable):
         return to_dspy(self)
 
 
-def from_dspy(program: dspy.Module, *, name: str | None = None) -> DSPyPipeline:
+def from_dspy(
+    program: dspy.Module, *, name: str | None = None, outputs: Sequence[str] | None = None
+) -> DSPyPipeline:
     """A DSPy program as a pipeline; what `optimize` does with one that it is given.
 
     Its predictors are the modules, by the names that `program.named_predictors()` has. Their
@@ -149,6 +157,8 @@ def from_dspy(program: dspy.Module, *, name: str | None = None) -> DSPyPipeline:
     Args:
         program: stays as it is.
         name: names the experiment in MLflow; that of the program's class, if not given.
+        outputs: the fields that it returns, or those of them that a metric compares and a judge is
+            to see; what its predictors write, if not given.
 
     Raises:
         PipelineError: it has no predictors, or one that can't be tuned; says which and why.
@@ -164,11 +174,16 @@ def from_dspy(program: dspy.Module, *, name: str | None = None) -> DSPyPipeline:
         name or type(program).__name__,
         tuple(_starting_with(module, fallback) for module, _ in made),
         arguments_of(program, predictors),
-        outputs_of(predictors.values()),
+        _names(outputs) or outputs_of(predictors.values()),
+        declared=bool(outputs),
         adapter=dspy.settings.adapter,
         fallback=fallback,
         models=_distinct([*own, fallback.model] if fallback else own),
     )
+
+
+def _names(outputs: Sequence[str] | None) -> tuple[str, ...]:
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs or ())
 
 
 def _starting_with(module: PredictorModule, fallback: Fallback | None) -> PredictorModule:

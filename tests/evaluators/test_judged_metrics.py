@@ -8,12 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluators.dataset import Dataset
 from evaluators.evaluation import Evaluator
+from evaluators.judge_agreement import judge_agreement
 from evaluators.metrics import (
     BoundMetric,
     JudgedMetric,
@@ -23,7 +25,9 @@ from evaluators.metrics import (
     llm_preference,
     resolve_metric,
 )
-from pipelines import Failure, Module, Pipeline
+from pipelines import Failure, Module, Pipeline, Tunable
+from pipelines.callables import from_callable
+from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
@@ -37,10 +41,11 @@ RUBRIC = "It is short."
 NOTHING: Any = None
 JUDGE = Model("sim/arbiter", label="arbiter")
 LABELS = [{"question": f"q{n}", "answer": f"a{n}", "human": n % 2} for n in range(20)]
+OTHER = {"question": "another", "answer": "a", "human": 1}
 
 
 def bound(
-    metric: JudgedMetric, script: Script, pipeline: Pipeline = PIPELINE
+    metric: JudgedMetric, script: Script, pipeline: Tunable = PIPELINE
 ) -> tuple[BoundMetric, ScriptedSession]:
     session = ScriptedSession(script)
     account: Any = session
@@ -264,7 +269,7 @@ class TestRefused:
             ([*LABELS, {**LABELS[0], "human": "good"}], "in row 21 .* it is 'good'"),
             ([{**row, "human": 0.5} for row in LABELS], "good answers and bad .* 20 of 20 are 0.5"),
             (
-                [*({**row, "human": True} for row in LABELS), {**LABELS[0], "human": False}],
+                [*({**row, "human": True} for row in LABELS), {**OTHER, "human": False}],
                 "at least 2 that differ from the others, but 20 of 21 are 1",
             ),
         ],
@@ -296,7 +301,7 @@ def test_its_identity_changes_with_all_that_may_change_a_score() -> None:
         llm_judge(RUBRIC).bind(PIPELINE, Model("sim/elm")),
         llm_judge(RUBRIC, reference="gold").bind(PIPELINE, JUDGE),
         llm_judge(RUBRIC, labels=LABELS).bind(PIPELINE, JUDGE),
-        llm_judge(RUBRIC, labels=[*LABELS, LABELS[0]]).bind(PIPELINE, JUDGE),
+        llm_judge(RUBRIC, labels=[*LABELS, OTHER]).bind(PIPELINE, JUDGE),
         llm_preference("gold").bind(PIPELINE, JUDGE),
         llm_preference("question").bind(PIPELINE, JUDGE),
     ]
@@ -335,3 +340,55 @@ def test_an_example_is_paid_for_once_its_answer_was_judged(evaluator: Evaluator)
     evaluator.evaluate(config, [0])
     assert evaluator.is_paid(config, 0)
     assert not evaluator.is_paid(config, 1)
+
+
+class Answering(dspy.Module):
+    """Returns one of the two fields that its predictors write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plan = dspy.Predict("question -> plan")
+        self.answer = dspy.Predict("question, plan -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        plan = self.plan(question=question).plan
+        return dspy.Prediction(answer=self.answer(question=question, plan=plan).answer)
+
+
+def test_a_program_says_which_of_its_fields_a_judge_sees() -> None:
+    whole, told = from_dspy(Answering()), from_dspy(Answering(), outputs=["answer"])
+    with pytest.raises(MetricError, match=r"from_dspy\(program, outputs=\[...\]\) says which"):
+        llm_preference("gold").bind(whole, JUDGE)
+    assert llm_preference("gold").bind(told, JUDGE).fields == ("gold",)
+    graded, session = bound(llm_judge(RUBRIC), lambda call: grade(1), told)
+    graded(EXAMPLE, {"plan": "secret", "answer": "2"})
+    assert "secret" not in str(session.calls[0].messages)
+
+
+def test_human_labels_of_a_program_need_one_of_its_fields() -> None:
+    bound_metric = llm_judge(RUBRIC, labels=LABELS).bind(from_dspy(Answering()), JUDGE)
+    assert bound_metric.human_labels == 20
+    bare = [{"question": row["question"], "human": row["human"]} for row in LABELS]
+    with pytest.raises(MetricError, match="at least one of the columns plan, answer, but"):
+        llm_judge(RUBRIC, labels=bare).bind(from_dspy(Answering()), JUDGE)
+
+
+def test_an_answer_counts_once_among_human_labels() -> None:
+    twice = [*LABELS, {**LABELS[3], "human": 0}]
+    with pytest.raises(MetricError, match="rows 4 and 21 have the same answer to the same inputs"):
+        llm_judge(RUBRIC, labels=twice).bind(PIPELINE, JUDGE)
+
+
+def test_a_tie_agrees_by_half() -> None:
+    undecided = judge_agreement("j", [0.5] * 10, [0, 1] * 5)
+    assert (undecided.agreement, undecided.kappa) == (0.5, 0.0)
+    sure = judge_agreement("j", [0.0, 0.5, 1.0, 1.0], [0, 1, 1, 1])
+    assert sure.agreement == 0.875
+
+
+@pytest.mark.parametrize("metric", [llm_judge(RUBRIC, labels=LABELS), llm_preference("gold")])
+def test_a_judge_must_know_what_the_outputs_are(metric: JudgedMetric) -> None:
+    """Else it would be shown whole rows of human labels, people's scores included."""
+    code = from_callable(lambda models: lambda question: {}, ["solve"])
+    with pytest.raises(MetricError, match="nothing says what they are: from_callable"):
+        metric.bind(code, JUDGE)

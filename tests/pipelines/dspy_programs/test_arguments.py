@@ -80,3 +80,16 @@ def test_fields_that_a_run_returned_take_the_place_of_a_guess() -> None:
     assert pipeline.outputs == ("thought", "answer")
     assert pipeline.with_outputs(("answer",)).outputs == ("answer",)
     assert pipeline.with_outputs(()).outputs == ("thought", "answer")
+
+
+def test_fields_that_the_user_has_declared_stay() -> None:
+    pipeline = from_dspy(Anything(), outputs=["answer"])
+    assert pipeline.with_outputs(("thought", "answer")).outputs == ("answer",)
+    assert from_dspy(Anything(), outputs="answer").outputs == ("answer",)
+
+
+def test_a_declared_field_that_is_not_returned_is_the_programs_failure() -> None:
+    failure = bound(from_dspy(Single(), outputs=["anwser"])).run({"question": "q"}).failure
+    assert failure is not None
+    assert failure.kind == "program_error"
+    assert "must return the output 'anwser', but returned ['answer']; nearest" in failure.message

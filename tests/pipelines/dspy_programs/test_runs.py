@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from typing import Any
 
 import dspy
@@ -345,3 +346,21 @@ def test_dspys_warnings_of_what_happens_in_every_run_are_kept_off_the_terminal(
     with dspy.context(lm=dspy.utils.DummyLM([{"answer": "x"}])):
         Sloppy("question: str -> answer")(question="q")
     assert "not in signature" in capsys.readouterr().err
+
+
+def test_an_exit_is_the_programs_own_failure() -> None:
+    class Leaving(LocateSolve):
+        def forward(self, table: str, question: str) -> Any:
+            self.locate(table=table, question=question)
+            sys.exit("no")
+
+    program = bound(Leaving())
+    trace = program.run(INPUTS)
+    assert trace.failure is not None
+    assert (trace.failure.kind, trace.failure.message) == ("program_error", "SystemExit: no")
+    assert program.inputs_of("solve", INPUTS) is None
+
+
+def test_a_program_without_a_model_is_told_how_to_get_one() -> None:
+    with pytest.raises(PipelineError, match=r"names no model; give it one, as in dspy.configure\("):
+        from_dspy(LocateSolve())(**INPUTS)
