@@ -227,7 +227,7 @@ def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:
     started = time.perf_counter()
     try:
         outputs = bound.call_function(inputs)
-    except Exception as error:  # whatever the user's function raises is this module's failure
+    except (Exception, SystemExit) as error:  # what the user's function raises is its failure
         message = f"{type(error).__name__}: {error}"
         failure = Failure("function_error", bound.name, message, infrastructure=False)
     latency_s = round(time.perf_counter() - started, 2)

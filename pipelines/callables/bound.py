@@ -147,7 +147,7 @@ class BoundCallable:
         """
         raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
 
-    def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | None]:
+    def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | SystemExit | None]:
         """What the run leaves behind, and what the code raised."""
         run = Run(self._bound, self._session)
         outputs, error = self._called(run, inputs)
@@ -157,15 +157,16 @@ class BoundCallable:
 
     def _called(
         self, run: Run, inputs: Mapping[str, Any]
-    ) -> tuple[dict[str, Any] | None, Exception | None]:
+    ) -> tuple[dict[str, Any] | None, Exception | SystemExit | None]:
         """The outputs, or what the code raised; neither if it was stopped where it should be."""
-        outputs, error = None, None
+        outputs: dict[str, Any] | None = None
+        error: Exception | SystemExit | None = None
         try:
             with self._instances.lent(run, self._settings) as instance:
                 outputs = outputs_of(instance.call(run, inputs), self._pipeline.outputs)
         except FactoryFailed:
             raise
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:  # a script's exit must not end the search
             error = raised
         except RunEnded:
             pass

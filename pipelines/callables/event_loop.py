@@ -46,5 +46,14 @@ def _opened_loop(process: int) -> asyncio.AbstractEventLoop:
     """A fork needs one of its own."""
     loop = asyncio.new_event_loop()
     loop.set_default_executor(ThreadPoolExecutor(_CALLS_IN_FLIGHT))
-    threading.Thread(target=loop.run_forever, name="plain-python", daemon=True).start()
+    threading.Thread(target=_run, args=(loop,), name="plain-python", daemon=True).start()
     return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Whoever awaits a task that exits gets its `SystemExit`; asyncio ends the loop as well."""
+    while True:
+        try:
+            return loop.run_forever()
+        except SystemExit:
+            continue

@@ -71,7 +71,7 @@ class Run:
         calls = [self._call(module, once) for _ in range(request.count)]
         return run_together([partial(self._reply, module, once, call) for call in calls])
 
-    def failure_of(self, error: Exception, code: str) -> Failure:
+    def failure_of(self, error: Exception | SystemExit, code: str) -> Failure:
         """Why the code brought no outputs: an outage that it met, another failed call, or itself.
 
         Clients wrap failures in exceptions of their own, which do not tell which call they are of.

@@ -19,7 +19,7 @@ def program_error(module: str, error: BaseException) -> Failure:
 
 
 def why_it_failed(
-    error: Exception, steps: Sequence[tuple[BaseException | None, ModuleStep]]
+    error: Exception | SystemExit, steps: Sequence[tuple[BaseException | None, ModuleStep]]
 ) -> Failure:
     """The failure of the step that the error came from, or the program's own.
 

@@ -82,7 +82,7 @@ class Run(BaseCallback):
         with dspy.context(**{**self.settings, "callbacks": callbacks}):
             yield
 
-    def failure_of(self, error: Exception) -> Failure:
+    def failure_of(self, error: Exception | SystemExit) -> Failure:
         """Why the run brought no outputs: a step that failed, or the program's own code."""
         failed = [(self._raised.get(place), step) for place, step in self._steps.items()]
         return why_it_failed(error, failed)

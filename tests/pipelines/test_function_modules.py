@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -20,6 +21,10 @@ def count_words(text: str, least: int = 0) -> int:
 def split(text: str) -> dict[str, str]:
     head, _, tail = text.partition(" ")
     return {"head": head, "tail": tail}
+
+
+def leave(text: str) -> int:
+    sys.exit(3)
 
 
 def explode(text: str) -> str:
@@ -53,6 +58,7 @@ def test_a_function_that_changes_its_input_changes_nobody_elses() -> None:
     ("signature", "function", "message"),
     [
         ("text -> n", explode, "ZeroDivisionError: cannot divide x"),
+        ("text -> n", leave, "SystemExit: 3"),
         ("text -> n, m", count_words, "must return a mapping with the keys ['n', 'm']"),
         ("text -> head, tails", split, "but returned the keys ['head', 'tail']"),
     ],

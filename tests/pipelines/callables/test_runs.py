@@ -8,6 +8,7 @@ import gc
 import json
 import pickle
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -401,3 +402,17 @@ def test_a_handle_is_text_and_outlives_nothing() -> None:
     gc.collect()  # the error's traceback has seen the instance
     with pytest.raises(BadRequestError, match="belonged to a run that is over"):
         by_litellm(handle, "x")
+
+
+async def leaving(models: Models, question: str) -> Any:
+    await asyncio.sleep(0)
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("code", [lambda models, question: sys.exit(3), leaving])
+def test_an_exit_is_the_codes_own_failure(code: Any) -> None:
+    program = bound(once(code, modules=CHAIN), ScriptedSession(echo))
+    for question in ("q", "again"):  # the event loop goes on
+        trace = program.run({"question": question})
+        assert trace.failure is not None
+        assert (trace.failure.kind, trace.failure.message) == ("program_error", "SystemExit: 3")
