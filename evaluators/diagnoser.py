@@ -60,6 +60,8 @@ class Diagnoser:
         self._pipeline = pipeline
         self._predict = dspy.Predict(DiagnoseModule)
         self._predict.lm = GatewayLM(model, session, temperature=0.0, purpose="diagnoser")
+        self.could_read: dict[tuple[str, str], bool] = {}
+        """Of every diagnosis, by its module and what it was about, whether it came to anything."""
 
     def diagnose(
         self,
@@ -78,9 +80,22 @@ class Diagnoser:
         """
         order = _shuffled(len(outputs), canonical_json(inputs))
         lines = [f"[{n}] {canonical_json(outputs[i])}" for n, i in enumerate(order, start=1)]
+        verdict = self._verdict(module, inputs, lines, desired)
+        ratings = verdict.ratings if verdict else []
+        could_read = verdict is not None and len(ratings) == len(outputs)
+        self.could_read[module, canonical_json([inputs, *outputs])] = could_read
+        if verdict is None or not could_read:
+            return None
+        scaled = [min(max(rating, 0), BEST_RATING) / BEST_RATING for rating in ratings]
+        in_order = [scaled[order.index(i)] for i in range(len(outputs))]
+        return Diagnosis(tuple(in_order), str(verdict.reason))
+
+    def _verdict(
+        self, module: str, inputs: Mapping[str, Any], lines: list[str], desired: Mapping[str, Any]
+    ) -> dspy.Prediction | None:
         try:
             with dspy.context(adapter=chat_adapter(), disable_history=True):
-                verdict = self._predict(
+                return self._predict(
                     pipeline=self._pipeline.describe(),
                     module=_described(self._pipeline.module(module)),
                     inputs=canonical_json(inputs),
@@ -90,13 +105,7 @@ class Diagnoser:
         except Exception as error:
             if failure_of(error, (), "diagnoser") is None:
                 raise
-            return None  # counted by the caller: a diagnosis that failed says nothing
-        ratings = verdict.ratings
-        if len(ratings) != len(outputs):
             return None
-        scaled = [min(max(rating, 0), BEST_RATING) / BEST_RATING for rating in ratings]
-        in_order = [scaled[order.index(i)] for i in range(len(outputs))]
-        return Diagnosis(tuple(in_order), str(verdict.reason))
 
 
 def _described(module: Module) -> str:

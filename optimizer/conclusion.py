@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from evaluators.agreement import Agreement
 from evaluators.evaluation import Evaluation, Evaluator
 from evaluators.statistics import Interval
 from optimizer.door import Plan
@@ -131,12 +133,19 @@ def _spent(study: Study, paid_before: Spend) -> Spent:
 
 
 def _agreements(study: Study) -> tuple[DiagnoserAgreement, ...]:
+    read = study.diagnoser.could_read if study.diagnoser else {}
+    asked = Counter(module for module, _ in read)
+    unread = Counter(module for (module, _), well in read.items() if not well)
+    known = study.judgements.agreement
     return tuple(
         DiagnoserAgreement(
             module=module,
             agreement=measured.concordant / measured.compared if measured.compared else None,
             judged=study.judgements.judged.get(module, 0),
             compared=measured.compared,
+            asked=asked[module],
+            unread=unread[module],
         )
-        for module, measured in study.judgements.agreement.items()
+        for module in dict.fromkeys((*known, *sorted(unread)))
+        for measured in [known.get(module, Agreement())]
     )

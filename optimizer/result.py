@@ -78,6 +78,10 @@ class DiagnoserAgreement:
     """How many examples of the module it judged."""
     compared: int
     """How many pairs had both a rating and a measured score that differed."""
+    asked: int = 0
+    """How many questions about the module it was asked, also about prompts."""
+    unread: int = 0
+    """To how many of these there was no reply, or none that could be read."""
 
 
 @dataclass(frozen=True, kw_only=True)

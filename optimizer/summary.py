@@ -24,7 +24,7 @@ from search_spaces.config import LEFT_OUT
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
-    from optimizer.result import HeldOut, Result
+    from optimizer.result import DiagnoserAgreement, HeldOut, Result
 
 
 LONGEST = 60
@@ -182,16 +182,23 @@ def paid_now(result: Result) -> str:
 def diagnoser_lines(result: Result) -> list[str]:
     """How far the diagnoser could be trusted, by module."""
     return [
-        f"{entry.module}: judged {counted(entry.judged, 'example')}; "
-        + (
+        f"{entry.module}: {'; '.join(_diagnoses(entry))}"
+        for entry in result.diagnoser
+        if entry.judged or entry.unread
+    ]
+
+
+def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
+    if entry.judged:
+        yield f"judged {counted(entry.judged, 'example')}"
+        yield (
             "nothing to compare its ratings with"
             if entry.agreement is None
             else f"agreed with measured scores in {percent(entry.agreement)} "
             f"of {counted(entry.compared, 'comparison')}"
         )
-        for entry in result.diagnoser
-        if entry.judged
-    ]
+    if entry.unread:
+        yield f"could not be read in {entry.unread} of {counted(entry.asked, 'question')}"
 
 
 def judge_lines(result: Result) -> list[str]:

@@ -137,3 +137,15 @@ def test_nothing_shown_names_the_models() -> None:
     judge.diagnose("locate", INPUTS, [{"task": "1"}, {"task": "22"}], {"answer": "7"})
     text = " ".join(message["content"] for message in session.calls[0].messages)
     assert "sim/" not in text
+
+
+def test_what_could_not_be_read_is_counted_once_for_each_question() -> None:
+    judge, _ = diagnoser(lambda call: "no idea")
+    for _ in range(2):
+        assert judge.diagnose("locate", INPUTS, [{"task": "sub"}, {"task": "ad"}], {}) is None
+    assert judge.diagnose("solve", {"task": "sub"}, [{"answer": "7"}], {}) is None
+    assert sorted(module for module, _ in judge.could_read) == ["locate", "solve"]
+    assert not any(judge.could_read.values())
+    able, _ = diagnoser(by_length)
+    able.diagnose("locate", INPUTS, [{"task": "sub"}], {})
+    assert list(able.could_read.values()) == [True]

@@ -9,7 +9,8 @@ import pytest
 from evaluators.objective import Objective
 from evaluators.statistics import Interval
 from optimizer.operating_points import OperatingPoint
-from optimizer.result import Result
+from optimizer.result import DiagnoserAgreement, Result
+from optimizer.summary import diagnoser_lines
 from optimizer.summary_text import summary_text
 from optimizer.wording import command, counted, dollars, number, percent, points, seconds
 from search_spaces import ModuleConfig, PipelineConfig
@@ -197,3 +198,20 @@ def test_on_the_command_line_nothing_is_told_in_python() -> None:
     result = make_result(objective=Objective(pareto=True), points=())
     assert "result." in str(result)
     assert "result." not in summary_text(result, shell=True)
+
+
+def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
+    told = diagnoser_lines(
+        make_result(
+            diagnoser=(
+                DiagnoserAgreement("locate", None, 0, 0, asked=12, unread=12),
+                DiagnoserAgreement("solve", 0.5, 3, 4, asked=4, unread=1),
+                DiagnoserAgreement("vote", None, 0, 0),
+            )
+        )
+    )
+    assert told == [
+        "locate: could not be read in 12 of 12 questions",
+        "solve: judged 3 examples; agreed with measured scores in 50.0% of 4 comparisons; could "
+        "not be read in 1 of 4 questions",
+    ]
