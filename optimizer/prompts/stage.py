@@ -2,7 +2,8 @@
 
 Whatever they bring meets the best so far in a paired race. A prompt found for one model is not
 assumed to serve another: the stages take turns, so that a module whose prompt has changed gets its
-models raced again, and one that has got another model its prompt tuned again.
+models raced again, and one that has got another model its prompt tuned again
+(docs/decisions/009-prompts-and-models-take-turns.md).
 """
 
 from __future__ import annotations
@@ -64,17 +65,19 @@ class Prompts:
     def improve(self, study: Study) -> None:
         """Tune the modules that are blamed most, one change after the other, until none helps.
 
-        Where none has helped, with other draws all modules whose faults cost much.
+        Where none has helped, all modules whose faults cost much: for the models that come next
+        there, and with other draws.
         """
         self._compare_listed(study)
         began = study.incumbent
-        while self._pass(study, attempt=0):
+        while self._pass(study):
             pass
         for attempt in range(1, ATTEMPTS):
-            if study.incumbent == began:
-                self._pass(study, attempt)
+            for rival in (True, False):
+                if study.incumbent == began:
+                    self._pass(study, attempt, rival=rival)
 
-    def _pass(self, study: Study, attempt: int) -> bool:
+    def _pass(self, study: Study, attempt: int = 0, *, rival: bool = False) -> bool:
         """Whether any prompt was taken, of the modules whose turn it is."""
         before = study.incumbent
         study.run_on([before], len(study.examples))
@@ -82,7 +85,9 @@ class Prompts:
         left = 1 - study.evaluator.known(before).mean
         for blame in blamed:
             if blame.share >= (WORTH_ANOTHER / left if attempt else blamed[0].share / 2):
-                self._tune(study, blame, attempt)
+                base = _next_rival(study, blame.module) if rival else study.incumbent
+                if base is not None:
+                    self._tune(study, blame, base, attempt)
         return study.incumbent != before
 
     def _compare_listed(self, study: Study) -> None:
@@ -95,11 +100,13 @@ class Prompts:
                 listed = [base.with_knobs(module, instructions=text) for text in texts]
                 study.race(self.name, [base, *listed], patience=HURRIED, keep=base)
 
-    def _tune(self, study: Study, blame: Blame, attempt: int) -> None:
+    def _tune(self, study: Study, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Ask one optimizer after the other about a module, until what one brings is taken."""
-        base = study.incumbent
+        before, examples = study.incumbent, _examples(study)
+        study.forecast.check([base], examples)
+        study.evaluator.evaluate(base, examples)  # a rival may have been raced on others only
         for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
-            asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(study)
+            asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(study, base)
             if asked in study.prompted:
                 continue
             study.prompted.append(asked)
@@ -111,16 +118,21 @@ class Prompts:
                 continue
             room = Room(_writer(study, attempt), min(RUNS, runs), study.evaluator.concurrency,
                         study.seed + attempt)  # fmt: skip
-            if found := self._found(study, blame, OPTIMIZERS[name], room):
-                study.race(self.name, [base, *found], patience=HURRIED, keep=base)
-            if study.incumbent != base:
+            if found := self._found(study, blame, base, OPTIMIZERS[name], room):
+                study.race(self.name, [before, *found], patience=HURRIED, keep=before)
+            if study.incumbent != before:
                 return
 
     def _found(
-        self, study: Study, blame: Blame, optimizer: PromptOptimizer, room: Room
+        self,
+        study: Study,
+        blame: Blame,
+        base: PipelineConfig,
+        optimizer: PromptOptimizer,
+        room: Room,
     ) -> list[PipelineConfig]:
         """What an optimizer proposes for one module, best first; nothing, where it failed."""
-        workbench = Workbench(study, blame.module, _examples(study), blame.reasons)
+        workbench = Workbench(study, blame.module, base, _examples(study), blame.reasons)
         try:
             compiled = _compiled(optimizer, workbench, room)
             found = [workbench.config_of(compiled.module), *workbench.ranked()]
@@ -133,6 +145,30 @@ class Prompts:
             raise workbench.broken
         distinct = {config.key: config for config in found if config != workbench.base}
         return list(distinct.values())[:FINALISTS]
+
+
+def _next_rival(study: Study, module: str) -> PipelineConfig | None:
+    """The best that was raced of what is the incumbent but for this module's models.
+
+    Another model may do better with a prompt of its own than with the one found for the incumbent.
+    Whose turn it was is left out.
+    """
+    had = {key for key, name, *_ in study.prompted if name == module}
+    raced = (config for config in study.raced() if config.key not in had)
+    alike = [c for c in raced if _differs_in_models_of(study.incumbent, c, module)]
+    return max(alike, key=lambda config: _gain(study, config), default=None)
+
+
+def _differs_in_models_of(one: PipelineConfig, other: PipelineConfig, module: str) -> bool:
+    return [(d.module, d.knob) for d in one.differences(other)] == [(module, "models")]
+
+
+def _gain(study: Study, config: PipelineConfig) -> float:
+    """Mean gain over the incumbent on the examples that both were scored on."""
+    ours = study.evaluator.known(config).scores
+    theirs = study.evaluator.known(study.incumbent).scores
+    gains = [ours[i] - theirs[i] for i in ours if i in theirs]
+    return float(np.mean(gains)) if gains else -1.0
 
 
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:
@@ -153,9 +189,9 @@ def _examples(study: Study) -> Sequence[int]:
     return study.examples[-min(EXAMPLES, max(1, len(study.examples) // 2)) :]
 
 
-def _affordable_runs(study: Study) -> int:
+def _affordable_runs(study: Study, config: PipelineConfig) -> int:
     """New runs that half of what is left pays for; the races need the other half."""
-    left, known = study.evaluator.session.nominal_left(), study.evaluator.known(study.incumbent)
+    left, known = study.evaluator.session.nominal_left(), study.evaluator.known(config)
     outcomes = known.outcomes.values()
     judge_usd = float(np.mean([outcome.judge_usd for outcome in outcomes])) if outcomes else 0.0
     usd = known.usd_per_example + judge_usd

@@ -30,15 +30,15 @@ NUMBER = "example_number"
 
 @dataclass
 class Workbench:
-    """One module's prompt, open to change, in a pipeline that is otherwise the incumbent."""
+    """One module's prompt, open to change, in a pipeline that is otherwise as its base."""
 
     study: Study
     module: str
+    base: PipelineConfig
     examples: Sequence[int]
     """On which prompts are tried."""
     reasons: Mapping[int, str] = field(default_factory=dict)
     """What the diagnoser said that the module did wrong, by example."""
-    base: PipelineConfig = field(init=False)
     tried: dict[str, PipelineConfig] = field(default_factory=dict)
     """By key, every config that was run."""
     broken: Exception | None = None
@@ -47,7 +47,6 @@ class Workbench:
     """The instructions that the search began with here."""
 
     def __post_init__(self) -> None:
-        self.base = self.study.incumbent
         shown = self.study.evaluator.shown_in(self.base)
         self.examples = [index for index in self.examples if index not in shown]
         self._told = bare_predictor(self.bound).signature.instructions
@@ -68,7 +67,7 @@ class Workbench:
         return [dspy.Example(**row).with_inputs(NUMBER) for row in rows]
 
     def config_of(self, predictor: dspy.Predict) -> PipelineConfig:
-        """The incumbent with the predictor's instructions and demos in this module."""
+        """The base with the predictor's instructions and demos in this module."""
         own = self.base.modules[self.module]
         told: Any = predictor.signature.instructions
         if told == self._told:
@@ -104,7 +103,7 @@ class Workbench:
         return outcome
 
     def score(self, index: int, outcome: Outcome) -> float:
-        """In [0, 1]; an outage leaves it at what the incumbent has, so that it changes nothing."""
+        """In [0, 1]; an outage leaves it at what the base has, so that it changes nothing."""
         if outcome.score is not None:
             return outcome.score
         return self.study.evaluator.known(self.base).scores.get(index, 0.0)
@@ -123,7 +122,7 @@ class Workbench:
 
     def ranked(self) -> list[PipelineConfig]:
         """The prompts that were tried and are not known to be worse, best first: by their gain over
-        the incumbent where they were run on at least half of the examples, then the others."""
+        the base where they were run on at least half of the examples, then the others."""
         others = {key: config for key, config in self.tried.items() if key != self.base.key}
         gains = {key: self.gain(config) for key, config in others.items()}
         known = {key: gain for key, gain in gains.items() if gain is not None and gain >= 0}
@@ -135,7 +134,7 @@ class Workbench:
         return [others[key] for key in (*best, *unknown)]
 
     def gain(self, config: PipelineConfig) -> float | None:
-        """Mean gain over the incumbent; None where too little is known."""
+        """Mean gain over the base; None where too little is known."""
         evaluator = self.study.evaluator
         ours, theirs = evaluator.known(config).scores, evaluator.known(self.base).scores
         common = [i for i in self.examples if i in ours and i in theirs]

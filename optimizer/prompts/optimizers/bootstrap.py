@@ -19,7 +19,7 @@ MOST_DEMOS = 4
 
 
 class Bootstrap(PromptOptimizer):
-    """Changes demos only, and needs no new run: those of the incumbent are there."""
+    """Changes demos only, and needs no new run: those of the base are there."""
 
     name = "bootstrap"
     fewest_runs = 1

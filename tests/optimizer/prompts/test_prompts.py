@@ -25,7 +25,7 @@ from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted, LMCall
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.session import Session
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.llms.simulated import PHRASES, SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import PipelineConfig, SearchSpace, SearchSpaceError
 from search_spaces.config import canonical_json
@@ -57,6 +57,12 @@ def study_of(pipeline: Pipeline | None = None, budget: Budget | None = None) -> 
     return study
 
 
+@pytest.fixture(autouse=True)
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No second draws, but in the tests that are about them."""
+    monkeypatch.setattr(stage, "ATTEMPTS", 1)
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[LMCall]:
     """Every call that a session is asked for."""
@@ -73,7 +79,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[LMCall]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_prompts_change_and_nothing_else_does(
-    name: str, capfd: pytest.CaptureFixture[str], calls: list[LMCall]
+    name: str,
+    capfd: pytest.CaptureFixture[str],
+    calls: list[LMCall],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     two = Pipeline(
         "two",
@@ -83,6 +92,7 @@ def test_prompts_change_and_nothing_else_does(
         ],
     )
     study = study_of(two)
+    monkeypatch.setattr(stage, "ATTEMPTS", 3)  # COPRO's first draw helps nobody
     Prompts(name).improve(study)
     proposed = [trial.config for trial in study.trials if trial.config != study.baseline]
     assert proposed
@@ -128,7 +138,7 @@ def test_the_cap_in_calls_holds(name: str) -> None:
 def test_an_optimizer_that_the_budget_cuts_short_proposes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stage, "_affordable_runs", lambda study: 10_000)
+    monkeypatch.setattr(stage, "_affordable_runs", lambda *_: 10_000)
     study = study_of(budget=Budget(calls=200))
     with pytest.raises(BudgetExhausted):
         Prompts("gepa").improve(study)
@@ -255,7 +265,7 @@ def test_a_module_is_tuned_again_when_it_has_another_model() -> None:
 
 def test_an_outage_counts_as_no_change() -> None:
     study = study_of()
-    bench = Workbench(study, "solve", study.examples[:4])
+    bench = Workbench(study, "solve", study.baseline, study.examples[:4])
     index = next(i for i, s in study.evaluator.known(study.baseline).scores.items() if s == 1)
     lost = study.evaluator.known(study.baseline).outcomes[index]
     lost = type(lost)(score=None, usd=0.0, calls=0, latency_s=0.0, failure=None)
@@ -263,7 +273,8 @@ def test_an_outage_counts_as_no_change() -> None:
 
 
 def test_what_an_optimizer_leaves_as_it_was_is_the_incumbent_itself() -> None:
-    bench = Workbench(study_of(), "solve", [0])
+    study = study_of()
+    bench = Workbench(study, "solve", study.baseline, [0])
     assert bench.config_of(bench.student().module) == bench.base
     changed = bench.student().module
     changed.signature = changed.signature.with_instructions("Another.")
@@ -346,6 +357,7 @@ def test_where_nothing_helps_it_is_tried_again_with_other_draws(
 
     seen: list[tuple[str, int, int]] = []
     monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": Idle()})
+    monkeypatch.setattr(stage, "ATTEMPTS", 3)
     study = study_of()
     Prompts("gepa").improve(study)
     once = [module for module, seed, _ in seen if seed == study.seed]
@@ -362,5 +374,78 @@ def test_what_little_could_be_gained_is_not_tried_for_again(
 ) -> None:
     study = study_of()
     monkeypatch.setattr(stage, "WORTH_ANOTHER", 1.0)
+    monkeypatch.setattr(stage, "ATTEMPTS", 3)
     Prompts("bootstrap").improve(study)
     assert {attempt for _, _, _, attempt in study.prompted} == {0}
+
+
+STUBBORN = register(
+    SimulatedModel(
+        "stubborn",
+        skills={"locate": 0.97, "arithmetic": 0.55},
+        phrase_effects={phrase.text: {"locate": 0, "arithmetic": 0} for phrase in PHRASES},
+    )
+)
+SLOW = register(
+    SimulatedModel(
+        "slow", {"locate": 0.97, "arithmetic": 0.25}, phrase_effects=STUBBORN.phrase_effects
+    )
+)
+
+
+def with_rivals() -> tuple[Study, list[PipelineConfig]]:
+    """Nothing betters the first model, which beats the others as long as all are told the same."""
+    stubborn, slow = f"sim/{STUBBORN.name}", f"sim/{SLOW.name}"
+    plan = prepare(
+        locate_solve(), ROWS, [stubborn, slow, MODEL], "exact_match", None, None, "prompts", MODEL,
+        0.0, 0,
+    )  # fmt: skip
+    study = make_study(plan, Gateway(None).session("", None), 8)
+    study.race("baseline", [study.baseline])
+    study.diagnoser = diagnoser_of(plan, study)
+    rivals = [study.baseline.with_models({"solve": model}) for model in (slow, MODEL)]
+    both = study.baseline.with_models({"solve": MODEL, "locate": MODEL})
+    study.race("allocation", [study.baseline, *rivals, both], keep=study.baseline)
+    assert study.incumbent == study.baseline
+    return study, rivals
+
+
+def test_another_model_may_win_with_a_prompt_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "ATTEMPTS", 2)
+    study, (_, rival) = with_rivals()
+    Prompts("gepa").improve(study)
+    assert [key for key, *_ in study.prompted][:2] == [study.baseline.key, rival.key]
+    found, first = (study.incumbent.modules[name] for name in ("solve", "locate"))
+    assert (found.models, first.models) == ((MODEL,), (f"sim/{STUBBORN.name}",))
+    assert found.instructions is not None
+
+
+def test_every_rival_has_one_turn_and_is_scored_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle(PromptOptimizer):
+        name = "gepa"
+        fewest_runs = 1
+
+        def compile(self, workbench: Workbench, room: Room) -> Any:
+            scored = workbench.study.evaluator.known(workbench.base).scores
+            seen.append((workbench.base.key, set(workbench.examples) <= set(scored)))
+            return workbench.student()
+
+    seen: list[tuple[str, bool]] = []
+    monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": Idle()})
+    monkeypatch.setattr(stage, "ATTEMPTS", 4)
+    study, rivals = with_rivals()
+    Prompts("gepa").improve(study)
+    assert all(scored for _, scored in seen)
+    turns = [key for key, _ in seen if key != study.baseline.key]
+    assert sorted(turns) == sorted(config.key for config in rivals)
+
+
+def test_a_rivals_outage_counts_as_no_change_either() -> None:
+    study = study_of()
+    rival = study.baseline.with_knobs("solve", temperature=0.5)
+    examples = study.examples[-4:]
+    study.evaluator.evaluate(rival, examples)
+    bench = Workbench(study, "solve", rival, examples)
+    known = study.evaluator.known(rival)
+    lost = type(known.outcomes[examples[0]])(score=None, usd=0, calls=0, latency_s=0, failure=None)
+    assert [bench.score(i, lost) for i in examples] == [known.scores[i] for i in examples]
