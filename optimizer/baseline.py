@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from evaluators.evaluation import Evaluation
+from optimizer.dear_models import leave_out_dear_models
 from optimizer.door import BudgetTooSmall
 from optimizer.study import Study
 from optimizer.unseen_modules import warn_of_unseen
@@ -11,6 +15,9 @@ from pipelines.llms.call import BudgetExhausted
 PRICED_EXAMPLES = 4
 """How many examples the baseline runs on to learn what an example costs."""
 
+DOUBTED_EXAMPLES = 16
+"""On how many, where it failed on all of those; if it fails again, the rest is not tried."""
+
 
 class OptimizationError(RuntimeError):
     """The search could not start: no config could be scored."""
@@ -18,24 +25,50 @@ class OptimizationError(RuntimeError):
 
 def race_baseline(study: Study) -> None:
     """Trial 0. A few examples first, to find out whether the budget can pay for all of them."""
-    few = study.examples[:PRICED_EXAMPLES]
-    cap = study.evaluator.session.budget.usd
-    try:
-        first = study.evaluator.evaluate(study.baseline, few)
-        if not first.scores:
-            raise OptimizationError(
-                _nothing_works("the pipeline as given could not be scored", first)
-            )
-        if cap is not None and _usd_needed(study) > cap:
-            raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(study)}")
+    with _paying(study):
+        _check_price(study)
+        failed = _always_fails(study)
+        if failed:
+            study.evaluator.evaluate(study.baseline, study.examples[:DOUBTED_EXAMPLES])
+    if failed:
+        leave_out_dear_models(study)
+        with suppress(BudgetExhausted):
+            check_something_works(study)
+    with _paying(study):
         study.race("baseline", [study.baseline])
         warn_of_unseen(study)
+    study.protect_holdout()
+
+
+@contextmanager
+def _paying(study: Study) -> Iterator[None]:
+    """Say what the baseline takes, where the budget can't pay for it.
+
+    Raises:
+        BudgetTooSmall: it can't.
+    """
+    try:
+        yield
     except BudgetExhausted as exhausted:
-        need = f"; {_usd_need(study)}" if cap is not None else ""
+        need = f"; {_usd_need(study)}" if study.evaluator.session.budget.usd is not None else ""
         raise BudgetTooSmall(
             f"the budget can't pay for the baseline: {exhausted}{need}"
         ) from exhausted
-    study.protect_holdout()
+
+
+def _check_price(study: Study) -> None:
+    """Run a few examples.
+
+    Raises:
+        OptimizationError: no call for them gets through.
+        BudgetTooSmall: the others would cost too much.
+    """
+    cap = study.evaluator.session.budget.usd
+    first = study.evaluator.evaluate(study.baseline, study.examples[:PRICED_EXAMPLES])
+    if not first.scores:
+        raise OptimizationError(_nothing_works("the pipeline as given could not be scored", first))
+    if cap is not None and _usd_needed(study) > cap:
+        raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(study)}")
 
 
 def _runs(study: Study) -> int:
@@ -73,17 +106,22 @@ def check_something_works(study: Study) -> None:
         OptimizationError: none does on a few examples; says how the baseline failed.
         BudgetExhausted: the look can't be paid.
     """
-    known, baseline = study.evaluator.known, study.baseline
-    if not all(outcome.failure for outcome in known(baseline).outcomes.values()):
+    if not _always_fails(study):
         return
+    known, baseline = study.evaluator.known, study.baseline
     single = [dict.fromkeys(baseline.allocation, label) for label in study.space.single_models()]
     few = study.examples[:PRICED_EXAMPLES]
     for models in single:
         tried = study.evaluator.evaluate(baseline.with_models(models), few)
         if not all(outcome.failure for outcome in tried.outcomes.values()):
             return
-    told = "the pipeline as given fails on every example, and so does every single model"
+    told = "the pipeline as given fails on every example tried, and so does every single model"
     raise OptimizationError(_nothing_works(told, known(baseline)))
+
+
+def _always_fails(study: Study) -> bool:
+    known = study.evaluator.known(study.baseline)
+    return all(outcome.failure for outcome in known.outcomes.values())
 
 
 def check_something_scored(study: Study) -> None:

@@ -39,7 +39,14 @@ STAGES: Mapping[str, Stage] = {
 }
 """The stages by name, in the order in which they run by default."""
 
-SEARCH_VERSION = 4
+TUNED_BY: Mapping[str, str] = {
+    **dict.fromkeys(("temperature", "reasoning_effort", "width", "aggregator"), "structure"),
+    **dict.fromkeys(("network", "params"), "structure"),
+    "instructions": "prompts",
+}
+"""For knobs of a search space, the only stage that compares what it lists."""
+
+SEARCH_VERSION = 5
 """Part of a study's key: raised when the search itself would take another path."""
 
 
@@ -136,6 +143,7 @@ def prepare(
     search, held_out = data.split(holdout, seed)
     judge = _diagnoser(diagnoser, known)
     chosen = _stages(stages)
+    _check_prompts(chosen, pipeline)
     identity = [
         SEARCH_VERSION,
         pipeline.identity,
@@ -157,6 +165,7 @@ def prepare(
     )  # fmt: skip
     _check_calls(plan)
     _warn_if_not_writable(pipeline)
+    _warn_of_unused(search_space, chosen)
     return plan
 
 
@@ -323,6 +332,39 @@ def _warn_if_not_writable(pipeline: Tunable) -> None:
         pipeline.check_writable()
     except PipelineError as error:
         logger.warning("the result can be used, but not saved as YAML: %s", error)
+
+
+def _warn_of_unused(space: SearchSpace | None, stages: Sequence[Stage]) -> None:
+    """Choices that the space lists, and that none of the stages compares."""
+    names = {stage.name for stage in stages}
+    if space is None or not names <= STAGES.keys():  # who knows what the user's own does
+        return
+    for knob in sorted(space.model_fields_set & TUNED_BY.keys()):
+        if TUNED_BY[knob] not in names and _lists_any(getattr(space, knob)):
+            logger.warning(
+                "search_space lists choices of %s, which the stage %r compares, but the stages are "
+                "%s: they change nothing", knob, TUNED_BY[knob], ", ".join(sorted(names)),
+            )  # fmt: skip
+
+
+def _lists_any(choices: Any) -> bool:
+    """Whether anything is there to compare, for any module; width 1 is that of every module."""
+    each = choices.values() if isinstance(choices, Mapping) else [choices]
+    return any(listed not in (None, (), (1,)) for listed in each)
+
+
+def _check_prompts(stages: Sequence[Stage], pipeline: Tunable) -> None:
+    """Code that writes its prompts itself has none to tune.
+
+    Raises:
+        ValueError: nothing else is to be tuned.
+    """
+    knobs = {knob for module in pipeline.llm_modules for knob in module.knobs}
+    if "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
+        raise ValueError(
+            f"stages must name one that has something to tune, but got 'prompts' alone, and the "
+            f"code of {pipeline.name!r} writes its prompts itself; nearest: 'allocation'"
+        )
 
 
 def _stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:

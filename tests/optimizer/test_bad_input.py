@@ -11,8 +11,9 @@ import pytest
 
 from evaluators.dataset import DatasetError
 from evaluators.metrics import MetricError
+from optimizer.allocation import Allocation
 from optimizer.baseline import OptimizationError
-from optimizer.door import BudgetTooSmall
+from optimizer.door import BudgetTooSmall, prepare
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
@@ -20,6 +21,7 @@ from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
 from pipelines.llms.prices import ModelError
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import SearchSpace
 from tests.optimizer.runs import MODELS, ROWS, counting_server, served_models, tune
@@ -354,7 +356,7 @@ def test_a_function_module_that_always_raises_ends_the_search_early() -> None:
         message = told(
             OptimizationError, ROWS, served_models(server), pipeline=Pipeline("broken", modules)
         )
-        assert message.startswith("the pipeline as given fails on every example, and so does")
+        assert message.startswith("the pipeline as given fails on every example tried, and so does")
         assert "14 of 14 examples failed (function_error x14); the first: convert: " in message
         assert "KeyError: \"no unit in 'task'\"" in message
         assert server.requests == 14 + 2 * 4, "the baseline, and a look at each single model"
@@ -371,3 +373,66 @@ def test_an_outage_of_more_than_a_tenth_of_the_calls_is_told() -> None:
     assert message.startswith("too many calls of every config fail; ")
     assert " of 14 examples failed (" in message
     assert "server_error x" in message
+
+
+def test_a_pipeline_that_always_fails_is_not_run_on_all_examples() -> None:
+    modules = [
+        Module("convert", "question -> task", function=unable),
+        Module("solve", "task -> answer"),
+    ]
+    asked.clear()
+    rows = simulated_dataset("arithmetic", 100)
+    message = told(OptimizationError, rows, MODELS, pipeline=Pipeline("broken", modules))
+    assert "16 of 16 examples failed (function_error x16)" in message
+    assert len(asked) == 16
+
+
+asked: list[str] = []
+
+
+def unable(question: str) -> str:
+    asked.append(question)
+    raise ValueError("it can not")
+
+
+@pytest.mark.parametrize(
+    ("space", "stages", "warned"),
+    [
+        ({"width": (1, 3)}, "allocation", "choices of width, which the stage 'structure' compares"),
+        ({"instructions": {"solve": ["Do."]}}, ["allocation", "structure"], "of instructions"),
+        ({"width": {"solve": (1, 3)}}, "allocation", "choices of width"),
+        ({"width": (1,), "temperature": ()}, "allocation", None),
+        ({"width": {"solve": (1,)}, "temperature": None}, "allocation", None),
+        ({"width": (1, 3)}, ["structure"], None),
+        ({"width": (1, 3)}, [Allocation("own")], None),
+    ],
+)
+def test_choices_that_no_stage_compares_are_told(
+    space: dict[str, Any], stages: Any, warned: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare(
+        locate_solve(),
+        ROWS,
+        MODELS,
+        "exact_match",
+        None,
+        SearchSpace(**space),
+        stages,
+        None,
+        0.3,
+        0,
+    )
+    told = [
+        record.getMessage() for record in caplog.records if "search_space" in record.getMessage()
+    ]
+    assert len(told) == (warned is not None)
+    assert all(str(warned) in each for each in told)
+
+
+def test_a_model_too_dear_to_call_does_not_hide_the_one_that_works() -> None:
+    """Where the pipeline as given fails always, others are tried before all examples are."""
+    mute = register(SimulatedModel("mute", refusal_rate=1.0))
+    dear = Model("sim/alder", label="dear", output_usd_per_million=1000.0)
+    models = [f"sim/{mute.name}", dear, "sim/birch"]
+    result = tune(ROWS, models, budget=Budget(usd=1), diagnoser=None)
+    assert set(result.config.allocation.values()) == {("sim/birch",)}

@@ -84,7 +84,7 @@ def test_a_search_space_of_what_it_has_not_is_refused(space: SearchSpace, named:
 
 
 def test_a_label_metric_needs_to_know_the_outputs() -> None:
-    with pytest.raises(MetricError, match="outputs"):
+    with pytest.raises(MetricError, match=r"nothing says .* outputs=\['answer'\]\) would"):
         tune(pipeline=agent(outputs=()))
     result = tune(
         ROWS[:6],
@@ -195,3 +195,8 @@ def test_it_is_tracked_saved_loaded_served_and_run(
 
 def scored(example: Any, prediction: Any) -> float:
     return float(prediction.answer == example.answer)
+
+
+def test_code_that_writes_its_prompts_has_none_to_tune() -> None:
+    with pytest.raises(ValueError, match=r"got 'prompts' alone.*nearest: 'allocation'"):
+        tune(pipeline=agent(), stages=["prompts"])
