@@ -206,10 +206,33 @@ class Tunable(ABC):
         given = {}
         for index, module in enumerate(self.modules):
             try:
-                given[module.name] = _as_given(module, fallback_model)
+                given[module.name] = self._as_given(module, fallback_model)
             except PipelineError as error:
                 raise error.within("modules", index, "model") from error
         return PipelineConfig(modules=given)
+
+    def _as_given(self, module: Module, fallback_model: str | None) -> ModuleConfig:
+        if not module.is_llm:
+            return ModuleConfig(params=dict(module.params))
+        model = module.model or fallback_model
+        if model is None:
+            raise PipelineError(
+                f"module {module.name!r} names no model; give it one, as in "
+                f"{self._naming_a_model(module)}"
+            )
+        knobs: dict[str, Any] = {
+            "temperature": module.temperature,
+            "instructions": module.instructions,
+            "demos": tuple(dict(demo) for demo in module.demos),
+        }
+        if is_network(model):
+            return parse_network(model, **knobs)
+        return ModuleConfig(models=(model,), **knobs)
+
+    def _naming_a_model(self, module: Module) -> str:
+        """How to give a module a model, in Python."""
+        signature = signature_text(module.signature)
+        return f"Module({module.name!r}, {signature!r}, model='openai/gpt-4o-mini')"
 
     def with_config(self, config: PipelineConfig, models: Sequence[Model]) -> Self:
         """A copy that carries this config, and the models that it names."""
@@ -256,22 +279,3 @@ class Tunable(ABC):
     def describe(self) -> str:
         """A short overview of modules and wiring, for humans and for the diagnoser."""
         return describe(self)
-
-
-def _as_given(module: Module, fallback_model: str | None) -> ModuleConfig:
-    if not module.is_llm:
-        return ModuleConfig(params=dict(module.params))
-    model = module.model or fallback_model
-    if model is None:
-        raise PipelineError(
-            f"module {module.name!r} names no model; give it one, as in Module({module.name!r}, "
-            f"{signature_text(module.signature)!r}, model='openai/gpt-4o-mini')"
-        )
-    knobs: dict[str, Any] = {
-        "temperature": module.temperature,
-        "instructions": module.instructions,
-        "demos": tuple(dict(demo) for demo in module.demos),
-    }
-    if is_network(model):
-        return parse_network(model, **knobs)
-    return ModuleConfig(models=(model,), **knobs)

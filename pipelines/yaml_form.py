@@ -13,7 +13,7 @@ from pipelines.functions import reference_of
 from pipelines.llms.model import Model
 from pipelines.module import Module
 from pipelines.pipeline import Pipeline
-from pipelines.signature import signature_text
+from pipelines.signature import signature_fields, signature_text
 from pipelines.tunable import Tunable
 from pipelines.yaml_text import read_yaml, write_yaml
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
@@ -59,9 +59,15 @@ def from_yaml(text: str, source: str | None = None) -> Tunable:
 
 def _module_form(module: Module) -> dict[str, Any]:
     if not isinstance(module.signature, str):
+        text = signature_text(module.signature)
+        advice = f"write it as text, {text!r}, with instructions=..."
+        try:
+            signature_fields(text)
+        except PipelineError:
+            advice = "a dspy.Module with this signature can be saved, for YAML names its class"
         raise PipelineError(
             f"module {module.name!r} has a class for its signature, which YAML has no form for: "
-            f"write it as text, {signature_text(module.signature)!r}, with instructions=..."
+            f"{advice}"
         )
     form = _told(module)
     if module.function is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -13,8 +14,9 @@ from optimizer import summary
 from optimizer.prompt_changes import prompt_changes
 from optimizer.provenance import provenance
 from optimizer.trial import Trial, config_text, shortened
-from optimizer.wording import dollars, percent, percent_interval, seconds
+from optimizer.wording import counted, dollars, percent, percent_interval, seconds
 from pipelines.llms.secrets import redacted
+from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     import jinja2
@@ -27,7 +29,7 @@ def write_report(result: Result, path: str | Path) -> None:
     page = _templates().get_template("page.html").render(
         **_content(result),
         plots={name: base64.b64encode(png).decode() for name, png in result.plots.items()},
-        trials=[_trial(trial) for trial in result.trials_],
+        trials=[_trial(trial, result.baseline_config) for trial in result.trials_],
         failures=_failures(result),
         prompts=list(prompt_changes(result)),
         provenance=provenance(result),
@@ -58,7 +60,7 @@ def _content(result: Result) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Trial) -> dict[str, str]:
+def _trial(trial: Trial, baseline: PipelineConfig) -> dict[str, str]:
     return {
         "number": str(trial.number),
         "stage": trial.stage,
@@ -70,9 +72,18 @@ def _trial(trial: Trial) -> dict[str, str]:
         "usd": dollars(trial.usd_per_example),
         "latency": seconds(trial.latency_s),
         "calls": f"{trial.nominal_calls:,}",
-        "allocation": config_text(trial.config),
+        "allocation": "; ".join((config_text(trial.config), *_prompts(baseline, trial.config))),
         "detail": shortened(trial.detail, 300),
     }
+
+
+def _prompts(before: PipelineConfig, after: PipelineConfig) -> Iterator[str]:
+    """The beginnings of prompts that are not the given ones."""
+    for module, knob, _, new in before.differences(after):
+        if knob == "instructions":
+            yield f"{module} told “{shortened(' '.join(str(new).split()), 80)}”"
+        elif knob == "demos":
+            yield f"{module} shown {counted(len(new), 'demo')}"
 
 
 def _failures(result: Result) -> list[tuple[str, int]]:

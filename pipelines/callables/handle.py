@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 from pipelines.llms.entrances import PREFIX, asker_of, chat_request
+from search_spaces.refusals import nearest
 
 
 class Setting(NamedTuple):
@@ -15,6 +16,13 @@ class Setting(NamedTuple):
     model: str
     """The model's name, as litellm has it."""
     temperature: float | None
+
+
+class Handles(dict[str, "ModelHandle"]):
+    """The handles by module."""
+
+    def __missing__(self, module: str) -> NoReturn:
+        raise KeyError(f"there is no module {module!r}{nearest(module, self)}")
 
 
 class ModelHandle(str):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipelines.callables.event_loop import awaited
-from pipelines.callables.handle import ModelHandle, Setting
+from pipelines.callables.handle import Handles, ModelHandle, Setting
 from pipelines.callables.run import Run
 from pipelines.errors import PipelineError
 from pipelines.llms.call import LMReply
@@ -35,7 +35,8 @@ class Instance:
         self._closed = False
         self._opening = threading.Lock()
         self._token = token = register(self)
-        handles = {name: ModelHandle(token, name, each) for name, each in settings.items()}
+        made = ((name, ModelHandle(token, name, each)) for name, each in settings.items())
+        handles = Handles(made)
         try:
             self.function = factory(handles)
         except BaseException:

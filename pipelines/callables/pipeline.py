@@ -16,6 +16,7 @@ from pipelines.function_identity import function_identity
 from pipelines.functions import reference_of
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.model import Model
+from pipelines.module import Module
 from pipelines.tunable import Memo, Tunable
 from search_spaces import PipelineConfig
 
@@ -63,6 +64,9 @@ class CallablePipeline(Tunable):
     def check_writable(self) -> None:
         """See `Tunable.check_writable`."""
         reference_of(self.factory)
+
+    def _naming_a_model(self, module: Module) -> str:
+        return f"from_callable(factory, {{{module.name!r}: 'openai/gpt-4o-mini', ...}})"
 
     def bind(
         self,

@@ -111,3 +111,12 @@ def test_best_for_the_money_leaves_out_what_costs_more_and_scores_less() -> None
         for i, (score, usd) in enumerate([(0.5, 2.0), (0.4, 1.0), (0.45, 3.0), (0.9, 4.0)])
     ]
     assert best_for_the_money(trials) == ([1.0, 2.0, 4.0], [0.4, 0.5, 0.9])
+
+
+def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None:
+    base = make_config()
+    config = base.with_knobs("solve", instructions="Check it twice.", demos=({"task": "a"},))
+    page = written_page(
+        make_result(trials_=(make_trial(0, 0.4), make_trial(1, 0.6, config=config)))
+    )
+    assert page.count("solve told “Check it twice.”; solve shown 1 demo") == 1
