@@ -30,7 +30,7 @@ def ran(launch: Launcher, default_store: str) -> Run:
 
 
 @pytest.mark.parametrize(
-    "command", ["locate_solve.py sim/hazel sim/alder sim/birch", "own_server.py"]
+    "command", ["locate_solve.py sim/hazel sim/alder sim/birch --calls 700", "own_server.py"]
 )
 def test_a_script_finds_the_better_mix(command: str, ran: Run) -> None:
     assert "Gain over the baseline: +" in ran(command)
