@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(BIN)/compound-optimizer demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -196,7 +196,7 @@ def test_a_judge_that_says_nothing_corrects_nothing(judge: list[float]) -> None:
 
 
 def test_agreement_with_labels_of_right_and_wrong_is_told_beside_chance() -> None:
-    found = judge_agreement("j", [0.9, 0.5, 0.2, 0.7, 0.1, 0.3], [1, 1, 1, 0, 0, 0])
+    found = judge_agreement("j", [0.9, 0.6, 0.2, 0.7, 0.1, 0.3], [1, 1, 1, 0, 0, 0])
     assert (found.model, found.labels, found.correlation) == ("j", 6, None)
     assert found.agreement == pytest.approx(4 / 6)
     assert found.kappa == pytest.approx((4 / 6 - 1 / 2) / (1 / 2))
