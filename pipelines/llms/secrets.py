@@ -15,7 +15,9 @@ def redacted(text: str, *names: str | None) -> str:
 
     Of those that `names` gives, whatever they are called, and of all that sound like a secret.
     """
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and (name in names or _SOUNDS_SECRET.search(name)):
-            text = text.replace(value, f"<{name}>")
+    for name in os.environ:
+        if name in names or _SOUNDS_SECRET.search(name):
+            value = os.environ.get(name, "")
+            if len(value) >= _SHORTEST:
+                text = text.replace(value, f"<{name}>")
     return text

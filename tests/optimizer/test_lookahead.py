@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.searching import Bench
-from evaluators.objective import Objective
+from evaluators.objective import Costs, Objective
 from optimizer.lookahead import Floats, Race, Wanted, worth_going_on
 from optimizer.network_race import race_networks
+from optimizer.study import Study
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import simulated_dataset
@@ -75,17 +76,8 @@ NETWORKS = tuple(
 NAMES = ("birch", "fir", "larch", "alder", "maple", "elm", "cedar", "willow")
 
 
-@pytest.fixture(scope="module")
-def gateway() -> Gateway:
-    """One for all objectives, whose races ask the same: what counts is nominal spend."""
-    return Gateway(cache=None)
-
-
-@pytest.mark.parametrize("objective", [Objective(), Objective(within=0.05, of="single_model")])
-def test_a_race_over_networks_spends_half_and_finds_a_good_one(
-    objective: Objective, gateway: Gateway
-) -> None:
-    bench = Bench(
+def racing(objective: Objective, gateway: Gateway) -> Bench:
+    return Bench(
         pipeline=Pipeline("sums", [Module("solve", "question -> answer", temperature=0.0)]),
         rows=simulated_dataset("arithmetic", 200, seed=5),
         models=[f"sim/{name}" for name in NAMES],
@@ -95,20 +87,39 @@ def test_a_race_over_networks_spends_half_and_finds_a_good_one(
         space=SearchSpace(width=(1,), temperature=(), aggregator=(), network=NETWORKS),
         objective=objective,
     )
-    study = bench.study("race")
+
+
+def configs_of(study: Study) -> list[PipelineConfig]:
     networks = study.space.network_choices()["solve"]
     modules = [study.baseline.modules["solve"].with_network(network) for network in networks]
-    configs = [PipelineConfig(modules={"solve": module}) for module in modules]
+    return [study.baseline, *(PipelineConfig(modules={"solve": module}) for module in modules)]
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Gateway:
+    """One for all objectives, whose races ask the same: what counts is nominal spend."""
+    return Gateway(cache=None)
+
+
+@pytest.fixture(scope="module")
+def everything(gateway: Gateway) -> dict[str, Costs]:
+    """What every config is worth on all examples."""
+    study = racing(Objective(), gateway).study("all")
+    evaluator = study.evaluator
+    return {c.key: evaluator.evaluate(c, range(200)).costs for c in configs_of(study)}
+
+
+@pytest.mark.parametrize("objective", [Objective(), Objective(within=0.05, of="single_model")])
+def test_a_race_over_networks_spends_half_and_finds_a_good_one(
+    objective: Objective, gateway: Gateway, everything: dict[str, Costs]
+) -> None:
+    study = racing(objective, gateway).study("race")
     study.race("baseline", [study.baseline])
     before = study.evaluator.session.nominal.calls
-    race_networks(study, "structure", [study.baseline, *configs])
+    race_networks(study, "structure", configs_of(study))
     assert study.evaluator.session.nominal.calls - before <= 0.5 * len(NAMES) * 200
-    configs.append(study.baseline)
-    everything = bench.study("all")
-    scores = {c.key: everything.evaluator.evaluate(c, range(200)).costs for c in configs}
-    best = max(costs.score for costs in scores.values())
-    found = scores[study.incumbent.key]
-    assert found.score >= best - 0.06
+    best = max(costs.score for costs in everything.values())
+    assert everything[study.incumbent.key].score >= best - 0.06
     statuses = {trial.config.key: trial.status for trial in study.trials}
-    assert set(statuses) == set(scores)
+    assert set(statuses) == set(everything)
     assert "stopped_early" in statuses.values()

@@ -66,7 +66,7 @@ def test_a_model_that_is_down_leaves_the_race_to_the_others() -> None:
     with counting_server(script) as server:
         models = [served_model(server.url, name) for name in ("alder", "birch", "rowan")]
         gateway = Gateway(None, retries=0)
-        study = begun(models, SPACE, examples=60, gateway=gateway)
+        study = begun(models, SPACE, examples=30, gateway=gateway)
         race_networks(study, "structure", networks(study, tuple(m.label for m in models)))
     down = models[-1].label
     for trial in study.trials:
