@@ -11,25 +11,24 @@ what they end with is scored on 400 other examples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.searching import SPREAD, Bench, compared, seeds_parser, tastes
 from evaluators.evaluation import Evaluator
-from optimizer.baseline import race_baseline
-from optimizer.loop import diagnoser_of, search
+from optimizer.loop import make_study, search
 from optimizer.prompts import Prompts
-from optimizer.single_models import race_single_models
 from optimizer.stages import Stage
 from optimizer.study import Study
 from pipelines.llms.budget import Budget
-from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
+from search_spaces import SearchSpace
 
 SKILLS = ("locate", "arithmetic")
-WAYS = ("together", "allocation alone", "prompts alone", "allocation, prompts once")
+WAYS = ("together", "allocation alone", "prompts alone", "allocation, then prompts")
 UNSEEN = 400
 
 
@@ -90,18 +89,19 @@ def searched(bench: Bench, calls: int, stages: Sequence[str | Stage]) -> Study:
 
 
 def one_after_the_other(bench: Bench, calls: int, prompts: Stage) -> Study:
-    """Models first, then prompts for what was found, and neither again."""
-    bench.stages = ("allocation", prompts)
-    plan = bench.plan()
-    study = bench.study("once", Budget(calls=calls))
-    try:
-        race_baseline(study)
-        race_single_models(study)
-        study.diagnoser = diagnoser_of(plan, study)
-        for stage in plan.stages:
-            stage.improve(study)
-    except BudgetExhausted:
-        pass
+    """Models first, then prompts for what was found as long as they help; no model moves again."""
+    first = searched(bench, calls, ("allocation",))
+    chosen = first.incumbent
+    judge = first.diagnoser.model.label if first.diagnoser else None
+    then = replace(
+        bench,
+        pipeline=locate_solve().with_config(chosen, list(first.evaluator.models.values())),
+        space=SearchSpace(models=chosen.allocation),
+        stages=(prompts,),
+        diagnoser=judge,
+    )
+    study = make_study(then.plan(), first.evaluator.session, bench.concurrency)
+    search(study, then.plan())
     return study
 
 
