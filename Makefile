@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# On all processors, where pip takes one; a few files of some packages are not meant to compile.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 export LITELLM_MODE := PRODUCTION
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -17,7 +19,7 @@ demo: $(VENV)/installed
 	$(BIN)/compound-optimizer demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -35,12 +37,14 @@ clean:
 # The stamps carry the environment's state: a second run installs nothing until these files change.
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing compound-optimizer and what it needs into $(VENV); this takes a minute or two ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing compound-optimizer and its development tools into $(VENV); this takes a minute or two ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/installed
 
 $(BIN)/python:
