@@ -94,7 +94,7 @@ class Diagnoser:
         self, module: str, inputs: Mapping[str, Any], lines: list[str], desired: Mapping[str, Any]
     ) -> dspy.Prediction | None:
         try:
-            with dspy.context(adapter=chat_adapter(), disable_history=True):
+            with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
                 return self._predict(
                     pipeline=self._pipeline.describe(),
                     module=_described(self._pipeline.module(module)),

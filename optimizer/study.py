@@ -309,16 +309,16 @@ class Study:
         """Let the best of those that finished lead, or the incumbent stay."""
         finished = [standing.config for standing in result.finished if standing.evaluation.scores]
         rivals = {c.key: c for c in sorted([self.incumbent, *finished], key=self._changes)}
-        qualified = [
-            c
-            for c in rivals.values()
-            if not self.evaluator.known(c).disqualified and self.reserve.allows(c)
-        ]
+        qualified = [config for config in rivals.values() if self.may_lead(config)]
         working = [c for c in qualified if self.evaluator.known(c).works]
         winner = self.best(working or qualified, beside=self.raced())
         if winner is not None and winner != self.incumbent:
             self.incumbent = winner
             self.protect_holdout()
+
+    def may_lead(self, config: PipelineConfig) -> bool:
+        """Whether its mean is its own, and the final pass stays affordable with it."""
+        return not self.evaluator.known(config).disqualified and self.reserve.allows(config)
 
     def _changes(self, config: PipelineConfig) -> int:
         """How many knobs are others than in the baseline: of equals, the fewest win."""

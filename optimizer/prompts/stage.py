@@ -70,18 +70,19 @@ class Prompts:
         """
         self._compare_listed(study)
         began = study.incumbent
-        while self._pass(study):
-            pass
+        blamed = _blamed(study)
+        while self._tune_blamed(study, blamed):
+            blamed = _blamed(study)
         for attempt in range(1, ATTEMPTS):
             for rival in (True, False):
                 if study.incumbent == began:
-                    self._pass(study, attempt, rival=rival)
+                    self._tune_blamed(study, blamed, attempt, rival=rival)
 
-    def _pass(self, study: Study, attempt: int = 0, *, rival: bool = False) -> bool:
+    def _tune_blamed(
+        self, study: Study, blamed: Sequence[Blame], attempt: int = 0, *, rival: bool = False
+    ) -> bool:
         """Whether any prompt was taken, of the modules whose turn it is."""
         before = study.incumbent
-        study.run_on([before], len(study.examples))
-        blamed = blamed_modules(study, _examples(study))
         left = 1 - study.evaluator.known(before).mean
         for blame in blamed:
             if blame.share >= (WORTH_ANOTHER / left if attempt else blamed[0].share / 2):
@@ -133,6 +134,8 @@ class Prompts:
     ) -> list[PipelineConfig]:
         """What an optimizer proposes for one module, best first; nothing, where it failed."""
         workbench = Workbench(study, blame.module, base, _examples(study), blame.reasons)
+        if not workbench.examples:  # all of them are in its demos
+            return []
         try:
             compiled = _compiled(optimizer, workbench, room)
             found = [workbench.config_of(compiled.module), *workbench.ranked()]
@@ -151,12 +154,18 @@ def _next_rival(study: Study, module: str) -> PipelineConfig | None:
     """The best that was raced of what is the incumbent but for this module's models.
 
     Another model may do better with a prompt of its own than with the one found for the incumbent.
-    Whose turn it was is left out.
+    Whose turn it was is left out, and who could not lead whatever its prompt.
     """
     had = {key for key, name, *_ in study.prompted if name == module}
     raced = (config for config in study.raced() if config.key not in had)
-    alike = [c for c in raced if _differs_in_models_of(study.incumbent, c, module)]
-    return max(alike, key=lambda config: _gain(study, config), default=None)
+    alike = (c for c in raced if _differs_in_models_of(study.incumbent, c, module))
+    able = [c for c in alike if study.may_lead(c) and _within_limits(study, c)]
+    return max(able, key=lambda config: _gain(study, config), default=None)
+
+
+def _within_limits(study: Study, config: PipelineConfig) -> bool:
+    known = study.evaluator.known(config)
+    return known.works and study.objective.meets(known.costs)
 
 
 def _differs_in_models_of(one: PipelineConfig, other: PipelineConfig, module: str) -> bool:
@@ -169,6 +178,12 @@ def _gain(study: Study, config: PipelineConfig) -> float:
     theirs = study.evaluator.known(study.incumbent).scores
     gains = [ours[i] - theirs[i] for i in ours if i in theirs]
     return float(np.mean(gains)) if gains else -1.0
+
+
+def _blamed(study: Study) -> list[Blame]:
+    """Who is to blame where the incumbent falls short, as all search examples show it."""
+    study.run_on([study.incumbent], len(study.examples))
+    return blamed_modules(study, _examples(study))
 
 
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:

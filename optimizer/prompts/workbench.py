@@ -13,12 +13,9 @@ from typing import Any, Self
 
 import dspy
 import numpy as np
-from pydantic_core import PydanticSerializationError
 
 from evaluators.evaluation import Outcome
-from evaluators.metrics import MetricError
 from optimizer.study import Study
-from pipelines import PipelineError
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor
 from search_spaces import PipelineConfig
@@ -38,13 +35,14 @@ class Workbench:
     examples: Sequence[int]
     """On which prompts are tried."""
     reasons: Mapping[int, str] = field(default_factory=dict)
-    """What the diagnoser said that the module did wrong, by example."""
+    """What the diagnoser said that the module did wrong, by example: of the incumbent, whose model
+    is another one where the base is a rival."""
     tried: dict[str, PipelineConfig] = field(default_factory=dict)
     """By key, every config that was run."""
     broken: Exception | None = None
     """What a run raised that no prompt is to blame for; optimizers take it for a bad score."""
     _told: str = field(init=False)
-    """The instructions that the search began with here."""
+    """The base's instructions, those of its signature included."""
 
     def __post_init__(self) -> None:
         shown = self.study.evaluator.shown_in(self.base)
@@ -83,17 +81,18 @@ class Workbench:
         """What comes of one example, as a trace of the predictor's too; safe for threads.
 
         Raises:
-            MetricError, PipelineError: see `Evaluator.outcome`; kept in `broken`.
+            Exception: the run itself failed; kept in `broken`. Or no config has a form for what
+                the optimizer made of the predictor.
         """
+        config = self.config_of(predictor)
+        self.tried.setdefault(config.key, config)
         try:
-            return self._run(predictor, index)
-        except (MetricError, PipelineError) as error:
+            return self._run(config, predictor, index)
+        except Exception as error:
             self.broken = self.broken or error
             raise
 
-    def _run(self, predictor: dspy.Predict, index: int) -> Outcome:
-        config = self.config_of(predictor)
-        self.tried.setdefault(config.key, config)
+    def _run(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> Outcome:
         evaluator = self.study.evaluator
         if index in evaluator.shown_in(config):  # it would only repeat the demo
             config = self.base
@@ -149,12 +148,18 @@ class Workbench:
                 reads = self.bound.reads
                 received = {own: step.inputs[wired] for own, wired in reads if wired in step.inputs}
                 outputs = {own: step.outputs[wired] for own, wired in self.bound.writes}
-                try:
-                    demo = canonical_json({**received, **outputs})
-                except (PydanticSerializationError, ValueError):
-                    continue  # a config has no form for it
-                self.study.evaluator.demo_sources.setdefault(demo, set()).add(index)
-                dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
+                demo = {**received, **outputs}
+                if self._has_form(demo):
+                    sources = self.study.evaluator.demo_sources
+                    sources.setdefault(canonical_json(demo), set()).add(index)
+                    dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
+
+    def _has_form(self, demo: Mapping[str, Any]) -> bool:
+        """Whether a config can be written down that shows this."""
+        try:
+            return bool(self.base.with_knobs(self.module, demos=(dict(demo),)).key)
+        except ValueError:
+            return False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Optimizers copy programs; what is behind them stays one."""

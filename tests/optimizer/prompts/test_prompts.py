@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import dspy
 import pytest
 
 from evaluators.metrics import MetricError
+from evaluators.objective import Objective
 from optimizer.door import prepare
 from optimizer.loop import diagnoser_of, make_study
 from optimizer.prompts import Prompts, stage
@@ -200,6 +202,17 @@ def test_a_metric_that_raises_in_an_optimizers_run_ends_the_search(name: str) ->
 
     with pytest.raises(MetricError, match="no answer has a length"):
         tune(ROWS, [MODEL], metric=metric, stages=[Prompts(name)], diagnoser=None, holdout=0)
+
+
+def test_what_breaks_in_an_optimizers_run_is_no_bad_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of()
+
+    def broken(*_: Any) -> Any:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(study.evaluator, "outcome", broken)
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        Prompts("gepa").improve(study)
 
 
 def test_an_optimizer_asked_for_by_name_that_has_no_room_is_told() -> None:
@@ -439,6 +452,17 @@ def test_every_rival_has_one_turn_and_is_scored_before(monkeypatch: pytest.Monke
     assert all(scored for _, scored in seen)
     turns = [key for key, _ in seen if key != study.baseline.key]
     assert sorted(turns) == sorted(config.key for config in rivals)
+
+
+def test_who_can_not_lead_is_no_rival() -> None:
+    study, (slow, rival) = with_rivals()
+    assert stage._next_rival(study, "solve") in (slow, rival)
+    dearest = max(study.evaluator.known(c).usd_per_example for c in (slow, rival))
+    cheaper = min((slow, rival), key=lambda c: study.evaluator.known(c).usd_per_example)
+    study.objective = Objective(max_cost_usd=0.999 * dearest)
+    assert stage._next_rival(study, "solve") == cheaper
+    study.objective = Objective(max_cost_usd=1e-12)
+    assert stage._next_rival(study, "solve") is None
 
 
 def test_a_rivals_outage_counts_as_no_change_either() -> None:
