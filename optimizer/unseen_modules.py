@@ -1,4 +1,4 @@
-"""Modules that a program was to ask and whose calls nobody saw."""
+"""Modules whose calls nobody saw, and calls that are no module's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_unseen(study: Study) -> None:
-    """Say which modules the baseline's runs did not ask, and what can't be done for them."""
+    """Say which modules the baseline's runs did not ask, and what they asked that is no module."""
     evaluator = study.evaluator
     if evaluator.pipeline.is_fixed:
         return
     outcomes = evaluator.known(study.baseline).outcomes.values()
     runs = [outcome for outcome in outcomes if outcome.failure is None]
     seen = {name for outcome in runs for name in outcome.asked}
+    names = {module.name for module in evaluator.pipeline.llm_modules}
+    for name in sorted(seen - names):
+        logger.warning(
+            "%r is asked by the program, but is none of its modules, so that it is paid and not "
+            "tuned, whatever the result says of models; what is to be tuned is made in __init__",
+            name,
+        )
     for module in evaluator.pipeline.llm_modules:
         if runs and module.name not in seen:
             logger.warning(

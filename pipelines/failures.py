@@ -35,7 +35,7 @@ class ModuleFailed(Exception):
         return ModuleFailed, (self.failure,)
 
 
-def failure_of(error: Exception, calls: Sequence[CallRecord], module: str) -> Failure | None:
+def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -> Failure | None:
     """The failure behind what a predictor raised, or None if it is not one that is known.
 
     Args:

@@ -32,6 +32,8 @@ class Binding:
     memo: Memo | None
     state: tuple[Any, ...] = ()
     """Of the predictor as it was bound; see `state_of`."""
+    had_lm: bool = False
+    """Whether the program's own predictor has an LM, and not just that of DSPy's settings."""
 
     def key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
         """Under which a step on these inputs is remembered; None if it is not."""

@@ -128,7 +128,7 @@ class BoundDSPyProgram:
         steps = run.steps
         if outside.calls:
             steps = (*steps, outside_step(outside))
-        return Trace(steps, outputs, failure)
+        return Trace(steps, None if failure else outputs, failure)
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""
@@ -157,7 +157,7 @@ class BoundDSPyProgram:
             predictor(**inputs)
         except PipelineError:
             raise
-        except Exception:  # the run has noted it
+        except (Exception, SystemExit):  # the run has noted it
             pass
         return run.steps[0]
 

@@ -58,7 +58,7 @@ def missing_outputs(
     for name in names:
         if name not in outputs:
             hint = nearest(name, outputs)
-            return _returned(program, f"the output {name!r}", f"{sorted(outputs)}{hint}")
+            return _returned(program, f"the output {name!r}", f"{sorted(map(str, outputs))}{hint}")
     return None
 
 

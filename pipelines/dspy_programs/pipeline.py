@@ -55,6 +55,11 @@ class DSPyPipeline(Tunable):
             check_config(self.modules, self.config, None)
 
     @property
+    def knows_outputs(self) -> bool:
+        """See `Tunable.knows_outputs`."""
+        return self.declared
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """What a run takes from an example."""
         return self.arguments.needed
@@ -72,14 +77,17 @@ class DSPyPipeline(Tunable):
 
     @cached_property
     def identity(self) -> Any:
-        """Its modules and their sources, its predictors, and how prompts are written."""
+        """Its modules and their sources, its predictors, what it was said to return, and how
+        prompts are written."""
         predictors = [
             [module.name, repr(module.signature), list(module.demos), module.temperature]
             for module in self.modules
         ]
         adapter = self.adapter and [type(self.adapter).__name__, described(vars(self.adapter))]
         asked = self.fallback and [asdict(self.fallback.model), self.fallback.temperature]
-        return [program_identity(self.program), predictors, self.arguments, adapter, asked]
+        declared = list(self.outputs) if self.declared else None
+        program = program_identity(self.program)
+        return [program, predictors, self.arguments, declared, adapter, asked]
 
     def for_columns(self, columns: Iterable[str], marked: Iterable[str] | None) -> Self:
         """For data with these columns: takes the optional arguments that there are columns for.

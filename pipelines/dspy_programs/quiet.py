@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from typing import Any
 
 import dspy
 
@@ -10,14 +12,26 @@ from pipelines.dspy_programs.run import Run
 
 _REPEATED = ("dspy.predict.", "dspy.primitives.", "dspy.utils.parallelizer")
 """Loggers of what happens in every run. What fails there is in the run's trace."""
+_PRINTING = ("dspy.predict.best_of_n", "dspy.predict.refine")
+"""Modules that print every attempt that fails."""
 
 
 def quieten() -> None:
     """Keep what DSPy's modules say within our runs off the terminal; elsewhere they say it."""
     for handler in logging.getLogger("dspy").handlers:
         handler.addFilter(_is_said_elsewhere)
+    for name in _PRINTING:
+        vars(sys.modules[name])["print"] = _print_elsewhere
 
 
 def _is_said_elsewhere(record: logging.LogRecord) -> bool:
-    in_run = any(isinstance(each, Run) for each in dspy.settings.callbacks)
-    return not (in_run and record.name.startswith(_REPEATED))
+    return not (_in_run() and record.name.startswith(_REPEATED))
+
+
+def _print_elsewhere(*told: Any, **how: Any) -> None:
+    if not _in_run():
+        print(*told, **how)
+
+
+def _in_run() -> bool:
+    return any(isinstance(each, Run) for each in dspy.settings.callbacks)

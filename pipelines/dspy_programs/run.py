@@ -113,6 +113,19 @@ class Run(BaseCallback):
             visit.step = _step(name, inputs, fields, visit, recorder)
             self._end(place, visit.step, visit.raised)
 
+    def check_lm(self, predictor: str) -> None:
+        """The program leaves it to the config which model a predictor asks.
+
+        Raises:
+            PastTheGateway: it names one by `dspy.context(lm=...)`.
+        """
+        if dspy.settings.lm is not self.settings["lm"]:
+            self.ended = PastTheGateway(
+                f"it asks its predictor {predictor!r} within dspy.context(lm=...), so that no "
+                "config could say which model that asks: give that LM to the predictor in __init__"
+            )
+            raise self.ended
+
     def repeat(self, visit: Visit) -> None:
         """A step that was taken before, in another run.
 
@@ -195,7 +208,7 @@ def _step(
     name: str, inputs: Mapping[str, Any], fields: list[str], visit: Visit, recorder: Recorder
 ) -> ModuleStep:
     failure, raised = None, visit.raised
-    if isinstance(raised, Exception):
+    if isinstance(raised, Exception | SystemExit):
         failure = failure_of(raised, recorder.calls, name) or program_error(name, raised)
     elif raised is not None:  # asyncio's cancellation, for one
         failure = Failure("cancelled", name, repr(raised), infrastructure=False)

@@ -43,6 +43,8 @@ class TunedPredict(dspy.Predict):
         if self.run.is_inside:
             return super().__call__(*args, **inputs)
         with self.run.entered():
+            if not self.binding.had_lm:  # its own would go before that of any context
+                self.run.check_lm(self.binding.bound.name)
             key = self._key(args, inputs)
             known = self.binding.recall(key)
             if known is not None:
@@ -133,7 +135,8 @@ def tuned_predictor(
     tuned.signature, tuned.lm = signature, stand_in
     tuned.demos = [dspy.Example(**demo) for demo in bound.config.demos]
     tuned.config = {k: v for k, v in predictor.config.items() if k != "temperature"}
-    tuned.binding = Binding(bound, stand_in, member, network, memo, state_of(tuned))
+    had_lm = predictor.lm is not None
+    tuned.binding = Binding(bound, stand_in, member, network, memo, state_of(tuned), had_lm)
     setattr(tuned, NAME, bound.name)
     return cast(TunedPredict, tuned)
 

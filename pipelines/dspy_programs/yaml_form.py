@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _WAY_OUT = "; result.to_dspy().save(...) keeps what DSPy can keep"
-_KEYS = ("name", "program", "inputs", "outputs", "fallback", "models", "config", "provenance")
+_KEYS = (
+    "name", "program", "inputs", "outputs", "returned", "fallback", "models", "config", "provenance"
+)  # fmt: skip
 
 
 def to_yaml(pipeline: DSPyPipeline) -> str:
@@ -33,9 +35,12 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
     again = _again(reference)
     _check_same(pipeline, again, reference)
     form: dict[str, Any] = {"name": pipeline.name, "program": reference}
-    for key in ("inputs", "outputs"):
-        if getattr(pipeline, key) != getattr(again, key):
-            form[key] = list(getattr(pipeline, key))
+    if pipeline.inputs != again.inputs:
+        form["inputs"] = list(pipeline.inputs)
+    if pipeline.declared:
+        form["outputs"] = list(pipeline.outputs)
+    elif pipeline.outputs != again.outputs:
+        form["returned"] = list(pipeline.outputs)
     if pipeline.fallback is not None:
         model, temperature = pipeline.fallback
         form["fallback"] = {"model": model.label, "temperature": temperature}
@@ -55,9 +60,9 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
         PipelineError: it can't be imported or made, or the config does not fit it.
     """
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
-    pipeline = _again(form["program"])
+    pipeline = _again(form["program"], form.get("outputs"))
     pipeline = pipeline.with_inputs(form.get("inputs", pipeline.inputs))
-    pipeline = pipeline.with_outputs(form.get("outputs", ()))
+    pipeline = pipeline.with_outputs(form.get("returned", ()))
     models = told["models"] or pipeline.models
     fallback = _fallback(form["fallback"], models) if "fallback" in form else pipeline.fallback
     return replace(pipeline, name=form["name"], fallback=fallback, **{**told, "models": models})
@@ -85,7 +90,7 @@ def _is_needed(parameter: Parameter) -> bool:
     return parameter.default is parameter.empty and parameter.kind not in _VARIADIC
 
 
-def _again(reference: str) -> DSPyPipeline:
+def _again(reference: str, outputs: Sequence[str] | None = None) -> DSPyPipeline:
     from pipelines.dspy_programs.pipeline import from_dspy
 
     make = import_function(reference)
@@ -94,7 +99,7 @@ def _again(reference: str) -> DSPyPipeline:
     except Exception as error:  # the user's own code, which may raise anything
         problem = f"{type(error).__name__}: {error}"
         raise PipelineError(f"{reference}() made no program: {problem}", ("program",)) from error
-    return from_dspy(program)
+    return from_dspy(program, outputs=outputs)
 
 
 def _check_same(pipeline: DSPyPipeline, again: DSPyPipeline, reference: str) -> None:

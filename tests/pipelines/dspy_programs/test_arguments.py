@@ -89,7 +89,25 @@ def test_fields_that_the_user_has_declared_stay() -> None:
 
 
 def test_a_declared_field_that_is_not_returned_is_the_programs_failure() -> None:
-    failure = bound(from_dspy(Single(), outputs=["anwser"])).run({"question": "q"}).failure
+    trace = bound(from_dspy(Single(), outputs=["anwser"])).run({"question": "q"})
+    failure = trace.failure
     assert failure is not None
+    assert trace.outputs is None, "else a metric would score it"
     assert failure.kind == "program_error"
     assert "must return the output 'anwser', but returned ['answer']; nearest" in failure.message
+
+
+def test_what_a_mapping_has_instead_is_told_whatever_its_keys_are() -> None:
+    class Counting(Single):
+        def forward(self, question: str) -> Any:
+            return {1: "one", "two": question}
+
+    failure = bound(from_dspy(Counting(), outputs=["answer"])).run({"question": "q"}).failure
+    assert failure is not None
+    assert "but returned ['1', 'two']" in failure.message
+
+
+def test_what_the_user_has_declared_is_part_of_the_identity() -> None:
+    guessed, said = from_dspy(Anything()), from_dspy(Anything(), outputs=["answer"])
+    assert guessed.identity != said.identity
+    assert guessed.with_outputs(["answer"]).identity == guessed.identity

@@ -13,6 +13,7 @@ import pytest
 from pipelines import ModuleFailed, PipelineError
 from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall
+from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.dspy_programs.programs import LocateSolve, Single, bound
 from tests.pipelines.scripted_session import ScriptedSession, requested, signed, written
 
@@ -205,6 +206,21 @@ class PastIt(Single):
         return self.answer(question=question)
 
 
+def test_an_lm_of_a_context_is_refused_where_no_config_could_say_another() -> None:
+    class Choosing(Single):
+        def forward(self, question: str) -> Any:
+            with dspy.context(lm=dspy.LM("openai/gpt-4o-mini")):
+                return self.answer(question=question)
+
+    session, program = ScriptedSession(), Choosing()
+    with pytest.raises(PipelineError, match=r"asks its predictor 'answer' within dspy.context\(lm"):
+        bound(program, session).run(ONE)
+    assert session.calls == []
+    program.answer.lm = dspy.LM("openai/gpt-4o")  # goes before any context, in DSPy too
+    config = PipelineConfig(modules={"answer": ModuleConfig(models=("a",))})
+    assert bound(program, session, config).run(ONE).outputs == {"answer": "answer by a#0"}
+
+
 def test_past_the_gateway_nothing_is_asked() -> None:
     session = ScriptedSession()
     with pytest.raises(PipelineError) as caught:
@@ -359,6 +375,22 @@ def test_an_exit_is_the_programs_own_failure() -> None:
     assert trace.failure is not None
     assert (trace.failure.kind, trace.failure.message) == ("program_error", "SystemExit: no")
     assert program.inputs_of("solve", INPUTS) is None
+
+
+def test_an_exit_in_a_predictor_is_its_failure() -> None:
+    class Leaving(dspy.Predict):
+        def forward(self, **inputs: Any) -> Any:
+            sys.exit("no")
+
+    class Program(LocateSolve):
+        def __init__(self) -> None:
+            super().__init__()
+            self.locate = Leaving("table, question -> task")
+
+    program = bound(Program())
+    for step in (program.run(INPUTS).steps[0], program.run_module("locate", INPUTS)):
+        assert step.failure is not None
+        assert (step.failure.kind, step.failure.module) == ("program_error", "locate")
 
 
 def test_a_program_without_a_model_is_told_how_to_get_one() -> None:

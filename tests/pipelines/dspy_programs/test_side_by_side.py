@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import dspy
@@ -182,6 +183,19 @@ def test_best_of_n_of_a_wide_predictor_asks_all_its_members_each_time() -> None:
     )
     trace = bound(pipeline, session, config, memo={}).run(ONE)
     assert [len(step.calls) for step in trace.steps] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("kind", [dspy.BestOfN, dspy.Refine])
+def test_attempts_that_fail_print_nothing_in_a_run(
+    kind: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = again(kind, dspy.Predict("question -> answer"))
+    trace = bound(program, ScriptedSession(lambda call: "no field at all")).run(ONE)
+    assert trace.failure is not None
+    assert capsys.readouterr().out == ""
+    with dspy.context(lm=dspy.utils.DummyLM([{"other": "x"}] * 20)), suppress(Exception):
+        program(**ONE)
+    assert "ttempt" in capsys.readouterr().out, "elsewhere it says what failed"
 
 
 def test_refine_advises_by_a_predictor_that_it_makes_itself() -> None:

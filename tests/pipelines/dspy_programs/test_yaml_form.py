@@ -37,6 +37,15 @@ def test_it_leads_back_to_an_equal_pipeline() -> None:
     assert again.to_yaml() == text
 
 
+def test_what_the_user_has_declared_stays_declared() -> None:
+    own = from_dspy(Extracting()).outputs
+    for outputs in (["comment"], list(own)):
+        pipeline = from_dspy(Extracting(), outputs=outputs)
+        again: Any = Pipeline.from_yaml(pipeline.to_yaml())
+        assert (again.outputs, again.declared) == (tuple(outputs), True)
+        assert again.identity == pipeline.identity
+
+
 def test_what_a_bare_form_leaves_out_is_as_the_program_has_it() -> None:
     form = f"name: bare\nprogram: {HOME}:Extracting\n"
     again: Any = Pipeline.from_yaml(form)
