@@ -32,7 +32,7 @@ def bind_metric(
     """
     if not isinstance(metric, JudgedMetric):
         outputs = [field for field in pipeline.outputs if field not in pipeline.inputs]
-        return resolve_metric(metric, outputs, columns, certain=pipeline.is_fixed)
+        return resolve_metric(metric, outputs, columns, certain=pipeline.knows_outputs)
     named = metric.model
     if named is None:
         return metric.bind(pipeline, _dearest(choices))

@@ -107,6 +107,11 @@ class Tunable(ABC):
     """Where the config comes from: plain data, kept in YAML and not interpreted."""
 
     @property
+    def knows_outputs(self) -> bool:
+        """Whether runs return just `outputs`; else these are a guess, or nothing is known."""
+        return self.is_fixed
+
+    @property
     @abstractmethod
     def inputs(self) -> tuple[str, ...]:
         """The fields that a run takes from an example."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -52,6 +52,10 @@ class JudgedMetric(ABC):
     def question(self) -> Question:
         """What the judge is asked."""
 
+    def compared(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """Of these outputs, those that the judge is shown: all of them."""
+        return tuple(outputs)
+
     @abstractmethod
     def references(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The columns beside the inputs that it reads, for a pipeline with these outputs.
@@ -80,11 +84,11 @@ class JudgedMetric(ABC):
                 f"{self.name} shows a judge the outputs, but nothing says what they are: "
                 "from_callable(..., outputs=['answer']) would"
             )
-        references = self.references(outputs)
+        references, outputs = self.references(outputs), self.compared(outputs)
         labels = None
         if self.labels is not None:
             columns = (*pipeline.inputs, *references)
-            labels = HumanLabels.load(self.labels, columns, outputs, certain=pipeline.is_fixed)
+            labels = HumanLabels.load(self.labels, columns, outputs, certain=pipeline.knows_outputs)
         judging = Judging(self, pipeline.inputs, outputs, model, labels)
         return BoundMetric(
             self.name, references, judging.identity, _not_open, judging.check, judging=judging
@@ -127,13 +131,21 @@ class Judging:
 
         def score(example: Any, prediction: Any) -> Score:
             given = {field: example[field] for field in self.inputs}
-            there = [field for field in self.outputs if field in prediction]  # all, of a spec
-            answer = {field: prediction[field] for field in there or prediction.keys()}
+            answer = {field: prediction[field] for field in self._shown(prediction.keys())}
             with recording() as recorder:
                 said = self.metric.judged(lambda sees: judge.ask(given, sees), example, answer)
             return replace(said, usd=sum(call.usd for call in recorder.calls))
 
         return score
+
+    def _shown(self, returned: Collection[str]) -> Sequence[str]:
+        """What of a prediction is judged: all that it has of the outputs.
+
+        A program's may have none of them, where nobody has said what it returns: then whatever it
+        has but the reasoning.
+        """
+        there = [field for field in self.outputs if field in returned]
+        return there or [field for field in returned if field != REASONING]
 
 
 def _not_open(example: Any, prediction: Any) -> Score:

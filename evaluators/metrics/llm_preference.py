@@ -89,6 +89,10 @@ class LLMPreference(JudgedMetric):
             most=2,
         )
 
+    def compared(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """Those that have a reference."""
+        return tuple(self._by_output(outputs))
+
     def references(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The column of every output that is compared."""
         if isinstance(self.reference, str) and len(outputs) > 1:
@@ -109,6 +113,7 @@ class LLMPreference(JudgedMetric):
 
     def judged(self, ask: Ask, example: Any, answer: Mapping[str, Any]) -> Score:
         """The share of the two orders in which the answer is preferred."""
+        self.references(tuple(answer))  # a program's run may return others than were expected
         columns = self._by_output(tuple(answer))
         given = {field: text_of(answer[field]).strip() for field in columns}
         reference = {field: text_of(example[column]).strip() for field, column in columns.items()}

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 from evaluators.metrics.choosing import chosen
@@ -49,7 +50,7 @@ def numeric_match(
         column: the label column of each, by default the one of the same name.
         tolerance: the largest difference allowed, relative to the larger of the two.
     """
-    if not 0 <= tolerance < 1:
+    if not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
         raise MetricError(f"`0 <= tolerance < 1` must hold, but got {tolerance!r}")
     compare_within = partial(compare, tolerance=tolerance)
     settings = f"tolerance={tolerance!r}"

@@ -46,6 +46,11 @@ class CallablePipeline(Tunable):
             check_config(self.modules, self.config, None)
 
     @property
+    def knows_outputs(self) -> bool:
+        """See `Tunable.knows_outputs`."""
+        return bool(self.outputs)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """What the function takes from an example."""
         return self.arguments

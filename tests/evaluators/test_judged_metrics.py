@@ -365,6 +365,44 @@ def test_a_program_says_which_of_its_fields_a_judge_sees() -> None:
     assert "secret" not in str(session.calls[0].messages)
 
 
+def test_of_a_program_that_returns_something_else_all_but_the_reasoning_is_shown() -> None:
+    metric, session = bound(llm_judge(RUBRIC), lambda call: grade(1), from_dspy(Answering()))
+    metric(EXAMPLE, {"result": "2", "reasoning": "one and one"})
+    assert json.loads(received(session.calls[0])["candidate"]) == {"result": "2"}
+
+
+def test_a_preference_is_not_asked_about_fields_that_nobody_named() -> None:
+    class Two(Answering):
+        def __init__(self) -> None:
+            super().__init__()
+            del self.plan
+
+    metric, _ = bound(llm_preference("gold"), lambda call: prefer(1), from_dspy(Two()))
+    with pytest.raises(MetricError, match=r"must name a column by output.*'notes': \.\.\."):
+        metric(EXAMPLE, {"notes": "n", "result": "2"})
+    both = llm_preference({"plan": "gold", "answer": "gold"})
+    metric, _ = bound(both, lambda call: prefer(1), from_dspy(Answering()))
+    with pytest.raises(MetricError, match="compares the output 'plan', but there is none"):
+        metric(EXAMPLE, {"answer": "2"})
+
+
+def test_human_labels_have_all_that_the_judge_is_shown_and_no_more() -> None:
+    declared = from_dspy(Answering(), outputs=["answer", "plan"])
+    with pytest.raises(MetricError, match="need a column 'plan'"):
+        llm_judge(RUBRIC, labels=LABELS).bind(declared, JUDGE)
+    golden = [{**row, "gold": "g"} for row in LABELS]
+    compared = llm_preference({"answer": "gold"}, labels=golden).bind(declared, JUDGE)
+    assert compared.human_labels == 20
+
+
+def test_a_field_that_a_program_was_not_said_to_return_is_found_at_the_door() -> None:
+    declared = from_dspy(Answering(), outputs=["answer"])
+    for pipeline in (declared, from_callable(lambda models: lambda q: q, ["m"], outputs="answer")):
+        assert pipeline.knows_outputs
+    assert not from_dspy(Answering()).knows_outputs
+    assert not from_callable(lambda models: lambda q: q, ["m"]).knows_outputs
+
+
 def test_human_labels_of_a_program_need_one_of_its_fields() -> None:
     bound_metric = llm_judge(RUBRIC, labels=LABELS).bind(from_dspy(Answering()), JUDGE)
     assert bound_metric.human_labels == 20

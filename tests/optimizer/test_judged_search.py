@@ -223,7 +223,7 @@ def test_a_judge_of_another_mind_than_people_ends_the_run_before_anything_else_i
         "the judge arbiter is not shown to score higher what people score higher"
     )
     assert "% of 24 human labels (kappa -0." in told
-    assert "try another model as judge, a clearer rubric, or more labels" in told
+    assert told.endswith("so it falls: are the labels the other way round?")
     assert set(study.evaluator.session.nominal.by_purpose) == {"judge"}
 
 
