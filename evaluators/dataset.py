@@ -14,6 +14,7 @@ import dspy
 import numpy as np
 
 from evaluators.dataset_sources import DatasetError, rows_from
+from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
@@ -92,12 +93,20 @@ class Dataset(Sequence[dspy.Example]):
             hashed.update(text.encode() + b"\n")
         return hashed.hexdigest()
 
-    def split(self, holdout: float, seed: int) -> tuple[Dataset, Dataset]:
+    def split(
+        self, holdout: float, seed: int, inputs: Sequence[str] = ()
+    ) -> tuple[Dataset, Dataset]:
         """The examples in a random order, cut in two: (to search on, held out).
 
-        `holdout` is the held-out fraction, rounded to whole examples but leaving each side one;
-        0 holds nothing out. The order depends on `seed` alone, so that any first part of the
-        search side is a fair sample, also of data that come sorted.
+        The order depends on `seed` alone, so that any first part of the search side is a fair
+        sample, also of data that come sorted.
+
+        Args:
+            holdout: the held-out fraction, rounded to whole examples but leaving each side one;
+                0 holds nothing out.
+            seed: decides the order.
+            inputs: examples that are equal in these columns come to the same side, so that what is
+                held out was not seen under another number; a few less may be held out then.
 
         Raises:
             DatasetError: `0 <= holdout < 1` does not hold, or there are too few examples to cut.
@@ -111,7 +120,32 @@ class Dataset(Sequence[dspy.Example]):
             )
         held = min(max(round(len(self) * holdout), 1), len(self) - 1) if holdout > 0 else 0
         order = [int(i) for i in np.random.default_rng(seed).permutation(len(self))]
-        return self._take(order[held:]), self._take(order[:held])
+        alike = self._alike(inputs)
+        out: set[int] = set()
+        for index in order:
+            if len(out | alike[index]) <= held:
+                out |= alike[index]
+        if held and not out:  # all of them come in large groups
+            out = next((alike[index] for index in order if len(alike[index]) < len(self)), out)
+        if held and not out:
+            raise DatasetError(
+                f"all {len(self)} examples have the same {', '.join(inputs)}, so that none can be "
+                "held out that the search has not seen; holdout=0 needs none held out"
+            )
+        return (
+            self._take([index for index in order if index not in out]),
+            self._take([index for index in order if index in out]),
+        )
+
+    def _alike(self, columns: Sequence[str]) -> list[set[int]]:
+        """For every example, those that are equal to it in these columns; itself, without any."""
+        if not columns:
+            return [{index} for index in range(len(self))]
+        texts = [canonical_json([example[c] for c in columns]) for example in self._examples]
+        places: dict[str, set[int]] = {}
+        for index, text in enumerate(texts):
+            places.setdefault(text, set()).add(index)
+        return [places[text] for text in texts]
 
     def require(self, columns: Iterable[str], what: str) -> None:
         """Check that there are these columns; `what` says in the error what they are needed for.
@@ -177,6 +211,7 @@ def _examples(
         if number == 1:
             first = dict.fromkeys(values)
         _same_columns(first, values, number, source)
+        _check_texts(values, number, source)
         example = dspy.Example(values)
         inputs = getattr(row, "_input_keys", None)
         examples.append(example if inputs is None else example.with_inputs(*inputs))
@@ -208,6 +243,20 @@ def _same_columns(
         f"row {number} of {where} has the column {extra[0]!r}, which row 1 lacks; "
         "every row needs the same columns (null where there is no value)"
     )
+
+
+def _check_texts(row: Mapping[str, Any], number: int, where: str) -> None:
+    for column, value in row.items():
+        try:
+            if isinstance(value, str):
+                value.encode()
+        except UnicodeEncodeError as error:
+            lone = f"U+{ord(value[error.start]):04X}"
+            raise DatasetError(
+                f"row {number} of {where} has half a character ({lone}) in the column {column!r}, "
+                "which no provider can receive; value.encode('utf-8', 'replace').decode() is "
+                "without it"
+            ) from error
 
 
 def _known(value: Any) -> Any:

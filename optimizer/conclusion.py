@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from evaluators.agreement import Agreement
 from evaluators.evaluation import Evaluation, Evaluator
@@ -64,7 +66,7 @@ def conclude(
         metric=plan.metric.name,
         seed=plan.seed,
         dataset_digest=plan.search.digest,
-        example_inputs=study.evaluator.inputs(0),
+        example_inputs=_plain(study.evaluator.inputs(0)),
     )
 
 
@@ -107,7 +109,17 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
         unscored=evaluation.unscored,
         disqualified=evaluation.disqualified,
         agreement=evaluation.agreement,
+        failures=evaluation.failures,
     )
+
+
+def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """To be shown with the model, in JSON; None where JSON has no form for them."""
+    try:
+        json.dumps(inputs)
+    except (TypeError, ValueError):
+        return None
+    return inputs
 
 
 def _bound(plan: Plan, config: PipelineConfig) -> Tunable:

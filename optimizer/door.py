@@ -13,6 +13,7 @@ from evaluators.dataset import Dataset, DatasetError
 from evaluators.metrics import BoundMetric, JudgedMetric, LabelMetric
 from evaluators.objective import Objective, as_objective
 from optimizer.allocation import Allocation
+from optimizer.example_checks import warn_of_labelled, warn_of_repeated, without_demos
 from optimizer.judge_choice import bind_metric
 from optimizer.prompts import Prompts
 from optimizer.space_checks import check_space, named_models, resolve
@@ -22,6 +23,7 @@ from pipelines import PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
 from pipelines.llms.budget import Budget
+from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model, as_models
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
@@ -118,7 +120,7 @@ def prepare(
         ValueError: names the value, the rule, and the nearest valid choice.
     """
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
-        _check_kind(value, kind)
+        check_kind(value, kind)
     _check_numbers(holdout, seed)
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
@@ -140,7 +142,11 @@ def prepare(
     bound = bind_metric(metric, pipeline, data.columns, known, list(by_label.values()))
     data.require(bound.fields, f"metric {bound.name!r}")
     bound.check(data)
-    search, held_out = data.split(holdout, seed)
+    data = without_demos(data, pipeline.inputs, baseline)
+    warn_of_repeated(data, pipeline.inputs)
+    if bound.judging and bound.judging.labels:
+        warn_of_labelled(data, pipeline.inputs, bound.judging.labels.answers)
+    search, held_out = data.split(holdout, seed, pipeline.inputs)
     judge = _diagnoser(diagnoser, known)
     chosen = _stages(stages)
     _check_prompts(chosen, pipeline)
@@ -193,17 +199,20 @@ def check_calls_can_be_made(plan: Plan) -> None:
     Raises:
         ModelError: names every model that can't be called, and why.
     """
-    from pipelines.llms.prices import check_models
+    from pipelines.llms.prices import ModelError, check_models
 
     labels = {label for labels in plan.space.models.values() for label in labels}
     labels |= {label for labels in plan.baseline.allocation.values() for label in labels}
     labels |= set(named_models(plan.space))
     used = {label: plan.models[label] for label in plan.models if label in labels}
-    if isinstance(plan.diagnoser, Model):
-        used[plan.diagnoser.label] = plan.diagnoser
-    if plan.metric.judging:
-        used[plan.metric.judging.model.label] = plan.metric.judging.model
     check_models(used.values())
+    judging = plan.metric.judging
+    for role, model in (("diagnoser", plan.diagnoser), ("judge", judging and judging.model)):
+        if isinstance(model, Model):
+            try:
+                check_models([model])
+            except ModelError as error:
+                raise ModelError(f"as {role}: {error}") from None
 
 
 def _check_calls(plan: Plan) -> None:
@@ -244,14 +253,19 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
     return pipeline
 
 
-def _check_kind(value: Any, kind: type) -> None:
-    """The argument is what its name says, or left out."""
+def check_kind(value: Any, kind: type) -> None:
+    """The argument is what its name says, or left out.
+
+    Raises:
+        ValueError: it is something else; says what is meant.
+    """
     if isinstance(value, kind) or value is None:
         return
-    name = {Budget: "budget", SearchSpace: "search_space"}[kind]
+    name = {Budget: "budget", SearchSpace: "search_space", Gateway: "gateway"}[kind]
     example = {
         Budget: "Budget(usd=5, calls=20_000, seconds=3600)",
         SearchSpace: "SearchSpace(models={'module': ['model', ...]}, width=(1, 3))",
+        Gateway: "Gateway(cache='answers')",
     }[kind]
     raise ValueError(f"{name} must be a {kind.__name__}, such as {example}, but got {value!r}")
 
@@ -363,7 +377,7 @@ def _check_prompts(stages: Sequence[Stage], pipeline: Tunable) -> None:
     if "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
         raise ValueError(
             f"stages must name one that has something to tune, but got 'prompts' alone, and the "
-            f"code of {pipeline.name!r} writes its prompts itself; nearest: 'allocation'"
+            f"code of {pipeline.name!r} writes its prompts itself; 'allocation' has its models"
         )
 
 

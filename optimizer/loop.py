@@ -17,7 +17,7 @@ from evaluators.objective import Objective
 from optimizer.baseline import check_something_scored, check_something_works, race_baseline
 from optimizer.conclusion import best_so_far, conclude
 from optimizer.dear_models import leave_out_dear_models
-from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, prepare
+from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, check_kind, prepare
 from optimizer.measured_judge import measure_judge
 from optimizer.progress import Progress
 from optimizer.prompt_changes import prompt_text, prompts_of
@@ -106,6 +106,7 @@ def optimize(
         objective,
     )  # fmt: skip
     check_concurrency(concurrency)
+    check_kind(gateway, Gateway)
     check_calls_can_be_made(plan)
     session = (gateway or default_gateway()).session(plan.key, plan.budget)
     paid_before = session.spent
@@ -116,7 +117,7 @@ def optimize(
     )
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
-        with Progress(plan.budget) as progress:
+        with Progress(plan.budget) as progress, progress.following(session):
             study.on_trial = _listener(tracker, progress, plan)
             if plan.metric.human_labels:
                 progress.stage("judge")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from optimizer.wording import counted, dollars, percent, seconds
@@ -13,6 +16,10 @@ from pipelines.llms.budget import Budget, Spend
 if TYPE_CHECKING:
     from tqdm.std import tqdm
 
+    from pipelines.llms.gateway import Session
+
+REFRESH_S = 1.0
+"""How often the line is written anew while a trial goes on."""
 _FORMAT = "{bar:12} {desc}{postfix}"
 
 
@@ -28,6 +35,7 @@ class Progress:
         self._bar: tqdm[Any] | None = None
         self._stage = "starting"
         self._trials = 0
+        self._best: float | None = None
         self._shown = ""
 
     def __enter__(self) -> Self:
@@ -39,6 +47,26 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    @contextmanager
+    def following(self, session: Session) -> Iterator[None]:
+        """Within it the line is as of the last second; a trial may take long."""
+        if self._bar is None:
+            yield
+            return
+        ended = threading.Event()
+
+        def follow() -> None:
+            while not ended.wait(REFRESH_S):
+                self.refresh(session.spent, session.seconds)
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def stage(self, name: str) -> None:
         """What is being done now."""
@@ -54,6 +82,12 @@ class Progress:
             elapsed_s: seconds since the run began.
         """
         self._trials += 1
+        self._best = best
+        self.refresh(spend, elapsed_s)
+
+    def refresh(self, spend: Spend, elapsed_s: float) -> None:
+        """More was spent; the arguments are those of `update`."""
+        best = self._best
         used = self.used(spend, elapsed_s)
         left = self.seconds_left(used, elapsed_s)
         calls = self._budget.calls

@@ -40,6 +40,8 @@ class HeldOut:
     """Whether outages hit too many for the mean to mean anything."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How many runs failed, by kind."""
 
     @property
     def costs(self) -> Costs:

@@ -167,7 +167,9 @@ class TestDigest:
         assert Dataset.load([ROWS[0], {**ROWS[1], "answer": "5"}]).digest != digest
 
     def test_takes_what_json_has_no_form_for(self) -> None:
-        values: list[Any] = [{"a": {"x", "y", "z"}, "b": pd.Timestamp("2024-01-01"), "c": "\ud800"}]
+        values: list[Any] = [
+            {"a": {"x", "y", "z"}, "b": pd.Timestamp("2024-01-01"), "c": ["\ud800"]}
+        ]
         again = [{**values[0], "a": {"z", "y", "x"}}]
         assert Dataset.load(values, minimum=1).digest == Dataset.load(again, minimum=1).digest
 
@@ -175,6 +177,13 @@ class TestDigest:
         dataset = Dataset.load([{"a": 1}, {"a": {(1, 2): 3}}])
         with pytest.raises(DatasetError, match="example 1 cannot be written as JSON"):
             _ = dataset.digest
+
+
+def test_half_a_character_is_found_at_the_door() -> None:
+    rows = [*ROWS, {**ROWS[0], "answer": "4\udc80"}]
+    told = rf"row {len(rows)} of .* half a character \(U\+DC80\) in the column 'answer'"
+    with pytest.raises(DatasetError, match=told):
+        Dataset.load(rows)
 
 
 class TestSplit:
@@ -201,6 +210,32 @@ class TestSplit:
     def test_more_search_examples_extend_fewer(self) -> None:
         few, many = (numbered(50).split(holdout, 4)[0] for holdout in (0.6, 0.3))
         assert [x.id for x in many][-len(few) :] == [x.id for x in few]
+
+    @given(
+        st.lists(st.integers(0, 6), min_size=2, max_size=40).filter(lambda ns: len(set(ns)) > 1),
+        st.floats(0.05, 0.95),
+        st.integers(0, 99),
+    )
+    def test_equal_inputs_come_to_one_side(
+        self, numbers: list[int], holdout: float, seed: int
+    ) -> None:
+        rows = [{"x": x, "n": n} for n, x in enumerate(numbers)]
+        search, held = Dataset.load(rows).split(holdout, seed, ["x"])
+        assert sorted(e.n for e in [*search, *held]) == list(range(len(rows)))
+        assert search
+        assert held
+        assert {e.x for e in search}.isdisjoint(e.x for e in held)
+        smallest = min(numbers.count(x) for x in numbers)
+        assert len(held) <= max(round(len(rows) * holdout), 1) or len(held) >= smallest
+
+    def test_distinct_inputs_are_cut_as_without_a_look_at_them(self) -> None:
+        sides = [numbered(50).split(0.3, 4, inputs) for inputs in ((), ("id",))]
+        assert [e.id for e in sides[0][1]] == [e.id for e in sides[1][1]]
+
+    def test_where_all_inputs_are_equal_nothing_can_be_held_out(self) -> None:
+        rows = [{"x": 1, "n": n} for n in range(5)]
+        with pytest.raises(DatasetError, match="all 5 examples have the same x, so that none"):
+            Dataset.load(rows).split(0.3, 0, ["x"])
 
     def test_nothing_held_out(self) -> None:
         search, held = numbered(3).split(0, 0)

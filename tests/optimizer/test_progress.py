@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+import time
 import types
+from typing import Any, cast
 
 import pytest
 
+import optimizer.progress
 from optimizer.progress import Progress
 from pipelines.llms.budget import Budget, PurposeSpend, Spend
 
@@ -60,3 +64,30 @@ def test_time_left_is_the_shorter_of_clock_and_pace() -> None:
     assert capped.seconds_left(0.75, 60.0) == 20.0
     assert capped.seconds_left(0.0, 60.0) == 540.0
     assert Progress(Budget()).seconds_left(0.0, 60.0) is None
+
+
+def test_the_line_follows_what_is_spent_while_a_trial_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Session:
+        seconds = 60.0
+
+        @property
+        def spent(self) -> Spend:
+            asked.append(len(asked))
+            return Spend({"task": PurposeSpend(usd=0.5, calls=100 + len(asked))})
+
+    asked: list[int] = []
+    terminal, session = _Terminal(), cast(Any, Session())
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(optimizer.progress, "REFRESH_S", 0.01)
+    with Progress(Budget(calls=4000)) as progress, progress.following(session):
+        progress.update(0.5, SPEND, 60.0)
+        ends = time.monotonic() + 60
+        while len(asked) < 3:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+    after = len(asked)
+    assert "102 of 4,000 c" in terminal.getvalue()
+    assert not any(thread.name == "progress" for thread in threading.enumerate())
+    assert len(asked) == after
