@@ -16,7 +16,7 @@ PRICED_EXAMPLES = 4
 """How many examples the baseline runs on to learn what an example costs."""
 
 DOUBTED_EXAMPLES = 16
-"""On how many, where it failed on all of those; if it fails again, the rest is not tried."""
+"""On how many, where it failed on all of those, before every single model is looked at."""
 
 
 class OptimizationError(RuntimeError):

@@ -31,6 +31,8 @@ LONGEST = 60
 """Characters of a value in the table of changes; the report has prompts in full."""
 _NETWORK = {"models", "width", "aggregator"}
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
+_MOST_FAILED = 0.1
+"""Failures of a larger share of runs are told."""
 _FEWEST, _HARDLY = 8, 0.05
 """On so few examples nothing is said of agreement; and so rare an agreement counts as none."""
 
@@ -99,7 +101,7 @@ def cautions(result: Result) -> list[str]:
             f"{result.single_model_label} in all modules, the best single model of the search, has "
             "no held-out score: the budget did not reach, or its calls failed"
         )
-    return [*lines, *_unmet(result), *_votes_without_agreement(result)]
+    return [*lines, *_failed(result), *_unmet(result), *_votes_without_agreement(result)]
 
 
 def figures(result: Result) -> list[Row]:
@@ -129,7 +131,7 @@ def changes(result: Result) -> list[Change]:
             texts = module_text(before[name]), module_text(after[name])
             told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
         else:
-            told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", _value(old), _value(new))
+            told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
     return list(told.values())
 
 
@@ -214,9 +216,11 @@ def judge_lines(result: Result) -> list[str]:
         lines = [
             f"{judge.model}: {agreement_text(judge)}; "
             f"it gives {line.offset:z.2f} + {line.slope:.2f} x people's score",
-            "scores and gains are corrected for that; estimates and trials are not",
+            "scores and gains are corrected for that; estimates and trials are not. A corrected "
+            "score ends at 0 and 100%, so that two may lie less apart than the gain says",
         ]
-    if any(judge.model in labels for labels in result.config.allocation.values()):
+    tried = (trial.config.allocation.values() for trial in result.trials_)
+    if any(judge.model in labels for allocation in tried for labels in allocation):
         lines.append("it is among the models that answer, and judges favour answers of their own")
     return lines
 
@@ -295,6 +299,15 @@ def _cost_change(result: Result) -> Iterator[str]:
         yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
 
 
+def _failed(result: Result) -> Iterator[str]:
+    """Runs that brought no answer, where they are more than a few."""
+    for name, figures in (("baseline", result.baseline_figures), ("tuned", result.tuned_figures)):
+        count, runs = sum(figures.failures.values()), figures.examples + figures.unscored
+        if count > _MOST_FAILED * runs and (name == "tuned" or changes(result)):
+            kinds = ", ".join(f"{kind} x{times}" for kind, times in figures.failures.items())
+            yield f"{count} of {runs} runs of the {name} pipeline failed ({kinds})"
+
+
 def _unmet(result: Result) -> Iterator[str]:
     tuned = result.tuned_figures
     if result.objective.meets(tuned.costs):
@@ -336,6 +349,16 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
 
 def _knob(knob: str) -> str:
     return "model" if knob == "models" else knob
+
+
+def _values(old: Any, new: Any) -> tuple[str, str]:
+    """Both in a few words; of long texts that begin alike, from shortly before they part."""
+    if isinstance(old, str) and isinstance(new, str):
+        apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+        alike = next(apart, 0)
+        if alike > LONGEST // 2:
+            old, new = (f"…{text[alike - LONGEST // 4 :]}" for text in (old, new))
+    return _value(old), _value(new)
 
 
 def _value(value: Any) -> str:

@@ -165,6 +165,10 @@ def _identity(module: Module) -> dict[str, Any]:
 
 
 def _checked_modules(modules: Sequence[Module]) -> tuple[Module, ...]:
+    if isinstance(modules, Module):
+        raise PipelineError(
+            f"modules must be a list, but got {modules!r}; put it in [ ]", ("modules",)
+        )
     if not modules:
         raise PipelineError("a pipeline needs at least one module", ("modules",))
     for index, module in enumerate(modules):

@@ -68,7 +68,7 @@ def check_params(params: Mapping[str, Any]) -> None:
 
 
 def check_address(address: str) -> None:
-    """Refuse a password or a key in a server's address.
+    """Refuse a password or a key in a server's address, and what is no address.
 
     Raises:
         ValueError: without quoting it.
@@ -83,3 +83,5 @@ def check_address(address: str) -> None:
             "an address may hold no key and no password; put it into an environment variable and "
             "name that: Model(..., api_key_env='...')"
         )
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("it must begin with http:// or https://, as http://localhost:8000/v1 does")

@@ -198,5 +198,5 @@ def scored(example: Any, prediction: Any) -> float:
 
 
 def test_code_that_writes_its_prompts_has_none_to_tune() -> None:
-    with pytest.raises(ValueError, match=r"got 'prompts' alone.*nearest: 'allocation'"):
+    with pytest.raises(ValueError, match=r"got 'prompts' alone.*'allocation' has its models"):
         tune(pipeline=agent(), stages=["prompts"])

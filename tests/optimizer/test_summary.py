@@ -9,7 +9,7 @@ import pytest
 from evaluators.objective import Objective
 from evaluators.statistics import Interval
 from optimizer.operating_points import OperatingPoint
-from optimizer.result import DiagnoserAgreement, Result
+from optimizer.result import DiagnoserAgreement, HeldOut, Result
 from optimizer.summary import diagnoser_lines
 from optimizer.summary_text import summary_text
 from optimizer.wording import command, counted, dollars, number, percent, points, seconds
@@ -215,3 +215,24 @@ def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
         "solve: judged 3 examples; agreed with measured scores in 50.0% of 4 comparisons; could "
         "not be read in 1 of 4 questions",
     ]
+
+
+def test_runs_that_fail_are_told_where_they_are_many() -> None:
+    def figures(failed: int) -> HeldOut:
+        kinds = {"program_error": failed} if failed else {}
+        return HeldOut(60, Interval(0.5, 0.4, 0.6), 0.001, 1.0, failures=kinds)
+
+    text = str(make_result(baseline_figures=figures(40), tuned_figures=figures(6)))
+    assert "40 of 60 runs of the baseline pipeline failed (program_error x40)" in text
+    assert "of the tuned pipeline failed" not in text
+    assert "7 of 60 runs of the tuned pipeline" in str(make_result(tuned_figures=figures(7)))
+
+
+def test_long_texts_are_told_from_where_they_part() -> None:
+    before, after = (
+        make_config().with_knobs("solve", instructions="Do as you are told. " * 9 + end)
+        for end in ("Be brief.", "Take your time.")
+    )
+    text = str(make_result(baseline_config=before, config=after))
+    assert "told. Be brief." in text
+    assert "told. Take your time." in text

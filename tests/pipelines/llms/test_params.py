@@ -91,6 +91,12 @@ def test_an_address_holds_no_secret_and_the_refusal_does_not_quote_it(address: s
     assert Model("openai/tiny", api_base="http://host:8000/v1?version=2").provider
 
 
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "host", "ftp://host/v1"])
+def test_an_address_says_how_to_get_there(address: str) -> None:
+    with pytest.raises(ValueError, match="must begin with http:// or https://"):
+        Model("openai/tiny", api_base=address)
+
+
 @pytest.mark.parametrize(
     "line", ["params: {api_key: sk-1234567890}", "api_base: 'http://u:sk-1234567890@host'"]
 )
