@@ -86,10 +86,14 @@ def score_finalists(study: Study, holdout: Evaluator) -> FinalScores:
 
 
 def search_estimates(study: Study) -> FinalScores:
-    """What the search knows of the finalists, where there was no holdout or no pass over it."""
+    """What the search knows of the finalists, where there was no holdout or no pass over it.
+
+    On the incumbent's examples: what its own demos were made from is none of them.
+    """
     known = study.evaluator.known
-    single = known(study.single_model) if study.single_model else None
-    tuned, baseline = known(study.incumbent), known(study.baseline)
+    tuned = known(study.incumbent)
+    baseline = known(study.baseline).on(tuned.outcomes)
+    single = known(study.single_model).on(tuned.outcomes) if study.single_model else None
     return FinalScores(tuned, baseline, single, False, calibration=_calibration(study))
 
 

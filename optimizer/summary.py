@@ -272,7 +272,8 @@ def _over_single(result: Result) -> Iterator[str]:
         return
     given, label = result.baseline_config, result.single_model_label or ""
     if result.config == given.with_models(dict.fromkeys(given.allocation, label)):
-        yield f"What was found is the best single model: {rival}."
+        if changes(result):
+            yield f"What was found is the best single model: {rival}."
     else:
         yield _claim(result, result.gain_over_single, rival, figures)
 
