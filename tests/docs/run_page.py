@@ -44,7 +44,7 @@ def main(page: Path) -> None:
 
 def write_validation(path: Path) -> None:
     """The dataset that pages speak of: table, question, answer."""
-    rows = simulated_dataset("locate_solve", 24, seed=4)
+    rows = simulated_dataset("locate_solve", 16, seed=4)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

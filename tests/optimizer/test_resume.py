@@ -173,6 +173,7 @@ def test_a_planted_key_is_in_no_byte_of_what_a_run_leaves_behind(launch: Launche
         Pipeline("locate-solve", locate_solve().modules, models=models).save("pipeline.yaml")
         Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
         command = ["optimize", "pipeline.yaml", "rows.jsonl", "--report", "report.html"]
+        command += ["--budget-calls", "400"]
         cache = str(Path("cache").resolve())
         environment = {"COMPOUND_OPTIMIZER_CACHE": cache, "PLANTED_API_KEY": PLANTED}
         launch.start(Path.cwd(), command=command, environment=environment)

@@ -94,7 +94,8 @@ def test_prompts_change_and_nothing_else_does(
         ],
     )
     study = study_of(two)
-    monkeypatch.setattr(stage, "ATTEMPTS", 3)  # COPRO's first draw helps nobody
+    if name == "copro":  # its first draw helps nobody
+        monkeypatch.setattr(stage, "ATTEMPTS", 3)
     Prompts(name).improve(study)
     proposed = [trial.config for trial in study.trials if trial.config != study.baseline]
     assert proposed
