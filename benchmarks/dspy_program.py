@@ -1,6 +1,6 @@
 """The same pipeline as a DSPy program and as a spec: what the search finds, and what it takes.
 
-python -m benchmarks dspy_program [--seeds 5] [--examples 100] [--calls 4000]
+python -m benchmarks dspy_program [--seeds 5] [--examples 100] [--calls 10000]
 
 Ten simulated models, all stages. A program's flow is known only from running it, so the search
 counts calls after the fact where a spec tells them beforehand; that is all that may differ.
@@ -8,14 +8,13 @@ counts calls after the fact where a spec tells them beforehand; that is all that
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import dspy
 import numpy as np
 
 from benchmarks.dspy_locate_solve import LocateSolve
-from benchmarks.searching import Bench, mean_score
+from benchmarks.searching import Bench, mean_score, seeds_parser
 from optimizer.loop import search
 from pipelines import Tunable
 from pipelines.llms.budget import Budget
@@ -25,16 +24,13 @@ from pipelines.patterns import locate_solve
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--examples", type=int, default=100)
-    parser.add_argument("--calls", type=int, default=4000)
+    parser = seeds_parser(__doc__, seeds=5, calls=10_000)
     parser.add_argument("--stages", default="allocation,structure,prompts")
     options = parser.parse_args()
     stages = options.stages.split(",")
     print("seed | as spec: score, calls | as program: score, calls | more | same config |   s")
     ratios, gains, same = [], [], 0
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         started = time.perf_counter()
         (spec, score, calls), (program, its_score, its_calls) = (
             searched(each, options.examples, options.calls, stages, seed)
@@ -71,7 +67,7 @@ def searched(
     study = bench.study("ours", Budget(calls=calls))
     search(study, bench.plan())
     taken = study.evaluator.session.nominal.calls
-    return study.incumbent.key, mean_score(study, study.incumbent), taken
+    return study.incumbent.key, mean_score(bench.study("scored"), study.incumbent), taken
 
 
 if __name__ == "__main__":
