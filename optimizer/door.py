@@ -48,7 +48,7 @@ TUNED_BY: Mapping[str, str] = {
 }
 """For knobs of a search space, the only stage that compares what it lists."""
 
-SEARCH_VERSION = 5
+SEARCH_VERSION = 6
 """Part of a study's key: raised when the search itself would take another path."""
 
 
@@ -142,8 +142,9 @@ def prepare(
     bound = bind_metric(metric, pipeline, data.columns, known, list(by_label.values()))
     data.require(bound.fields, f"metric {bound.name!r}")
     bound.check(data)
-    data = without_demos(data, pipeline.inputs, baseline)
-    warn_of_repeated(data, pipeline.inputs)
+    if pipeline.inputs:
+        data = without_demos(data, pipeline.inputs, baseline)
+        warn_of_repeated(data, pipeline.inputs)
     if bound.judging and bound.judging.labels:
         warn_of_labelled(data, pipeline.inputs, bound.judging.labels.answers)
     search, held_out = data.split(holdout, seed, pipeline.inputs)
