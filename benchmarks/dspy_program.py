@@ -9,6 +9,7 @@ counts calls after the fact where a spec tells them beforehand; that is all that
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import dspy
 import numpy as np
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--stages", default="allocation,structure,prompts")
     options = parser.parse_args()
     stages = options.stages.split(",")
-    print("seed | as spec: score, calls | as program: score, calls | more | same config |   s")
+    print("seed | as spec: score, calls | as program: score, calls | more | same changes |   s")
     ratios, gains, same = [], [], 0
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         started = time.perf_counter()
@@ -41,21 +42,21 @@ def main() -> None:
         same += spec == program
         print(
             f"{seed:4d} | {score:14.3f} {calls:6d} | {its_score:17.3f} {its_calls:6d} | "
-            f"{ratios[-1] - 1:+4.1%} | {spec == program!s:>11} | "
+            f"{ratios[-1] - 1:+4.1%} | {spec == program!s:>12} | "
             f"{time.perf_counter() - started:3.0f}",
             flush=True,
         )
     print(
         f"as a program: {np.mean(ratios) - 1:+.1%} calls on average, "
         f"{min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}; "
-        f"{np.mean(gains):+.1f} points; the same config in {same} of {options.seeds} seeds"
+        f"{np.mean(gains):+.1f} points; the same changes in {same} of {options.seeds} seeds"
     )
 
 
 def searched(
     pipeline: Tunable | dspy.Module, examples: int, calls: int, stages: list[str], seed: int
-) -> tuple[str, float, int]:
-    """The tuned config's key, its score on the search examples, and the calls."""
+) -> tuple[list[Any], float, int]:
+    """What tuning changed, the score on the search examples, and the calls."""
     bench = Bench(
         pipeline,
         simulated_dataset("locate_solve", examples, seed),
@@ -67,7 +68,9 @@ def searched(
     study = bench.study("ours", Budget(calls=calls))
     search(study, bench.plan())
     taken = study.evaluator.session.nominal.calls
-    return study.incumbent.key, mean_score(bench.study("scored"), study.incumbent), taken
+    changed = study.baseline.differences(study.incumbent)
+    score = mean_score(bench.study("scored"), study.incumbent)
+    return [(each.module, each.knob, each.new) for each in changed], score, taken
 
 
 if __name__ == "__main__":
