@@ -356,7 +356,7 @@ def _values(old: Any, new: Any) -> tuple[str, str]:
     """Both in a few words; of long texts that begin alike, from shortly before they part."""
     if isinstance(old, str) and isinstance(new, str):
         apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
-        alike = next(apart, 0)
+        alike = next(apart, min(len(old), len(new)))
         if alike > LONGEST // 2:
             old, new = (f"…{text[alike - LONGEST // 4 :]}" for text in (old, new))
     return _value(old), _value(new)

@@ -228,11 +228,12 @@ def test_runs_that_fail_are_told_where_they_are_many() -> None:
     assert "7 of 60 runs of the tuned pipeline" in str(make_result(tuned_figures=figures(7)))
 
 
-def test_long_texts_are_told_from_where_they_part() -> None:
+@pytest.mark.parametrize("ends", [("Be brief.", "Take your time."), ("", "Take your time.")])
+def test_long_texts_are_told_from_where_they_part(ends: tuple[str, str]) -> None:
     before, after = (
         make_config().with_knobs("solve", instructions="Do as you are told. " * 9 + end)
-        for end in ("Be brief.", "Take your time.")
+        for end in ends
     )
     text = str(make_result(baseline_config=before, config=after))
-    assert "told. Be brief." in text
-    assert "told. Take your time." in text
+    assert f"told. {ends[1]}" in text
+    assert "Do as you are told." not in text, "that is in both"
