@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.vote_widths import logit_normal
-from evaluators.best_of_k import BestOfK, best_of_k
-from optimizer.predictions import VERIFIED_EXAMPLES
+from evaluators.statistics.best_of_k import BestOfK, best_of_k
+from optimizer.stages.structure.predictions import VERIFIED_EXAMPLES
 
 BASES = (0.3, 0.45, 0.6, 0.75)
 VERIFIERS_AND_K = ((0.9, 0.5, 4), (0.8, 0.8, 4), (0.95, 0.9, 8), (0.7, 0.9, 16), (0.6, 0.6, 8))

@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.chains import chain_bench
 from benchmarks.searching import mean_score, seeds_parser, tastes
 from optimizer.loop import search
-from optimizer.study import Study
-from optimizer.trial import Trial
+from optimizer.search.state import SearchState
+from optimizer.search.trial import Trial
 from pipelines.llms.budget import Budget
 from pipelines.llms.simulated import SimulatedModel, chain_modules, register
 from search_spaces import PipelineConfig
@@ -73,15 +73,15 @@ def path_of(
     bench, unseen = chain_bench(modules, examples, seed), chain_bench(modules, UNSEEN, 1000 + seed)
     for each in (bench, unseen):
         each.models, each.stages, each.diagnoser = [model], ["prompts"], diagnoser
-    study = bench.study("ours", Budget(calls=calls))
+    state = bench.state("ours", Budget(calls=calls))
     led: list[tuple[int, PipelineConfig]] = []
 
-    def note(trial: Trial, study: Study) -> None:
-        led.append((study.evaluator.session.nominal.calls, study.incumbent))
+    def note(trial: Trial, state: SearchState) -> None:
+        led.append((state.evaluator.session.nominal.calls, state.incumbent))
 
-    study.on_trial = note
-    search(study, bench.plan())
-    scoring = unseen.study("unseen")
+    state.on_trial = note
+    search(state, bench.plan())
+    scoring = unseen.state("unseen")
     return [(taken, mean_score(scoring, config)) for taken, config in led]
 
 

@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from benchmarks.searching import Bench, mean_score, race_every_module
-from evaluators.stopping import HURRIED, UNHURRIED
+from evaluators.racing.stopping import HURRIED, UNHURRIED
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, chain_modules, simulated_dataset
@@ -36,10 +36,10 @@ def main() -> None:
         for seed in range(options.seeds):
             started = time.perf_counter()
             bench = chain_bench(length, options.examples, seed)
-            study, ours = bench.search()
-            found = {"ours": (mean_score(study, study.incumbent), ours)}
+            state, ours = bench.search()
+            found = {"ours": (mean_score(state, state.incumbent), ours)}
             for name, patience in RIVALS.items():
-                rival = bench.study(name)
+                rival = bench.state(name)
                 race_every_module(rival, patience)
                 taken = rival.evaluator.session.nominal.calls
                 found[name] = mean_score(rival, rival.incumbent), taken

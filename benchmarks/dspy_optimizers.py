@@ -20,7 +20,7 @@ from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.prompts_and_models import UNSEEN, models_of
 from benchmarks.searching import Bench, compared, seeds_parser
 from optimizer.loop import search
-from optimizer.prompts.quiet import quiet
+from optimizer.stages.prompts.quiet import quiet
 from pipelines.llms.budget import Budget
 from pipelines.llms.engine import GatewayLM
 from pipelines.llms.gateway import Gateway, Session
@@ -59,15 +59,15 @@ def ours(
     bench = Bench(
         LocateSolve(), rows, [model], gateway, metric=graded, seed=seed, stages=("prompts",)
     )
-    study = bench.study("ours", Budget(calls=calls))
-    search(study, bench.plan())
+    state = bench.state("ours", Budget(calls=calls))
+    search(state, bench.plan())
     tuned = LocateSolve()
     for name, predictor in tuned.named_predictors():
-        config = study.incumbent.modules[name]
+        config = state.incumbent.modules[name]
         if config.instructions is not None:
             predictor.signature = predictor.signature.with_instructions(config.instructions)
         predictor.demos = [dict(demo) for demo in config.demos]
-    return tuned, study.evaluator.session.nominal.calls
+    return tuned, state.evaluator.session.nominal.calls
 
 
 def gepa(session: Session, model: str, examples: list[Any], calls: int, seed: int) -> dspy.Module:

@@ -65,11 +65,11 @@ def searched(
         seed=seed,
         stages=stages,
     )
-    study = bench.study("ours", Budget(calls=calls))
-    search(study, bench.plan())
-    taken = study.evaluator.session.nominal.calls
-    changed = study.baseline.differences(study.incumbent)
-    score = mean_score(bench.study("scored"), study.incumbent)
+    state = bench.state("ours", Budget(calls=calls))
+    search(state, bench.plan())
+    taken = state.evaluator.session.nominal.calls
+    changed = state.baseline.differences(state.incumbent)
+    score = mean_score(bench.state("scored"), state.incumbent)
     return [(each.module, each.knob, each.new) for each in changed], score, taken
 
 

@@ -18,7 +18,7 @@ from benchmarks.searching import (
     race_every_module,
     random_search,
 )
-from evaluators.stopping import HURRIED
+from evaluators.racing.stopping import HURRIED
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
@@ -61,18 +61,18 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
         seed=seed,
     )
     ours, calls = bench.search()
-    everything = bench.study("exhaustive")
+    everything = bench.state("exhaustive")
     scores = {c.key: mean_score(everything, c) for c in every_allocation(everything)}
     singles = [
         everything.baseline.with_models(dict.fromkeys(everything.space.models, label))
         for label in everything.space.single_models()
     ]
-    published = bench.study("published")
+    published = bench.state("published")
     assert ours.diagnoser is not None
     chosen = llmselector_as_published(published, ours.diagnoser.model)
-    raced = bench.study("raced")
+    raced = bench.state("raced")
     race_every_module(raced, HURRIED)
-    rand = random_search(bench.study("random"), calls, seed)
+    rand = random_search(bench.state("random"), calls, seed)
     return (
         max(scores.values()),
         max(scores[c.key] for c in singles),

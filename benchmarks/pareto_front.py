@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.searching import Bench
 from evaluators.objective import Costs, front, hypervolume
-from optimizer.knobs import Knobs
-from optimizer.study import Study
+from optimizer.search.state import SearchState
+from optimizer.stages.structure.knobs import Knobs
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import simulated_dataset
@@ -67,12 +67,12 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
         objective="pareto",
     )
     ours, calls = bench.search()
-    everything = bench.study("exhaustive")
+    everything = bench.state("exhaustive")
     configs = list(_every_config(everything))
     true = {c.key: everything.evaluator.evaluate(c, everything.examples).costs for c in configs}
     worst = Costs(0.0, max(c.usd for c in true.values()), max(c.latency_s for c in true.values()))
     whole = hypervolume(true.values(), worst)
-    rand = _random(bench.study("random"), configs, calls, seed)
+    rand = _random(bench.state("random"), configs, calls, seed)
     held = [true[config.key] for config in ours.front() if config.key in true]
     return (
         hypervolume(held, worst) / whole,
@@ -95,21 +95,21 @@ def _pipeline() -> Pipeline:
     )
 
 
-def _every_config(study: Study) -> Sequence[PipelineConfig]:
-    knobs = Knobs(study.evaluator.pipeline, study.space, study.baseline, True, lambda: MODELS[0])
-    return list(knobs.every_config(study.baseline))
+def _every_config(state: SearchState) -> Sequence[PipelineConfig]:
+    knobs = Knobs(state.evaluator.pipeline, state.space, state.baseline, True, lambda: MODELS[0])
+    return list(knobs.every_config(state.baseline))
 
 
 def _random(
-    study: Study, configs: Sequence[PipelineConfig], calls: int, seed: int
+    state: SearchState, configs: Sequence[PipelineConfig], calls: int, seed: int
 ) -> list[PipelineConfig]:
     """Configs in random order, each on all examples, as many as so many calls allow."""
     tried: list[PipelineConfig] = []
     for place in np.random.default_rng(seed).permutation(len(configs)):
-        if study.evaluator.session.nominal.calls >= calls:
+        if state.evaluator.session.nominal.calls >= calls:
             break
         tried.append(configs[place])
-        study.evaluator.evaluate(configs[place], study.examples)
+        state.evaluator.evaluate(configs[place], state.examples)
     return tried
 
 

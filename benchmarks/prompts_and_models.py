@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.searching import SPREAD, Bench, compared, seeds_parser, tastes
 from evaluators.evaluation import Evaluator
-from optimizer.loop import make_study, search
-from optimizer.prompts import Prompts
-from optimizer.stages import Stage
-from optimizer.study import Study
+from optimizer.loop import search, start_search
+from optimizer.search.state import SearchState
+from optimizer.setup.stage import Stage
+from optimizer.stages.prompts import Prompts
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
@@ -60,7 +60,7 @@ def run_seed(seed: int, examples: int, calls: int, optimizer: str) -> list[tuple
         searched(bench, calls, (prompts,)),
         one_after_the_other(bench, calls, prompts),
     ]
-    return [(score(study, unseen), study.evaluator.session.nominal.calls) for study in found]
+    return [(score(state, unseen), state.evaluator.session.nominal.calls) for state in found]
 
 
 def models_of(seed: int) -> list[str]:
@@ -81,14 +81,14 @@ def models_of(seed: int) -> list[str]:
     return names
 
 
-def searched(bench: Bench, calls: int, stages: Sequence[str | Stage]) -> Study:
+def searched(bench: Bench, calls: int, stages: Sequence[str | Stage]) -> SearchState:
     bench.stages = stages
-    study = bench.study(repr(stages), Budget(calls=calls))
-    search(study, bench.plan())
-    return study
+    state = bench.state(repr(stages), Budget(calls=calls))
+    search(state, bench.plan())
+    return state
 
 
-def one_after_the_other(bench: Bench, calls: int, prompts: Stage) -> Study:
+def one_after_the_other(bench: Bench, calls: int, prompts: Stage) -> SearchState:
     """Models first, then prompts for what was found as long as they help; no model moves again."""
     first = searched(bench, calls, ("allocation",))
     chosen = first.incumbent
@@ -100,18 +100,18 @@ def one_after_the_other(bench: Bench, calls: int, prompts: Stage) -> Study:
         stages=(prompts,),
         diagnoser=judge,
     )
-    study = make_study(then.plan(), first.evaluator.session, bench.concurrency)
-    search(study, then.plan())
-    return study
+    state = start_search(then.plan(), first.evaluator.session, bench.concurrency)
+    search(state, then.plan())
+    return state
 
 
-def score(study: Study, rows: Sequence[dict[str, str]]) -> float:
+def score(state: SearchState, rows: Sequence[dict[str, str]]) -> float:
     """Of what leads in the end, on examples that no search has seen."""
-    plan = Bench(locate_solve(), rows, list(study.evaluator.models), Gateway(cache=None)).plan()
+    plan = Bench(locate_solve(), rows, list(state.evaluator.models), Gateway(cache=None)).plan()
     evaluator = Evaluator(
         plan.pipeline, plan.models, plan.search, plan.metric, Gateway(cache=None).session("unseen")
     )
-    return evaluator.evaluate(study.incumbent, range(len(plan.search))).mean
+    return evaluator.evaluate(state.incumbent, range(len(plan.search))).mean
 
 
 if __name__ == "__main__":

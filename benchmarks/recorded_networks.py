@@ -26,10 +26,10 @@ from benchmarks.recorded_votes import HOLDOUT, MODELS
 from benchmarks.searching import Bench
 from benchmarks.splits import over_splits
 from evaluators.objective import Objective
-from optimizer.baseline import race_baseline
-from optimizer.single_models import race_single_models
-from optimizer.structure import Structure
-from optimizer.study import Study
+from optimizer.search.baseline import race_baseline
+from optimizer.search.state import SearchState
+from optimizer.stages.allocation.single_models import race_single_models
+from optimizer.stages.structure.stage import Structure
 from pipelines import Module, Pipeline
 from pipelines.aggregators.normalising import normalised
 from pipelines.llms.gateway import Gateway
@@ -68,7 +68,7 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
     """Everything on one split, on its search examples."""
     known = recorded_answers(recording)
     quality = _bench(recording, seed, known.gateway, Objective(within=0.0))
-    study = _searched(quality)
+    state = _searched(quality)
     cheapest = _bench(recording, seed, known.gateway, Objective(within=WITHIN, of="single_model"))
     cheap = _searched(cheapest)
     places = [known.places[example["question"]] for example in quality.plan().search]
@@ -81,12 +81,12 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
     half, _ = table.successive_halving(np.random.default_rng(seed), 4 * len(places))
     given = LABELS.index(STRONG)
     same_start, _ = table.successive_halving(np.random.default_rng(seed), 4 * len(places), given)
-    ours, found = keys.index(study.incumbent.key), keys.index(cheap.incumbent.key)
+    ours, found = keys.index(state.incumbent.key), keys.index(cheap.incumbent.key)
     return (
         8 * len(places),
         scores.max(),
         scores[ours],
-        study.evaluator.session.nominal.calls,
+        state.evaluator.session.nominal.calls,
         scores[halved],
         halved_calls,
         scores[half],
@@ -98,13 +98,13 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
     )
 
 
-def _searched(bench: Bench) -> Study:
+def _searched(bench: Bench) -> SearchState:
     """The search up to its choice, without the closing comparison with every single model."""
-    study = bench.study("ours")
-    race_baseline(study)
-    race_single_models(study)
-    Structure().improve(study)
-    return study
+    state = bench.state("ours")
+    race_baseline(state)
+    race_single_models(state)
+    Structure().improve(state)
+    return state
 
 
 class Row(NamedTuple):
@@ -168,18 +168,18 @@ def recorded_answers(recording: str) -> Recorded:
     """Every model on every question, once for all splits of a process."""
     gateway = Gateway(cache=None)
     bench = _bench(recording, 0, gateway, Objective(), holdout=0.0)
-    study = bench.study("recorded answers")
+    state = bench.state("recorded answers")
     ballots, scores, usd = [], [], []
     for label in LABELS:
-        single = study.baseline.with_models({"solve": label})
-        known = study.evaluator.evaluate(single, study.examples)
+        single = state.baseline.with_models({"solve": label})
+        known = state.evaluator.evaluate(single, state.examples)
         outputs = [
-            study.evaluator.trace(single, i).outputs or {"answer": ""} for i in study.examples
+            state.evaluator.trace(single, i).outputs or {"answer": ""} for i in state.examples
         ]
         ballots.append([normalised(output["answer"]) for output in outputs])
-        scores.append([known.scores[i] for i in study.examples])
-        usd.append([known.outcomes[i].usd for i in study.examples])
-    questions = [example["question"] for example in study.evaluator.examples]
+        scores.append([known.scores[i] for i in state.examples])
+        usd.append([known.outcomes[i].usd for i in state.examples])
+    questions = [example["question"] for example in state.evaluator.examples]
     places = {question: place for place, question in enumerate(questions)}
     return Recorded(gateway, places, np.array(ballots), np.array(scores), np.array(usd))
 

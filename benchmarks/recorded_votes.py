@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.searching import Bench
 from benchmarks.splits import over_splits
-from optimizer.study import Study
+from optimizer.search.state import SearchState
 from pipelines.aggregators import majority_vote as vote
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
@@ -64,10 +64,10 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
         seed=seed,
     )
     plan = bench.plan()
-    study, calls = bench.search()
-    searched = Votes(study, plan.search)
-    held_out = Votes(study, plan.holdout)
-    chosen = [labels[0] for labels in study.incumbent.allocation.values()]
+    state, calls = bench.search()
+    searched = Votes(state, plan.search)
+    held_out = Votes(state, plan.holdout)
+    chosen = [labels[0] for labels in state.incumbent.allocation.values()]
     labels = list(plan.models)
     singles = sorted(labels, key=lambda label: -searched.score([label] * 3))
     best = max(searched.score(mix) for mix in itertools.product(labels, repeat=3))
@@ -84,19 +84,19 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
 class Votes:
     """Scores of any three solvers on one side of a split, outside of the library's own loop."""
 
-    def __init__(self, study: Study, examples: Sequence[dspy.Example]) -> None:
-        self._evaluator = study.evaluator
-        self._metric: Callable[..., Any] = study.evaluator.metric
+    def __init__(self, state: SearchState, examples: Sequence[dspy.Example]) -> None:
+        self._evaluator = state.evaluator
+        self._metric: Callable[..., Any] = state.evaluator.metric
         self._examples = examples
-        self._answers = {label: self._answers_of(study, label) for label in study.singles}
+        self._answers = {label: self._answers_of(state, label) for label in state.singles}
         self._scores: dict[tuple[int, tuple[Any, ...]], float] = {}
 
     def score(self, mix: Sequence[str]) -> float:
         """Mean score of a vote of these three, in this order."""
         return float(np.mean([self._score(i, mix) for i in range(len(self._examples))]))
 
-    def _answers_of(self, study: Study, label: str) -> list[Any]:
-        program = study.evaluator.program(study.singles[label])
+    def _answers_of(self, state: SearchState, label: str) -> list[Any]:
+        program = state.evaluator.program(state.singles[label])
         steps = [program.run_module("solver_1", self._inputs(e)) for e in self._examples]
         return [step.outputs["answer_1"] if step.outputs else None for step in steps]
 

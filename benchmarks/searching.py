@@ -11,13 +11,14 @@ from typing import Any
 import dspy
 import numpy as np
 
-from evaluators.diagnoser import Diagnoser
+from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.objective import Objective
-from evaluators.stopping import Patience
-from optimizer.door import Plan, prepare
-from optimizer.loop import make_study, search
-from optimizer.stages import Stage
-from optimizer.study import Study
+from evaluators.racing.stopping import Patience
+from optimizer.loop import search, start_search
+from optimizer.search.state import SearchState
+from optimizer.setup.plan import Plan, prepare
+from optimizer.setup.stage import Stage
+from optimizer.stages.resolver import resolve_stages
 from pipelines import Tunable
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
@@ -50,19 +51,20 @@ class Bench:
     def plan(self) -> Plan:
         """The search as `optimize` would set it up."""
         return prepare(
-            self.pipeline, self.rows, self.models, self.metric, None, self.space, self.stages,
+            self.pipeline, self.rows, self.models, self.metric, None, self.space,
+            resolve_stages(self.stages),
             self.diagnoser, self.holdout, self.seed, self.objective,
         )  # fmt: skip
 
-    def study(self, account: str, budget: Budget | None = None) -> Study:
+    def state(self, account: str, budget: Budget | None = None) -> SearchState:
         """A fresh account at the shared cache: its nominal calls are this rival's own."""
-        return make_study(self.plan(), self.gateway.session(account, budget), self.concurrency)
+        return start_search(self.plan(), self.gateway.session(account, budget), self.concurrency)
 
-    def search(self) -> tuple[Study, int]:
-        """Our search; the study and its calls, baselines and diagnoser included."""
-        study = self.study("ours")
-        search(study, self.plan())
-        return study, study.evaluator.session.nominal.calls
+    def search(self) -> tuple[SearchState, int]:
+        """Our search; the state and its calls, baselines and diagnoser included."""
+        state = self.state("ours")
+        search(state, self.plan())
+        return state, state.evaluator.session.nominal.calls
 
 
 def tastes(
@@ -115,79 +117,79 @@ def told_gains(name: str, scores: np.ndarray, rivals: Mapping[str, np.ndarray]) 
         )
 
 
-def mean_score(study: Study, config: PipelineConfig) -> float:
+def mean_score(state: SearchState, config: PipelineConfig) -> float:
     """Mean score of a config on all search examples."""
-    return study.evaluator.evaluate(config, study.examples).mean
+    return state.evaluator.evaluate(config, state.examples).mean
 
 
-def every_allocation(study: Study) -> Iterator[PipelineConfig]:
+def every_allocation(state: SearchState) -> Iterator[PipelineConfig]:
     """All configs of the space, first to last."""
-    for allocation in study.space.allocations():
-        yield study.baseline.with_models(allocation)
+    for allocation in state.space.allocations():
+        yield state.baseline.with_models(allocation)
 
 
-def random_search(study: Study, calls: int, seed: int) -> PipelineConfig:
+def random_search(state: SearchState, calls: int, seed: int) -> PipelineConfig:
     """The best of as many random configs, each on all examples, as so many calls allow."""
     rng = np.random.default_rng(seed)
-    best, best_score = study.baseline, mean_score(study, study.baseline)
+    best, best_score = state.baseline, mean_score(state, state.baseline)
     drawn = {best.key}
-    while study.evaluator.session.nominal.calls < calls and len(drawn) < study.space.size:
-        config = study.space.sample(study.baseline, rng)
+    while state.evaluator.session.nominal.calls < calls and len(drawn) < state.space.size:
+        config = state.space.sample(state.baseline, rng)
         drawn.add(config.key)
-        score = mean_score(study, config)
+        score = mean_score(state, config)
         if score > best_score:
             best, best_score = config, score
     return best
 
 
-def race_every_module(study: Study, patience: Patience) -> None:
+def race_every_module(state: SearchState, patience: Patience) -> None:
     """Coordinate ascent by end-to-end races: every model, module by module, until none moves."""
-    study.race("baseline", [study.baseline])
+    state.race("baseline", [state.baseline])
     while True:
-        before = study.incumbent
-        for module, labels in study.space.models.items():
-            configs = [study.incumbent.with_models({module: label}) for label in labels]
-            study.race(module, configs, patience=patience)
-        if study.incumbent == before:
+        before = state.incumbent
+        for module, labels in state.space.models.items():
+            configs = [state.incumbent.with_models({module: label}) for label in labels]
+            state.race(module, configs, patience=patience)
+        if state.incumbent == before:
             return
 
 
-def llmselector_as_published(study: Study, judge: Model) -> PipelineConfig:
+def llmselector_as_published(state: SearchState, judge: Model) -> PipelineConfig:
     """Algorithm 1 of arXiv 2502.14815 with one shared allocation.
 
     Every model on every example, module by module: the model with the highest sum of end-to-end
     score and diagnosed module score takes the module, until a round changes nothing. One
     diagnoser call per output; equal calls are answered from the cache and counted once.
     """
-    diagnoser = Diagnoser(judge, study.evaluator.pipeline, study.evaluator.session)
-    config = study.baseline
+    diagnoser = Diagnoser(judge, state.evaluator.pipeline, state.evaluator.session)
+    config = state.baseline
     while True:
         before = config
-        for module in study.space.models:
-            config = _best_for_module(study, diagnoser, config, module)
+        for module in state.space.models:
+            config = _best_for_module(state, diagnoser, config, module)
         if config == before:
             return config
 
 
 def _best_for_module(
-    study: Study, diagnoser: Diagnoser, config: PipelineConfig, module: str
+    state: SearchState, diagnoser: Diagnoser, config: PipelineConfig, module: str
 ) -> PipelineConfig:
-    candidates = [config.with_models({module: label}) for label in study.space.models[module]]
+    candidates = [config.with_models({module: label}) for label in state.space.models[module]]
     totals = []
     for candidate in candidates:
-        measured = study.evaluator.evaluate(candidate, study.examples).mean
-        program = study.evaluator.program(candidate)
+        measured = state.evaluator.evaluate(candidate, state.examples).mean
+        program = state.evaluator.program(candidate)
 
         def module_score(index: int, program: Any = program) -> float:
-            steps = program.run(study.evaluator.inputs(index)).steps
+            steps = program.run(state.evaluator.inputs(index)).steps
             step = next((s for s in steps if s.module == module), None)
             if step is None or step.outputs is None:
                 return 0.0
             diagnosis = diagnoser.diagnose(
-                module, step.inputs, [step.outputs], study.desired(index)
+                module, step.inputs, [step.outputs], state.desired(index)
             )
             return diagnosis.ratings[0] if diagnosis else 0.0
 
-        rated = study.evaluator.map(module_score, list(study.examples))
+        rated = state.evaluator.map(module_score, list(state.examples))
         totals.append(measured + float(np.mean(rated)))
     return candidates[int(np.argmax(totals))]

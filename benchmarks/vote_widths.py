@@ -22,8 +22,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.difficulty import Difficulty, Floats
-from evaluators.vote_scaling import VoteScaling
+from evaluators.statistics.difficulty import Difficulty, Floats
+from evaluators.statistics.vote_scaling import VoteScaling
 
 WIDTHS = range(1, 52, 2)
 SAMPLES = 6

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, overload
 import dspy
 import numpy as np
 
-from evaluators.dataset_sources import DatasetError, rows_from
+from evaluators.dataset_sources import rows_from
+from evaluators.errors import DatasetError
 from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Dataset", "DatasetError"]
+__all__ = ["Dataset"]
 
 logger = logging.getLogger(__name__)
 

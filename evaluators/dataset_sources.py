@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evaluators.errors import DatasetError
+
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
-
-
-class DatasetError(ValueError):
-    """Data that cannot be a dataset; the message says what is wrong and where."""
 
 
 def rows_from(data: Any) -> tuple[Sequence[Any], str]:

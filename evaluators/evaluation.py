@@ -15,7 +15,8 @@ import dspy
 import joblib
 import numpy as np
 
-from evaluators.metrics import BoundMetric, MetricError, Score
+from evaluators.errors import MetricError
+from evaluators.metrics import BoundMetric, Score
 from evaluators.objective import Costs
 from evaluators.statistics import Interval, mean_interval
 from pipelines import BoundProgram, Failure, ModuleStep, Trace, Tunable

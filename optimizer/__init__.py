@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluators.best_of_k import BestOfK, best_of_k
-    from evaluators.dataset import Dataset, DatasetError
-    from evaluators.judge_agreement import JudgeAgreement
+    from evaluators.dataset import Dataset
+    from evaluators.errors import DatasetError, MetricError
     from evaluators.metrics import (
-        MetricError,
         contains,
         exact_match,
         f1,
@@ -24,15 +22,16 @@ if TYPE_CHECKING:
         multiple_choice,
         numeric_match,
     )
+    from evaluators.metrics.judge_agreement import JudgeAgreement
     from evaluators.objective import Objective
-    from evaluators.vote_scaling import VoteScaling, vote_accuracy
-    from optimizer.baseline import OptimizationError
-    from optimizer.door import BudgetTooSmall
+    from evaluators.statistics.best_of_k import BestOfK, best_of_k
+    from evaluators.statistics.vote_scaling import VoteScaling, vote_accuracy
+    from optimizer.errors import BudgetTooSmall, OptimizationError
     from optimizer.loop import optimize
-    from optimizer.operating_points import OperatingPoint
-    from optimizer.prompts import Prompts
-    from optimizer.result import Result
-    from optimizer.trial import Trial
+    from optimizer.results.operating_points import OperatingPoint
+    from optimizer.results.result import Result
+    from optimizer.search.trial import Trial
+    from optimizer.stages.prompts import Prompts
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
     from pipelines.aggregators.notation import network_text, parse_network
     from pipelines.callables import from_callable
@@ -46,11 +45,11 @@ if TYPE_CHECKING:
     from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
 
 _HOMES = {
-    "evaluators.best_of_k": ("BestOfK", "best_of_k"),
-    "evaluators.dataset": ("Dataset", "DatasetError"),
-    "evaluators.judge_agreement": ("JudgeAgreement",),
+    "evaluators.statistics.best_of_k": ("BestOfK", "best_of_k"),
+    "evaluators.dataset": ("Dataset",),
+    "evaluators.errors": ("DatasetError", "MetricError"),
+    "evaluators.metrics.judge_agreement": ("JudgeAgreement",),
     "evaluators.metrics": (
-        "MetricError",
         "contains",
         "exact_match",
         "f1",
@@ -60,14 +59,13 @@ _HOMES = {
         "numeric_match",
     ),
     "evaluators.objective": ("Objective",),
-    "evaluators.vote_scaling": ("VoteScaling", "vote_accuracy"),
-    "optimizer.baseline": ("OptimizationError",),
-    "optimizer.door": ("BudgetTooSmall",),
+    "evaluators.statistics.vote_scaling": ("VoteScaling", "vote_accuracy"),
+    "optimizer.errors": ("BudgetTooSmall", "OptimizationError"),
     "optimizer.loop": ("optimize",),
-    "optimizer.operating_points": ("OperatingPoint",),
-    "optimizer.prompts": ("Prompts",),
-    "optimizer.result": ("Result",),
-    "optimizer.trial": ("Trial",),
+    "optimizer.results.operating_points": ("OperatingPoint",),
+    "optimizer.stages.prompts": ("Prompts",),
+    "optimizer.results.result": ("Result",),
+    "optimizer.search.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
     "pipelines.aggregators.notation": ("network_text", "parse_network"),
     "pipelines.callables": ("from_callable",),

@@ -10,24 +10,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluators.diagnoser import Diagnoser
+from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.evaluation import Evaluator
 from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.objective import Objective
-from optimizer.baseline import check_something_scored, check_something_works, race_baseline
-from optimizer.conclusion import best_so_far, conclude
-from optimizer.dear_models import leave_out_dear_models
-from optimizer.door import Plan, check_calls_can_be_made, check_concurrency, check_kind, prepare
-from optimizer.measured_judge import measure_judge
 from optimizer.progress import Progress
-from optimizer.prompt_changes import prompt_text, prompts_of
-from optimizer.reserve import Reserve
-from optimizer.result import Result
-from optimizer.single_models import challenge_with_single_models, race_single_models
-from optimizer.stages import Stage
-from optimizer.study import Study
+from optimizer.results.conclusion import best_so_far, conclude
+from optimizer.results.prompt_changes import prompt_text, prompts_of
+from optimizer.results.result import Result
+from optimizer.search.baseline import check_something_scored, check_something_works, race_baseline
+from optimizer.search.dear_models import leave_out_dear_models
+from optimizer.search.measured_judge import measure_judge
+from optimizer.search.reserve import Reserve
+from optimizer.search.state import SearchState
+from optimizer.search.trial import Trial, config_text, shortened
+from optimizer.setup.plan import (
+    Plan,
+    check_calls_can_be_made,
+    check_concurrency,
+    check_kind,
+    prepare,
+)
+from optimizer.setup.stage import Stage
+from optimizer.stages.allocation.single_models import (
+    challenge_with_single_models,
+    race_single_models,
+)
+from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking import Tracker
-from optimizer.trial import Trial, config_text, shortened
 from pipelines import Tunable
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
@@ -102,7 +112,8 @@ def optimize(
         KeyboardInterrupt: after printing the best so far and how to resume.
     """
     plan = prepare(
-        pipeline, dataset, models, metric, budget, search_space, stages, diagnoser, holdout, seed,
+        pipeline, dataset, models, metric, budget, search_space,
+        resolve_stages(stages), diagnoser, holdout, seed,
         objective,
     )  # fmt: skip
     check_concurrency(concurrency)
@@ -110,37 +121,37 @@ def optimize(
     check_calls_can_be_made(plan)
     session = (gateway or default_gateway()).session(plan.key, plan.budget)
     paid_before = session.spent
-    study = make_study(plan, session, concurrency)
-    study.journal = _journal(gateway or default_gateway(), plan)
+    state = start_search(plan, session, concurrency)
+    state.journal = _journal(gateway or default_gateway(), plan)
     held_out = Evaluator(
-        plan.pipeline, plan.models, plan.holdout, study.evaluator.metric, session, concurrency
+        plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency
     )
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress, progress.following(session):
-            study.on_trial = _listener(tracker, progress, plan)
+            state.on_trial = _listener(tracker, progress, plan)
             if plan.metric.human_labels:
                 progress.stage("judge")
-            stopped = search(study, plan)
+            stopped = search(state, plan)
             progress.stage("holdout")
-            result = conclude(plan, study, held_out, stopped, paid_before)
+            result = conclude(plan, state, held_out, stopped, paid_before)
         result = replace(result, run_id=tracker.run_id, tracking_uri=tracker.tracking_uri)
         tracker.finish(result)
         return result
     except KeyboardInterrupt as interrupt:
         session.stop()
         _wait_for_calls(session)
-        print(_interrupted(study), file=sys.stderr)
-        tracker.fail("interrupted", "KILLED", best_so_far(plan, study))
+        print(_interrupted(state), file=sys.stderr)
+        tracker.fail("interrupted", "KILLED", best_so_far(plan, state))
         # where in the search it was helps nobody
         raise interrupt.with_traceback(None) from None
     except BaseException as error:
         session.stop()  # else what is in flight would go on to further calls
-        tracker.fail(f"{type(error).__name__}: {error}", "FAILED", best_so_far(plan, study))
+        tracker.fail(f"{type(error).__name__}: {error}", "FAILED", best_so_far(plan, state))
         raise
 
 
-def search(study: Study, plan: Plan) -> str | None:
+def search(state: SearchState, plan: Plan) -> str | None:
     """Race the baseline, the single models, and what the stages propose, until none helps.
 
     Returns:
@@ -151,31 +162,31 @@ def search(study: Study, plan: Plan) -> str | None:
         OptimizationError: there is nothing to choose by, since nothing works, or since the judge
             does not value what people value.
     """
-    study.judge = measure_judge(study)
-    race_baseline(study)
+    state.judge = measure_judge(state)
+    race_baseline(state)
     try:
-        leave_out_dear_models(study)
-        check_something_works(study)
-        race_single_models(study)
-        check_something_scored(study)
-        study.diagnoser = diagnoser_of(plan, study)
-        led = {study.incumbent.key}
+        leave_out_dear_models(state)
+        check_something_works(state)
+        race_single_models(state)
+        check_something_scored(state)
+        state.diagnoser = diagnoser_of(plan, state)
+        led = {state.incumbent.key}
         while True:
             for stage in plan.stages:
-                stage.improve(study)
-            challenge_with_single_models(study)
-            if study.incumbent.key in led:  # nothing is better, or what is was here before
+                stage.improve(state)
+            challenge_with_single_models(state)
+            if state.incumbent.key in led:  # nothing is better, or what is was here before
                 return None
-            led.add(study.incumbent.key)
+            led.add(state.incumbent.key)
     except BudgetExhausted as exhausted:
         return f"the budget ended the search: {exhausted}"
 
 
-def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
-    """A study at its beginning: nothing raced yet, the config as given in the lead."""
+def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
+    """A state at its beginning: nothing raced yet, the config as given in the lead."""
     metric = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, metric, session, concurrency)
-    return Study(
+    return SearchState(
         evaluator=evaluator,
         space=plan.space,
         examples=range(len(plan.search)),
@@ -186,28 +197,30 @@ def make_study(plan: Plan, session: Session, concurrency: int) -> Study:
     )
 
 
-def diagnoser_of(plan: Plan, study: Study) -> Diagnoser | None:
+def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
     """The one asked for; "auto" is the model that did best alone."""
-    chosen = study.ablest_model if plan.diagnoser == "auto" else plan.diagnoser
-    return Diagnoser(chosen, plan.pipeline, study.evaluator.session) if chosen else None
+    chosen = state.ablest_model if plan.diagnoser == "auto" else plan.diagnoser
+    return Diagnoser(chosen, plan.pipeline, state.evaluator.session) if chosen else None
 
 
 def _journal(gateway: Gateway, plan: Plan) -> Path | None:
-    """Where Optuna's study goes: beside the answers that it was made of."""
+    """Where Optuna's state goes: beside the answers that it was made of."""
     return gateway.folder / "optuna" / f"{plan.key[:16]}.log" if gateway.folder else None
 
 
-def _listener(tracker: Tracker, progress: Progress, plan: Plan) -> Callable[[Trial, Study], None]:
+def _listener(
+    tracker: Tracker, progress: Progress, plan: Plan
+) -> Callable[[Trial, SearchState], None]:
     accepted = prompts_of(plan.pipeline, plan.baseline)
 
-    def on_trial(trial: Trial, study: Study) -> None:
+    def on_trial(trial: Trial, state: SearchState) -> None:
         tracker.record(trial)
-        for module, prompt in prompts_of(plan.pipeline, study.incumbent).items():
+        for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
             if prompt != accepted[module]:
                 accepted[module] = prompt
                 tracker.prompt(plan.pipeline.name, module, prompt_text(prompt), trial.stage)
-        best = study.evaluator.known(study.incumbent).mean
-        session = study.evaluator.session
+        best = state.evaluator.known(state.incumbent).mean
+        session = state.evaluator.session
         tracker.best(session.nominal.calls, best)
         progress.stage(trial.stage)
         progress.update(best, session.spent, session.seconds)
@@ -255,16 +268,16 @@ def _wait_for_calls(session: Session) -> None:
             session.drain()
 
 
-def _interrupted(study: Study) -> str:
-    best = study.evaluator.known(study.incumbent)
-    spent = study.evaluator.session.spent
+def _interrupted(state: SearchState) -> str:
+    best = state.evaluator.known(state.incumbent)
+    spent = state.evaluator.session.spent
     so_far = (
         f"Best so far: {best.mean:.3f} (search estimate on {len(best.scores)} examples) with "
-        f"{config_text(study.incumbent)}"
+        f"{config_text(state.incumbent)}"
         if best.scores
         else "Nothing was scored yet"
     )
-    lost = study.evaluator.session.in_flight
+    lost = state.evaluator.session.in_flight
     given_up = f" {lost} calls were given up, and count at the worst they may cost." if lost else ""
     return (
         f"\ninterrupted. {so_far}. Spent: ${spent.usd:.4f} in {spent.calls} calls.{given_up} "

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from optimizer.wording import counted, dollars, percent, seconds
+from optimizer.formatting import counted, dollars, percent, seconds
 from pipelines.llms.budget import Budget, Spend
 
 if TYPE_CHECKING:

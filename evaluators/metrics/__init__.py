@@ -6,7 +6,7 @@ from evaluators.metrics.f1 import f1
 from evaluators.metrics.judged import JudgedMetric
 from evaluators.metrics.llm_judge import llm_judge
 from evaluators.metrics.llm_preference import llm_preference
-from evaluators.metrics.metric import BoundMetric, LabelMetric, MetricError, Score
+from evaluators.metrics.metric import BoundMetric, LabelMetric, Score
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
 from evaluators.metrics.resolver import METRICS, resolve_metric
@@ -16,7 +16,6 @@ __all__ = [
     "BoundMetric",
     "JudgedMetric",
     "LabelMetric",
-    "MetricError",
     "Score",
     "contains",
     "exact_match",

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from evaluators.metrics.metric import BoundMetric, MetricError
+from evaluators.errors import MetricError
+from evaluators.metrics.metric import BoundMetric
 from pipelines.function_identity import function_identity
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from evaluators.metrics.metric import MetricError
+from evaluators.errors import MetricError
 
 
 class Chosen(TypedDict):

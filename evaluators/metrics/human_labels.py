@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluators.dataset import Dataset
-from evaluators.metrics.metric import MetricError
+from evaluators.errors import MetricError
 from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 

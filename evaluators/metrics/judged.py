@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+from evaluators.errors import MetricError
 from evaluators.metrics.human_labels import HumanLabels
 from evaluators.metrics.judge import Judge, Question, Verdict
-from evaluators.metrics.metric import BoundMetric, MetricError, Score
+from evaluators.metrics.metric import BoundMetric, Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure, Tunable
 from pipelines.llms.call_record import recording

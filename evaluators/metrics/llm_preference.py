@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluators.errors import MetricError
 from evaluators.metrics.judge import Question
 from evaluators.metrics.judged import Ask, JudgedMetric, check_text
-from evaluators.metrics.metric import MetricError, Score
+from evaluators.metrics.metric import Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure
 from pipelines.llms.model import Model

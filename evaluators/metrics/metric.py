@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from evaluators.errors import MetricError
 from pipelines import Failure
 
 if TYPE_CHECKING:
     from evaluators.metrics.judged import Judging
     from pipelines.llms.gateway import Session
-
-
-class MetricError(ValueError):
-    """A metric that cannot be used, that raised, or that returned what is no score."""
 
 
 @dataclass(frozen=True, slots=True)

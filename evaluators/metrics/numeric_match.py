@@ -9,8 +9,9 @@ from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
+from evaluators.errors import MetricError
 from evaluators.metrics.choosing import chosen
-from evaluators.metrics.metric import LabelMetric, MetricError
+from evaluators.metrics.metric import LabelMetric
 from evaluators.metrics.text import text_of
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"

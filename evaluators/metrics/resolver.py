@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from evaluators.errors import MetricError
 from evaluators.metrics.callables import bind_callable
 from evaluators.metrics.contains import contains
 from evaluators.metrics.exact_match import exact_match
 from evaluators.metrics.f1 import f1
 from evaluators.metrics.llm_judge import llm_judge
 from evaluators.metrics.llm_preference import llm_preference
-from evaluators.metrics.metric import BoundMetric, LabelMetric, MetricError, bind_labels
+from evaluators.metrics.metric import BoundMetric, LabelMetric, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
 from search_spaces.refusals import nearest

@@ -17,7 +17,7 @@ def demo(options: argparse.Namespace) -> int:
 
     from optimizer import Budget, locate_solve, optimize
     from optimizer.cli.saving import save
-    from optimizer.summary_text import summary_text
+    from optimizer.results.summary_text import summary_text
     from pipelines.llms.simulated import MODELS, simulated_dataset
 
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)

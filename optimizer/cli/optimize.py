@@ -11,8 +11,8 @@ from optimizer.cli.exit_codes import UNMET
 
 if TYPE_CHECKING:
     from evaluators.objective import Objective
-    from optimizer.operating_points import OperatingPoint
-    from optimizer.result import Result
+    from optimizer.results.operating_points import OperatingPoint
+    from optimizer.results.result import Result
 
 
 def optimize_file(options: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def optimize_file(options: argparse.Namespace) -> int:
     """
     from optimizer import Budget, Objective, Pipeline, Prompts, optimize
     from optimizer.cli.saving import save
-    from optimizer.summary_text import summary_text
+    from optimizer.results.summary_text import summary_text
 
     _check_numbers(options)
     _check_files(options)

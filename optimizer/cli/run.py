@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from optimizer.cli.exit_codes import FAILED
-from optimizer.wording import counted
+from optimizer.formatting import counted
 
 if TYPE_CHECKING:
     from optimizer.export import RowOutcome

@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optimizer.trial import config_text
-from optimizer.wording import command
+from optimizer.formatting import command
+from optimizer.search.trial import config_text
 
 if TYPE_CHECKING:
-    from optimizer.operating_points import OperatingPoint
-    from optimizer.result import Result
+    from optimizer.results.operating_points import OperatingPoint
+    from optimizer.results.result import Result
 
 
 def save(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from optimizer.trial import Trial, flat_config, shortened
+from optimizer.search.trial import Trial, flat_config, shortened
 from pipelines.llms.secrets import redacted
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]

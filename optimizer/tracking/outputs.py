@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.export import save_dspy_program, save_pyfunc
-from optimizer.provenance import plain_yaml, tuned_yaml
-from optimizer.report import write_report
-from optimizer.summary_text import summary_text
+from optimizer.results.provenance import plain_yaml, tuned_yaml
+from optimizer.results.report import write_report
+from optimizer.results.summary_text import summary_text
+from optimizer.search.trial import flat_config
 from optimizer.tracking.events import Event, as_params, as_tags, figures_event
-from optimizer.trial import flat_config
 from pipelines import PipelineError
 from pipelines.dspy_programs import DSPyPipeline
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
-    from evaluators.judge_agreement import JudgeAgreement
-    from optimizer.result import HeldOut, Result
+    from evaluators.metrics.judge_agreement import JudgeAgreement
+    from optimizer.results.result import HeldOut, Result
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from optimizer.wording import command
+from optimizer.formatting import command
 
 _PROBE_S = 3.0
 _SQLITE = "sqlite:///"

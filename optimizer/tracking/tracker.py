@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from optimizer.search.trial import Trial
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import (
     Event,
@@ -18,12 +19,11 @@ from optimizer.tracking.events import (
     trial_event,
 )
 from optimizer.tracking.store import TrackingStore, chosen_store
-from optimizer.trial import Trial
 from pipelines.llms.gateway import default_cache_folder
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
-    from optimizer.result import Result
+    from optimizer.results.result import Result
 
 logger = logging.getLogger(__name__)
 

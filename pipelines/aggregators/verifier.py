@@ -27,7 +27,7 @@ class Verifier(Aggregator):
 
     It sees the distinct answers one by one, in the order of members, and is not asked any more
     when it has accepted one: that saves calls, and takes as long as they take in turn.
-    `evaluators.best_of_k` predicts what it brings.
+    `evaluators.statistics.best_of_k` predicts what it brings.
     """
 
     @property

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.dataset import Dataset, DatasetError
+from evaluators.dataset import Dataset
+from evaluators.errors import DatasetError
 
 ROWS = [{"question": "1+1?", "answer": "2"}, {"question": "2+2?", "answer": "4"}]
 

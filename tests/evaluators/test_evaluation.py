@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluators.dataset import Dataset
+from evaluators.errors import MetricError
 from evaluators.evaluation import Evaluation, Evaluator, Outcome
-from evaluators.metrics import MetricError, resolve_metric
+from evaluators.metrics import resolve_metric
 from pipelines import Failure, Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted

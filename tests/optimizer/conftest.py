@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.result import Result
+from optimizer.results.result import Result
 from tests.optimizer.made import make_result
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from evaluators.statistics import Interval
-from optimizer.result import DiagnoserAgreement, HeldOut, Result, Spent
-from optimizer.trial import Status, Trial
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
+from optimizer.search.trial import Status, Trial
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import PurposeSpend
 from pipelines.llms.model import Model

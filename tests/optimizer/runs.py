@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import optimizer.loop
 from optimizer.loop import optimize
-from optimizer.result import Result
+from optimizer.results.result import Result
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.loopback import LoopbackServer, Price, Script
 from pipelines.llms.model import Model

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluators.metrics import MetricError
+from evaluators.errors import MetricError
 from optimizer import OptimizationError, SearchSpace, from_callable
 from optimizer.cli import main
 from pipelines import Pipeline

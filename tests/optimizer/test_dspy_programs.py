@@ -12,9 +12,9 @@ from typing import Any, Literal
 import dspy
 import pytest
 
-from evaluators.dataset import DatasetError
-from optimizer.baseline import OptimizationError
-from optimizer.result import Result
+from evaluators.errors import DatasetError
+from optimizer.errors import OptimizationError
+from optimizer.results.result import Result
 from pipelines import Pipeline, PipelineError
 from pipelines.dspy_programs import DSPyPipeline, from_dspy
 from pipelines.llms.budget import Budget

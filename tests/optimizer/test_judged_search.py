@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluators.dataset import DatasetError
+from evaluators.errors import DatasetError, MetricError
 from evaluators.evaluation import Evaluation, Outcome
-from evaluators.judge_agreement import JudgeAgreement
-from evaluators.metrics import MetricError, llm_judge, llm_preference
+from evaluators.metrics import llm_judge, llm_preference
+from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.statistics import Calibration
-from optimizer.baseline import OptimizationError
-from optimizer.door import BudgetTooSmall, prepare
-from optimizer.holdout import FinalScores
-from optimizer.loop import _described, make_study, search
-from optimizer.measured_judge import measure_judge
-from optimizer.result import Result
-from optimizer.summary_text import summary_text
+from optimizer.errors import BudgetTooSmall, OptimizationError
+from optimizer.loop import _described, search, start_search
+from optimizer.results.result import Result
+from optimizer.results.summary_text import summary_text
+from optimizer.search.holdout import FinalScores
+from optimizer.search.measured_judge import measure_judge
+from optimizer.setup.plan import prepare
+from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking.outputs import final_figures
 from pipelines import Failure
 from pipelines.llms.budget import Budget
@@ -203,7 +204,16 @@ def test_calls_of_the_judge_are_counted_at_the_door() -> None:
 
 def plan_of(metric: Any) -> Any:
     return prepare(
-        locate_solve(), UNLABELLED, MODELS, metric, None, None, "allocation", None, 0.3, 0
+        locate_solve(),
+        UNLABELLED,
+        MODELS,
+        metric,
+        None,
+        None,
+        resolve_stages("allocation"),
+        None,
+        0.3,
+        0,
     )
 
 
@@ -215,16 +225,16 @@ def test_what_the_judge_is_asked_is_among_the_runs_files() -> None:
 
 def test_a_judge_of_another_mind_than_people_ends_the_run_before_anything_else_is_paid() -> None:
     plan = plan_of(llm_judge(RUBRIC, model=ARBITER, labels=labelled(right=False, wrong=True)))
-    study = make_study(plan, Gateway(None).session("study", None), 8)
+    state = start_search(plan, Gateway(None).session("study", None), 8)
     with pytest.raises(OptimizationError) as raised:
-        search(study, plan)
+        search(state, plan)
     told = str(raised.value)
     assert told.startswith(
         "the judge arbiter is not shown to score higher what people score higher"
     )
     assert "% of 24 human labels (kappa -0." in told
     assert told.endswith("so it falls: are the labels the other way round?")
-    assert set(study.evaluator.session.nominal.by_purpose) == {"judge"}
+    assert set(state.evaluator.session.nominal.by_purpose) == {"judge"}
 
 
 @pytest.mark.parametrize(("bad", "failed"), [(2, "2 of 20"), (3, "3 of 20")])
@@ -246,7 +256,7 @@ def test_a_judge_that_fails_on_labels_ends_the_run(bad: int, failed: str) -> Non
         plan = plan_of(llm_judge(RUBRIC, model=judge, labels=labels))
         gateway = Gateway(None, retries=0)
         with pytest.raises(OptimizationError, match=rf"failed on {failed} human labels; the first"):
-            measure_judge(make_study(plan, gateway.session("study", None), 8))
+            measure_judge(start_search(plan, gateway.session("study", None), 8))
 
 
 def served(requests: Any, count: int = 1, **arguments: Any) -> Result:

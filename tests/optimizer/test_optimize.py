@@ -16,10 +16,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import optimizer.conclusion
-from optimizer.door import BudgetTooSmall
-from optimizer.holdout import FinalScores, score_finalists
-from optimizer.result import Result
+import optimizer.results.conclusion
+from optimizer.errors import BudgetTooSmall
+from optimizer.results.result import Result
+from optimizer.search.holdout import FinalScores, score_finalists
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway, Session
@@ -436,7 +436,7 @@ def test_outages_on_the_holdout_are_no_gain_and_no_crash(
         down.set()
         return score_finalists(*args)
 
-    monkeypatch.setattr(optimizer.conclusion, "score_finalists", final_pass)
+    monkeypatch.setattr(optimizer.results.conclusion, "score_finalists", final_pass)
     with counting_server(script) as server:
         models = served_models(server)
         result = tune(models=[models[2], *models[:2]])

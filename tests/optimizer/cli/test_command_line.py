@@ -15,8 +15,8 @@ import pytest
 from evaluators.objective import Objective, as_objective
 from evaluators.statistics import Interval
 from optimizer.cli import main
-from optimizer.operating_points import OperatingPoint
-from optimizer.result import Result
+from optimizer.results.operating_points import OperatingPoint
+from optimizer.results.result import Result
 from pipelines import Module, Pipeline
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset

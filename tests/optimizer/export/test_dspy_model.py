@@ -16,7 +16,7 @@ import dspy
 import pytest
 
 from optimizer.export import save_dspy_program
-from optimizer.result import Result
+from optimizer.results.result import Result
 from optimizer.tracking.outputs import file_events
 from optimizer.tracking.tracker import import_mlflow
 from pipelines import PipelineError

@@ -69,8 +69,8 @@ LAUNCHER = textwrap.dedent(
     from pipelines.llms.litellm_import import load_litellm
     from pipelines.llms.model import Model
 
-    def make_calls(url, cache, study, first, last):
-        session = Gateway(cache, backoff_s=0.01).session(study)
+    def make_calls(url, cache, state, first, last):
+        session = Gateway(cache, backoff_s=0.01).session(state)
         model = Model(
             "openai/tiny", api_base=url, input_usd_per_million=2, output_usd_per_million=8
         )
@@ -79,9 +79,9 @@ LAUNCHER = textwrap.dedent(
         messages = [({"role": "user", "content": f"{i}"},) for i in order]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(session.complete, [LMCall(model, each) for each in messages]))
-        part = Path(cache, f"{study}.part")
+        part = Path(cache, f"{state}.part")
         part.write_text(f"{session.nominal.calls}")
-        part.rename(Path(cache, f"{study}.nominal"))
+        part.rename(Path(cache, f"{state}.nominal"))
 
     load_litellm()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
@@ -99,10 +99,10 @@ LAUNCHER = textwrap.dedent(
 
 @pytest.fixture(scope="session")
 def launch(repository: Path) -> Iterator[Launch]:
-    """`launch(server, cache, study, first, last)`: a process of its own makes calls in 8 threads.
+    """`launch(server, cache, state, first, last)`: a process of its own makes calls in 8 threads.
 
     They are numbered, and made in that order, which may be a falling one.
-    Returns its number at once. What it made is in `<study>.nominal` when it is done. litellm is
+    Returns its number at once. What it made is in `<state>.nominal` when it is done. litellm is
     imported once for all of them.
     """
     launcher = subprocess.Popen(
@@ -113,8 +113,8 @@ def launch(repository: Path) -> Iterator[Launch]:
     assert launcher.stdout is not None
     stdin, stdout = launcher.stdin, launcher.stdout
 
-    def start(server: LoopbackServer, cache: Path, study: str, first: int, last: int) -> int:
-        stdin.write(f"{server.url}\t{cache}\t{study}\t{first}\t{last}\n")
+    def start(server: LoopbackServer, cache: Path, state: str, first: int, last: int) -> int:
+        stdin.write(f"{server.url}\t{cache}\t{state}\t{first}\t{last}\n")
         stdin.flush()
         return int(stdout.readline())
 

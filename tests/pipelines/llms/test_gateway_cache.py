@@ -142,7 +142,7 @@ def test_two_processes_on_one_folder_pay_a_shared_call_once(
         assert [file.read_text() for file in files] == ["24", "24"]
         assert server.requests == 24
     gateway = open_gateway(cache)
-    paid = [gateway.session(study).spent.calls for study in ("one", "other")]
+    paid = [gateway.session(state).spent.calls for state in ("one", "other")]
     assert sum(paid) == 24
     assert all(paid)
 

@@ -1,0 +1,155 @@
+"""How accurate is best-of-K with a verifier? From three numbers, or from a few samples.
+
+Candidates are drawn one by one, and the first that the verifier accepts is the answer (the
+verifier-based judge of Davis et al., 2024, "Networks of Networks", arXiv 2407.16831). If it accepts
+none of K, something must still be answered: the first candidate, or the majority of all K.
+
+The derivation, and where this fails, are in docs/closed-forms.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evaluators.statistics.difficulty import Difficulty, Floats, checked_counts
+from evaluators.statistics.vote_scaling import vote_accuracy
+
+Fallback = Literal["first", "vote"]
+
+
+def best_of_k(
+    rates: ArrayLike,
+    accepts_right: float,
+    rejects_wrong: float,
+    k: int,
+    fallback: Fallback = "first",
+) -> Floats:
+    """The chance that the answer is right where each candidate is right with a given rate.
+
+    Candidates are independent, and so are verdicts, given whether the candidate is right.
+
+    Args:
+        rates: the chance of a right candidate in [0, 1]; an array of any shape, which the result
+            has. The formula bends: average it over examples, do not put their mean rate in.
+        accepts_right: the chance that the verifier accepts a right candidate.
+        rejects_wrong: the chance that it rejects a wrong one.
+        k: how many candidates at most, at least 1.
+        fallback: what is answered when none is accepted: the first candidate, or a vote of all k.
+
+    Raises:
+        ValueError: a rate outside [0, 1], a k that is not a whole number from 1 on, or an unknown
+            fallback.
+    """
+    right = _checked_rates("rates", rates)
+    rejected_right, rejected_wrong = _rejected(right, accepts_right, rejects_wrong)
+    rejected = rejected_right + rejected_wrong
+    if fallback not in get_args(Fallback):
+        raise ValueError(f"fallback must be one of {get_args(Fallback)}, but got {fallback!r}")
+    accepted_right = (right - rejected_right) * _rejected_before(rejected, k)
+    with np.errstate(invalid="ignore"):
+        rate = np.where(rejected > 0, rejected_right / rejected, 0.0)
+    fallen_back = rate if fallback == "first" else vote_accuracy(rate, k)
+    return np.clip(accepted_right + fallen_back * rejected**k, 0, 1)
+
+
+def candidates_verified(
+    rates: ArrayLike, accepts_right: float, rejects_wrong: float, k: int
+) -> Floats:
+    """How many candidates are drawn and verified on average, in [1, k], until one is accepted.
+
+    Arguments and errors are those of `best_of_k`.
+    """
+    right = _checked_rates("rates", rates)
+    rejected_right, rejected_wrong = _rejected(right, accepts_right, rejects_wrong)
+    return _rejected_before(rejected_right + rejected_wrong, k)
+
+
+def verdict_rate(name: str, count: int, of: int) -> float:
+    """How often a verifier gives a verdict, from `count` times in `of`.
+
+    As if half a verdict more of either kind had been seen, so that it is never 0 or 1.
+
+    Raises:
+        ValueError: not 0 <= count <= of; says the name of the count.
+    """
+    if not 0 <= count <= of:
+        raise ValueError(f"`0 <= {name} <= {of}` must hold, but got {count!r}")
+    return (count + 0.5) / (of + 1)
+
+
+@dataclass(frozen=True)
+class BestOfK:
+    """The predicted accuracy and cost of best-of-K by K."""
+
+    difficulty: Difficulty
+    """How the examples' right rates are spread."""
+    accepts_right: float
+    """The chance that the verifier accepts a right candidate."""
+    rejects_wrong: float
+    """The chance that it rejects a wrong one."""
+
+    def __post_init__(self) -> None:
+        _checked_rates("accepts_right", self.accepts_right)
+        _checked_rates("rejects_wrong", self.rejects_wrong)
+
+    @classmethod
+    def fit(
+        cls, right: ArrayLike, samples: ArrayLike, accepted_right: int, rejected_wrong: int
+    ) -> BestOfK:
+        """From a few samples of each example, and the verifier's verdicts on all of them.
+
+        Args:
+            right: right samples per example, whole numbers.
+            samples: samples per example, at least 1; one number if all have as many.
+            accepted_right: how many of all the right samples the verifier accepted.
+            rejected_wrong: how many of all the wrong ones it rejected.
+
+        Raises:
+            ValueError: counts that `Difficulty.fit` refuses, or more verdicts than samples.
+        """
+        counts = checked_counts(right, samples)
+        n_right, n_wrong = int(counts[0].sum()), int((counts[1] - counts[0]).sum())
+        return cls(
+            Difficulty.fit(right, samples),
+            verdict_rate("accepted_right", accepted_right, n_right),
+            verdict_rate("rejected_wrong", rejected_wrong, n_wrong),
+        )
+
+    def accuracy(self, k: int, fallback: Fallback = "first") -> float:
+        """The predicted share of examples answered right, in [0, 1]; errors as `best_of_k`."""
+        rates = self.difficulty.rates
+        chances = best_of_k(rates, self.accepts_right, self.rejects_wrong, k, fallback)
+        return min(1.0, self.difficulty.average(chances))
+
+    def candidates_verified(self, k: int) -> float:
+        """How many candidates an example takes on average, in [1, k]; errors as `best_of_k`."""
+        rates = self.difficulty.rates
+        return self.difficulty.average(
+            candidates_verified(rates, self.accepts_right, self.rejects_wrong, k)
+        )
+
+
+def _rejected(right: Floats, accepts_right: float, rejects_wrong: float) -> tuple[Floats, Floats]:
+    """The chances that a candidate is right and rejected, and that it is wrong and rejected."""
+    accepts = _checked_rates("accepts_right", accepts_right)
+    rejects = _checked_rates("rejects_wrong", rejects_wrong)
+    return right * (1 - accepts), (1 - right) * rejects
+
+
+def _rejected_before(rejected: Floats, k: int) -> Floats:
+    """The sum of rejected^i over i = 0..k-1: how often a first, second, ... k-th one is reached."""
+    if not (k >= 1 and k == int(k)):
+        raise ValueError(f"k must be a whole number >= 1, but got {k!r}")
+    reached: Floats = np.power.outer(rejected, np.arange(k)).sum(axis=-1)
+    return reached
+
+
+def _checked_rates(name: str, rates: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(rates, dtype=np.float64)
+    if not bool(np.all((values >= 0) & (values <= 1))):  # NaN fails this too
+        raise ValueError(f"{name} must lie in [0, 1], but got {rates!r}")
+    return values

@@ -1,0 +1,9 @@
+"""Errors of a search that users see."""
+
+
+class BudgetTooSmall(ValueError):
+    """The budget can't pay for the baseline and the final pass over the holdout."""
+
+
+class OptimizationError(RuntimeError):
+    """The search could not start: no config could be scored."""

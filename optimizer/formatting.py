@@ -1,0 +1,87 @@
+"""How figures and commands are written for people, the same everywhere."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from evaluators.metrics.judge_agreement import JudgeAgreement
+from evaluators.statistics import Interval
+
+
+def percent(score: float) -> str:
+    """A score in [0, 1] as `41.7%`."""
+    return "n/a" if math.isnan(score) else f"{100 * score:.1f}%"
+
+
+def percent_interval(score: Interval) -> str:
+    """A score's 95% interval as `[30.1, 54.3]`, in percent."""
+    return f"[{100 * score.low:.1f}, {100 * score.high:.1f}]"
+
+
+def points(gain: Interval) -> str:
+    """A gain with its 95% interval as `+12.0 points [+5.1, +18.4]`."""
+    # z: a minus only before what is not 0.0 once rounded
+    mean, low, high = (f"{100 * value:+z.1f}" for value in (gain.mean, gain.low, gain.high))
+    return f"{mean} points [{low}, {high}]"
+
+
+def dollars(usd: float) -> str:
+    """Dollars with cents, or with three significant digits when they are few: `$0.00123`."""
+    if math.isnan(usd):
+        return "n/a"
+    if usd == 0 or usd >= 1:
+        return f"${usd:,.2f}"
+    return f"${usd:.{min(12, 2 - math.floor(math.log10(usd)))}f}"
+
+
+def seconds(duration: float) -> str:
+    """A duration as `0.42 s`, `12 s`, `3:05` (minutes) or `1:02:09`."""
+    if math.isnan(duration):
+        return "n/a"
+    if duration < 10:
+        return f"{duration:.2f} s"
+    whole = round(duration)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def number(value: float) -> str:
+    """Four significant digits, and no fewer than stand before the point: `0.6667`, `12,346`."""
+    if math.isfinite(value) and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def setting(value: Any) -> str:
+    """The value of a knob or of a function's parameter."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def agreement_text(judge: JudgeAgreement) -> str:
+    """How far a judge agreed with human labels, as `agreed with 92.5% of 40 human labels, ...`."""
+    labels = counted(judge.labels, "human label")
+    if judge.agreement is not None and judge.kappa is not None:
+        return f"agreed with {percent(judge.agreement)} of {labels} (kappa {judge.kappa:z.2f})"
+    return f"correlation of {judge.correlation or 0.0:z.2f} with {labels}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def command(name: str) -> str:
+    """An installed command as a shell finds it; its path, where the environment isn't activated."""
+    if shutil.which(name):
+        return name
+    beside = Path(sys.executable).with_name(name)
+    return shlex.quote(os.path.relpath(beside)) if beside.exists() else name

@@ -1,5 +1,0 @@
-"""The stage that tunes prompts with DSPy's optimizers."""
-
-from optimizer.prompts.stage import Prompts
-
-__all__ = ["Prompts"]

@@ -1,0 +1,163 @@
+"""From a finished search to the `Result` that a user gets."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from evaluators.diagnosis.agreement import Agreement
+from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.statistics import Interval
+from optimizer.results.operating_points import operating_points
+from optimizer.results.provenance import estimated_yaml
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
+from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
+from optimizer.search.state import SearchState
+from optimizer.setup.plan import Plan
+from pipelines import Tunable
+from pipelines.llms.budget import Spend
+from pipelines.llms.call import BudgetExhausted
+from search_spaces import PipelineConfig
+
+logger = logging.getLogger(__name__)
+
+NO_GAIN = Interval(0.0, 0.0, 0.0)
+"""Of a config over itself."""
+
+
+def conclude(
+    plan: Plan, state: SearchState, holdout: Evaluator, stopped: str | None, paid_before: Spend
+) -> Result:
+    """Score the finalists, and say what was found and what it cost."""
+    plan = replace(plan, pipeline=plan.pipeline.with_outputs(state.evaluator.returned()))
+    final, stopped = _final_scores(state, holdout, stopped)
+    single, scored = state.single_model, final.single_model
+    if scored is not None and not scored.scores:
+        scored = None
+    gain = NO_GAIN if state.incumbent == state.baseline else final.gain(final.baseline)
+    if gain is None:
+        raise RuntimeError("the incumbent and the baseline have no scored example in common")
+    over_single = final.gain(scored) if scored else None
+    return Result(
+        pipeline=_bound(plan, state.incumbent),
+        baseline_config=state.baseline,
+        config=state.incumbent,
+        tuned_figures=_figures(final.tuned, final.mean),
+        baseline_figures=_figures(final.baseline, final.mean),
+        single_model_figures=_figures(scored, final.mean) if scored else None,
+        single_model_label=next(iter(single.allocation.values()))[0] if single else None,
+        gain=gain,
+        gain_over_single=NO_GAIN if scored and state.incumbent == single else over_single,
+        held_out=final.held_out,
+        objective=plan.objective,
+        points=operating_points(
+            state.front(), state.evaluator.known, final.points, final.mean, partial(_bound, plan)
+        ),
+        trials_=tuple(state.trials),
+        spent=_spent(state, paid_before),
+        diagnoser=_agreements(state),
+        judge=state.judge,
+        stopped=stopped,
+        metric=plan.metric.name,
+        seed=plan.seed,
+        dataset_digest=plan.search.digest,
+        example_inputs=_plain(state.evaluator.inputs(0)),
+    )
+
+
+def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
+    """Of a search that did not end, the incumbent as a file; nothing before it was scored."""
+    known = state.evaluator.known(state.incumbent)
+    if not known.scores:
+        return {}
+    try:
+        pipeline = _bound(plan, state.incumbent)
+        return {"config.yaml": estimated_yaml(pipeline, known, plan.metric.name)}
+    except Exception:  # it must not take the place of what ended the search
+        logger.exception("the best so far can't be written")
+        return {}
+
+
+def _final_scores(
+    state: SearchState, holdout: Evaluator, stopped: str | None
+) -> tuple[FinalScores, str | None]:
+    if not holdout.examples:
+        return search_estimates(state), stopped
+    try:
+        final = score_finalists(state, holdout)
+    except BudgetExhausted as exhausted:
+        return search_estimates(state), f"the pass over the holdout was cut off: {exhausted}"
+    if not final.usable:
+        return search_estimates(state), "every held-out example met an infrastructure failure"
+    return final, stopped
+
+
+def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | None]) -> HeldOut:
+    interval = mean(evaluation)
+    if interval is None:
+        raise RuntimeError("a finalist has no scored example")
+    return HeldOut(
+        examples=len(evaluation.scores),
+        score=interval,
+        usd_per_example=evaluation.usd_per_example,
+        latency_s=evaluation.latency_s,
+        unscored=evaluation.unscored,
+        disqualified=evaluation.disqualified,
+        agreement=evaluation.agreement,
+        failures=evaluation.failures,
+    )
+
+
+def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """To be shown with the model, in JSON; None where JSON has no form for them."""
+    try:
+        json.dumps(inputs)
+    except (TypeError, ValueError):
+        return None
+    return inputs
+
+
+def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
+    """The pipeline with this config and the models that it names."""
+    labels = {label for labels in config.allocation.values() for label in labels}
+    used = tuple(model for label, model in plan.models.items() if label in labels)
+    return plan.pipeline.with_config(config, used)
+
+
+def _spent(state: SearchState, paid_before: Spend) -> Spent:
+    session = state.evaluator.session
+    nominal, paid = session.nominal, session.spent
+    return Spent(
+        usd=nominal.usd,
+        calls=nominal.calls,
+        input_tokens=nominal.input_tokens,
+        output_tokens=nominal.output_tokens,
+        seconds=session.seconds,
+        by_purpose=nominal.by_purpose,
+        paid_now_usd=paid.usd - paid_before.usd,
+        paid_now_calls=paid.calls - paid_before.calls,
+    )
+
+
+def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
+    read = state.diagnoser.could_read if state.diagnoser else {}
+    asked = Counter(module for module, _ in read)
+    unread = Counter(module for (module, _), well in read.items() if not well)
+    known = state.judgements.agreement
+    return tuple(
+        DiagnoserAgreement(
+            module=module,
+            agreement=measured.concordant / measured.compared if measured.compared else None,
+            judged=state.judgements.judged.get(module, 0),
+            compared=measured.compared,
+            asked=asked[module],
+            unread=unread[module],
+        )
+        for module in dict.fromkeys((*known, *sorted(unread)))
+        for measured in [known.get(module, Agreement())]
+    )

@@ -1,0 +1,110 @@
+"""Fills the page's template. Everything a user or a model wrote is escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
+from optimizer.results import summary
+from optimizer.results.prompt_changes import prompt_changes
+from optimizer.results.provenance import provenance
+from optimizer.search.trial import Trial, config_text, shortened
+from pipelines.llms.secrets import redacted
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from optimizer.results.result import Result
+
+
+def write_report(result: Result, path: str | Path) -> None:
+    """Write the page; it needs no other file and no network."""
+    page = _templates().get_template("page.html").render(
+        **_content(result),
+        plots={name: base64.b64encode(png).decode() for name, png in result.plots.items()},
+        trials=[_trial(trial, result.baseline_config) for trial in result.trials_],
+        failures=_failures(result),
+        prompts=list(prompt_changes(result)),
+        provenance=provenance(result),
+        overview=result.pipeline.describe(),
+    )  # fmt: skip
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(redacted(page), encoding="utf-8")
+
+
+def summary_html(result: Result) -> str:
+    """The summary as HTML, for notebooks."""
+    return redacted(_templates().get_template("summary.html").render(**_content(result)))
+
+
+def _content(result: Result) -> dict[str, Any]:
+    return {
+        "result": result,
+        "measured_on": summary.measured_on(result),
+        "cautions": summary.cautions(result),
+        "figures": summary.figures(result),
+        "verdict": summary.verdict(result),
+        "changes": summary.changes(result),
+        "purposes": summary.purposes(result),
+        "paid_now": summary.paid_now(result),
+        "diagnoser": summary.diagnoser_lines(result),
+        "judge": summary.judge_lines(result),
+        "points": summary.operating_points(result),
+    }
+
+
+def _trial(trial: Trial, baseline: PipelineConfig) -> dict[str, str]:
+    return {
+        "number": str(trial.number),
+        "stage": trial.stage,
+        "status": trial.status.replace("_", " "),
+        "score": percent(trial.score.mean) if trial.score else "n/a",
+        "interval": percent_interval(trial.score) if trial.score else "",
+        "examples": str(trial.examples),
+        "failures": ", ".join(f"{n} {kind}" for kind, n in trial.failures.items()),
+        "usd": dollars(trial.usd_per_example),
+        "latency": seconds(trial.latency_s),
+        "calls": f"{trial.nominal_calls:,}",
+        "allocation": "; ".join((config_text(trial.config), *_prompts(baseline, trial.config))),
+        "detail": shortened(trial.detail, 300),
+    }
+
+
+def _prompts(before: PipelineConfig, after: PipelineConfig) -> Iterator[str]:
+    """The beginnings of prompts that are not the given ones."""
+    for module, knob, _, new in before.differences(after):
+        if knob == "instructions":
+            yield f"{module} told “{shortened(' '.join(str(new).split()), 80)}”"
+        elif knob == "demos":
+            yield f"{module} shown {counted(len(new), 'demo')}"
+
+
+def _failures(result: Result) -> list[tuple[str, int]]:
+    """How often each kind of failure occurred to all configs, the most frequent first."""
+    kinds: Counter[str] = Counter()
+    for trial in {trial.config.key: trial for trial in result.trials_}.values():
+        kinds.update(trial.failures)  # a config's last trial has all that befell it
+        kinds.update(trial.members_failed)
+    return kinds.most_common()
+
+
+@lru_cache(maxsize=1)
+def _templates() -> jinja2.Environment:
+    import jinja2  # comes with mlflow and litellm
+
+    folder = resources.files("optimizer.results.report") / "templates"
+    sources = {name: (folder / name).read_text("utf-8") for name in ("page.html", "summary.html")}
+    return jinja2.Environment(
+        loader=jinja2.DictLoader(sources),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,253 @@
+"""What `optimize` returns: the tuned pipeline, how much better it is, and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluators.metrics.judge_agreement import JudgeAgreement
+from evaluators.objective import QUALITY, Costs, Objective
+from evaluators.statistics import Interval
+from optimizer.results.operating_points import OperatingPoint, pick, points_frame
+from optimizer.search.trial import Trial, trials_frame
+from pipelines import PipelineError, Tunable
+from pipelines.llms.budget import PurposeSpend
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    import dspy
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One config's figures on the held-out examples, or on the search's if none were held out."""
+
+    examples: int
+    """How many examples were scored."""
+    score: Interval
+    """Mean score with its 95% interval."""
+    usd_per_example: float
+    latency_s: float
+    """Mean seconds on the critical path."""
+    unscored: int = 0
+    """How many examples infrastructure failures left without a score."""
+    disqualified: bool = False
+    """Whether outages hit too many for the mean to mean anything."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """Mean share of members that agreed, by wide module."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How many runs failed, by kind."""
+
+    @property
+    def costs(self) -> Costs:
+        """What an objective's limits are held against."""
+        return Costs(self.score.mean, self.usd_per_example, self.latency_s)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the run took at recorded prices, every distinct call once, and what was paid now."""
+
+    usd: float
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    by_purpose: Mapping[str, PurposeSpend]
+    paid_now_usd: float
+    """Paid by this invocation: a resumed or repeated run finds calls in the cache."""
+    paid_now_calls: int
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True)
+class DiagnoserAgreement:
+    """How far the diagnoser's ratings of one module agreed with measured scores."""
+
+    module: str
+    agreement: float | None
+    """Share of comparisons in [0, 1] that went the same way; None if there were none."""
+    judged: int
+    """How many examples of the module it judged."""
+    compared: int
+    """How many pairs had both a rating and a measured score that differed."""
+    asked: int = 0
+    """How many questions about the module it was asked, also about prompts."""
+    unread: int = 0
+    """To how many of these there was no reply, or none that could be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A tuned pipeline and the evidence for it.
+
+    `print(result)` tells it in a table, `result.pipeline(...)` calls it, `result.save(path)`
+    writes it down, `result.report(path)` shows it with plots.
+    """
+
+    pipeline: Tunable
+    """Tuned: it carries its config and models, and is ready to be called."""
+    baseline_config: PipelineConfig
+    config: PipelineConfig
+    tuned_figures: HeldOut
+    baseline_figures: HeldOut
+    single_model_figures: HeldOut | None = None
+    """The best allocation of one model to all modules; None if none was raced to the end."""
+    single_model_label: str | None = None
+    gain: Interval
+    """Paired gain over the baseline, with its 95% interval."""
+    gain_over_single: Interval | None = None
+    held_out: bool
+    """False with `holdout=0`, or when the final pass could not be made: all figures are then
+    estimates by which the search chose, and too good on average."""
+    objective: Objective = QUALITY
+    points: tuple[OperatingPoint, ...] = ()
+    """The front: no config beats another in score, cost and latency at once; best score first."""
+    trials_: tuple[Trial, ...]
+    spent: Spent
+    diagnoser: tuple[DiagnoserAgreement, ...] = ()
+    judge: JudgeAgreement | None = None
+    """What is known of the metric's judge; None if it asks none. With human labels, scores and
+    gains are corrected for its errors, and their intervals wider; trials and estimates are not."""
+    run_id: str | None = None
+    """MLflow's parent run; None if the tracking store was away."""
+    tracking_uri: str = ""
+    stopped: str | None = None
+    """Why the search ended early; None if it ended by itself."""
+    metric: str = ""
+    seed: int = 0
+    dataset_digest: str = ""
+    example_inputs: Mapping[str, Any] | None = None
+    """One example's inputs, logged with the model to show their form; None to leave it out."""
+    finished: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def score(self) -> Interval:
+        """The tuned pipeline's mean score with its 95% interval."""
+        return self.tuned_figures.score
+
+    @property
+    def baseline(self) -> Interval:
+        """The given pipeline's mean score with its 95% interval."""
+        return self.baseline_figures.score
+
+    @property
+    def single_model(self) -> Interval | None:
+        """Mean score of the best single model in all modules, with its 95% interval."""
+        return self.single_model_figures.score if self.single_model_figures else None
+
+    @property
+    def improved(self) -> bool:
+        """Whether a gain over the baseline may be claimed: held-out, and its interval above 0.
+
+        Never, when too many of the held-out examples met outages.
+        """
+        unfit = self.tuned_figures.disqualified or self.baseline_figures.disqualified
+        return self.held_out and not unfit and self.gain.low > 0
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial; scores are search estimates."""
+        return trials_frame(self.trials_)
+
+    @property
+    def pareto(self) -> pd.DataFrame:
+        """The configs that no other beats in score, dollars and seconds at once, best score first.
+
+        `measured_on` says of each whether its figures are from the holdout, or estimates by which
+        the search chose, which are too good on average. One column per knob that any of them sets.
+        """
+        return points_frame(self.points)
+
+    def pick(
+        self,
+        *,
+        max_cost_usd: float | None = None,
+        max_latency_s: float | None = None,
+        within: float | None = None,
+    ) -> OperatingPoint:
+        """One config of the front: the best within limits, or the cheapest that is good enough.
+
+        It is picked by the search's estimates of the score, so that a held-out score stays
+        unbiased; limits hold for the dollars and seconds that the point reports.
+
+        Args:
+            max_cost_usd: most dollars per example.
+            max_latency_s: most seconds per example.
+            within: take the cheapest at most so much below the best score: 0.01 is a point.
+
+        Raises:
+            ValueError: none meets the limits; names the closest.
+        """
+        wanted = Objective(max_cost_usd=max_cost_usd, max_latency_s=max_latency_s, within=within)
+        return pick(self.points, wanted)
+
+    def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
+        """Write the tuned pipeline as YAML: spec, config, models, and where it comes from.
+
+        `Pipeline.load(path)` needs nothing else. API keys are not in it, only the names of the
+        environment variables that hold them.
+
+        Args:
+            path: the file; its folder is made.
+            point: one of the front, as `pick` returns it, to be written in its place.
+
+        Raises:
+            PipelineError: a function module can't be imported by name.
+        """
+        from optimizer.results.provenance import tuned_yaml
+
+        text = tuned_yaml(self, point)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
+
+    def to_dspy(self) -> dspy.Module:
+        """The tuned program as one of its own class, which runs without this library.
+
+        DSPy's `save` and `load` understand it. Keys that `Model(api_key_env=...)` names are put
+        into its LMs: DSPy leaves them out of a `.json`, but a program that is pickled, as by
+        `save(..., save_program=True)`, holds them.
+
+        Raises:
+            PipelineError: what was tuned is no DSPy program, or its config is wider than one.
+        """
+        from pipelines.dspy_programs import DSPyPipeline
+
+        if not isinstance(self.pipeline, DSPyPipeline):
+            raise PipelineError(
+                f"pipeline {self.pipeline.name!r} is no DSPy program, so that there is none to "
+                "give back: call result.pipeline(...), or save it with result.save(path)"
+            )
+        return self.pipeline.to_dspy()
+
+    @cached_property
+    def plots(self) -> Mapping[str, bytes]:
+        """PNGs by name, drawn once: MLflow and every page get the same ones."""
+        from optimizer.results.report import plots
+
+        return plots(self)
+
+    def report(self, path: str | Path) -> None:
+        """Write one self-contained HTML page with figures, plots and all trials."""
+        from optimizer.results.report import write_report
+
+        write_report(self, path)
+
+    def __str__(self) -> str:
+        from optimizer.results.summary_text import summary_text
+
+        return summary_text(self)
+
+    def _repr_html_(self) -> str:
+        from optimizer.results.report import summary_html
+
+        return summary_html(self)

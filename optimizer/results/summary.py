@@ -1,0 +1,374 @@
+"""A result told in words and tables, the same for the terminal, the notebook and the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evaluators.objective import Costs
+from optimizer.formatting import (
+    agreement_text,
+    counted,
+    dollars,
+    percent,
+    percent_interval,
+    points,
+    seconds,
+    setting,
+)
+from optimizer.search.trial import config_text, models_text, module_text, shortened
+from pipelines import PipelineError
+from search_spaces.config import LEFT_OUT
+
+if TYPE_CHECKING:
+    from evaluators.statistics import Interval
+    from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
+
+
+LONGEST = 60
+"""Characters of a value in the table of changes; the report has prompts in full."""
+_NETWORK = {"models", "width", "aggregator"}
+_VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
+_MOST_FAILED = 0.1
+"""Failures of a larger share of runs are told."""
+_FEWEST, _HARDLY = 8, 0.05
+"""On so few examples nothing is said of agreement; and so rare an agreement counts as none."""
+
+
+class Row(NamedTuple):
+    """One config in the table of figures."""
+
+    name: str
+    score: str
+    interval: str
+    usd_per_example: str
+    latency: str
+    note: str
+
+
+class PointRow(NamedTuple):
+    """One config of the front."""
+
+    name: str
+    score: str
+    interval: str
+    usd_per_example: str
+    latency: str
+    estimate: str
+    note: str
+
+
+class Change(NamedTuple):
+    """One knob that tuning changed."""
+
+    knob: str
+    old: str
+    new: str
+
+
+class Purpose(NamedTuple):
+    """What one purpose took."""
+
+    name: str
+    usd: str
+    calls: str
+    tokens: str
+
+
+def measured_on(result: Result) -> str:
+    """What the figures are: held-out means, or the estimates that the search chose by."""
+    examples = counted(result.tuned_figures.examples, "example")
+    corrected = ", corrected for the judge's errors" if result.judge and result.judge.labels else ""
+    if result.held_out:
+        return f"scored on {examples} held out from the search{corrected}"
+    estimates = f"search estimates on {examples}{corrected}"
+    return f"{estimates}, not measured on held-out ones: expect less on new data"
+
+
+def cautions(result: Result) -> list[str]:
+    """What kept the search from seeing all that it set out to see."""
+    lines = [f"stopped early: {result.stopped}"] if result.stopped else []
+    last = {trial.config.key: trial for trial in result.trials_}.values()
+    unfit = [trial.detail for trial in last if trial.status == "disqualified"]
+    if unfit:
+        configs = counted(len(unfit), "config")
+        lines.append(f"{configs} disqualified, too many calls having failed; the first: {unfit[0]}")
+    lines += [trial.detail for trial in result.trials_ if trial.status == "failed"]
+    if result.held_out and result.single_model_label and not result.single_model_figures:
+        lines.append(
+            f"{result.single_model_label} in all modules, the best single model of the search, has "
+            "no held-out score: the budget did not reach, or its calls failed"
+        )
+    return [*lines, *_failed(result), *_unmet(result), *_votes_without_agreement(result)]
+
+
+def figures(result: Result) -> list[Row]:
+    """Baseline, best single model and tuned pipeline."""
+    rows = [_row("baseline", result.baseline_figures, "the pipeline as given")]
+    if result.single_model_figures is not None:
+        note = _single_model_text(result)
+        rows.append(_row("best single model", result.single_model_figures, note))
+    note = "" if changes(result) else "same as the baseline"
+    return [*rows, _row("tuned", result.tuned_figures, note)]
+
+
+def verdict(result: Result) -> list[str]:
+    """What may be claimed, and what may not."""
+    return [*_over_baseline(result), *_over_single(result), *_cost_change(result)]
+
+
+def changes(result: Result) -> list[Change]:
+    """What differs between the baseline and the tuned config, in module order.
+
+    Members and their aggregator are told together, in the short notation of networks.
+    """
+    before, after = result.baseline_config.modules, result.config.modules
+    told: dict[str, Change] = {}
+    for name, knob, old, new in result.baseline_config.differences(result.config):
+        if knob in _NETWORK and max(before[name].width, after[name].width) > 1:
+            texts = module_text(before[name]), module_text(after[name])
+            told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
+        else:
+            told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
+    return list(told.values())
+
+
+def operating_points(result: Result) -> list[PointRow]:
+    """The front, where it was asked for."""
+    if not result.objective.pareto:
+        return []
+    return [
+        PointRow(
+            config_text(point.config),
+            percent(point.score.mean),
+            percent_interval(point.score),
+            dollars(point.usd_per_example),
+            seconds(point.latency_s),
+            percent(point.estimate),
+            "held out" if point.measured_on == "holdout" else "search estimate",
+        )
+        for point in result.points
+    ]
+
+
+def purposes(result: Result) -> list[Purpose]:
+    """Spend by purpose, and the total."""
+    spent = result.spent
+    rows = [
+        Purpose(
+            name,
+            dollars(part.usd),
+            f"{part.calls:,}",
+            f"{part.input_tokens + part.output_tokens:,}",
+        )
+        for name, part in spent.by_purpose.items()
+    ]
+    return [*rows, Purpose("total", dollars(spent.usd), f"{spent.calls:,}", f"{spent.tokens:,}")]
+
+
+def paid_now(result: Result) -> str:
+    """Seconds, and how much of the spend was paid by this invocation."""
+    spent = result.spent
+    told = f"in {seconds(spent.seconds)}"
+    if (spent.paid_now_calls, spent.paid_now_usd) == (spent.calls, spent.usd):
+        return told
+    calls = counted(spent.paid_now_calls, "call")
+    told += f"; paid now: {dollars(spent.paid_now_usd)} for {calls}"
+    if spent.paid_now_calls > spent.calls:
+        return f"{told}, attempts that failed included"
+    return f"{told}, the rest was in the cache"
+
+
+def diagnoser_lines(result: Result) -> list[str]:
+    """How far the diagnoser could be trusted, by module."""
+    return [
+        f"{entry.module}: {'; '.join(_diagnoses(entry))}"
+        for entry in result.diagnoser
+        if entry.judged or entry.unread
+    ]
+
+
+def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
+    if entry.judged:
+        yield f"judged {counted(entry.judged, 'example')}"
+        yield (
+            "nothing to compare its ratings with"
+            if entry.agreement is None
+            else f"agreed with measured scores in {percent(entry.agreement)} "
+            f"of {counted(entry.compared, 'comparison')}"
+        )
+    if entry.unread:
+        yield f"could not be read in {entry.unread} of {counted(entry.asked, 'question')}"
+
+
+def judge_lines(result: Result) -> list[str]:
+    """How far the metric's judge can be trusted, and what was made of that."""
+    judge = result.judge
+    if judge is None:
+        return []
+    if judge.calibration is None:
+        told = f"unknown; {result.metric}(labels=...) measures it"
+        lines = [f"{judge.model}: how far it agrees with people is {told}"]
+    else:
+        line = judge.calibration.fitted
+        lines = [
+            f"{judge.model}: {agreement_text(judge)}; "
+            f"it gives {line.offset:z.2f} + {line.slope:.2f} x people's score",
+            "scores and gains are corrected for that; estimates and trials are not. A corrected "
+            "score ends at 0 and 100%, so that two may lie less apart than the gain says",
+        ]
+    tried = (trial.config.allocation.values() for trial in result.trials_)
+    if any(judge.model in labels for allocation in tried for labels in allocation):
+        lines.append("it is among the models that answer, and judges favour answers of their own")
+    return lines
+
+
+def next_steps(result: Result) -> list[str]:
+    """What to do with it now, in Python."""
+    from optimizer.tracking import ui_command
+
+    arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
+    steps = [f"result.pipeline({arguments})", 'result.report("report.html")']
+    with suppress(PipelineError):  # a function of the script itself can't be written down
+        result.pipeline.to_yaml()
+        steps.insert(1, 'result.save("tuned.yaml")')
+    return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
+
+
+def _row(name: str, held_out: HeldOut, note: str) -> Row:
+    unscored = f"{held_out.unscored} unscored" if held_out.unscored else ""
+    return Row(
+        name,
+        percent(held_out.score.mean),
+        percent_interval(held_out.score),
+        dollars(held_out.usd_per_example),
+        seconds(held_out.latency_s),
+        "; ".join(part for part in (note, unscored) if part),
+    )
+
+
+def _over_baseline(result: Result) -> Iterator[str]:
+    if not changes(result):
+        yield "No config was found to be better than the baseline, so it is returned unchanged."
+    elif result.held_out and result.gain.high < 0 and not result.objective.limited:
+        yield f"The tuned pipeline is WORSE than the baseline: {points(result.gain)}; keep that."
+    else:
+        yield _claim(result, result.gain, "the baseline", result.baseline_figures)
+        if result.held_out and result.gain.low <= 0 <= result.gain.high:
+            yield "More examples would narrow the interval."
+
+
+def _single_model_text(result: Result) -> str:
+    """The rival: one model wherever the pipeline as given asks one, as often as that does."""
+    wide = any(module.width > 1 for module in result.baseline_config.modules.values())
+    return f"{result.single_model_label} in all modules" + (", as wide as given" if wide else "")
+
+
+def _over_single(result: Result) -> Iterator[str]:
+    figures, rival = result.single_model_figures, _single_model_text(result)
+    if figures is None or result.gain_over_single is None:
+        return
+    given, label = result.baseline_config, result.single_model_label or ""
+    if result.config == given.with_models(dict.fromkeys(given.allocation, label)):
+        if changes(result):
+            yield f"What was found is the best single model: {rival}."
+    else:
+        yield _claim(result, result.gain_over_single, rival, figures)
+
+
+def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
+    """A gain is claimed only when it was measured apart and its interval excludes 0."""
+    if result.held_out and (result.tuned_figures.disqualified or figures.disqualified):
+        return f"No gain over {rival} is claimed: too many held-out examples met outages."
+    if not result.held_out:
+        return f"Estimated gain over {rival}: {points(gain)}, on the examples that chose it."
+    if gain.low > 0:
+        return f"Gain over {rival}: {points(gain)}."
+    if gain.high < 0:
+        return f"WORSE than {rival}: {points(gain)}."
+    if result.objective.limited:  # then to be as good may be all that was wanted
+        return f"No clear difference from {rival}: {points(gain)}; the interval includes 0."
+    return f"Not shown to be better than {rival}: {points(gain)}; the interval includes 0."
+
+
+def _cost_change(result: Result) -> Iterator[str]:
+    before, after = result.baseline_figures.usd_per_example, result.tuned_figures.usd_per_example
+    if before > 0 and after != before:
+        ratio = f" ({100 * (after / before - 1):+z.0f}%)"
+        yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
+
+
+def _failed(result: Result) -> Iterator[str]:
+    """Runs that brought no answer, where they are more than a few."""
+    for name, figures in (("baseline", result.baseline_figures), ("tuned", result.tuned_figures)):
+        count, runs = sum(figures.failures.values()), figures.examples + figures.unscored
+        if count > _MOST_FAILED * runs and (name == "tuned" or changes(result)):
+            kinds = ", ".join(f"{kind} x{times}" for kind, times in figures.failures.items())
+            yield f"{count} of {runs} runs of the {name} pipeline failed ({kinds})"
+
+
+def _unmet(result: Result) -> Iterator[str]:
+    tuned = result.tuned_figures
+    if result.objective.meets(tuned.costs):
+        return
+    figures = f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
+    searched = [trial for trial in result.trials_ if trial.config == result.config]
+    if searched and result.held_out:
+        last = searched[-1]
+        estimate = Costs(tuned.score.mean, last.usd_per_example, last.latency_s)
+        if result.objective.meets(estimate):
+            yield (
+                f"the objective ({result.objective}) was met on the search examples, but not on "
+                f"those held out: {figures}"
+            )
+            return
+    yield f"no config met the objective ({result.objective}): this is the closest, at {figures}"
+
+
+def _votes_without_agreement(result: Result) -> Iterator[str]:
+    """Votes of which hardly any two members gave the same answer."""
+    last = {trial.config.key: trial for trial in result.trials_}.values()
+    alone: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    for trial in last:
+        for module, share in trial.agreement.items():
+            config = trial.config.modules[module]
+            votes = config.aggregation is not None and config.aggregation.name in _VOTES
+            if votes and trial.examples >= _FEWEST:
+                asked[module] += 1
+                alone[module] += share * config.width <= 1 + _HARDLY
+    for module, count in alone.items():
+        if 2 * count < asked[module] or not count:
+            continue  # others agreed, so that answers can be compared
+        yield (
+            f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
+            "answers in free text need a judge or a verifier, numbers a median"
+        )
+
+
+def _knob(knob: str) -> str:
+    return "model" if knob == "models" else knob
+
+
+def _values(old: Any, new: Any) -> tuple[str, str]:
+    """Both in a few words; of long texts that begin alike, from shortly before they part."""
+    if isinstance(old, str) and isinstance(new, str):
+        apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+        alike = next(apart, min(len(old), len(new)))
+        if alike > LONGEST // 2:
+            old, new = (f"…{text[alike - LONGEST // 4 :]}" for text in (old, new))
+    return _value(old), _value(new)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        if all(isinstance(item, str) for item in value):
+            return models_text(value) or "none"
+        return counted(len(value), "demo")
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
+    if value is None or value is LEFT_OUT:
+        return "as given"
+    return shortened(setting(value), LONGEST)

@@ -1,0 +1,141 @@
+"""Trial 0, the pipeline as given: does it work at all, and can the budget pay for it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from evaluators.evaluation import Evaluation
+from optimizer.errors import BudgetTooSmall, OptimizationError
+from optimizer.search.dear_models import leave_out_dear_models
+from optimizer.search.state import SearchState
+from optimizer.search.unseen_modules import warn_of_unseen
+from pipelines.llms.call import BudgetExhausted
+
+PRICED_EXAMPLES = 4
+"""How many examples the baseline runs on to learn what an example costs."""
+
+DOUBTED_EXAMPLES = 16
+"""On how many, where it failed on all of those, before every single model is looked at."""
+
+
+def race_baseline(state: SearchState) -> None:
+    """Trial 0. A few examples first, to find out whether the budget can pay for all of them."""
+    with _paying(state):
+        _check_price(state)
+        failed = _always_fails(state)
+        if failed:
+            state.evaluator.evaluate(state.baseline, state.examples[:DOUBTED_EXAMPLES])
+    if failed:
+        leave_out_dear_models(state)
+        with suppress(BudgetExhausted):
+            check_something_works(state)
+    with _paying(state):
+        state.race("baseline", [state.baseline])
+        warn_of_unseen(state)
+    state.protect_holdout()
+
+
+@contextmanager
+def _paying(state: SearchState) -> Iterator[None]:
+    """Say what the baseline takes, where the budget can't pay for it.
+
+    Raises:
+        BudgetTooSmall: it can't.
+    """
+    try:
+        yield
+    except BudgetExhausted as exhausted:
+        need = f"; {_usd_need(state)}" if state.evaluator.session.budget.usd is not None else ""
+        raise BudgetTooSmall(
+            f"the budget can't pay for the baseline: {exhausted}{need}"
+        ) from exhausted
+
+
+def _check_price(state: SearchState) -> None:
+    """Run a few examples.
+
+    Raises:
+        OptimizationError: no call for them gets through.
+        BudgetTooSmall: the others would cost too much.
+    """
+    cap = state.evaluator.session.budget.usd
+    first = state.evaluator.evaluate(state.baseline, state.examples[:PRICED_EXAMPLES])
+    if not first.scores:
+        raise OptimizationError(_nothing_works("the pipeline as given could not be scored", first))
+    if cap is not None and _usd_needed(state) > cap:
+        raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(state)}")
+
+
+def _runs(state: SearchState) -> int:
+    """How often the pipeline runs for the baseline and the final pass over the holdout."""
+    passes = 3 if state.reserve.may_change else 1
+    return len(state.examples) + state.reserve.examples * passes
+
+
+def _usd_needed(state: SearchState) -> float:
+    """What those runs take at the prices of the calls made so far, and room for one more call."""
+    metric, runs = state.evaluator.metric, _runs(state)
+    verdicts = (runs + metric.human_labels) * metric.calls
+    calls = {"task": runs * state.evaluator.most_calls(state.baseline), "judge": verdicts}
+    made = state.evaluator.session.nominal.by_purpose.items()
+    needed = sum(calls[purpose] * part.usd / part.calls for purpose, part in made)
+    return needed + state.reserve.most_usd_of_a_call(state.baseline)
+
+
+def _usd_need(state: SearchState) -> str:
+    calls, needed = state.evaluator.session.nominal.calls, _usd_needed(state)
+    last = state.reserve.most_usd_of_a_call(state.baseline)
+    takes = f"about ${needed:.4f} (measured on {calls} calls)" if calls else f"over ${needed:.4f}"
+    judged = " and judge its answers" if state.evaluator.metric.judging else ""
+    return (
+        f"the baseline and the final pass over the holdout run the pipeline {_runs(state)} times"
+        f"{judged}, which takes {takes}; ${last:.4f} of that must be left for the longest answer: "
+        "give more, fewer examples, or models a lower max_tokens"
+    )
+
+
+def check_something_works(state: SearchState) -> None:
+    """When every run of the baseline failed, look whether any single model does better.
+
+    Raises:
+        OptimizationError: none does on a few examples; says how the baseline failed.
+        BudgetExhausted: the look can't be paid.
+    """
+    if not _always_fails(state):
+        return
+    known, baseline = state.evaluator.known, state.baseline
+    single = [dict.fromkeys(baseline.allocation, label) for label in state.space.single_models()]
+    few = state.examples[:PRICED_EXAMPLES]
+    for models in single:
+        tried = state.evaluator.evaluate(baseline.with_models(models), few)
+        if not all(outcome.failure for outcome in tried.outcomes.values()):
+            return
+    told = "the pipeline as given fails on every example tried, and so does every single model"
+    raise OptimizationError(_nothing_works(told, known(baseline)))
+
+
+def _always_fails(state: SearchState) -> bool:
+    known = state.evaluator.known(state.baseline)
+    return all(outcome.failure for outcome in known.outcomes.values())
+
+
+def check_something_scored(state: SearchState) -> None:
+    """Go no further when too many calls of every config have failed to compare anything.
+
+    Raises:
+        OptimizationError: says how those of the incumbent failed.
+    """
+    incumbent = state.evaluator.known(state.incumbent)
+    if incumbent.disqualified:
+        raise OptimizationError(_nothing_works("too many calls of every config fail", incumbent))
+
+
+def _nothing_works(told: str, known: Evaluation) -> str:
+    failures = [o.failure for o in known.outcomes.values() if o.failure]
+    counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
+    first = failures[0]
+    return (
+        f"{told}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
+        f"the first: {first.module}: {first.message}"
+    )

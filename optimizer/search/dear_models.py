@@ -1,0 +1,38 @@
+"""Models of which a single call may be more than the budget can risk."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+from optimizer.search.reserve import BYTES_PER_TOKEN
+from optimizer.search.state import SearchState
+from optimizer.setup.space_checks import named_models
+from pipelines.llms.prices import price_of
+
+logger = logging.getLogger(__name__)
+
+
+def leave_out_dear_models(state: SearchState) -> None:
+    """Drop the models of which one call may cost more than half of what the search may spend,
+    and the networks that ask them.
+
+    A call that can't be reserved would end the search for all the others too.
+    """
+    session, space = state.evaluator.session, state.space
+    inputs = BYTES_PER_TOKEN * session.nominal.input_tokens / max(1, session.nominal.calls)
+    left = session.nominal_left().usd
+    dear = set()
+    choices = itertools.chain.from_iterable(space.models.values())
+    for label in dict.fromkeys([*choices, *named_models(space)]):
+        model = state.evaluator.models[label]
+        price = price_of(model)
+        worst = model.max_tokens * price.output_usd + inputs * price.input_usd
+        if 2 * worst > left:
+            dear.add(label)
+            logger.warning(
+                "%s is left out: its longest answer may cost $%.4f, more than half of the "
+                "$%.4f left for the search; give more, or Model(%r, max_tokens=...) below %d",
+                label, worst, max(0.0, left), model.name, model.max_tokens,
+            )  # fmt: skip
+    state.space = space.without(dear)

@@ -1,0 +1,101 @@
+"""The final pass: what is reported is measured once, on examples that the search never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.statistics import Calibration, Interval, paired_interval
+from optimizer.search.state import SearchState
+from pipelines.llms.call import BudgetExhausted
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """Incumbent, baseline and best single model on the same examples."""
+
+    tuned: Evaluation
+    baseline: Evaluation
+    single_model: Evaluation | None
+    held_out: bool
+    """False: these are the estimates that the search chose by, and so are too good."""
+    points: Mapping[str, Evaluation] = field(default_factory=dict)
+    """Of configs that were scored on the holdout, by their keys."""
+    calibration: Calibration | None = None
+    """By which the errors of a judge are taken out of what is reported, if they are known.
+
+    Who leads is the same with and without, so the search does not need it.
+    """
+
+    @property
+    def usable(self) -> bool:
+        """Whether the finalists have examples with a score in common."""
+        return bool(self.tuned.scores.keys() & self.baseline.scores.keys())
+
+    def gain(self, over: Evaluation) -> Interval | None:
+        """Mean paired gain of the tuned config with its 95% interval; None without pairs."""
+        tuned, other = self._scores(self.tuned), self._scores(over)
+        common = [i for i in tuned if i in other]
+        if not common:
+            return None
+        paired = self.calibration.paired_interval if self.calibration else paired_interval
+        return paired([tuned[i] for i in common], [other[i] for i in common])
+
+    def mean(self, evaluation: Evaluation) -> Interval | None:
+        """Mean score of a config with its 95% interval; None when nothing was scored."""
+        if self.calibration is None or not evaluation.scores:
+            return evaluation.interval
+        return self.calibration.mean_interval(list(self._scores(evaluation).values()))
+
+    def _scores(self, evaluation: Evaluation) -> Mapping[int, float]:
+        """By example, on the judge's scale if it is to be corrected.
+
+        Where the pipeline failed there is a 0 that no judge gave. On the judge's scale that is what
+        it gives to answers that are worth nothing.
+        """
+        scores, outcomes = evaluation.scores, evaluation.outcomes
+        if self.calibration is None:
+            return scores
+        worthless = min(max(0.0, self.calibration.fitted.offset), 1.0)
+        return {i: worthless if outcomes[i].failure else score for i, score in scores.items()}
+
+
+def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
+    """Run the finalists on the holdout, with the part of the budget that was kept for it.
+
+    The best single model and a front's points come last: those have no figures that the rest can't
+    pay for.
+
+    Raises:
+        BudgetExhausted: retries, or a cap in seconds, have used that part up.
+    """
+    state.evaluator.session.protect()
+    indices = range(len(holdout.examples))
+    baseline = holdout.evaluate(state.baseline, indices)
+    tuned = holdout.evaluate(state.incumbent, indices)
+    single = None
+    points = {state.baseline.key: baseline, state.incumbent.key: tuned}
+    with suppress(BudgetExhausted):
+        if state.single_model:
+            single = points[state.single_model.key] = holdout.evaluate(state.single_model, indices)
+        for config in state.operating_points():
+            points[config.key] = holdout.evaluate(config, indices)
+    return FinalScores(tuned, baseline, single, True, points, _calibration(state))
+
+
+def search_estimates(state: SearchState) -> FinalScores:
+    """What the search knows of the finalists, where there was no holdout or no pass over it.
+
+    On the incumbent's examples: what its own demos were made from is none of them.
+    """
+    known = state.evaluator.known
+    tuned = known(state.incumbent)
+    baseline = known(state.baseline).on(tuned.outcomes)
+    single = known(state.single_model).on(tuned.outcomes) if state.single_model else None
+    return FinalScores(tuned, baseline, single, False, calibration=_calibration(state))
+
+
+def _calibration(state: SearchState) -> Calibration | None:
+    return state.judge.calibration if state.judge else None

@@ -1,0 +1,49 @@
+"""What the diagnoser has said so far, and how far that agreed with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluators.diagnosis.agreement import Agreement
+from evaluators.diagnosis.diagnoser import Diagnosis
+from pipelines import ModuleStep
+from search_spaces.config import canonical_json
+
+
+@dataclass
+class Judgements:
+    """The ratings of modules' outputs, of all rounds."""
+
+    agreement: dict[str, Agreement] = field(default_factory=dict)
+    """By module, how far the diagnoser agreed with what was measured."""
+    judged: dict[str, int] = field(default_factory=dict)
+    """By module, how many examples the diagnoser judged."""
+    _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    """By module and its inputs, then by its output, both as canonical JSON."""
+
+    def rating(self, step: ModuleStep) -> float | None:
+        """What the diagnoser said of a module's output on the same inputs, in whatever round."""
+        return self._ratings.get(_inputs(step), {}).get(shown(step))
+
+    def note(self, steps: Sequence[ModuleStep], diagnosis: Diagnosis) -> None:
+        """Remember what the diagnoser said of distinct outputs that a module gave on its inputs."""
+        module = steps[0].module
+        self.judged[module] = self.judged.get(module, 0) + 1
+        for step, rating in zip(steps, diagnosis.ratings, strict=True):
+            self._ratings.setdefault(_inputs(step), {})[shown(step)] = rating
+
+
+def judged(step: ModuleStep) -> dict[str, Any]:
+    """What the diagnoser sees of a step: its outputs but the reasoning."""
+    return {k: v for k, v in (step.outputs or {}).items() if k != "reasoning"}
+
+
+def shown(step: ModuleStep) -> str:
+    """The same as canonical JSON: outputs that read alike are one output."""
+    return canonical_json(judged(step))
+
+
+def _inputs(step: ModuleStep) -> tuple[str, str]:
+    return step.module, canonical_json(step.inputs)

@@ -1,0 +1,174 @@
+"""One config scored on some examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from evaluators.objective import Costs, front
+from evaluators.statistics import Interval
+from optimizer.formatting import setting
+from pipelines.aggregators.notation import aggregation_text, network_text
+from search_spaces import ModuleConfig, PipelineConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off", "failed"]
+"""How a trial ended: on all search examples; by surviving a race on fewer; by losing one; with more
+infrastructure failures than a mean can bear; when the budget ran out; or before it began, because
+what was to propose a config failed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known about one config when its race is over. Scores are search estimates."""
+
+    number: int
+    """From 0, which is the baseline."""
+    stage: str
+    """Which stage proposed it: `baseline`, `single-model`, `allocation`, ..."""
+    config: PipelineConfig
+    status: Status
+    score: Interval | None
+    """Mean over the scored examples with its 95% interval; None when none was scored."""
+    examples: int
+    """How many examples were scored."""
+    failures: Mapping[str, int]
+    """How many examples failed, by kind: the model's own and the infrastructure's."""
+    unscored: int
+    """How many examples infrastructure failures left without a score."""
+    usd_per_example: float
+    """Mean dollars per example, at recorded prices."""
+    latency_s: float
+    """Mean seconds on the critical path."""
+    calls_per_example: float
+    nominal_usd: float
+    """The run's nominal spend when the trial ended."""
+    nominal_calls: int
+    """The run's nominal calls when the trial ended."""
+    seconds: float
+    """Seconds since the run began when the trial ended."""
+    detail: str = ""
+    """Why it ended as it did, where that needs saying."""
+    members_failed: Mapping[str, int] = field(default_factory=dict)
+    """How often the members of wide modules had something to make up for, by kind."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """Mean share of members that agreed, by wide module."""
+
+    @property
+    def name(self) -> str:
+        """Number, stage and who is asked in one line, at most 200 characters."""
+        return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
+
+
+def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
+    """The complete trials that no other beats in score, dollars and seconds at once.
+
+    Of trials with the same config, the last counts: it has seen the most examples.
+    """
+    last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
+    scored = [(trial, trial.score.mean) for trial in last.values() if trial.score is not None]
+    costs = [Costs(score, trial.usd_per_example, trial.latency_s) for trial, score in scored]
+    return [scored[place][0] for place in front(costs)]
+
+
+def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row per trial, one column per knob (`solve.model`) that any of them sets.
+
+    `score`, `score_low` and `score_high` are NaN, and a knob is None, where there is no value.
+    """
+    import pandas as pd  # 0.3 s
+
+    settings = [flat_config(trial.config) for trial in trials]
+    knobs = list(dict.fromkeys(knob for setting in settings for knob in setting))
+    rows = [
+        [figure(trial) for figure in _FIGURES.values()] + [setting.get(knob) for knob in knobs]
+        for trial, setting in zip(trials, settings, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*_FIGURES, *knobs])
+
+
+def flat_config(config: PipelineConfig) -> dict[str, Any]:
+    """The config as `{"solve.model": "openai/gpt-4o-mini", "solve.temperature": 0.7, ...}`.
+
+    Knobs that are left alone (no temperature, width 1) are not listed; members are joined by
+    commas, and demos are counted. A judge's knobs are those of `solve.judge`.
+    """
+    return {
+        f"{path}.{knob}": value
+        for name, top in config.modules.items()
+        for path, module in top.walk(name)
+        for knob, value in _settings(module)
+    }
+
+
+def config_text(config: PipelineConfig) -> str:
+    """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
+
+    Functions are told by the parameters that are set: `retrieve(k=3)`.
+    """
+    texts = []
+    for name, module in config.modules.items():
+        if module.models:
+            heat = "" if module.temperature is None else f" at {module.temperature:g}"
+            texts.append(f"{name}={module_text(module)}{heat}")
+        elif module.params:
+            params = (f"{param}={setting(value)}" for param, value in module.params.items())
+            texts.append(f"{name}({', '.join(params)})")
+    return ", ".join(texts)
+
+
+def module_text(module: ModuleConfig) -> str:
+    """A model's label, or a network in brackets."""
+    text = network_text(module)
+    return f"[{text}]" if module.width > 1 else text
+
+
+def models_text(models: Sequence[str]) -> str:
+    """Labels in the order of members: `a`, or `a, b, b`."""
+    return ", ".join(models)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, cut with an ellipsis to at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
+    if module.models:
+        yield "model", models_text(module.models)
+    if module.temperature is not None:
+        yield "temperature", module.temperature
+    if module.width > 1:
+        yield "width", module.width
+    if module.aggregator is not None:
+        yield "aggregator", aggregation_text(module)
+    if module.instructions is not None:
+        yield "instructions", module.instructions
+    if module.demos:
+        yield "demos", len(module.demos)
+    yield from module.params.items()
+
+
+_FIGURES: dict[str, Callable[[Trial], Any]] = {
+    "number": lambda trial: trial.number,
+    "stage": lambda trial: trial.stage,
+    "status": lambda trial: trial.status,
+    "score": lambda trial: trial.score.mean if trial.score else float("nan"),
+    "score_low": lambda trial: trial.score.low if trial.score else float("nan"),
+    "score_high": lambda trial: trial.score.high if trial.score else float("nan"),
+    "examples": lambda trial: trial.examples,
+    "unscored": lambda trial: trial.unscored,
+    "failures": lambda trial: sum(trial.failures.values()),
+    "members_failed": lambda trial: sum(trial.members_failed.values()),
+    "usd_per_example": lambda trial: trial.usd_per_example,
+    "calls_per_example": lambda trial: trial.calls_per_example,
+    "latency_s": lambda trial: trial.latency_s,
+    "nominal_usd": lambda trial: trial.nominal_usd,
+    "nominal_calls": lambda trial: trial.nominal_calls,
+    "seconds": lambda trial: trial.seconds,
+    "detail": lambda trial: trial.detail,
+}
+"""The columns that every table of trials begins with."""

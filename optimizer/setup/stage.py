@@ -1,0 +1,27 @@
+"""What a stage is: one way to improve the incumbent."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from optimizer.search.state import SearchState
+
+
+class Stage(Protocol):
+    """One way to look for better configs. `optimize` calls its stages in turn until none helps."""
+
+    @property
+    def name(self) -> str:
+        """As users write it in `stages=`, and as trials are tagged."""
+        ...
+
+    def improve(self, state: SearchState) -> None:
+        """Propose configs and race them with `state.race`, which keeps the best.
+
+        It must propose the same configs when it is run again with the same recorded replies:
+        no clock, no unseeded chance, no real spend may decide.
+
+        Raises:
+            BudgetExhausted: from the races; the state keeps what it has.
+        """
+        ...

@@ -1,0 +1,93 @@
+"""Whose fault it is: the module that first went wrong, as the diagnoser sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evaluators.diagnosis.diagnoser import Diagnoser
+from optimizer.search.judgements import judged
+from optimizer.search.state import SearchState
+from pipelines import ModuleStep
+
+EXAMPLES = 12
+"""So many examples that the incumbent does not do fully right are diagnosed."""
+WRONG = 0.5
+"""Outputs that are rated below this went wrong."""
+
+
+@dataclass
+class Blame:
+    """What the diagnoser says of one module on examples that the pipeline fails."""
+
+    module: str
+    share: float = 0.0
+    """Of the failed examples, in how many it was the first module that went wrong, or may be."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """What it did wrong, by example."""
+
+
+def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
+    """The modules that the diagnoser blames, most blamed first; all of them, without a diagnoser.
+
+    None, where the incumbent does all that can be done.
+
+    Args:
+        state: whose incumbent it is about.
+        examples: of these, those that it does worst on are diagnosed.
+
+    Raises:
+        BudgetExhausted: the diagnoses can't be paid.
+    """
+    modules = state.evaluator.pipeline.llm_modules
+    names = [module.name for module in modules]
+    with_prompts = [module.name for module in modules if "instructions" in module.knobs]
+    failed = _failed(state, examples)
+    if not failed or not with_prompts:
+        return []
+    blames = {name: Blame(name) for name in names}
+    if state.diagnoser is None:
+        return [Blame(name, share=1.0) for name in with_prompts]
+    times = state.evaluator.times()
+    state.forecast.check_calls(len(failed) * sum(times.get(name, 1) for name in names))
+    found = state.evaluator.map(lambda index: _first_wrong(state, names, index), failed)
+    for index, wrong in zip(failed, found, strict=True):
+        if wrong is not None:
+            name, reason = wrong
+            blames[name].share += 1 / len(failed)
+            blames[name].reasons[index] = reason
+    blamed = [blames[name] for name in with_prompts if blames[name].share]
+    return sorted(blamed, key=lambda blame: -blame.share)
+
+
+def _failed(state: SearchState, examples: Sequence[int]) -> list[int]:
+    """The examples that the incumbent does worst on, by what was said and not by an outage."""
+    known = state.evaluator.known(state.incumbent).outcomes
+    scores = {i: known[i].score for i in examples if i in known and not known[i].outage}
+    failed = [(score, i) for i, score in scores.items() if score is not None and score < 1]
+    return [i for _, i in sorted(failed, key=lambda pair: pair[0])][:EXAMPLES]
+
+
+def _first_wrong(state: SearchState, names: Sequence[str], index: int) -> tuple[str, str] | None:
+    """The first module whose output is rated wrong, and the reason; else the worst, if any is."""
+    assert state.diagnoser is not None
+    worst: tuple[float, tuple[str, str] | None] = (1.0, None)
+    for step in state.evaluator.trace(state.incumbent, index).steps:
+        if step.module not in names:
+            continue
+        rating, reason = _rated(state, state.diagnoser, step, index)
+        if rating < WRONG:
+            return step.module, reason
+        if rating < worst[0]:
+            worst = rating, (step.module, reason)
+    return worst[1]
+
+
+def _rated(
+    state: SearchState, diagnoser: Diagnoser, step: ModuleStep, index: int
+) -> tuple[float, str]:
+    """The rating in [0, 1] of what a module returned, and why; 1 where there is no telling."""
+    if step.failure is not None:
+        return 0.0, step.failure.message
+    diagnosis = diagnoser.diagnose(step.module, step.inputs, [judged(step)], state.desired(index))
+    return (1.0, "") if diagnosis is None else (diagnosis.ratings[0], diagnosis.reason)

@@ -1,0 +1,215 @@
+"""Prompts: DSPy's optimizers write them for the modules that the diagnoser blames.
+
+Whatever they bring meets the best so far in a paired race. A prompt found for one model is not
+assumed to serve another: the stages take turns, so that a module whose prompt has changed gets its
+models raced again, and one that has got another model its prompt tuned again
+(docs/decisions/009-prompts-and-models-take-turns.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+import numpy as np
+
+from evaluators.racing.stopping import HURRIED
+from optimizer.search.state import SearchState
+from optimizer.stages.prompts.blame import Blame, blamed_modules
+from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
+from optimizer.stages.prompts.quiet import quiet
+from optimizer.stages.prompts.workbench import Workbench
+from pipelines.llms.engine import GatewayLM
+from search_spaces import PipelineConfig
+from search_spaces.refusals import nearest
+
+EXAMPLES = 24
+"""On so many examples prompts are tried, the last of the search's: races begin with the first."""
+RUNS = 144
+"""So many new runs one optimizer may make on one module, if there is room."""
+FINALISTS = 4
+"""So many prompts of one run meet the best so far."""
+AUTO = ("bootstrap", "gepa", "mipro")
+"""In this order "auto" asks for demos, for instructions, and for both."""
+ATTEMPTS = 3
+"""So often optimizers try to better one config, with other draws, while none brings anything."""
+WORTH_ANOTHER = 0.05
+"""They try again in modules whose faults cost so much of the score."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The stage that tunes instructions and demos.
+
+    `Prompts("gepa")` names the optimizer: "gepa", "mipro", "copro" or "bootstrap"; "auto" asks
+    bootstrap, GEPA and MIPROv2 in turn, until one brings something.
+
+    Raises:
+        ValueError: there is no such optimizer; names the nearest.
+    """
+
+    optimizer: str = "auto"
+    name: str = "prompts"
+
+    def __post_init__(self) -> None:
+        known = ["auto", *OPTIMIZERS]
+        if self.optimizer not in known:
+            hint = nearest(self.optimizer, known)
+            raise ValueError(
+                f"there is no prompt optimizer {self.optimizer!r}{hint} "
+                f"(optimizers: {', '.join(known)})"
+            )
+
+    def improve(self, state: SearchState) -> None:
+        """Tune the modules that are blamed most, one change after the other, until none helps.
+
+        Where none has helped, all modules whose faults cost much: for the models that come next
+        there, and with other draws.
+        """
+        self._compare_listed(state)
+        began = state.incumbent
+        blamed = _blamed(state)
+        while self._tune_blamed(state, blamed):
+            blamed = _blamed(state)
+        for attempt in range(1, ATTEMPTS):
+            for rival in (True, False):
+                if state.incumbent == began:
+                    self._tune_blamed(state, blamed, attempt, rival=rival)
+
+    def _tune_blamed(
+        self, state: SearchState, blamed: Sequence[Blame], attempt: int = 0, *, rival: bool = False
+    ) -> bool:
+        """Whether any prompt was taken, of the modules whose turn it is."""
+        before = state.incumbent
+        left = 1 - state.evaluator.known(before).mean
+        for blame in blamed:
+            if blame.share >= (WORTH_ANOTHER / left if attempt else blamed[0].share / 2):
+                base = _next_rival(state, blame.module) if rival else state.incumbent
+                if base is not None:
+                    self._tune(state, blame, base, attempt)
+        return state.incumbent != before
+
+    def _compare_listed(self, state: SearchState) -> None:
+        """Race the instructions that the search space lists, for each config around them once."""
+        for module, texts in state.space.instructions.items():
+            base = state.incumbent
+            around = base.with_knobs(module, instructions=None).key
+            if (module, around) not in state.instructed:
+                state.instructed.add((module, around))
+                listed = [base.with_knobs(module, instructions=text) for text in texts]
+                state.race(self.name, [base, *listed], patience=HURRIED, keep=base)
+
+    def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
+        """Ask one optimizer after the other about a module, until what one brings is taken."""
+        before, examples = state.incumbent, _examples(state)
+        state.forecast.check([base], examples)
+        state.evaluator.evaluate(base, examples)  # a rival may have been raced on others only
+        for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
+            asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(state, base)
+            if asked in state.prompted:
+                continue
+            state.prompted.append(asked)
+            fewest = OPTIMIZERS[name].fewest_runs
+            if runs < fewest:
+                if self.optimizer != "auto" and attempt == 0:
+                    told = f"{name} takes {fewest} runs at least, and there is room for {runs}"
+                    state.note_failed(self.name, told)
+                continue
+            room = Room(_writer(state, attempt), min(RUNS, runs), state.evaluator.concurrency,
+                        state.seed + attempt)  # fmt: skip
+            if found := self._found(state, blame, base, OPTIMIZERS[name], room):
+                state.race(self.name, [before, *found], patience=HURRIED, keep=before)
+            if state.incumbent != before:
+                return
+
+    def _found(
+        self,
+        state: SearchState,
+        blame: Blame,
+        base: PipelineConfig,
+        optimizer: PromptOptimizer,
+        room: Room,
+    ) -> list[PipelineConfig]:
+        """What an optimizer proposes for one module, best first; nothing, where it failed."""
+        workbench = Workbench(state, blame.module, base, _examples(state), blame.reasons)
+        if not workbench.examples:  # all of them are in its demos
+            return []
+        try:
+            compiled = _compiled(optimizer, workbench, room)
+            found = [workbench.config_of(compiled.module), *workbench.ranked()]
+        except Exception as error:  # DSPy's optimizers raise what they like
+            told = f"{optimizer.name} failed on {blame.module}: {type(error).__name__}: {error}"
+            found = []
+            if workbench.broken is None:
+                state.note_failed(self.name, told)
+        if workbench.broken is not None:
+            raise workbench.broken
+        distinct = {config.key: config for config in found if config != workbench.base}
+        return list(distinct.values())[:FINALISTS]
+
+
+def _next_rival(state: SearchState, module: str) -> PipelineConfig | None:
+    """The best that was raced of what is the incumbent but for this module's models.
+
+    Another model may do better with a prompt of its own than with the one found for the incumbent.
+    Whose turn it was is left out, and who could not lead whatever its prompt.
+    """
+    had = {key for key, name, *_ in state.prompted if name == module}
+    raced = (config for config in state.raced() if config.key not in had)
+    alike = (c for c in raced if _differs_in_models_of(state.incumbent, c, module))
+    able = [c for c in alike if state.may_lead(c) and _within_limits(state, c)]
+    return max(able, key=lambda config: _gain(state, config), default=None)
+
+
+def _within_limits(state: SearchState, config: PipelineConfig) -> bool:
+    known = state.evaluator.known(config)
+    return known.works and state.objective.meets(known.costs)
+
+
+def _differs_in_models_of(one: PipelineConfig, other: PipelineConfig, module: str) -> bool:
+    return [(d.module, d.knob) for d in one.differences(other)] == [(module, "models")]
+
+
+def _gain(state: SearchState, config: PipelineConfig) -> float:
+    """Mean gain over the incumbent on the examples that both were scored on."""
+    ours = state.evaluator.known(config).scores
+    theirs = state.evaluator.known(state.incumbent).scores
+    gains = [ours[i] - theirs[i] for i in ours if i in theirs]
+    return float(np.mean(gains)) if gains else -1.0
+
+
+def _blamed(state: SearchState) -> list[Blame]:
+    """Who is to blame where the incumbent falls short, as all search examples show it."""
+    state.run_on([state.incumbent], len(state.examples))
+    return blamed_modules(state, _examples(state))
+
+
+def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:
+    # without a trace of its own DSPy appends to one of the whole process
+    settings = {"adapter": dspy.ChatAdapter(), "disable_history": True, "trace": None}
+    with quiet(), dspy.context(lm=room.writer, **settings):
+        return optimizer.compile(workbench, room)
+
+
+def _writer(state: SearchState, attempt: int) -> GatewayLM:
+    """Who writes prompts: the diagnoser's model, else the one that does best alone."""
+    model = state.diagnoser.model if state.diagnoser else state.ablest_model
+    session = state.evaluator.session
+    return GatewayLM(model, session, temperature=1.0, purpose="prompts", sample=attempt)
+
+
+def _examples(state: SearchState) -> Sequence[int]:
+    return state.examples[-min(EXAMPLES, max(1, len(state.examples) // 2)) :]
+
+
+def _affordable_runs(state: SearchState, config: PipelineConfig) -> int:
+    """New runs that half of what is left pays for; the races need the other half."""
+    left, known = state.evaluator.session.nominal_left(), state.evaluator.known(config)
+    outcomes = known.outcomes.values()
+    judge_usd = float(np.mean([outcome.judge_usd for outcome in outcomes])) if outcomes else 0.0
+    usd = known.usd_per_example + judge_usd
+    by_calls = left.calls / max(1.0, known.calls_per_example + state.evaluator.metric.calls)
+    by_usd = left.usd / usd if usd > 0 else by_calls
+    return int(min(by_calls, by_usd, 4.0 * RUNS) / 2)

@@ -1,0 +1,179 @@
+"""Where DSPy's optimizers try prompts of one module: every run is one of the state's own.
+
+An optimizer sees a program with a single predictor. Whatever it makes of that predictor becomes a
+config, and the state's evaluator runs it on the whole pipeline: so each module keeps its own
+models, every call is in the budget, equal calls are paid once, and outages are no scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import dspy
+import numpy as np
+
+from evaluators.evaluation import Outcome
+from optimizer.search.state import SearchState
+from pipelines.binding import BoundModule
+from pipelines.predictors import bare_predictor
+from search_spaces import PipelineConfig
+from search_spaces.config import canonical_json
+
+NUMBER = "example_number"
+"""The input by which a run finds its example."""
+
+
+@dataclass
+class Workbench:
+    """One module's prompt, open to change, in a pipeline that is otherwise as its base."""
+
+    state: SearchState
+    module: str
+    base: PipelineConfig
+    examples: Sequence[int]
+    """On which prompts are tried."""
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """What the diagnoser said that the module did wrong, by example: of the incumbent, whose model
+    is another one where the base is a rival."""
+    tried: dict[str, PipelineConfig] = field(default_factory=dict)
+    """By key, every config that was run."""
+    broken: Exception | None = None
+    """What a run raised that no prompt is to blame for; optimizers take it for a bad score."""
+    _told: str = field(init=False)
+    """The base's instructions, those of its signature included."""
+
+    def __post_init__(self) -> None:
+        shown = self.state.evaluator.shown_in(self.base)
+        self.examples = [index for index in self.examples if index not in shown]
+        self._told = bare_predictor(self.bound).signature.instructions
+
+    @property
+    def bound(self) -> BoundModule:
+        """The module as it is so far."""
+        return self.state.evaluator.program(self.base).bound[self.module]
+
+    def student(self) -> Student:
+        """What an optimizer gets: the module's predictor, with all else out of sight."""
+        return Student(bare_predictor(self.bound), self)
+
+    def dataset(self) -> list[dspy.Example]:
+        """The examples, as optimizers take them."""
+        columns = self.state.evaluator.examples
+        rows = ({**columns[i].toDict(), NUMBER: i} for i in self.examples)
+        return [dspy.Example(**row).with_inputs(NUMBER) for row in rows]
+
+    def config_of(self, predictor: dspy.Predict) -> PipelineConfig:
+        """The base with the predictor's instructions and demos in this module."""
+        own = self.base.modules[self.module]
+        told: Any = predictor.signature.instructions
+        if told == self._told:
+            told = own.instructions
+        fields = predictor.signature.fields
+        demos = tuple(
+            {name: value for name, value in demo.items() if name in fields}
+            for demo in predictor.demos
+        )
+        return self.base.with_knobs(self.module, instructions=told, demos=demos)
+
+    def run(self, predictor: dspy.Predict, index: int) -> Outcome:
+        """What comes of one example, as a trace of the predictor's too; safe for threads.
+
+        Raises:
+            Exception: the run itself failed; kept in `broken`. Or no config has a form for what
+                the optimizer made of the predictor.
+        """
+        config = self.config_of(predictor)
+        self.tried.setdefault(config.key, config)
+        try:
+            return self._run(config, predictor, index)
+        except Exception as error:
+            self.broken = self.broken or error
+            raise
+
+    def _run(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> Outcome:
+        evaluator = self.state.evaluator
+        if index in evaluator.shown_in(config):  # it would only repeat the demo
+            config = self.base
+        outcome = evaluator.outcome(config, index)
+        if dspy.settings.trace is not None and not outcome.outage:
+            self._trace(config, predictor, index)
+        return outcome
+
+    def score(self, index: int, outcome: Outcome) -> float:
+        """In [0, 1]; an outage leaves it at what the base has, so that it changes nothing."""
+        if outcome.score is not None:
+            return outcome.score
+        return self.state.evaluator.known(self.base).scores.get(index, 0.0)
+
+    def feedback(self, index: int, outcome: Outcome) -> str:
+        """What is known of one run, in words."""
+        wanted = canonical_json(self.state.evaluator.labels(index))
+        told = [f"The whole pipeline scored {self.score(index, outcome):g} of 1; wanted: {wanted}."]
+        if outcome.failure is not None:
+            told.append(f"{outcome.failure.module} failed: {outcome.failure.message}")
+        if outcome.feedback:
+            told.append(outcome.feedback)
+        if self.reasons.get(index):
+            told.append(f"Of an earlier attempt at this step it was said: {self.reasons[index]}")
+        return " ".join(told)
+
+    def ranked(self) -> list[PipelineConfig]:
+        """The prompts that were tried and are not known to be worse, best first: by their gain over
+        the base where they were run on at least half of the examples, then the others."""
+        others = {key: config for key, config in self.tried.items() if key != self.base.key}
+        gains = {key: self.gain(config) for key, config in others.items()}
+        known = {key: gain for key, gain in gains.items() if gain is not None and gain >= 0}
+        unknown = sorted(
+            (k for k, gain in gains.items() if gain is None),
+            key=lambda k: others[k].canonical_json(),
+        )
+        best = sorted(known, key=lambda key: (-known[key], others[key].canonical_json()))
+        return [others[key] for key in (*best, *unknown)]
+
+    def gain(self, config: PipelineConfig) -> float | None:
+        """Mean gain over the base; None where too little is known."""
+        evaluator = self.state.evaluator
+        ours, theirs = evaluator.known(config).scores, evaluator.known(self.base).scores
+        common = [i for i in self.examples if i in ours and i in theirs]
+        if len(common) < len(self.examples) / 2:
+            return None
+        return float(np.mean([ours[i] - theirs[i] for i in common]))
+
+    def _trace(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> None:
+        """Tell DSPy what the module received and returned, by its own field names."""
+        for step in self.state.evaluator.trace(config, index).steps:
+            if step.module == self.module and step.outputs is not None:
+                reads = self.bound.reads
+                received = {own: step.inputs[wired] for own, wired in reads if wired in step.inputs}
+                outputs = {own: step.outputs[wired] for own, wired in self.bound.writes}
+                demo = {**received, **outputs}
+                if self._has_form(demo):
+                    sources = self.state.evaluator.demo_sources
+                    sources.setdefault(canonical_json(demo), set()).add(index)
+                    dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
+
+    def _has_form(self, demo: Mapping[str, Any]) -> bool:
+        """Whether a config can be written down that shows this."""
+        try:
+            return bool(self.base.with_knobs(self.module, demos=(dict(demo),)).key)
+        except ValueError:
+            return False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Optimizers copy programs; what is behind them stays one."""
+        return self
+
+
+class Student(dspy.Module):
+    """A program with one predictor, whose runs are the workbench's."""
+
+    def __init__(self, predictor: dspy.Predict, workbench: Workbench) -> None:
+        super().__init__()
+        self.module = predictor
+        self.workbench = workbench
+
+    def forward(self, example_number: int) -> dspy.Prediction:
+        """What became of that example."""
+        return dspy.Prediction(outcome=self.workbench.run(self.module, example_number))

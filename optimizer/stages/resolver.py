@@ -1,0 +1,48 @@
+"""The stages by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optimizer.setup.stage import Stage
+from optimizer.stages.allocation.stage import Allocation
+from optimizer.stages.prompts import Prompts
+from optimizer.stages.structure.stage import Structure
+from search_spaces.refusals import nearest
+
+STAGES: Mapping[str, Stage] = {
+    "allocation": Allocation(),
+    "structure": Structure(),
+    "prompts": Prompts(),
+}
+"""The stages by name, in the order in which they run by default."""
+
+
+def resolve_stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
+    """The stages in their order; some are given by their names.
+
+    Raises:
+        ValueError: there are none, or none of a name; names the nearest.
+    """
+    known = f"(stages: {', '.join(STAGES)})"
+    listed = [given] if isinstance(given, str) or hasattr(given, "improve") else given
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ValueError(
+            f"stages must name at least one stage, but got {given!r} {known}; to measure without "
+            "a search, give one model, and the stage 'allocation'"
+        )
+    return [_stage(each, known) for each in listed]
+
+
+def _stage(given: Any, known: str) -> Stage:
+    if isinstance(given, str) and given in STAGES:
+        return STAGES[given]
+    if callable(getattr(given, "improve", None)) and not isinstance(given, type):
+        if not isinstance(getattr(given, "name", None), str):
+            raise ValueError(
+                f"a stage has a `name`, as its trials are tagged, but {given!r} has none"
+            )
+        stage: Stage = given
+        return stage
+    raise ValueError(f"there is no stage {given!r}{nearest(given, STAGES)} {known}")

@@ -1,0 +1,162 @@
+"""Optuna's proposals: one value for every knob that matters, none of them twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizer.stages.structure.knobs import Knobs
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    import optuna
+
+    from evaluators.objective import Costs, Objective
+
+STARTUP_TRIALS = 8
+"""Draws at random before Optuna's sampler models what was measured."""
+TRIES, TRIES_AT_RANDOM = 10, 100
+"""Draws for one proposal: Optuna's sampler repeats itself, and not every draw makes sense. Chance
+may then bring something new; if it does not either, the space counts as used up."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A config that has not been proposed before, and Optuna's trial behind it."""
+
+    config: PipelineConfig
+    trial: optuna.trial.Trial
+
+
+class Proposer:
+    """Optuna's study behind one search: ask for configs, tell what they were worth.
+
+    Sequential and seeded, so the same answers bring the same proposals. Its journal file, if there
+    is one, opens in Optuna's own tools. Optuna wants the choices of a knob to stay the same, so
+    they are those of the beginning, also where other models would be mixed in by now.
+    """
+
+    def __init__(
+        self, knobs: Knobs, objective: Objective, seed: int, journal: Path | None, name: str
+    ) -> None:
+        self._knobs = knobs
+        self._objective = objective
+        self._proposed: set[str] = set()
+        with _quiet():
+            self._samplers = _samplers(seed)
+            self._study = _new_study(objective, journal, name)
+
+    def note(self, config: PipelineConfig) -> None:
+        """It is known already, and need not be proposed."""
+        self._proposed.add(config.key)
+
+    def ask(self, most: int, base: PipelineConfig, *, keep_models: bool = False) -> list[Proposal]:
+        """Up to so many configs that are new; fewer when the space is used up.
+
+        Args:
+            most: how many.
+            base: what the knobs are set on.
+            keep_models: leave the base's models as they are.
+        """
+        knobs = replace(self._knobs, with_models=False) if keep_models else self._knobs
+        proposals: list[Proposal] = []
+        with _quiet():
+            while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
+                proposals.append(drawn)
+        return proposals
+
+    def _draw(self, knobs: Knobs, base: PipelineConfig) -> Proposal | None:
+        for sampler, tries in zip(self._samplers, (TRIES, TRIES_AT_RANDOM), strict=True):
+            self._study.sampler = sampler
+            for _ in range(tries):
+                trial = self._study.ask()
+                config = knobs.suggest(trial, base)
+                if config is not None and config.key not in self._proposed:
+                    self._proposed.add(config.key)
+                    trial.set_user_attr("config", config.key)
+                    return Proposal(config, trial)
+                self._study.tell(trial, state=_failed())  # else it would count as measured
+        return None
+
+    def tell(self, proposal: Proposal, costs: Costs | None, reference: float = -math.inf) -> None:
+        """What the proposal was worth.
+
+        Args:
+            proposal: as it was asked for.
+            costs: None if it could not be scored.
+            reference: the score to come close to on its examples, where the cheapest is sought.
+        """
+        with _quiet():
+            if costs is None:
+                self._study.tell(proposal.trial, state=_failed())
+                return
+            self._study.tell(proposal.trial, list(_values(self._objective, costs, reference)))
+
+
+def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float, ...]:
+    """What Optuna maximises: all three figures on a front, else one figure less what limits cost.
+
+    That is the score. Where the cheapest is sought that is near enough to a reference, it lies in
+    [0, 1] for those who are, falling with the price, and below 0 by what the others miss.
+    """
+    if objective.pareto:
+        return (costs.score, -costs.usd, -costs.latency_s)
+    value = costs.score
+    if objective.within is not None:
+        missed = reference - objective.within - costs.score
+        value = -missed if missed > 1e-12 else 1 / (1 + costs.usd)
+    return (value - max(0.0, objective.excess(costs) - 1),)
+
+
+def _samplers(seed: int) -> list[optuna.samplers.BaseSampler]:
+    """Who draws, and who does so when the first has nothing new to say."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True)
+    return [tpe, RandomSampler(seed=seed)]
+
+
+def _new_study(objective: Objective, journal: Path | None, name: str) -> optuna.study.Study:
+    import optuna
+
+    return optuna.create_study(
+        study_name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
+        storage=None if journal is None else _storage(journal),
+        directions=["maximize"] * (3 if objective.pareto else 1),
+    )
+
+
+def _storage(journal: Path) -> optuna.storages.JournalStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def _failed() -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState.FAIL
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna logs every trial, and warns of what is experimental in it."""
+    import warnings
+
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.results.report import plots
+from optimizer.results.report.plots import best_for_the_money, best_so_far
+from optimizer.results.result import Result
+from tests.optimizer.made import make_config, make_result, make_trial
+
+Written = Callable[[Result], str]
+VOID = {"meta", "br", "img"}
+
+
+class _Balance(HTMLParser):
+    """Which tags are open; raises where one is closed out of turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_self_contained_and_well_formed(result: Result, written_page: Written) -> None:
+    page = written_page(result)
+    balance = _Balance()
+    balance.feed(page)
+    assert balance.open == []
+    sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page)
+    assert len(sources) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "@import" not in page
+    assert "<script" not in page
+
+
+def test_page_shows_figures_trials_failures_and_provenance(
+    result: Result, written_page: Written
+) -> None:
+    page = written_page(result)
+    for shown in (
+        "88.3%", "[78.0, 94.2]", "+46.6 points", "openai/large", "stopped early",
+        "40 server_error", "the server answers 500", "refusal", "85.0%", "ab" * 32,
+    ):  # fmt: skip
+        assert shown in page
+
+
+def test_what_models_and_users_wrote_is_escaped(written_page: Written) -> None:
+    nasty = "<script>alert(1)</script>"
+    trial = make_trial(1, detail=nasty, config=make_config(instructions=nasty))
+    result = make_result(trials_=(trial,), config=make_config(instructions=nasty), stopped=nasty)
+    page = written_page(result)
+    assert nasty not in page
+    assert "&lt;script&gt;" in page
+    assert nasty not in result._repr_html_()
+
+
+def test_page_labels_search_estimates(written_page: Written) -> None:
+    warning = "All scores on this page are search estimates"
+    assert warning not in written_page(make_result())
+    assert warning in written_page(make_result(held_out=False))
+
+
+def test_no_secret_is_on_the_page(written_page: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789")
+    trial = make_trial(1, None, status="disqualified", detail="bad key sk-planted-0123456789")
+    assert "sk-planted" not in written_page(make_result(trials_=(trial,)))
+
+
+def test_plots_are_pngs_even_when_nothing_was_scored() -> None:
+    nothing = make_result(trials_=(make_trial(0, None, status="disqualified"),))
+    for drawn in (plots(make_result()), plots(nothing)):
+        assert sorted(drawn) == ["cost_and_quality", "held_out", "quality_against_calls"]
+        assert all(png.startswith(b"\x89PNG") for png in drawn.values())
+
+
+def test_plots_are_drawn_once(
+    result: Result, written_page: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = written_page(result)
+    monkeypatch.delattr("optimizer.results.report.plots")
+    assert written_page(result) == first
+    assert f"base64,{base64.b64encode(result.plots['held_out']).decode()}" in first
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=10))
+def test_best_so_far_never_falls_and_ends_at_the_last_trial(scores: list[float | None]) -> None:
+    trials = [make_trial(i, score) for i, score in enumerate(scores)]
+    calls, best = best_so_far(trials)
+    assert best == sorted(best)
+    assert calls == sorted(calls)
+    if any(score is not None for score in scores):
+        assert best[-1] == max(score for score in scores if score is not None)
+        assert calls[-1] == trials[-1].nominal_calls
+
+
+def test_best_for_the_money_leaves_out_what_costs_more_and_scores_less() -> None:
+    trials = [
+        make_trial(i, score, usd_per_example=usd, config=make_config(temperature=i / 10))
+        for i, (score, usd) in enumerate([(0.5, 2.0), (0.4, 1.0), (0.45, 3.0), (0.9, 4.0)])
+    ]
+    assert best_for_the_money(trials) == ([1.0, 2.0, 4.0], [0.4, 0.5, 0.9])
+
+
+def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None:
+    base = make_config()
+    config = base.with_knobs("solve", instructions="Check it twice.", demos=({"task": "a"},))
+    page = written_page(
+        make_result(trials_=(make_trial(0, 0.4), make_trial(1, 0.6, config=config)))
+    )
+    assert page.count("solve told “Check it twice.”; solve shown 1 demo") == 1

@@ -1,0 +1,27 @@
+"""What the next step will take is known before it is paid for."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.llms.budget import Budget
+from pipelines.llms.call import BudgetExhausted
+from search_spaces import SearchSpace
+from tests.optimizer.searches import CHECKER, VOTER, begun, with_solve
+
+
+@pytest.mark.parametrize("kept", [0, 8])
+def test_what_is_paid_for_has_room_where_nothing_is_left(kept: int) -> None:
+    state = begun([VOTER, CHECKER], SearchSpace(), examples=12, budget=Budget(calls=12 + 3))
+    state.evaluator.session.protect(calls=kept)
+    other, asked_thrice = (
+        with_solve(state, models=(CHECKER,)),
+        with_solve(state, width=3, aggregator="majority_vote"),
+    )
+    few = state.examples[:4]
+    assert state.forecast.has_room([state.baseline], state.examples)
+    assert state.forecast.calls([state.baseline], state.examples) == 0
+    assert state.forecast.has_room([other], few[:3]) == (kept == 0)
+    assert state.forecast.calls([asked_thrice], few) == 2 * 4, "the first sample is there"
+    with pytest.raises(BudgetExhausted, match="the next 4 examples of 2 configs would take about"):
+        state.forecast.check([other, asked_thrice], few)

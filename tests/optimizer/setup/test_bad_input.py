@@ -1,0 +1,468 @@
+"""What is wrong is found early, and told so that it can be put right."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from evaluators.errors import DatasetError, MetricError
+from evaluators.metrics import llm_judge
+from optimizer.errors import BudgetTooSmall, OptimizationError
+from optimizer.setup.plan import prepare
+from optimizer.stages.allocation.stage import Allocation
+from optimizer.stages.resolver import resolve_stages
+from pipelines import Module, Pipeline
+from pipelines.callables import from_callable
+from pipelines.llms.budget import Budget
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.limits import Limit
+from pipelines.llms.loopback import Behaviour, LoopbackRequest
+from pipelines.llms.model import Model
+from pipelines.llms.prices import ModelError
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.patterns import locate_solve
+from search_spaces import SearchSpace
+from tests.optimizer.runs import MODELS, ROWS, counting_server, served_models, tune
+
+RENAMED = [{"tables": r["table"], "question": r["question"], "answer": r["answer"]} for r in ROWS]
+
+
+def told(error: type[BaseException], *args: Any, **arguments: Any) -> str:
+    """The message of what `optimize` raises."""
+    with pytest.raises(error) as raised:
+        tune(*args, **arguments)
+    assert raised.type is error
+    return str(raised.value)
+
+
+class Nameless:
+    def improve(self, state: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("rows", [[], ROWS[:1]])
+def test_too_few_examples_are_counted(rows: list[Any]) -> None:
+    message = told(DatasetError, rows)
+    assert message.startswith("at least 2 examples are needed, one to search on and one to hold")
+    assert message.endswith(f"but the dataset has {len(rows)}")
+
+
+def test_one_example_is_enough_where_none_is_held_out() -> None:
+    result = tune(ROWS[:1], MODELS[:1], holdout=0)
+    assert not result.held_out
+    assert result.tuned_figures.examples == 1
+
+
+def test_a_missing_input_column_is_named_with_the_nearest() -> None:
+    message = told(DatasetError, RENAMED)
+    assert message.startswith("module 'locate' reads 'table', which no module writes")
+    assert "nearest: 'tables' (columns: tables, question, answer)" in message
+
+
+def test_a_misspelt_field_between_modules_is_shown_beside_what_is_written() -> None:
+    pipeline = Pipeline(
+        "x", [Module("locate", "table, question -> task"), Module("solve", "tsk -> answer")]
+    )
+    message = told(DatasetError, pipeline=pipeline)
+    assert message.startswith("module 'solve' reads 'tsk', which no module writes and the dataset")
+    assert "nearest: 'task'" in message
+
+
+@pytest.mark.parametrize(("column", "what"), [("answer", "metric"), ("table", "pipeline")])
+def test_a_column_of_nulls_is_refused_and_some_nulls_are_told(
+    column: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = told(DatasetError, [{**row, column: None} for row in ROWS])
+    assert message.startswith(what)
+    assert f"needs the column '{column}', which is null in all rows" in message
+    tune([{**ROWS[0], "answer": None}, *ROWS[1:]], MODELS[:1])
+    assert "1 of 20 rows have no answer (null), which metric 'exact_match' needs" in caplog.text
+
+
+def test_a_function_that_can_not_be_saved_is_told_before_the_search(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = Pipeline(
+        "x",
+        [
+            *locate_solve().modules,
+            Module("tidy", "answer -> tidied", function=lambda answer: answer),
+        ],
+    )
+    rows = [{**row, "tidied": row["answer"]} for row in ROWS]
+    with pytest.raises(BudgetTooSmall):
+        tune(rows, pipeline=pipeline, budget=Budget(calls=3))
+    assert not caplog.records, "what is refused needs no warning"
+    tune(rows, MODELS[:1], pipeline=pipeline)
+    assert "the result can be used, but not saved as YAML" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Budget, Limit])
+def test_a_misspelt_cap_is_refused(kind: type) -> None:
+    with pytest.raises((TypeError, ValueError), match="dollars"):
+        kind(dollars=5)
+
+
+def test_the_caps_of_a_budget_are_named_to_who_misspells_one() -> None:
+    values: Any = {"call": 5}
+    with pytest.raises(
+        ValueError, match=r"^Budget has no 'call'; nearest: 'calls' \(it has usd, ca"
+    ):
+        Budget(**values)
+
+
+def test_a_missing_label_column_is_named_with_the_nearest() -> None:
+    rows = [{"table": r["table"], "question": r["question"], "answers": r["answer"]} for r in ROWS]
+    message = told(MetricError, rows)
+    assert "nearest: output 'answer' and column 'answers'" in message
+    assert "exact_match(field='answer', column='answers')" in message
+
+
+def raising(example: dspy.Example, prediction: dspy.Prediction) -> float:
+    return 1.0 / len(prediction.answer.replace(prediction.answer, ""))
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (raising, "metric 'raising' raised ZeroDivisionError: "),
+        (lambda e, p: float("nan"), "metric '<lambda>' returned nan, but a score must lie in"),
+        (lambda e, p: 2, "metric '<lambda>' returned 2.0, but a score must lie in [0, 1]"),
+        (lambda e, p: None, "metric '<lambda>' returned None, but a score is a number"),
+    ],
+)
+def test_a_metric_that_gives_no_score_is_named_with_the_example(metric: Any, expected: str) -> None:
+    message = told(MetricError, metric=metric)
+    assert message.startswith(expected)
+    shown = message.partition("; the example: ")[2]
+    assert any(repr(row["table"]) in shown for row in ROWS), "numbers mislead: rows are shuffled"
+    assert "'answer': " in shown
+
+
+def test_a_metric_that_raises_ends_the_calls_too() -> None:
+    with counting_server() as server:
+        told(MetricError, ROWS, served_models(server), metric=raising, concurrency=1)
+        assert server.requests <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"metric": "exact_mach"}, "no metric 'exact_mach'; nearest: 'exact_match'"),
+        ({"stages": ("alocation",)}, "there is no stage 'alocation'; nearest: 'allocation'"),
+        ({"stages": "alocation"}, "there is no stage 'alocation'; nearest: 'allocation'"),
+        ({"stages": []}, "stages must name at least one stage, but got [] (stages: allocation, st"),
+        ({"stages": None}, "stages must name at least one stage, but got None"),
+        ({"stages": {"allocation"}}, "stages must name at least one stage, but got {'allocation'}"),
+        ({"stages": [Nameless()]}, "a stage has a `name`"),
+        ({"stages": [["structure"]]}, "there is no stage ['structure']; nearest: 'structure'"),
+        ({"search_space": SearchSpace(models={"solv": ("sim/alder",)})},
+         "search_space, models: 'solv' is no module that asks a model; nearest: 'solve'"),
+        ({"search_space": SearchSpace(models={"solve": ("sim/aldr",)})},
+         "'sim/aldr' is not among the models given to optimize: add it to `models`"),
+        ({"search_space": SearchSpace(models={"solve": ()})},
+         "gives module 'solve' no model to choose"),
+        ({"search_space": SearchSpace(aggregator=("first_to_finish(count=4)",), width=(1, 2, 3))},
+         "none of the widths [2, 3] fits 'first_to_finish': "),
+        ({"search_space": SearchSpace(aggregator=("filter_cluster",))},
+         "none of the widths [3, 5] fits 'filter_cluster': "),
+        ({"search_space": SearchSpace(instructions={"solv": ("Solve it.",)})},
+         "search_space, instructions: 'solv' is no module that asks a model; nearest: 'solve'"),
+        ({"search_space": {"solve": ["sim/alder"]}}, "search_space must be a SearchSpace"),
+        ({"budget": 5}, "budget must be a Budget, such as Budget(usd=5"),
+        ({"pipeline": "question -> answer"}, "pipeline must be a Pipeline"),
+        ({"models": []}, "models must name at least one model"),
+        ({"models": None}, "pipeline 'locate-solve' names none"),
+        ({"models": ["sim/alder", "sim/alder"]}, "'sim/alder' is given twice"),
+        ({"models": ["sim/alder", None]}, "models must name a model, such as 'openai/gpt-4o-mini'"),
+        ({"models": {"solve": ["sim/alder"]}}, "choices by module go into SearchSpace(models=...)"),
+        ({"models": {"sim/alder"}}, "models must be a list, such as ['openai/gpt-4o-mini', Model("),
+        ({"models": 5}, "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]"),
+        ({"diagnoser": 5}, "diagnoser must name a model, such as 'openai/gpt-4o-mini'"),
+        ({"diagnoser": ["sim/alder"]}, "diagnoser must name a model, such as"),
+        ({"objective": "qualty"}, "but got 'qualty'; nearest: 'quality'"),
+        ({"objective": {"within": 0.01}}, "objective must be 'quality', 'pareto', or an Objec"),
+        ({"seed": None}, "`seed >= 0` must hold (a whole number), but got None"),
+        ({"seed": -1}, "`seed >= 0` must hold (a whole number), but got -1"),
+        ({"holdout": "0.3"}, "`0 <= holdout < 1` must hold (a fraction), but got '0.3'"),
+        ({"concurrency": 0}, "`concurrency >= 1` must hold (a whole number), but got 0"),
+        ({"concurrency": 2.5}, "but got 2.5"),
+        ({"holdout": 1}, "`0 <= holdout < 1` must hold (a fraction), but got 1"),
+        ({"holdout": -0.1}, "`0 <= holdout < 1` must hold (a fraction), but got -0.1"),
+        ({"holdout": 30}, "`0 <= holdout < 1` must hold (a fraction), but got 30"),
+        ({"holdout": float("nan")}, "`0 <= holdout < 1` must hold (a fraction), but got nan"),
+        ({"budget": Budget(calls=25)}, "a budget of 25 calls is too small"),
+    ],
+)  # fmt: skip
+def test_arguments_are_checked_at_the_door(arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is what counts
+        tune(**arguments)
+    assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sim/aldr", "'sim/aldr'"),
+        ("sim/aldr", "there is no simulated model 'sim/aldr'; nearest: 'sim/alder'"),
+        ("nobody/gpt-4o", "no provider is known for model 'nobody/gpt-4o'"),
+        ("gpt-nobody-knows", "no provider is known for model 'gpt-nobody-knows'"),
+        ("openai/gpt-4o-minni", "openai/gpt-4o-mini"),
+    ],
+)
+def test_a_model_that_nobody_knows_is_named(
+    name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+    assert expected in told(ModelError, models=["sim/alder", name])
+
+
+def test_a_model_without_a_price_says_how_to_give_it() -> None:
+    message = told(ModelError, models=[Model("openai/own", api_base="http://127.0.0.1:9/v1")])
+    assert "no price is known for model 'openai/own'" in message
+    assert "Model('openai/own', input_usd_per_million=..., output_usd_per_million=...)" in message
+
+
+def test_every_model_that_cannot_be_called_is_named_at_once() -> None:
+    message = told(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mni"])
+    assert "sim/nobody" in message
+    assert "model 'openai/gpt-4o-mni' needs an API key: set OPENAI_API_KEY" in message
+    assert "'openai/gpt-4o-mni' (nearest known: 'openai/gpt-4o-mini')" in message
+
+
+def test_a_diagnoser_that_nobody_knows_is_named() -> None:
+    assert "sim/aldr" in told(ModelError, diagnoser="sim/aldr")
+
+
+def test_a_missing_key_is_named_before_the_first_call() -> None:
+    with counting_server() as server:
+        models = served_models(server, api_key_env="LOOPBACK_API_KEY")
+        message = told(ModelError, models=models)
+        assert "needs an API key: set LOOPBACK_API_KEY" in message
+        assert server.requests == 0
+
+
+def test_a_wrong_key_is_told_after_a_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPBACK_API_KEY", "the-wrong-one")
+    with counting_server(api_key="the-right-one") as server:
+        models = served_models(server, api_key_env="LOOPBACK_API_KEY")
+        message = told(OptimizationError, models=models)
+        assert "4 of 4 examples failed (authentication x4)" in message
+        assert "incorrect API key" in message
+        assert server.requests == 4
+
+
+def test_when_all_calls_fail_the_message_says_how() -> None:
+    with counting_server(Behaviour.server_error()) as server:
+        message = told(OptimizationError, models=served_models(server))
+        assert message.startswith("the pipeline as given could not be scored; 4 of 4 examples")
+        assert "(server_error x4); the first: locate: " in message
+        assert "scripted 500" in message
+        assert server.requests == 8, "four examples, each tried twice"
+        assert server.usd == 0
+
+
+def test_a_budget_too_small_in_calls_says_what_is_needed() -> None:
+    message = told(BudgetTooSmall, budget=Budget(calls=63))
+    # 14 search examples once, 6 held-out ones for three configs, two modules
+    assert "the baseline on 14 search examples and 3 final passes over 6 held-out" in message
+    assert "take 64 calls (2 each), and the search itself takes more; give more" in message
+    assert tune(budget=Budget(calls=64)).held_out
+
+
+def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
+    with counting_server() as server:
+        message = told(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
+        assert "the budget can't pay for the baseline: a call to alder may cost $0.0" in message
+        assert "run the pipeline 32 times, which takes over $0.0030" in message
+        assert "give more, fewer examples, or models a lower max_tokens" in message
+        assert server.requests == 0
+
+
+def test_a_budget_too_small_in_dollars_says_what_is_needed() -> None:
+    models = [Model(name, max_tokens=300) for name in MODELS]
+    message = told(BudgetTooSmall, models=models, budget=Budget(usd=0.02))
+    assert message.startswith("a budget of $0.02 is too small: the baseline and the final pass")
+    needed = float(message.partition("takes about $")[2].split()[0])
+    assert 0.02 < needed < 0.1
+    assert tune(models=models, budget=Budget(usd=needed * 1.1)).held_out, "it was true"
+
+
+def test_a_budget_too_small_in_seconds_says_so() -> None:
+    slow = Behaviour.slow(0.05)
+    with counting_server(slow) as server:
+        message = told(
+            BudgetTooSmall, models=served_models(server), budget=Budget(seconds=0.04), concurrency=1
+        )
+    assert "the budget can't pay for the baseline: the budget of 0.04 seconds" in message
+
+
+def test_a_corrupt_cache_is_set_aside_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "replies"
+    folder.mkdir()
+    (folder / "cache.sqlite").write_bytes(b"SQLite format 3\x00" + b"no database" * 500)
+    with caplog.at_level(logging.WARNING):
+        result = tune(cache=folder, models=MODELS[:2])
+    assert result.held_out
+    [warning] = [r.getMessage() for r in caplog.records if "corrupt" in r.getMessage()]
+    assert "set aside as cache.sqlite.corrupt-" in warning
+    [aside] = folder.glob("cache.sqlite.corrupt-*")
+    assert aside.read_bytes().endswith(b"no database")
+
+
+def test_a_cache_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"can't be written .*choose another with Gateway"):
+        Gateway(tmp_path / "file" / "cache")
+
+
+def test_a_blocked_mlruns_is_told_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    Path("mlruns").write_text("a file, where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        result = tune(models=MODELS[:1], diagnoser=None, tracked=True)
+    assert result.held_out
+    assert result.run_id is None
+    warning = next(r.getMessage() for r in caplog.records if "can't be written" in r.getMessage())
+    assert "mlruns/mlflow.db" in warning
+    assert "the search goes on, and what it logs is kept in" in warning
+
+
+def upper(word: str) -> str:
+    return word.upper()
+
+
+def test_a_pipeline_without_models_has_nothing_to_allocate() -> None:
+    pipeline = Pipeline("plain", [Module("up", "word -> answer", function=upper)])
+    rows = [{"word": "a", "answer": "A"}, {"word": "b", "answer": "B"}]
+    message = told(ValueError, rows, pipeline=pipeline)
+    assert message == "pipeline 'plain' calls no model: there is nothing to allocate"
+
+
+def broken(task: str) -> str:
+    raise KeyError(f"no unit in {task[:0]}'task'")
+
+
+def test_a_function_module_that_always_raises_ends_the_search_early() -> None:
+    modules = [
+        Module("locate", "table, question -> task"),
+        Module("convert", "task -> converted", function=broken),
+        Module("solve", "converted -> answer"),
+    ]
+    with counting_server() as server:
+        message = told(
+            OptimizationError, ROWS, served_models(server), pipeline=Pipeline("broken", modules)
+        )
+        assert message.startswith("the pipeline as given fails on every example tried, and so does")
+        assert "14 of 14 examples failed (function_error x14); the first: convert: " in message
+        assert "KeyError: \"no unit in 'task'\"" in message
+        assert server.requests == 14 + 2 * 4, "the baseline, and a look at each single model"
+
+
+def test_an_outage_of_more_than_a_tenth_of_the_calls_is_told() -> None:
+    def script(request: LoopbackRequest) -> Behaviour:
+        content = request.messages[-1]["content"]
+        down = any(row["table"] in content for row in ROWS[::4])
+        return Behaviour.server_error() if down else Behaviour()
+
+    with counting_server(script) as server:
+        message = told(OptimizationError, ROWS, served_models(server))
+    assert message.startswith("too many calls of every config fail; ")
+    assert " of 14 examples failed (" in message
+    assert "server_error x" in message
+
+
+def test_a_pipeline_that_always_fails_is_not_run_on_all_examples() -> None:
+    modules = [
+        Module("convert", "question -> task", function=unable),
+        Module("solve", "task -> answer"),
+    ]
+    asked.clear()
+    rows = simulated_dataset("arithmetic", 100)
+    message = told(OptimizationError, rows, MODELS, pipeline=Pipeline("broken", modules))
+    assert "16 of 16 examples failed (function_error x16)" in message
+    assert len(asked) == 16
+
+
+asked: list[str] = []
+
+
+def unable(question: str) -> str:
+    asked.append(question)
+    raise ValueError("it can not")
+
+
+@pytest.mark.parametrize(
+    ("space", "stages", "warned"),
+    [
+        ({"width": (1, 3)}, "allocation", "choices of width, which the stage 'structure' compares"),
+        ({"instructions": {"solve": ["Do."]}}, ["allocation", "structure"], "of instructions"),
+        ({"width": {"solve": (1, 3)}}, "allocation", "choices of width"),
+        ({"width": (1,), "temperature": ()}, "allocation", None),
+        ({"width": {"solve": (1,)}, "temperature": None}, "allocation", None),
+        ({"width": (1, 3)}, ["structure"], None),
+        ({"width": (1, 3)}, [Allocation("own")], None),
+    ],
+)
+def test_choices_that_no_stage_compares_are_told(
+    space: dict[str, Any], stages: Any, warned: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare(
+        locate_solve(),
+        ROWS,
+        MODELS,
+        "exact_match",
+        None,
+        SearchSpace(**space),
+        resolve_stages(stages),
+        None,
+        0.3,
+        0,
+    )
+    told = [
+        record.getMessage() for record in caplog.records if "search_space" in record.getMessage()
+    ]
+    assert len(told) == (warned is not None)
+    assert all(str(warned) in each for each in told)
+
+
+def test_whose_model_can_not_be_called_is_told() -> None:
+    metric = llm_judge("The answer is right.", model="sim/nobody")
+    assert told(ModelError, metric=metric).startswith("as judge: there is no simulated model")
+    assert told(ModelError, diagnoser="sim/nobody").startswith("as diagnoser: there is no")
+
+
+def test_what_is_no_gateway_is_refused() -> None:
+    nothing: Any = "answers"
+    message = told(ValueError, gateway=nothing)
+    assert (
+        message == "gateway must be a Gateway, such as Gateway(cache='answers'), but got 'answers'"
+    )
+
+
+def test_inputs_that_json_has_no_form_for_leave_the_record_whole(
+    caplog: pytest.LogCaptureFixture, default_store: str
+) -> None:
+    rows = [{"question": object(), "answer": "4"} for _ in range(8)]
+
+    def factory(models: Any) -> Any:
+        return lambda question: models["solve"].name and "4"
+
+    pipeline = from_callable(factory, ["solve"], outputs=["answer"])
+    result = tune(rows, MODELS[:1], pipeline=pipeline, tracked=True, holdout=0)
+    assert result.score.mean == 1
+    assert "could not be written up" not in caplog.text
+
+
+def test_a_model_too_dear_to_call_does_not_hide_the_one_that_works() -> None:
+    """Where the pipeline as given fails always, others are tried before all examples are."""
+    mute = register(SimulatedModel("mute", refusal_rate=1.0))
+    dear = Model("sim/alder", label="dear", output_usd_per_million=1000.0)
+    models = [f"sim/{mute.name}", dear, "sim/birch"]
+    result = tune(ROWS, models, budget=Budget(usd=1), diagnoser=None)
+    assert set(result.config.allocation.values()) == {("sim/birch",)}

@@ -1,0 +1,198 @@
+"""Networks of answers that are there already: all that can be made of them, and no call more."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from optimizer.search.state import SearchState
+from optimizer.stages.structure.paid_networks import AGREEMENTS, paid_networks
+from pipelines import Module, Pipeline
+from pipelines.llms.simulated import simulated_dataset
+from search_spaces import PipelineConfig, SearchSpace
+from tests.optimizer.searches import begun, calls, knobs_of, with_solve
+
+MODELS = ("sim/hazel", "sim/rowan", "sim/fir", "sim/larch")
+SPACE = SearchSpace(
+    width=(1, 3), temperature=(1.0,),
+    aggregator=("majority_vote", "confident_vote(threshold=0.6)", "cascade", "judge"),
+)  # fmt: skip
+
+
+def with_singles(models: tuple[str, ...] = MODELS, space: SearchSpace = SPACE) -> SearchState:
+    """Every model has answered every example once."""
+    state = begun(models, space, examples=24)
+    singles = [with_solve(state, models=(label,)) for label in models]
+    state.race("singles", singles, first=24)
+    return state
+
+
+def found(state: SearchState, done: set[tuple[str, int]] | None = None) -> list[PipelineConfig]:
+    listed = paid_networks(state, knobs_of(state), "solve", set() if done is None else done)
+    return [config for _, configs in listed for config in configs]
+
+
+def members(configs: list[PipelineConfig], name: str) -> list[tuple[str, ...]]:
+    return [
+        config.modules["solve"].members
+        for config in configs
+        if (aggregation := config.modules["solve"].aggregation) and aggregation.name == name
+    ]
+
+
+def test_every_mix_of_models_that_have_answered_is_listed_once() -> None:
+    state = with_singles()
+    before = calls(state)
+    configs = found(state)
+    votes = [tuple(sorted(mix)) for mix in members(configs, "majority_vote")]
+    assert sorted(votes) == sorted(tuple(sorted(mix)) for mix in itertools.combinations(MODELS, 3))
+    assert len({config.key for config in configs}) == len(configs)
+    assert all(knobs_of(state).makes_sense(config) for config in configs)
+    assert members(configs, "judge") == [], "a judge would have to be asked"
+    assert calls(state) == before, "listing them asks nobody"
+
+
+def test_cascades_end_with_every_model() -> None:
+    cascades = [
+        config.modules["solve"]
+        for config in found(with_singles())
+        if config.modules["solve"].aggregation is not None
+        and config.modules["solve"].aggregation.name == "cascade"
+    ]
+    shapes = {
+        (c.members[-1], c.width, c.aggregation.params["agreement"])
+        for c in cascades
+        if c.aggregation
+    }
+    assert shapes == {
+        *itertools.product(MODELS, [3], [1.0]),
+        *itertools.product(MODELS, [4], AGREEMENTS),
+    }
+    assert all(len(set(c.members)) == c.width for c in cascades)
+
+
+def test_they_are_scored_without_a_call_and_the_best_comes_first() -> None:
+    state = with_singles()
+    size, configs = next(paid_networks(state, knobs_of(state), "solve", set()))
+    assert size == len(state.examples)
+    before = calls(state)
+    ranked = state.enumerate_paid(configs, size)
+    scores = [state.evaluator.known(config).mean for config in ranked]
+    assert calls(state) == before
+    assert scores == sorted(scores, reverse=True)
+    votes = [c for c in configs if c.modules["solve"].aggregator == "majority_vote"]
+    brute = [state.evaluator.evaluate(config, state.examples).mean for config in votes]
+    assert calls(state) == before
+    assert scores[0] >= max(brute)
+
+
+def test_one_that_would_need_a_call_does_not_hide_the_others() -> None:
+    """A confident vote in doubt asks again at temperature 0, on some examples only."""
+    state = with_singles()
+    configs = found(state)
+    confident = {c.key for c in configs if "confident" in str(c.modules["solve"].aggregator)}
+    before = calls(state)
+    scored = {config.key for config in state.enumerate_paid(configs, len(state.examples))}
+    assert confident
+    assert calls(state) == before
+    assert scored
+    assert scored - confident
+    for config in configs:
+        if config.key in confident & scored:
+            assert state.evaluator.known(config).calls_per_example == 3
+
+
+def test_what_was_looked_at_is_not_listed_again_until_more_is_paid() -> None:
+    state = with_singles(MODELS[:2])
+    done: set[tuple[str, int]] = set()
+    found(state, done)
+    assert found(state, done) == []
+    state.race(
+        "wider",
+        [with_solve(state, models=(MODELS[1],), width=5, aggregator="majority_vote")],
+        first=24,
+    )
+    new = members(found(state, done), "majority_vote")
+    assert set(new) >= {(MODELS[1],) * width for width in (2, 3, 4)}
+
+
+def test_a_vote_that_stopped_early_is_taken_apart_on_the_examples_that_it_saw() -> None:
+    state = begun(MODELS[:1], SPACE, examples=24)
+    five = with_solve(state, width=5, aggregator="majority_vote")
+    state.race("five", [five], first=8, most=8)
+    listed = list(paid_networks(state, knobs_of(state), "solve", set()))
+    assert [size for size, _ in listed] == [8]
+    widths = {config.modules["solve"].width for config in state.enumerate_paid(listed[0][1], 8)}
+    assert widths >= {2, 3, 4}
+
+
+def test_what_is_too_much_for_one_time_comes_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = with_singles()
+    whole = {config.key for config in found(state)}
+    monkeypatch.setattr("optimizer.stages.structure.paid_networks.MOST_NETWORKS", 10)
+    done: set[tuple[str, int]] = set()
+    batches = list(iter(lambda: [config.key for config in found(state, done)], []))
+    assert {len(batch) for batch in batches[:-1]} == {10}
+    assert sorted(itertools.chain.from_iterable(batches)) == sorted(whole)
+
+
+def test_what_a_cascade_was_given_stays() -> None:
+    space = SPACE.model_copy(update={"aggregator": ("cascade(agreement=0.9)",)})
+    cascades = [config.modules["solve"].aggregation for config in found(with_singles(space=space))]
+    assert {c.params["agreement"] for c in cascades if c} == {0.9}
+    assert len(cascades) == len({str(c) for c in found(with_singles(space=space))})
+
+
+def test_a_cascades_later_members_have_not_answered_for_certain() -> None:
+    cheap, strong = "sim/rowan", "sim/fir"
+    state = begun([cheap, strong], SPACE, examples=24)
+    cascade = with_solve(state, models=(cheap, strong), width=2, aggregator="cascade")
+    state.race("cascade", [cascade], first=24)
+    assert all(set(c.modules["solve"].models) == {cheap} for c in found(state))
+
+
+def test_of_models_seen_on_fewer_examples_networks_are_compared_on_those() -> None:
+    state = begun(MODELS[:3], SPACE, examples=24)
+    few = [with_solve(state, models=(label,)) for label in MODELS[1:3]]
+    state.race("few", few, first=8, most=8)
+    listed = list(paid_networks(state, knobs_of(state), "solve", set()))
+    assert [size for size, _ in listed] == [8]
+    assert {c.modules["solve"].width for c in listed[0][1]} == {3}
+
+
+@pytest.mark.parametrize("module", ["locate", "solve"])
+def test_the_other_modules_are_those_of_the_incumbent(module: str) -> None:
+    steps = Pipeline(
+        "locate-solve",
+        [
+            Module("locate", "table, question -> task", temperature=1.0),
+            Module("solve", "task -> answer", temperature=1.0),
+        ],
+    )
+    rows = simulated_dataset("locate_solve", 8, 1, rows=4)
+    state = begun(["sim/alder", "sim/birch", "sim/elm"], SPACE, rows, pipeline=steps)
+    mixed = state.baseline.with_models({"locate": "sim/birch"})
+    others = [state.baseline.with_models({"solve": label}) for label in ("sim/birch", "sim/elm")]
+    state.race("solvers", [mixed, *others], first=8)
+    state.incumbent = state.baseline
+    configs = [c for _, each in paid_networks(state, knobs_of(state), module, set()) for c in each]
+    other = "locate" if module == "solve" else "solve"
+    assert all(c.modules[other] == state.incumbent.modules[other] for c in configs)
+    labels = {label for c in configs for label in c.modules[module].models}
+    assert labels == (set() if module == "locate" else {"sim/alder", "sim/birch", "sim/elm"})
+    before = calls(state)
+    state.enumerate_paid(configs, 8)
+    assert calls(state) == before
+
+
+def test_settings_do_not_mix() -> None:
+    """Answers at another temperature, or to another prompt, are members of other networks."""
+    state = begun(MODELS[:3], SPACE, examples=16)
+    hot = with_solve(state, models=(MODELS[1],), temperature=0.5)
+    told = with_solve(state, models=(MODELS[2],), instructions="Think.")
+    state.race("others", [hot, told], first=16)
+    assert found(state) == []
+    alike = [hot.with_models({"solve": label}) for label in (MODELS[0], MODELS[2])]
+    state.race("alike", alike, first=16)
+    assert {c.modules["solve"].temperature for c in found(state)} == {0.5}

@@ -1,0 +1,349 @@
+"""What a run leaves in MLflow, in a real SQLite store, and what happens while it is away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from optimizer.results.result import Result
+from optimizer.tracking import Tracker, delivery
+from pipelines import Module, Pipeline
+from pipelines.llms.gateway import default_cache_folder
+from tests.optimizer import runs
+from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial
+from tests.optimizer.runs import MODELS, Untracked, tune
+
+
+def _client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _runs(uri: str, experiment: str = "locate-solve") -> tuple[Any, list[Any]]:
+    """The parent run and its children in the order of trials."""
+    client = _client(uri)
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == len(runs) - 1
+    return parent, sorted(children, key=lambda run: int(run.data.tags["trial"]))
+
+
+def _track(result: Result) -> Tracker:
+    """A whole run."""
+    tracked = Tracker.start("locate-solve", None, {"seed": 0}, {"dataset": "ab" * 32})
+    for trial in result.trials_:
+        tracked.record(trial)
+        tracked.best(trial.nominal_calls, trial.score.mean if trial.score else 0.0)
+    located = replace(result, run_id=tracked.run_id, tracking_uri=tracked.tracking_uri)
+    tracked.finish(located)
+    return tracked
+
+
+def _unlogged() -> list[Path]:
+    folder = default_cache_folder() / "unlogged"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: Result) -> None:
+    environment = dict(os.environ)
+    tracked = _track(result)
+    assert dict(os.environ) == environment
+    parent, children = _runs(default_store)
+    assert parent.info.run_id == tracked.run_id
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["seed"] == "0"
+    assert parent.data.params["final/solve.model"] == "openai/large"
+    assert parent.data.metrics["final/score"] == pytest.approx(0.883)
+    assert parent.data.metrics["final/gain_low"] == pytest.approx(0.33)
+    assert parent.data.metrics["spent_calls/diagnoser"] == 40
+    assert "88.3%" in parent.data.tags["mlflow.note.content"]
+    assert parent.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+    history = _client(default_store).get_metric_history(parent.info.run_id, "best_score")
+    assert (history[0].step, history[0].value) == (80, 0.42)
+    assert len(history) == 5
+    assert _unlogged() == []
+
+    assert [run.info.status for run in children] == [*["FINISHED"] * 3, "FAILED", "FINISHED"]
+    tuned = children[4]
+    assert tuned.data.params == {"locate.model": "openai/small", "solve.model": "openai/large"}
+    assert {k: tuned.data.metrics[k] for k in ("score", "score_low", "score_high")} == {
+        "score": 0.9, "score_low": 0.8, "score_high": 1.0,
+    }  # fmt: skip
+    assert tuned.data.metrics["cost_usd"] == 0.005
+    assert tuned.data.metrics["latency_s"] == 1.5
+    assert tuned.data.metrics["calls"] == 2.0
+    assert (tuned.data.tags["stage"], tuned.data.tags["status"]) == ("allocation", "complete")
+    assert tuned.info.run_name == "4 allocation: locate=openai/small, solve=openai/large"
+    assert tuned.info.end_time - tuned.info.start_time == 2000
+    assert children[3].data.tags["detail"] == "locate: the server answers 500"
+
+
+def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: Result) -> None:
+    tracked = _track(result)
+    client = _client(default_store)
+    run_id = str(tracked.run_id)
+    names = {file.path for file in client.list_artifacts(run_id)}
+    assert names == {
+        "config.yaml", "trials.json", "report.html", "quality_against_calls.png",
+        "cost_and_quality.png", "held_out.png",
+    }  # fmt: skip
+    uri = client.get_run(run_id).info.artifact_uri
+    artifacts = Path(uri.removeprefix("file://"))
+    assert artifacts.is_relative_to(Path("mlruns/artifacts").resolve())
+    tuned = Pipeline.load(artifacts / "config.yaml")
+    assert tuned.config == result.config
+    assert tuned.provenance["mlflow_run"] == run_id
+    trials = json.loads((artifacts / "trials.json").read_text())
+    assert [trial["score"] and trial["score"]["mean"] for trial in trials] == [
+        0.42, 0.44, 0.21, None, 0.9,
+    ]  # fmt: skip
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert (model.name, str(model.status)) == ("tuned", "READY")
+    assert model.source_run_id == run_id
+    assert model.params["solve.model"] == "openai/large"
+
+
+def test_the_users_own_run_and_settings_are_left_alone(
+    default_store: str, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", default_store)
+    with mlflow.start_run() as own:
+        _track(result)
+        active = mlflow.active_run()
+        assert active is not None
+        assert active.info.run_id == own.info.run_id
+    assert _client(default_store).get_run(own.info.run_id).data.metrics == {}
+    assert mlflow.active_run() is None
+
+
+def test_two_runs_share_an_experiment_and_a_deleted_one_comes_back(default_store: str) -> None:
+    for _ in range(2):
+        with Tracker.start("locate-solve", "my experiment") as tracked:
+            pass
+        client = _client(default_store)
+        experiment = client.get_experiment_by_name("my experiment")
+        assert experiment.lifecycle_stage == "active"
+        client.delete_experiment(experiment.experiment_id)
+    client.restore_experiment(experiment.experiment_id)
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 2
+    assert {run.info.status for run in runs} == {"FAILED"}
+    assert tracked.run_id in {run.info.run_id for run in runs}
+
+
+def test_an_interrupted_run_is_killed_and_says_why(default_store: str) -> None:
+    tracked = Tracker.start("locate-solve")
+    tracked.record(make_trial(0))
+    tracked.fail("interrupted", "KILLED")
+    tracked.fail("a second time changes nothing")
+    parent, children = _runs(default_store)
+    assert parent.info.status == "KILLED"
+    assert parent.data.tags["stopped"] == "interrupted"
+    assert len(children) == 1
+
+
+def test_a_prompt_that_a_version_says_already_adds_none(default_store: str) -> None:
+    for _ in range(2):
+        tracked = Tracker.start("locate-solve")
+        for text in ("Solve it.", "Solve it step by step."):
+            tracked.prompt("locate-solve", "solve", text, "prompts")
+        tracked.fail("interrupted", "KILLED")
+    versions = _client(default_store).search_prompt_versions("locate-solve.solve")
+    templates = sorted(version.template for version in versions)
+    assert templates == ["Solve it step by step.", "Solve it."]
+
+
+def test_files_of_a_run_are_there_before_it_ends_and_after_it_failed(default_store: str) -> None:
+    tracked = Tracker.start("locate-solve", files={"search_space.json": "{}"})
+    tracked.fail("interrupted", "KILLED", {"config.yaml": "modules: {}"})
+    client = _client(default_store)
+    names = {file.path for file in client.list_artifacts(str(tracked.run_id))}
+    assert names == {"search_space.json", "config.yaml"}
+    assert _unlogged() == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (OSError, "FAILED")])
+def test_a_search_that_does_not_end_leaves_its_best_so_far(
+    error: type[BaseException], status: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Failing(Untracked):
+        @classmethod
+        def start(cls, _: str, __: Any, params: Any, ___: Any, files: Any) -> Failing:
+            asked.update(params=params, space=json.loads(files["search_space.json"]))
+            return cls()
+
+        def record(self, trial: Any = None, **_: Any) -> None:
+            if trial.number == 2:
+                raise error
+
+        def fail(self, reason: str, status: str, files: dict[str, str]) -> None:
+            asked.update(status=status, files=files)
+
+        def best(self, *_: Any) -> None:
+            pass
+
+    with patch.object(runs, "Untracked", Failing), pytest.raises(error) as raised:
+        tune(diagnoser=None)
+    assert asked["params"]["search_space/width"] == '{"locate": [1, 3, 5], "solve": [1, 3, 5]}'
+    assert asked["space"]["models"]["solve"] == list(MODELS)
+    assert asked["status"] == status
+    kept = Pipeline.from_yaml(asked["files"]["config.yaml"])
+    assert kept.config is not None
+    assert kept.provenance["measured_on"] == "search examples (optimistic)"
+    assert kept.provenance["score"]["low"] < kept.provenance["score"]["high"]
+    interrupted = error is KeyboardInterrupt
+    assert ("interrupted. Best so far" in capsys.readouterr().err) is interrupted
+    ours = [frame.name for frame in raised.traceback]
+    assert ("search" in ours) is not interrupted, "a short traceback tells ctrl-C well enough"
+
+
+def test_more_params_than_mlflow_takes_at_once(default_store: str) -> None:
+    params = {f"params {number}": number for number in range(250)}
+    with Tracker.start("locate-solve", params=params) as tracked:
+        assert tracked.run_id
+    parent, _ = _runs(default_store)
+    assert len(parent.data.params) == 250
+
+
+def test_what_mlflow_refuses_is_left_out_and_the_rest_goes_in(
+    default_store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracked = Tracker.start("locate-solve", params={"seed": 0})
+    _client(default_store).log_param(tracked.run_id, "final/solve.model", "something else")
+    tracked.record(make_trial(0))
+    tracked.finish(make_result())
+    assert "does not take this figures" in caplog.text
+    parent, children = _runs(default_store)
+    assert parent.info.status == "FINISHED"
+    assert len(children) == 1
+    assert _unlogged() == []
+
+
+def test_a_pipeline_that_can_not_be_written_down_still_has_its_run(
+    default_store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    modules = [
+        *make_pipeline().modules,
+        Module("cut", "answer -> final", function=lambda answer: 1),
+    ]
+    _track(make_result(pipeline=Pipeline("locate-solve", modules)))
+    assert "not logged as a model" in caplog.text
+    parent, _ = _runs(default_store)
+    assert parent.info.status == "FINISHED"
+    assert not parent.outputs.model_outputs
+
+
+def test_a_failing_report_costs_no_result(
+    default_store: str, result: Result, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no plot today")
+
+    monkeypatch.setattr("optimizer.tracking.outputs.write_report", broken)
+    _track(result)
+    assert "no plot today" in caplog.text
+    assert _runs(default_store)[0].info.status == "FINISHED"
+
+
+def test_a_store_that_can_not_be_written_is_said_once_and_logged_to_later(
+    ready_database: Path, result: Result, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("mlruns").write_text("a file stands where the folder should")
+    tracked = _track(result)
+    assert tracked.run_id is None
+    said = [r.getMessage() for r in caplog.records if "the search goes on" in r.getMessage()]
+    assert len(said) == 1
+    assert f"{Path.cwd()}/mlruns/mlflow.db" in said[0]
+    (kept,) = _unlogged()
+    assert f"kept in {kept}; the next run logs it" in caplog.text
+
+    Path("mlruns").unlink()
+    with Tracker.start("locate-solve", "the next run") as following:
+        assert following.run_id
+    assert _unlogged() == []
+    parent, children = _runs(following.store.uri)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["final/score"] == pytest.approx(0.883)
+    assert [run.data.tags["trial"] for run in children] == list("01234")
+    assert parent.outputs.model_outputs
+
+
+def test_a_store_that_comes_back_gets_all_of_this_run(
+    ready_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "RETRY_S", 0.05)
+    Path("mlruns").write_text("a file stands where the folder should")
+    tracked = Tracker.start("locate-solve")
+    assert tracked.run_id is None
+    tracked.record(make_trial(0))
+    Path("mlruns").unlink()
+    tracked.record(make_trial(1, config=make_config(temperature=0.5)))
+    tracked.fail("enough")
+    parent, children = _runs(tracked.store.uri)
+    assert parent.info.run_id == tracked.run_id
+    assert [run.data.tags["trial"] for run in children] == ["0", "1"]
+    assert _unlogged() == []
+
+
+def test_a_killed_process_leaves_its_run_to_the_next_one(default_store: str) -> None:
+    code = (
+        "import os, time\n"
+        "from optimizer.tracking import Tracker\n"
+        "from tests.optimizer.made import make_trial\n"
+        "tracked = Tracker.start('locate-solve')\n"
+        "assert tracked.run_id\n"
+        "tracked.store.__dict__['uri'] = 'http://127.0.0.1:9'\n"  # from now on it is away
+        "for number in range(3):\n"
+        "    tracked.record(make_trial(number))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert ended.returncode == -9
+    assert len(_unlogged()) == 1
+    with Tracker.start("locate-solve", "the next run"):
+        pass
+    parent, children = _runs(default_store)
+    assert parent.info.status == "KILLED"
+    assert [run.data.tags["trial"] for run in children] == ["0", "1", "2"]
+    assert _unlogged() == []
+
+
+def test_an_event_written_twice_is_there_once(default_store: str) -> None:
+    """The store took it, but the process never heard so."""
+    tracked = Tracker.start("locate-solve")
+    assert tracked.run_id
+    write, calls = tracked._delivery._writer.write, []
+
+    def deaf(event: Any, journal: Any, *, again: bool) -> None:
+        write(event, journal, again=again)
+        calls.append(event.kind)
+        if calls.count("trial") == 1 and event.kind == "trial":
+            raise ConnectionError("no answer")
+
+    tracked._delivery._writer.write = deaf  # type: ignore[assignment]
+    tracked.record(make_trial(0))
+    tracked.fail("enough")
+    with Tracker.start("locate-solve", "the next run"):
+        pass
+    parent, children = _runs(default_store)
+    assert calls.count("trial") >= 1
+    assert [run.data.tags["trial"] for run in children] == ["0"]
+    assert parent.info.status == "FAILED"
