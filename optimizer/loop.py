@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.objective import Objective
 from optimizer.progress import Progress

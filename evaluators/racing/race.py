@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.objective import QUALITY, Objective
+from evaluators.outcome import Evaluation
 from evaluators.racing.stopping import UNHURRIED, ErrorRate, Patience, stopping
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluators.evaluation import Evaluation
 from evaluators.objective import Costs, Objective, front
+from evaluators.outcome import Evaluation
 from evaluators.statistics import PairedTest
 
 UNLIKELY = 1.28

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from evaluators.diagnosis.agreement import Agreement
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import operating_points
 from optimizer.results.provenance import estimated_yaml

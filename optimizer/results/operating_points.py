@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from evaluators.evaluation import Evaluation
 from evaluators.objective import Costs, Objective
+from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
 from optimizer.search.trial import config_text, flat_config

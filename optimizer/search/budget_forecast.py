@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from optimizer.search.call_groups import (
     CallGroup,
     ModuleCalls,

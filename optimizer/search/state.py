@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective, front
+from evaluators.outcome import Evaluation
 from evaluators.racing.race import Race, Standing, race
 from evaluators.racing.stopping import CAUTIOUS, UNHURRIED, ErrorRate, Patience
 from optimizer.search.budget_forecast import Forecast

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evaluators.dataset import Dataset
 from evaluators.errors import MetricError
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.metrics import (
     BoundMetric,
     JudgedMetric,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.evaluation import Evaluation, Outcome
 from evaluators.objective import QUALITY, Objective
+from evaluators.outcome import Evaluation, Outcome
 from evaluators.racing.stopping import ALIKE, HALVING, UNHURRIED, ErrorRate, Patience, stopping
 from pipelines import Failure
 

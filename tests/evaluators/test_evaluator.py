@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from evaluators.dataset import Dataset
 from evaluators.errors import MetricError
-from evaluators.evaluation import Evaluation, Evaluator, Outcome
+from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
+from evaluators.outcome import Evaluation, Outcome
 from pipelines import Failure, Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
