@@ -86,8 +86,9 @@ def optimize(
         budget: caps in dollars, calls and seconds; without it nothing is capped.
         search_space: other choices than the default ones, for all modules or for some.
         objective: "quality"; `Objective(max_cost_usd=..., max_latency_s=...)` for quality within
-            limits per example; `Objective(within=0.01)` for the cheapest within a point of the
-            best; or "pareto" for all that no other config beats in score, cost and latency.
+            limits per example, or `max_latency_p95_s=...` for 95% of the examples;
+            `Objective(within=0.01)` for the cheapest within a point of the best; or "pareto" for
+            all that no other config beats in score, cost and latency.
         stages: what to tune, in order; "allocation" chooses models, "structure" widths,
             temperatures, aggregators, members and functions' parameters, "prompts" instructions
             and demos. `Prompts("gepa")` says with which of DSPy's optimizers.

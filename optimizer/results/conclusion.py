@@ -107,6 +107,7 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
         score=interval,
         usd_per_example=evaluation.usd_per_example,
         latency_s=evaluation.latency_s,
+        latency_p95_s=evaluation.latency_p95_s,
         unscored=evaluation.unscored,
         disqualified=evaluation.disqualified,
         agreement=evaluation.agreement,

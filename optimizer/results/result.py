@@ -34,6 +34,8 @@ class HeldOut:
     usd_per_example: float
     latency_s: float
     """Mean seconds on the critical path."""
+    latency_p95_s: float
+    """95th percentile of the seconds; see `Evaluation.latency_p95_s`."""
     unscored: int = 0
     """How many examples infrastructure failures left without a score."""
     disqualified: bool = False
@@ -46,7 +48,7 @@ class HeldOut:
     @property
     def costs(self) -> Costs:
         """What an objective's limits are held against."""
-        return Costs(self.score.mean, self.usd_per_example, self.latency_s)
+        return Costs(self.score.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Result:
 
     @property
     def pareto(self) -> pd.DataFrame:
-        """The configs that no other beats in score, dollars and seconds at once, best score first.
+        """The configs that no other beats in score, dollars and mean seconds at once, best first.
 
         `measured_on` says of each whether its figures are from the holdout, or estimates by which
         the search chose, which are too good on average. One column per knob that any of them sets.
@@ -173,6 +175,7 @@ class Result:
         *,
         max_cost_usd: float | None = None,
         max_latency_s: float | None = None,
+        max_latency_p95_s: float | None = None,
         within: float | None = None,
     ) -> OperatingPoint:
         """One config of the front: the best within limits, or the cheapest that is good enough.
@@ -183,12 +186,19 @@ class Result:
         Args:
             max_cost_usd: most dollars per example.
             max_latency_s: most seconds per example.
+            max_latency_p95_s: most seconds in 95% of the examples. The front goes by mean seconds;
+                to search for a short tail, give the limit to the objective.
             within: take the cheapest at most so much below the best score: 0.01 is a point.
 
         Raises:
             ValueError: none meets the limits; names the closest.
         """
-        wanted = Objective(max_cost_usd=max_cost_usd, max_latency_s=max_latency_s, within=within)
+        wanted = Objective(
+            max_cost_usd=max_cost_usd,
+            max_latency_s=max_latency_s,
+            max_latency_p95_s=max_latency_p95_s,
+            within=within,
+        )
         return pick(self.points, wanted)
 
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:

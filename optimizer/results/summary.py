@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evaluators.objective import Costs
 from optimizer.formatting import (
     agreement_text,
     counted,
@@ -56,6 +55,7 @@ class PointRow(NamedTuple):
     interval: str
     usd_per_example: str
     latency: str
+    latency_p95: str
     estimate: str
     note: str
 
@@ -116,7 +116,12 @@ def figures(result: Result) -> list[Row]:
 
 def verdict(result: Result) -> list[str]:
     """What may be claimed, and what may not."""
-    return [*_over_baseline(result), *_over_single(result), *_cost_change(result)]
+    return [
+        *_over_baseline(result),
+        *_over_single(result),
+        *_cost_change(result),
+        *_tail_change(result),
+    ]
 
 
 def changes(result: Result) -> list[Change]:
@@ -146,6 +151,7 @@ def operating_points(result: Result) -> list[PointRow]:
             percent_interval(point.score),
             dollars(point.usd_per_example),
             seconds(point.latency_s),
+            seconds(point.latency_p95_s),
             percent(point.estimate),
             "held out" if point.measured_on == "holdout" else "search estimate",
         )
@@ -300,6 +306,13 @@ def _cost_change(result: Result) -> Iterator[str]:
         yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
 
 
+def _tail_change(result: Result) -> Iterator[str]:
+    """The 95th percentile of the latency, where there is a limit to it."""
+    if result.objective.max_latency_p95_s is not None:
+        before, after = result.baseline_figures.latency_p95_s, result.tuned_figures.latency_p95_s
+        yield f"Latency in 95% of the examples: at most {seconds(before)} -> {seconds(after)}."
+
+
 def _failed(result: Result) -> Iterator[str]:
     """Runs that brought no answer, where they are more than a few."""
     for name, figures in (("baseline", result.baseline_figures), ("tuned", result.tuned_figures)):
@@ -314,17 +327,17 @@ def _unmet(result: Result) -> Iterator[str]:
     if result.objective.meets(tuned.costs):
         return
     figures = f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
+    if result.objective.max_latency_p95_s is not None:
+        figures += f", at most {seconds(tuned.latency_p95_s)} in 95% of {tuned.examples}"
     searched = [trial for trial in result.trials_ if trial.config == result.config]
-    if searched and result.held_out:
-        last = searched[-1]
-        estimate = Costs(tuned.score.mean, last.usd_per_example, last.latency_s)
-        if result.objective.meets(estimate):
-            yield (
-                f"the objective ({result.objective}) was met on the search examples, but not on "
-                f"those held out: {figures}"
-            )
-            return
-    yield f"no config met the objective ({result.objective}): this is the closest, at {figures}"
+    met = searched and result.objective.meets(searched[-1].costs(tuned.score.mean))
+    if result.held_out and met:
+        yield (
+            f"the objective ({result.objective}) was met on the search examples, but not on those "
+            f"held out: {figures}"
+        )
+    else:
+        yield f"no config met the objective ({result.objective}): this is the closest, at {figures}"
 
 
 def _votes_without_agreement(result: Result) -> Iterator[str]:

@@ -37,7 +37,7 @@ def summary_text(result: Result, *, shell: bool = False) -> str:
     Args:
         shell: for who typed a command, which itself says how to go on: nothing is told in Python.
     """
-    limits = "--max-cost-usd, --max-latency-s or --within, which go"
+    limits = "--max-cost-usd, --max-latency-s and the like, which go"
     lines = list(_lines(result, limits if shell else "result.pick(...), which goes"))
     if not shell:
         lines += _section("Next", next_steps(result))
@@ -59,7 +59,7 @@ def _lines(result: Result, picking: str) -> Iterator[str]:
     yield from _section("What changed", _change_lines(result))
     points = operating_points(result)
     if points:
-        columns = ("score", "95% interval", "$/example", "latency", "estimate", "scores are")
+        columns = ("score", "95% interval", "$/example", "latency", "p95", "estimate", "scores are")
         yield from _section(
             f"To choose from, with {picking} by the estimate",
             _table([PointRow("", *columns), *points]),

@@ -357,6 +357,7 @@ class SearchState:
             unscored=evaluation.unscored,
             usd_per_example=evaluation.usd_per_example,
             latency_s=evaluation.latency_s,
+            latency_p95_s=evaluation.latency_p95_s,
             calls_per_example=evaluation.calls_per_example,
             nominal_usd=nominal.usd,
             nominal_calls=nominal.calls,

@@ -43,6 +43,8 @@ class Trial:
     """Mean dollars per example, at recorded prices."""
     latency_s: float
     """Mean seconds on the critical path."""
+    latency_p95_s: float
+    """95th percentile of the seconds; see `Evaluation.latency_p95_s`."""
     calls_per_example: float
     nominal_usd: float
     """The run's nominal spend when the trial ended."""
@@ -57,6 +59,10 @@ class Trial:
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
 
+    def costs(self, score: float) -> Costs:
+        """With this score, what an objective's limits are held against."""
+        return Costs(score, self.usd_per_example, self.latency_s, self.latency_p95_s)
+
     @property
     def name(self) -> str:
         """Number, stage and who is asked in one line, at most 200 characters."""
@@ -64,13 +70,13 @@ class Trial:
 
 
 def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The complete trials that no other beats in score, dollars and seconds at once.
+    """The complete trials that no other beats in score, dollars and mean seconds at once.
 
     Of trials with the same config, the last counts: it has seen the most examples.
     """
     last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
     scored = [(trial, trial.score.mean) for trial in last.values() if trial.score is not None]
-    costs = [Costs(score, trial.usd_per_example, trial.latency_s) for trial, score in scored]
+    costs = [trial.costs(score) for trial, score in scored]
     return [scored[place][0] for place in front(costs)]
 
 
@@ -166,6 +172,7 @@ _FIGURES: dict[str, Callable[[Trial], Any]] = {
     "usd_per_example": lambda trial: trial.usd_per_example,
     "calls_per_example": lambda trial: trial.calls_per_example,
     "latency_s": lambda trial: trial.latency_s,
+    "latency_p95_s": lambda trial: trial.latency_p95_s,
     "nominal_usd": lambda trial: trial.nominal_usd,
     "nominal_calls": lambda trial: trial.nominal_calls,
     "seconds": lambda trial: trial.seconds,

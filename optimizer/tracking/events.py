@@ -155,5 +155,6 @@ def _trial_metrics(trial: Trial) -> dict[str, float | None]:
         "cost_usd": trial.usd_per_example,
         "calls": trial.calls_per_example,
         "latency_s": trial.latency_s,
+        "latency_p95_s": trial.latency_p95_s,
         **{f"failures/{kind}": count for kind, count in trial.failures.items()},
     }

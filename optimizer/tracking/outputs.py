@@ -81,6 +81,7 @@ def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
         f"{prefix}examples": float(figures.examples),
         f"{prefix}cost_usd": figures.usd_per_example,
         f"{prefix}latency_s": figures.latency_s,
+        f"{prefix}latency_p95_s": figures.latency_p95_s,
     }
 
 

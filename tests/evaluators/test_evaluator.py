@@ -310,10 +310,24 @@ def test_more_than_a_tenth_unscored_disqualifies(scored: int, unscored: int) -> 
     assert evaluation.failures == ({"timeout": unscored} if unscored else {})
 
 
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=130), st.integers(0, 30))
+def test_a_tail_meets_a_limit_where_at_most_a_twentieth_is_above_it(
+    seconds: list[int], limit: int
+) -> None:
+    timed = Evaluation({i: Outcome(1.0, 0, 1, s, None) for i, s in enumerate(seconds)})
+    slow = sum(s > limit for s in seconds)
+    assert (timed.latency_p95_s <= limit) is (20 * slow <= len(seconds))
+    assert timed.latency_p95_s in seconds
+    assert timed.costs.latency_p95_s == timed.latency_p95_s
+    if len(seconds) < 20:
+        assert timed.latency_p95_s == max(seconds)
+
+
 def test_an_evaluation_of_nothing_has_no_mean() -> None:
     empty = Evaluation({})
     assert math.isnan(empty.mean)
     assert math.isnan(empty.usd_per_example)
+    assert math.isnan(empty.latency_p95_s)
     assert empty.interval is None
     assert not empty.disqualified
     unscored = Evaluation({0: outcome(None)})

@@ -81,7 +81,7 @@ def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: 
         "score": 0.9, "score_low": 0.8, "score_high": 1.0,
     }  # fmt: skip
     assert tuned.data.metrics["cost_usd"] == 0.005
-    assert tuned.data.metrics["latency_s"] == 1.5
+    assert (tuned.data.metrics["latency_s"], tuned.data.metrics["latency_p95_s"]) == (1.5, 2.5)
     assert tuned.data.metrics["calls"] == 2.0
     assert (tuned.data.tags["stage"], tuned.data.tags["status"]) == ("allocation", "complete")
     assert tuned.info.run_name == "4 allocation: locate=openai/small, solve=openai/large"
