@@ -18,6 +18,7 @@ from pipelines.failures import ModuleFailed, failure_of
 from pipelines.fingerprint import fingerprint
 from pipelines.llms.call_record import Recorder, current_recorder, recording
 from pipelines.llms.engine import RacingLM
+from pipelines.own_time import waiting
 from pipelines.signature import REASONING
 from pipelines.trace import Failure
 from search_spaces.refusals import nearest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
     from pipelines.aggregators.aggregator import Record
     from pipelines.llms.engine import GatewayLM
+    from pipelines.llms.gateway import Session
 
 
 class MemberKey(NamedTuple):
@@ -86,6 +88,10 @@ class Network:
     asks_again: int = 0
     """How many members may be asked greedily."""
     memo: MemberMemo | None = None
+    session: Session | None = None
+    """Where the time of the user's code is recorded."""
+    users_code: str = ""
+    """Identifies the user's code that the aggregator runs; empty if it runs none."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         """Copies may be edited, which the memo would not notice."""
@@ -111,6 +117,8 @@ class AskedMembers:
     """What each member said that answered, by its place; under None, what was written instead."""
     recorder: Recorder = field(default_factory=current_recorder)
     """Where it notes what it does."""
+    waited_s: float = 0.0
+    """Seconds that the aggregator has spent on asking."""
     _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
     _asked: set[tuple[int, bool]] = field(default_factory=set)
     _consultations: Counter[str] = field(default_factory=Counter)
@@ -125,6 +133,7 @@ class AskedMembers:
         """The aggregator's own modules that have a model."""
         return self.network.consultants.keys()
 
+    @waiting
     def ask(
         self,
         members: Sequence[int],
@@ -151,6 +160,7 @@ class AskedMembers:
         found = (self._answers.get((member, greedy)) for member in members)
         return [answer for answer in found if answer is not None]
 
+    @waiting
     def first(self, count: int) -> list[Answer]:
         """See `Members.first`.
 
@@ -174,6 +184,7 @@ class AskedMembers:
         self._answers.update({(member, False): answer for member, answer in answers.items()})
         return list(answers.values())[:count]
 
+    @waiting
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
         """See `Members.consult`.
 

@@ -20,6 +20,7 @@ from pipelines.members import (
     failure_of_all,
     outcome,
 )
+from pipelines.own_time import own_time, users_code
 from pipelines.signature import REASONING, fresh_signature
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def make_network(
         answer_fields=[name for name in signature.output_fields if name != REASONING],
         asks_again=made.asks_again,
         memo=memo,
+        session=session,
+        users_code=users_code(made),
     )
 
 
@@ -113,7 +116,7 @@ def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
         ModuleFailed: no member answered.
         PipelineError: the aggregator, a user's own, breaks a rule.
     """
-    with dspy.context(trace=None):
+    with dspy.context(trace=None), own_time(members):
         verdict = decided(made, members)
     if verdict is None:
         raise failure_of_all(members)

@@ -22,6 +22,7 @@ from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.llms.call_record import recording
 from pipelines.members import AskedMembers
+from pipelines.own_time import first_seconds
 from pipelines.prediction import Prediction
 from pipelines.predictors import make_predictor
 from pipelines.signature import REASONING
@@ -59,6 +60,7 @@ class Program(dspy.Module):
         check_config(pipeline.modules, config, models)
         self._pipeline = pipeline
         self._memo = memo
+        self._session = session
         self._bound = bind_modules(pipeline, config, models)
         for module in pipeline.llm_modules:
             if session is None:
@@ -175,7 +177,7 @@ class Program(dspy.Module):
         if job.bound.module.is_llm:
             step = _asked(job.bound, job.inputs, getattr(self, job.bound.name))
         else:
-            step = _called(job.bound, job.inputs)
+            step = _called(job.bound, job.inputs, self._session)
         outage = any(failure.infrastructure for failure in step.failures)
         if self._memo is not None and job.key is not None and not outage:
             self._memo[job.key] = step
@@ -222,7 +224,7 @@ def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module
     )
 
 
-def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:
+def _called(bound: BoundModule, inputs: Mapping[str, Any], session: Session | None) -> ModuleStep:
     outputs = failure = None
     started = time.perf_counter()
     try:
@@ -230,5 +232,7 @@ def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:
     except (Exception, SystemExit) as error:  # what the user's function raises is its failure
         message = f"{type(error).__name__}: {error}"
         failure = Failure("function_error", bound.name, message, infrastructure=False)
-    latency_s = round(time.perf_counter() - started, 2)
+    latency_s = first_seconds(
+        session, time.perf_counter() - started, bound.code, bound.memo_key(inputs)
+    )
     return ModuleStep(bound.name, inputs, outputs, (), latency_s, failure, bound.after)

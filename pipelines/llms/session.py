@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -100,6 +101,14 @@ class Session:
     def seconds(self) -> float:
         """Seconds since the session was opened."""
         return time.monotonic() - self._started
+
+    def first_seconds(self, key: str, seconds: float) -> float:
+        """The seconds that some work took when this study did it first; these, if it does so now.
+
+        A study that is repeated must not depend on how fast the machine is this time.
+        """
+        hashed = hashlib.sha256(key.encode()).hexdigest()
+        return self._account.gateway.store.first_seconds(self.study, hashed, seconds)
 
     def protect(self, usd: float = 0.0, calls: int = 0, seconds: float = 0.0) -> None:
         """Keep that much of the budget out of reach, until `protect()` releases it again."""

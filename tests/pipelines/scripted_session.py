@@ -65,6 +65,9 @@ class ScriptedSession:
         answer = self.script(call)
         return reply(answer) if isinstance(answer, str) else answer
 
+    def first_seconds(self, key: str, seconds: float) -> float:
+        return seconds
+
     def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
         """The quickest win; the others cost all that they wrote."""
         replies = [self.complete(call) for call in calls]
