@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluators.errors import MetricError
 from evaluators.metrics import BoundMetric, Score
-from evaluators.outcome import Evaluation, Outcome
+from evaluators.outcome import Evaluation, Outcome, cost_by_module
 from pipelines import BoundProgram, ModuleStep, Trace, Tunable
 from pipelines.aggregators.calls import calls_per_run, most_calls
 from pipelines.fingerprint import fingerprint
@@ -232,6 +232,7 @@ class Evaluator:
             returned=() if self.pipeline.is_fixed else tuple(trace.outputs or ()),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
             judge_usd=judged.usd,
+            by_module=cost_by_module(trace.steps),
         )
 
     def _times(self, trace: Trace) -> Mapping[str, int]:

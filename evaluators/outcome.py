@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from evaluators.objective import MOST_SLOW, Costs
 from evaluators.statistics import Interval, mean_interval
-from pipelines import Failure
+from pipelines import Failure, ModuleStep
 
 MOST_UNSCORED = 0.1
 """A config with a larger share of infrastructure failures than this is disqualified."""
+
+
+class ModuleCost(NamedTuple):
+    """What one module took in one run, its members and its aggregator included."""
+
+    usd: float
+    seconds: float
+    """Those of all its calls along the critical path; modules side by side overlap."""
+
+
+def cost_by_module(steps: Iterable[ModuleStep]) -> dict[str, ModuleCost]:
+    """Add up the steps of each module that a run reached; a program may ask one several times."""
+    by_module: dict[str, list[ModuleStep]] = {}
+    for step in steps:
+        by_module.setdefault(step.module, []).append(step)
+    return {  # `fsum`, since steps in threads come in any order
+        module: ModuleCost(math.fsum(s.usd for s in own), math.fsum(s.latency_s for s in own))
+        for module, own in by_module.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,8 @@ class Outcome:
     """The fields that it returned, where the program decides that."""
     judge_usd: float = 0.0
     """What judging it took; no part of `usd`, since running the pipeline needs no judge."""
+    by_module: Mapping[str, ModuleCost] = field(default_factory=dict)
+    """What each module that was reached took; the dollars add up to `usd`."""
 
     @property
     def outage(self) -> bool:
@@ -146,9 +169,27 @@ class Evaluation:
         """Mean score, and dollars and seconds per example."""
         return Costs(self.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
+    @property
+    def usd_by_module(self) -> dict[str, float]:
+        """Mean dollars per example by module; where a module was not reached it took none."""
+        return {module: cost.usd for module, cost in self._by_module.items()}
+
+    @property
+    def seconds_by_module(self) -> dict[str, float]:
+        """Mean seconds per example by module; where a module was not reached it took none."""
+        return {module: cost.seconds for module, cost in self._by_module.items()}
+
     def on(self, examples: Collection[int]) -> Evaluation:
         """The same on some of the examples."""
         return Evaluation({i: o for i, o in self.outcomes.items() if i in examples})
+
+    @cached_property
+    def _by_module(self) -> dict[str, ModuleCost]:
+        costs = [outcome.by_module for outcome in self.outcomes.values()]
+        modules = dict.fromkeys(module for cost in costs for module in cost)
+        nothing = ModuleCost(0.0, 0.0)
+        means = {m: np.mean([cost.get(m, nothing) for cost in costs], axis=0) for m in modules}
+        return {module: ModuleCost(*map(float, mean)) for module, mean in means.items()}
 
     def _mean(self, name: str) -> float:
         values = [getattr(o, name) for o in self.outcomes.values()]
