@@ -131,6 +131,7 @@ def optimize(
     try:
         with Progress(plan.budget) as progress, progress.following(session):
             state.on_trial = _listener(tracker, progress, plan)
+            state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)
             if plan.metric.human_labels:
                 progress.stage("judge")
             stopped = search(state, plan)
@@ -173,6 +174,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
         state.diagnoser = diagnoser_of(plan, state)
         led = {state.incumbent.key}
         while True:
+            state.turn += 1
             for stage in plan.stages:
                 stage.improve(state)
             challenge_with_single_models(state)

@@ -60,8 +60,11 @@ def conclude(
             state.front(), state.evaluator.known, final.points, final.mean, partial(_bound, plan)
         ),
         trials_=tuple(state.trials),
+        module_scores_=tuple(state.module_scores),
+        probes_=tuple(state.probes),
         spent=_spent(state, paid_before),
         diagnoser=_agreements(state),
+        diagnoser_model=state.rater,
         judge=state.judge,
         stopped=stopped,
         metric=plan.metric.name,

@@ -13,6 +13,8 @@ from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, pick, points_frame
+from optimizer.search.module_score import ModuleScore, module_scores_frame
+from optimizer.search.probe import Probe, probes_frame
 from optimizer.search.trial import Trial, trials_frame
 from pipelines import PipelineError, Tunable
 from pipelines.llms.budget import PurposeSpend
@@ -115,8 +117,12 @@ class Result:
     points: tuple[OperatingPoint, ...] = ()
     """The front: no config beats another in score, cost and latency at once; best score first."""
     trials_: tuple[Trial, ...]
+    module_scores_: tuple[ModuleScore, ...] = ()
+    probes_: tuple[Probe, ...] = ()
     spent: Spent
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
+    diagnoser_model: str | None = None
+    """Label of the model that rated modules; None without a diagnoser."""
     judge: JudgeAgreement | None = None
     """What is known of the metric's judge; None if it asks none. With human labels, scores and
     gains are corrected for its errors, and their intervals wider; trials and estimates are not."""
@@ -158,8 +164,21 @@ class Result:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial; scores are search estimates."""
+        """One row per trial, with what it changed in which trial; scores are search estimates."""
         return trials_frame(self.trials_)
+
+    @property
+    def module_scores(self) -> pd.DataFrame:
+        """One row per module, model and turn: what the diagnoser said of it, what was measured with
+        it, and what was decided. See `ModuleScore` for the columns; the last names the diagnoser's
+        model."""
+        return module_scores_frame(self.module_scores_, self.diagnoser_model)
+
+    @property
+    def probes(self) -> pd.DataFrame:
+        """What ran beside the trials: single modules for the diagnoser, and prompts that DSPy's
+        optimizers tried. See `Probe` for the columns."""
+        return probes_frame(self.probes_)
 
     @property
     def pareto(self) -> pd.DataFrame:

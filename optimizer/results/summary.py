@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from optimizer.formatting import (
     agreement_text,
@@ -15,20 +15,16 @@ from optimizer.formatting import (
     percent_interval,
     points,
     seconds,
-    setting,
 )
-from optimizer.search.trial import config_text, models_text, module_text, shortened
+from optimizer.search.config_changes import Change, config_changes
+from optimizer.search.trial import config_text
 from pipelines import PipelineError
-from search_spaces.config import LEFT_OUT
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
     from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
 
 
-LONGEST = 60
-"""Characters of a value in the table of changes; the report has prompts in full."""
-_NETWORK = {"models", "width", "aggregator"}
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
 _MOST_FAILED = 0.1
 """Failures of a larger share of runs are told."""
@@ -58,14 +54,6 @@ class PointRow(NamedTuple):
     latency_p95: str
     estimate: str
     note: str
-
-
-class Change(NamedTuple):
-    """One knob that tuning changed."""
-
-    knob: str
-    old: str
-    new: str
 
 
 class Purpose(NamedTuple):
@@ -125,19 +113,8 @@ def verdict(result: Result) -> list[str]:
 
 
 def changes(result: Result) -> list[Change]:
-    """What differs between the baseline and the tuned config, in module order.
-
-    Members and their aggregator are told together, in the short notation of networks.
-    """
-    before, after = result.baseline_config.modules, result.config.modules
-    told: dict[str, Change] = {}
-    for name, knob, old, new in result.baseline_config.differences(result.config):
-        if knob in _NETWORK and max(before[name].width, after[name].width) > 1:
-            texts = module_text(before[name]), module_text(after[name])
-            told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
-        else:
-            told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
-    return list(told.values())
+    """What differs between the baseline and the tuned config."""
+    return config_changes(result.baseline_config, result.config)
 
 
 def operating_points(result: Result) -> list[PointRow]:
@@ -174,6 +151,16 @@ def purposes(result: Result) -> list[Purpose]:
     return [*rows, Purpose("total", dollars(spent.usd), f"{spent.calls:,}", f"{spent.tokens:,}")]
 
 
+def probes_line(result: Result) -> list[str]:
+    """What ran beside the trials; nothing, if nothing did."""
+    runs = sum(probe.examples for probe in result.probes_ if probe.kind == "module")
+    prompts = sum(probe.kind == "prompt" for probe in result.probes_)
+    parts = [counted(runs, "run") + " of single modules"] if runs else []
+    if prompts:
+        parts.append(counted(prompts, "prompt") + " tried inside optimizers")
+    return [f"beside the trials: {' and '.join(parts)}"] if parts else []
+
+
 def paid_now(result: Result) -> str:
     """Seconds, and how much of the spend was paid by this invocation."""
     spent = result.spent
@@ -185,6 +172,11 @@ def paid_now(result: Result) -> str:
     if spent.paid_now_calls > spent.calls:
         return f"{told}, attempts that failed included"
     return f"{told}, the rest was in the cache"
+
+
+def diagnoser_title(result: Result) -> str:
+    """The section's title, with the model that rated."""
+    return f"Diagnoser: {result.diagnoser_model}" if result.diagnoser_model else "Diagnoser"
 
 
 def diagnoser_lines(result: Result) -> list[str]:
@@ -359,29 +351,3 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
             f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
             "answers in free text need a judge or a verifier, numbers a median"
         )
-
-
-def _knob(knob: str) -> str:
-    return "model" if knob == "models" else knob
-
-
-def _values(old: Any, new: Any) -> tuple[str, str]:
-    """Both in a few words; of long texts that begin alike, from shortly before they part."""
-    if isinstance(old, str) and isinstance(new, str):
-        apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
-        alike = next(apart, min(len(old), len(new)))
-        if alike > LONGEST // 2:
-            old, new = (f"…{text[alike - LONGEST // 4 :]}" for text in (old, new))
-    return _value(old), _value(new)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, tuple):
-        if all(isinstance(item, str) for item in value):
-            return models_text(value) or "none"
-        return counted(len(value), "demo")
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
-    if value is None or value is LEFT_OUT:
-        return "as given"
-    return shortened(setting(value), LONGEST)

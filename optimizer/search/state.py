@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,10 @@ from evaluators.outcome import Evaluation
 from evaluators.racing.race import Race, Standing, race
 from evaluators.racing.stopping import CAUTIOUS, UNHURRIED, ErrorRate, Patience
 from optimizer.search.budget_forecast import Forecast
+from optimizer.search.config_changes import changed_text
 from optimizer.search.judgements import Judgements
+from optimizer.search.module_score import ModuleScore
+from optimizer.search.probe import Probe
 from optimizer.search.reserve import Reserve
 from optimizer.search.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
@@ -50,12 +53,18 @@ class SearchState:
     judge: JudgeAgreement | None = None
     """What is known of the metric's judge, if it asks one."""
     on_trial: Callable[[Trial, SearchState], None] = lambda trial, state: None
+    on_module_scores: Callable[[Sequence[ModuleScore]], None] = lambda scores: None
+    turn: int = 0
+    """The round of the loop, from 1; 0 before it."""
     incumbent: PipelineConfig = field(init=False)
     single_model: PipelineConfig | None = None
     """The best config with one model in all modules, once they were raced."""
     singles: dict[str, PipelineConfig] = field(default_factory=dict)
     """By label, the configs with that model in all modules."""
     trials: list[Trial] = field(default_factory=list)
+    module_scores: list[ModuleScore] = field(default_factory=list)
+    """Of every turn, one per module and model."""
+    probes: list[Probe] = field(default_factory=list)
     settled: dict[str, PipelineConfig] = field(default_factory=dict)
     """Where a stage that leaves nothing open came to rest last, by its name."""
     compared: set[tuple[str, str]] = field(default_factory=set)
@@ -150,9 +159,10 @@ class SearchState:
         self._conclude(stage, Race(tuple(standings), cut_off))
 
     def _conclude(self, stage: str, result: Race) -> list[Standing]:
+        base = self.last_trial(self.incumbent)
         self._lead(result)
         for standing in result.standings:
-            self._record(stage, standing, result)
+            self._record(stage, standing, result, base)
         if self.objective.pareto:
             self.protect_holdout()
         if result.cut_off is not None:
@@ -161,7 +171,26 @@ class SearchState:
 
     def note_failed(self, stage: str, detail: str) -> None:
         """Record that something failed before there was a config to run; the search goes on."""
-        self._note(stage, self.incumbent, Evaluation({}), "failed", detail)
+        base = self.last_trial(self.incumbent)
+        self._note(stage, self.incumbent, Evaluation({}), "failed", detail, base)
+
+    def last_trial(self, config: PipelineConfig) -> Trial | None:
+        """The config's last trial that ran; None if it has had none."""
+        ran = (trial for trial in reversed(self.trials) if trial.status != "failed")
+        return next((trial for trial in ran if trial.config.key == config.key), None)
+
+    def note_module_scores(self, scores: Sequence[ModuleScore]) -> None:
+        """Keep what a turn found out, in place of what it had found out before."""
+        fresh = {(score.turn, score.module, score.model) for score in scores}
+        kept = (s for s in self.module_scores if (s.turn, s.module, s.model) not in fresh)
+        self.module_scores = [*kept, *scores]
+        self.on_module_scores(scores)
+
+    def note_probes(self, probes: Iterable[Probe]) -> None:
+        """List runs that were no trials; one that repeats an earlier one from the cache is left
+        out."""
+        known = {probe.findings for probe in self.probes}
+        self.probes += [probe for probe in probes if probe.findings not in known]
 
     def desired(self, index: int) -> dict[str, Any]:
         """What the diagnoser may know of the right answer: the metric's feedback, and labels."""
@@ -263,6 +292,11 @@ class SearchState:
         return [ranked[place] for place in places]
 
     @property
+    def rater(self) -> str | None:
+        """Label of the diagnoser's model; None without a diagnoser."""
+        return self.diagnoser.model.label if self.diagnoser else None
+
+    @property
     def ablest_model(self) -> Model:
         """The one that does best alone, as far as is known: the ablest on this very task."""
         best = self.single_model or self.incumbent
@@ -329,13 +363,17 @@ class SearchState:
         """Every config that was a trial, in the order of their first."""
         return list({trial.config.key: trial.config for trial in self.trials}.values())
 
-    def _record(self, stage: str, standing: Standing, result: Race) -> None:
+    def _record(self, stage: str, standing: Standing, result: Race, base: Trial | None) -> None:
+        if result.cut_off is not None and standing.finished:  # with what it had seen by then
+            known = self.evaluator.known(standing.config)
+            standing = replace(standing, evaluation=known)
         evaluation = standing.evaluation
         if len(evaluation.outcomes) <= self._recorded.get(standing.config.key, 0):
             return  # nothing new: it was a trial already
         self._recorded[standing.config.key] = len(evaluation.outcomes)
         detail = "; ".join(filter(None, (standing.reason, _first_failure(evaluation))))
-        self._note(stage, standing.config, evaluation, self._status(standing, result), detail)
+        status = self._status(standing, result)
+        self._note(stage, standing.config, evaluation, status, detail, base)
 
     def _note(
         self,
@@ -344,11 +382,15 @@ class SearchState:
         evaluation: Evaluation,
         status: Status,
         detail: str,
+        base: Trial | None,
     ) -> None:
         nominal = self.evaluator.session.nominal
         trial = Trial(
             number=len(self.trials),
             stage=stage,
+            turn=self.turn,
+            base=base.number if base else None,
+            changed=changed_text(base.config, config) if base else "",
             config=config,
             status=status,
             score=evaluation.interval,
@@ -365,6 +407,8 @@ class SearchState:
             detail=detail,
             members_failed=evaluation.members_failed,
             agreement=evaluation.agreement,
+            usd_by_module=evaluation.usd_by_module,
+            seconds_by_module=evaluation.seconds_by_module,
         )
         self.trials.append(trial)
         self.on_trial(trial, self)

@@ -19,6 +19,7 @@ from evaluators.racing.stopping import HURRIED
 from optimizer.search.state import SearchState
 from optimizer.stages.prompts.blame import Blame, blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
+from optimizer.stages.prompts.prompt_probes import prompt_probes
 from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
 from pipelines.llms.engine import GatewayLM
@@ -144,6 +145,8 @@ class Prompts:
             found = []
             if workbench.broken is None:
                 state.note_failed(self.name, told)
+        finally:
+            state.note_probes(prompt_probes(workbench, self.name, optimizer.name))
         if workbench.broken is not None:
             raise workbench.broken
         distinct = {config.key: config for config in found if config != workbench.base}
