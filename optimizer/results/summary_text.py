@@ -14,12 +14,14 @@ from optimizer.results.summary import (
     cautions,
     changes,
     diagnoser_lines,
+    diagnoser_title,
     figures,
     judge_lines,
     measured_on,
     next_steps,
     operating_points,
     paid_now,
+    probes_line,
     purposes,
     verdict,
 )
@@ -66,9 +68,10 @@ def _lines(result: Result, picking: str) -> Iterator[str]:
         )
     header_row = Purpose("", "dollars", "calls", "tokens")
     yield from _section(
-        "What it took", [*_table([header_row, *purposes(result)]), paid_now(result)]
+        "What it took",
+        [*_table([header_row, *purposes(result)]), paid_now(result), *probes_line(result)],
     )
-    yield from _section("Diagnoser", diagnoser_lines(result))
+    yield from _section(diagnoser_title(result), diagnoser_lines(result))
     yield from _section("Judge", [part for line in judge_lines(result) for part in _wrapped(line)])
 
 

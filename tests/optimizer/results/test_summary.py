@@ -32,6 +32,8 @@ def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
         "paid now: $0.100 for 160 calls",
         "locate: judged 24 examples; agreed with measured scores in 85.0% of 40 comparisons",
         "solve: judged 24 examples; nothing to compare",
+        "Diagnoser: openai/large",
+        "beside the trials: 16 runs of single modules and 1 prompt tried inside optimizers",
         "result.pipeline(table=..., question=...)",
     ):
         assert told in text
