@@ -129,7 +129,7 @@ def test_an_instruction_that_helps_is_found_and_those_that_were_tried_are_listed
         ("prompt", "prompts", MODEL)
     }
     assert all(probe.detail.startswith(f"{name}: solve.") for probe in tried)
-    assert max(probe.examples for probe in tried) == stage.EXAMPLES
+    assert max(probe.examples for probe in tried) > stage.EXAMPLES / 2
     told = result.config.modules["solve"].instructions or ""
     assert "check your work" in told.lower() or "read the question twice" in told.lower()
     assert result.gain.mean > 0.1
