@@ -78,7 +78,8 @@ def test_a_trial_becomes_params_metrics_and_tags() -> None:
         "score": 0.5, "score_low": 0.4, "score_high": 0.6, "examples": 40, "failures": 3,
         "unscored": 1, "cost_usd": 0.0012, "calls": 2.0, "latency_s": 1.5, "latency_p95_s": 2.5,
         "failures/refusal": 2, "failures/timeout": 1,
-        "cost_usd/locate": 0.0002, "cost_usd/solve": 0.001, "latency_s/locate": 0.5, "latency_s/solve": 1.0,
+        "cost_usd/locate": 0.0002, "cost_usd/solve": 0.001,
+        "latency_s/locate": 0.5, "latency_s/solve": 1.0,
     }  # fmt: skip
 
 
