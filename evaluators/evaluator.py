@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -180,6 +181,15 @@ class Evaluator:
         others = [key for key, _ in example.items() if key not in self.pipeline.inputs]
         return {key: example[key] for key in self.metric.fields or others}
 
+    def shown(self, index: int, outputs: Mapping[str, Any]) -> str:
+        """One example and an answer to it, long values cut, for messages."""
+        written = reprlib.Repr()
+        written.maxstring = written.maxother = 300
+        written.maxdict = 20
+        parts = (self.inputs(index), self.labels(index), dict(outputs))
+        inputs, labels, answer = map(written.repr, parts)
+        return f"{inputs} with the label {labels} and the answer {answer}"
+
     def trace(self, config: PipelineConfig, index: int) -> Trace:
         """What every module received and returned."""
         return self.program(config).run(self.inputs(index))
@@ -258,9 +268,8 @@ class Evaluator:
         try:
             return self.metric(self.examples[index], dspy.Prediction(**outputs))
         except MetricError as error:
-            # by what is in it: the examples were shuffled, so its number would mislead
-            example = f"{self.inputs(index)} with the answer {dict(outputs)}"
-            shown = example if len(example) <= 500 else f"{example[:500]}..."
+            # by its content: the examples were shuffled, so its number would mislead
+            shown = self.shown(index, outputs)
             raise MetricError(f"{error}; the example: {shown}") from error.__cause__
 
 

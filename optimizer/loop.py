@@ -19,6 +19,7 @@ from optimizer.results.conclusion import best_so_far, conclude
 from optimizer.results.prompt_changes import prompt_text, prompts_of
 from optimizer.results.result import Result
 from optimizer.search.baseline import check_something_scored, check_something_works, race_baseline
+from optimizer.search.constant_scores import check_scores_differ
 from optimizer.search.dear_models import leave_out_dear_models
 from optimizer.search.measured_judge import measure_judge
 from optimizer.search.reserve import Reserve
@@ -107,8 +108,8 @@ def optimize(
     Raises:
         ValueError: an argument does not fit; names the value and the nearest valid choice.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
-        OptimizationError: nothing could be scored, and how the calls failed; or a judge does not
-            value what people value.
+        OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
+            or a judge does not value what people value.
         MetricError: the metric raised, or returned no score.
         KeyboardInterrupt: after printing the best so far and how to resume.
     """
@@ -161,14 +162,16 @@ def search(state: SearchState, plan: Plan) -> str | None:
 
     Raises:
         BudgetTooSmall: the budget can't pay for the baseline.
-        OptimizationError: there is nothing to choose by, since nothing works, or since the judge
-            does not value what people value.
+        OptimizationError: there is nothing to choose by, since nothing works, since all scores are
+            equal, or since the judge does not value what people value.
     """
     state.judge = measure_judge(state)
     race_baseline(state)
     try:
         leave_out_dear_models(state)
         check_something_works(state)
+        if nothing_to_gain := check_scores_differ(state):
+            return nothing_to_gain
         race_single_models(state)
         check_something_scored(state)
         state.diagnoser = diagnoser_of(plan, state)
