@@ -101,14 +101,15 @@ def _upper_end(values: NDArray[np.float64], tail: float) -> float:
         return 1.0
     if ones + counts[0] == values.size:  # each is the lowest or 1
         return lowest + (1 - lowest) * float(betaincinv(ones + 1, counts[0], 1 - tail))
-    every, weights = np.append(distinct, 1.0), np.append(counts, 1).astype(np.float64)
-    mean = float(np.average(every, weights=weights))
-    variance = float(np.average((every - mean) ** 2, weights=weights)) / (values.size + 2)
+    scaled = np.append((distinct - lowest) / (1 - lowest), 1.0)
+    weights = np.append(counts, 1).astype(np.float64)
+    mean = float(np.average(scaled, weights=weights))
+    variance = float(np.average((scaled - mean) ** 2, weights=weights)) / (values.size + 2)
     # The quantile is above the median, which is within one standard deviation of the mean, and
     # below the bound of Cantelli's inequality.
     least, most = mean - math.sqrt(variance), min(1.0, mean + math.sqrt(variance / tail))
-    end = brentq(lambda t: _chance_above(t, every, weights) - tail, least, most)
-    return min(float(end), 1.0)
+    end = brentq(lambda t: _chance_above(t, scaled, weights) - tail, least, most)
+    return lowest + (1 - lowest) * float(end)
 
 
 def _chance_above(
