@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from pipelines import (
-    MemoKey,
     Module,
-    ModuleStep,
     Pipeline,
     patterns,
 )
 from pipelines.llms.call import CallFailed, LMCall
+from pipelines.memo import Memo
 from tests.pipelines.scripted_session import (
     ScriptedSession,
     bind,
@@ -26,7 +25,7 @@ INPUTS = {"table": "t", "question": "q"}
 
 
 def test_a_memorised_run_asks_nothing_and_tells_the_same() -> None:
-    memo: dict[MemoKey, ModuleStep] = {}
+    memo = Memo()
     session = ScriptedSession()
     first = bind(LOCATE_SOLVE, session, memo=memo).run(INPUTS)
     second = bind(LOCATE_SOLVE, session, memo=memo).run(INPUTS)
@@ -35,7 +34,7 @@ def test_a_memorised_run_asks_nothing_and_tells_the_same() -> None:
 
 
 def test_another_config_asks_only_for_what_it_changes() -> None:
-    memo: dict[MemoKey, ModuleStep] = {}
+    memo = Memo()
     session = ScriptedSession()
     bind(LOCATE_SOLVE, session, memo=memo).run(INPUTS)
     changed = LOCATE_SOLVE.default_config("a").with_models({"solve": "b"})
@@ -50,13 +49,13 @@ def test_an_outage_is_not_memorised_and_a_refusal_is() -> None:
     def fail(call: LMCall) -> str:
         raise CallFailed(kinds.pop(0), "no")
 
-    program = bind(one(), ScriptedSession(fail), memo={})
+    program = bind(one(), ScriptedSession(fail), memo=Memo())
     outcomes = [program.run({"question": "q"}).failure for _ in range(3)]
     assert [failure.kind for failure in outcomes if failure] == ["timeout", "refusal", "refusal"]
 
 
 def test_twins_do_not_answer_for_each_other_from_the_memo() -> None:
-    memo: dict[MemoKey, ModuleStep] = {}
+    memo = Memo()
     trace = bind(patterns.majority_vote(), ScriptedSession(), memo=memo).run({"question": "q"})
     answers = [step.outputs for step in trace.steps[:3] if step.outputs]
     assert answers == [{f"answer_{n}": f"answer by a#{n - 1}"} for n in (1, 2, 3)]
@@ -80,14 +79,14 @@ def test_inputs_that_differ_are_never_taken_for_each_other(
         return "seen"
 
     pipeline = Pipeline("x", [Module("watch", "thing -> done", function=watch)])
-    program = pipeline.bind(pipeline.default_config(), {}, None, {})
+    program = pipeline.bind(pipeline.default_config(), {}, None, Memo())
     for value in (one_value, other_value):
         program.run({"thing": value})
     assert len(seen) == 2
 
 
 def test_a_memo_keeps_no_copies_of_long_inputs() -> None:
-    memo: dict[Any, Any] = {}
+    memo = Memo()
     wide = one().default_config("a").with_knobs("solve", width=3, aggregator="majority_vote")
     bind(one(), ScriptedSession(), wide, memo).run({"question": "long " * 10_000})
     assert len(memo) == 4, "of the module, and of its members"
@@ -95,7 +94,7 @@ def test_a_memo_keeps_no_copies_of_long_inputs() -> None:
 
 
 def test_a_memorised_module_costs_tens_of_microseconds() -> None:
-    program = bind(LOCATE_SOLVE, ScriptedSession(), memo={})
+    program = bind(LOCATE_SOLVE, ScriptedSession(), memo=Memo())
     inputs = {"table": "row\n" * 200, "question": "q"}
     program.run(inputs)
     fastest = float("inf")
