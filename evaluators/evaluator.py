@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 import reprlib
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import dspy
-import joblib
 import numpy as np
 
 from evaluators.errors import MetricError
 from evaluators.metrics import BoundMetric, Score
-from evaluators.outcome import Evaluation, Outcome, cost_by_module
-from pipelines import BoundProgram, ModuleStep, Trace, Tunable
+from evaluators.outcome import Evaluation, Outcome, Run, cost_by_module
+from evaluators.pool import Raised, first_error, run_pool
+from pipelines import BoundProgram, Trace, Tunable
 from pipelines.aggregators.calls import calls_per_run, most_calls
+from pipelines.bind_modules import Binder
+from pipelines.binding import BoundModule
+from pipelines.concurrency import Resumable, finish
 from pipelines.fingerprint import fingerprint
-from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
+from pipelines.memo import Memo
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 
@@ -50,28 +50,46 @@ class Evaluator:
         self.metric = metric
         self.session = session
         self.concurrency = concurrency
-        self._memo: dict[Any, ModuleStep] = {}
+        self.history: list[Run] = []
+        """Every run, in the order in which they were asked for."""
+        self._memo = Memo()
+        self._binder = Binder(pipeline, models)
         self._programs: dict[str, BoundProgram] = {}
         self._known: dict[str, dict[int, Outcome]] = {}
-        self._scores: dict[tuple[int, str], Score] = {}
+        self._evaluations: dict[str, Evaluation] = {}
+        self._scores = Memo()
         """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
         self.demo_sources: dict[str, set[int]] = {}
         """The examples that a demo was made from, by the demo's canonical JSON."""
-        self._only_asks = pipeline.is_fixed and all(m.is_llm for m in pipeline.modules)
-        """Else what needs no call may need a user's code, which may take its time."""
 
-    def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
-        """The config's outcomes on these examples; what is known already is not run again.
+    def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
+        """Run configs on examples, all in one pool of threads; `known` has the outcomes then.
 
-        The examples that its own demos were made from are left out.
+        What is known is not run again, nor a config on an example that its own demos were made
+        from. A step that several of the runs share is taken once, and an outage in it is the same
+        for all of them, so that the concurrency changes no outcome.
+
+        Args:
+            runs: pairs of a config and an example's index.
 
         Raises:
-            BudgetExhausted: not all of them could be paid; then none of the new ones is kept.
+            BudgetExhausted: a run was refused a call; the outcomes of those that ended are kept.
             MetricError: the metric raised, or returned no score.
         """
-        evaluation = self.peek(config, indices)
-        self._known[config.key].update(evaluation.outcomes)
-        return evaluation
+        outcomes, error = self._outcomes(self._missing(runs))
+        for config, index, outcome in outcomes:
+            self._keep(config, index, outcome)
+        if error is not None:
+            raise error
+
+    def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
+        """The config's outcomes on these examples, but for those that its demos were made from.
+
+        Raises: as `run`.
+        """
+        self.run([(config, index) for index in indices])
+        known, shown = self.known(config).outcomes, self.shown_in(config)
+        return Evaluation({index: known[index] for index in indices if index not in shown})
 
     def peek(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
         """The same, but what was not known before does not count among what is `known`.
@@ -79,27 +97,24 @@ class Evaluator:
         For examples that were picked by how another config did on them: they would bias every
         later comparison.
 
-        Raises: as `evaluate`.
+        Raises: as `run`.
         """
-        known = self._known.setdefault(config.key, {})
-        program = self.program(config)
+        new, error = self._outcomes(self._missing([(config, index) for index in indices]))
+        if error is not None:
+            raise error
+        self.history.extend(run for run in new if not run.outcome.outage)
+        outcomes = {**self.known(config).outcomes, **{run.example: run.outcome for run in new}}
         shown = self.shown_in(config)
-        indices = [index for index in indices if index not in shown]
-        unknown = [i for i in indices if i not in known]
-        new = self._paid_outcomes(program, unknown) if self._only_asks else {}
-        missing = [i for i in indices if i not in known and i not in new]
-        new.update(zip(missing, self.map(partial(self._outcome, program), missing), strict=True))
-        return Evaluation({i: known[i] if i in known else new[i] for i in indices})
+        return Evaluation({index: outcomes[index] for index in indices if index not in shown})
 
     def outcome(self, config: PipelineConfig, index: int) -> Outcome:
-        """The config on one example; may be asked by many threads at once, unlike the others.
+        """The config on one example, in the caller's thread; many may ask at once.
 
-        Raises: as `evaluate`.
+        Raises: as `run`.
         """
-        known = self._known.setdefault(config.key, {})
-        if index not in known:
-            known[index] = self._outcome(self.program(config), index)
-        return known[index]
+        if index not in self._known.get(config.key, {}):
+            self._keep(config, index, finish(self._outcome(config, index)))
+        return self._known[config.key][index]
 
     def shown_in(self, config: PipelineConfig) -> set[int]:
         """The examples that demos of the config were made from, or that have the same inputs."""
@@ -116,8 +131,12 @@ class Evaluator:
         return [canonical_json(self.inputs(index)) for index in range(len(self.examples))]
 
     def known(self, config: PipelineConfig) -> Evaluation:
-        """All that is known about the config."""
-        return Evaluation(dict(self._known.get(config.key, {})))
+        """All that is known about the config so far."""
+        outcomes = self._known.get(config.key, {})
+        evaluation = self._evaluations.get(config.key)
+        if evaluation is None or len(evaluation.outcomes) < len(outcomes):
+            evaluation = self._evaluations[config.key] = Evaluation(dict(outcomes))
+        return evaluation
 
     def most_calls(self, config: PipelineConfig) -> int:
         """The most calls that one run of the config makes.
@@ -160,16 +179,11 @@ class Evaluator:
             )
         return self._programs[config.key]
 
-    def is_paid(self, config: PipelineConfig, index: int) -> bool:
-        """Whether the config can be scored on this example without a call, a judge's included."""
-        with self.session.cached_only():
-            try:
-                trace = self.trace(config, index)
-                if self.metric.judging and trace.outputs is not None:
-                    self._judged(index, trace.outputs)
-            except BudgetExhausted:
-                return False
-        return True
+    def bound(self, config: PipelineConfig) -> Mapping[str, BoundModule]:
+        """The modules with their configs and sample indices, by name."""
+        if self.pipeline.is_fixed and config.key not in self._programs:  # a program takes longer
+            return self._binder.bind(config)
+        return self.program(config).bound
 
     def inputs(self, index: int) -> dict[str, Any]:
         """The pipeline's input fields of one example."""
@@ -202,31 +216,49 @@ class Evaluator:
         Raises:
             BudgetExhausted: any task was refused a call; the others have ended by then.
         """
-        jobs = 1 if self.session.is_cached_only else min(self.concurrency, len(tasks))
-        if not tasks:
-            return []
-        broken = threading.Event()
-        ended = joblib.Parallel(n_jobs=jobs, prefer="threads")(
-            joblib.delayed(_carry)(function, task, broken) for task in tasks
-        )
-        raised = [result.error for result in ended if isinstance(result, _Raised)]
-        for error in sorted(raised, key=lambda error: isinstance(error, BudgetExhausted)):
+        ended = run_pool([_whole(function, task) for task in tasks], self.concurrency)
+        error = first_error(ended)
+        if error is not None:
             raise error
-        return list(ended)
+        return [result for result in ended if not isinstance(result, Raised)]
 
-    def _paid_outcomes(self, program: BoundProgram, indices: Sequence[int]) -> dict[int, Outcome]:
-        """The outcomes that need no call: work for one processor, so threads would not help."""
-        outcomes = {}
-        with self.session.cached_only():
-            for index in indices:
-                with suppress(BudgetExhausted):
-                    outcomes[index] = self._outcome(program, index)
-        return outcomes
+    def _missing(
+        self, runs: Sequence[tuple[PipelineConfig, int]]
+    ) -> dict[tuple[str, int], PipelineConfig]:
+        """The configs that are to be run, by their keys and the examples' indices."""
+        configs = {config.key: config for config, _ in runs}
+        shown = {key: self.shown_in(config) for key, config in configs.items()}
+        known = {key: self._known.get(key, {}) for key in configs}
+        pairs = ((config.key, index) for config, index in runs)
+        return {
+            (key, index): configs[key]
+            for key, index in pairs
+            if index not in known[key] and index not in shown[key]
+        }
 
-    def _outcome(self, program: BoundProgram, index: int) -> Outcome:
-        trace = program.run(self.inputs(index))
+    def _outcomes(
+        self, missing: Mapping[tuple[str, int], PipelineConfig]
+    ) -> tuple[list[Run], BaseException | None]:
+        """The runs that came to an end, in the order given; and what another one raised."""
+        runs = [self._outcome(config, index) for (_, index), config in missing.items()]
+        with self._memo.keeping_all(), self._scores.keeping_all():
+            ended = run_pool(runs, self.concurrency)
+        outcomes = [
+            Run(config, index, outcome)
+            for ((_, index), config), outcome in zip(missing.items(), ended, strict=True)
+            if not isinstance(outcome, Raised)
+        ]
+        return outcomes, first_error(ended)
+
+    def _keep(self, config: PipelineConfig, index: int, outcome: Outcome) -> None:
+        self._known.setdefault(config.key, {})[index] = outcome
+        self.history.append(Run(config, index, outcome))
+
+    def _outcome(self, config: PipelineConfig, index: int) -> Resumable[Outcome]:
+        program = self.program(config)
+        trace = yield from program.resumable(self.inputs(index))
         if trace.outputs is not None:
-            judged = self._judged(index, trace.outputs)
+            judged = yield from self._judged(index, trace.outputs)
         else:
             outage = trace.failure is not None and trace.failure.infrastructure
             judged = Score(None if outage else 0.0, failure=trace.failure)
@@ -252,17 +284,12 @@ class Evaluator:
             times[step.module] += 1 if step.module in names else len(step.calls)
         return times
 
-    def _judged(self, index: int, outputs: Mapping[str, Any]) -> Score:
+    def _judged(self, index: int, outputs: Mapping[str, Any]) -> Resumable[Score]:
         answer = fingerprint(outputs)
-        if answer is None:
-            return self._scored(index, outputs)
-        key = index, answer
-        if key in self._scores:
-            return self._scores[key]
-        score = self._scored(index, outputs)
-        if score.failure is None:  # a judge that is down may be up again
-            self._scores[key] = score
-        return score
+        key = object() if answer is None else (index, answer)
+        score = partial(self._scored, index, outputs)
+        made = yield from self._scores.make({key: score}, _lasts)
+        return made[key]
 
     def _scored(self, index: int, outputs: Mapping[str, Any]) -> Score:
         try:
@@ -273,21 +300,12 @@ class Evaluator:
             raise MetricError(f"{error}; the example: {shown}") from error.__cause__
 
 
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """How a task ended that has no result."""
-
-    error: BaseException
+def _lasts(key: object, score: Score) -> bool:
+    """Whether it is to be remembered: a judge that is down may be up again."""
+    return isinstance(key, tuple) and score.failure is None
 
 
-def _carry(function: Callable[[T], R], task: T, broken: threading.Event) -> R | _Raised:
-    """Return what is raised: joblib would replace its cause, and die of what is no `Exception`."""
-    if broken.is_set():
-        return _Raised(BudgetExhausted("not begun: another task broke"))
-    try:
-        return function(task)
-    except BudgetExhausted as exhausted:
-        return _Raised(exhausted)
-    except Exception as error:
-        broken.set()
-        return _Raised(error)
+def _whole(function: Callable[[T], R], task: T) -> Resumable[R]:
+    """A task that is done in one go."""
+    yield None
+    return function(task)

@@ -14,6 +14,7 @@ import numpy as np
 from evaluators.objective import MOST_SLOW, Costs
 from evaluators.statistics import Interval, mean_interval
 from pipelines import Failure, ModuleStep
+from search_spaces import PipelineConfig
 
 MOST_UNSCORED = 0.1
 """A config with a larger share of infrastructure failures than this is disqualified."""
@@ -69,6 +70,14 @@ class Outcome:
         """Whether infrastructure kept it from being what the config says."""
         own = () if self.failure is None else (self.failure,)
         return any(failure.infrastructure for failure in own + self.members_failed)
+
+
+class Run(NamedTuple):
+    """A config that was run on an example."""
+
+    config: PipelineConfig
+    example: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dspy
 
 from pipelines.aggregators import Answer, Verdict
-from pipelines.concurrency import run_together
+from pipelines.concurrency import finish, run_together
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.fingerprint import fingerprint
 from pipelines.llms.call_record import Recorder, current_recorder, recording
 from pipelines.llms.engine import RacingLM
+from pipelines.memo import Memo
 from pipelines.own_time import waiting
 from pipelines.signature import REASONING
 from pipelines.trace import Failure
@@ -52,9 +53,6 @@ class Heard:
     recorder: Recorder
 
 
-MemberMemo = MutableMapping[MemberKey, Heard]
-
-
 class Consultant(NamedTuple):
     """A module of the aggregator's own."""
 
@@ -87,7 +85,7 @@ class Network:
     """The output fields without the reasoning."""
     asks_again: int = 0
     """How many members may be asked greedily."""
-    memo: MemberMemo | None = None
+    memo: Memo | None = None
     session: Session | None = None
     """Where the time of the user's code is recorded."""
     users_code: str = ""
@@ -235,24 +233,21 @@ class AskedMembers:
 
     def _heard(self, asked: Sequence[tuple[GatewayLM, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
-        memo = self.network.memo
-        keys = [self._key(lm, received) if memo is not None else None for lm, received in asked]
-        known = [memo.get(key) if memo is not None and key else None for key in keys]
-        asking = [partial(self._say, *a) for a, k in zip(asked, known, strict=True) if k is None]
-        new = iter(run_together(asking))
-        heard = [one or next(new) for one in known]
-        for key, one in zip(keys, heard, strict=True):
-            outage = isinstance(one.said, Failure) and one.said.infrastructure
-            if memo is not None and key is not None and not outage:
-                memo[key] = one
+        memo = Memo() if self.network.memo is None else self.network.memo
+        keys = [self._key(lm, received) or object() for lm, received in asked]
+        makers = {key: partial(self._say, *one) for key, one in zip(keys, asked, strict=True)}
+        found = finish(memo.make(makers, _lasts))
+        heard = [found[key] for key in keys]
         self.recorder.note_together([one.recorder for one in heard])
         return heard
 
     def _key(self, lm: GatewayLM, inputs: Record) -> MemberKey | None:
+        network = self.network
+        if network.memo is None:
+            return None
         received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
         if received is None:
             return None
-        network = self.network
         return MemberKey(network.name, network.prompt, lm.label, lm.sample, lm.settings, received)
 
     @cached_property
@@ -287,6 +282,12 @@ def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
                 raise
             recorder.failures.append(failure)
             return Heard(failure, recorder)
+
+
+def _lasts(key: object, heard: Heard) -> bool:
+    """Whether it is to be remembered: an outage may be over, and some inputs have no key."""
+    outage = isinstance(heard.said, Failure) and heard.said.infrastructure
+    return isinstance(key, MemberKey) and not outage
 
 
 def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:

@@ -14,7 +14,6 @@ from pipelines.llms.engine import GatewayLM
 from pipelines.members import (
     AskedMembers,
     Consultant,
-    MemberMemo,
     Network,
     decided,
     failure_of_all,
@@ -27,10 +26,11 @@ if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
     from pipelines.binding import BoundModule
     from pipelines.llms.gateway import Session
+    from pipelines.memo import Memo
 
 
 def make_predictor(
-    bound: BoundModule, session: Session, memo: MemberMemo | None = None
+    bound: BoundModule, session: Session, memo: Memo | None = None
 ) -> dspy.Predict | dspy.ChainOfThought:
     """A fresh predictor that asks the bound module's members through the session."""
     outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
@@ -61,7 +61,7 @@ def make_network(
     bound: BoundModule,
     session: Session,
     signature: type[dspy.Signature],
-    memo: MemberMemo | None,
+    memo: Memo | None,
 ) -> Network:
     """The members of a wide module, and whom its aggregator consults."""
     made = aggregator(bound.aggregation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,15 @@ class SearchState:
     prompted: list[tuple[str, str, str, int]] = field(default_factory=list)
     """Prompt optimizers that were asked: the config's key, the module, who, and which attempt."""
     judgements: Judgements = field(default_factory=Judgements)
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    """What verifiers said when they were tried, by verifier and answer."""
     forecast: Forecast = field(init=False)
     errors: ErrorRate = field(default_factory=ErrorRate)
     _recorded: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
-        self.forecast = Forecast(self.evaluator, self.baseline, self.raced, self.singles)
+        self.forecast = Forecast(self.evaluator, self.baseline, self.singles)
 
     def race(
         self,
@@ -131,10 +134,9 @@ class SearchState:
         Raises:
             BudgetExhausted: they can't be paid.
         """
-        examples = self.examples[:size]
-        self.forecast.check(configs, examples)
-        for config in configs:
-            self.evaluator.evaluate(config, examples)
+        runs = list(product(configs, self.examples[:size]))
+        self.forecast.check(runs)
+        self.evaluator.run(runs)
 
     def conclude(
         self,
@@ -207,24 +209,12 @@ class SearchState:
             size: on how many of the search examples.
         """
         examples = self.examples[:size]
-        free = [c for c in configs if self.evaluator.is_paid(c, examples[0])]
-        result = self._race_paid(free, examples)
-        if result.cut_off is not None:  # what needs no call on one example may need one on another
-            free = [c for c in free if all(self.evaluator.is_paid(c, i) for i in examples)]
-            result = self._race_paid(free, examples)
+        free = [config for config in configs if self.forecast.are_free(config, examples)]
+        result = race(
+            free, self.evaluator, examples, ErrorRate(), patience=CAUTIOUS, objective=self.objective
+        )
         finished = sorted(result.finished, key=lambda s: -s.evaluation.mean)
         return [standing.config for standing in finished]
-
-    def _race_paid(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> Race:
-        with self.evaluator.session.cached_only():
-            return race(
-                configs,
-                self.evaluator,
-                examples,
-                ErrorRate(),
-                patience=CAUTIOUS,
-                objective=self.objective,
-            )
 
     def best(
         self, configs: Sequence[PipelineConfig], beside: Sequence[PipelineConfig] = ()

@@ -137,13 +137,19 @@ def test_results_of_map_keep_their_order(evaluator: MakeEvaluator) -> None:
     assert evaluator().map(late, range(10)) == [task * task for task in range(10)]
 
 
-def test_a_budget_that_ends_midway_keeps_nothing_of_that_step(evaluator: MakeEvaluator) -> None:
-    made = evaluator(budget=Budget(calls=10))
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_budget_that_ends_midway_keeps_what_was_paid(
+    evaluator: MakeEvaluator, concurrency: int
+) -> None:
+    made = evaluator(budget=Budget(calls=10), concurrency=concurrency)
     first = made.evaluate(config(), [0, 1])
     with pytest.raises(BudgetExhausted, match="10 calls are spent of 10 calls"):
         made.evaluate(config(), range(12))
-    assert made.known(config()).outcomes == first.outcomes
+    kept = made.known(config()).outcomes
+    assert first.outcomes.items() < kept.items()
+    assert all(outcome.score == 1.0 for outcome in kept.values())
     assert requests(made) == 10
+    assert len(made.history) == len(kept)
 
 
 def test_an_outage_is_unscored_and_what_the_model_does_wrong_scores_nothing(
@@ -204,16 +210,6 @@ def test_a_reply_that_cannot_be_used_scores_nothing(
     assert evaluation.usd_per_example > 0
 
 
-def test_only_calls_made_before_are_free(evaluator: MakeEvaluator) -> None:
-    made = evaluator()
-    made.evaluate(config(), range(4))
-    made.evaluate(config("bad", "bad"), range(2))
-    assert made.is_paid(config("bad", "good"), 1), "both models gave `double` the same"
-    assert not made.is_paid(config("bad", "good"), 3)
-    assert not made.is_paid(config("good", "bad"), 3)
-    assert requests(made) == 12
-
-
 def test_functions_before_a_call_run_side_by_side_too(evaluator: MakeEvaluator) -> None:
     together = threading.Barrier(4, timeout=5)
 
@@ -249,14 +245,13 @@ def test_an_answer_is_scored_once_by_example(evaluator: MakeEvaluator) -> None:
     made = evaluator(metric=metric)
     for models in (config(), config("bad")):  # both models give `double` the same
         assert made.evaluate(models, range(4)).mean == 1.0
-        assert all(made.is_paid(models, index) for index in range(4))
         made.peek(models.with_knobs("add", instructions="Add one."), range(4))
     assert len(scored) == scored.total() == 4
     seven = next(i for i in range(12) if made.inputs(i)["number"] == "7")
     for _ in range(2):
         with pytest.raises(MetricError, match="ZeroDivisionError"):
             made.evaluate(config(), [seven])
-    assert made.is_paid(config(), seven)
+    assert requests(made) == 18, "the calls were made once"
     assert scored["7", "15"] > 1, "what raised is no score"
 
 
@@ -274,7 +269,7 @@ def test_a_metric_that_raises_is_shown_the_example_that_it_raised_on(
     labels = "{'answer': '15', 'note': 'odd'}"
     shown = f"{{'number': '7'}} with the label {labels} and the answer {{'answer': '15'}}"
     assert str(raised.value).endswith(shown)
-    assert made.known(config()).outcomes == {}
+    assert all(outcome.score == 1.0 for outcome in made.known(config()).outcomes.values())
 
 
 def test_a_task_that_raises_keeps_later_ones_from_being_begun(evaluator: MakeEvaluator) -> None:

@@ -198,7 +198,7 @@ def rescuers(state: SearchState, configs: Sequence[PipelineConfig]) -> list[Pipe
         return []
     found = []
     for config in configs:
-        state.forecast.check([config], failed)
+        state.forecast.check([(config, index) for index in failed])
         tried = state.evaluator.peek(config, failed).scores
         if sum(tried[i] - scores[i] for i in tried) >= RESCUE_GAIN * len(failed):
             found.append(config)

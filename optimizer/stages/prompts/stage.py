@@ -104,9 +104,10 @@ class Prompts:
 
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Ask one optimizer after the other about a module, until what one brings is taken."""
-        before, examples = state.incumbent, _examples(state)
-        state.forecast.check([base], examples)
-        state.evaluator.evaluate(base, examples)  # a rival may have been raced on others only
+        before = state.incumbent
+        needed = [(base, index) for index in _examples(state)]
+        state.forecast.check(needed)
+        state.evaluator.run(needed)  # a rival may have been raced on others only
         for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
             asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(state, base)
             if asked in state.prompted:

@@ -333,15 +333,6 @@ def test_judging_is_counted_apart_from_running_and_equal_answers_are_judged_once
     assert all(o.judge_usd > 0 for each in known for o in each)
 
 
-def test_an_example_is_paid_for_once_its_answer_was_judged(evaluator: Evaluator) -> None:
-    config = one().default_config("birch")
-    evaluator.trace(config, 0)
-    assert not evaluator.is_paid(config, 0)
-    evaluator.evaluate(config, [0])
-    assert evaluator.is_paid(config, 0)
-    assert not evaluator.is_paid(config, 1)
-
-
 class Answering(dspy.Module):
     """Returns one of the two fields that its predictors write."""
 
