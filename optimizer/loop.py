@@ -34,8 +34,8 @@ from optimizer.setup.plan import (
 )
 from optimizer.setup.stage import Stage
 from optimizer.stages.allocation.single_models import (
-    challenge_with_single_models,
-    race_single_models,
+    compare_with_single_model,
+    look_at_single_models,
 )
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking import Tracker
@@ -172,7 +172,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
         check_something_works(state)
         if nothing_to_gain := check_scores_differ(state):
             return nothing_to_gain
-        race_single_models(state)
+        look_at_single_models(state)
         check_something_scored(state)
         state.diagnoser = diagnoser_of(plan, state)
         led = {state.incumbent.key}
@@ -180,7 +180,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
             state.turn += 1
             for stage in plan.stages:
                 stage.improve(state)
-            challenge_with_single_models(state)
+            compare_with_single_model(state)
             if state.incumbent.key in led:  # nothing is better, or what is was here before
                 return None
             led.add(state.incumbent.key)

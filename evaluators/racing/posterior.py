@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 
 PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
 """Of the mean over all configs: nothing is known of it."""
-FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.005, 0.003, 0.01
+FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.005, 0.003, 0.1
 """What the variances of effects are drawn to while little is known: factors' levels differ by 7
-points, configs by 5 points more."""
+points, configs by 5 points more, and a rating of 1 rather than 0 is worth 30 points."""
 FACTOR_WEIGHT, OWN_WEIGHT = 3.0, 10.0
 """As many levels, and as many configs, these prior variances weigh."""
 CORRELATION, SHARED_CORRELATION = 0.3, 0.1
@@ -155,7 +155,12 @@ class Posterior:
         return drawn
 
     def level_draws(
-        self, design: Design, levels: Sequence[int], count: int, rng: np.random.Generator
+        self,
+        design: Design,
+        levels: Sequence[int],
+        count: int,
+        rng: np.random.Generator,
+        ratings: Sequence[Floats] | None = None,
     ) -> list[Floats]:
         """Possible effects of each factor's levels, for candidates that were not seen yet.
 
@@ -164,22 +169,34 @@ class Posterior:
             levels: how many levels each factor has.
             count: how many draws.
             rng: of the draws.
+            ratings: for each factor, of each of its levels; those that the design's are made of.
 
         Returns:
             For each factor, levels x count.
         """
-        member = np.hstack(
-            [np.eye(size)[column] for size, column in zip(levels, design.factors.T, strict=True)]
-        )
+        member = [
+            np.eye(size)[column] for size, column in zip(levels, design.factors.T, strict=True)
+        ]
         variance = np.repeat(self.variances.factors, levels)
+        if design.rated is not None:
+            member.append(design.rated)
+            slopes = np.full(design.rated.shape[1], self.variances.ratings)
+            variance = np.concatenate([variance, slopes])
         inverse = np.linalg.inv(_prior_covariance(design, self.variances))
         left = inverse - inverse @ self.covariance @ inverse
-        spread = member * variance
+        spread = np.hstack(member) * variance
         mean = spread.T @ (inverse @ (self.mean - PRIOR_MEAN))
         values, vectors = np.linalg.eigh(np.diag(variance) - spread.T @ left @ spread)
         scale = vectors * np.sqrt(np.maximum(values, 0.0))
         drawn = mean[:, None] + scale @ rng.standard_normal((len(values), count))
-        return np.split(drawn, np.cumsum(levels)[:-1])
+        effects = np.split(drawn[: sum(levels)], np.cumsum(levels)[:-1])
+        if ratings is not None:
+            slopes = drawn[sum(levels) :]
+            effects = [
+                own + np.nan_to_num(rating - np.nanmean(rating))[:, None] * slope
+                for own, rating, slope in zip(effects, ratings, slopes, strict=True)
+            ]
+        return effects
 
     def probability_better(self, one: int, other: int) -> float:
         """How likely the first config's mean score is above the second's."""

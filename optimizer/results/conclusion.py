@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from evaluators.diagnosis.agreement import Agreement
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
@@ -18,6 +18,7 @@ from optimizer.results.operating_points import operating_points
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
+from optimizer.search.module_score import ModuleScore, latest_scores
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from pipelines import Tunable
@@ -153,16 +154,18 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
     read = state.diagnoser.could_read if state.diagnoser else {}
     asked = Counter(module for module, _ in read)
     unread = Counter(module for (module, _), well in read.items() if not well)
-    known = state.judgements.agreement
+    by_module: dict[str, list[ModuleScore]] = {}
+    for score in latest_scores(state.module_scores):
+        if score.rating is not None:
+            by_module.setdefault(score.module, []).append(score)
     return tuple(
         DiagnoserAgreement(
             module=module,
-            agreement=measured.concordant / measured.compared if measured.compared else None,
+            agreement=next((score.agreement for score in by_module.get(module, [])), None),
             judged=state.judgements.judged.get(module, 0),
-            compared=measured.compared,
+            compared=math.comb(len([s for s in by_module.get(module, []) if s.measured]), 2),
             asked=asked[module],
             unread=unread[module],
         )
-        for module in dict.fromkeys((*known, *sorted(unread)))
-        for measured in [known.get(module, Agreement())]
+        for module in dict.fromkeys((*by_module, *sorted(unread)))
     )

@@ -91,6 +91,10 @@ class Forecast:
         """About what those calls cost, by what calls to the same models have cost so far."""
         return self._cost(runs)[1]
 
+    def usd_per_run(self, config: PipelineConfig) -> float:
+        """About what one run costs, by what calls to the same models have cost so far."""
+        return sum(self._usd_per_call(group.label) for group in self.call_groups(config))
+
     def is_free(self, config: PipelineConfig, index: int) -> bool:
         """Whether it is certain that a run makes no new call, a judge's included.
 

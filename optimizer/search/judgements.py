@@ -1,4 +1,4 @@
-"""What the diagnoser has said so far, and how far that agreed with what was measured."""
+"""What the diagnoser has said so far."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluators.diagnosis.agreement import Agreement
 from evaluators.diagnosis.diagnoser import Diagnosis
 from pipelines import ModuleStep
 from search_spaces.config import canonical_json
@@ -16,8 +15,6 @@ from search_spaces.config import canonical_json
 class Judgements:
     """The ratings of modules' outputs, of all rounds."""
 
-    agreement: dict[str, Agreement] = field(default_factory=dict)
-    """By module, how far the diagnoser agreed with what was measured."""
     judged: dict[str, int] = field(default_factory=dict)
     """By module, how many examples the diagnoser judged."""
     _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,16 @@ from evaluators.evaluator import Evaluator
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective, front
 from evaluators.outcome import Evaluation
-from evaluators.racing.race import Race, Standing, race
-from evaluators.racing.stopping import CAUTIOUS, UNHURRIED, ErrorRate, Patience
 from optimizer.search.budget_forecast import Forecast
+from optimizer.search.config_arena import ConfigArena, arena_of
 from optimizer.search.config_changes import changed_text
+from optimizer.search.earning import earns_place
 from optimizer.search.judgements import Judgements
 from optimizer.search.module_score import ModuleScore
 from optimizer.search.probe import Probe
 from optimizer.search.reserve import Reserve
+from optimizer.search.strategies import Strategy
+from optimizer.search.strategies.posterior_search import PosteriorSearch
 from optimizer.search.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.model import Model
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 8
 """So many configs of a front are scored on the holdout."""
+MOST_OBSERVERS = 100
+"""So many earlier configs inform a race."""
 
 
 @dataclass
@@ -80,7 +84,8 @@ class SearchState:
     verdicts: dict[str, bool] = field(default_factory=dict)
     """What verifiers said when they were tried, by verifier and answer."""
     forecast: Forecast = field(init=False)
-    errors: ErrorRate = field(default_factory=ErrorRate)
+    estimates: dict[str, float] = field(default_factory=dict)
+    """By config key, the posterior mean of the last race that it was in."""
     _recorded: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,88 +93,146 @@ class SearchState:
         self.forecast = Forecast(self.evaluator, self.baseline, self.singles)
 
     def race(
-        self,
-        stage: str,
-        configs: Sequence[PipelineConfig],
-        *,
-        first: int = 16,
-        most: int | None = None,
-        patience: Patience = UNHURRIED,
-        keep: PipelineConfig | None = None,
-        errors: ErrorRate | None = None,
-    ) -> list[Standing]:
-        """Race the configs, record each as a trial, and make the best the incumbent.
+        self, stage: str, configs: Sequence[PipelineConfig], *, after: PipelineConfig | None = None
+    ) -> None:
+        """Let configs meet the incumbent, record each as a trial, and let the best lead.
+
+        Runs go to those from which they are expected to gain most, until that is too little; then
+        the best runs on all search examples, and leads if it earns its place.
 
         Args:
             stage: as the trials are tagged.
-            configs: who races; equal ones race once.
-            first: on how many examples all of them run.
-            most: on how many examples at the most; None for all.
-            patience, keep: see `evaluators.racing.race.race`.
-            errors: how often comparisons may err; by default they share the run's rate.
-
-        Returns:
-            The standings, in the order given.
+            configs: the entrants; equal ones race once.
+            after: which config's runs they departed from; the incumbent by default.
 
         Raises:
             BudgetExhausted: the race was cut off; what it had found by then is taken.
         """
-        distinct = list({config.key: config for config in configs}.values())
-        result = race(
-            distinct,
-            self.evaluator,
-            self.examples[:most],
-            errors or self.errors,
-            first=first,
-            patience=patience,
-            objective=self.objective,
-            keep=keep,
-            before_rung=self.forecast.check,
+        in_place = self.incumbent if self._is_complete(self.incumbent) else None
+        others = [*self._observers(), *([in_place] if in_place else [])]
+        arena = arena_of(
+            self.evaluator, self.forecast, self.examples, configs, others, in_place, self.seed
         )
-        return self._conclude(stage, result)
+        self.explore(stage, arena, after=after)
 
-    def run_on(self, configs: Sequence[PipelineConfig], size: int) -> None:
-        """Score configs on so many of the search examples, the first ones.
+    def look(self, stage: str, configs: Sequence[PipelineConfig], size: int) -> None:
+        """Run configs on so many of the search examples, the first ones, and record each.
 
         Raises:
             BudgetExhausted: they can't be paid.
         """
-        runs = list(product(configs, self.examples[:size]))
-        self.forecast.check(runs)
-        self.evaluator.run(runs)
+        base = self.last_trial(self.incumbent)
+        cut_off = self._run(list(product(configs, self.examples[:size])))
+        self.record(stage, configs, base, cut_off)
+        if cut_off is not None:
+            raise cut_off
 
-    def conclude(
+    def finish(self, config: PipelineConfig) -> None:
+        """Run a config on all search examples that it has not seen.
+
+        Raises:
+            BudgetExhausted: they can't be paid.
+        """
+        cut_off = self._run([(config, index) for index in self.examples])
+        if cut_off is not None:
+            raise cut_off
+
+    def explore(
+        self,
+        stage: str,
+        arena: ConfigArena,
+        strategy: Strategy | None = None,
+        after: PipelineConfig | None = None,
+    ) -> None:
+        """Let a strategy run the candidates of an arena; the best leads if it earns its place.
+
+        Args:
+            stage: as the trials are tagged.
+            arena: whose start, if it has one, is the incumbent.
+            strategy: by default the one that goes by the posterior and by the objective.
+            after: as of `race`.
+
+        Raises:
+            BudgetExhausted: the budget ended it; what was found by then is taken.
+        """
+        base = self.last_trial(after or self.incumbent)
+        ran: dict[str, PipelineConfig] = {}
+        cut_off = None
+        for batch in (strategy or self._strategy(arena)).runs(arena):
+            configs = arena.configs
+            runs = [(configs[candidate], self.examples[place]) for candidate, place in batch]
+            ran.update((config.key, config) for config, _ in runs)
+            cut_off = self._run(runs)
+            arena.take_in()
+            if cut_off is not None:
+                break
+        self._lead(arena)
+        self.record(stage, list(ran.values()), base, cut_off, arena)
+        if cut_off is not None:
+            raise cut_off
+
+    def _run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> BudgetExhausted | None:
+        """Make runs, where the nominal budget has room for all of them.
+
+        Returns:
+            Why they could not all be made, if so.
+        """
+        try:
+            self.forecast.check(runs)
+            self.evaluator.run(runs)
+        except BudgetExhausted as exhausted:
+            return exhausted
+        return None
+
+    def _strategy(self, arena: ConfigArena) -> Strategy:
+        """The default one, for the objective."""
+        finish = MOST_POINTS if self.objective.pareto else 1
+        return PosteriorSearch(
+            value=lambda means: arena.preference(self.objective).value(means),
+            wanted=lambda means: arena.preference(self.objective).wanted(means),
+            finish=finish,
+        )
+
+    def _observers(self) -> list[PipelineConfig]:
+        """Configs whose scores inform about others: the given one, single models, the last ones."""
+        raced = self.raced()
+        singles = [config for config in self.singles.values() if config in raced]
+        return [self.baseline, *singles, *raced[-MOST_OBSERVERS:]]
+
+    def record(
         self,
         stage: str,
         configs: Sequence[PipelineConfig],
-        finished: Sequence[PipelineConfig],
+        base: Trial | None,
         cut_off: BudgetExhausted | None = None,
+        arena: ConfigArena | None = None,
     ) -> None:
-        """Record configs that were run outside of a race, and make the best the incumbent.
-
-        Args:
-            finished: those that were not dropped on the way; they share their examples.
-            cut_off: why it could not go on, if it could not; raised in the end.
-        """
-        left = {config.key for config in finished}
-        standings = []
-        for config in configs:
+        """Record as trials the configs of which more is known than before."""
+        for config in {config.key: config for config in configs}.values():
             known = self.evaluator.known(config)
-            dropped = config.key not in left and not known.disqualified
-            told = "dropped with one of its members" if dropped else ""
-            standings.append(Standing(config, known, config.key in left, told))
-        self._conclude(stage, Race(tuple(standings), cut_off))
-
-    def _conclude(self, stage: str, result: Race) -> list[Standing]:
-        base = self.last_trial(self.incumbent)
-        self._lead(result)
-        for standing in result.standings:
-            self._record(stage, standing, result, base)
+            if len(known.outcomes) <= self._recorded.get(config.key, 0):
+                continue
+            self._recorded[config.key] = len(known.outcomes)
+            status = self._status(config, known, cut_off, arena)
+            detail = _first_failure(known)
+            self._note(stage, config, known, status, detail, base)
         if self.objective.pareto:
             self.protect_holdout()
-        if result.cut_off is not None:
-            raise result.cut_off
-        return list(result.standings)
+
+    def _status(
+        self,
+        config: PipelineConfig,
+        known: Evaluation,
+        cut_off: BudgetExhausted | None,
+        arena: ConfigArena | None,
+    ) -> Status:
+        if known.disqualified:
+            return "disqualified"
+        if self._has_seen_all(config, known):
+            return "complete"
+        if cut_off is not None:
+            return "cut_off"
+        return "promoted" if arena is None else "stopped_early"
 
     def note_failed(self, stage: str, detail: str) -> None:
         """Record that something failed before there was a config to run; the search goes on."""
@@ -201,20 +264,16 @@ class SearchState:
         return {**feedback, **self.evaluator.labels(index)}
 
     def enumerate_paid(self, configs: Sequence[PipelineConfig], size: int) -> list[PipelineConfig]:
-        """Those that are not clearly behind, of all whose calls on these examples were made before.
-
-        They come best estimate first.
+        """Those whose calls on these examples were all made before, best mean first.
 
         Args:
             size: on how many of the search examples.
         """
         examples = self.examples[:size]
         free = [config for config in configs if self.forecast.are_free(config, examples)]
-        result = race(
-            free, self.evaluator, examples, ErrorRate(), patience=CAUTIOUS, objective=self.objective
-        )
-        finished = sorted(result.finished, key=lambda s: -s.evaluation.mean)
-        return [standing.config for standing in finished]
+        self.evaluator.run(list(product(free, examples)))
+        means = {config.key: self.evaluator.known(config).on(examples).mean for config in free}
+        return sorted(free, key=lambda config: -np.nan_to_num(means[config.key], nan=-1.0))
 
     def best(
         self, configs: Sequence[PipelineConfig], beside: Sequence[PipelineConfig] = ()
@@ -236,6 +295,28 @@ class SearchState:
         bars = [self._costs(e, common) for e in others if common <= set(e.scores)]
         bar = max((c.score for c in bars if self.objective.meets(c)), default=-math.inf)
         return self.objective.choose(configs, costs, bar, self._best_single(common))
+
+    def choose_single_model(self) -> None:
+        """Take the single model with the best estimate, of those that could lead."""
+        scored = [c for c in self.singles.values() if self.evaluator.known(c).scores]
+        able = [config for config in scored if self.may_lead(config)] or scored
+        self.single_model = max(able, key=self.estimate, default=None)
+
+    def estimate(self, config: PipelineConfig) -> float:
+        """The posterior mean of the last race that the config was in; else its mean score."""
+        known = self.evaluator.known(config)
+        return self.estimates.get(config.key, known.mean if known.scores else 0.0)
+
+    def needs_comparison(self, single: PipelineConfig) -> bool:
+        """Whether what leads is dearer than a single model that was not run on all examples."""
+        known, leads = self.evaluator.known(single), self.evaluator.known(self.incumbent)
+        return (
+            self.objective.within is None
+            and single != self.incumbent
+            and not self._has_seen_all(single, known)
+            and known.usd_per_example < leads.usd_per_example
+            and self.incumbent != self.baseline
+        )
 
     def _best_single(self, common: set[int]) -> float | None:
         """The best single model's mean on these examples, of those that have seen them."""
@@ -330,40 +411,59 @@ class SearchState:
         points = [config for config in self.operating_points() if config not in finalists]
         self.reserve.keep(self.incumbent, [self.single_model or self.incumbent, *points])
 
-    def _lead(self, result: Race) -> None:
-        """Let the best of those that finished lead, or the incumbent stay."""
-        finished = [standing.config for standing in result.finished if standing.evaluation.scores]
-        rivals = {c.key: c for c in sorted([self.incumbent, *finished], key=self._changes)}
-        qualified = [config for config in rivals.values() if self.may_lead(config)]
-        working = [c for c in qualified if self.evaluator.known(c).works]
-        winner = self.best(working or qualified, beside=self.raced())
-        if winner is not None and winner != self.incumbent:
+    def _lead(self, arena: ConfigArena) -> None:
+        """Let the most preferred candidate lead that has earned its place, or the incumbent stay.
+
+        Only those that were run on all search examples can.
+        """
+        configs, preference = arena.configs, arena.preference(self.objective)
+        posterior = arena.posterior
+        places = {config.key: place for place, config in enumerate(configs)}
+        complete = [self._is_complete(c) and self.may_lead(c) for c in configs]
+        works = [self.evaluator.known(config).works for config in configs]
+        if any(c and w for c, w in zip(complete, works, strict=True)):
+            complete = [c and w for c, w in zip(complete, works, strict=True)]
+        kept = self._protected(arena, [place for place, whole in enumerate(complete) if whole])
+        for place in preference.ranked(posterior.mean):
+            if complete[place] and all(
+                earns_place(posterior, place, other)
+                for other, dearer_only in kept
+                if not dearer_only or preference.usd[place] > preference.usd[other]
+            ):
+                winner = configs[place]
+                break
+        else:
+            winner = self.incumbent
+        self.estimates.update({key: float(posterior.mean[place]) for key, place in places.items()})
+        if winner != self.incumbent:
             self.incumbent = winner
             self.protect_holdout()
+
+    def _protected(self, arena: ConfigArena, complete: Sequence[int]) -> list[tuple[int, bool]]:
+        """Candidates that keep their place against what is not shown to be better.
+
+        Those are the config as given, and against anything dearer the best single model; but not
+        where they miss the limits, or where the cheapest is sought.
+
+        Returns:
+            Their places, and whether it is against dearer ones only.
+        """
+        if self.objective.within is not None:
+            return []
+        configs, means = arena.configs, arena.posterior.mean
+        fit = [c for c in complete if self.objective.meets(self.evaluator.known(configs[c]).costs)]
+        given = [(c, False) for c in fit if configs[c] == self.baseline]
+        singles = [c for c in fit if configs[c].single_model]
+        best = max(singles, key=lambda c: means[c], default=None)
+        return given if best is None else [*given, (best, True)]
 
     def may_lead(self, config: PipelineConfig) -> bool:
         """Whether its mean is its own, and the final pass stays affordable with it."""
         return not self.evaluator.known(config).disqualified and self.reserve.allows(config)
 
-    def _changes(self, config: PipelineConfig) -> int:
-        """How many knobs are others than in the baseline: of equals, the fewest win."""
-        return len(self.baseline.differences(config))
-
     def raced(self) -> list[PipelineConfig]:
         """Every config that was a trial, in the order of their first."""
         return list({trial.config.key: trial.config for trial in self.trials}.values())
-
-    def _record(self, stage: str, standing: Standing, result: Race, base: Trial | None) -> None:
-        if result.cut_off is not None and standing.finished:  # with what it had seen by then
-            known = self.evaluator.known(standing.config)
-            standing = replace(standing, evaluation=known)
-        evaluation = standing.evaluation
-        if len(evaluation.outcomes) <= self._recorded.get(standing.config.key, 0):
-            return  # nothing new: it was a trial already
-        self._recorded[standing.config.key] = len(evaluation.outcomes)
-        detail = "; ".join(filter(None, (standing.reason, _first_failure(evaluation))))
-        status = self._status(standing, result)
-        self._note(stage, standing.config, evaluation, status, detail, base)
 
     def _note(
         self,
@@ -402,15 +502,6 @@ class SearchState:
         )
         self.trials.append(trial)
         self.on_trial(trial, self)
-
-    def _status(self, standing: Standing, result: Race) -> Status:
-        if standing.evaluation.disqualified:
-            return "disqualified"
-        if self._has_seen_all(standing.config, standing.evaluation):
-            return "complete"
-        if not standing.finished:
-            return "stopped_early"
-        return "cut_off" if result.cut_off else "promoted"
 
 
 def _mean_on(evaluation: Evaluation, common: set[int]) -> float:

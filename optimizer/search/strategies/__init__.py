@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from optimizer.search.strategies.arena import Arena, Strategy, named
+from optimizer.search.strategies.arena import Arena, Levels, Strategy, named
 from optimizer.search.strategies.halving import Halving
 from optimizer.search.strategies.llmselector import LLMSelector
 from optimizer.search.strategies.posterior_search import PosteriorSearch
@@ -23,4 +23,4 @@ STRATEGIES: Mapping[str, Strategy] = {
 }
 """By the names that users write."""
 
-__all__ = ["STRATEGIES", "Arena", "Strategy", "named"]
+__all__ = ["STRATEGIES", "Arena", "Levels", "Strategy", "named"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,14 +21,14 @@ Levels = tuple[int, ...]
 """The number of the choice that each module has."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Arena:
     """Candidates that a strategy may run, and how many calls it has left."""
 
     choices: Sequence[int]
     """How many choices each module has."""
-    calls_of: Callable[[Levels], Iterable[int]]
-    """The numbers of the calls that a candidate makes on an example."""
+    calls_of: Callable[[Levels], Iterable[Hashable]]
+    """The calls that a candidate makes on an example; equal ones are one call."""
     examples: int
     left: float = math.inf
     """How many more calls may be made."""
@@ -40,11 +40,17 @@ class Arena:
     """From a module's number and a candidate to the ratings in [0, 1] of the module's outputs with
     each of its choices, the rest being as in the candidate: choices x examples, NaN where there is
     none. None without a diagnoser."""
+    ratings: Sequence[Floats] | None = None
+    """For each module, the mean rating of each of its choices, NaN where there is none."""
+    factors_of: Callable[[Levels], Sequence[int]] = lambda levels: levels
+    """What candidates have in common: the level of each factor; by default the choices."""
     seed: int = 0
+    listed: bool = False
+    """Whether all possible candidates are in the field from the beginning, however many."""
     field: Field = dataclasses.field(init=False)
     places: dict[Levels, int] = dataclasses.field(init=False, default_factory=dict)
     """Of each candidate in the field."""
-    _numbers: dict[int, int] = dataclasses.field(init=False, default_factory=dict)
+    _numbers: dict[Hashable, int] = dataclasses.field(init=False, default_factory=dict)
     _posterior: Posterior | None = None
     _fitted: int = -1
     """How many runs the posterior is of."""
@@ -53,8 +59,9 @@ class Arena:
         """Begin with all candidates, where they are few; else with the one in place."""
         self.rng = np.random.default_rng(self.seed)
         first = self.start if self.start is not None else (0,) * len(self.choices)
-        listed: Iterable[Levels] = np.ndindex(*self.choices) if self.size <= MOST_LISTED else ()
-        self._build(dict.fromkeys([*listed, first]), kept=0)
+        listed = self.listed or self.size <= MOST_LISTED
+        first_ones: Iterable[Levels] = np.ndindex(*self.choices) if listed else ()
+        self._build(dict.fromkeys([*first_ones, first]), kept=0)
 
     @property
     def size(self) -> int:
@@ -81,19 +88,24 @@ class Arena:
         ]
         if seen:
             places = [place for _, place in seen]
-            self.field.scores, self.field.ran = self.field.scores[places], self.field.ran[places]
+            for name in ("scores", "ran", "entrants"):
+                setattr(self.field, name, getattr(self.field, name)[places])
             self._build([levels for levels, _ in seen], kept=len(seen))
 
     def _build(self, rows: Iterable[Levels], kept: int) -> None:
         """A field of these candidates, of which the first ones keep their scores."""
         before = self.field if kept else None
         self.places = {levels: place for place, levels in enumerate(rows)}
-        factors = np.array(list(self.places), dtype=np.int64)
+        factors = np.array([self.factors_of(levels) for levels in self.places], dtype=np.int64)
         self.field = Field.of(
             factors, [self._calls(levels) for levels in self.places], self.examples
         )
+        if self.ratings is not None:
+            columns = zip(self.ratings, zip(*self.places, strict=True), strict=True)
+            self.field.ratings = np.stack([own[list(levels)] for own, levels in columns], axis=1)
         if before is not None:
             self.field.scores[:kept], self.field.ran[:kept] = before.scores, before.ran
+            self.field.entrants[:kept] = before.entrants
             shared = min(len(before.made), len(self.field.made))
             self.field.made[:shared] = before.made[:shared]
         self._fitted = -1
@@ -117,7 +129,7 @@ class Arena:
 
     def levels(self, candidate: int) -> Levels:
         """The choices that a candidate of the field is made of."""
-        return tuple(int(level) for level in self.field.factors[candidate])
+        return list(self.places)[candidate]
 
     @property
     def posterior(self) -> Posterior:

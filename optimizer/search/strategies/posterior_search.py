@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluators.racing.field import Run
 from evaluators.racing.knowledge_gradient import Value, best_mean, plan
+from evaluators.racing.posterior import Floats
 from optimizer.search.earning import earns_place, first_to_earn
 from optimizer.search.strategies.arena import Arena
 
@@ -23,7 +24,12 @@ SMALLEST_GAIN = 0.001
 PROPOSED = 64
 """Of combinations too many to list, so many are drawn at a time."""
 MOST_FINISHED = 3
-"""So many candidates in a row may be run on all examples at the end, each for leading then."""
+"""So many more candidates than are sought may be run on all examples at the end."""
+
+
+def best_first(means: Floats) -> list[int]:
+    """Candidates by their means."""
+    return [int(candidate) for candidate in np.argsort(-means, kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,12 @@ class PosteriorSearch:
 
     name: str = "default"
     value: Value = best_mean
+    """What the final choice is for."""
+    wanted: Callable[[Floats], Sequence[int]] = best_first
+    """From posterior means to the candidates that should be run on all examples, the most wanted
+    first."""
+    finish: int = 1
+    """How many of these are sought."""
 
     def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
         """Explore while calls are expected to pay, then run the leader on all examples."""
@@ -39,11 +51,11 @@ class PosteriorSearch:
             yield arena.field.missing([arena.places[arena.start]], math.inf)
         while runs := self._next_runs(arena):
             yield runs
-        for _ in range(MOST_FINISHED):
-            leader = self._leader(arena)
-            if arena.field.complete[leader]:
+        for _ in range(self.finish + MOST_FINISHED):
+            runs = self._to_finish(arena)
+            if not runs:
                 break
-            yield arena.field.missing([leader], math.inf)
+            yield runs
 
     def pick(self, arena: Arena) -> int:
         """The best posterior mean, if it may take the place of what there is."""
@@ -61,7 +73,7 @@ class PosteriorSearch:
         if not arena.is_listed:
             self._propose(arena)
         made = int(arena.field.made.sum())
-        left = min(arena.left - self._to_finish(arena), _planned(arena) - made)
+        left = min(arena.left - self._reserved(arena), _planned(arena) - made)
         if left <= 0:
             return []
         planned = plan(arena.posterior, arena.field, left, arena.rng, self.value)
@@ -70,29 +82,33 @@ class PosteriorSearch:
         batch = min(max(FEWEST_CALLS, MORE_CALLS * made), left)
         return arena.field.missing(planned.candidates, batch)
 
-    def _leader(self, arena: Arena) -> int:
-        """The best posterior mean, of those that the calls left can run on all examples."""
-        for candidate in np.argsort(-arena.posterior.mean, kind="stable"):
-            if _calls_to_finish(arena, int(candidate)) <= arena.left:
-                return int(candidate)
-        return int(arena.posterior.mean.argmax())
+    def _to_finish(self, arena: Arena) -> Sequence[Run]:
+        """What the most wanted candidate lacks, of those that the calls left can finish."""
+        finished = 0
+        for candidate in self.wanted(arena.posterior.mean):
+            finished += bool(arena.field.complete[candidate])
+            if finished >= self.finish:
+                return []
+            runs = arena.field.missing([candidate], arena.left)
+            if runs and arena.field.ran[candidate].sum() + len(runs) == arena.examples:
+                return runs
+        return []
 
-    def _to_finish(self, arena: Arena) -> int:
+    def _reserved(self, arena: Arena) -> int:
         """Calls to keep for running the leader on all examples, where only that lets it lead."""
         if arena.start is None:
             return 0
-        return _calls_to_finish(arena, int(arena.posterior.mean.argmax()))
+        leader = self.wanted(arena.posterior.mean)[0]
+        return arena.field.calls(arena.field.missing([leader], math.inf))
 
     def _propose(self, arena: Arena) -> None:
         """Combinations of the choices that are best in draws from what is believed of each."""
         arena.forget_unseen()
-        drawn = arena.posterior.level_draws(arena.field.design, arena.choices, PROPOSED, arena.rng)
+        drawn = arena.posterior.level_draws(
+            arena.field.design, arena.choices, PROPOSED, arena.rng, arena.ratings
+        )
         best = np.stack([effects.argmax(axis=0) for effects in drawn], axis=1)
         arena.add(tuple(int(level) for level in row) for row in best)
-
-
-def _calls_to_finish(arena: Arena, candidate: int) -> int:
-    return arena.field.calls(arena.field.missing([candidate], math.inf))
 
 
 def _planned(arena: Arena) -> float:

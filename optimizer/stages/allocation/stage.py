@@ -1,235 +1,170 @@
-"""Which model in which module: LLMSelector (arXiv 2502.14815) with measured trust.
+"""Which model in which module: LLMSelector's module scores in a search over whole allocations.
 
 The module under test runs with every model on the same upstream values, and the diagnoser rates
-the distinct outputs. Its word alone may drop only as many models as its agreement with measured
-scores allows; the others meet the best so far end to end, on growing sets of examples.
+the distinct outputs (arXiv 2502.14815). Its ratings enter the model of end-to-end scores as a
+regressor, so that they count as far as they agree with what is measured. Allocations then run end
+to end, those first from which the search expects to gain most.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from evaluators.diagnosis.diagnoser import Diagnoser
-from evaluators.racing.race import rungs
-from evaluators.racing.stopping import HURRIED
+import numpy as np
+
+from evaluators.racing.posterior import Floats
+from optimizer.search.config_arena import ConfigArena, calls_left, mean_ratings
 from optimizer.search.state import SearchState
-from optimizer.stages.allocation.measured_agreement import measured_agreement
-from optimizer.stages.allocation.module_scores import ModuleScores, score_modules
-from optimizer.stages.allocation.turn_scores import module_probes, turn_scores
+from optimizer.search.strategies import STRATEGIES, Levels, named
+from optimizer.stages.allocation.module_scores import ModuleRatings, rate_module, rate_modules
+from optimizer.stages.allocation.turn_scores import turn_scores
 from search_spaces import PipelineConfig
 
-FIRST_RUNG = 16
-"""On how many examples the first comparisons end to end run; then on twice as many, and so on."""
-MOST_ROUNDS = 10
-MOST_ENUMERATED = 4096
-"""Largest number of allocations that are scored again from answers already paid for."""
-FINALISTS = 8
-"""How many of those may lead."""
-
-RESCUE_EXAMPLES = 4
-RESCUE_GAIN = 0.5
-"""On how many failed examples a config is tried, and how much better it must do for a race."""
-
-Move = tuple[str, str]
-"""A module and the label of the model to put there."""
-Moves = Mapping[str, Sequence[str]]
-"""By module, the labels that may still replace its own, most promising first."""
+Choices = Mapping[str, Sequence[str]]
+"""By module, the labels of the models that it may have; what it has now comes first."""
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """The stage that chooses a model for every module."""
+    """The stage that chooses a model for every module.
 
+    `Allocation("halving")` names the strategy: "default", "llmselector", "halving", "exhaustive",
+    "random" or "tpe".
+
+    Raises:
+        ValueError: there is no such strategy; names the nearest.
+    """
+
+    strategy: str = "default"
     name: str = "allocation"
 
-    def improve(self, state: SearchState) -> None:
-        """Run rounds until the incumbent stays, over the modules that have changed since last time.
+    def __post_init__(self) -> None:
+        named(self.strategy, STRATEGIES)
 
-        The first round settles on few examples what it can before more are paid for, and may take
-        a new base each time; what a later one finds promising meets a base that has seen them all.
-        """
+    def improve(self, state: SearchState) -> None:
+        """Search the allocations, unless nothing has changed since they were searched last."""
         if state.incumbent == state.settled.get(self.name):
             return
-        search = _Search(state, self.name, _choices(state, state.settled.get(self.name)))
-        began = state.incumbent
-        try:
-            self._run_rounds(state, search)
-        finally:
-            moves = {**search.choices, **_roles(state)}
-            scores = turn_scores(state, began, moves, search.rated, search.dropped)
-            state.note_module_scores(scores)
+        choices = _choices(state, state.settled.get(self.name))
+        if any(len(labels) > 1 for labels in choices.values()):
+            _Search(state, self, choices).run()
         state.settled[self.name] = state.incumbent
-
-    def _run_rounds(self, state: SearchState, search: _Search) -> None:
-        everything = len(state.examples)
-        sizes = [(size, size) for size in rungs(everything, FIRST_RUNG)]
-        for _ in range(MOST_ROUNDS):
-            before = state.incumbent
-            promising = search.promising()
-            for first, most in sizes:
-                search.settle(promising, first, most)
-            search.give_second_chances()
-            if state.incumbent == before:
-                break
-            sizes = [(FIRST_RUNG, everything)]
-        for module in state.judgements.agreement:
-            state.judgements.agreement[module] = measured_agreement(state, module)
 
 
 @dataclass
 class _Search:
-    """What one allocation has found out: who was beaten end to end, and who was asked again."""
+    """One search over allocations."""
 
     state: SearchState
-    stage: str
-    choices: Moves
-    dropped: set[Move] = field(default_factory=set)
-    asked_again: set[Move] = field(default_factory=set)
-    rated: dict[str, ModuleScores] = field(default_factory=dict)
-    """What the diagnoser said last, by module."""
+    stage: Allocation
+    choices: Choices
+    rated: dict[str, ModuleRatings] = field(default_factory=dict)
+    """What the diagnoser said, by module."""
 
-    def promising(self) -> Moves:
-        """What the diagnoser may not drop; without one, all models.
-
-        Whom an aggregator consults may have any model.
-        """
-        state, choices = self.state, self.choices
-        if state.diagnoser and choices:
-            self._rate(state.diagnoser)
-        rated = self.rated
-        top = {m: rated[m].promising if m in rated else labels for m, labels in choices.items()}
-        return {**top, **_roles(state)}
-
-    def _rate(self, diagnoser: Diagnoser) -> None:
-        """Let the diagnoser rate; where the budget cuts it off, earlier ratings stay."""
-        fresh: dict[str, ModuleScores] = {}
+    def run(self) -> None:
+        """Rate modules, then run allocations; module scores are noted however it ends."""
+        state, before = self.state, self.state.incumbent
+        arena = None
         try:
-            score_modules(self.state, diagnoser, self.choices, fresh)
-            self.rated.update(fresh)
+            if state.diagnoser is not None and self.stage.strategy == "default":
+                self._rate_modules()
+            arena = self._arena()
+            strategy = None
+            if self.stage.strategy != "default":
+                strategy = STRATEGIES[self.stage.strategy]
+            state.explore(self.stage.name, arena, strategy)
         finally:
-            self.rated = {**fresh, **self.rated}
-            probes = (module_probes(self.state, self.stage, scores) for scores in fresh.values())
-            self.state.note_probes(itertools.chain.from_iterable(probes))
+            scores = turn_scores(state, before, self.choices, self.rated, arena)
+            state.note_module_scores(scores)
 
-    def settle(self, promising: Moves, first: int, most: int) -> None:
-        """Compare the models of each module end to end; take the best of all modules at once.
-
-        Models only meet those of their own module, and who loses there is dropped, unless some
-        allocation with it that can be scored for free is not clearly behind.
-        """
+    def _rate_modules(self) -> None:
         state = self.state
-        moves = self._left(promising)
-        race = partial(state.race, self.stage, first=first, most=most, patience=HURRIED)
-        race([state.incumbent, _first_of_each(state, moves)], keep=state.incumbent)
-        base = state.incumbent
-        best: dict[str, tuple[str, ...]] = {}
-        beaten: set[Move] = set()
-        for module, labels in moves.items():
-            moved = {label: base.with_models({module: label}) for label in labels}
-            entrants = [base, *(config for config in moved.values() if config != base)]
-            standings = race(entrants, keep=base if first < most else None)
-            finished = [standing.config for standing in standings if standing.finished]
-            beaten.update((module, label) for label in labels if moved[label] not in finished)
-            best[module] = (state.best(finished) or base).allocation[module]
-        free = already_paid(state, moves, most)
-        self.dropped |= beaten - {move for config in free for move in _moves_of(config)}
-        race([state.incumbent, base.with_models(best), *free[:FINALISTS]], keep=state.incumbent)
+        assert state.diagnoser is not None
+        uniform = {m: labels for m, labels in self.choices.items() if m in state.incumbent.modules}
+        try:
+            for rated in rate_modules(state, state.diagnoser, uniform):
+                self.rated[rated.module] = rated
+        finally:
+            for rated in self.rated.values():
+                state.note_probes(rated.probes(state, self.stage.name))
 
-    def give_second_chances(self) -> None:
-        """Race the models again that rescue examples which the incumbent fails; each once.
-
-        The diagnoser errs most where its own model could not have done the module's work, and the
-        first races had a base that failed many examples whatever the module under test did.
-        """
+    def _arena(self) -> ConfigArena:
         state = self.state
-        complete = len(state.examples)
-        known = state.evaluator.known
-        moved = {
-            (module, label): state.incumbent.with_models({module: label})
+        arena = ConfigArena(
+            state.evaluator,
+            state.forecast,
+            state.examples,
+            partial(_config_of, state.incumbent, self.choices),
+            choices=[len(labels) for labels in self.choices.values()],
+            start=(0,) * len(self.choices),
+            left=calls_left(state.forecast),
+            rate=self._ratings_of if state.diagnoser else None,
+            ratings=self._mean_ratings(),
+            seed=state.seed,
+        )
+        arena.take_in()
+        return arena
+
+    def _mean_ratings(self) -> list[Floats] | None:
+        if not self.rated:
+            return None
+        nothing: dict[str, dict[int, float]] = {}
+        return [
+            mean_ratings(labels, self.rated[module].ratings if module in self.rated else nothing)
             for module, labels in self.choices.items()
-            for label in labels
-            if (module, label) not in self.asked_again
-        }
-        asked = {m: c for m, c in moved.items() if len(known(c).outcomes) < complete}
-        self.asked_again |= set(asked)
-        found = rescuers(state, list(asked.values()))
-        again = [move for move, config in asked.items() if config in found]
-        if again:
-            self.dropped -= set(again)
-            self.settle(_by_module(again), FIRST_RUNG, complete)
+        ]
 
-    def _left(self, promising: Moves) -> Moves:
-        return _by_module(
-            (module, label)
-            for module, labels in promising.items()
-            for label in labels
-            if (module, label) not in self.dropped
+    def _ratings_of(self, number: int, levels: Levels) -> Floats:
+        """As LLMSelector asks for them: all models of a module, on all examples."""
+        state = self.state
+        assert state.diagnoser is not None
+        module, labels = list(self.choices.items())[number]
+        config = _config_of(state.incumbent, self.choices, levels)
+        rated = rate_module(state, state.diagnoser, config, module, labels, state.examples)
+        self.rated[module] = rated
+        return np.array(
+            [
+                [rated.ratings.get(label, {}).get(i, np.nan) for i in state.examples]
+                for label in labels
+            ]
         )
 
 
-def already_paid(state: SearchState, moves: Moves, size: int) -> list[PipelineConfig]:
-    """Of all allocations that can be scored without a new call, those not clearly behind the best.
+def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> PipelineConfig:
+    """The base with the chosen models; what it has now stays as it is."""
+    changed = {
+        module: labels[level]
+        for (module, labels), level in zip(choices.items(), levels, strict=True)
+        if level
+    }
+    return base.with_models(changed)
 
-    A vote shows why: with one solver changed the majority stays as it was, so no single change
-    helps, while every combination of solvers that have answered already can be scored for free.
+
+def _choices(state: SearchState, settled: PipelineConfig | None) -> Choices:
+    """The models of the modules that have changed since models were chosen last.
+
+    Whom an aggregator consults may have any model, too.
     """
-    if not 1 < math.prod(map(len, moves.values())) <= MOST_ENUMERATED:
-        return []
-    configs = [
-        state.incumbent.with_models(dict(zip(moves, mix, strict=True)))
-        for mix in itertools.product(*moves.values())
-    ]
-    return state.enumerate_paid(configs, size)
-
-
-def rescuers(state: SearchState, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
-    """Those that do clearly better on the first few examples that the incumbent fails.
-
-    That says nothing of how good they are, since the examples were picked for their failures;
-    it says that a race may be worth its calls.
-    """
-    scores = state.evaluator.known(state.incumbent).scores
-    failed = [i for i in state.examples if i in scores and scores[i] < 0.5][:RESCUE_EXAMPLES]
-    if not failed:
-        return []
-    found = []
-    for config in configs:
-        state.forecast.check([(config, index) for index in failed])
-        tried = state.evaluator.peek(config, failed).scores
-        if sum(tried[i] - scores[i] for i in tried) >= RESCUE_GAIN * len(failed):
-            found.append(config)
-    return found
-
-
-def _choices(state: SearchState, settled: PipelineConfig | None) -> Moves:
-    """The models of the modules that have changed since models were chosen last."""
     now = state.incumbent.modules
     then = settled.modules if settled else {}
-    return {m: labels for m, labels in state.uniform.items() if now[m] != then.get(m)}
+    changed = (pair for pair in state.uniform.items() if now[pair[0]] != then.get(pair[0]))
+    labels: dict[str, Sequence[str]] = dict(changed)
+    labels |= dict(_roles(state)) if labels else {}
+    has = state.incumbent.allocation
+    return {m: list(dict.fromkeys([has[m][0], *own])) for m, own in labels.items()}
 
 
-def _roles(state: SearchState) -> Moves:
-    """The models to choose from for whom aggregators consult, by path."""
+def _roles(state: SearchState) -> Iterator[tuple[str, Sequence[str]]]:
     incumbent = state.incumbent
-    roles = [path for path in incumbent.allocation if path not in incumbent.modules]
-    return {path: state.space.models[incumbent.place(path)[0]] for path in roles}
+    for path in incumbent.allocation:
+        if path not in incumbent.modules:
+            yield path, state.space.models[incumbent.place(path)[0]]
 
 
-def _first_of_each(state: SearchState, moves: Moves) -> PipelineConfig:
-    """The most promising model in every module at once."""
-    return state.incumbent.with_models({module: labels[0] for module, labels in moves.items()})
-
-
-def _by_module(moves: Iterable[Move]) -> Moves:
-    grouped: dict[str, list[str]] = {}
-    for module, label in moves:
-        grouped.setdefault(module, []).append(label)
-    return grouped
-
-
-def _moves_of(config: PipelineConfig) -> Iterable[Move]:
-    return ((module, labels[0]) for module, labels in config.allocation.items())
+def every_allocation(choices: Choices) -> Iterator[dict[str, str]]:
+    """All allocations of these choices."""
+    for labels in itertools.product(*choices.values()):
+        yield dict(zip(choices, labels, strict=True))

@@ -1,28 +1,28 @@
-"""What a turn of the allocation leaves behind: module scores, and the runs they rest on."""
+"""What a turn of the allocation leaves behind: the module scores."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from statistics import NormalDist
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
-from evaluators.outcome import Evaluation
+from optimizer.search.config_arena import ConfigArena
 from optimizer.search.module_score import Decision, ModuleScore
-from optimizer.search.probe import Probe
 from optimizer.search.state import SearchState
-from optimizer.stages.allocation.module_scores import ModuleScores
+from optimizer.stages.allocation.module_scores import ModuleRatings
 from search_spaces import PipelineConfig
 
-_Z95 = NormalDist().inv_cdf(0.975)
+UNLIKELY = 0.05
+"""Models whose probability of being better than the incumbent's is less are out."""
 
 
 def turn_scores(
     state: SearchState,
     before: PipelineConfig,
     choices: Mapping[str, Sequence[str]],
-    rated: Mapping[str, ModuleScores],
-    beaten: Collection[tuple[str, str]],
+    rated: Mapping[str, ModuleRatings],
+    arena: ConfigArena | None,
 ) -> list[ModuleScore]:
     """The module scores of the turn that ends now.
 
@@ -31,76 +31,81 @@ def turn_scores(
         before: the incumbent when the turn began.
         choices: labels of the models to choose from, by module.
         rated: what the diagnoser said, by module; empty without one.
-        beaten: modules and labels that lost end to end.
+        arena: of the allocations; None where the turn ended before.
     """
+    measured = {} if arena is None else {c.key: place for place, c in enumerate(arena.configs)}
     return [
-        _turn_score(state, before, module, label, rated.get(module), (module, label) in beaten)
+        score
         for module, labels in choices.items()
-        for label in labels
+        for score in _of_module(state, before, module, labels, rated.get(module), arena, measured)
     ]
 
 
-def module_probes(state: SearchState, stage: str, scores: ModuleScores) -> Iterator[Probe]:
-    """The runs of one module with each model that the diagnoser was to rate."""
-    base = state.last_trial(state.incumbent)
-    for label, usd in scores.usd.items():
-        yield Probe(
-            kind="module",
-            stage=stage,
-            turn=state.turn,
-            base=base.number if base else None,
-            module=scores.module,
-            model=label,
-            examples=len(usd),
-            score=_mean(_ratings(scores, label)),
-            usd=float(np.sum(usd)),
-        )
-
-
-def _turn_score(
+def _of_module(
     state: SearchState,
     before: PipelineConfig,
     module: str,
-    label: str,
-    rated: ModuleScores | None,
-    beaten: bool,
-) -> ModuleScore:
-    ratings = _ratings(rated, label) if rated else []
-    evaluation = state.evaluator.known(state.incumbent.with_models({module: label}))
-    agreement = state.judgements.agreement.get(module)
-    compared = agreement is not None and agreement.compared
-    had, has = (label in config.allocation[module] for config in (before, state.incumbent))
-    dropped = rated is not None and label not in rated.promising
-    return ModuleScore(
-        module=module,
-        model=label,
-        turn=state.turn,
-        examples=len(ratings),
-        rating=_mean(ratings),
-        agreement=agreement.concordant / compared if agreement and compared else None,
-        measured=evaluation.mean if evaluation.scores else None,
-        measured_se=_standard_error(evaluation),
-        decision=_decision(had, has, dropped or beaten, bool(ratings or evaluation.scores)),
-    )
+    labels: Sequence[str],
+    rated: ModuleRatings | None,
+    arena: ConfigArena | None,
+    places: Mapping[str, int],
+) -> list[ModuleScore]:
+    swapped = {label: state.incumbent.with_models({module: label}) for label in labels}
+    now = places.get(state.incumbent.key)
+    found = {label: places.get(config.key) for label, config in swapped.items()}
+    means = {
+        label: float(arena.posterior.mean[place])
+        for label, place in found.items()
+        if arena is not None and place is not None
+    }
+    agreement = _agreement(rated, means)
+    scores = []
+    for label in labels:
+        place = found[label]
+        better = None
+        if arena is not None and place is not None and now is not None and place != now:
+            better = arena.posterior.probability_better(place, now)
+        had, has = (label in config.allocation[module] for config in (before, state.incumbent))
+        rating = rated.mean(label) if rated else None
+        scores.append(
+            ModuleScore(
+                module=module,
+                model=label,
+                turn=state.turn,
+                examples=len(rated.ratings.get(label, {})) if rated else 0,
+                rating=rating,
+                agreement=agreement,
+                measured=means.get(label),
+                measured_se=_spread(arena, place),
+                decision=_decision(had, has, better),
+            )
+        )
+    return scores
 
 
-def _decision(had: bool, has: bool, out: bool, seen: bool) -> Decision:
+def _spread(arena: ConfigArena | None, place: int | None) -> float | None:
+    if arena is None or place is None:
+        return None
+    return float(np.sqrt(max(arena.posterior.covariance[place, place], 0.0)))
+
+
+def _agreement(rated: ModuleRatings | None, means: Mapping[str, float]) -> float | None:
+    """The share of pairs of models that ratings and estimates order alike; None without pairs."""
+    if rated is None:
+        return None
+    ratings = {label: rated.mean(label) for label in means}
+    known = {label: rating for label, rating in ratings.items() if rating is not None}
+    signs = [
+        np.sign(known[one] - known[other]) * np.sign(means[one] - means[other])
+        for one, other in combinations(known, 2)
+    ]
+    told = [sign for sign in signs if sign]
+    return float(np.mean([sign > 0 for sign in told])) if told else None
+
+
+def _decision(had: bool, has: bool, better: float | None) -> Decision:
     if has:
         return "kept" if had else "chosen"
-    if out:
-        return "eliminated"
-    return "promising" if seen else "not rated"
-
-
-def _ratings(scores: ModuleScores, label: str) -> list[float]:
-    return list(scores.ratings.get(label, {}).values())
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def _standard_error(evaluation: Evaluation) -> float | None:
-    """From the interval's width: a few equal scores do not make a mean certain."""
-    interval = evaluation.interval
-    return None if interval is None else (interval.high - interval.low) / (2 * _Z95)
+    if better is None:
+        return "not rated"
+    return "promising" if better >= UNLIKELY else "eliminated"

@@ -15,7 +15,6 @@ from typing import Any
 import dspy
 import numpy as np
 
-from evaluators.racing.stopping import HURRIED
 from optimizer.search.state import SearchState
 from optimizer.stages.prompts.blame import Blame, blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
@@ -100,7 +99,7 @@ class Prompts:
             if (module, around) not in state.instructed:
                 state.instructed.add((module, around))
                 listed = [base.with_knobs(module, instructions=text) for text in texts]
-                state.race(self.name, [base, *listed], patience=HURRIED, keep=base)
+                state.race(self.name, listed, after=base)
 
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Ask one optimizer after the other about a module, until what one brings is taken."""
@@ -122,7 +121,7 @@ class Prompts:
             room = Room(_writer(state, attempt), min(RUNS, runs), state.evaluator.concurrency,
                         state.seed + attempt)  # fmt: skip
             if found := self._found(state, blame, base, OPTIMIZERS[name], room):
-                state.race(self.name, [before, *found], patience=HURRIED, keep=before)
+                state.race(self.name, found, after=base)
             if state.incumbent != before:
                 return
 
@@ -186,7 +185,7 @@ def _gain(state: SearchState, config: PipelineConfig) -> float:
 
 def _blamed(state: SearchState) -> list[Blame]:
     """Who is to blame where the incumbent falls short, as all search examples show it."""
-    state.run_on([state.incumbent], len(state.examples))
+    state.finish(state.incumbent)
     return blamed_modules(state, _examples(state))
 
 

@@ -14,10 +14,8 @@ from functools import partial
 from itertools import product
 
 from evaluators.objective import front
-from evaluators.racing.stopping import CAUTIOUS, HURRIED
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
-from optimizer.stages.structure.network_race import race_networks
 from optimizer.stages.structure.paid_networks import paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposal, Proposer
@@ -33,11 +31,10 @@ STALE_BATCHES = 2
 """After so many that brought nothing better, the stage ends."""
 FINALISTS = 4
 """So many of the networks that cost nothing to score may race on."""
-FIRST_RUNG = 16
+FEWEST_EXAMPLES = 16
+"""On so many at least the entrants of a race must be affordable."""
 MOST_EVERYTHING = 256
 """A space of up to so many configs is raced as a whole, where a front is asked for."""
-FEW = 8
-"""Up to so many race cautiously."""
 MIXED_IN = 3
 """So many models, the best of a module, are proposed as further members of it."""
 
@@ -85,16 +82,11 @@ class _Search:
         A race that the budget ends does not end the stage: others may be cheaper, or free.
         """
         state, entrants = self.state, list(configs)
-        keep, few = state.incumbent, state.examples[:FIRST_RUNG]
-        while len(entrants) > 1 and not state.forecast.has_room(
-            list(product([keep, *entrants], few))
-        ):
+        few = state.examples[:FEWEST_EXAMPLES]
+        while len(entrants) > 1 and not state.forecast.has_room(list(product(entrants, few))):
             entrants.pop()
-        cautious = state.objective.pareto or len(entrants) <= FEW
-        patience = CAUTIOUS if cautious else HURRIED
-        entrants.insert(0, keep)
         with self._cut_off_noted():
-            state.race(self.stage, entrants, first=FIRST_RUNG, patience=patience, keep=keep)
+            state.race(self.stage, entrants)
 
     @contextmanager
     def _cut_off_noted(self) -> Iterator[None]:
@@ -124,10 +116,7 @@ class _Search:
             made = (modules[module].with_network(network) for network in networks)
             every = (PipelineConfig(modules={**modules, module: one}) for one in made)
             configs = [config for config in every if self.knobs.makes_sense(config)]
-            if len(configs) > FEW and not self.state.objective.pareto:
-                with self._cut_off_noted():
-                    race_networks(self.state, self.stage, [self.state.incumbent, *configs])
-            elif configs:
+            if configs:
                 self.race(configs)
 
     def use_what_is_paid(self) -> None:

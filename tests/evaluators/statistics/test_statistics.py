@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import quad
 from scipy.stats import beta, binom, binomtest, multinomial
 
-from evaluators.statistics import Interval, PairedTest, mean_interval, paired_interval
+from evaluators.statistics import Interval, mean_interval, paired_interval
 
 Sample = Callable[[np.random.Generator, int], NDArray[np.float64]]
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=60)
@@ -192,79 +192,6 @@ class TestPairedInterval:
             paired_interval([1, 0], [1])
         with pytest.raises(ValueError, match="b must lie in"):
             paired_interval([1, 0], [1, 3])
-
-
-class TestPairedTest:
-    @pytest.mark.parametrize(
-        ("wins", "losses"), [(0.05, 0.05), (0.25, 0.25), (0.5, 0.5), (0.005, 0.005)]
-    )
-    def test_peeking_after_every_example_keeps_the_error_rate(
-        self, wins: float, losses: float
-    ) -> None:
-        alpha, generator = 0.1, np.random.default_rng(3)
-        runs = generator.choice([1.0, -1.0, 0.0], (300, 200), p=[wins, losses, 1 - wins - losses])
-        worse = naive = 0
-        for run in runs:
-            test = PairedTest()
-            worse += any(test.update(difference).rejects(alpha) for difference in run)
-            naive += any_naive_rejection(run, alpha)
-        three_errors = 3 * math.sqrt(alpha * (1 - alpha) / len(runs))
-        assert worse / len(runs) <= alpha + three_errors
-        assert naive / len(runs) > alpha + three_errors or wins < 0.01  # the rival fails
-
-    def test_skewed_differences_of_mean_zero_keep_the_error_rate(self) -> None:
-        """Mostly small losses made up for by rare large wins: the hardest case for `rejects`."""
-        generator = np.random.default_rng(4)
-        rejected = 0
-        for _ in range(400):
-            test = PairedTest()
-            for batch in generator.choice([0.9, -0.1], (30, 10), p=[0.1, 0.9]):
-                if test.update(batch).rejects(0.1):
-                    rejected += 1
-                    break
-        assert rejected / 400 <= 0.1 + 3 * math.sqrt(0.1 * 0.9 / 400)
-
-    @pytest.mark.parametrize(
-        ("candidate", "incumbent", "examples"), [(0.05, 0.35, 40), (0.0, 0.9, 12), (0.5, 0.7, 120)]
-    )
-    def test_a_worse_candidate_is_typically_found_within(
-        self, candidate: float, incumbent: float, examples: int
-    ) -> None:
-        generator = np.random.default_rng(5)
-        found = 0
-        for _ in range(200):
-            a, b = generator.random((2, examples)) < np.array([[candidate], [incumbent]])
-            test = PairedTest()
-            found += any(test.update(d).rejects(0.05) for d in a.astype(float) - b)
-        assert found / 200 > 0.5
-
-    @given(st.lists(st.floats(-1, 1), max_size=30), st.randoms())
-    def test_neither_batches_nor_order_matter(self, differences: list[float], random: Any) -> None:
-        whole = PairedTest().update(differences)
-        shuffled = list(differences)
-        random.shuffle(shuffled)
-        single = PairedTest()
-        for difference in shuffled:
-            single.update(difference)
-        assert single.evidence_worse == pytest.approx(whole.evidence_worse)
-        assert single.examples == whole.examples == len(differences)
-
-    def test_no_example_is_no_evidence(self) -> None:
-        test = PairedTest().update([])
-        assert (test.evidence_worse, test.examples) == (1.0, 0)
-        assert not test.rejects(0.05)
-
-    def test_overwhelming_evidence_stays_finite(self) -> None:
-        test = PairedTest().update(np.full(100_000, -1.0))
-        assert 1e300 < test.evidence_worse < math.inf
-
-    @pytest.mark.parametrize("bad", [[0.5, 1.5], [float("nan")]])
-    def test_refuses_what_is_no_difference_and_stays_as_it_was(self, bad: list[float]) -> None:
-        test = PairedTest().update([-1.0])
-        before = test.evidence_worse
-        with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]"):
-            test.update(bad)
-        assert (test.evidence_worse, test.examples) == (before, 1)
 
 
 def exact_coverage(intervals: Sequence[Any], means: ArrayLike) -> NDArray[np.float64]:

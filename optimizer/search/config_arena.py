@@ -1,0 +1,168 @@
+"""The arena of a live search: configs as candidates, and what is known of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluators.evaluator import Evaluator
+from evaluators.objective import Costs, Objective
+from evaluators.racing.posterior import Floats
+from optimizer.search.budget_forecast import Forecast
+from optimizer.search.preference import Preference
+from optimizer.search.strategies.arena import Arena, Levels
+from search_spaces import PipelineConfig
+from search_spaces.config import canonical_json
+
+Known = dict[int, float | None]
+"""By place among the search examples, the score; None where a run has none."""
+
+
+class ConfigArena(Arena):
+    """Configs on the search examples."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        forecast: Forecast,
+        examples: Sequence[int],
+        config_of: Callable[[Levels], PipelineConfig],
+        **arena: Any,
+    ) -> None:
+        self.evaluator = evaluator
+        self.forecast = forecast
+        self.indices = examples
+        self.config_of = config_of
+        self._configs: dict[Levels, PipelineConfig] = {}
+        super().__init__(
+            examples=len(examples),
+            calls_of=lambda levels: forecast.call_groups(self.config(levels)),
+            **arena,
+        )
+
+    def config(self, levels: Levels) -> PipelineConfig:
+        """The config that a candidate is."""
+        if levels not in self._configs:
+            self._configs[levels] = self.config_of(levels)
+        return self._configs[levels]
+
+    @property
+    def configs(self) -> list[PipelineConfig]:
+        """Of all candidates in the field, in its order."""
+        return [self.config(levels) for levels in self.places]
+
+    def take_in(self) -> None:
+        """Note the scores that are known and not in the field yet, and what may still be made."""
+        for candidate, config in enumerate(self.configs):
+            known = self.evaluator.known(config)
+            outcomes, shown = known.outcomes, self.evaluator.shown_in(config)
+            if len(outcomes) + len(shown) > self.field.ran[candidate].sum():
+                for place, index in enumerate(self.indices):
+                    if index in outcomes or index in shown:
+                        score = outcomes[index].score if index in outcomes else None
+                        self.field.note((candidate, place), score)
+            if known.disqualified and known.hit > 1:
+                self.field.entrants[candidate] = False
+        self.left = calls_left(self.forecast)
+
+    def preference(self, objective: Objective) -> Preference:
+        """The objective on the candidates in the field."""
+        singles = [config.single_model is not None for config in self.configs]
+        costs = [self._costs(config) for config in self.configs]
+        return Preference(objective, costs, np.array(singles))
+
+    def _costs(self, config: PipelineConfig) -> Costs:
+        """As measured; of what was never run, the price of its calls and no latency."""
+        known = self.evaluator.known(config)
+        if known.outcomes:
+            return known.costs
+        return Costs(0.0, self.forecast.usd_per_run(config), 0.0)
+
+
+def arena_of(
+    evaluator: Evaluator,
+    forecast: Forecast,
+    examples: Sequence[int],
+    entrants: Sequence[PipelineConfig],
+    others: Sequence[PipelineConfig],
+    start: PipelineConfig | None,
+    seed: int,
+) -> ConfigArena:
+    """An arena of listed configs.
+
+    Args:
+        evaluator, forecast: of the search.
+        examples: indices of the search examples.
+        entrants: the configs that may be run.
+        others: configs whose scores inform about the entrants.
+        start: the config in place, which is one of them.
+        seed: of the strategy's draws.
+    """
+    every = list({config.key: config for config in [*entrants, *others]}.values())
+    entering = {config.key for config in entrants}
+    factors = config_factors(every)
+    arena = ConfigArena(
+        evaluator,
+        forecast,
+        examples,
+        lambda levels: every[levels[0]],
+        choices=(len(every),),
+        listed=True,
+        factors_of=lambda levels: factors[levels[0]],
+        start=None if start is None else (next(i for i, c in enumerate(every) if c == start),),
+        seed=seed,
+    )
+    arena.field.entrants[:] = [config.key in entering for config in every]
+    arena.take_in()
+    return arena
+
+
+def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...]]:
+    """For each config, the level of every knob that is not the same in all of them."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for row, config in enumerate(configs):
+        for name, module in config.modules.items():
+            for knob, value in {**module.own_knobs(), **module.params}.items():
+                column = columns.setdefault((name, knob), [""] * len(configs))
+                column[row] = canonical_json(_plain(value))
+    levels = [
+        np.unique(column, return_inverse=True)[1]
+        for column in columns.values()
+        if len(set(column)) > 1
+    ]
+    if not levels:
+        return [(0,)] * len(configs)
+    return [tuple(int(level) for level in row) for row in np.stack(levels, axis=1)]
+
+
+def calls_left(forecast: Forecast) -> float:
+    """How many more calls the nominal budget has room for, dollars at the mean price so far."""
+    session = forecast.evaluator.session
+    left, nominal = session.nominal_left(), session.nominal
+    calls = max(0.0, left.calls)
+    if not math.isinf(left.usd) and nominal.usd > 0:
+        calls = min(calls, max(0.0, left.usd) * nominal.calls / nominal.usd)
+    return calls
+
+
+def mean_ratings(labels: Sequence[str], ratings: dict[str, dict[int, float]]) -> Floats:
+    """The mean rating of each label, NaN where there is none; shrunk to the mean of all."""
+    everything = [value for own in ratings.values() for value in own.values()]
+    if not everything:
+        return np.full(len(labels), np.nan)
+    overall = float(np.mean(everything))
+    return np.array(
+        [
+            (sum(own.values()) + overall) / (len(own) + 1)
+            if (own := ratings.get(label))
+            else np.nan
+            for label in labels
+        ]
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
