@@ -16,7 +16,7 @@ from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import operating_points
 from optimizer.results.provenance import estimated_yaml
-from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
 from optimizer.search.module_score import ModuleScore, latest_scores
 from optimizer.search.state import SearchState
@@ -38,23 +38,28 @@ def conclude(
     """Score the finalists, and say what was found and what it cost."""
     plan = replace(plan, pipeline=plan.pipeline.with_outputs(state.evaluator.returned()))
     final, stopped = _final_scores(state, holdout, stopped)
+    withdrawn = _withdrawn(plan, state, final)
+    chosen = state.incumbent
+    if withdrawn is not None:
+        final, chosen = replace(final, tuned=final.baseline), state.baseline
     single, scored = state.single_model, final.single_model
     if scored is not None and not scored.scores:
         scored = None
-    gain = NO_GAIN if state.incumbent == state.baseline else final.gain(final.baseline)
+    gain = NO_GAIN if chosen == state.baseline else final.gain(final.baseline)
     if gain is None:
         raise RuntimeError("the incumbent and the baseline have no scored example in common")
     over_single = final.gain(scored) if scored else None
     return Result(
-        pipeline=_bound(plan, state.incumbent),
+        pipeline=_bound(plan, chosen),
         baseline_config=state.baseline,
-        config=state.incumbent,
+        config=chosen,
+        withdrawn=withdrawn,
         tuned_figures=_figures(final.tuned, final.mean),
         baseline_figures=_figures(final.baseline, final.mean),
         single_model_figures=_figures(scored, final.mean) if scored else None,
         single_model_label=next(iter(single.allocation.values()))[0] if single else None,
         gain=gain,
-        gain_over_single=NO_GAIN if scored and state.incumbent == single else over_single,
+        gain_over_single=NO_GAIN if scored and chosen == single else over_single,
         held_out=final.held_out,
         objective=plan.objective,
         points=operating_points(
@@ -73,6 +78,21 @@ def conclude(
         dataset_digest=plan.search.digest,
         example_inputs=_plain(state.evaluator.inputs(0)),
     )
+
+
+def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
+    """What the search chose, where the held-out examples show it below what was given.
+
+    Not where something cheaper was sought, which may score less, nor where what was given misses
+    the limits.
+    """
+    objective = plan.objective
+    if not final.held_out or state.incumbent == state.baseline or objective.within is not None:
+        return None
+    gain = final.gain(final.baseline)
+    if gain is None or gain.mean >= 0 or not objective.meets(final.baseline.costs):
+        return None
+    return Withdrawn(_bound(plan, state.incumbent), _figures(final.tuned, final.mean), gain)
 
 
 def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:

@@ -54,6 +54,22 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Withdrawn:
+    """What the search chose, and the held-out examples showed to be below what was given."""
+
+    pipeline: Tunable
+    """With its config and models; the result has the pipeline as given."""
+    figures: HeldOut
+    gain: Interval
+    """Paired gain over the baseline, with its 95% interval; its mean is below 0."""
+
+    @property
+    def config(self) -> PipelineConfig:
+        """What it sets."""
+        return self.pipeline.config or self.pipeline.default_config()
+
+
+@dataclass(frozen=True)
 class Spent:
     """What the run took at recorded prices, every distinct call once, and what was paid now."""
 
@@ -102,6 +118,9 @@ class Result:
     """Tuned: it carries its config and models, and is ready to be called."""
     baseline_config: PipelineConfig
     config: PipelineConfig
+    withdrawn: Withdrawn | None = None
+    """What the search chose, where the held-out examples showed it below what was given; the result
+    is then the pipeline as given."""
     tuned_figures: HeldOut
     baseline_figures: HeldOut
     single_model_figures: HeldOut | None = None

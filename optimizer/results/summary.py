@@ -248,10 +248,15 @@ def _row(name: str, held_out: HeldOut, note: str) -> Row:
 
 
 def _over_baseline(result: Result) -> Iterator[str]:
-    if not changes(result):
+    if result.withdrawn is not None:
+        chosen = result.withdrawn
+        yield (
+            f"Kept the pipeline as given: what the search chose ({config_text(chosen.config)}) "
+            f"scored {percent(chosen.figures.score.mean)} on the held-out examples, "
+            f"{percent(result.baseline.mean)} the given one ({points(chosen.gain)})."
+        )
+    elif not changes(result):
         yield "No config was found to be better than the baseline, so it is returned unchanged."
-    elif result.held_out and result.gain.high < 0 and not result.objective.limited:
-        yield f"The tuned pipeline is WORSE than the baseline: {points(result.gain)}; keep that."
     else:
         yield _claim(result, result.gain, "the baseline", result.baseline_figures)
         if result.held_out and result.gain.low <= 0 <= result.gain.high:
