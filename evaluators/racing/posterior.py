@@ -125,6 +125,9 @@ class Posterior:
     noise: Floats
     """C x C: the covariance of scores on one example, given the mean scores."""
     variances: Variances
+    all_equal: float = 1.0
+    """The p-value of all configs having the same mean score (a chi-squared test of heterogeneity,
+    as Cochran's Q is one): if it is small, they differ."""
 
     @classmethod
     def fit(cls, scores: Floats, design: Design, variances: Variances | None = None) -> Posterior:
@@ -281,7 +284,26 @@ def _solve(scores: Floats, mean: Floats, design: Design, variances: Variances) -
     covariance = np.linalg.solve(np.eye(count) + prior @ precision, prior)
     covariance = (covariance + covariance.T) / 2
     found = PRIOR_MEAN + covariance @ pull
-    return Posterior(found, covariance, _noise(design, variances, found), variances)
+    return Posterior(
+        found,
+        covariance,
+        _noise(design, variances, found),
+        variances,
+        _p_value_of_equality(precision, pull),
+    )
+
+
+def _p_value_of_equality(precision: Floats, pull: Floats) -> float:
+    """Of the means that the scores alone suggest, each weighted by what is known of it."""
+    from scipy.stats import chi2
+
+    seen = np.flatnonzero(np.diag(precision))
+    if seen.size < 2:
+        return 1.0
+    known, of_known = precision[np.ix_(seen, seen)], pull[seen]
+    together = float(of_known @ np.linalg.lstsq(known, of_known, rcond=None)[0])
+    common = float(of_known.sum() ** 2 / known.sum())
+    return float(chi2.sf(max(together - common, 0.0), seen.size - 1))
 
 
 def _patterns(seen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

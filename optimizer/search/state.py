@@ -423,10 +423,11 @@ class SearchState:
         works = [self.evaluator.known(config).works for config in configs]
         if any(c and w for c, w in zip(complete, works, strict=True)):
             complete = [c and w for c, w in zip(complete, works, strict=True)]
+        rivals = int(arena.field.ran.any(axis=1).sum())
         kept = self._protected(arena, [place for place, whole in enumerate(complete) if whole])
         for place in preference.ranked(posterior.mean):
             if complete[place] and all(
-                earns_place(posterior, place, other)
+                earns_place(posterior, place, other, rivals)
                 for other, dearer_only in kept
                 if not dearer_only or preference.usd[place] > preference.usd[other]
             ):

@@ -64,8 +64,11 @@ class PosteriorSearch:
             return int(ranked[0])
         given = arena.places[arena.start]
         complete = [int(candidate) for candidate in ranked if arena.field.complete[candidate]]
+        rivals = int(arena.field.ran.any(axis=1).sum())
         return first_to_earn(
-            complete, lambda one: earns_place(arena.posterior, one, given), otherwise=given
+            complete,
+            lambda one: earns_place(arena.posterior, one, given, rivals),
+            otherwise=given,
         )
 
     def _next_runs(self, arena: Arena) -> Sequence[Run]:
