@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -85,3 +86,21 @@ def command(name: str) -> str:
         return name
     beside = Path(sys.executable).with_name(name)
     return shlex.quote(os.path.relpath(beside)) if beside.exists() else name
+
+
+def ui_command(uri: str) -> str:
+    """What to type, or which page to open, to see what was written to this store.
+
+    Without the variable, MLflow's server imports litellm, which fetches a price map, and hangs on
+    a machine without a network.
+    """
+    if uri.startswith(("http://", "https://")):
+        return f"open {without_credentials(uri)}"
+    offline = "LITELLM_LOCAL_MODEL_COST_MAP=True " if os.name == "posix" else ""
+    address = shlex.quote(without_credentials(uri))
+    return f"{offline}{command('mlflow')} ui --backend-store-uri {address}"
+
+
+def without_credentials(uri: str) -> str:
+    """The address without user name and password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)

@@ -28,7 +28,7 @@ def save(
     Raises:
         OSError: a file can't be written.
     """
-    from optimizer.tracking import ui_command
+    from optimizer.formatting import ui_command
 
     result.save(pipeline, point)
     told = "the tuned pipeline" if point is None else config_text(point.config)

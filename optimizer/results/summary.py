@@ -225,7 +225,7 @@ def judge_lines(result: Result) -> list[str]:
 
 def next_steps(result: Result) -> list[str]:
     """What to do with it now, in Python."""
-    from optimizer.tracking import ui_command
+    from optimizer.formatting import ui_command
 
     arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
     steps = [f"result.pipeline({arguments})", 'result.report("report.html")']

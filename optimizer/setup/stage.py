@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from optimizer.search.state import SearchState
+if TYPE_CHECKING:
+    from optimizer.search.state import SearchState
 
 
 class Stage(Protocol):

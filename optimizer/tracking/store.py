@@ -7,9 +7,6 @@ look first.
 from __future__ import annotations
 
 import http.client
-import os
-import re
-import shlex
 import sqlite3
 import urllib.error
 import urllib.request
@@ -17,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from optimizer.formatting import command
+from optimizer.formatting import without_credentials
 
 _PROBE_S = 3.0
 _SQLITE = "sqlite:///"
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -62,24 +58,6 @@ def chosen_store() -> TrackingStore:
     folder = Path("mlruns").resolve()
     database = _SQLITE + (folder / "mlflow.db").as_posix()
     return TrackingStore(database, (folder / "artifacts").as_uri())
-
-
-def ui_command(uri: str) -> str:
-    """What to type, or which page to open, to see what was written to this store.
-
-    Without the variable, MLflow's server imports litellm, which fetches a price map, and hangs on
-    a machine without a network.
-    """
-    if uri.startswith(("http://", "https://")):
-        return f"open {without_credentials(uri)}"
-    offline = "LITELLM_LOCAL_MODEL_COST_MAP=True " if os.name == "posix" else ""
-    address = shlex.quote(without_credentials(uri))
-    return f"{offline}{command('mlflow')} ui --backend-store-uri {address}"
-
-
-def without_credentials(uri: str) -> str:
-    """The address without user name and password."""
-    return _CREDENTIALS.sub("", uri)
 
 
 def _absolute(uri: str) -> str:

@@ -115,11 +115,11 @@ def test_ratings_count_as_far_as_they_agree_with_scores(sign: int) -> None:
 
 
 def test_ratings_that_say_nothing_change_little() -> None:
-    truth, scores = drawn(5, 60)
+    _, scores = drawn(5, 60)
     noise = np.random.default_rng(0).random((len(PAIRS), 2))
     plain = Posterior.fit(scores, chain()).mean
     rated = Posterior.fit(scores, chain(ratings=noise)).mean
-    assert np.abs(plain - rated).max() < 0.02
+    assert np.abs(plain - rated).max() < 0.03
 
 
 def test_probability_better_is_that_of_its_draws() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.tracking.store import TrackingStore, chosen_store, ui_command, without_credentials
+from optimizer.formatting import ui_command, without_credentials
+from optimizer.tracking.store import TrackingStore, chosen_store
 
 
 @pytest.fixture

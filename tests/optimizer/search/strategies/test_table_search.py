@@ -83,9 +83,9 @@ def test_the_best_is_kept_whatever_the_budget(calls: int) -> None:
 def test_equal_choices_keep_the_one_in_place() -> None:
     kept = 0
     for seed in range(20):
-        scores = np.random.default_rng(seed).random((4, 5, 40)) < 0.7
+        scores = (np.random.default_rng(seed).random((4, 5, 40)) < 0.7).astype(np.float64)
         start = {"locate": "b", "solve": "q"}
-        made = ScoreTable(scores * 1.0, MODULES)
+        made = ScoreTable(scores, MODULES)
         kept += search_table(made, calls=800, seed=seed, start=start).pick == start
     assert kept >= 17
 
@@ -97,7 +97,7 @@ def test_it_is_ahead_of_halving_and_random_search_where_modules_add_up() -> None
         rng = np.random.default_rng(seed)
         rates = 0.55 + rng.normal(0, 0.12, (4, 1)) + rng.normal(0, 0.08, (1, 5))
         scores = rng.random((4, 5, 60)) < rates[..., None] + rng.normal(0, 0.15, 60)
-        made = ScoreTable(scores * 1.0, MODULES)
+        made = ScoreTable(scores.astype(np.float64), MODULES)
         for strategy, regrets in found.items():
             regrets.append(regret(made, search_table(made, strategy, calls=400, seed=seed).pick))
     assert np.mean(found["default"]) <= np.mean(found["halving"])
@@ -106,12 +106,9 @@ def test_it_is_ahead_of_halving_and_random_search_where_modules_add_up() -> None
 
 def test_more_choices_than_can_be_listed() -> None:
     rng = np.random.default_rng(0)
-    rates = 0.3 + sum(
-        np.linspace(0, 0.15, 8).reshape([-1 if axis == own else 1 for axis in range(4)])
-        for own in range(4)
-    )
-    scores = rng.random((8, 8, 8, 8, 20)) < rates[..., None]
-    made = ScoreTable(scores * 1.0, {name: range(8) for name in "abcd"})
+    rates = 0.3 + np.linspace(0, 0.15, 8)[np.indices((8, 8, 8, 8))].sum(axis=0)
+    scores = (rng.random((8, 8, 8, 8, 20)) < rates[..., None]).astype(np.float64)
+    made = ScoreTable(scores, {name: range(8) for name in "abcd"})
     pick = search_table(made, calls=1_500).pick
     assert sum(pick.values()) >= 24  # of 28; a random pick has 14
 
