@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from evaluators.metrics.judge_agreement import JudgeAgreement
     from evaluators.objective import Objective
+    from evaluators.score_table import ScoreTable
     from evaluators.statistics.best_of_k import BestOfK, best_of_k
     from evaluators.statistics.vote_scaling import VoteScaling, vote_accuracy
     from optimizer.errors import BudgetTooSmall, OptimizationError
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from optimizer.results.result import Result
     from optimizer.search.module_score import ModuleScore
     from optimizer.search.probe import Probe
+    from optimizer.search.table_search import search_table
     from optimizer.search.trial import Trial
+    from optimizer.stages.allocation.stage import Allocation
     from optimizer.stages.prompts import Prompts
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
     from pipelines.aggregators.notation import network_text, parse_network
@@ -61,14 +64,17 @@ _HOMES = {
         "numeric_match",
     ),
     "evaluators.objective": ("Objective",),
+    "evaluators.score_table": ("ScoreTable",),
     "evaluators.statistics.vote_scaling": ("VoteScaling", "vote_accuracy"),
     "optimizer.errors": ("BudgetTooSmall", "OptimizationError"),
     "optimizer.loop": ("optimize",),
     "optimizer.results.operating_points": ("OperatingPoint",),
+    "optimizer.stages.allocation.stage": ("Allocation",),
     "optimizer.stages.prompts": ("Prompts",),
     "optimizer.results.result": ("Result",),
     "optimizer.search.module_score": ("ModuleScore",),
     "optimizer.search.probe": ("Probe",),
+    "optimizer.search.table_search": ("search_table",),
     "optimizer.search.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
     "pipelines.aggregators.notation": ("network_text", "parse_network"),
@@ -86,6 +92,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AggregatorConfig",
+    "Allocation",
     "BestOfK",
     "Budget",
     "BudgetTooSmall",
@@ -110,6 +117,7 @@ __all__ = [
     "Probe",
     "Prompts",
     "Result",
+    "ScoreTable",
     "SearchSpace",
     "Trial",
     "VoteScaling",
@@ -129,6 +137,7 @@ __all__ = [
     "numeric_match",
     "optimize",
     "parse_network",
+    "search_table",
     "self_refine",
     "vote_accuracy",
 ]
