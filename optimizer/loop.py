@@ -92,9 +92,10 @@ def optimize(
             all that no other config beats in score, cost and latency.
         stages: what to tune, in order; "allocation" chooses models, "structure" widths,
             temperatures, aggregators, members and functions' parameters, "prompts" instructions
-            and demos. `Prompts("gepa")` says with which of DSPy's optimizers.
-        diagnoser: the model that judges modules; "auto" takes the one that does best alone, None
-            leaves the choice to end-to-end races.
+            and demos. `Allocation("halving")` names the search strategy, `Prompts("gepa")` the
+            optimizer of DSPy's.
+        diagnoser: the model that rates modules; "auto" takes the one that does best alone, None
+            leaves the choice to end-to-end scores.
         holdout: share of the examples that only the final scores see; 0 reports search
             estimates, labelled so.
         concurrency: most examples in flight at once.

@@ -124,7 +124,7 @@ class Result:
     tuned_figures: HeldOut
     baseline_figures: HeldOut
     single_model_figures: HeldOut | None = None
-    """The best allocation of one model to all modules; None if none was raced to the end."""
+    """The best allocation of one model to all modules; None if none was run."""
     single_model_label: str | None = None
     gain: Interval
     """Paired gain over the baseline, with its 95% interval."""

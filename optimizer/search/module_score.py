@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 Decision = Literal["kept", "chosen", "promising", "eliminated", "not rated"]
 """What a turn made of a model in a module: the incumbent had it and still has it (`kept`); the
-incumbent has it now (`chosen`); it may still replace the incumbent's (`promising`); it may not, in
-this turn (`eliminated`); or it may, but nothing has been measured or rated yet (`not rated`)."""
+incumbent has it now (`chosen`); it is better than the incumbent's with a probability of at least 5%
+(`promising`) or less (`eliminated`); or there is no estimate of it (`not rated`)."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,15 @@ class ModuleScore:
     """Mean in [0, 1] of the diagnoser's ratings of what this model returned, on inputs that all
     models of the module received; an output that failed is rated 0. None if nothing was rated."""
     agreement: float | None
-    """Share in [0, 1] of the comparisons in which the diagnoser's ratings of this module ordered
-    outputs as the measured scores did; one figure for all models of the module. None where nothing
-    could be compared."""
+    """Share in [0, 1] of the pairs of models that `rating` and `measured` order alike, without ties;
+    one figure for all models of the module. None without such pairs. The ratings inform `measured`,
+    so that of models that hardly ran some agreement is by construction."""
     measured: float | None
-    """The search's estimate in [0, 1] of the end-to-end score with this model in the module and all
-    else as in the incumbent at the end of the turn; None if that was never run."""
+    """Posterior mean of the end-to-end score with this model in the module and all else as in the
+    incumbent at the end of the turn, whether or not that ran; None if it was no candidate, or the
+    turn ended before there were any."""
     measured_se: float | None
-    """Standard error of `measured`; None if that is None."""
+    """Posterior standard deviation of `measured`; None if that is None."""
     decision: Decision
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off", "failed"]
-"""How a trial ended: on all search examples; by surviving a race on fewer; by losing one; with too
-many infrastructure failures for its mean to count; when the budget ran out, with what it had seen;
-or before it began, because what should have proposed a config failed."""
+"""How a trial ended: on all search examples; after a first look at a part of them; because further
+runs were expected to gain too little; with too many infrastructure failures for its mean to count;
+when the budget ran out, with what it had seen; or before it began, because what should have
+proposed a config failed."""
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ def look_at_single_models(state: SearchState) -> None:
 
 
 def compare_with_single_model(state: SearchState) -> None:
-    """Run the best single model on all examples, where something dearer is not surely better.
+    """Race the best single model, where what leads is dearer and it has not seen all examples.
 
-    It takes the lead then, unless what leads is better with a probability of at least 80%.
+    Once it has, it takes the lead unless the dearer one is better with a probability of at least
+    80%.
 
     Raises:
         BudgetExhausted: the budget does not reach.

@@ -1,8 +1,8 @@
 """Prompts: DSPy's optimizers write them for the modules that the diagnoser blames.
 
-Whatever they bring meets the best so far in a paired race. A prompt found for one model is not
-assumed to serve another: the stages take turns, so that a module whose prompt has changed gets its
-models raced again, and one that has got another model its prompt tuned again
+Whatever they bring races against the best so far. A prompt found for one model is not assumed to
+serve another: the stages take turns, so that a module whose prompt has changed has its models
+searched again, and one that has another model has its prompt tuned again
 (docs/decisions/009-prompts-and-models-take-turns.md).
 """
 
@@ -26,7 +26,7 @@ from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
 EXAMPLES = 24
-"""On so many examples prompts are tried, the last of the search's: races begin with the first."""
+"""How many examples prompts are tried on: the last ones, since races begin with the first."""
 RUNS = 144
 """So many new runs one optimizer may make on one module, if there is room."""
 FINALISTS = 4
@@ -154,7 +154,7 @@ class Prompts:
 
 
 def _next_rival(state: SearchState, module: str) -> PipelineConfig | None:
-    """The best that was raced of what is the incumbent but for this module's models.
+    """The best trial that differs from the incumbent only in this module's models.
 
     Another model may do better with a prompt of its own than with the one found for the incumbent.
     Whose turn it was is left out, and who could not lead whatever its prompt.

@@ -27,7 +27,7 @@ _PLAIN = (str, int, float, bool, type(None))
 """What Optuna can write down; other choices are known to it by their JSON."""
 
 SAMPLED = 5
-"""Wider votes are raced only where a closed form promises that they pay."""
+"""The widest vote that is tried without a closed form that promises a gain."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Four sources of configs: networks that the user lists; networks whose answers are paid for already,
 scored again for free; what closed forms promise from samples that are there; and Optuna's
-proposals. Whatever looks good meets the best so far in a paired race.
+proposals. Whatever looks good races against the best so far.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pipelines.llms.model_knobs import has_knob
 from search_spaces import PipelineConfig
 
 BATCH = 4
-"""So many proposals race at once against the best so far."""
+"""How many proposals race at once against the best so far."""
 MOST_PROPOSALS = 24
 """In one call of the stage."""
 STALE_BATCHES = 2
 """After so many that brought nothing better, the stage ends."""
 FINALISTS = 4
-"""So many of the networks that cost nothing to score may race on."""
+"""How many of the networks that cost nothing to score may race."""
 FEWEST_EXAMPLES = 16
-"""On so many at least the entrants of a race must be affordable."""
+"""How many examples must be affordable for all entrants of a race."""
 MOST_EVERYTHING = 256
-"""A space of up to so many configs is raced as a whole, where a front is asked for."""
+"""Spaces of up to so many configs race as a whole, where a front is asked for."""
 MIXED_IN = 3
 """So many models, the best of a module, are proposed as further members of it."""
 

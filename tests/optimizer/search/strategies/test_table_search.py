@@ -25,9 +25,8 @@ def table(seed: int = 0, examples: int = 60, shared: bool = True, trap: bool = F
         rates[3], rates[:, 4] = 0.3, 0.3
     rates[3, 4] = 0.9
     hard = rng.normal(0, 0.1, examples)
-    return ScoreTable(
-        (rng.random((4, 5, examples)) < rates[..., None] + hard) * 1.0, MODULES, shared
-    )
+    scores = rng.random((4, 5, examples)) < rates[..., None] + hard
+    return ScoreTable(scores.astype(np.float64), MODULES, shared)
 
 
 BEST = {"locate": "d", "solve": "t"}
