@@ -24,7 +24,7 @@ def with_singles(models: tuple[str, ...] = MODELS, space: SearchSpace = SPACE) -
     """Every model has answered every example once."""
     state = begun(models, space, examples=24)
     singles = [with_solve(state, models=(label,)) for label in models]
-    state.race("singles", singles, first=24)
+    state.look("singles", singles, 24)
     return state
 
 
@@ -108,11 +108,8 @@ def test_what_was_looked_at_is_not_listed_again_until_more_is_paid() -> None:
     done: set[tuple[str, int]] = set()
     found(state, done)
     assert found(state, done) == []
-    state.race(
-        "wider",
-        [with_solve(state, models=(MODELS[1],), width=5, aggregator="majority_vote")],
-        first=24,
-    )
+    wider = with_solve(state, models=(MODELS[1],), width=5, aggregator="majority_vote")
+    state.look("wider", [wider], 24)
     new = members(found(state, done), "majority_vote")
     assert set(new) >= {(MODELS[1],) * width for width in (2, 3, 4)}
 
@@ -120,7 +117,7 @@ def test_what_was_looked_at_is_not_listed_again_until_more_is_paid() -> None:
 def test_a_vote_that_stopped_early_is_taken_apart_on_the_examples_that_it_saw() -> None:
     state = begun(MODELS[:1], SPACE, examples=24)
     five = with_solve(state, width=5, aggregator="majority_vote")
-    state.race("five", [five], first=8, most=8)
+    state.look("five", [five], 8)
     listed = list(paid_networks(state, knobs_of(state), "solve", set()))
     assert [size for size, _ in listed] == [8]
     widths = {config.modules["solve"].width for config in state.enumerate_paid(listed[0][1], 8)}
@@ -148,14 +145,14 @@ def test_a_cascades_later_members_have_not_answered_for_certain() -> None:
     cheap, strong = "sim/rowan", "sim/fir"
     state = begun([cheap, strong], SPACE, examples=24)
     cascade = with_solve(state, models=(cheap, strong), width=2, aggregator="cascade")
-    state.race("cascade", [cascade], first=24)
+    state.look("cascade", [cascade], 24)
     assert all(set(c.modules["solve"].models) == {cheap} for c in found(state))
 
 
 def test_of_models_seen_on_fewer_examples_networks_are_compared_on_those() -> None:
     state = begun(MODELS[:3], SPACE, examples=24)
     few = [with_solve(state, models=(label,)) for label in MODELS[1:3]]
-    state.race("few", few, first=8, most=8)
+    state.look("few", few, 8)
     listed = list(paid_networks(state, knobs_of(state), "solve", set()))
     assert [size for size, _ in listed] == [8]
     assert {c.modules["solve"].width for c in listed[0][1]} == {3}
@@ -174,8 +171,7 @@ def test_the_other_modules_are_those_of_the_incumbent(module: str) -> None:
     state = begun(["sim/alder", "sim/birch", "sim/elm"], SPACE, rows, pipeline=steps)
     mixed = state.baseline.with_models({"locate": "sim/birch"})
     others = [state.baseline.with_models({"solve": label}) for label in ("sim/birch", "sim/elm")]
-    state.race("solvers", [mixed, *others], first=8)
-    state.incumbent = state.baseline
+    state.look("solvers", [mixed, *others], 8)
     configs = [c for _, each in paid_networks(state, knobs_of(state), module, set()) for c in each]
     other = "locate" if module == "solve" else "solve"
     assert all(c.modules[other] == state.incumbent.modules[other] for c in configs)
@@ -191,8 +187,8 @@ def test_settings_do_not_mix() -> None:
     state = begun(MODELS[:3], SPACE, examples=16)
     hot = with_solve(state, models=(MODELS[1],), temperature=0.5)
     told = with_solve(state, models=(MODELS[2],), instructions="Think.")
-    state.race("others", [hot, told], first=16)
+    state.look("others", [hot, told], 16)
     assert found(state) == []
     alike = [hot.with_models({"solve": label}) for label in (MODELS[0], MODELS[2])]
-    state.race("alike", alike, first=16)
+    state.look("alike", alike, 16)
     assert {c.modules["solve"].temperature for c in found(state)} == {0.5}

@@ -43,10 +43,10 @@ def space(*aggregators: str, models: Sequence[str] = (VOTER,)) -> SearchSpace:
 
 
 def sampled(*aggregators: str, examples: int = 40, width: int = 3) -> SearchState:
-    """A vote has met the baseline, so that there are so many samples of each example."""
+    """A vote has run on all examples, so that there are so many samples of each."""
     state = begun(MODELS, space(*aggregators), examples=examples)
     vote = with_solve(state, width=width, aggregator="majority_vote")
-    state.race("vote", [state.baseline, vote], first=examples)
+    state.look("vote", [vote], examples)
     return state
 
 
@@ -75,7 +75,7 @@ def test_a_wider_vote_is_promised_and_keeps_what_it_promises() -> None:
 
 def test_what_stays_behind_the_best_so_far_is_not_promised() -> None:
     state = sampled(f"verifier({FOOL})")
-    state.race("best", [state.incumbent, state.baseline.with_models({"solve": CHECKER})], first=40)
+    state.race("best", [state.baseline.with_models({"solve": CHECKER})])
     assert state.incumbent.allocation == {"solve": (CHECKER,)}
     assert promised(state) == {}
 
@@ -137,7 +137,7 @@ def test_failures_of_a_module_before_are_wrong_answers_and_no_more() -> None:
     state = begun([*MODELS, clumsy], both, rows, pipeline=steps)
     assert state.evaluator.known(state.baseline).failures["unparsable"] > 4
     vote = with_solve(state, width=3, aggregator="majority_vote")
-    state.race("vote", [state.baseline, vote], first=40)
+    state.look("vote", [vote], 40)
     assert set(promised(state)) <= {"majority_vote", "verifier"}
 
 
@@ -163,7 +163,7 @@ def on_server(
         state = begun(served(server), gateway=gateway, concurrency=concurrency, **given)
         state.examples = sorted(state.examples, key=lambda i: state.evaluator.inputs(i)["question"])
         vote = with_solve(state, width=3, aggregator="majority_vote")
-        state.race("vote", [state.baseline, vote], first=seen, most=seen)
+        state.look("vote", [vote], seen)
         found = promised(state)
         gateway.close()
     return state, found

@@ -236,9 +236,9 @@ def test_the_reference_is_the_best_that_is_known_on_all_examples(of: Any) -> Non
     objective = Objective(within=0.05, of=of)
     study = begun((VOTER, CHECKER), SearchSpace(), objective=objective)
     vote = with_solve(study, width=3, aggregator="majority_vote")
-    study.race("few", [study.baseline.with_models({"solve": CHECKER})], most=20)
+    study.look("few", [study.baseline.with_models({"solve": CHECKER})], 20)
     assert study.reference(study.examples) == study.evaluator.known(study.baseline).mean
-    study.race("all", [vote])
+    study.look("all", [vote], len(study.examples))
     better = vote if of == "best" else study.baseline
     few = study.examples[:20]
     assert study.reference(few) == study.evaluator.known(better).on(few).mean

@@ -655,7 +655,7 @@ def test_where_nothing_is_left_to_propose_no_call_is_made() -> None:
     space = SearchSpace(width=(1,), temperature=(), aggregator=())
     state = begun([VOTER], space, examples=40, objective=Objective(within=0.0))
     state.incumbent = with_solve(state, temperature=0.9)
-    state.race("few", [state.incumbent], first=8, most=8)
+    state.look("few", [state.incumbent], 8)
     before = state.evaluator.session.nominal.calls
     Structure().improve(state)
     assert state.evaluator.session.nominal.calls == before
