@@ -1,11 +1,13 @@
 """A pool of two-module pipelines against slept latencies: its share of the ideal wall time.
 
-    python -m benchmarks wall_time [--examples 16] [--repeats 3]
+    python -m benchmarks wall_time [--examples 32] [--repeats 3] [--latency 0.1]
 
 16 configs (4 models in each module) on the same examples: a module's answer is shared by the
-configs that need it. The provider sleeps, 50 to 200 ms by a lognormal law, and does nothing else.
-Ideal is the sum of all latencies over the concurrency, or the longest chain if that takes longer.
-Beside it, the same configs one after the other. The last column is CPU by call.
+configs that need it. The provider does nothing but sleep: by a lognormal law, for half to twice the
+latency that is asked for. Ideal is the sum of all latencies over the concurrency, or the longest
+chain if that takes longer. Beside it, the same configs one after the other. The last column is CPU
+by call, which the gateway and DSPy take: with latencies that are short beside it the processor is
+the limit.
 """
 
 from __future__ import annotations
@@ -52,13 +54,14 @@ class Timed(NamedTuple):
 class SleepingProvider:
     """Stands for a provider: it sleeps, and answers what no other call is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float) -> None:
+        self.latency_s = latency_s
         self.slept: list[float] = []
 
     def send(self, call: LMCall, *_: object) -> LMReply:
         """In place of the gateway's transport; the call alone decides how long it takes."""
-        drawn = random.Random(call.key).gauss(0.0, 0.35)
-        seconds = min(0.2, max(0.05, 0.1 * math.exp(drawn)))
+        drawn = math.exp(random.Random(call.key).gauss(0.0, 0.35))
+        seconds = self.latency_s * min(2.0, max(0.5, drawn))
         time.sleep(seconds)
         self.slept.append(seconds)
         field = "answer" if "`[[ ## answer ## ]]`" in call.messages[-1]["content"] else "task"
@@ -81,9 +84,9 @@ def evaluator(examples: int, concurrency: int) -> Evaluator:
     return Evaluator(PIPELINE, models, data, metric, session, concurrency)
 
 
-def timed(made: Evaluator, run: Callable[[Evaluator], None]) -> Timed:
+def timed(made: Evaluator, run: Callable[[Evaluator], None], latency_s: float) -> Timed:
     """How long it takes to run all configs on all examples."""
-    provider = SleepingProvider()
+    provider = SleepingProvider(latency_s)
     with patch("pipelines.llms.transport.send", provider.send):
         wall, cpu = time.perf_counter(), time.process_time()
         run(made)
@@ -105,17 +108,19 @@ def one_by_one(made: Evaluator) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--examples", type=int, default=16)
+    parser.add_argument("--examples", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--latency", type=float, default=0.1, help="median seconds of a call")
     options = parser.parse_args()
     print(
         "concurrency | configs     | calls | ideal s | wall s | share of ideal | goal | CPU ms/call"
     )
-    timed(evaluator(2, 2), pooled)  # imports
+    timed(evaluator(2, 2), pooled, 0.01)  # imports
     for concurrency, goal in GOALS.items():
         for name, run in (("in one pool", pooled), ("one by one", one_by_one)):
             fresh = (evaluator(options.examples, concurrency) for _ in range(options.repeats))
-            told(concurrency, name, [timed(made, run) for made in fresh], goal)
+            found = [timed(made, run, options.latency) for made in fresh]
+            told(concurrency, name, found, goal)
 
 
 def told(concurrency: int, name: str, found: list[Timed], goal: float) -> None:
