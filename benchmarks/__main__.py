@@ -56,7 +56,7 @@ def run_all(names: Sequence[str]) -> int:
         options: list[str] = []
         print(f"\n== {name}", flush=True)
         if name.startswith("recorded_"):
-            if not (path := recording()).is_file():
+            if not (path := shared_data(RECORDING)).is_file():
                 print(f"skipped: no {path}; COMPOUND_OPTIMIZER_SHARED_DATA says where it is")
                 continue
             options = ["--recording", str(path)]
@@ -65,10 +65,10 @@ def run_all(names: Sequence[str]) -> int:
     return failed
 
 
-def recording() -> Path:
-    """Where the recorded answers are, which are not part of this repository."""
+def shared_data(name: str) -> Path:
+    """Where a file of real data is, which is not part of this repository."""
     default = HERE.parents[1] / "shared" / "data"
-    return Path(os.environ.get("COMPOUND_OPTIMIZER_SHARED_DATA", default)) / RECORDING
+    return Path(os.environ.get("COMPOUND_OPTIMIZER_SHARED_DATA", default)) / name
 
 
 if __name__ == "__main__":
