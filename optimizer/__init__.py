@@ -75,7 +75,6 @@ _HOMES = {
     "optimizer.results.result": ("Result",),
     "optimizer.search.module_score": ("ModuleScore",),
     "optimizer.search.probe": ("Probe",),
-    "optimizer.search.table_search": ("search_table",),
     "optimizer.search.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
     "pipelines.aggregators.notation": ("network_text", "parse_network"),

@@ -32,7 +32,7 @@ class ModuleScore:
     """Mean in [0, 1] of the diagnoser's ratings of what this model returned, on inputs that all
     models of the module received; an output that failed is rated 0. None if nothing was rated."""
     agreement: float | None
-    """Share in [0, 1] of the pairs of models that `rating` and `measured` order alike, without ties;
+    """Share in [0, 1] of the pairs of models that `rating` and `measured` order alike, ties apart;
     one figure for all models of the module. None without such pairs. The ratings inform `measured`,
     so that of models that hardly ran some agreement is by construction."""
     measured: float | None
