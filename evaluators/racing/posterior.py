@@ -28,6 +28,9 @@ PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
 FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.005, 0.003, 0.1
 """What the variances of effects are drawn to while little is known: factors' levels differ by 7
 points, configs by 5 points more, and a rating of 1 rather than 0 is worth 30 points."""
+RATING_SLOPE = 0.3
+"""What a rating of 1 rather than 0 is expected to be worth before any score: ratings are there
+because they mostly say something."""
 FACTOR_WEIGHT, OWN_WEIGHT = 3.0, 10.0
 """As many levels, and as many configs, these prior variances weigh."""
 CORRELATION, SHARED_CORRELATION = 0.3, 0.1
@@ -74,6 +77,12 @@ class Design:
         counts = np.maximum(known.sum(axis=0), 1)
         means = np.where(known, self.ratings, 0.0).sum(axis=0) / counts
         return np.where(known, self.ratings - means, 0.0)
+
+    @cached_property
+    def expected(self) -> Floats:
+        """C: mean scores as expected before any score."""
+        plain = np.full(len(self.shared_calls), PRIOR_MEAN)
+        return plain if self.rated is None else plain + RATING_SLOPE * self.rated.sum(axis=1)
 
     @cached_property
     def overlaps(self) -> list[Floats]:
@@ -140,7 +149,7 @@ class Posterior:
         """
         now = variances or Variances.prior(design)
         prior = _prior_covariance(design, now)
-        mean = np.full(len(scores), PRIOR_MEAN)
+        mean = design.expected
         posterior = cls(mean, prior, _noise(design, now, mean), now)
         if np.isnan(scores).all():
             return posterior
@@ -188,13 +197,13 @@ class Posterior:
         inverse = np.linalg.inv(_prior_covariance(design, self.variances))
         left = inverse - inverse @ self.covariance @ inverse
         spread = np.hstack(member) * variance
-        mean = spread.T @ (inverse @ (self.mean - PRIOR_MEAN))
+        mean = spread.T @ (inverse @ (self.mean - design.expected))
         values, vectors = np.linalg.eigh(np.diag(variance) - spread.T @ left @ spread)
         scale = vectors * np.sqrt(np.maximum(values, 0.0))
         drawn = mean[:, None] + scale @ rng.standard_normal((len(values), count))
         effects = np.split(drawn[: sum(levels)], np.cumsum(levels)[:-1])
         if ratings is not None:
-            slopes = drawn[sum(levels) :]
+            slopes = RATING_SLOPE + drawn[sum(levels) :]
             effects = [
                 own + np.nan_to_num(rating - np.nanmean(rating))[:, None] * slope
                 for own, rating, slope in zip(effects, ratings, slopes, strict=True)
@@ -279,11 +288,13 @@ def _solve(scores: Floats, mean: Floats, design: Design, variances: Variances) -
     for seen, examples in _patterns(~np.isnan(scores)):
         inverse = np.linalg.inv(noise[np.ix_(seen, seen)])
         precision[np.ix_(seen, seen)] += len(examples) * inverse
-        pull[seen] += inverse @ (scores[np.ix_(seen, examples)] - PRIOR_MEAN).sum(axis=1)
+        pull[seen] += inverse @ (scores[np.ix_(seen, examples)] - design.expected[seen, None]).sum(
+            axis=1
+        )
     prior = _prior_covariance(design, variances)
     covariance = np.linalg.solve(np.eye(count) + prior @ precision, prior)
     covariance = (covariance + covariance.T) / 2
-    found = PRIOR_MEAN + covariance @ pull
+    found = design.expected + covariance @ pull
     return Posterior(
         found,
         covariance,
@@ -321,7 +332,7 @@ def _patterns(seen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDAr
 def _effects(posterior: Posterior, design: Design, variances: Variances) -> Variances:
     """One step of expectation-maximisation for the variances of the effects."""
     inverse = np.linalg.inv(_prior_covariance(design, variances))
-    lifted = inverse @ (posterior.mean - PRIOR_MEAN)
+    lifted = inverse @ (posterior.mean - design.expected)
     left = np.asarray(inverse - inverse @ posterior.covariance @ inverse, dtype=np.float64)
     factors = []
     for levels, variance in zip(design.factors.T, variances.factors, strict=True):
