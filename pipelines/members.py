@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
     from pipelines.aggregators.aggregator import Record
     from pipelines.llms.engine import GatewayLM
+    from search_spaces import MemberConfig
 
 
 class MemberKey(NamedTuple):
@@ -65,6 +66,18 @@ class Consultant(NamedTuple):
     """How often it may be asked."""
 
 
+class Member(NamedTuple):
+    """One member of a module, apart from any example."""
+
+    config: MemberConfig
+    """With the settings that it runs with."""
+    lm: GatewayLM
+    prompt: str
+    """All that decides what it is told about equal inputs."""
+    own: Mapping[str, Any]
+    """What DSPy's `Predict` is given in place of its own `signature` and `demos`."""
+
+
 @dataclass
 class Network:
     """What the members of one module are, apart from any example."""
@@ -73,10 +86,7 @@ class Network:
     """The module's path, for failures."""
     aggregator: str
     """Its name, for errors."""
-    prompt: str
-    members: Sequence[GatewayLM]
-    models: Sequence[str]
-    """Model label by member."""
+    members: Sequence[Member]
     greedy: Callable[[int], GatewayLM]
     """A member at temperature 0."""
     consultants: Mapping[str, Consultant]
@@ -115,10 +125,15 @@ class AskedMembers:
     _asked: set[tuple[int, bool]] = field(default_factory=set)
     _consultations: Counter[str] = field(default_factory=Counter)
 
-    @property
+    @cached_property
     def models(self) -> Sequence[str]:
         """Model label by member."""
-        return self.network.models
+        return [member.config.model for member in self.network.members]
+
+    @property
+    def configs(self) -> Sequence[MemberConfig]:
+        """See `Members.configs`."""
+        return [member.config for member in self.network.members]
 
     @property
     def roles(self) -> Collection[str]:
@@ -142,8 +157,7 @@ class AskedMembers:
         new = [
             (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._asked
         ]
-        lm = self.network.greedy if greedy else self.network.members.__getitem__
-        heard = self._heard([(lm(member), received) for member, received in new])
+        heard = self._heard([(self._member(m, greedy), received) for m, received in new])
         for (member, _), one in zip(new, heard, strict=True):
             self._asked.add((member, greedy))
             if isinstance(one.said, dspy.Prediction):
@@ -155,12 +169,15 @@ class AskedMembers:
         """See `Members.first`.
 
         Raises:
-            PipelineError: members were asked before.
+            PipelineError: members were asked before, or have prompts of their own: one request
+                goes to all that race.
         """
         if self._asked:
             raise self.wrong("must not have members race who were asked before")
+        if any(member.own for member in self.network.members):
+            raise self.wrong("must not have members race that have prompts of their own")
         self._asked.update((member, False) for member in range(len(self.models)))
-        lm = RacingLM(self.network.members, count)
+        lm = RacingLM([member.lm for member in self.network.members], count)
         heard = [self._say(lm, self.inputs)]  # holds the race
         heard += [self._say(lm, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
@@ -222,12 +239,20 @@ class AskedMembers:
         network = self.network
         return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
 
-    def _heard(self, asked: Sequence[tuple[GatewayLM, Record]]) -> list[Heard]:
+    def _member(self, place: int, greedy: bool) -> Member:
+        member = self.network.members[place]
+        return member._replace(lm=self.network.greedy(place)) if greedy else member
+
+    def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
         memo = self.network.memo
-        keys = [self._key(lm, received) if memo is not None else None for lm, received in asked]
+        keys = [self._key(*each) if memo is not None else None for each in asked]
         known = [memo.get(key) if memo is not None and key else None for key in keys]
-        asking = [partial(self._say, *a) for a, k in zip(asked, known, strict=True) if k is None]
+        asking = [
+            partial(self._say, member.lm, {**received, **member.own})
+            for (member, received), heard in zip(asked, known, strict=True)
+            if heard is None
+        ]
         new = iter(run_together(asking))
         heard = [one or next(new) for one in known]
         for key, one in zip(keys, heard, strict=True):
@@ -237,12 +262,12 @@ class AskedMembers:
         self.recorder.note_together([one.recorder for one in heard])
         return heard
 
-    def _key(self, lm: GatewayLM, inputs: Record) -> MemberKey | None:
+    def _key(self, member: Member, inputs: Record) -> MemberKey | None:
         received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
         if received is None:
             return None
-        network = self.network
-        return MemberKey(network.name, network.prompt, lm.label, lm.sample, lm.settings, received)
+        lm, module = member.lm, self.network.name
+        return MemberKey(module, member.prompt, lm.label, lm.sample, lm.settings, received)
 
     @cached_property
     def _fingerprint(self) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evaluators.objective import Costs
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 LONGEST = 60
 """Characters of a value in the table of changes; the report has prompts in full."""
-_NETWORK = {"models", "width", "aggregator"}
+_NETWORK = {"models", "members", "width", "aggregator"}
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
 _MOST_FAILED = 0.1
 """Failures of a larger share of runs are told."""
@@ -122,17 +123,33 @@ def verdict(result: Result) -> list[str]:
 def changes(result: Result) -> list[Change]:
     """What differs between the baseline and the tuned config, in module order.
 
-    Members and their aggregator are told together, in the short notation of networks.
+    Members and their aggregator are told together, in the short notation of networks, and then the
+    prompts that members have of their own.
     """
     before, after = result.baseline_config.modules, result.config.modules
     told: dict[str, Change] = {}
     for name, knob, old, new in result.baseline_config.differences(result.config):
         if knob in _NETWORK and max(before[name].width, after[name].width) > 1:
             texts = module_text(before[name]), module_text(after[name])
-            told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
+            own = list(_member_changes(name, old, new)) if knob == "members" else []
+            if not own or texts[0] != texts[1]:
+                told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
+            told |= {change.knob: change for change in own}
         else:
             told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
     return list(told.values())
+
+
+def _member_changes(
+    module: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> Iterator[Change]:
+    """Instructions and demos that members have, or had, of their own."""
+    nothing: Mapping[str, Any] = {}
+    for place, (before, after) in enumerate(zip_longest(old, new, fillvalue=nothing)):
+        for knob in ("instructions", "demos"):
+            pair = before.get(knob), after.get(knob)
+            if pair[0] != pair[1]:
+                yield Change(f"{module}.members.{place}.{knob}", *_values(*pair))
 
 
 def operating_points(result: Result) -> list[PointRow]:

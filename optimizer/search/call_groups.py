@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from pipelines import Tunable
@@ -16,6 +17,7 @@ from pipelines.aggregators import (
     aggregator,
 )
 from pipelines.binding import BoundModule
+from search_spaces import MemberConfig
 from search_spaces.config import canonical_json
 
 
@@ -111,37 +113,38 @@ def _sure(bound: BoundModule, before: str) -> list[CallGroup]:
         return members
     made = aggregator(bound.aggregation)
     if isinstance(made, Cascade):
-        return members[: made.sizes(bound.config.members)[0]]
+        return members[: made.sizes(bound.members)[0]]
     if isinstance(made, ShuffledVote):  # without options the others may be the same call
         return members[:1]
     return members if bound.aggregation.name in AGGREGATORS else []
 
 
 def _members(bound: BoundModule, before: str) -> Iterator[CallGroup]:
-    setting = f"{canonical_json(_knobs(bound))}\n{before}"
     made = aggregator(bound.aggregation) if len(bound.samples) > 1 else None
-    for place, (label, sample) in enumerate(zip(bound.config.members, bound.samples, strict=True)):
-        own = setting
+    for place, (member, sample) in enumerate(zip(bound.members, bound.samples, strict=True)):
+        setting = own = f"{_settings(bound, member)}\n{before}"
         if isinstance(made, ShuffledVote) and place:  # it sees another order of the options
             own = f"order {place} {made.options}\n{setting}"
         if isinstance(made, FirstToFinish) or _is_own(bound):
             # a race is paid as a whole, and a user's own aggregator may show members what it likes
             own = f"{bound.config_json}\n{setting}"
-        yield CallGroup(bound.path, label, sample, own)
+        yield CallGroup(bound.path, member.model, sample, own)
 
 
 def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
     """The members that are asked again, at temperature 0: a vote in doubt asks one of its own."""
     if len(bound.samples) < 2:
         return
-    made, members = aggregator(bound.aggregation), bound.config.members
-    setting = f"{canonical_json({**_knobs(bound), 'temperature': 0.0})}\n{before}"
+    made = aggregator(bound.aggregation)
+    greedy = [replace(member, temperature=0.0) for member in bound.members]
+    settings = [f"{_settings(bound, member)}\n{before}" for member in greedy]
     if isinstance(made, ConfidentVote):
-        yield CallGroup(bound.path, members[made.member], 0, setting)
+        yield CallGroup(bound.path, greedy[made.member].model, 0, settings[made.member])
     elif _is_own(bound):
-        for place in range(made.asks_again):
-            label = members[place % len(members)]
-            yield CallGroup(bound.path, label, place, f"{bound.config_json}\n{setting}")
+        for number in range(made.asks_again):
+            place = number % len(greedy)
+            setting = f"{bound.config_json}\n{settings[place]}"
+            yield CallGroup(bound.path, greedy[place].model, number, setting)
 
 
 def _is_own(bound: BoundModule) -> bool:
@@ -149,5 +152,6 @@ def _is_own(bound: BoundModule) -> bool:
     return len(bound.samples) > 1 and bound.aggregation.name not in AGGREGATORS
 
 
-def _knobs(bound: BoundModule) -> dict[str, object]:
-    return bound.config.model_dump(mode="json", exclude={"models", "width", "aggregator"})
+def _settings(bound: BoundModule, member: MemberConfig) -> str:
+    """All but the model and the sample that decides what a member is asked on equal inputs."""
+    return canonical_json([member.own, bound.config.params])

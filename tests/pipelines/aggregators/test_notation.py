@@ -47,17 +47,17 @@ def test_what_is_written_can_be_read(config: ModuleConfig) -> None:
 def test_the_example() -> None:
     text = "3x openai/gpt-4o-mini + 1x anthropic/claude-haiku-4-5 -> judge(openai/gpt-4o)"
     config = parse_network(text, temperature=0.7)
-    assert config.members == ("openai/gpt-4o-mini",) * 3 + ("anthropic/claude-haiku-4-5",)
+    assert config.labels == ("openai/gpt-4o-mini",) * 3 + ("anthropic/claude-haiku-4-5",)
     assert config.roles["judge"].models == ("openai/gpt-4o",)
     assert config.temperature == 0.7
     assert network_text(config) == text
-    assert labels_of(text) == [*dict.fromkeys(config.members), "openai/gpt-4o"]
+    assert labels_of(text) == [*dict.fromkeys(config.labels), "openai/gpt-4o"]
 
 
 def test_a_network_in_a_network() -> None:
     config = parse_network("2x a -> judge(3x b -> verifier(c, fallback=first), answer=write)")
     judge = config.roles["judge"]
-    assert (judge.members, judge.roles["verifier"].models) == (("b", "b", "b"), ("c",))
+    assert (judge.labels, judge.roles["verifier"].models) == (("b", "b", "b"), ("c",))
     assert judge.aggregation is not None
     assert judge.aggregation.params == {"fallback": "first"}
 
@@ -65,7 +65,7 @@ def test_a_network_in_a_network() -> None:
 def test_a_module_may_start_as_a_network() -> None:
     pipeline = Pipeline("p", [Module("solve", "task -> answer", model="2x a + b -> majority_vote")])
     config = pipeline.default_config()
-    assert config.modules["solve"].members == ("a", "a", "b")
+    assert config.modules["solve"].labels == ("a", "a", "b")
     assert config.allocation == {"solve": ("a", "a", "b")}
     assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
 

@@ -35,7 +35,7 @@ def found(state: SearchState, done: set[tuple[str, int]] | None = None) -> list[
 
 def members(configs: list[PipelineConfig], name: str) -> list[tuple[str, ...]]:
     return [
-        config.modules["solve"].members
+        config.modules["solve"].labels
         for config in configs
         if (aggregation := config.modules["solve"].aggregation) and aggregation.name == name
     ]
@@ -61,7 +61,7 @@ def test_cascades_end_with_every_model() -> None:
         and config.modules["solve"].aggregation.name == "cascade"
     ]
     shapes = {
-        (c.members[-1], c.width, c.aggregation.params["agreement"])
+        (c.labels[-1], c.width, c.aggregation.params["agreement"])
         for c in cascades
         if c.aggregation
     }
@@ -69,7 +69,7 @@ def test_cascades_end_with_every_model() -> None:
         *itertools.product(MODELS, [3], [1.0]),
         *itertools.product(MODELS, [4], AGREEMENTS),
     }
-    assert all(len(set(c.members)) == c.width for c in cascades)
+    assert all(len(set(c.labels)) == c.width for c in cascades)
 
 
 def test_they_are_scored_without_a_call_and_the_best_comes_first() -> None:
