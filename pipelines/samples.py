@@ -36,6 +36,6 @@ def _alike(bound: BoundModule, member: MemberConfig) -> Hashable:
     """What two members have in common when their calls on equal inputs are equal."""
     module, prompt = bound.module, (member.instructions, canonical_json(member.demos))
     if not member.temperature:
-        return bound.path, member.model, prompt
+        return bound.path, member.model, prompt, member.temperature
     fields = (*module.input_fields.items(), None, *module.output_fields.items())
     return fields, module.strategy, member.model, prompt, member.temperature

@@ -187,7 +187,11 @@ class ModuleConfig(BaseModel):
     ) -> ModuleConfig:
         """A copy with these members and their aggregator; a label is a member without settings of
         its own."""
-        return self.with_knobs(members=tuple(members), aggregator=aggregator)
+        labels = tuple(member for member in members if isinstance(member, str))
+        if len(labels) < len(members):
+            return self.with_knobs(members=tuple(members), aggregator=aggregator)
+        models = labels[:1] if len(set(labels)) == 1 else labels
+        return self.with_knobs(models=models, width=len(labels), aggregator=aggregator)
 
     def walk(self, path: str) -> Iterator[tuple[str, ModuleConfig]]:
         """This config and those of its aggregator's roles at any depth, each with its path."""

@@ -50,7 +50,8 @@ class MemberConfig:
 
     def resolved(self, module: Mapping[str, Any]) -> MemberConfig:
         """The same member with the module's settings where it has none of its own."""
-        return replace(self, **{**module, **self.own})
+        missing = {k: v for k, v in module.items() if v is not None and getattr(self, k) is None}
+        return replace(self, **missing) if missing else self
 
     def without(self, module: Mapping[str, Any]) -> MemberConfig:
         """The same member without the settings that equal the module's."""
@@ -77,4 +78,6 @@ def normal_form(
 
 def same(one: Any, other: Any) -> bool:
     """Whether two settings are written alike: `True` and 1 are equal, but make other prompts."""
+    if one is other:
+        return True
     return bool(one == other) and canonical_json(one) == canonical_json(other)
