@@ -125,9 +125,10 @@ def _members(bound: BoundModule, before: str) -> Iterator[CallGroup]:
         setting = own = f"{_settings(bound, member)}\n{before}"
         if isinstance(made, ShuffledVote) and place:  # it sees another order of the options
             own = f"order {place} {made.options}\n{setting}"
-        if isinstance(made, FirstToFinish) or _is_own(bound):
-            # a race is paid as a whole, and a user's own aggregator may show members what it likes
+        if isinstance(made, FirstToFinish):  # a race is paid as a whole
             own = f"{bound.config_json}\n{setting}"
+        if _is_own(bound):  # a user's own aggregator may show each member other inputs
+            own = f"{place} {bound.config_json}\n{before}"
         yield CallGroup(bound.path, member.model, sample, own)
 
 
@@ -135,16 +136,14 @@ def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
     """The members that are asked again, at temperature 0: a vote in doubt asks one of its own."""
     if len(bound.samples) < 2:
         return
-    made = aggregator(bound.aggregation)
-    greedy = [replace(member, temperature=0.0) for member in bound.members]
-    settings = [f"{_settings(bound, member)}\n{before}" for member in greedy]
+    made, members = aggregator(bound.aggregation), bound.members
     if isinstance(made, ConfidentVote):
-        yield CallGroup(bound.path, greedy[made.member].model, 0, settings[made.member])
+        greedy = replace(members[made.member], temperature=0.0)
+        yield CallGroup(bound.path, greedy.model, 0, f"{_settings(bound, greedy)}\n{before}")
     elif _is_own(bound):
         for number in range(made.asks_again):
-            place = number % len(greedy)
-            setting = f"{bound.config_json}\n{settings[place]}"
-            yield CallGroup(bound.path, greedy[place].model, number, setting)
+            label = members[number % len(members)].model
+            yield CallGroup(bound.path, label, number, f"again {bound.config_json}\n{before}")
 
 
 def _is_own(bound: BoundModule) -> bool:

@@ -20,6 +20,9 @@ SOLVE = one(instructions="Solve it.", demos=[{"question": "1 + 1", "answer": "2"
 DEMOS = ({"question": "6 * 7", "answer": "42"},)
 
 
+TWO = (MemberConfig("a"), MemberConfig("b", temperature=0.2))
+
+
 def told(call: LMCall) -> str:
     """All that a call says."""
     return json.dumps(call.messages)
@@ -81,7 +84,7 @@ def test_a_member_makes_the_very_call_that_a_module_with_its_settings_makes(
     together, alone = ScriptedSession(), ScriptedSession()
     ask(together, config)
     for member in config.modules["solve"].resolved_members:
-        ask(alone, PipelineConfig(modules={"solve": ModuleConfig(members=[member])}))
+        ask(alone, PipelineConfig(modules={"solve": ModuleConfig(members=(member,))}))
     first = {call.key for call in together.calls if call.sample == 0}
     assert first == {call.key for call in alone.calls}, "so that nothing is paid twice"
 
@@ -174,7 +177,7 @@ def test_members_that_race_may_differ_in_temperature_but_not_in_their_prompt() -
     ask(session, solving("a", MemberConfig("a", temperature=0.2), aggregator=RACE))
     assert {call.temperature for call in session.calls} == {0.7, 0.2}
     own = solving("a", MemberConfig("b", instructions="Be brief.", demos=DEMOS), aggregator=RACE)
-    with pytest.raises(PipelineError, match="share one prompt.*with demos and instructions of"):
+    with pytest.raises(PipelineError, match=r"share one prompt.*with demos and instructions of"):
         check_config(SOLVE.modules, own, None)
 
 
@@ -200,16 +203,16 @@ def test_a_member_that_does_not_fit_is_refused(member: MemberConfig, message: st
 
 def test_plain_python_has_no_members() -> None:
     pipeline = from_callable(lambda models: lambda question: question, ["solve"])
-    own = ModuleConfig(members=["a", MemberConfig("b", temperature=0.2)])
+    own = ModuleConfig(members=TWO)
     with pytest.raises(PipelineError, match="calls plain Python makes has no members, but got"):
         check_config(pipeline.modules, PipelineConfig(modules={"solve": own}), None)
-    told = ModuleConfig(members=[MemberConfig("a", instructions="Be brief.")])
-    with pytest.raises(PipelineError, match="has no instructions, but got 'Be brief.'"):
+    told = ModuleConfig(members=(MemberConfig("a", instructions="Be brief."),))
+    with pytest.raises(PipelineError, match=r"has no instructions, but got 'Be brief\.'"):
         check_config(pipeline.modules, PipelineConfig(modules={"solve": told}), None)
 
 
 def test_function_modules_have_no_members() -> None:
     pipeline = Pipeline("trim", [Module("trim", "a -> b", function="builtins:str")])
-    config = ModuleConfig(members=["a", MemberConfig("b", temperature=0.2)])
+    config = ModuleConfig(members=TWO)
     with pytest.raises(PipelineError, match="a function module has no models"):
         check_config(pipeline.modules, PipelineConfig(modules={"trim": config}), None)

@@ -196,6 +196,22 @@ def test_other_models_are_mixed_in_after_the_modules_own() -> None:
     assert drawn == {("a", "a", "a"), ("a", "a", "b"), ("a", "a", "c")}
 
 
+@pytest.mark.parametrize("kind", ["majority_vote", "cascade"])
+@pytest.mark.parametrize("distinct", [True, {"locate": True}])
+def test_where_models_must_be_distinct_the_best_others_are_mixed_in(
+    kind: str, distinct: Any
+) -> None:
+    space = SearchSpace(
+        width={"locate": (2, 3, 4), "solve": (1,)}, temperature=(1.0,), aggregator=(kind,),
+        distinct_models=distinct,
+    )  # fmt: skip
+    expected = {("a", "b"), ("a", "b", "c")}
+    if kind == "cascade":
+        expected = {("b", "a"), ("b", "c", "a")}
+    assert locating(suggestions(mixing(space), 0, 60)) == expected
+    assert locating(mixing(space).every_config(BASE)) == expected
+
+
 def test_a_cascade_asks_another_model_first() -> None:
     """Of members that are all alike it can make nothing."""
     space = SearchSpace(
