@@ -67,7 +67,7 @@ def test_the_example() -> None:
         ([MemberConfig("a", instructions="x")] * 2, "2x a"),
     ],
 )  # fmt: skip
-def test_what_members_have_of_their_own_is_shown(members: list[Any], text: str) -> None:
+def test_what_members_have_of_their_own_is_shown(members: Any, text: str) -> None:
     config = ModuleConfig(members=members, aggregator="majority_vote")
     assert network_text(config) == f"{text} -> majority_vote"
 
