@@ -178,8 +178,9 @@ class AskedMembers:
             raise self.wrong("must not have members race that have prompts of their own")
         self._asked.update((member, False) for member in range(len(self.models)))
         lm = RacingLM([member.lm for member in self.network.members], count)
-        heard = [self._say(lm, self.inputs)]  # holds the race
-        heard += [self._say(lm, self.inputs) for _ in lm.race.winners[1:]]
+        racing = self.network.members[0]._replace(lm=lm)
+        heard = [self._say(racing, self.inputs)]  # holds the race
+        heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
         self.recorder.note_together([*(one.recorder for one in heard), losers])
         answers = {
@@ -246,13 +247,9 @@ class AskedMembers:
     def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
         memo = self.network.memo
-        keys = [self._key(*each) if memo is not None else None for each in asked]
+        keys = [self._key(*one) if memo is not None else None for one in asked]
         known = [memo.get(key) if memo is not None and key else None for key in keys]
-        asking = [
-            partial(self._say, member.lm, {**received, **member.own})
-            for (member, received), heard in zip(asked, known, strict=True)
-            if heard is None
-        ]
+        asking = [partial(self._say, *a) for a, k in zip(asked, known, strict=True) if k is None]
         new = iter(run_together(asking))
         heard = [one or next(new) for one in known]
         for key, one in zip(keys, heard, strict=True):
@@ -273,8 +270,9 @@ class AskedMembers:
     def _fingerprint(self) -> str | None:
         return fingerprint(self.inputs)
 
-    def _say(self, lm: GatewayLM, inputs: Record) -> Heard:
-        return _heard(self.network.name, partial(self.predict, lm, inputs))
+    def _say(self, member: Member, inputs: Record) -> Heard:
+        told = {**inputs, **member.own}
+        return _heard(self.network.name, partial(self.predict, member.lm, told))
 
     def _consulted(self, role: str, shown: str) -> Heard:
         consultant = self.network.consultants[role]

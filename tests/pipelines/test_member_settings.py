@@ -76,15 +76,20 @@ MEMBERS = st.builds(
 
 
 @settings(max_examples=40)
-@given(st.lists(MEMBERS, min_size=2, max_size=4), st.sampled_from([None, 0.7]))
+@given(
+    st.lists(MEMBERS, min_size=2, max_size=4),
+    st.sampled_from([None, 0.7]),
+    st.sampled_from(["predict", "chain_of_thought"]),
+)
 def test_a_member_makes_the_very_call_that_a_module_with_its_settings_makes(
-    members: list[MemberConfig], temperature: float | None
+    members: list[MemberConfig], temperature: float | None, strategy: Any
 ) -> None:
-    config = solving(*members, temperature=temperature)
+    config, pipeline = solving(*members, temperature=temperature), one(strategy=strategy)
     together, alone = ScriptedSession(), ScriptedSession()
-    ask(together, config)
+    ask(together, config, pipeline)
     for member in config.modules["solve"].resolved_members:
-        ask(alone, PipelineConfig(modules={"solve": ModuleConfig(members=(member,))}))
+        own = PipelineConfig(modules={"solve": ModuleConfig(members=(member,))})
+        ask(alone, own, pipeline)
     first = {call.key for call in together.calls if call.sample == 0}
     assert first == {call.key for call in alone.calls}, "so that nothing is paid twice"
 

@@ -22,7 +22,7 @@ MOST_NETWORKS = 600
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 
-Who = TypeVar("Who", str, MemberConfig)
+Asked = TypeVar("Asked", str, MemberConfig)
 
 
 @dataclass
@@ -101,8 +101,8 @@ def _by_settings(members: Sequence[MemberConfig]) -> list[list[MemberConfig]]:
 
 
 def ranked(
-    state: SearchState, module: str, members: Sequence[Who], setting: ModuleConfig
-) -> list[Who]:
+    state: SearchState, module: str, members: Sequence[Asked], setting: ModuleConfig
+) -> list[Asked]:
     """By the score with that member alone in the module, best first; the cheaper of equals.
 
     Where it was never alone in the module: by the score with its model in all modules.
@@ -112,7 +112,7 @@ def ranked(
         setting: all else that is to be said of the module.
     """
 
-    def merit(member: Who) -> tuple[float, float]:
+    def merit(member: Asked) -> tuple[float, float]:
         label = member if isinstance(member, str) else member.model
         own = setting.with_members([member], None)
         alone = PipelineConfig(modules={**state.incumbent.modules, module: own})
