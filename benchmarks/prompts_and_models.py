@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.searching import SPREAD, Bench, compared, seeds_parser, tastes
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from optimizer.loop import search, start_search
 from optimizer.search.state import SearchState
 from optimizer.setup.stage import Stage

@@ -52,7 +52,8 @@ class Dataset(Sequence[dspy.Example]):
           often a misspelt name.
         - Values of a .csv are all text, as they stand in the file: "007" stays "007", and an
           empty cell is "". The other forms keep the types they have.
-        - Lines of a .jsonl that are blank are skipped.
+        - Lines of a .jsonl that are blank are skipped, and so are rows at the end of a .csv whose
+          cells are all blank, which spreadsheets leave behind.
 
         Args:
             data: where the examples come from.

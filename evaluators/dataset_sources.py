@@ -70,7 +70,10 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         try:
             header = next(reader, [])
             _no_duplicates(header, f"'{path}'")
-            return [_csv_row(header, cells, path, reader.line_num) for cells in reader if cells]
+            rows = [(cells, reader.line_num) for cells in reader if cells]
+            while rows and not any(cell.strip() for cell in rows[-1][0]):
+                rows.pop()  # spreadsheets leave blank rows behind
+            return [_csv_row(header, cells, path, line) for cells, line in rows]
         except csv.Error as error:
             raise DatasetError(f"'{path}', line {reader.line_num}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""What is searched for: quality, quality within limits, the cheapest good enough, or a front."""
+"""Objectives: quality, quality within limits, the cheapest that is good enough, or a front."""
 
 from __future__ import annotations
 
@@ -16,21 +16,34 @@ from search_spaces.refusals import nearest, refusing_with
 TOLERANCE = 0.005
 """Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
 
+MOST_SLOW = 0.05
+"""The share of runs that may take longer than the 95th percentile."""
+
 T = TypeVar("T")
 
 
 class Costs(NamedTuple):
-    """What a config is worth, each figure per example."""
+    """The score of a config, and what it costs per example."""
 
     score: float
     usd: float
     latency_s: float
+    """Mean seconds."""
+    latency_p95_s: float = 0.0
+    """95th percentile of the seconds; left at 0 where only means are known."""
 
     def dominates(self, other: Costs) -> bool:
-        """Whether it is no worse in anything and better in something."""
-        ours = (-self.score, self.usd, self.latency_s)
-        theirs = (-other.score, other.usd, other.latency_s)
+        """Whether it is no worse in score, dollars and mean seconds, and better in one of them.
+
+        The 95th percentile is for limits: as a fourth figure it would keep whatever had a lucky
+        slowest run.
+        """
+        ours, theirs = self._losses, other._losses
         return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
+
+    @property
+    def _losses(self) -> tuple[float, float, float]:
+        return (-self.score, self.usd, self.latency_s)
 
 
 @refusing_with(ValueError)
@@ -38,7 +51,8 @@ class Costs(NamedTuple):
 class Objective:
     """What makes one config better than another.
 
-    `Objective()` is the best score, a tie going to the cheaper. Limits are means per example.
+    `Objective()` is the best score; a tie goes to the cheaper config. Limits apply to the mean per
+    example, but for `max_latency_p95_s`.
 
     Raises:
         ValueError: an unknown name, a value that makes no sense, or two that exclude each other.
@@ -48,6 +62,9 @@ class Objective:
     """Most dollars per example."""
     max_latency_s: float | None = Field(default=None, gt=0)
     """Most seconds per example on the critical path, members in parallel."""
+    max_latency_p95_s: float | None = Field(default=None, gt=0)
+    """Most seconds in 95% of the examples: the limit of the 95th percentile by nearest rank
+    (`Evaluation.latency_p95_s`), which with fewer than 20 examples is the slowest run."""
     within: float | None = None
     """The cheapest config whose score is at most this much below the best: 0.01 is one point."""
     of: Literal["best", "single_model"] = "best"
@@ -70,7 +87,11 @@ class Objective:
 
     def excess(self, costs: Costs) -> float:
         """By what factor the limits are exceeded at the worst; 1 or less if they are met."""
-        limits = ((costs.usd, self.max_cost_usd), (costs.latency_s, self.max_latency_s))
+        limits = (
+            (costs.usd, self.max_cost_usd),
+            (costs.latency_s, self.max_latency_s),
+            (costs.latency_p95_s, self.max_latency_p95_s),
+        )
         return max((value / limit for value, limit in limits if limit is not None), default=0.0)
 
     def meets(self, costs: Costs) -> bool:
@@ -80,7 +101,8 @@ class Objective:
     @property
     def limited(self) -> bool:
         """Whether costs count for more than a tie."""
-        return (self.max_cost_usd, self.max_latency_s, self.within) != (None, None, None)
+        limits = (self.max_cost_usd, self.max_latency_s, self.max_latency_p95_s, self.within)
+        return any(limit is not None for limit in limits)
 
     @property
     def tolerance(self) -> float:
@@ -123,6 +145,8 @@ class Objective:
             limits.append(f"cost at most ${usd} per example")
         if self.max_latency_s is not None:
             limits.append(f"latency at most {self.max_latency_s:g} s")
+        if self.max_latency_p95_s is not None:
+            limits.append(f"latency at most {self.max_latency_p95_s:g} s in 95% of the examples")
         what = "quality" if self.within is None else f"cheapest within {_points(self.within)}"
         what += " of the best single model" if self.of == "single_model" else ""
         if self.pareto:
@@ -151,7 +175,7 @@ def as_objective(given: str | Objective) -> Objective:
         hint = nearest(given, named) if isinstance(given, str) else ""
         raise ValueError(
             f"objective must be 'quality', 'pareto', or an Objective(max_cost_usd=..., "
-            f"max_latency_s=..., within=...), but got {given!r}{hint}"
+            f"max_latency_s=..., max_latency_p95_s=..., within=...), but got {given!r}{hint}"
         )
     return named[given]
 
@@ -159,23 +183,24 @@ def as_objective(given: str | Objective) -> Objective:
 def front(costs: Iterable[Costs]) -> list[int]:
     """The places of those that no other dominates; of equals, the first."""
     rows = list(costs)
+    losses = [row._losses for row in rows]
     return [
         place
         for place, row in enumerate(rows)
-        if row not in rows[:place] and not any(other.dominates(row) for other in rows)
+        if losses[place] not in losses[:place] and not any(other.dominates(row) for other in rows)
     ]
 
 
 def hypervolume(points: Iterable[Costs], reference: Costs) -> float:
     """The volume of what the points dominate, bounded by a reference point that is worse in all.
 
-    Exact, in score times dollars times seconds; points beyond the reference count for nothing.
+    Exact, in score times dollars times mean seconds; points beyond the reference do not count.
     """
     inside = [
         Costs(p.score - reference.score, reference.usd - p.usd, reference.latency_s - p.latency_s)
         for p in points
     ]
-    gains = [gain for gain in inside if min(gain) > 0]
+    gains = [gain for gain in inside if min(gain.score, gain.usd, gain.latency_s) > 0]
     levels = sorted({gain.latency_s for gain in gains}, reverse=True)
     volume = 0.0
     for level, below in itertools.pairwise([*levels, 0.0]):

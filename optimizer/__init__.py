@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from optimizer.loop import optimize
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result
+    from optimizer.search.module_score import ModuleScore
+    from optimizer.search.probe import Probe
     from optimizer.search.trial import Trial
     from optimizer.stages.prompts import Prompts
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
@@ -71,6 +73,8 @@ _HOMES = {
     "optimizer.results.operating_points": ("OperatingPoint",),
     "optimizer.stages.prompts": ("Prompts",),
     "optimizer.results.result": ("Result",),
+    "optimizer.search.module_score": ("ModuleScore",),
+    "optimizer.search.probe": ("Probe",),
     "optimizer.search.trial": ("Trial",),
     "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
     "pipelines.aggregators.notation": ("network_text", "parse_network"),
@@ -109,12 +113,14 @@ __all__ = [
     "Module",
     "ModuleConfig",
     "ModuleFailed",
+    "ModuleScore",
     "Objective",
     "OperatingPoint",
     "OptimizationError",
     "Pipeline",
     "PipelineConfig",
     "PipelineError",
+    "Probe",
     "Prompts",
     "Result",
     "SearchSpace",

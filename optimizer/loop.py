@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.objective import Objective
 from optimizer.progress import Progress
@@ -19,6 +19,7 @@ from optimizer.results.conclusion import best_so_far, conclude
 from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
 from optimizer.results.result import Result
 from optimizer.search.baseline import check_something_scored, check_something_works, race_baseline
+from optimizer.search.constant_scores import check_scores_differ
 from optimizer.search.dear_models import leave_out_dear_models
 from optimizer.search.measured_judge import measure_judge
 from optimizer.search.reserve import Reserve
@@ -86,8 +87,9 @@ def optimize(
         budget: caps in dollars, calls and seconds; without it nothing is capped.
         search_space: other choices than the default ones, for all modules or for some.
         objective: "quality"; `Objective(max_cost_usd=..., max_latency_s=...)` for quality within
-            limits per example; `Objective(within=0.01)` for the cheapest within a point of the
-            best; or "pareto" for all that no other config beats in score, cost and latency.
+            limits per example, or `max_latency_p95_s=...` for 95% of the examples;
+            `Objective(within=0.01)` for the cheapest within a point of the best; or "pareto" for
+            all that no other config beats in score, cost and latency.
         stages: what to tune, in order; "allocation" chooses models, "structure" widths,
             temperatures, aggregators, members and functions' parameters, "prompts" instructions
             and demos. `Prompts("gepa")` says with which of DSPy's optimizers.
@@ -106,8 +108,8 @@ def optimize(
     Raises:
         ValueError: an argument does not fit; names the value and the nearest valid choice.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
-        OptimizationError: nothing could be scored, and how the calls failed; or a judge does not
-            value what people value.
+        OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
+            or a judge does not value what people value.
         MetricError: the metric raised, or returned no score.
         KeyboardInterrupt: after printing the best so far and how to resume.
     """
@@ -130,6 +132,7 @@ def optimize(
     try:
         with Progress(plan.budget) as progress, progress.following(session):
             state.on_trial = _listener(tracker, progress, plan)
+            state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)
             if plan.metric.human_labels:
                 progress.stage("judge")
             stopped = search(state, plan)
@@ -159,19 +162,22 @@ def search(state: SearchState, plan: Plan) -> str | None:
 
     Raises:
         BudgetTooSmall: the budget can't pay for the baseline.
-        OptimizationError: there is nothing to choose by, since nothing works, or since the judge
-            does not value what people value.
+        OptimizationError: there is nothing to choose by, since nothing works, since all scores are
+            equal, or since the judge does not value what people value.
     """
     state.judge = measure_judge(state)
     race_baseline(state)
     try:
         leave_out_dear_models(state)
         check_something_works(state)
+        if nothing_to_gain := check_scores_differ(state):
+            return nothing_to_gain
         race_single_models(state)
         check_something_scored(state)
         state.diagnoser = diagnoser_of(plan, state)
         led = {state.incumbent.key}
         while True:
+            state.turn += 1
             for stage in plan.stages:
                 stage.improve(state)
             challenge_with_single_models(state)

@@ -133,7 +133,7 @@ def _of(value: str, cap: str | float | None) -> str:
 def _bar() -> tqdm[Any] | None:
     """A widget in a notebook that has them, a line on a terminal or plain notebook, or nothing."""
     notebook = _in_notebook()
-    if not notebook and not sys.stderr.isatty():
+    if not notebook and (sys.stderr is None or not sys.stderr.isatty()):  # None in a service
         return None
     if notebook and importlib.util.find_spec("ipywidgets"):
         from tqdm.notebook import tqdm_notebook

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipelines.fingerprint import fingerprint
+from pipelines.function_identity import function_identity
 from pipelines.functions import call_function
 from pipelines.module import Module
 from pipelines.signature import own_instructions, signature_identity
@@ -111,6 +112,11 @@ class BoundModule:
         if received is None:
             return None
         return MemoKey(self.module.name, self.config_json, self.all_samples, received)
+
+    @cached_property
+    def code(self) -> str:
+        """What identifies the function of a function module."""
+        return function_identity(self.module.callable)
 
     def own_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The pipeline's values under this module's own field names."""

@@ -1,13 +1,33 @@
-"""Running a few slow things side by side."""
+"""Running things side by side, and runs that pause where they would hold up a thread."""
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+Resumable = Generator[Future[Any] | None, None, T]
+"""A run that pauses, and may go on in another thread. It yields None before work that takes time,
+such as a call, and a future where it can't go on before that is done. It returns its result."""
+
+
+def finish(run: Resumable[T]) -> T:
+    """Run to the end in the caller's thread, waiting where the run has to.
+
+    Raises:
+        BaseException: what the run raises.
+    """
+    while True:
+        try:
+            pause = next(run)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if pause is not None:
+            wait([pause])
 
 
 def run_together(tasks: Sequence[Callable[[], T]]) -> list[T]:

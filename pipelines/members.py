@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dspy
 
 from pipelines.aggregators import Answer, Verdict
-from pipelines.concurrency import run_together
+from pipelines.concurrency import finish, run_together
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.fingerprint import fingerprint
 from pipelines.llms.call_record import Recorder, current_recorder, recording
 from pipelines.llms.engine import RacingLM
+from pipelines.memo import Memo
+from pipelines.own_time import waiting
 from pipelines.signature import REASONING
 from pipelines.trace import Failure
 from search_spaces.refusals import nearest
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
     from pipelines.aggregators.aggregator import Record
     from pipelines.llms.engine import GatewayLM
+    from pipelines.llms.gateway import Session
     from search_spaces import MemberConfig
 
 
@@ -49,9 +52,6 @@ class Heard:
 
     said: dspy.Prediction | Failure
     recorder: Recorder
-
-
-MemberMemo = MutableMapping[MemberKey, Heard]
 
 
 class Consultant(NamedTuple):
@@ -95,7 +95,11 @@ class Network:
     """The output fields without the reasoning."""
     asks_again: int = 0
     """How many members may be asked greedily."""
-    memo: MemberMemo | None = None
+    memo: Memo | None = None
+    session: Session | None = None
+    """Where the time of the user's code is recorded."""
+    users_code: str = ""
+    """Identifies the user's code that the aggregator runs; empty if it runs none."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         """Copies may be edited, which the memo would not notice."""
@@ -121,6 +125,8 @@ class AskedMembers:
     """What each member said that answered, by its place; under None, what was written instead."""
     recorder: Recorder = field(default_factory=current_recorder)
     """Where it notes what it does."""
+    waited_s: float = 0.0
+    """Seconds that the aggregator has spent on asking."""
     _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
     _asked: set[tuple[int, bool]] = field(default_factory=set)
     _consultations: Counter[str] = field(default_factory=Counter)
@@ -140,6 +146,7 @@ class AskedMembers:
         """The aggregator's own modules that have a model."""
         return self.network.consultants.keys()
 
+    @waiting
     def ask(
         self,
         members: Sequence[int],
@@ -165,6 +172,7 @@ class AskedMembers:
         found = (self._answers.get((member, greedy)) for member in members)
         return [answer for answer in found if answer is not None]
 
+    @waiting
     def first(self, count: int) -> list[Answer]:
         """See `Members.first`.
 
@@ -192,6 +200,7 @@ class AskedMembers:
         self._answers.update({(member, False): answer for member, answer in answers.items()})
         return list(answers.values())[:count]
 
+    @waiting
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
         """See `Members.consult`.
 
@@ -246,20 +255,17 @@ class AskedMembers:
 
     def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
-        memo = self.network.memo
-        keys = [self._key(*one) if memo is not None else None for one in asked]
-        known = [memo.get(key) if memo is not None and key else None for key in keys]
-        asking = [partial(self._say, *a) for a, k in zip(asked, known, strict=True) if k is None]
-        new = iter(run_together(asking))
-        heard = [one or next(new) for one in known]
-        for key, one in zip(keys, heard, strict=True):
-            outage = isinstance(one.said, Failure) and one.said.infrastructure
-            if memo is not None and key is not None and not outage:
-                memo[key] = one
+        memo = Memo() if self.network.memo is None else self.network.memo
+        keys = [self._key(*one) or object() for one in asked]
+        makers = {key: partial(self._say, *one) for key, one in zip(keys, asked, strict=True)}
+        found = finish(memo.make(makers, _lasts))
+        heard = [found[key] for key in keys]
         self.recorder.note_together([one.recorder for one in heard])
         return heard
 
     def _key(self, member: Member, inputs: Record) -> MemberKey | None:
+        if self.network.memo is None:
+            return None
         received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
         if received is None:
             return None
@@ -299,6 +305,12 @@ def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
                 raise
             recorder.failures.append(failure)
             return Heard(failure, recorder)
+
+
+def _lasts(key: object, heard: Heard) -> bool:
+    """Whether it is to be remembered: an outage may be over, and some inputs have no key."""
+    outage = isinstance(heard.said, Failure) and heard.said.infrastructure
+    return isinstance(key, MemberKey) and not outage
 
 
 def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:

@@ -16,12 +16,13 @@ from pipelines.functions import Function
 from pipelines.llms.model import Model, as_models
 from pipelines.module import Module
 from pipelines.signature import signature_identity
-from pipelines.tunable import Memo, Tunable
+from pipelines.tunable import Tunable
 from pipelines.wiring import check_outputs, dependencies, levels, writers
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.llms.gateway import Session
+    from pipelines.memo import Memo
     from pipelines.program import Program
 
 

@@ -15,22 +15,23 @@ from pipelines.members import (
     AskedMembers,
     Consultant,
     Member,
-    MemberMemo,
     Network,
     decided,
     failure_of_all,
     outcome,
 )
+from pipelines.own_time import own_time, users_code
 from pipelines.signature import REASONING, fresh_signature
 
 if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
     from pipelines.binding import BoundModule
     from pipelines.llms.gateway import Session
+    from pipelines.memo import Memo
 
 
 def make_predictor(
-    bound: BoundModule, session: Session, memo: MemberMemo | None = None
+    bound: BoundModule, session: Session, memo: Memo | None = None
 ) -> dspy.Predict | dspy.ChainOfThought:
     """A fresh predictor that asks the bound module's members through the session."""
     outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
@@ -61,7 +62,7 @@ def make_network(
     bound: BoundModule,
     session: Session,
     signature: type[dspy.Signature],
-    memo: MemberMemo | None,
+    memo: Memo | None,
 ) -> Network:
     """The members of a wide module, and whom its aggregator consults."""
     made = aggregator(bound.aggregation)
@@ -86,6 +87,8 @@ def make_network(
         answer_fields=[name for name in signature.output_fields if name != REASONING],
         asks_again=made.asks_again,
         memo=memo,
+        session=session,
+        users_code=users_code(made),
     )
 
 
@@ -130,7 +133,7 @@ def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
         ModuleFailed: no member answered.
         PipelineError: the aggregator, a user's own, breaks a rule.
     """
-    with dspy.context(trace=None):
+    with dspy.context(trace=None), own_time(members):
         verdict = decided(made, members)
     if verdict is None:
         raise failure_of_all(members)

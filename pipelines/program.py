@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,17 +16,18 @@ from pipelines.aggregators import Answer
 from pipelines.aggregators.judging import shown
 from pipelines.bind_modules import bind_modules
 from pipelines.binding import BoundModule
-from pipelines.concurrency import run_together
+from pipelines.concurrency import Resumable, finish
 from pipelines.config_checks import check_config
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed, failure_of
 from pipelines.llms.call_record import recording
 from pipelines.members import AskedMembers
+from pipelines.memo import Memo
+from pipelines.own_time import first_seconds
 from pipelines.prediction import Prediction
 from pipelines.predictors import make_predictor
 from pipelines.signature import REASONING
 from pipelines.trace import Failure, MemoKey, ModuleStep, Trace
-from pipelines.tunable import Memo
 from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
@@ -59,6 +60,7 @@ class Program(dspy.Module):
         check_config(pipeline.modules, config, models)
         self._pipeline = pipeline
         self._memo = memo
+        self._session = session
         self._bound = bind_modules(pipeline, config, models)
         for module in pipeline.llm_modules:
             if session is None:
@@ -77,8 +79,11 @@ class Program(dspy.Module):
 
     def run(self, inputs: Mapping[str, Any]) -> Trace:
         """See `BoundProgram.run`."""
-        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
-            return self._run(inputs)
+        return finish(self.resumable(inputs))
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`."""
+        return self._run(inputs, _untraced)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The pipeline's outputs, as DSPy's optimizers and users want them.
@@ -87,8 +92,7 @@ class Program(dspy.Module):
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is missing.
         """
-        with dspy.context(adapter=chat_adapter(), disable_history=True):
-            trace = self._run(inputs)
+        trace = finish(self._run(inputs, _traced))
         if trace.failure is not None:
             raise ModuleFailed(trace.failure)
         return Prediction.of(trace.outputs or {}, trace.confidence)
@@ -102,19 +106,19 @@ class Program(dspy.Module):
         """See `BoundProgram.inputs_of`."""
         values = _taken(inputs, self._pipeline.inputs)
         needed = self._pipeline.before(name)
-        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
-            for level in self._pipeline.levels:
-                done = self._run_level([self._bound[n] for n in level if n in needed], values)
-                if any(step.failure for step in done):
-                    return None
-                values.update(self._written(done))
+        for level in self._pipeline.levels:
+            before = [self._bound[n] for n in level if n in needed]
+            done = finish(self._run_level(before, values, _untraced))
+            if any(step.failure for step in done):
+                return None
+            values.update(self._written(done))
         return _taken(values, self._bound[name].module.reads)
 
     def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
         """See `BoundProgram.run_module`."""
         bound = self._bound[self._pipeline.module(name).name]
-        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
-            return self._run_level([bound], _taken(inputs, bound.module.reads))[0]
+        values = _taken(inputs, bound.module.reads)
+        return finish(self._run_level([bound], values, _untraced))[0]
 
     def consult(
         self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
@@ -122,7 +126,7 @@ class Program(dspy.Module):
         """See `BoundProgram.consult`."""
         bound = self._bound[self._pipeline.module(name).name]
         record = {own: outputs[wired] for own, wired in bound.writes if own != REASONING}
-        with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
+        with _untraced():
             (wide,) = getattr(self, name).predictors()
             members: AskedMembers = wide.members(bound.own_inputs(inputs))
             return members.consult(role, [shown(Answer(None, record))])[0]
@@ -135,11 +139,12 @@ class Program(dspy.Module):
         copied._memo = None
         return copied
 
-    def _run(self, inputs: Mapping[str, Any]) -> Trace:
+    def _run(self, inputs: Mapping[str, Any], settings: _Settings) -> Resumable[Trace]:
         values = _taken(inputs, self._pipeline.inputs)
         steps: list[ModuleStep] = []
         for level in self._pipeline.levels:
-            done = self._run_level([self._bound[name] for name in level], values)
+            bound = [self._bound[name] for name in level]
+            done = yield from self._run_level(bound, values, settings)
             steps.extend(done)
             failed = next((step.failure for step in done if step.failure is not None), None)
             if failed is not None:  # there will be no outputs, so no further call is worth it
@@ -156,41 +161,53 @@ class Program(dspy.Module):
         }
 
     def _run_level(
-        self, level: Sequence[BoundModule], values: Mapping[str, Any]
-    ) -> list[ModuleStep]:
+        self, level: Sequence[BoundModule], values: Mapping[str, Any], settings: _Settings
+    ) -> Resumable[list[ModuleStep]]:
         """The steps of modules that do not wait for each other; those that ask do so together."""
-        jobs = [self._job(bound, values) for bound in level]
-        asking = [job for job in jobs if job.step is None and job.bound.module.is_llm]
-        run_together([partial(self._do, job) for job in asking])
-        return [job.step or self._do(job) for job in jobs]
+        memo = Memo() if self._memo is None else self._memo
+        asking: dict[Any, Callable[[], ModuleStep]] = {}
+        calling: dict[Any, Callable[[], ModuleStep]] = {}
+        for bound in level:
+            inputs = {field: values[field] for field in bound.module.reads}
+            key = None if self._memo is None else bound.memo_key(inputs)
+            makers = asking if bound.module.is_llm else calling
+            makers[key or object()] = partial(self._step, bound, inputs, settings)
+        steps = yield from memo.make(asking, _lasts)
+        for key, maker in calling.items():  # a user's function need not be safe for threads
+            steps.update((yield from memo.make({key: maker}, _lasts)))
+        by_module = {step.module: step for step in steps.values()}
+        return [by_module[bound.name] for bound in level]
 
-    def _job(self, bound: BoundModule, values: Mapping[str, Any]) -> _Job:
-        inputs = {field: values[field] for field in bound.module.reads}
-        if self._memo is None:
-            return _Job(bound, inputs, None, None)
-        key = bound.memo_key(inputs)
-        return _Job(bound, inputs, key, None if key is None else self._memo.get(key))
-
-    def _do(self, job: _Job) -> ModuleStep:
-        if job.bound.module.is_llm:
-            step = _asked(job.bound, job.inputs, getattr(self, job.bound.name))
-        else:
-            step = _called(job.bound, job.inputs)
-        outage = any(failure.infrastructure for failure in step.failures)
-        if self._memo is not None and job.key is not None and not outage:
-            self._memo[job.key] = step
-        job.step = step
-        return step
+    def _step(
+        self, bound: BoundModule, inputs: Mapping[str, Any], settings: _Settings
+    ) -> ModuleStep:
+        if not bound.module.is_llm:
+            return _called(bound, inputs, self._session)
+        with settings():
+            return _asked(bound, inputs, getattr(self, bound.name))
 
 
-@dataclass
-class _Job:
-    """One module's part in one run."""
+_Settings = Callable[[], AbstractContextManager[None]]
+"""DSPy's, within which a module asks."""
 
-    bound: BoundModule
-    inputs: Mapping[str, Any]
-    key: MemoKey | None
-    step: ModuleStep | None
+
+def _traced() -> AbstractContextManager[None]:
+    context: AbstractContextManager[None] = dspy.context(
+        adapter=chat_adapter(), disable_history=True
+    )
+    return context
+
+
+def _untraced() -> AbstractContextManager[None]:
+    context: AbstractContextManager[None] = dspy.context(
+        adapter=chat_adapter(), disable_history=True, trace=None
+    )
+    return context
+
+
+def _lasts(key: Any, step: ModuleStep) -> bool:
+    """Whether the step is to be remembered: an outage may be over, and some inputs have no key."""
+    return isinstance(key, MemoKey) and not any(f.infrastructure for f in step.failures)
 
 
 def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
@@ -222,7 +239,7 @@ def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module
     )
 
 
-def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:
+def _called(bound: BoundModule, inputs: Mapping[str, Any], session: Session | None) -> ModuleStep:
     outputs = failure = None
     started = time.perf_counter()
     try:
@@ -230,5 +247,7 @@ def _called(bound: BoundModule, inputs: Mapping[str, Any]) -> ModuleStep:
     except (Exception, SystemExit) as error:  # what the user's function raises is its failure
         message = f"{type(error).__name__}: {error}"
         failure = Failure("function_error", bound.name, message, infrastructure=False)
-    latency_s = round(time.perf_counter() - started, 2)
+    latency_s = first_seconds(
+        session, time.perf_counter() - started, bound.code, bound.memo_key(inputs)
+    )
     return ModuleStep(bound.name, inputs, outputs, (), latency_s, failure, bound.after)

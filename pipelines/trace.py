@@ -26,8 +26,8 @@ class ModuleStep:
     calls: tuple[CallRecord, ...]
     """Members' in their order, then those of the aggregator; none for a function module."""
     latency_s: float
-    """Seconds along the critical path: those asked together take as long as the slowest. A
-    function's seconds are rounded to hundredths, so that quick functions make no run differ."""
+    """Seconds along the critical path: those asked together take as long as the slowest. The time
+    of the user's own functions and aggregators counts too, as `own_time` measures it."""
     failure: Failure | None = None
     after: tuple[str, ...] = ()
     """The modules whose outputs it read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     import dspy
 
     from pipelines.binding import BoundModule
+    from pipelines.concurrency import Resumable
     from pipelines.llms.gateway import Session
+    from pipelines.memo import Memo
     from pipelines.trace import ModuleStep, Trace
-
-Memo = MutableMapping[Any, Any]
-"""Steps by `MemoKey`, and what members said by `MemberKey`."""
 
 
 class BoundProgram(Protocol):
@@ -49,6 +48,10 @@ class BoundProgram(Protocol):
         Raises:
             PipelineError: an input is missing.
         """
+        ...
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """As `run`, pausing where a step is to be taken, or is being taken by another run."""
         ...
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:

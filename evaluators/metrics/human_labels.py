@@ -1,4 +1,4 @@
-"""Answers that people have scored, by which a judge is measured."""
+"""Answers that people have scored, to measure a judge against."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 
 FEWEST = 20
-"""So many labels are the least that tell a judge from a coin."""
+"""Minimum number of labels. With 20, half of them 0 and half 1, a judge must agree with 15 for the
+95% interval of its slope to lie above 0."""
 HUMAN = "human"
-"""The column of people's scores."""
+"""The column with people's scores."""
 
 _WORDS = {"true": 1.0, "false": 0.0}  # in a .csv all values are text
 
 
 @dataclass(frozen=True)
 class HumanLabels:
-    """Rows with inputs and outputs of a pipeline, and what people gave to each."""
+    """Rows with a pipeline's inputs and outputs, and people's score of each."""
 
     answers: Dataset
     scores: tuple[float, ...]
@@ -33,18 +34,19 @@ class HumanLabels:
     def load(
         cls, data: Any, columns: Sequence[str], outputs: Sequence[str] = (), *, certain: bool = True
     ) -> HumanLabels:
-        """The labels, checked.
+        """Load and check labels.
 
         Args:
-            data: anything that `Dataset.load` takes.
-            columns: those that they need beside `human` and the answers.
-            outputs: the columns of the answers.
-            certain: whether an answer has all of these; else one of them is enough.
+            data: anything that `Dataset.load` accepts.
+            columns: required columns besides `human` and the answers.
+            outputs: columns of the answers.
+            certain: whether all of `outputs` are required; otherwise one of them is enough.
 
         Raises:
-            MetricError: a column is missing (names the nearest), a score is none in [0, 1], they
-                are fewer than 20, too much alike to tell anything, or given twice.
-            DatasetError: they can't be read.
+            MetricError: a column is missing (the message names the nearest), a score is not in
+                [0, 1], there are fewer than 20 labels, fewer than 2 differ from the most frequent
+                score, or an answer occurs twice.
+            DatasetError: the data cannot be read.
         """
         answers = Dataset.load(data, minimum=0)
         if len(answers) < FEWEST:
@@ -85,7 +87,7 @@ def _score(given: Any, row: int) -> float:
 
 
 def _check_distinct(answers: Sequence[Sequence[Any]]) -> None:
-    """What people said of one answer counts once: the judge says the same of it each time."""
+    """Each answer may occur once: the judge's verdict on it would be the same each time."""
     seen: dict[str, int] = {}
     for row, answer in enumerate(answers, start=1):
         first = seen.setdefault(canonical_json(answer), row)
@@ -97,7 +99,7 @@ def _check_distinct(answers: Sequence[Sequence[Any]]) -> None:
 
 
 def _check_differ(scores: Sequence[float]) -> None:
-    """With one odd label nothing could be said of how the judge errs on its kind."""
+    """One label that differs from the others cannot show how often the judge errs on its kind."""
     commonest, count = Counter(scores).most_common(1)[0]
     if len(scores) - count < 2:
         raise MetricError(

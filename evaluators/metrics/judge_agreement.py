@@ -1,4 +1,4 @@
-"""How far the judge of a metric agrees with people."""
+"""Agreement between the judge of a metric and people."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from evaluators.statistics import Calibration
 
 @dataclass(frozen=True)
 class JudgeAgreement:
-    """What is known of a judge: by name alone, or measured on answers that people have scored."""
+    """A judge's agreement with people, measured on answers that they have scored too."""
 
     model: str
     """The judge's label."""
     labels: int = 0
-    """How many human labels it was compared with; without any, its agreement is unknown."""
+    """Number of human labels; with 0, the agreement is unknown and the fields below are None."""
     agreement: float | None = None
-    """Share in [0, 1] of labels that it agrees with: above 0.5 it accepts an answer, below it does
-    not, and 0.5 itself agrees by half. None where labels are graded."""
+    """Fraction of labels in [0, 1] that the judge agrees with. A score above 0.5 accepts the
+    answer, one below rejects it, and 0.5 counts half. None where labels are graded."""
     kappa: float | None = None
-    """The same beyond chance (Cohen, 1960): 1 is perfect, 0 is what chance would give."""
+    """Agreement corrected for chance (Cohen, 1960): 1 is perfect, 0 what chance would give."""
     correlation: float | None = None
-    """Pearson's, of its scores and graded labels; None where labels are all 0 or 1."""
+    """Pearson correlation with graded labels; None where labels are all 0 or 1."""
     calibration: Calibration | None = None
-    """The line by which means and gains are corrected."""
+    """The fitted line that corrects means and gains."""
 
     @property
     def slope(self) -> float | None:
-        """How much its score rises where people's rises by 1; 1 is perfect, 0 says nothing."""
+        """Change in its mean score per unit of people's score: 1 is perfect, 0 uninformative."""
         return self.calibration.fitted.slope if self.calibration else None
 
     @property
     def offset(self) -> float | None:
-        """What it gives to answers to which people give 0."""
+        """Its mean score for answers that people score 0."""
         return self.calibration.fitted.offset if self.calibration else None
 
 
@@ -45,7 +45,7 @@ def judge_agreement(model: str, judge: Sequence[float], human: Sequence[float]) 
     Args:
         model: the judge's label.
         judge: its scores.
-        human: people's, in the same order; of at least two different values.
+        human: people's scores in the same order, of at least two different values.
     """
     calibration = Calibration.fit(judge, human)
     if any(score not in (0, 1) for score in human):
@@ -63,5 +63,5 @@ def _beyond_chance(agreement: float, accepted: float, right: float) -> float:
 
 
 def _correlation(judge: Sequence[float], human: Sequence[float]) -> float:
-    """0 for a judge that says the same of everything."""
+    """0 for a judge that gives every answer the same score."""
     return float(np.corrcoef(judge, human)[0, 1]) if np.ptp(judge) > 0 else 0.0

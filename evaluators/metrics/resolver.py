@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +46,7 @@ def resolve_metric(
     output_fields: Iterable[str],
     columns: Iterable[str],
     *,
+    inputs: Collection[str] = (),
     certain: bool = True,
 ) -> BoundMetric:
     """The metric that `metric` means for a pipeline with these outputs and a dataset so columned.
@@ -58,6 +59,7 @@ def resolve_metric(
         metric: what a user gives.
         output_fields: of the pipeline.
         columns: of the dataset.
+        inputs: the columns that the pipeline reads, which are no labels.
         certain: whether every prediction has all the output fields. Else those are compared that
             one has, and a field that is named must be in all.
 
@@ -73,7 +75,7 @@ def resolve_metric(
     if built_in is not None:
         metric = built_in()
     if isinstance(metric, LabelMetric):
-        return _bound(metric, tuple(output_fields), tuple(columns), certain)
+        return _bound(metric, tuple(output_fields), tuple(columns), inputs, certain)
     if not callable(metric):
         raise MetricError(
             f"a metric is a name ({', '.join(METRICS)}) or a callable "
@@ -101,7 +103,11 @@ def _named(name: str) -> LabelMetric:
 
 
 def _bound(
-    metric: LabelMetric, outputs: Sequence[str], columns: Sequence[str], certain: bool
+    metric: LabelMetric,
+    outputs: Sequence[str],
+    columns: Sequence[str],
+    inputs: Collection[str],
+    certain: bool,
 ) -> BoundMetric:
     if metric.fields:
         if certain:
@@ -116,7 +122,7 @@ def _bound(
         )
     fields = [field for field in outputs if field in columns and field != _REASONING]
     if not fields:
-        raise _nothing_in_common(metric.name, outputs, columns)
+        raise _nothing_in_common(metric.name, outputs, columns, inputs)
     return bind_labels(metric, fields, fields, certain=certain)
 
 
@@ -129,16 +135,24 @@ def _known(metric: str, kind: str, names: Iterable[str], known: Sequence[str]) -
             )
 
 
-def _nothing_in_common(metric: str, outputs: Sequence[str], columns: Sequence[str]) -> MetricError:
+def _nothing_in_common(
+    metric: str, outputs: Sequence[str], columns: Sequence[str], inputs: Collection[str]
+) -> MetricError:
+    """Name the columns that may be labels, and the nearest pair to compare."""
     answers = [output for output in outputs if output != _REASONING]
-    pairs = [(output, column) for output in answers for column in columns]
-    near = max(pairs, key=lambda pair: _likeness(*pair), default=None)
-    hint = f"; nearest: output {near[0]!r} and column {near[1]!r}, " if near else "; "
-    example = near or ("answer", "label")
-    return MetricError(
+    labels = [column for column in columns if column not in inputs]
+    rule = (
         f"metric '{metric}' compares outputs with columns of the same name, but the outputs "
         f"({', '.join(outputs)}) and the dataset's columns ({', '.join(columns)}) share none"
-        f"{hint}which {metric}(field={example[0]!r}, column={example[1]!r}) would compare"
+    )
+    if not labels:
+        return MetricError(f"{rule}; all columns are inputs of the pipeline: add one of labels")
+    pairs = [(output, column) for output in answers for column in labels]
+    field, column = max(pairs, key=lambda pair: _likeness(*pair), default=("answer", labels[0]))
+    may_be = f"; columns that are no inputs, and so may be labels: {', '.join(labels)}"
+    return MetricError(
+        f"{rule}{may_be if inputs else ''}; nearest: output {field!r} and column {column!r}, "
+        f"which {metric}(field={field!r}, column={column!r}) would compare"
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.objective import QUALITY, Objective
+from evaluators.outcome import Evaluation
 from evaluators.racing.stopping import UNHURRIED, ErrorRate, Patience, stopping
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
@@ -49,7 +51,7 @@ def race(
     patience: Patience = UNHURRIED,
     objective: Objective = QUALITY,
     keep: PipelineConfig | None = None,
-    before_rung: Callable[[Sequence[PipelineConfig], Sequence[int]], None] | None = None,
+    before_rung: Callable[[Sequence[tuple[PipelineConfig, int]]], None] | None = None,
 ) -> Race:
     """Run all configs on the first few examples, the remaining ones on twice as many, and so on.
 
@@ -60,8 +62,8 @@ def race(
         configs: distinct entrants, in order of preference on ties.
         examples: indices, in the order in which they are used.
         keep: who is never stopped, since more is known of it than this race shows.
-        before_rung: called with the entrants and the examples of the coming rung; it may raise
-            `BudgetExhausted`, like the evaluation itself.
+        before_rung: called with the runs of the coming rung; it may raise `BudgetExhausted`, like
+            the evaluation itself.
     """
     running = {config.key: config for config in configs}
     stopped: dict[str, str] = {}
@@ -70,9 +72,11 @@ def race(
     for size in rungs(len(examples), first):
         rung = examples[:size]
         try:
+            runs = list(product(running.values(), rung))
             if before_rung:
-                before_rung(list(running.values()), rung)
-            scored = {key: evaluator.evaluate(c, rung) for key, c in running.items()}
+                before_rung(runs)
+            evaluator.run(runs)
+            scored = {key: evaluator.known(c).on(rung) for key, c in running.items()}
         except BudgetExhausted as exhausted:
             cut_off = exhausted
             break

@@ -1,8 +1,15 @@
-"""Statistics: intervals for means and paired differences, a judge's errors taken out of them, and a
-test that may be peeked at."""
+"""Statistics of scores: confidence intervals, paired comparisons, and calibration of judges."""
 
 from evaluators.statistics.calibration import Calibration
 from evaluators.statistics.intervals import Interval, mean_interval, paired_interval
+from evaluators.statistics.paired_probability import probability_better
 from evaluators.statistics.paired_test import PairedTest
 
-__all__ = ["Calibration", "Interval", "PairedTest", "mean_interval", "paired_interval"]
+__all__ = [
+    "Calibration",
+    "Interval",
+    "PairedTest",
+    "mean_interval",
+    "paired_interval",
+    "probability_better",
+]

@@ -1,10 +1,10 @@
-"""How accurate is best-of-K with a verifier? From three numbers, or from a few samples.
+"""The accuracy of best-of-K with a verifier, predicted from three rates or from a few samples.
 
 Candidates are drawn one by one, and the first that the verifier accepts is the answer (the
 verifier-based judge of Davis et al., 2024, "Networks of Networks", arXiv 2407.16831). If it accepts
-none of K, something must still be answered: the first candidate, or the majority of all K.
+none of K, a fallback answers: the first candidate, or a majority vote of all K.
 
-The derivation, and where this fails, are in docs/closed-forms.md.
+The derivation and its limits are in docs/closed-forms.md.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ def best_of_k(
     k: int,
     fallback: Fallback = "first",
 ) -> Floats:
-    """The chance that the answer is right where each candidate is right with a given rate.
+    """The probability that the answer is right.
 
-    Candidates are independent, and so are verdicts, given whether the candidate is right.
+    Candidates are independent, and verdicts are independent given whether the candidate is right.
 
     Args:
-        rates: the chance of a right candidate in [0, 1]; an array of any shape, which the result
-            has. The formula bends: average it over examples, do not put their mean rate in.
-        accepts_right: the chance that the verifier accepts a right candidate.
-        rejects_wrong: the chance that it rejects a wrong one.
-        k: how many candidates at most, at least 1.
-        fallback: what is answered when none is accepted: the first candidate, or a vote of all k.
+        rates: the probability that a candidate is right, in [0, 1]; an array of any shape. The
+            formula is not linear: average its results over examples, not the rates.
+        accepts_right: the probability that the verifier accepts a right candidate.
+        rejects_wrong: the probability that it rejects a wrong one.
+        k: maximum number of candidates, at least 1.
+        fallback: the answer if none is accepted: the first candidate, or a vote of all k.
+
+    Returns:
+        Probabilities in [0, 1], in the shape of `rates`.
 
     Raises:
         ValueError: a rate outside [0, 1], a k that is not a whole number from 1 on, or an unknown
@@ -59,7 +62,7 @@ def best_of_k(
 def candidates_verified(
     rates: ArrayLike, accepts_right: float, rejects_wrong: float, k: int
 ) -> Floats:
-    """How many candidates are drawn and verified on average, in [1, k], until one is accepted.
+    """The mean number of candidates drawn and verified until one is accepted, in [1, k].
 
     Arguments and errors are those of `best_of_k`.
     """
@@ -69,12 +72,12 @@ def candidates_verified(
 
 
 def verdict_rate(name: str, count: int, of: int) -> float:
-    """How often a verifier gives a verdict, from `count` times in `of`.
+    """The rate of a verdict that was given `count` times in `of`.
 
-    As if half a verdict more of either kind had been seen, so that it is never 0 or 1.
+    It is the posterior mean under Jeffreys' prior, `(count + 0.5) / (of + 1)`, never 0 or 1.
 
     Raises:
-        ValueError: not 0 <= count <= of; says the name of the count.
+        ValueError: not 0 <= count <= of; the message contains `name`.
     """
     if not 0 <= count <= of:
         raise ValueError(f"`0 <= {name} <= {of}` must hold, but got {count!r}")
@@ -83,14 +86,14 @@ def verdict_rate(name: str, count: int, of: int) -> float:
 
 @dataclass(frozen=True)
 class BestOfK:
-    """The predicted accuracy and cost of best-of-K by K."""
+    """Predicts the accuracy and cost of best-of-K by K."""
 
     difficulty: Difficulty
-    """How the examples' right rates are spread."""
+    """The distribution of the examples' right rates."""
     accepts_right: float
-    """The chance that the verifier accepts a right candidate."""
+    """The probability that the verifier accepts a right candidate."""
     rejects_wrong: float
-    """The chance that it rejects a wrong one."""
+    """The probability that it rejects a wrong one."""
 
     def __post_init__(self) -> None:
         _checked_rates("accepts_right", self.accepts_right)
@@ -100,13 +103,13 @@ class BestOfK:
     def fit(
         cls, right: ArrayLike, samples: ArrayLike, accepted_right: int, rejected_wrong: int
     ) -> BestOfK:
-        """From a few samples of each example, and the verifier's verdicts on all of them.
+        """Fit to a few samples of each example and the verifier's verdicts on all of them.
 
         Args:
             right: right samples per example, whole numbers.
-            samples: samples per example, at least 1; one number if all have as many.
-            accepted_right: how many of all the right samples the verifier accepted.
-            rejected_wrong: how many of all the wrong ones it rejected.
+            samples: samples per example, at least 1; one number if it is the same for all.
+            accepted_right: number of right samples that the verifier accepted.
+            rejected_wrong: number of wrong samples that it rejected.
 
         Raises:
             ValueError: counts that `Difficulty.fit` refuses, or more verdicts than samples.
@@ -120,13 +123,13 @@ class BestOfK:
         )
 
     def accuracy(self, k: int, fallback: Fallback = "first") -> float:
-        """The predicted share of examples answered right, in [0, 1]; errors as `best_of_k`."""
+        """The predicted fraction of examples answered right, in [0, 1]; errors as `best_of_k`."""
         rates = self.difficulty.rates
         chances = best_of_k(rates, self.accepts_right, self.rejects_wrong, k, fallback)
         return min(1.0, self.difficulty.average(chances))
 
     def candidates_verified(self, k: int) -> float:
-        """How many candidates an example takes on average, in [1, k]; errors as `best_of_k`."""
+        """The mean number of candidates per example, in [1, k]; errors as `best_of_k`."""
         rates = self.difficulty.rates
         return self.difficulty.average(
             candidates_verified(rates, self.accepts_right, self.rejects_wrong, k)
@@ -134,14 +137,14 @@ class BestOfK:
 
 
 def _rejected(right: Floats, accepts_right: float, rejects_wrong: float) -> tuple[Floats, Floats]:
-    """The chances that a candidate is right and rejected, and that it is wrong and rejected."""
+    """The probabilities that a candidate is right and rejected, and wrong and rejected."""
     accepts = _checked_rates("accepts_right", accepts_right)
     rejects = _checked_rates("rejects_wrong", rejects_wrong)
     return right * (1 - accepts), (1 - right) * rejects
 
 
 def _rejected_before(rejected: Floats, k: int) -> Floats:
-    """The sum of rejected^i over i = 0..k-1: how often a first, second, ... k-th one is reached."""
+    """The sum of rejected^i over i = 0..k-1, the probabilities of reaching each candidate."""
     if not (k >= 1 and k == int(k)):
         raise ValueError(f"k must be a whole number >= 1, but got {k!r}")
     reached: Floats = np.power.outer(rejected, np.arange(k)).sum(axis=-1)

@@ -1,13 +1,11 @@
-"""What the scores of a judge that errs say of what people would have said.
+"""Corrects means and gains for the errors of a judge, by answers that people have scored too.
 
-A judge is a measuring instrument. On answers that people have scored too, a line is fitted,
-`judge = offset + slope * human + noise`, and means and gains are read back through it. Where people
-say right or wrong and the judge does too, this is the estimate of Rogan & Gladen (1978, American
-Journal of Epidemiology 107, 71-76): the offset is 1 - specificity, the slope
-sensitivity + specificity - 1.
+A line `judge = offset + slope * human + noise` is fitted to those answers and then inverted. Where
+judge and people both give 0 or 1, this is the estimator of Rogan & Gladen (1978, American Journal
+of Epidemiology 107, 71-76): the offset is 1 - specificity, the slope sensitivity + specificity - 1.
 
-The intervals are Fieller's (1954): they are wider for not knowing the line exactly, and they are
-finite just when the slope is shown to be above 0. It is assumed that the judge errs on the answers
+The intervals follow Fieller (1954): they include the uncertainty of the line, and are finite
+exactly where the 95% interval of the slope lies above 0. The judge is assumed to err on the answers
 that people scored as it does on all others.
 """
 
@@ -25,14 +23,14 @@ from evaluators.statistics.intervals import Interval, mean_interval, paired_inte
 _Z = NormalDist().inv_cdf(0.975)
 
 _JUDGED, _HUMAN = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0])
-"""Every verdict on every kind of answer, once."""
+"""Each verdict on each kind of answer, once."""
 _ADDED = 0.5
-"""How much of each is added to the labels."""
+"""The weight with which these are added to the labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`judge = offset + slope * human`, and how well it is known."""
+    """`judge = offset + slope * human`, with the uncertainty of both coefficients."""
 
     offset: float
     slope: float
@@ -43,7 +41,7 @@ class Line:
 
     @property
     def slope_interval(self) -> Interval:
-        """The slope with its 95% interval."""
+        """The slope with its 95% interval (normal)."""
         half = _Z * math.sqrt(self.slope_variance)
         return Interval(self.slope, self.slope - half, self.slope + half)
 
@@ -53,21 +51,24 @@ class Calibration:
     """How a judge's scores relate to people's, measured on answers that both have scored."""
 
     fitted: Line
-    """The line of least squares: what is reported, and what corrects means."""
+    """The least squares line, which is reported and corrects means."""
     cautious: Line
-    """What intervals go by. For labels that are all 0 or 1, half a right and half a wrong verdict
-    are added to those on either kind of answer (Jeffreys): of 20 labels without a mistake one can't
-    conclude that there are none. Else the same as `fitted`."""
+    """The line used for intervals. For labels that are all 0 or 1, it counts half a right and half
+    a wrong verdict more on either kind of answer (as Jeffreys' prior does), since 20 labels without
+    a mistake do not show that the judge makes none. For graded labels it equals `fitted`."""
 
     @classmethod
     def fit(cls, judge: ArrayLike, human: ArrayLike) -> Calibration:
-        """The calibration that scores in [0, 1] of the same answers show.
+        """Fit the line to scores of the same answers, all in [0, 1].
+
+        In simulation with labels of 0 and 1, corrected 95% intervals of means and gains covered the
+        truth in 92% of cases or more, with 20 to 200 labels, judges that are right on 60% to 100%
+        of either kind of answer, and 36 to 1,000 examples. The exception is the mean where 20
+        labels measured a judge that is right on 70% of both kinds: 89%.
 
         Args:
             judge: the judge's scores.
-            human: people's, of at least two different values; if all are 0 or 1, an interval that
-                is corrected by them covers about 95% in simulation; with 20 labels of a poor judge
-                some points less.
+            human: people's scores in the same order, of at least two different values.
         """
         judged, people = np.asarray(judge, dtype=float), np.asarray(human, dtype=float)
         fitted = _line(judged, people, np.ones(people.size))
@@ -79,11 +80,11 @@ class Calibration:
 
     @property
     def informative(self) -> bool:
-        """Whether the judge is shown to score higher what people score higher."""
+        """Whether the 95% interval of the slope lies above 0."""
         return self.cautious.slope_interval.low > 0
 
     def mean_interval(self, scores: ArrayLike) -> Interval:
-        """The mean that people would give, with its 95% interval, from the judge's scores.
+        """The mean score that people would give, with its 95% interval, from the judge's scores.
 
         Raises:
             ValueError: the calibration is not `informative`, or what `mean_interval` refuses.
@@ -94,9 +95,9 @@ class Calibration:
         return _within(mean, low, high, 0.0, 1.0)
 
     def paired_interval(self, a: ArrayLike, b: ArrayLike) -> Interval:
-        """The mean of `a - b` by people's scores, with its 95% interval, from the judge's.
+        """The mean of `a - b` on people's scale, with its 95% interval, from the judge's scores.
 
-        The offset cancels, so that 0 lies in the interval just when it lies in the uncorrected one.
+        The offset cancels: the interval contains 0 exactly when the uncorrected one does.
 
         Raises:
             ValueError: the calibration is not `informative`, or what `paired_interval` refuses.
@@ -110,10 +111,9 @@ class Calibration:
 def _line(
     judge: NDArray[np.float64], human: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Line:
-    """Weighted least squares, with variances that hold where the noise is not even.
+    """Weighted least squares with HC3 variances (MacKinnon & White, 1985).
 
-    For right-or-wrong verdicts it is not. The variances are HC3 (MacKinnon & White, 1985), in which
-    a label far from the others counts for what the line could not know without it.
+    They hold where the variance of the noise is not constant, as with verdicts of 0 and 1.
     """
     design = np.column_stack([np.ones(human.size), human])
     inverse = np.linalg.inv(design.T @ (design * weights[:, None]))
@@ -126,10 +126,10 @@ def _line(
 
 
 def _fieller(plain: Interval, line: Line) -> tuple[float, float]:
-    """All x for which the judge's mean may be `offset + slope * x`, by what is known of both.
+    """The interval of x for which the judge's mean is compatible with `offset + slope * x`.
 
-    The ends solve `(mean - offset - slope * x)^2 = half^2 + z^2 * variance(offset + slope * x)`,
-    where `half` is how far the judge's own interval reaches to that side.
+    Its ends solve `(mean - offset - slope * x)^2 = half^2 + z^2 * variance(offset + slope * x)`,
+    where `half` is the distance from the judge's mean to the end of its own interval on that side.
     """
     if not line.slope_interval.low > 0:
         raise ValueError(f"the slope must be shown to be above 0, but it is {line.slope_interval}")
@@ -145,6 +145,6 @@ def _fieller(plain: Interval, line: Line) -> tuple[float, float]:
 
 
 def _within(mean: float, low: float, high: float, least: float, most: float) -> Interval:
-    """Clipped to what is possible; as for uncorrected means, the interval holds the mean."""
+    """The interval clipped to the possible range; it contains its mean, as uncorrected ones do."""
     mean, low, high = (min(max(value, least), most) for value in (mean, low, high))
     return Interval(mean, min(low, mean), max(high, mean))

@@ -1,20 +1,28 @@
 """Confidence intervals for means of scores in [0, 1] and of paired differences between them.
 
-One formula serves right-or-wrong scores and graded ones: Wilson's score interval with the variance
-scaled to the scores' own, as quasi-likelihood does for fractions (Wilson, 1927; Papke & Wooldridge,
-1996). For right-or-wrong scores it *is* Wilson's interval. It never leaves [0, 1] and never shrinks
-to nothing, unlike mean +- 1.96 standard errors, which covers 78% rather than 95% for 30 scores
-that are right 95% of the time.
+One method serves 0/1 scores, graded scores and differences, and assumes only that examples are
+independent and scores bounded: Gaffke's (2005, Mathematical Methods of Statistics 14; see
+Learned-Miller & Thomas, 2019, arXiv 1905.06208). The upper end is a quantile of the weighted mean
+of the scores and one additional score of 1, with weights drawn uniformly from all that sum to 1 (a
+flat Dirichlet distribution). The lower end is the same with an additional 0. For 0/1 scores these
+are the ends of Clopper & Pearson's exact interval (1934).
+
+`python -m benchmarks coverage` compares it with Wilson's interval and the normal one.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_STEP = 10 / 128
+_NODES = np.sinh((np.arange(128) + 0.5) * _STEP)
+_WEIGHTS = np.sqrt(1 + _NODES**2) * _STEP / math.pi
+"""For integrals over [0, inf), with the substitution y = sinh(v) and v up to 10. For up to 1,000
+scores, the ends of a 95% interval are accurate to 1e-5 of its width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +40,16 @@ class Interval:
 def mean_interval(scores: ArrayLike, confidence: float = 0.95) -> Interval:
     """The mean of independent scores in [0, 1], with its confidence interval.
 
-    Exactly Wilson's interval for scores that are all 0 or 1. Graded scores vary less than those
-    (their variance is `ratio` times `mean * (1 - mean)`), and the interval narrows accordingly,
-    though never so far that rare outliers yet unseen would fall out of it. Simulated coverage at
-    95% is 94% or more in every setting tried, from 10 scores on.
+    The true mean is that of the population from which the examples were drawn.
+
+    For scores that are all 0 or 1, the interval covers it with a probability of at least
+    `confidence`, whatever the true mean and the number of scores, and each end is on the wrong side
+    of it with at most half of the rest. With 36 scores, a 95% interval covers 97% on average and is
+    10% wider than Wilson's, which covers 84% at worst. With 300 scores it is 4% wider.
+
+    For graded scores the same guarantee is conjectured, and no counterexample is known. Simulated
+    coverage of 95% intervals is 96% or more for 5 to 100 scores of six kinds. It takes 0.1 s for
+    1,000 scores that are all different.
 
     Raises:
         ValueError: no scores, one outside [0, 1], or a confidence outside (0, 1).
@@ -47,11 +61,14 @@ def mean_interval(scores: ArrayLike, confidence: float = 0.95) -> Interval:
 def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
     """The mean of `a - b` over the same examples, with its confidence interval.
 
-    `a` and `b` are scores in [0, 1], the same example at the same place. The differences, moved
-    from [-1, 1] to [0, 1], get the interval of `mean_interval`; where they nearly all tie it keeps
-    the width that the rule of three asks for. In simulation it covered 94% or more from 30 examples
-    on in every setting tried; Newcombe's for paired proportions (1998, method 10), at about the
-    same width, fell to 89% where one side wins rarely and never loses.
+    `a` and `b` are scores in [0, 1], the same example at the same place.
+
+    For 0/1 scores, `low > 0` exactly where the one-sided sign test of wins against losses
+    (McNemar's exact test) rejects at `(1 - confidence) / 2`. So a 95% interval claims a gain in at
+    most 2.5% of cases if there is none. Its coverage, computed exactly for up to 36 examples over a
+    grid of win and loss rates, is 95% or more. For more examples and for graded scores the same is
+    conjectured; simulated coverage is 95% or more for up to 300 examples. Where all examples tie,
+    the interval is about +-3.7 / n.
 
     Raises:
         ValueError: sides of different lengths, or what `mean_interval` refuses.
@@ -68,27 +85,53 @@ def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
 def _interval(values: NDArray[np.float64], confidence: float) -> Interval:
     if not 0 < confidence < 1:
         raise ValueError(f"`0 < confidence < 1` must hold, but got {confidence!r}")
-    n, mean = values.size, float(values.mean())
-    largest = mean * (1 - mean)  # the variance if all were 0 or 1
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    ratio = _variance_ratio(float(values.var()), mean, n, (math.log(1 - confidence) / z) ** 2)
-    zz = z * z * ratio
-    centre = (mean + zz / (2 * n)) / (1 + zz / n)
-    half = math.sqrt(zz * (largest / n + zz / (4 * n * n))) / (1 + zz / n)
-    return Interval(mean, min(max(0.0, centre - half), mean), max(min(1.0, centre + half), mean))
+    mean, tail = float(values.mean()), (1 - confidence) / 2
+    low, high = 1 - _upper_end(1 - values, tail), _upper_end(values, tail)
+    return Interval(mean, min(low, mean), max(high, mean))
 
 
-def _variance_ratio(variance: float, mean: float, n: int, prior: float) -> float:
-    """The variance relative to that of 0/1 scores with the same mean, shrunk towards 1.
+def _upper_end(values: NDArray[np.float64], tail: float) -> float:
+    """What the randomly weighted mean of the values and a 1 exceeds with probability `tail`."""
+    from scipy.optimize import brentq  # scipy is imported late: it takes 0.3 s
+    from scipy.special import betaincinv
 
-    Scores that happen to agree say little of outliers yet unseen: at 95%, a share of ln(20) / n of
-    them may be missing (the rule of three), and move the mean by that times the way to the farther
-    bound. The weight of the prior is what makes the interval of n equal scores reach that far.
+    distinct, counts = np.unique(values, return_counts=True)
+    lowest, ones = float(distinct[0]), int(counts[distinct == 1].sum())
+    if lowest == 1:
+        return 1.0
+    if ones + counts[0] == values.size:  # each is the lowest or 1
+        return lowest + (1 - lowest) * float(betaincinv(ones + 1, counts[0], 1 - tail))
+    scaled = np.append((distinct - lowest) / (1 - lowest), 1.0)
+    weights = np.append(counts, 1).astype(np.float64)
+    mean = float(np.average(scaled, weights=weights))
+    variance = float(np.average((scaled - mean) ** 2, weights=weights)) / (values.size + 2)
+    # The quantile is above the median, which is within one standard deviation of the mean, and
+    # below the bound of Cantelli's inequality.
+    least, most = mean - math.sqrt(variance), min(1.0, mean + math.sqrt(variance / tail))
+    end = brentq(lambda t: _chance_above(t, scaled, weights) - tail, least, most)
+    return lowest + (1 - lowest) * float(end)
+
+
+def _chance_above(
+    threshold: float, values: NDArray[np.float64], counts: NDArray[np.float64]
+) -> float:
+    """The probability that the randomly weighted mean of the values exceeds a threshold.
+
+    It does where `sum(a * G) > 0`, with a the values minus the threshold, and G gamma variables of
+    shape `counts`. The probability of this is the integral of `prod((1 - s * a) ** -counts) / s`
+    along a vertical line in the complex plane, between 0 and the first pole to the right of it,
+    divided by 2 pi i.
     """
-    near, far = sorted((mean, 1 - mean))
-    largest = near * far
-    observed = min(variance / largest, 1.0) if largest > 0 else 1.0
-    return (n * near * observed + prior * far) / (n * near + prior * far)
+    a = values - threshold
+    highest = float(a.max())
+    if highest <= 0:
+        return 0.0
+    scale = math.sqrt(counts @ a**2)
+    real = min(2 / scale, 0.7 / highest)
+    across = np.multiply.outer(_NODES / scale, a / (1 - real * a))
+    logs = -np.log1p(across**2) @ counts / 2 - np.log1p(-real * a) @ counts
+    product = np.exp(logs + 1j * (np.arctan(across) @ counts))
+    return float((product / (real + 1j * _NODES / scale)).real @ _WEIGHTS) / scale
 
 
 def _checked(scores: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -1,10 +1,10 @@
-"""How accurate is a majority vote at any width? From a few samples per example.
+"""The accuracy of a majority vote by its width, predicted from a few samples per example.
 
 Wider is not always better (Chen et al., 2024, "Are More LM Calls All You Need?", arXiv 2403.02419):
-a vote turns easy examples, right more often than not, into surely right ones, and hard examples
-into surely wrong ones. If the easy ones are settled sooner, accuracy rises and then falls.
+as a vote gets wider, examples that are right more often than not become almost always right, and
+the others almost always wrong. If the first happens sooner, accuracy rises and then falls.
 
-The derivation, and where this fails, are in docs/closed-forms.md.
+The derivation and its limits are in docs/closed-forms.md.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from evaluators.statistics.difficulty import Difficulty, Floats
 
 
 def vote_accuracy(rates: ArrayLike, width: int) -> Floats:
-    """The chance that a majority of `width` independent votes is right, each right with a rate.
+    """The probability that a majority of `width` independent votes is right.
 
-    A tie counts half, so that an even width does exactly as well as the odd one below it.
+    A tie counts half, so an even width is exactly as accurate as the odd width below it.
 
     Args:
-        rates: the chance of a right vote in [0, 1]; an array of any shape, which the result has.
-        width: how many votes, at least 1.
+        rates: the probability that one vote is right, in [0, 1]; an array of any shape.
+        width: number of votes, at least 1.
+
+    Returns:
+        Probabilities in [0, 1], in the shape of `rates`.
 
     Raises:
         ValueError: a rate outside [0, 1], or a width that is not a whole number from 1 on.
@@ -33,18 +36,17 @@ def vote_accuracy(rates: ArrayLike, width: int) -> Floats:
     values = np.asarray(rates, dtype=np.float64)
     if not bool(np.all((values >= 0) & (values <= 1))):  # NaN fails this too
         raise ValueError(f"rates must lie in [0, 1], but got {rates!r}")
-    accuracy: Floats = _up_to(values.ravel(), int(_checked_widths([width])[0]))[-1]
-    return accuracy.reshape(values.shape)
+    return _majority(values, _checked_widths([width])[0])
 
 
 @dataclass(frozen=True)
 class VoteScaling:
-    """The predicted accuracy of a majority vote by its width."""
+    """Predicts the accuracy of a majority vote by its width."""
 
     difficulty: Difficulty
-    """How the examples' right rates are spread."""
+    """The distribution of the examples' right rates."""
     decisive: float = 1.0
-    """The share of votes that count, see `fit`."""
+    """The fraction of votes that count, see `fit`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.decisive <= 1:
@@ -52,17 +54,17 @@ class VoteScaling:
 
     @classmethod
     def fit(cls, right: ArrayLike, samples: ArrayLike, decisive: float = 1.0) -> VoteScaling:
-        """From how many of each example's samples were right.
+        """Fit to how many samples of each example were right.
 
-        Where there are many different wrong answers, the most frequent answer wins and need not
-        have a majority. Then pass as `samples` those that were right or the most frequent wrong
-        answer, and as `decisive` their share of all samples: the others decide nothing, and a vote
-        of width 10 is one of about `10 * decisive`.
+        Where there are many different wrong answers, the most frequent answer wins without a
+        majority. Then count as `samples` only those that were right or the most frequent wrong
+        answer, and pass their fraction of all samples as `decisive`: the others have no influence,
+        and a vote of width 10 is treated as one of about `10 * decisive` votes.
 
         Args:
             right: right samples per example, whole numbers.
-            samples: samples per example, at least 1; one number if all have as many.
-            decisive: the mean share of samples that were right or the most frequent wrong answer.
+            samples: samples per example, at least 1; one number if it is the same for all.
+            decisive: mean fraction of samples that were right or the most frequent wrong answer.
 
         Raises:
             ValueError: counts that `Difficulty.fit` refuses, or not 0 < decisive <= 1.
@@ -70,7 +72,7 @@ class VoteScaling:
         return cls(Difficulty.fit(right, samples), decisive)
 
     def accuracy(self, width: int) -> float:
-        """The predicted share of examples that a vote of this width gets right, in [0, 1].
+        """The predicted fraction of examples that a vote of this width gets right, in [0, 1].
 
         Raises:
             ValueError: a width that is not a whole number from 1 on.
@@ -83,13 +85,17 @@ class VoteScaling:
         Raises:
             ValueError: no width, or one that is not a whole number from 1 on.
         """
+        from scipy.stats import binom  # scipy.stats is imported late: it takes 1 s
+
         wanted = _checked_widths(widths)
-        decided = _up_to(self.difficulty.rates, int(wanted.max())) @ self.difficulty.weights
-        curve = [_binomial(width, self.decisive)[1:] @ decided[:width] for width in wanted]
-        return np.clip(curve, 0, 1)
+        counted = np.arange(1, wanted.max() + 1)
+        decided = _majority(self.difficulty.rates, counted[:, None]) @ self.difficulty.weights
+        chances = binom.pmf(counted, wanted[:, None], self.decisive)
+        curve: Floats = np.clip(chances @ decided, 0, 1)
+        return curve
 
     def best_width(self, widths: Sequence[int], tolerance: float = 0.001) -> int:
-        """The smallest of the widths that is predicted within `tolerance` of the best one.
+        """The smallest width whose predicted accuracy is within `tolerance` of the best.
 
         Raises:
             ValueError: no width, one that is not a whole number from 1 on, or tolerance < 0.
@@ -100,32 +106,13 @@ class VoteScaling:
         return min(w for w, a in zip(widths, curve, strict=True) if a >= curve.max() - tolerance)
 
 
-def _up_to(rates: Floats, width: int) -> Floats:
-    """A vote's accuracy at the widths 1, ..., `width` (widths x rates).
+def _majority(rates: Floats, widths: NDArray[np.int64]) -> Floats:
+    """The accuracy of votes; rates and widths are broadcast against each other."""
+    from scipy.special import betainc
 
-    Two votes more matter only if they agree against a majority of one. That gives the regularised
-    incomplete beta function as a sum of terms of one sign, exact at any width:
-    accuracy(2m + 1) = p + (2p - 1) * sum over j = 1..m of C(2j - 1, j) * (p(1 - p))^j.
-    """
-    p = rates[None, :]
-    j = np.arange(1, (width + 1) // 2)[:, None]
-    ratios = np.where(j == 1, 1.0, 2 * (2 * j - 1) / j) * (p * (1 - p))  # of a term to the last
-    gains = (2 * p - 1) * np.cumsum(np.cumprod(ratios, axis=0), axis=0)
-    odd = np.clip(np.concatenate([p, p + gains]), 0, 1)
-    every: Floats = np.repeat(odd, 2, axis=0)[:width]  # 2m votes with ties half are 2m - 1
-    return every
-
-
-def _binomial(n: int, share: float) -> Floats:
-    """The chances of 0, ..., n successes; by logarithms, as factorials soon overflow."""
-    k = np.arange(n + 1)
-    if share == 1:
-        all_of_them: Floats = (k == n).astype(np.float64)
-        return all_of_them
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    choose = log_factorial[n] - log_factorial - log_factorial[::-1]
-    chances: Floats = np.exp(choose + k * np.log(share) + (n - k) * np.log1p(-share))
-    return chances
+    needed = (widths + 1) // 2  # 2m votes, with ties half, are as accurate as 2m - 1
+    accuracy: Floats = np.asarray(betainc(needed, needed, rates))
+    return accuracy
 
 
 def _checked_widths(widths: Sequence[int]) -> NDArray[np.int64]:

@@ -74,6 +74,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--pareto", action="store_true", help=pareto)
     add("--max-cost-usd", type=float, metavar="X", help="most dollars per example")
     add("--max-latency-s", type=float, metavar="X", help="most seconds per example")
+    add("--max-latency-p95-s", type=float, metavar="X", help="most seconds in 95%% of the examples")
     add("--within", type=float, metavar="X", help=within)
     add("--of", choices=("best", "single_model"), default="best", help=of)
     add("--holdout", type=float, default=0.3, metavar="X", help=holdout)

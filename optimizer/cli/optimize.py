@@ -34,6 +34,7 @@ def optimize_file(options: argparse.Namespace) -> int:
     wanted = Objective(
         max_cost_usd=options.max_cost_usd,
         max_latency_s=options.max_latency_s,
+        max_latency_p95_s=options.max_latency_p95_s,
         within=options.within,
         of=options.of,
     )
@@ -76,8 +77,8 @@ def _chosen(result: Result, wanted: Objective) -> OperatingPoint | None:
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    limits = ("budget_usd", "budget_calls", "budget_seconds", "max_cost_usd", "max_latency_s")
-    for name in limits:
+    caps = ("budget_usd", "budget_calls", "budget_seconds")
+    for name in (*caps, "max_cost_usd", "max_latency_s", "max_latency_p95_s"):
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise ValueError(f"`--{name.replace('_', '-')} > 0` must hold, but got {value}")

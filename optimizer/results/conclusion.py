@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from evaluators.diagnosis.agreement import Agreement
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import operating_points
 from optimizer.results.provenance import estimated_yaml
@@ -59,8 +60,11 @@ def conclude(
             state.front(), state.evaluator.known, final.points, final.mean, partial(_bound, plan)
         ),
         trials_=tuple(state.trials),
+        module_scores_=tuple(state.module_scores),
+        probes_=tuple(state.probes),
         spent=_spent(state, paid_before),
         diagnoser=_agreements(state),
+        diagnoser_model=state.rater,
         judge=state.judge,
         stopped=stopped,
         metric=plan.metric.name,
@@ -106,6 +110,7 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
         score=interval,
         usd_per_example=evaluation.usd_per_example,
         latency_s=evaluation.latency_s,
+        latency_p95_s=evaluation.latency_p95_s,
         unscored=evaluation.unscored,
         disqualified=evaluation.disqualified,
         agreement=evaluation.agreement,

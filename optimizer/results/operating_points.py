@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from evaluators.evaluation import Evaluation
 from evaluators.objective import Costs, Objective
+from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
 from optimizer.search.trial import config_text, flat_config
@@ -29,6 +29,8 @@ class OperatingPoint:
     usd_per_example: float
     latency_s: float
     """Mean seconds per example on the critical path."""
+    latency_p95_s: float
+    """95th percentile of the seconds; see `Evaluation.latency_p95_s`."""
     measured_on: Literal["holdout", "search"]
     """Where these figures are from; those of the search are what it chose by, and so too good."""
     estimate: float
@@ -42,13 +44,14 @@ class OperatingPoint:
     @property
     def costs(self) -> Costs:
         """What picking goes by."""
-        return Costs(self.estimate, self.usd_per_example, self.latency_s)
+        return Costs(self.estimate, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
     def __str__(self) -> str:
         held_out = f"{percent(self.score.mean)} held out, " if self.measured_on == "holdout" else ""
         return (
             f"{config_text(self.config)}: {held_out}{percent(self.estimate)} by the search's "
-            f"estimate, {dollars(self.usd_per_example)} and {seconds(self.latency_s)} per example"
+            f"estimate, {dollars(self.usd_per_example)} and {seconds(self.latency_s)} per example, "
+            f"at most {seconds(self.latency_p95_s)} in 95% of them"
         )
 
 
@@ -84,6 +87,7 @@ def points_frame(points: Sequence[OperatingPoint]) -> pd.DataFrame:
             "score_high": point.score.high,
             "usd_per_example": point.usd_per_example,
             "latency_s": point.latency_s,
+            "latency_p95_s": point.latency_p95_s,
             "estimate": point.estimate,
             **flat_config(point.config),
         }
@@ -122,6 +126,7 @@ def _point(
         score=interval,
         usd_per_example=measured.usd_per_example,
         latency_s=measured.latency_s,
+        latency_p95_s=measured.latency_p95_s,
         measured_on="holdout" if measured is held_out else "search",
         estimate=search.mean,
     )

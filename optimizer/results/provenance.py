@@ -11,8 +11,8 @@ from pipelines import PipelineError, Tunable
 from pipelines.llms.secrets import redacted
 
 if TYPE_CHECKING:
-    from evaluators.evaluation import Evaluation
     from evaluators.metrics.judge_agreement import JudgeAgreement
+    from evaluators.outcome import Evaluation
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result
 

@@ -13,6 +13,8 @@ from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, pick, points_frame
+from optimizer.search.module_score import ModuleScore, module_scores_frame
+from optimizer.search.probe import Probe, probes_frame
 from optimizer.search.trial import Trial, trials_frame
 from pipelines import PipelineError, Tunable
 from pipelines.llms.budget import PurposeSpend
@@ -34,6 +36,8 @@ class HeldOut:
     usd_per_example: float
     latency_s: float
     """Mean seconds on the critical path."""
+    latency_p95_s: float
+    """95th percentile of the seconds; see `Evaluation.latency_p95_s`."""
     unscored: int = 0
     """How many examples infrastructure failures left without a score."""
     disqualified: bool = False
@@ -46,7 +50,7 @@ class HeldOut:
     @property
     def costs(self) -> Costs:
         """What an objective's limits are held against."""
-        return Costs(self.score.mean, self.usd_per_example, self.latency_s)
+        return Costs(self.score.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,12 @@ class Result:
     points: tuple[OperatingPoint, ...] = ()
     """The front: no config beats another in score, cost and latency at once; best score first."""
     trials_: tuple[Trial, ...]
+    module_scores_: tuple[ModuleScore, ...] = ()
+    probes_: tuple[Probe, ...] = ()
     spent: Spent
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
+    diagnoser_model: str | None = None
+    """Label of the model that rated modules; None without a diagnoser."""
     judge: JudgeAgreement | None = None
     """What is known of the metric's judge; None if it asks none. With human labels, scores and
     gains are corrected for its errors, and their intervals wider; trials and estimates are not."""
@@ -156,12 +164,25 @@ class Result:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial; scores are search estimates."""
+        """One row per trial, with what it changed in which trial; scores are search estimates."""
         return trials_frame(self.trials_)
 
     @property
+    def module_scores(self) -> pd.DataFrame:
+        """One row per module, model and turn: what the diagnoser said of it, what was measured with
+        it, and what was decided. See `ModuleScore` for the columns; the last names the diagnoser's
+        model."""
+        return module_scores_frame(self.module_scores_, self.diagnoser_model)
+
+    @property
+    def probes(self) -> pd.DataFrame:
+        """What ran beside the trials: single modules for the diagnoser, and prompts that DSPy's
+        optimizers tried. See `Probe` for the columns."""
+        return probes_frame(self.probes_)
+
+    @property
     def pareto(self) -> pd.DataFrame:
-        """The configs that no other beats in score, dollars and seconds at once, best score first.
+        """The configs that no other beats in score, dollars and mean seconds at once, best first.
 
         `measured_on` says of each whether its figures are from the holdout, or estimates by which
         the search chose, which are too good on average. One column per knob that any of them sets.
@@ -173,6 +194,7 @@ class Result:
         *,
         max_cost_usd: float | None = None,
         max_latency_s: float | None = None,
+        max_latency_p95_s: float | None = None,
         within: float | None = None,
     ) -> OperatingPoint:
         """One config of the front: the best within limits, or the cheapest that is good enough.
@@ -183,12 +205,19 @@ class Result:
         Args:
             max_cost_usd: most dollars per example.
             max_latency_s: most seconds per example.
+            max_latency_p95_s: most seconds in 95% of the examples. The front goes by mean seconds;
+                to search for a short tail, give the limit to the objective.
             within: take the cheapest at most so much below the best score: 0.01 is a point.
 
         Raises:
             ValueError: none meets the limits; names the closest.
         """
-        wanted = Objective(max_cost_usd=max_cost_usd, max_latency_s=max_latency_s, within=within)
+        wanted = Objective(
+            max_cost_usd=max_cost_usd,
+            max_latency_s=max_latency_s,
+            max_latency_p95_s=max_latency_p95_s,
+            within=within,
+        )
         return pick(self.points, wanted)
 
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from evaluators.objective import Costs
 from optimizer.formatting import (
     agreement_text,
     counted,
@@ -17,20 +15,16 @@ from optimizer.formatting import (
     percent_interval,
     points,
     seconds,
-    setting,
 )
-from optimizer.search.trial import config_text, models_text, module_text, shortened
+from optimizer.search.config_changes import Change, config_changes
+from optimizer.search.trial import config_text
 from pipelines import PipelineError
-from search_spaces.config import LEFT_OUT
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
     from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
 
 
-LONGEST = 60
-"""Characters of a value in the table of changes; the report has prompts in full."""
-_NETWORK = {"models", "members", "width", "aggregator"}
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
 _MOST_FAILED = 0.1
 """Failures of a larger share of runs are told."""
@@ -57,16 +51,9 @@ class PointRow(NamedTuple):
     interval: str
     usd_per_example: str
     latency: str
+    latency_p95: str
     estimate: str
     note: str
-
-
-class Change(NamedTuple):
-    """One knob that tuning changed."""
-
-    knob: str
-    old: str
-    new: str
 
 
 class Purpose(NamedTuple):
@@ -117,39 +104,17 @@ def figures(result: Result) -> list[Row]:
 
 def verdict(result: Result) -> list[str]:
     """What may be claimed, and what may not."""
-    return [*_over_baseline(result), *_over_single(result), *_cost_change(result)]
+    return [
+        *_over_baseline(result),
+        *_over_single(result),
+        *_cost_change(result),
+        *_tail_change(result),
+    ]
 
 
 def changes(result: Result) -> list[Change]:
-    """What differs between the baseline and the tuned config, in module order.
-
-    Members and their aggregator are told together, in the short notation of networks, and then the
-    prompts that members have of their own.
-    """
-    before, after = result.baseline_config.modules, result.config.modules
-    told: dict[str, Change] = {}
-    for name, knob, old, new in result.baseline_config.differences(result.config):
-        if knob in _NETWORK and max(before[name].width, after[name].width) > 1:
-            texts = module_text(before[name]), module_text(after[name])
-            own = list(_member_changes(name, old, new)) if knob == "members" else []
-            if not own or texts[0] != texts[1]:
-                told.setdefault(f"{name}.network", Change(f"{name}.network", *texts))
-            told |= {change.knob: change for change in own}
-        else:
-            told[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
-    return list(told.values())
-
-
-def _member_changes(
-    module: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
-) -> Iterator[Change]:
-    """Instructions and demos that members have, or had, of their own."""
-    nothing: Mapping[str, Any] = {}
-    for place, (before, after) in enumerate(zip_longest(old, new, fillvalue=nothing)):
-        for knob in ("instructions", "demos"):
-            pair = before.get(knob), after.get(knob)
-            if pair[0] != pair[1]:
-                yield Change(f"{module}.members.{place}.{knob}", *_values(*pair))
+    """What differs between the baseline and the tuned config."""
+    return config_changes(result.baseline_config, result.config)
 
 
 def operating_points(result: Result) -> list[PointRow]:
@@ -163,6 +128,7 @@ def operating_points(result: Result) -> list[PointRow]:
             percent_interval(point.score),
             dollars(point.usd_per_example),
             seconds(point.latency_s),
+            seconds(point.latency_p95_s),
             percent(point.estimate),
             "held out" if point.measured_on == "holdout" else "search estimate",
         )
@@ -185,6 +151,16 @@ def purposes(result: Result) -> list[Purpose]:
     return [*rows, Purpose("total", dollars(spent.usd), f"{spent.calls:,}", f"{spent.tokens:,}")]
 
 
+def probes_line(result: Result) -> list[str]:
+    """What ran beside the trials; nothing, if nothing did."""
+    runs = sum(probe.examples for probe in result.probes_ if probe.kind == "module")
+    prompts = sum(probe.kind == "prompt" for probe in result.probes_)
+    parts = [counted(runs, "run") + " of single modules"] if runs else []
+    if prompts:
+        parts.append(counted(prompts, "prompt") + " tried inside optimizers")
+    return [f"beside the trials: {' and '.join(parts)}"] if parts else []
+
+
 def paid_now(result: Result) -> str:
     """Seconds, and how much of the spend was paid by this invocation."""
     spent = result.spent
@@ -196,6 +172,11 @@ def paid_now(result: Result) -> str:
     if spent.paid_now_calls > spent.calls:
         return f"{told}, attempts that failed included"
     return f"{told}, the rest was in the cache"
+
+
+def diagnoser_title(result: Result) -> str:
+    """The section's title, with the model that rated."""
+    return f"Diagnoser: {result.diagnoser_model}" if result.diagnoser_model else "Diagnoser"
 
 
 def diagnoser_lines(result: Result) -> list[str]:
@@ -317,6 +298,13 @@ def _cost_change(result: Result) -> Iterator[str]:
         yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
 
 
+def _tail_change(result: Result) -> Iterator[str]:
+    """The 95th percentile of the latency, where there is a limit to it."""
+    if result.objective.max_latency_p95_s is not None:
+        before, after = result.baseline_figures.latency_p95_s, result.tuned_figures.latency_p95_s
+        yield f"Latency in 95% of the examples: at most {seconds(before)} -> {seconds(after)}."
+
+
 def _failed(result: Result) -> Iterator[str]:
     """Runs that brought no answer, where they are more than a few."""
     for name, figures in (("baseline", result.baseline_figures), ("tuned", result.tuned_figures)):
@@ -331,17 +319,17 @@ def _unmet(result: Result) -> Iterator[str]:
     if result.objective.meets(tuned.costs):
         return
     figures = f"{dollars(tuned.usd_per_example)} and {seconds(tuned.latency_s)} per example"
+    if result.objective.max_latency_p95_s is not None:
+        figures += f", at most {seconds(tuned.latency_p95_s)} in 95% of {tuned.examples}"
     searched = [trial for trial in result.trials_ if trial.config == result.config]
-    if searched and result.held_out:
-        last = searched[-1]
-        estimate = Costs(tuned.score.mean, last.usd_per_example, last.latency_s)
-        if result.objective.meets(estimate):
-            yield (
-                f"the objective ({result.objective}) was met on the search examples, but not on "
-                f"those held out: {figures}"
-            )
-            return
-    yield f"no config met the objective ({result.objective}): this is the closest, at {figures}"
+    met = searched and result.objective.meets(searched[-1].costs(tuned.score.mean))
+    if result.held_out and met:
+        yield (
+            f"the objective ({result.objective}) was met on the search examples, but not on those "
+            f"held out: {figures}"
+        )
+    else:
+        yield f"no config met the objective ({result.objective}): this is the closest, at {figures}"
 
 
 def _votes_without_agreement(result: Result) -> Iterator[str]:
@@ -363,29 +351,3 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
             f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
             "answers in free text need a judge or a verifier, numbers a median"
         )
-
-
-def _knob(knob: str) -> str:
-    return "model" if knob == "models" else knob
-
-
-def _values(old: Any, new: Any) -> tuple[str, str]:
-    """Both in a few words; of long texts that begin alike, from shortly before they part."""
-    if isinstance(old, str) and isinstance(new, str):
-        apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
-        alike = next(apart, min(len(old), len(new)))
-        if alike > LONGEST // 2:
-            old, new = (f"…{text[alike - LONGEST // 4 :]}" for text in (old, new))
-    return _value(old), _value(new)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, tuple):
-        if all(isinstance(item, str) for item in value):
-            return models_text(value) or "none"
-        return counted(len(value), "demo")
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
-    if value is None or value is LEFT_OUT:
-        return "as given"
-    return shortened(setting(value), LONGEST)

@@ -14,12 +14,14 @@ from optimizer.results.summary import (
     cautions,
     changes,
     diagnoser_lines,
+    diagnoser_title,
     figures,
     judge_lines,
     measured_on,
     next_steps,
     operating_points,
     paid_now,
+    probes_line,
     purposes,
     verdict,
 )
@@ -37,7 +39,7 @@ def summary_text(result: Result, *, shell: bool = False) -> str:
     Args:
         shell: for who typed a command, which itself says how to go on: nothing is told in Python.
     """
-    limits = "--max-cost-usd, --max-latency-s or --within, which go"
+    limits = "--max-cost-usd, --max-latency-s and the like, which go"
     lines = list(_lines(result, limits if shell else "result.pick(...), which goes"))
     if not shell:
         lines += _section("Next", next_steps(result))
@@ -59,16 +61,17 @@ def _lines(result: Result, picking: str) -> Iterator[str]:
     yield from _section("What changed", _change_lines(result))
     points = operating_points(result)
     if points:
-        columns = ("score", "95% interval", "$/example", "latency", "estimate", "scores are")
+        columns = ("score", "95% interval", "$/example", "latency", "p95", "estimate", "scores are")
         yield from _section(
             f"To choose from, with {picking} by the estimate",
             _table([PointRow("", *columns), *points]),
         )
     header_row = Purpose("", "dollars", "calls", "tokens")
     yield from _section(
-        "What it took", [*_table([header_row, *purposes(result)]), paid_now(result)]
+        "What it took",
+        [*_table([header_row, *purposes(result)]), paid_now(result), *probes_line(result)],
     )
-    yield from _section("Diagnoser", diagnoser_lines(result))
+    yield from _section(diagnoser_title(result), diagnoser_lines(result))
     yield from _section("Judge", [part for line in judge_lines(result) for part in _wrapped(line)])
 
 

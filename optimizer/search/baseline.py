@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from evaluators.evaluation import Evaluation
+from evaluators.outcome import Evaluation
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.search.dear_models import leave_out_dear_models
 from optimizer.search.state import SearchState

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
-from evaluators.evaluation import Evaluator
-from optimizer.search.call_groups import (
-    CallGroup,
-    ModuleCalls,
-    call_groups,
-    calls_ahead,
-    module_calls,
-)
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Outcome
+from optimizer.search.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
+from optimizer.search.made_calls import MadeCalls, example_set
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
+
+Runs: TypeAlias = Sequence[tuple[PipelineConfig, int]]
+"""Pairs of a config and an example's index."""
 
 
 @dataclass
 class Forecast:
-    """The calls that configs will take, those that they share with others counted once."""
+    """The calls that runs will take, those that they share with others counted once."""
 
     evaluator: Evaluator
     baseline: PipelineConfig
-    raced: Callable[[], Sequence[PipelineConfig]]
-    """The configs that were run so far."""
     singles: Mapping[str, PipelineConfig]
     """By label, the configs with that model in all modules."""
-    _calls: dict[Any, list[ModuleCalls]] = field(default_factory=dict)
+    _made: MadeCalls = field(init=False)
+    _known: dict[str, int] = field(default_factory=dict)
+    """By config key, the examples that it was run on, as `example_set`."""
+    _noted: int = 0
+    """How much of the evaluator's history is counted in these two."""
+    _planners: dict[tuple[int, ...], CallPlanner] = field(default_factory=dict)
+    """By how often modules are asked."""
+    _calls: dict[tuple[str, tuple[int, ...]], list[ModuleCalls]] = field(default_factory=dict)
+    """By config key, too."""
+    _prices: dict[tuple[str, int], float] = field(default_factory=dict)
 
-    def check(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> None:
-        """Stop before a rung that the nominal budget has no room for.
+    def __post_init__(self) -> None:
+        self._made = MadeCalls(self.evaluator.pipeline)
+
+    def check(self, runs: Runs) -> None:
+        """Stop before a step that the nominal budget has no room for.
 
         Nominal spend does not depend on what the cache held, so that a run started again stops
         at the same place; the gateway guards the real spend call by call.
@@ -43,12 +52,9 @@ class Forecast:
         left = self.evaluator.session.nominal_left()
         if math.isinf(left.calls) and math.isinf(left.usd):
             return
-        verdicts = self._verdicts(configs, examples)
-        calls, usd = verdicts, verdicts * self._usd_per_verdict()
-        for group, ahead in self._groups(configs, examples).items():
-            calls += ahead
-            usd += ahead * self._usd_per_call(group.label)
-        wanted = f"the next {len(examples)} examples of {len(configs)} configs would take about "
+        calls, usd = self._cost(runs)
+        examples, configs = len({index for _, index in runs}), len({c.key for c, _ in runs})
+        wanted = f"the next {examples} examples of {configs} configs would take about "
         if calls > max(0.0, left.calls):
             raise BudgetExhausted(
                 f"{wanted}{calls:.0f} calls, and {max(0, left.calls):.0f} are left for the search"
@@ -58,10 +64,10 @@ class Forecast:
                 f"{wanted}${usd:.4f}, and ${max(0.0, left.usd):.4f} are left for the search"
             )
 
-    def has_room(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> bool:
+    def has_room(self, runs: Runs) -> bool:
         """Whether the nominal budget reaches for these."""
         try:
-            self.check(configs, examples)
+            self.check(runs)
         except BudgetExhausted:
             return False
         return True
@@ -76,45 +82,108 @@ class Forecast:
         if calls > max(0.0, left.calls):
             raise BudgetExhausted(f"{calls} calls come next, but {left.calls:.0f} are left")
 
-    def calls(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
+    def calls(self, runs: Runs) -> int:
         """At most so many new calls it takes to run these, and to judge their answers."""
-        return sum(self._groups(configs, examples).values()) + self._verdicts(configs, examples)
+        coming = self._coming(runs)
+        return sum(self._made.ahead(coming).values()) + self._verdicts(coming)
+
+    def usd(self, runs: Runs) -> float:
+        """About what those calls cost, by what calls to the same models have cost so far."""
+        return self._cost(runs)[1]
+
+    def is_free(self, config: PipelineConfig, index: int) -> bool:
+        """Whether it is certain that a run makes no new call, a judge's included.
+
+        Where the metric asks a judge, that takes a run that is known: who knows the answer? The
+        same holds for a program whose own code decides how often it asks.
+        """
+        return bool(self._free(config) >> index & 1)
+
+    def are_free(self, config: PipelineConfig, indices: Iterable[int]) -> bool:
+        """Whether it is certain that runs on these examples make no new call."""
+        return not example_set(indices) & ~self._free(config)
 
     def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
         """The calls that a config makes on an example, at most."""
-        return call_groups(self._of(config))
+        return call_groups(self._of(config, self.evaluator.times()))
 
-    def _groups(
-        self, configs: Sequence[PipelineConfig], examples: Sequence[int]
-    ) -> dict[CallGroup, int]:
-        raced = self.raced()
-        known = {c.key: self.evaluator.known(c).outcomes.keys() for c in [*raced, *configs]}
-        done = [(self._of(c), known[c.key]) for c in raced]
-        coming = [(self._of(c), set(examples) - known[c.key]) for c in configs]
-        return calls_ahead(done, coming)
+    def _free(self, config: PipelineConfig) -> int:
+        self._catch_up()
+        free = self._needless(config)
+        if self.evaluator.pipeline.is_fixed and not self.evaluator.metric.judging:
+            free |= self._made.free(self._of(config, {}))
+        return free
 
-    def _verdicts(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
+    def _needless(self, config: PipelineConfig) -> int:
+        """The examples that the evaluator would not run the config on."""
+        shown = self.evaluator.shown_in(config)
+        return self._known.get(config.key, 0) | example_set(shown)
+
+    def _cost(self, runs: Runs) -> tuple[int, float]:
+        """Calls and dollars."""
+        coming = self._coming(runs)
+        calls = self._verdicts(coming)
+        usd = calls * self._usd_per_verdict()
+        prices: dict[str, float] = {}
+        for group, ahead in self._made.ahead(coming).items():
+            if group.label not in prices:
+                prices[group.label] = self._usd_per_call(group.label)
+            calls += ahead
+            usd += ahead * prices[group.label]
+        return calls, usd
+
+    def _coming(self, runs: Runs) -> list[tuple[list[ModuleCalls], int]]:
+        """By config, its calls and the examples that it has to be run on."""
+        self._catch_up()
+        times = self.evaluator.times()
+        examples: dict[str, list[int]] = {}
+        configs = {config.key: config for config, _ in runs}
+        for config, index in runs:
+            examples.setdefault(config.key, []).append(index)
+        return [
+            (self._of(config, times), example_set(examples[key]) & ~self._needless(config))
+            for key, config in configs.items()
+        ]
+
+    def _catch_up(self) -> None:
+        """Count what was run since the last time."""
+        history = self.evaluator.history[self._noted :]
+        self._noted += len(history)
+        times = self.evaluator.times() if history else {}
+        configs = {run.config.key: run.config for run in history}
+        outcomes: dict[str, dict[int, Outcome]] = {key: {} for key in configs}
+        for run in history:
+            outcomes[run.config.key][run.example] = run.outcome
+        for key, config in configs.items():
+            self._known[key] = self._known.get(key, 0) | example_set(outcomes[key])
+            self._made.note(self._of(config, times), outcomes[key])
+
+    def _verdicts(self, coming: Iterable[tuple[Sequence[ModuleCalls], int]]) -> int:
         """At most so many calls to a judge: every answer may be one that it has not seen yet."""
-        known = (self.evaluator.known(config).outcomes.keys() for config in configs)
-        return self.evaluator.metric.calls * sum(len(set(examples) - seen) for seen in known)
+        return self.evaluator.metric.calls * sum(bits.bit_count() for _, bits in coming)
 
     def _usd_per_verdict(self) -> float:
         """As those so far cost on average."""
         judged = self.evaluator.session.nominal.by_purpose.get("judge")
         return judged.usd / judged.calls if judged and judged.calls else 0.0
 
-    def _of(self, config: PipelineConfig) -> list[ModuleCalls]:
-        times = self.evaluator.times()
-        key = config.key, tuple(times.items())
+    def _of(self, config: PipelineConfig, times: Mapping[str, int]) -> list[ModuleCalls]:
+        asked = tuple(times.values())
+        key = config.key, asked
         if key not in self._calls:
-            bound = self.evaluator.program(config).bound
-            self._calls[key] = module_calls(self.evaluator.pipeline, bound, times)
+            if asked not in self._planners:
+                self._planners[asked] = CallPlanner(self.evaluator.pipeline, times)
+            self._calls[key] = self._planners[asked].module_calls(self.evaluator.bound(config))
         return self._calls[key]
 
     def _usd_per_call(self, label: str) -> float:
         """As measured with the model alone in all modules; else as the baseline's calls cost."""
         for config in (self.singles.get(label), self.baseline):
             known = self.evaluator.known(config) if config else None
-            if known is not None and known.outcomes:
-                return known.usd_per_example / max(1.0, known.calls_per_example)
+            if config is not None and known is not None and known.outcomes:
+                measured = config.key, len(known.outcomes)
+                if measured not in self._prices:
+                    calls = max(1.0, known.calls_per_example)
+                    self._prices[measured] = known.usd_per_example / calls
+                return self._prices[measured]
         return 0.0

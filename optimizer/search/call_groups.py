@@ -1,9 +1,10 @@
-"""Which calls a config makes on an example, so that those shared with others are counted once."""
+"""Which calls a config makes on an example, and which of them are those of other configs too."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from pipelines.aggregators import (
     aggregator,
 )
 from pipelines.binding import BoundModule
+from pipelines.signature import signature_identity
 from search_spaces import MemberConfig
 from search_spaces.config import canonical_json
 
@@ -24,17 +26,19 @@ from search_spaces.config import canonical_json
 class CallGroup(NamedTuple):
     """One call on every example: equal groups are the same calls."""
 
-    path: str
-    """The module, or a role of its aggregator."""
+    asked: str
+    """What is asked of which fields: modules that ask the same, as solvers of a vote do, make the
+    same calls."""
     label: str
     sample: int
     setting: str
-    """All else that decides what is asked: own knobs, and the configs of the modules before."""
+    """A digest of all else that decides what is asked: own knobs, and the modules before."""
 
 
 class ModuleCalls(NamedTuple):
     """The calls of one module, those of its aggregator included."""
 
+    module: str
     key: str
     """All that decides them: a module with the same key makes the same calls on an example."""
     most: frozenset[CallGroup]
@@ -43,26 +47,89 @@ class ModuleCalls(NamedTuple):
     """It makes these whatever they bring."""
 
 
-def module_calls(
-    pipeline: Tunable, bound: Mapping[str, BoundModule], times: Mapping[str, int]
-) -> list[ModuleCalls]:
-    """What every module of one config asks, in the order of levels.
+class _Own(NamedTuple):
+    """What a module brings along, whatever comes before it."""
+
+    bound: BoundModule
+    text: str
+    """Decides its calls."""
+    most: Sequence[CallGroup]
+    sure: Sequence[CallGroup]
+    """Both as in `ModuleCalls`, without the modules before."""
+
+
+class CallPlanner:
+    """Works out the calls of configs, what they have in common once.
 
     Args:
         pipeline: the modules as they are wired.
-        bound: each with its config and sample indices, by name.
         times: how often a run asks a module, where that is not once.
     """
-    calls = []
-    before: dict[str, tuple[str, ...]] = {}
-    for name in itertools.chain.from_iterable(pipeline.levels):
-        module, needed = bound[name], pipeline.dependencies[name]
-        upstream = sorted({text for other in needed for text in before[other]})
-        before[name] = (*upstream, f"{name} {module.config_json} {module.all_samples}")
-        most = frozenset(_of_module(module, "\n".join(upstream), times.get(name, 1)))
-        sure = frozenset(_sure(module, "\n".join(upstream)))
-        calls.append(ModuleCalls("\n".join(before[name]), most, sure))
-    return calls
+
+    def __init__(self, pipeline: Tunable, times: Mapping[str, int]) -> None:
+        self._is_fixed = pipeline.is_fixed
+        self._order = list(itertools.chain.from_iterable(pipeline.levels))
+        self._dependencies = pipeline.dependencies
+        self._times = times
+        self._own: dict[int, _Own] = {}
+        """By the identity of the bound module, which it keeps alive."""
+        self._known: dict[str, ModuleCalls] = {}
+
+    def module_calls(self, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
+        """What every module of one config asks, in the order of levels.
+
+        Args:
+            bound: the modules with their configs and sample indices, by name.
+        """
+        keys: dict[str, str] = {}
+        for name in self._order:
+            own = self._own_of(bound[name])
+            before = "\n".join(sorted({keys[other] for other in self._dependencies[name]}))
+            keys[name] = key = _digest(f"{own.text}\n{before}")
+            if key not in self._known:
+                most = frozenset(_after(before, group) for group in own.most)
+                sure = frozenset(_after(before, group) for group in own.sure)
+                self._known[key] = ModuleCalls(name, key, most, sure)
+        return [self._known[keys[name]] for name in self._order]
+
+    def _own_of(self, bound: BoundModule) -> _Own:
+        if id(bound) not in self._own:
+            text = f"{bound.name} {bound.config_json} {bound.all_samples}"
+            most = _of_module(bound, "", self._times.get(bound.name, 1))
+            asked = dict(_asked(bound)) if self._is_fixed else {}
+            groups = (
+                [group._replace(asked=asked.get(group.asked, group.asked)) for group in each]
+                for each in (most, _sure(bound, ""))
+            )
+            self._own[id(bound)] = _Own(bound, text, *groups)
+        return self._own[id(bound)]
+
+
+def _after(before: str, group: CallGroup) -> CallGroup:
+    """With a setting that is short, however much comes before."""
+    asked, label, sample, setting = group
+    return CallGroup(asked, label, sample, _digest(f"{setting}\n{before}"))
+
+
+def _asked(bound: BoundModule, around: str = "") -> Iterator[tuple[str, str]]:
+    """By path, what decides a module's calls beside its settings, and that of its consultants.
+
+    Instructions are in every member's settings. Consultants see what members say, which depends on
+    them too.
+    """
+    module = bound.module
+    told = signature_identity(module.signature), module.strategy
+    parts: list[object] = [around, *told, bound.reads, bound.sees]
+    if _is_own(bound) or _races(bound):  # then a call may hang on all the others
+        parts += [bound.path, bound.samples]
+    asked = _digest(canonical_json(parts))
+    yield bound.path, asked
+    for consulted in bound.consultants.values():
+        yield from _asked(consulted, f"{asked} {bound.instructions}")
+
+
+def _races(bound: BoundModule) -> bool:
+    return len(bound.samples) > 1 and isinstance(aggregator(bound.aggregation), FirstToFinish)
 
 
 def call_groups(calls: Sequence[ModuleCalls]) -> frozenset[CallGroup]:
@@ -70,30 +137,8 @@ def call_groups(calls: Sequence[ModuleCalls]) -> frozenset[CallGroup]:
     return frozenset().union(*(module.most for module in calls))
 
 
-def calls_ahead(
-    done: Iterable[tuple[Sequence[ModuleCalls], Collection[int]]],
-    coming: Iterable[tuple[Sequence[ModuleCalls], Collection[int]]],
-) -> dict[CallGroup, int]:
-    """At most so many new calls, those that configs share with each other counted once.
-
-    Args:
-        done: configs' calls, each with the examples that they were made on.
-        coming: the same of what comes next.
-    """
-    ran: dict[str, set[int]] = {}
-    made: dict[CallGroup, set[int]] = {}
-    for calls, examples in done:
-        for module in calls:
-            ran.setdefault(module.key, set()).update(examples)
-            for group in module.sure:
-                made.setdefault(group, set()).update(examples)
-    wanted: dict[CallGroup, set[int]] = {}
-    for calls, examples in coming:
-        for module in calls:
-            new = set(examples) - ran.get(module.key, set())
-            for group in module.most:
-                wanted.setdefault(group, set()).update(new)
-    return {group: len(new - made.get(group, set())) for group, new in wanted.items()}
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _of_module(bound: BoundModule, before: str, times: int) -> Iterator[CallGroup]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Evaluation
 from evaluators.statistics import Calibration, Interval, paired_interval
 from optimizer.search.state import SearchState
 from pipelines.llms.call import BudgetExhausted

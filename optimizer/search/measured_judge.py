@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluators.evaluation import MOST_UNSCORED
 from evaluators.metrics import Score
 from evaluators.metrics.human_labels import HumanLabels
 from evaluators.metrics.judge_agreement import JudgeAgreement, judge_agreement
+from evaluators.outcome import MOST_UNSCORED
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.formatting import agreement_text, counted
 from optimizer.search.state import SearchState

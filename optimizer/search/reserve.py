@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from pipelines.llms.prices import price_of
 from search_spaces import PipelineConfig
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from evaluators.evaluation import Evaluation, Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective, front
+from evaluators.outcome import Evaluation
 from evaluators.racing.race import Race, Standing, race
 from evaluators.racing.stopping import CAUTIOUS, UNHURRIED, ErrorRate, Patience
 from optimizer.search.budget_forecast import Forecast
+from optimizer.search.config_changes import changed_text
 from optimizer.search.judgements import Judgements
+from optimizer.search.module_score import ModuleScore
+from optimizer.search.probe import Probe
 from optimizer.search.reserve import Reserve
 from optimizer.search.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
@@ -49,12 +54,18 @@ class SearchState:
     judge: JudgeAgreement | None = None
     """What is known of the metric's judge, if it asks one."""
     on_trial: Callable[[Trial, SearchState], None] = lambda trial, state: None
+    on_module_scores: Callable[[Sequence[ModuleScore]], None] = lambda scores: None
+    turn: int = 0
+    """The round of the loop, from 1; 0 before it."""
     incumbent: PipelineConfig = field(init=False)
     single_model: PipelineConfig | None = None
     """The best config with one model in all modules, once they were raced."""
     singles: dict[str, PipelineConfig] = field(default_factory=dict)
     """By label, the configs with that model in all modules."""
     trials: list[Trial] = field(default_factory=list)
+    module_scores: list[ModuleScore] = field(default_factory=list)
+    """Of every turn, one per module and model."""
+    probes: list[Probe] = field(default_factory=list)
     settled: dict[str, PipelineConfig] = field(default_factory=dict)
     """Where a stage that leaves nothing open came to rest last, by its name."""
     compared: set[tuple[str, str]] = field(default_factory=set)
@@ -66,13 +77,15 @@ class SearchState:
     prompted: list[tuple[str, str, str, int]] = field(default_factory=list)
     """Prompt optimizers that were asked: the config's key, the module, who, and which attempt."""
     judgements: Judgements = field(default_factory=Judgements)
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    """What verifiers said when they were tried, by verifier and answer."""
     forecast: Forecast = field(init=False)
     errors: ErrorRate = field(default_factory=ErrorRate)
     _recorded: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
-        self.forecast = Forecast(self.evaluator, self.baseline, self.raced, self.singles)
+        self.forecast = Forecast(self.evaluator, self.baseline, self.singles)
 
     def race(
         self,
@@ -121,10 +134,9 @@ class SearchState:
         Raises:
             BudgetExhausted: they can't be paid.
         """
-        examples = self.examples[:size]
-        self.forecast.check(configs, examples)
-        for config in configs:
-            self.evaluator.evaluate(config, examples)
+        runs = list(product(configs, self.examples[:size]))
+        self.forecast.check(runs)
+        self.evaluator.run(runs)
 
     def conclude(
         self,
@@ -149,9 +161,10 @@ class SearchState:
         self._conclude(stage, Race(tuple(standings), cut_off))
 
     def _conclude(self, stage: str, result: Race) -> list[Standing]:
+        base = self.last_trial(self.incumbent)
         self._lead(result)
         for standing in result.standings:
-            self._record(stage, standing, result)
+            self._record(stage, standing, result, base)
         if self.objective.pareto:
             self.protect_holdout()
         if result.cut_off is not None:
@@ -160,7 +173,26 @@ class SearchState:
 
     def note_failed(self, stage: str, detail: str) -> None:
         """Record that something failed before there was a config to run; the search goes on."""
-        self._note(stage, self.incumbent, Evaluation({}), "failed", detail)
+        base = self.last_trial(self.incumbent)
+        self._note(stage, self.incumbent, Evaluation({}), "failed", detail, base)
+
+    def last_trial(self, config: PipelineConfig) -> Trial | None:
+        """The config's last trial that ran; None if it has had none."""
+        ran = (trial for trial in reversed(self.trials) if trial.status != "failed")
+        return next((trial for trial in ran if trial.config.key == config.key), None)
+
+    def note_module_scores(self, scores: Sequence[ModuleScore]) -> None:
+        """Keep what a turn found out, in place of what it had found out before."""
+        fresh = {(score.turn, score.module, score.model) for score in scores}
+        kept = (s for s in self.module_scores if (s.turn, s.module, s.model) not in fresh)
+        self.module_scores = [*kept, *scores]
+        self.on_module_scores(scores)
+
+    def note_probes(self, probes: Iterable[Probe]) -> None:
+        """List runs that were no trials; one that repeats an earlier one from the cache is left
+        out."""
+        known = {probe.findings for probe in self.probes}
+        self.probes += [probe for probe in probes if probe.findings not in known]
 
     def desired(self, index: int) -> dict[str, Any]:
         """What the diagnoser may know of the right answer: the metric's feedback, and labels."""
@@ -177,24 +209,12 @@ class SearchState:
             size: on how many of the search examples.
         """
         examples = self.examples[:size]
-        free = [c for c in configs if self.evaluator.is_paid(c, examples[0])]
-        result = self._race_paid(free, examples)
-        if result.cut_off is not None:  # what needs no call on one example may need one on another
-            free = [c for c in free if all(self.evaluator.is_paid(c, i) for i in examples)]
-            result = self._race_paid(free, examples)
+        free = [config for config in configs if self.forecast.are_free(config, examples)]
+        result = race(
+            free, self.evaluator, examples, ErrorRate(), patience=CAUTIOUS, objective=self.objective
+        )
         finished = sorted(result.finished, key=lambda s: -s.evaluation.mean)
         return [standing.config for standing in finished]
-
-    def _race_paid(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> Race:
-        with self.evaluator.session.cached_only():
-            return race(
-                configs,
-                self.evaluator,
-                examples,
-                ErrorRate(),
-                patience=CAUTIOUS,
-                objective=self.objective,
-            )
 
     def best(
         self, configs: Sequence[PipelineConfig], beside: Sequence[PipelineConfig] = ()
@@ -260,6 +280,11 @@ class SearchState:
             return ranked
         places = np.linspace(0, len(ranked) - 1, MOST_POINTS).round().astype(int)
         return [ranked[place] for place in places]
+
+    @property
+    def rater(self) -> str | None:
+        """Label of the diagnoser's model; None without a diagnoser."""
+        return self.diagnoser.model.label if self.diagnoser else None
 
     @property
     def ablest_model(self) -> Model:
@@ -328,13 +353,17 @@ class SearchState:
         """Every config that was a trial, in the order of their first."""
         return list({trial.config.key: trial.config for trial in self.trials}.values())
 
-    def _record(self, stage: str, standing: Standing, result: Race) -> None:
+    def _record(self, stage: str, standing: Standing, result: Race, base: Trial | None) -> None:
+        if result.cut_off is not None and standing.finished:  # with what it had seen by then
+            known = self.evaluator.known(standing.config)
+            standing = replace(standing, evaluation=known)
         evaluation = standing.evaluation
         if len(evaluation.outcomes) <= self._recorded.get(standing.config.key, 0):
             return  # nothing new: it was a trial already
         self._recorded[standing.config.key] = len(evaluation.outcomes)
         detail = "; ".join(filter(None, (standing.reason, _first_failure(evaluation))))
-        self._note(stage, standing.config, evaluation, self._status(standing, result), detail)
+        status = self._status(standing, result)
+        self._note(stage, standing.config, evaluation, status, detail, base)
 
     def _note(
         self,
@@ -343,11 +372,15 @@ class SearchState:
         evaluation: Evaluation,
         status: Status,
         detail: str,
+        base: Trial | None,
     ) -> None:
         nominal = self.evaluator.session.nominal
         trial = Trial(
             number=len(self.trials),
             stage=stage,
+            turn=self.turn,
+            base=base.number if base else None,
+            changed=changed_text(base.config, config) if base else "",
             config=config,
             status=status,
             score=evaluation.interval,
@@ -356,6 +389,7 @@ class SearchState:
             unscored=evaluation.unscored,
             usd_per_example=evaluation.usd_per_example,
             latency_s=evaluation.latency_s,
+            latency_p95_s=evaluation.latency_p95_s,
             calls_per_example=evaluation.calls_per_example,
             nominal_usd=nominal.usd,
             nominal_calls=nominal.calls,
@@ -363,6 +397,8 @@ class SearchState:
             detail=detail,
             members_failed=evaluation.members_failed,
             agreement=evaluation.agreement,
+            usd_by_module=evaluation.usd_by_module,
+            seconds_by_module=evaluation.seconds_by_module,
         )
         self.trials.append(trial)
         self.on_trial(trial, self)

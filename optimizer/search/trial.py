@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off", "failed"]
-"""How a trial ended: on all search examples; by surviving a race on fewer; by losing one; with more
-infrastructure failures than a mean can bear; when the budget ran out; or before it began, because
-what was to propose a config failed."""
+"""How a trial ended: on all search examples; by surviving a race on fewer; by losing one; with too
+many infrastructure failures for its mean to count; when the budget ran out, with what it had seen;
+or before it began, because what should have proposed a config failed."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class Trial:
     """From 0, which is the baseline."""
     stage: str
     """Which stage proposed it: `baseline`, `single-model`, `allocation`, ..."""
+    turn: int
+    """The round of the loop, from 1; 0 for what runs before it."""
+    base: int | None
+    """Number of the trial it departed from: the incumbent's last when the race began. None for the
+    baseline."""
+    changed: str
+    """What differs from the base, as `solve.model: a -> b`; empty where only examples were added to
+    the base itself."""
     config: PipelineConfig
     status: Status
     score: Interval | None
@@ -43,6 +51,8 @@ class Trial:
     """Mean dollars per example, at recorded prices."""
     latency_s: float
     """Mean seconds on the critical path."""
+    latency_p95_s: float
+    """95th percentile of the seconds; see `Evaluation.latency_p95_s`."""
     calls_per_example: float
     nominal_usd: float
     """The run's nominal spend when the trial ended."""
@@ -56,6 +66,14 @@ class Trial:
     """How often the members of wide modules had something to make up for, by kind."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
+    usd_by_module: Mapping[str, float] = field(default_factory=dict)
+    """Mean dollars per example by module, at recorded prices; they add up to `usd_per_example`."""
+    seconds_by_module: Mapping[str, float] = field(default_factory=dict)
+    """Mean seconds per example by module; modules that run side by side overlap."""
+
+    def costs(self, score: float) -> Costs:
+        """With this score, what an objective's limits are held against."""
+        return Costs(score, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
     @property
     def name(self) -> str:
@@ -64,30 +82,37 @@ class Trial:
 
 
 def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The complete trials that no other beats in score, dollars and seconds at once.
+    """The complete trials that no other beats in score, dollars and mean seconds at once.
 
     Of trials with the same config, the last counts: it has seen the most examples.
     """
     last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
     scored = [(trial, trial.score.mean) for trial in last.values() if trial.score is not None]
-    costs = [Costs(score, trial.usd_per_example, trial.latency_s) for trial, score in scored]
+    costs = [trial.costs(score) for trial, score in scored]
     return [scored[place][0] for place in front(costs)]
 
 
 def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row per trial, one column per knob (`solve.model`) that any of them sets.
+    """One row per trial.
 
-    `score`, `score_low` and `score_high` are NaN, and a knob is None, where there is no value.
+    After the figures come two columns per module, `solve.usd` and `solve.seconds`, and one per knob
+    (`solve.model`) that any trial sets. `score`, `score_low` and `score_high` are NaN, `base`
+    is NA and a knob None where there is no value. A parameter called `usd` or `seconds` takes the
+    place of its module's cost.
     """
     import pandas as pd  # 0.3 s
 
-    settings = [flat_config(trial.config) for trial in trials]
-    knobs = list(dict.fromkeys(knob for setting in settings for knob in setting))
     rows = [
-        [figure(trial) for figure in _FIGURES.values()] + [setting.get(knob) for knob in knobs]
-        for trial, setting in zip(trials, settings, strict=True)
+        {name: figure(trial) for name, figure in _FIGURES.items()}
+        | _costs_by_module(trial)
+        | flat_config(trial.config)
+        for trial in trials
     ]
-    return pd.DataFrame(rows, columns=[*_FIGURES, *knobs])
+    costs = [name for trial in trials for name in _costs_by_module(trial)]
+    knobs = [knob for trial in trials for knob in flat_config(trial.config)]
+    columns = dict.fromkeys([*_FIGURES, *costs, *knobs])
+    frame = pd.DataFrame([columns | row for row in rows], columns=list(columns))
+    return frame.astype({"base": "Int64"})
 
 
 def flat_config(config: PipelineConfig) -> dict[str, Any]:
@@ -137,6 +162,17 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def _costs_by_module(trial: Trial) -> dict[str, float]:
+    """Dollars and seconds per example, in the order of the config's modules."""
+    usd, seconds = trial.usd_by_module, trial.seconds_by_module
+    modules = [*(m for m in trial.config.modules if m in usd), *sorted(usd)]
+    return {
+        name: cost
+        for module in modules
+        for name, cost in ((f"{module}.usd", usd[module]), (f"{module}.seconds", seconds[module]))
+    }
+
+
 def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
     if module.models:
         yield "model", models_text(module.models)
@@ -159,6 +195,9 @@ def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
 _FIGURES: dict[str, Callable[[Trial], Any]] = {
     "number": lambda trial: trial.number,
     "stage": lambda trial: trial.stage,
+    "turn": lambda trial: trial.turn,
+    "base": lambda trial: trial.base,
+    "changed": lambda trial: trial.changed,
     "status": lambda trial: trial.status,
     "score": lambda trial: trial.score.mean if trial.score else float("nan"),
     "score_low": lambda trial: trial.score.low if trial.score else float("nan"),
@@ -170,6 +209,7 @@ _FIGURES: dict[str, Callable[[Trial], Any]] = {
     "usd_per_example": lambda trial: trial.usd_per_example,
     "calls_per_example": lambda trial: trial.calls_per_example,
     "latency_s": lambda trial: trial.latency_s,
+    "latency_p95_s": lambda trial: trial.latency_p95_s,
     "nominal_usd": lambda trial: trial.nominal_usd,
     "nominal_calls": lambda trial: trial.nominal_calls,
     "seconds": lambda trial: trial.seconds,

@@ -32,7 +32,8 @@ def bind_metric(
     """
     if not isinstance(metric, JudgedMetric):
         outputs = [field for field in pipeline.outputs if field not in pipeline.inputs]
-        return resolve_metric(metric, outputs, columns, certain=pipeline.knows_outputs)
+        certain = pipeline.knows_outputs
+        return resolve_metric(metric, outputs, columns, inputs=pipeline.inputs, certain=certain)
     named = metric.model
     if named is None:
         return metric.bind(pipeline, _dearest(choices))

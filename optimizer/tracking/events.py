@@ -5,13 +5,15 @@ Texts are freed of secrets and cut to MLflow's limits here, once.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from optimizer.search.module_score import ModuleScore
 from optimizer.search.trial import Trial, flat_config, shortened
 from pipelines.llms.secrets import redacted
 
@@ -40,7 +42,7 @@ class Event:
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     step: int = 0
-    """Of the metrics: nominal calls."""
+    """Of the metrics: nominal calls, or the turn."""
     took_s: float = 0.0
     """Seconds before `time_ms` at which it began."""
     status: str = ""
@@ -75,6 +77,9 @@ def trial_event(trial: Trial, took_s: float) -> Event:
             {
                 "trial": trial.number,
                 "stage": trial.stage,
+                "turn": trial.turn,
+                "base": trial.base,
+                "changed": trial.changed or None,
                 "status": trial.status,
                 "config_key": trial.config.key,
                 "detail": trial.detail or None,
@@ -95,6 +100,23 @@ def prompt_event(pipeline: str, module: str, text: str, tags: Mapping[str, Any])
 def best_event(step: int, score: float) -> Event:
     """The best score so far, at so many nominal calls."""
     return Event(kind="figures", metrics=as_metrics({"best_score": score}), step=step)
+
+
+def module_scores_event(scores: Sequence[ModuleScore], diagnoser: str | None) -> Event:
+    """What one turn found out of the models in each module.
+
+    Args:
+        scores: at least one.
+        diagnoser: label of the model that rated; None if none did.
+    """
+    rated = {f"module_score/{score.module}/{score.model}": score.rating for score in scores}
+    measured = {f"module_measured/{score.module}/{score.model}": score.measured for score in scores}
+    return Event(
+        kind="figures",
+        metrics=as_metrics({**rated, **measured}),
+        tags=as_tags({"diagnoser/model": diagnoser}),
+        step=scores[0].turn,
+    )
 
 
 def figures_event(
@@ -139,8 +161,18 @@ def as_metrics(values: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def as_key(name: str) -> str:
-    """A key of letters, digits and `_-.: /`, at most 250 characters."""
-    return _NOT_IN_KEYS.sub("_", name)[:MOST_KEY]
+    """A key of letters, digits and `_-.: /`, at most 250 characters.
+
+    MLflow also refuses what reads as a path of another form, such as `a//b` or `../a`. Long names
+    that begin alike stay apart.
+    """
+    parts = _NOT_IN_KEYS.sub("_", name).split("/")
+    key = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    if key.startswith(".."):
+        key = f"_{key[1:]}"
+    if len(key) > MOST_KEY:
+        key = f"{key[: MOST_KEY - 9]}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    return key
 
 
 def _trial_metrics(trial: Trial) -> dict[str, float | None]:
@@ -155,5 +187,8 @@ def _trial_metrics(trial: Trial) -> dict[str, float | None]:
         "cost_usd": trial.usd_per_example,
         "calls": trial.calls_per_example,
         "latency_s": trial.latency_s,
+        "latency_p95_s": trial.latency_p95_s,
         **{f"failures/{kind}": count for kind, count in trial.failures.items()},
+        **{f"cost_usd/{module}": usd for module, usd in trial.usd_by_module.items()},
+        **{f"latency_s/{module}": s for module, s in trial.seconds_by_module.items()},
     }

@@ -13,6 +13,7 @@ from optimizer.export import save_dspy_program, save_pyfunc
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
 from optimizer.results.summary_text import summary_text
+from optimizer.search.module_score import module_score_rows
 from optimizer.search.trial import flat_config
 from optimizer.tracking.events import Event, as_params, as_tags, figures_event
 from pipelines import PipelineError
@@ -67,6 +68,7 @@ def final_figures(result: Result) -> Event:
     tags = {
         "measured_on": "held-out examples" if result.held_out else "search examples",
         "improved": result.improved,
+        "diagnoser/model": result.diagnoser_model,
         "mlflow.note.content": f"```\n{summary_text(result)}```",
     }
     params = {f"final/{name}": value for name, value in flat_config(result.config).items()}
@@ -81,6 +83,7 @@ def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
         f"{prefix}examples": float(figures.examples),
         f"{prefix}cost_usd": figures.usd_per_example,
         f"{prefix}latency_s": figures.latency_s,
+        f"{prefix}latency_p95_s": figures.latency_p95_s,
     }
 
 
@@ -125,8 +128,14 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml if yaml is not None else plain_yaml({"config": result.config.model_dump()})
     (folder / "config.yaml").write_text(config, encoding="utf-8")
-    trials = json.dumps(list(_plain_trials(result)), indent=1, default=str)
-    (folder / "trials.json").write_text(redacted(trials), encoding="utf-8")
+    tables = {
+        "trials": list(_plain_trials(result)),
+        "module_scores": module_score_rows(result.module_scores_, result.diagnoser_model),
+        "probes": [dataclasses.asdict(probe) for probe in result.probes_],
+    }
+    for name, rows in tables.items():
+        text = json.dumps(rows, indent=1, default=str)
+        (folder / f"{name}.json").write_text(redacted(text), encoding="utf-8")
     write_report(result, folder / "report.html")
     for name, png in result.plots.items():
         (folder / f"{name}.png").write_bytes(png)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from optimizer.search.module_score import ModuleScore
 from optimizer.search.trial import Trial
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import (
@@ -14,6 +15,7 @@ from optimizer.tracking.events import (
     Outcome,
     best_event,
     end_event,
+    module_scores_event,
     prompt_event,
     start_event,
     trial_event,
@@ -86,6 +88,11 @@ class Tracker:
         """A module's prompt was accepted."""
         tags = {"pipeline": pipeline, "module": module, "stage": stage}
         self._delivery.put(prompt_event(pipeline, module, text, tags))
+
+    def module_scores(self, scores: Sequence[ModuleScore], diagnoser: str | None) -> None:
+        """A turn has scored models module by module; `diagnoser` is the label of who rated them."""
+        if scores:
+            self._delivery.put(module_scores_event(scores, diagnoser))
 
     def best(self, step: int, score: float) -> None:
         """The best score so far, after so many nominal calls."""

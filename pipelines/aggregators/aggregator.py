@@ -138,6 +138,11 @@ class Aggregator(ABC):
         return 0
 
     @property
+    def functions(self) -> Collection[str]:
+        """The user's functions that it calls, as `"package.module:name"`: their time counts."""
+        return ()
+
+    @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
         """Values of its parameters that are worth trying, by parameter."""
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
@@ -51,6 +51,11 @@ class BestOf(Aggregator):
     function: FunctionName | None = None
     """`"package.module:name"`: takes the module's inputs and outputs by name, returns a finite
     number or a truth value; it may run code or tests."""
+
+    @property
+    def functions(self) -> Collection[str]:
+        """What it calls."""
+        return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """Either a function or a scorer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
@@ -50,9 +50,14 @@ class FilterCluster(Aggregator):
     score_function: FunctionName | None = None
     """Which answer of the cluster wins: the highest score; without it, the first."""
 
+    @property
+    def functions(self) -> Collection[str]:
+        """What it calls."""
+        return tuple(filter(None, (self.check_function, self.key_function, self.score_function)))
+
     def check(self, config: ModuleConfig, module: Module) -> None:
         """Either a check or a filter."""
-        for function in (self.check_function, self.key_function, self.score_function):
+        for function in self.functions:
             check_function(function, module)
         judge = config.roles.get("filter")
         check_one("a check_function or a filter", self.check_function, judge)

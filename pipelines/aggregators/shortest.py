@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
@@ -42,6 +42,11 @@ class Shortest(Aggregator):
 
     function: FunctionName | None = None
     """`"package.module:name"` of a check: takes the module's inputs and outputs by name."""
+
+    @property
+    def functions(self) -> Collection[str]:
+        """What it calls."""
+        return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """Not two ways to check."""

@@ -1,11 +1,11 @@
-"""The vote of members that each see a question's options in another order."""
+"""Shuffled vote: every member sees the question's options in another order."""
 
 from __future__ import annotations
 
 import random
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ConfigDict
@@ -15,7 +15,6 @@ from pipelines.aggregators.aggregator import (
     Aggregator,
     Answer,
     Members,
-    Record,
     Verdict,
     everyone,
     vote,
@@ -35,30 +34,37 @@ _LETTER = re.compile(r"[^\w+#]*([A-Za-z])[^\w+#]*")
 class ShuffledVote(Aggregator):
     """The majority over several orders of a multiple-choice question's options.
 
-    After Medprompt (arXiv 2311.16452): a model that leans to some letters leans to another option
-    each time. The first member sees the order given. Options are lines such as `(A) ...` or
-    `A. ...`, or a list. An answer that is a letter is turned back, unless one of the list's options
-    is a letter too, or has one before it; letters in the reasoning are not. With fewer than two
-    options it is a plain vote, which is noted.
+    After Medprompt (arXiv 2311.16452): a model that prefers some letters then prefers different
+    options each time. The first member sees the order given. Options are the last lettered lines,
+    such as `(A) ...` or `A. ...`, or a list. An answer that is a letter is translated back, unless
+    one of the list's options is a letter too, or begins with one; letters in the reasoning are not.
+    With fewer than two options it is a plain vote, which is noted.
     """
 
     options: str | None = None
-    """The input field that holds the options, lettered lines or a list; by default the first one
-    that has lettered lines."""
+    """The input field that holds the options. Needed unless it is clear: the field is called
+    `options` or `choices`, it is the only one, or it is called `question`. Others, such as few-shot
+    examples with options of their own, are never shuffled."""
 
     def check(self, config: ModuleConfig, module: Module) -> None:
-        """The field must be there."""
-        if self.options is not None and self.options not in module.input_fields:
-            hint = nearest(self.options, module.input_fields)
+        """The field must be there, and if it is not named, it must be clear which it is."""
+        fields = module.input_fields
+        if self.options is not None and self.options not in fields:
+            hint = nearest(self.options, fields)
             raise PipelineError(f"options names the unknown input field {self.options!r}{hint}")
+        if self.options is None and _clear_field(fields) is None:
+            raise PipelineError(
+                "options= must name the input field that holds the question's options: it is not "
+                f"clear which of {list(fields)} that is{nearest('question', fields)}"
+            )
 
     def aggregate(self, members: Members) -> Verdict | None:
         """The majority, in the letters of the order given."""
-        field = self._field(members.inputs)
-        if field is None:
+        field = self.options or _clear_field(members.inputs)
+        if field is None or len(_options(members.inputs.get(field))) < 2:
             answers = members.ask(everyone(members))
-            where = f"the input {self.options!r}" if self.options else "every input"
-            members.failed("no_options", f"{where} holds fewer than two options to shuffle")
+            told = f"the input {field!r} holds fewer than two options to shuffle"
+            members.failed("no_options", told)
             return vote(answers, len(members.models))
         orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
         inputs = [{**members.inputs, field: order.shown} for order in orders]
@@ -66,10 +72,13 @@ class ShuffledVote(Aggregator):
         turned = [_turned_back(answer, orders) for answer in answers]
         return vote(turned, len(members.models))
 
-    def _field(self, inputs: Record) -> str | None:
-        texts = (field for field, value in inputs.items() if isinstance(value, str))
-        fields = texts if self.options is None else (self.options,)
-        return next((field for field in fields if len(_options(inputs[field])) > 1), None)
+
+def _clear_field(fields: Iterable[str]) -> str | None:
+    """The only one that can be meant; None if there is none."""
+    names = list(fields)
+    named = [name for name in names if name in ("options", "choices")]
+    found = named or (names if len(names) == 1 else [name for name in names if name == "question"])
+    return found[0] if len(found) == 1 else None
 
 
 class _Order(NamedTuple):

@@ -12,6 +12,7 @@ from pipelines.callables.arguments import outputs_of, taken
 from pipelines.callables.handle import Setting
 from pipelines.callables.instances import FactoryFailed, Instances
 from pipelines.callables.run import Reached, Run
+from pipelines.concurrency import Resumable, finish
 from pipelines.config_checks import check_config
 from pipelines.errors import PipelineError
 from pipelines.failures import ModuleFailed
@@ -19,6 +20,7 @@ from pipelines.fingerprint import fingerprint
 from pipelines.llms.call import CallFailed
 from pipelines.llms.entrances import RefusedRequest, RunEnded, chat_request
 from pipelines.llms.litellm_import import load_litellm
+from pipelines.memo import Memo
 from pipelines.prediction import Prediction
 from pipelines.trace import ModuleStep, Trace
 from search_spaces import PipelineConfig
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from pipelines.callables.pipeline import CallablePipeline
     from pipelines.llms.gateway import Session
     from pipelines.llms.model import Model
-    from pipelines.tunable import Memo
 
 
 class TraceKey(NamedTuple):
@@ -60,7 +61,7 @@ class BoundCallable:
         self._pipeline = pipeline
         self._config = config
         self._session = session
-        self._memo: Memo = {} if memo is None else memo
+        self._memo = Memo() if memo is None else memo
         self._bound = {
             # twins need no samples of their own: draws are counted over all modules of a run
             name: replace(each, samples=(0,))
@@ -91,15 +92,14 @@ class BoundCallable:
         Raises:
             PipelineError: an input is missing, or the factory makes no function.
         """
+        return finish(self.resumable(inputs))
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`; the code runs as a whole."""
         own = taken(inputs, self._pipeline.inputs)
-        key = self._key(own)
-        if key is None or key not in self._memo:
-            trace, _ = self._run(own)
-            if key is None or _met_outage(trace):
-                return trace
-            self._memo[key] = trace
-        known: Trace = self._memo[key]
-        return known
+        key = self._key(own) or object()
+        made = yield from self._memo.make({key: lambda: self._run(own)[0]}, _lasts)
+        return made[key]
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""
@@ -179,8 +179,10 @@ class BoundCallable:
         return None if received is None else TraceKey(self._config.key, received)
 
 
-def _met_outage(trace: Trace) -> bool:
-    return any(failure.infrastructure for step in trace.steps for failure in step.failures)
+def _lasts(key: object, trace: Trace) -> bool:
+    """Whether it is to be remembered: an outage may be over, and some inputs have no key."""
+    failures = (failure for step in trace.steps for failure in step.failures)
+    return isinstance(key, TraceKey) and not any(f.infrastructure for f in failures)
 
 
 def _raise_end(run: Run) -> NoReturn:

@@ -17,12 +17,13 @@ from pipelines.functions import reference_of
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.model import Model
 from pipelines.module import Module
-from pipelines.tunable import Memo, Tunable
+from pipelines.tunable import Tunable
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.callables.bound import BoundCallable
     from pipelines.llms.gateway import Session
+    from pipelines.memo import Memo
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pipelines.members import Network
 from pipelines.trace import MemoKey
 
 if TYPE_CHECKING:
-    from pipelines.tunable import Memo
+    from pipelines.memo import Memo
 
 
 @dataclass(eq=False)
@@ -40,14 +40,24 @@ class Binding:
         return None if self.memo is None else self.bound.memo_key(inputs)
 
     def recall(self, key: MemoKey | None) -> Visit | None:
-        """What is remembered, to be kept by whoever asks for it."""
-        known = None if self.memo is None or key is None else self.memo.get(key)
-        return known and known.copied()
+        """What is remembered, or what another run is making right now, for the caller to keep.
+
+        None if there is nothing: then the caller makes it, and has to `remember` it.
+        """
+        if self.memo is None or key is None:
+            return None
+        while True:
+            flight, is_mine = self.memo.claim(key)
+            if is_mine:
+                return None
+            known: Visit | None = flight.result()
+            if known is not None:
+                return known.copied()
 
     def remember(self, key: MemoKey | None, visit: Visit) -> None:
-        """Remember it, if it lasts."""
-        if self.memo is not None and key is not None and visit.lasts:
-            self.memo[key] = visit.copied()
+        """Hand it to those who wait, and keep it if it lasts."""
+        if self.memo is not None and key is not None:
+            self.memo.land(key, visit.copied() if visit.is_told else None, lasts=visit.lasts)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

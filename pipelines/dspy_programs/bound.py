@@ -13,6 +13,7 @@ from pipelines.aggregators import Answer
 from pipelines.aggregators.judging import shown
 from pipelines.bind_modules import bind_modules
 from pipelines.binding import BoundModule
+from pipelines.concurrency import Resumable
 from pipelines.config_checks import check_config
 from pipelines.dspy_programs.calling import (
     call_program,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pipelines.dspy_programs.pipeline import DSPyPipeline
     from pipelines.llms.gateway import Session
     from pipelines.llms.model import Model
-    from pipelines.tunable import Memo
+    from pipelines.memo import Memo
 
 
 class BoundDSPyProgram:
@@ -129,6 +130,11 @@ class BoundDSPyProgram:
         if outside.calls:
             steps = (*steps, outside_step(outside))
         return Trace(steps, None if failure else outputs, failure)
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`; the program runs as a whole."""
+        yield None
+        return self.run(inputs)
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""

@@ -18,12 +18,13 @@ from pipelines.dspy_programs.places import tunable_predictors
 from pipelines.errors import PipelineError
 from pipelines.llms.model import Model
 from pipelines.module import Module
-from pipelines.tunable import Memo, Tunable
+from pipelines.tunable import Tunable
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.dspy_programs.bound import BoundDSPyProgram
     from pipelines.llms.gateway import Session
+    from pipelines.memo import Memo
 
 
 @dataclass(frozen=True)

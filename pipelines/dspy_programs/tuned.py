@@ -24,7 +24,7 @@ from pipelines.trace import MemoKey
 
 if TYPE_CHECKING:
     from pipelines.llms.gateway import Session
-    from pipelines.tunable import Memo
+    from pipelines.memo import Memo
 
 
 class TunedPredict(dspy.Predict):

@@ -21,14 +21,19 @@ class Visit:
     """None until it has ended."""
 
     @property
-    def lasts(self) -> bool:
-        """Whether it may be told again: neither an outage, nor an error that is no module's."""
+    def is_told(self) -> bool:
+        """Whether others may be told of it: it came to an end, and not by an error that is no
+        module's."""
         step, raised = self.step, self.raised
-        if step is None or any(failure.infrastructure for failure in step.failures):
-            return False
-        if isinstance(raised, Exception):
+        if step is not None and isinstance(raised, Exception):
             return failure_of(raised, step.calls, step.module) is not None
-        return raised is None
+        return step is not None and raised is None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it may be told again later: it met no outage."""
+        failures = self.step.failures if self.step is not None else ()
+        return not any(failure.infrastructure for failure in failures)
 
     def copied(self) -> Visit:
         """Another one: programs write into predictions, and raising an error writes into it."""

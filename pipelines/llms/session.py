@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.llms.account import Account, Protected
 from pipelines.llms.budget import Budget, PurposeSpend, RunningSpend, Spend
-from pipelines.llms.call import BudgetExhausted, LMCall, LMReply
+from pipelines.llms.call import LMCall, LMReply
 from pipelines.llms.call_life import CallLife
 from pipelines.llms.call_race import CallRace, cost_of, race_key
 
@@ -32,8 +32,6 @@ class Session:
     def __init__(self, gateway: Gateway, study: str, budget: Budget) -> None:
         self.study = study
         self.budget = budget
-        self.is_cached_only = False
-        """Whether it answers only what it has answered before; see `cached_only`."""
         self._started = time.monotonic()
         self._account = Account(gateway, study, budget, lambda: self.seconds)
         self._seen: set[str] = set()
@@ -47,7 +45,7 @@ class Session:
             CallFailed: no answer, after all retries.
             BudgetExhausted: the call could break a cap, or the session was stopped.
         """
-        self._check(call.key, f"this call to {call.model.label}")
+        self._account.check_not_stopped()
         reply = CallLife(self._account, call).run()
         self._count(call.key, call.purpose, cost_of(reply))
         return reply
@@ -68,7 +66,7 @@ class Session:
         from pipelines.llms.racing_calls import race
 
         key = race_key(calls, count)
-        self._check(key, f"this race of {len(calls)} calls")
+        self._account.check_not_stopped()
         result = race(self._account, key, calls, count)
         self._count(key, calls[0].purpose, result.cost)
         return result
@@ -101,22 +99,17 @@ class Session:
         """Seconds since the session was opened."""
         return time.monotonic() - self._started
 
+    def first_seconds(self, key: str, seconds: float) -> float:
+        """The seconds that some work took when this study did it first; these, if it does so now.
+
+        A study that is repeated must not depend on how fast the machine is this time.
+        """
+        hashed = hashlib.sha256(key.encode()).hexdigest()
+        return self._account.gateway.store.first_seconds(self.study, hashed, seconds)
+
     def protect(self, usd: float = 0.0, calls: int = 0, seconds: float = 0.0) -> None:
         """Keep that much of the budget out of reach, until `protect()` releases it again."""
         self._account.protected = Protected(usd, calls, seconds)
-
-    @contextmanager
-    def cached_only(self) -> Iterator[None]:
-        """Within it only calls and races that this session has made before are answered again.
-
-        Any other is refused with `BudgetExhausted`, also when the cache has its reply: what the
-        cache holds from other runs must not decide anything. It holds for all threads.
-        """
-        before, self.is_cached_only = self.is_cached_only, True
-        try:
-            yield
-        finally:
-            self.is_cached_only = before
 
     def stop(self) -> None:
         """Refuse every further call: whoever asks or waits gets `BudgetExhausted`.
@@ -134,11 +127,6 @@ class Session:
     def drain(self) -> None:
         """Wait until no call is in flight; after `stop` no further one comes."""
         self._account.drain()
-
-    def _check(self, key: str, what: str) -> None:
-        self._account.check_not_stopped()
-        if self.is_cached_only and key not in self._seen:
-            raise BudgetExhausted(f"{what} was not made before")
 
     def _count(self, key: str, purpose: str, cost: PurposeSpend) -> None:
         """Count it as nominal spend, once."""

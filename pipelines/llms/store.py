@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS spend (
     PRIMARY KEY (study, purpose)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS held_races (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL, winners TEXT, losers TEXT);
+CREATE TABLE IF NOT EXISTS durations (
+    study TEXT NOT NULL, key TEXT NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (study, key)) WITHOUT ROWID;
 """
 
 
@@ -227,6 +230,18 @@ class Store:
                 (study,),
             ).fetchall()
         return Spend({purpose: PurposeSpend(usd / PICO, *rest) for purpose, usd, *rest in rows})
+
+    def first_seconds(self, study: str, key: str, seconds: float) -> float:
+        """What was recorded under the key first; these seconds, if nothing was."""
+        query = "SELECT seconds FROM durations WHERE study = ? AND key = ?"
+        with self._lock:
+            known = self._connection.execute(query, (study, key)).fetchone()
+        if known is None:
+            with self._transaction() as db:
+                row = (study, key, seconds)
+                db.execute("INSERT OR IGNORE INTO durations VALUES (?, ?, ?)", row)
+                known = db.execute(query, (study, key)).fetchone()
+        return float(known[0])
 
     def close(self) -> None:
         """Close the file. Calls still in flight then count as orphans."""

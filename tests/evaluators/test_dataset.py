@@ -58,6 +58,18 @@ class TestLoad:
             {"id": "1e3", "answer": ""},
         ]
 
+    @pytest.mark.parametrize("blank", [",\n", " , \n\n,\n", ",,,\n"])
+    def test_blank_rows_at_the_end_are_dropped_and_others_are_rows(self, blank: str) -> None:
+        path = written("blank.csv", f"q,answer\n1,2\n,\n3,\n{blank}")
+        assert rows_of(Dataset.load(path)) == [
+            {"q": "1", "answer": "2"},
+            {"q": "", "answer": ""},
+            {"q": "3", "answer": ""},
+        ]
+        nothing = written("nothing.csv", "q,answer\n,\n")
+        with pytest.raises(DatasetError, match=r"'nothing\.csv' has 0"):
+            Dataset.load(nothing)
+
     def test_csv_with_byte_order_mark_quotes_newlines_and_a_huge_cell(self) -> None:
         document = "x" * 300_000
         path = written(

@@ -19,12 +19,13 @@ REFERENCE = Costs(0, SIDE, SIDE)
 
 SCORES = st.integers(0, 40).map(lambda n: n / 40)
 CENTS = st.integers(1, 12).map(lambda n: n / 4)
-COSTS = st.builds(Costs, SCORES, CENTS, CENTS)
+COSTS = st.builds(Costs, SCORES, CENTS, CENTS, CENTS)
 LIMIT = st.none() | CENTS
 OBJECTIVES = st.builds(
     Objective,
     max_cost_usd=LIMIT,
     max_latency_s=LIMIT,
+    max_latency_p95_s=LIMIT,
     within=st.none() | st.sampled_from([0.0, 0.01, 0.05, 0.3]),
 )
 
@@ -32,7 +33,7 @@ OBJECTIVES = st.builds(
 def test_an_objective_that_says_two_things_at_once_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^of='single_model' needs within="):
         Objective(of="single_model")
-    for limit in ("within", "max_cost_usd", "max_latency_s"):
+    for limit in ("within", "max_cost_usd", "max_latency_s", "max_latency_p95_s"):
         arguments: Any = {"pareto": True, limit: 0.1}
         with pytest.raises(ValueError, match=r"^pareto=True looks .* give limits to Result"):
             Objective(**arguments)
@@ -42,10 +43,18 @@ def no_worse(a: Costs, b: Costs) -> bool:
     return a.score >= b.score and a.usd <= b.usd and a.latency_s <= b.latency_s
 
 
+def test_the_tail_decides_who_meets_a_limit_but_not_who_is_on_the_front() -> None:
+    steady, erratic = Costs(0.5, 1.0, 1.0, 1.5), Costs(0.6, 1.0, 1.0, 9.0)
+    assert front([steady, erratic]) == [1]
+    limited = Objective(max_latency_p95_s=2)
+    assert limited.choose(["steady", "erratic"], [steady, erratic]) == "steady"
+    assert limited.excess(erratic) == 4.5
+
+
 @given(POINTS)
 def test_domination_is_a_strict_order(points: Sequence[Costs]) -> None:
     for a, b, c in itertools.product(points, repeat=3):
-        assert a.dominates(b) == (no_worse(a, b) and a != b)
+        assert a.dominates(b) == (no_worse(a, b) and a[:3] != b[:3])
         assert not (a.dominates(b) and b.dominates(a))
         assert a.dominates(c) or not (a.dominates(b) and b.dominates(c))
 
@@ -53,9 +62,11 @@ def test_domination_is_a_strict_order(points: Sequence[Costs]) -> None:
 @given(POINTS)
 def test_the_front_holds_who_is_not_dominated_each_once(points: Sequence[Costs]) -> None:
     held = [points[place] for place in front(points)]
-    assert len(set(held)) == len(held)
-    assert set(held) == {p for p in points if not any(q.dominates(p) for q in points)}
-    assert front(points) == [points.index(point) for point in held], "of equals, the first"
+    kept = {point[:3] for point in held}
+    assert len(kept) == len(held)
+    assert kept == {p[:3] for p in points if not any(q.dominates(p) for q in points)}
+    traded = [point[:3] for point in points]
+    assert front(points) == [traded.index(point[:3]) for point in held], "of equals, the first"
     for point in points:
         assert any(no_worse(other, point) for other in held)
 
@@ -106,12 +117,13 @@ def test_the_choice_is_the_cheapest_of_the_good_enough(
 
 @given(OBJECTIVES, COSTS)
 def test_limits_are_met_where_no_figure_is_above_its_own(objective: Objective, c: Costs) -> None:
-    cost, latency = objective.max_cost_usd, objective.max_latency_s
-    fits = (cost is None or c.usd <= cost) and (latency is None or c.latency_s <= latency)
-    assert objective.meets(c) == fits
-    assert objective.limited == (
-        cost is not None or latency is not None or objective.within is not None
+    figures = (c.usd, c.latency_s, c.latency_p95_s)
+    limits = (objective.max_cost_usd, objective.max_latency_s, objective.max_latency_p95_s)
+    fits = all(
+        limit is None or value <= limit for value, limit in zip(figures, limits, strict=True)
     )
+    assert objective.meets(c) == fits
+    assert objective.limited == ({*limits, objective.within} != {None})
 
 
 @given(st.lists(COSTS, min_size=1, max_size=6), SCORES)
@@ -160,7 +172,7 @@ def test_what_is_no_objective_is_refused(given: Any) -> None:
         ({"within": float("nan")}, "`0 <= within < 1` must hold (0.01 is one point), but got nan"),
         ({"withing": 0.01},
          "Objective has no 'withing'; nearest: 'within' "
-         "(it has max_cost_usd, max_latency_s, within, of, pareto)"),
+         "(it has max_cost_usd, max_latency_s, max_latency_p95_s, within, of, pareto)"),
         ({"of": "single_modle"},
          "Objective(of=...) must be 'best' or 'single_model', but got 'single_modle'; "
          "nearest: 'single_model'"),
@@ -189,6 +201,10 @@ def test_values_by_position_are_told_by_their_names() -> None:
         (
             Objective(within=0.01, max_latency_s=3),
             "cheapest within 1 point, latency at most 3 s",
+        ),
+        (
+            Objective(max_latency_p95_s=2.5),
+            "quality, latency at most 2.5 s in 95% of the examples",
         ),
         (
             Objective(within=0.02, of="single_model", max_cost_usd=1.5e-6),

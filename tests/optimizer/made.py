@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from evaluators.statistics import Interval
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
+from optimizer.search.module_score import ModuleScore
+from optimizer.search.probe import Probe
 from optimizer.search.trial import Status, Trial
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import PurposeSpend
@@ -41,6 +44,9 @@ def make_trial(number: int = 0, mean: float | None = 0.5, **changes: Any) -> Tri
     values: dict[str, Any] = {
         "number": number,
         "stage": "allocation" if number else "baseline",
+        "turn": 1 if number else 0,
+        "base": 0 if number else None,
+        "changed": "",
         "config": make_config(),
         "status": status,
         "score": None if mean is None else Interval(mean, max(0, mean - 0.1), min(1, mean + 0.1)),
@@ -49,6 +55,7 @@ def make_trial(number: int = 0, mean: float | None = 0.5, **changes: Any) -> Tri
         "unscored": 0,
         "usd_per_example": 0.0012,
         "latency_s": 1.5,
+        "latency_p95_s": 2.5,
         "calls_per_example": 2.0,
         "nominal_usd": 0.05 * (number + 1),
         "nominal_calls": 80 * (number + 1),
@@ -67,8 +74,30 @@ def make_trials() -> tuple[Trial, ...]:
         make_trial(3, None, status="disqualified", examples=0, unscored=40,
                    failures={"server_error": 40}, detail="locate: the server answers 500",
                    usd_per_example=0.0),
-        make_trial(4, 0.9, config=make_config(small, large), usd_per_example=0.005),
+        make_trial(4, 0.9, config=make_config(small, large), usd_per_example=0.005,
+                   changed="solve.model: openai/small -> openai/large",
+                   usd_by_module={"locate": 0.001, "solve": 0.004},
+                   seconds_by_module={"locate": 0.5, "solve": 1.0}),
     )  # fmt: skip
+
+
+def make_module_scores() -> tuple[ModuleScore, ...]:
+    """Of two turns: `locate` was scored in the first alone."""
+    small, large = MODELS
+    return (
+        ModuleScore("locate", small, 1, 16, 0.9, 0.85, 0.42, 0.08, "kept"),
+        ModuleScore("locate", large, 1, 16, 0.88, 0.85, None, None, "eliminated"),
+        ModuleScore("solve", small, 1, 16, 0.3, None, 0.42, 0.08, "promising"),
+        ModuleScore("solve", large, 1, 16, 0.8, None, 0.9, 0.05, "chosen"),
+        ModuleScore("solve", small, 2, 4, 0.25, 0.75, 0.4, 0.07, "eliminated"),
+        ModuleScore("solve", large, 2, 4, 0.95, 0.75, 0.9, 0.05, "kept"),
+    )
+
+
+def make_probe(kind: Literal["module", "prompt"] = "module", **changes: Any) -> Probe:
+    detail = "" if kind == "module" else "gepa: solve.instructions: as given -> Check it twice."
+    probe = Probe(kind, "allocation", 1, 0, "solve", MODELS[1], 16, 0.8, 0.064, detail)
+    return replace(probe, **changes)
 
 
 def make_result(**changes: Any) -> Result:
@@ -83,14 +112,18 @@ def make_result(**changes: Any) -> Result:
         ),
         "baseline_config": make_config(),
         "config": tuned,
-        "tuned_figures": HeldOut(60, Interval(0.883, 0.78, 0.942), 0.005, 2.25),
-        "baseline_figures": HeldOut(60, Interval(0.417, 0.301, 0.543), 0.0012, 1.5),
-        "single_model_figures": HeldOut(59, Interval(0.441, 0.32, 0.57), 0.009, 3.0, unscored=1),
+        "tuned_figures": HeldOut(60, Interval(0.883, 0.78, 0.942), 0.005, 2.25, 4.5),
+        "baseline_figures": HeldOut(60, Interval(0.417, 0.301, 0.543), 0.0012, 1.5, 2.5),
+        "single_model_figures": HeldOut(
+            59, Interval(0.441, 0.32, 0.57), 0.009, 3.0, 5.0, unscored=1
+        ),
         "single_model_label": large,
         "gain": Interval(0.466, 0.33, 0.59),
         "gain_over_single": Interval(0.442, 0.31, 0.57),
         "held_out": True,
         "trials_": make_trials(),
+        "module_scores_": make_module_scores(),
+        "probes_": (make_probe(), make_probe("prompt")),
         "spent": Spent(
             0.25, 400, 52_000, 9_000, 83.4,
             {"diagnoser": PurposeSpend(0.05, 40, 12_000, 1_000),
@@ -101,6 +134,7 @@ def make_result(**changes: Any) -> Result:
             DiagnoserAgreement("locate", 0.85, 24, 40),
             DiagnoserAgreement("solve", None, 24, 0),
         ),
+        "diagnoser_model": MODELS[1],
         "metric": "exact_match",
         "dataset_digest": "ab" * 32,
         "example_inputs": {"table": "id | task", "question": "What is task 3?"},

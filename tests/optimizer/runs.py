@@ -40,7 +40,7 @@ class Untracked:
     def record(self, *_: Any, **__: Any) -> None:
         pass
 
-    best = finish = fail = prompt = record
+    best = finish = fail = prompt = module_scores = record
 
 
 def tune(
@@ -69,15 +69,18 @@ def tune(
 def outcome(result: Result) -> str:
     """All of a result that may not depend on time or on what was cached, to the last digit."""
     trials = [
-        replace(trial, latency_s=0.0, seconds=0.0, score=trial.score) for trial in result.trials_
+        replace(trial, latency_s=0.0, latency_p95_s=0.0, seconds=0.0, seconds_by_module={})
+        for trial in result.trials_
     ]
     figures = (result.tuned_figures, result.baseline_figures, result.single_model_figures)
     told = {
         "config": result.config.canonical_json(),
-        "figures": [figure and replace(figure, latency_s=0.0) for figure in figures],
+        "figures": [f and replace(f, latency_s=0.0, latency_p95_s=0.0) for f in figures],
         "gains": [result.gain, result.gain_over_single],
         "trials": trials,
         "agreement": result.diagnoser,
+        "module_scores": result.module_scores_,
+        "probes": result.probes_,
         "spent": [result.spent.usd, result.spent.calls, result.spent.tokens],
         "held_out": result.held_out,
     }

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from evaluators.errors import DatasetError, MetricError
-from evaluators.evaluation import Evaluation, Outcome
 from evaluators.metrics import llm_judge, llm_preference
 from evaluators.metrics.judge_agreement import JudgeAgreement
+from evaluators.outcome import Evaluation, Outcome
 from evaluators.statistics import Calibration
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.loop import _described, search, start_search

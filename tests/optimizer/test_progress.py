@@ -59,6 +59,12 @@ def test_share_of_the_budget_is_that_of_the_nearest_cap() -> None:
     assert Progress(Budget()).used(SPEND, 60.0) == 0.0
 
 
+def test_without_stderr_it_keeps_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with Progress(Budget()) as progress:
+        progress.update(0.5, SPEND, 60.0)
+
+
 def test_time_left_is_the_shorter_of_clock_and_pace() -> None:
     capped = Progress(Budget(seconds=600))
     assert capped.seconds_left(0.75, 60.0) == 20.0

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines import MemoKey, Module, ModuleStep, Pipeline, Program
+from pipelines import Module, Pipeline, Program
 from pipelines.llms.budget import PurposeSpend
 from pipelines.llms.call import LMCall, LMReply
 from pipelines.llms.call_race import CallRace, cost_of
 from pipelines.llms.model import Model
+from pipelines.memo import Memo
 from search_spaces import PipelineConfig
 
 Script = Callable[[LMCall], str | LMReply]
@@ -65,6 +66,9 @@ class ScriptedSession:
         answer = self.script(call)
         return reply(answer) if isinstance(answer, str) else answer
 
+    def first_seconds(self, key: str, seconds: float) -> float:
+        return seconds
+
     def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
         """The quickest win; the others cost all that they wrote."""
         replies = [self.complete(call) for call in calls]
@@ -74,11 +78,27 @@ class ScriptedSession:
         return CallRace(won, tuple(replies[place] for place in won), tuple(lost))
 
 
+class CachingSession(ScriptedSession):
+    """The same with a cache of replies, as the gateway has one; `calls` are those that missed it.
+
+    Failures are not cached.
+    """
+
+    def __init__(self, script: Script = signed) -> None:
+        super().__init__(script)
+        self._replies: dict[str, LMReply] = {}
+
+    def complete(self, call: LMCall) -> LMReply:
+        if call.key not in self._replies:
+            self._replies[call.key] = super().complete(call)
+        return self._replies[call.key]
+
+
 def bind(
     pipeline: Pipeline,
     session: ScriptedSession,
     config: PipelineConfig | None = None,
-    memo: dict[MemoKey, ModuleStep] | None = None,
+    memo: Memo | None = None,
 ) -> Program:
     """The pipeline, all on model `a` unless the config says else."""
     account: Any = session

@@ -19,6 +19,7 @@ from pipelines.llms import gateway
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
 from pipelines.llms.prices import ModelError
+from pipelines.memo import Memo
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import (
     MODELS,
@@ -65,7 +66,7 @@ def test_two_binds_do_not_interfere() -> None:
 
 def test_a_copy_can_be_edited_and_does_not_trust_the_memo() -> None:
     session = ScriptedSession()
-    program = bind(LOCATE_SOLVE, session, memo={})
+    program = bind(LOCATE_SOLVE, session, memo=Memo())
     program.run(INPUTS)
     copied = program.deepcopy()
     copied.solve.signature = copied.solve.signature.with_instructions("Be brief.")

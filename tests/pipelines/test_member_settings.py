@@ -13,6 +13,7 @@ from pipelines import Module, ModuleStep, Pipeline, PipelineError
 from pipelines.callables import from_callable
 from pipelines.config_checks import check_config
 from pipelines.llms.call import LMCall
+from pipelines.memo import Memo
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import ScriptedSession, bind, one, signed, written
 
@@ -107,7 +108,7 @@ def test_equal_members_draw_samples_and_others_begin_at_the_first(
 
 
 def test_the_memo_keeps_members_with_other_prompts_apart() -> None:
-    session, memo = ScriptedSession(), dict[Any, Any]()
+    session, memo = ScriptedSession(), Memo()
     brief = MemberConfig("a", instructions="Be brief.")
     for config in (solving("a", "b"), solving(brief, "b"), solving("b", brief)):
         bind(SOLVE, session, config, memo).run({"question": "q"})

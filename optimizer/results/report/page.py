@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
 from optimizer.results import summary
+from optimizer.results.lineage import best_path
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.provenance import provenance
 from optimizer.search.trial import Trial, config_text, shortened
@@ -30,6 +31,9 @@ def write_report(result: Result, path: str | Path) -> None:
         **_content(result),
         plots={name: base64.b64encode(png).decode() for name, png in result.plots.items()},
         trials=[_trial(trial, result.baseline_config) for trial in result.trials_],
+        best_path=best_path(result.trials_, result.config),
+        step=_step,
+        probes=_probes(result),
         failures=_failures(result),
         prompts=list(prompt_changes(result)),
         provenance=provenance(result),
@@ -54,6 +58,8 @@ def _content(result: Result) -> dict[str, Any]:
         "changes": summary.changes(result),
         "purposes": summary.purposes(result),
         "paid_now": summary.paid_now(result),
+        "beside_trials": summary.probes_line(result),
+        "diagnoser_title": summary.diagnoser_title(result),
         "diagnoser": summary.diagnoser_lines(result),
         "judge": summary.judge_lines(result),
         "points": summary.operating_points(result),
@@ -64,6 +70,8 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> dict[str, str]:
     return {
         "number": str(trial.number),
         "stage": trial.stage,
+        "turn": str(trial.turn),
+        "base": "" if trial.base is None else str(trial.base),
         "status": trial.status.replace("_", " "),
         "score": percent(trial.score.mean) if trial.score else "n/a",
         "interval": percent_interval(trial.score) if trial.score else "",
@@ -73,8 +81,40 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> dict[str, str]:
         "latency": seconds(trial.latency_s),
         "calls": f"{trial.nominal_calls:,}",
         "allocation": "; ".join((config_text(trial.config), *_prompts(baseline, trial.config))),
+        "modules": "; ".join(
+            f"{module} {dollars(usd)}, {seconds(trial.seconds_by_module[module])}"
+            for module, usd in trial.usd_by_module.items()
+        ),
         "detail": shortened(trial.detail, 300),
     }
+
+
+def _step(trial: Trial) -> dict[str, str]:
+    """One trial in the lineage."""
+    again = "more examples" if trial.base is not None else "the pipeline as given"
+    return {
+        "name": f"{trial.number} {trial.stage}",
+        "changed": shortened(trial.changed, 300) or again,
+        "score": percent(trial.score.mean) if trial.score else "n/a",
+        "seen": f"on {counted(trial.examples, 'example')}, {trial.status.replace('_', ' ')}",
+    }
+
+
+def _probes(result: Result) -> list[dict[str, str]]:
+    return [
+        {
+            "kind": probe.kind,
+            "turn": str(probe.turn),
+            "base": "" if probe.base is None else str(probe.base),
+            "module": probe.module,
+            "model": probe.model,
+            "examples": str(probe.examples),
+            "score": "n/a" if probe.score is None else f"{probe.score:.3f}",
+            "usd": dollars(probe.usd),
+            "detail": shortened(probe.detail, 300),
+        }
+        for probe in result.probes_
+    ]
 
 
 def _prompts(before: PipelineConfig, after: PipelineConfig) -> Iterator[str]:

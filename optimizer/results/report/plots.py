@@ -1,14 +1,12 @@
-"""The three plots: what the search found when, what quality costs, and what was measured apart.
-
-Figures are made without pyplot, which keeps a global list of them and needs a display's backend.
-"""
+"""The plots: what the search found when, what quality costs, what was held out, module scores."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from optimizer.results.report.drawing import Drawing
+from optimizer.results.report.heatmap import module_scores_heatmap
 from optimizer.search.trial import Trial, pareto_front
 
 if TYPE_CHECKING:
@@ -27,17 +25,24 @@ _OTHER, _BEST = "#0891b2", "#111827"
 
 
 def plots(result: Result) -> dict[str, bytes]:
-    """PNGs by name: `quality_against_calls`, `cost_and_quality`, `held_out`."""
-    return {
+    """PNGs by name: `quality_against_calls`, `cost_and_quality`, `held_out`, and `module_scores`
+    where anything is known of a model in a module."""
+    drawn = {
         "quality_against_calls": quality_against_calls(result.trials_),
         "cost_and_quality": cost_and_quality(result.trials_),
         "held_out": finalists(result),
     }
+    scores = result.module_scores_
+    if any(score.rating is not None or score.measured is not None for score in scores):
+        drawn["module_scores"] = module_scores_heatmap(
+            scores, result.config.allocation, result.diagnoser_model
+        )
+    return drawn
 
 
 def quality_against_calls(trials: Sequence[Trial]) -> bytes:
     """Each trial at the nominal calls made by its end, and the best so far as a step line."""
-    with _Drawing("Quality against calls (search estimates)") as drawing:
+    with Drawing("Quality against calls (search estimates)") as drawing:
         axes = drawing.axes
         _scatter(axes, trials, lambda trial: float(trial.nominal_calls))
         calls, best = best_so_far(trials)
@@ -51,7 +56,7 @@ def quality_against_calls(trials: Sequence[Trial]) -> bytes:
 def cost_and_quality(trials: Sequence[Trial]) -> bytes:
     """Each trial's dollars per example and score, and the best score for at most that money."""
     scored = [trial for trial in trials if trial.score]
-    with _Drawing("Cost and quality (search estimates)") as drawing:
+    with Drawing("Cost and quality (search estimates)") as drawing:
         axes = drawing.axes
         _scatter(axes, scored, lambda trial: trial.usd_per_example)
         usd, best = best_for_the_money(scored)
@@ -72,7 +77,7 @@ def finalists(result: Result) -> bytes:
         ("baseline", result.baseline_figures),
     ]
     shown = [(name, figures) for name, figures in named if figures is not None]
-    with _Drawing(f"Scores with 95% intervals ({where})", height=2.6) as drawing:
+    with Drawing(f"Scores with 95% intervals ({where})", height=2.6) as drawing:
         for place, (_, figures) in enumerate(shown):
             score = figures.score
             spread = [[100 * (score.mean - score.low)], [100 * (score.high - score.mean)]]
@@ -134,29 +139,3 @@ def _scatter(axes: Axes, trials: Sequence[Trial], place: Callable[[Trial], float
                     label=stage if complete else f"{stage}, not completed",
                     zorder=3,
                 )
-
-
-class _Drawing:
-    """One plot; `png` holds the picture once the block has ended."""
-
-    png: bytes
-
-    def __init__(self, title: str, height: float = 3.8) -> None:
-        from matplotlib.figure import Figure
-
-        self._figure = Figure(figsize=(7.2, height), layout="constrained")
-        self.axes = self._figure.add_subplot()
-        self.axes.set_title(title, fontsize=11, loc="left")
-        self.axes.grid(color="#e5e7eb")
-        self.axes.set_axisbelow(True)
-        self.axes.spines[["top", "right"]].set_visible(False)
-
-    def __enter__(self) -> _Drawing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.axes.get_legend_handles_labels()[0] and error[0] is None:
-            self.axes.legend(fontsize=8, framealpha=0.9)
-        picture = io.BytesIO()
-        self._figure.savefig(picture, format="png", dpi=130)
-        self.png = picture.getvalue()

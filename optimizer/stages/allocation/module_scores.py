@@ -75,24 +75,35 @@ class ModuleScores:
 
 
 def score_modules(
-    state: SearchState, diagnoser: Diagnoser, modules: Collection[str]
+    state: SearchState,
+    diagnoser: Diagnoser,
+    modules: Collection[str],
+    scored: dict[str, ModuleScores],
 ) -> dict[str, ModuleScores]:
     """Rate the models of these modules, upstream modules first.
 
     A module receives what the best-rated models of the modules before it returned, so that one
     weak module does not hide how good the models are in those after it.
 
+    Args:
+        state: whose incumbent the modules stand in.
+        diagnoser: rates them.
+        modules: which ones.
+        scored: gets what was rated, also where the budget ends it; and is returned.
+
     Raises:
         BudgetExhausted: the calls can't be paid.
     """
     config, examples = state.incumbent, state.examples[: RATING_RUNGS[-1]]
-    scored = {}
     for module in itertools.chain.from_iterable(state.evaluator.pipeline.levels):
         if module not in modules:  # what comes after it needs its outputs
             state.forecast.check_calls(len(examples) * most_calls(config.modules[module]))
             continue
         received = _received(state, config, module, examples)
-        scored[module] = _score_module(state, diagnoser, config, module, received)
+        scored[module] = ModuleScores(
+            module, list(state.space.models[module]), diagnoser.model.label
+        )
+        _score_module(state, diagnoser, config, scored[module], received)
         config = config.with_models({module: scored[module].promising[0]})
     return scored
 
@@ -112,15 +123,14 @@ def _score_module(
     state: SearchState,
     diagnoser: Diagnoser,
     config: PipelineConfig,
-    module: str,
+    scores: ModuleScores,
     values: Mapping[int, Fields],
-) -> ModuleScores:
+) -> None:
     """Rate all models on a few examples, the better ones on more, while any may still drop.
 
     As many may drop as the diagnoser's agreement with measured scores allows.
     """
-    labels = state.space.models[module]
-    scores = ModuleScores(module, list(labels), diagnoser.model.label)
+    module, labels = scores.module, state.space.models[scores.module]
     for start, end in itertools.pairwise((0, *RATING_RUNGS)):
         rung = {index: values[index] for index in list(values)[start:end]}
         if not rung:
@@ -131,7 +141,6 @@ def _score_module(
         state.judgements.agreement[module] = measured_agreement(state, module)
         fewest = len(labels) - state.judgements.agreement[module].may_drop(len(labels))
         scores.drop(len(scores.promising) - fewest)
-    return scores
 
 
 def _run_models(

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.racing.race import rungs
 from evaluators.racing.stopping import HURRIED
 from optimizer.search.state import SearchState
 from optimizer.stages.allocation.measured_agreement import measured_agreement
-from optimizer.stages.allocation.module_scores import score_modules
+from optimizer.stages.allocation.module_scores import ModuleScores, score_modules
+from optimizer.stages.allocation.turn_scores import module_probes, turn_scores
 from search_spaces import PipelineConfig
 
 FIRST_RUNG = 16
@@ -53,11 +55,21 @@ class Allocation:
         if state.incumbent == state.settled.get(self.name):
             return
         search = _Search(state, self.name, _choices(state, state.settled.get(self.name)))
+        began = state.incumbent
+        try:
+            self._run_rounds(state, search)
+        finally:
+            moves = {**search.choices, **_roles(state)}
+            scores = turn_scores(state, began, moves, search.rated, search.dropped)
+            state.note_module_scores(scores)
+        state.settled[self.name] = state.incumbent
+
+    def _run_rounds(self, state: SearchState, search: _Search) -> None:
         everything = len(state.examples)
         sizes = [(size, size) for size in rungs(everything, FIRST_RUNG)]
         for _ in range(MOST_ROUNDS):
             before = state.incumbent
-            promising = _promising(state, search.choices)
+            promising = search.promising()
             for first, most in sizes:
                 search.settle(promising, first, most)
             search.give_second_chances()
@@ -66,7 +78,6 @@ class Allocation:
             sizes = [(FIRST_RUNG, everything)]
         for module in state.judgements.agreement:
             state.judgements.agreement[module] = measured_agreement(state, module)
-        state.settled[self.name] = state.incumbent
 
 
 @dataclass
@@ -78,6 +89,31 @@ class _Search:
     choices: Moves
     dropped: set[Move] = field(default_factory=set)
     asked_again: set[Move] = field(default_factory=set)
+    rated: dict[str, ModuleScores] = field(default_factory=dict)
+    """What the diagnoser said last, by module."""
+
+    def promising(self) -> Moves:
+        """What the diagnoser may not drop; without one, all models.
+
+        Whom an aggregator consults may have any model.
+        """
+        state, choices = self.state, self.choices
+        if state.diagnoser and choices:
+            self._rate(state.diagnoser)
+        rated = self.rated
+        top = {m: rated[m].promising if m in rated else labels for m, labels in choices.items()}
+        return {**top, **_roles(state)}
+
+    def _rate(self, diagnoser: Diagnoser) -> None:
+        """Let the diagnoser rate; where the budget cuts it off, earlier ratings stay."""
+        fresh: dict[str, ModuleScores] = {}
+        try:
+            score_modules(self.state, diagnoser, self.choices, fresh)
+            self.rated.update(fresh)
+        finally:
+            self.rated = {**fresh, **self.rated}
+            probes = (module_probes(self.state, self.stage, scores) for scores in fresh.values())
+            self.state.note_probes(itertools.chain.from_iterable(probes))
 
     def settle(self, promising: Moves, first: int, most: int) -> None:
         """Compare the models of each module end to end; take the best of all modules at once.
@@ -162,7 +198,7 @@ def rescuers(state: SearchState, configs: Sequence[PipelineConfig]) -> list[Pipe
         return []
     found = []
     for config in configs:
-        state.forecast.check([config], failed)
+        state.forecast.check([(config, index) for index in failed])
         tried = state.evaluator.peek(config, failed).scores
         if sum(tried[i] - scores[i] for i in tried) >= RESCUE_GAIN * len(failed):
             found.append(config)
@@ -176,16 +212,11 @@ def _choices(state: SearchState, settled: PipelineConfig | None) -> Moves:
     return {m: labels for m, labels in state.uniform.items() if now[m] != then.get(m)}
 
 
-def _promising(state: SearchState, choices: Moves) -> Moves:
-    """What the diagnoser may not drop; without one, all models.
-
-    Whom an aggregator consults may have any model.
-    """
+def _roles(state: SearchState) -> Moves:
+    """The models to choose from for whom aggregators consult, by path."""
     incumbent = state.incumbent
-    scores = score_modules(state, state.diagnoser, choices) if state.diagnoser and choices else {}
-    top = {m: scores[m].promising if m in scores else labels for m, labels in choices.items()}
     roles = [path for path in incumbent.allocation if path not in incumbent.modules]
-    return {**top, **{path: state.space.models[incumbent.place(path)[0]] for path in roles}}
+    return {path: state.space.models[incumbent.place(path)[0]] for path in roles}
 
 
 def _first_of_each(state: SearchState, moves: Moves) -> PipelineConfig:

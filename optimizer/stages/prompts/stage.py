@@ -19,6 +19,7 @@ from evaluators.racing.stopping import HURRIED
 from optimizer.search.state import SearchState
 from optimizer.stages.prompts.blame import Blame, blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
+from optimizer.stages.prompts.prompt_probes import prompt_probes
 from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
 from pipelines.llms.engine import GatewayLM
@@ -103,9 +104,10 @@ class Prompts:
 
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Ask one optimizer after the other about a module, until what one brings is taken."""
-        before, examples = state.incumbent, _examples(state)
-        state.forecast.check([base], examples)
-        state.evaluator.evaluate(base, examples)  # a rival may have been raced on others only
+        before = state.incumbent
+        needed = [(base, index) for index in _examples(state)]
+        state.forecast.check(needed)
+        state.evaluator.run(needed)  # a rival may have been raced on others only
         for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
             asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(state, base)
             if asked in state.prompted:
@@ -144,6 +146,8 @@ class Prompts:
             found = []
             if workbench.broken is None:
                 state.note_failed(self.name, told)
+        finally:
+            state.note_probes(prompt_probes(workbench, self.name, optimizer.name))
         if workbench.broken is not None:
             raise workbench.broken
         distinct = {config.key: config for config in found if config != workbench.base}

@@ -14,7 +14,7 @@ from typing import Any, Self
 import dspy
 import numpy as np
 
-from evaluators.evaluation import Outcome
+from evaluators.outcome import Outcome
 from optimizer.search.state import SearchState
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor

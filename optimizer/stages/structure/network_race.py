@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +44,16 @@ def _narrowed(
     """Those that were not dropped on the way, of which the best is to be taken."""
     rng = np.random.default_rng(state.seed)
     total = len(state.examples)
-    ahead = state.forecast.calls(running, state.examples)
+    ahead = state.forecast.calls(list(product(running, state.examples)))
     everything = _members(state, running).shape[1] * total
     budget = max(SHARE * everything - (everything - ahead), LEAST * ahead)
     step = max(FEWEST, total // STEPS)
     seen = 0
     for size in [*range(step, total, step), total]:
-        price = state.forecast.calls(running, state.examples[:size])
+        price = state.forecast.calls(list(product(running, state.examples[:size])))
         if seen and price > budget:
             size = seen + int((size - seen) * budget / price)  # as far as it reaches
-            price = state.forecast.calls(running, state.examples[:size])
+            price = state.forecast.calls(list(product(running, state.examples[:size])))
         if size == seen:
             break
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -102,17 +101,14 @@ def _samples(state: SearchState, module: str, votes: ModuleConfig) -> Samples | 
     """
     seen = state.examples[: state.seen(_with(state, module, votes))]
     scored = state.evaluator.known(state.incumbent).scores
-    examples, right, rival = [], [], []
-    alone = _alone(state, module, votes)
-    with state.evaluator.session.cached_only():
-        for index in seen:
-            if index not in scored or not all(state.evaluator.is_paid(c, index) for c in alone):
-                continue
-            samples = [_sample(state, module, each, index) for each in alone]
-            wrong = Counter(s.ballot for s in samples if not s.right and any(s.ballot))
-            examples.append(index)
-            right.append(sum(sample.right for sample in samples))
-            rival.append(max(wrong.values(), default=0))
+    right, rival = [], []
+    alone, forecast = _alone(state, module, votes), state.forecast
+    examples = [i for i in seen if i in scored and all(forecast.is_free(c, i) for c in alone)]
+    for index in examples:
+        samples = [_sample(state, module, each, index) for each in alone]
+        wrong = Counter(s.ballot for s in samples if not s.right and any(s.ballot))
+        right.append(sum(sample.right for sample in samples))
+        rival.append(max(wrong.values(), default=0))
     return Samples(votes, examples, right, rival) if len(examples) >= FEWEST_EXAMPLES else None
 
 
@@ -170,8 +166,7 @@ def _verifier_rates(
 ) -> tuple[float, float]:
     """How often the verifier accepts right samples, and rejects wrong ones."""
     tried = samples.examples[:VERIFIED_EXAMPLES]
-    with state.evaluator.session.cached_only():
-        answers = [a for index in tried for a in _answers(state, module, samples.module, index)]
+    answers = [a for index in tried for a in _answers(state, module, samples.module, index)]
     config = _with(state, module, _wide(samples.module, samples.module.width, verifier))
     verdicts = _verdicts(state, module, config, [step for step, _ in answers])
     pairs = [(right, said) for (_, right), said in zip(answers, verdicts, strict=True)]
@@ -199,13 +194,15 @@ def _verdicts(
 ) -> list[bool | None]:
     """Whether the verifier accepts each answer; None where it met an outage.
 
-    Equal answers are judged once, and those that were judged before cost no call.
+    Equal answers are judged once.
 
     Raises:
         BudgetExhausted: there is no room for the others.
     """
     program = state.evaluator.program(config)
-    keys = [canonical_json([step.inputs, shown(step)]) for step in steps]
+    verifier = program.bound[module].consultants["verifier"].config
+    asked = canonical_json([module, verifier.model_dump(mode="json")])
+    keys = [canonical_json([asked, step.inputs, shown(step)]) for step in steps]
     distinct = dict(zip(keys, steps, strict=True))
 
     def accepts(key: str) -> bool | None:
@@ -215,17 +212,12 @@ def _verdicts(
         outage = any(failure.infrastructure for failure in recorder.failures)
         return None if outage else bool(verdict and verdict["accepted"])
 
-    said: dict[str, bool | None] = {}
-    # not in the tasks below: what is answered without calls is so for all threads
-    with state.evaluator.session.cached_only():
-        for key in distinct:
-            with suppress(BudgetExhausted):
-                said[key] = accepts(key)
-    unknown = [key for key in distinct if key not in said]
-    verifier = program.bound[module].consultants["verifier"].config
+    unknown = [key for key in distinct if key not in state.verdicts]
     state.forecast.check_calls(len(unknown) * most_calls(verifier))
-    said.update(zip(unknown, state.evaluator.map(accepts, unknown), strict=True))
-    return [said[key] for key in keys]
+    for key, verdict in zip(unknown, state.evaluator.map(accepts, unknown), strict=True):
+        if verdict is not None:
+            state.verdicts[key] = verdict
+    return [state.verdicts.get(key) for key in keys]
 
 
 def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[PipelineConfig]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optimizer.search.quiet_optuna import quiet_optuna
 from optimizer.stages.structure.knobs import Knobs
 from search_spaces import PipelineConfig
 
@@ -47,7 +46,7 @@ class Proposer:
         self._knobs = knobs
         self._objective = objective
         self._proposed: set[str] = set()
-        with _quiet():
+        with quiet_optuna():
             self._samplers = _samplers(seed)
             self._study = _new_study(objective, journal, name)
 
@@ -65,7 +64,7 @@ class Proposer:
         """
         knobs = replace(self._knobs, with_models=False) if keep_models else self._knobs
         proposals: list[Proposal] = []
-        with _quiet():
+        with quiet_optuna():
             while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
                 proposals.append(drawn)
         return proposals
@@ -91,7 +90,7 @@ class Proposer:
             costs: None if it could not be scored.
             reference: the score to come close to on its examples, where the cheapest is sought.
         """
-        with _quiet():
+        with quiet_optuna():
             if costs is None:
                 self._study.tell(proposal.trial, state=_failed())
                 return
@@ -143,20 +142,3 @@ def _failed() -> Any:
     from optuna.trial import TrialState
 
     return TrialState.FAIL
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna logs every trial, and warns of what is experimental in it."""
-    import warnings
-
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 
 from evaluators.objective import front
 from evaluators.racing.stopping import CAUTIOUS, HURRIED
@@ -85,7 +86,9 @@ class _Search:
         """
         state, entrants = self.state, list(configs)
         keep, few = state.incumbent, state.examples[:FIRST_RUNG]
-        while len(entrants) > 1 and not state.forecast.has_room([keep, *entrants], few):
+        while len(entrants) > 1 and not state.forecast.has_room(
+            list(product([keep, *entrants], few))
+        ):
             entrants.pop()
         cautious = state.objective.pareto or len(entrants) <= FEW
         patience = CAUTIOUS if cautious else HURRIED
@@ -107,7 +110,7 @@ class _Search:
             return []
         configs = list(self.knobs.every_config(keep))
         half = state.examples[: len(state.examples) // 2]
-        return configs if state.forecast.has_room(configs, half) else []
+        return configs if state.forecast.has_room(list(product(configs, half))) else []
 
     def compare_listed(self) -> None:
         """The networks that the user lists, module by module."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evaluators.dataset import Dataset
 from evaluators.errors import MetricError
-from evaluators.evaluation import Evaluator
+from evaluators.evaluator import Evaluator
 from evaluators.metrics import (
     BoundMetric,
     JudgedMetric,
@@ -331,15 +331,6 @@ def test_judging_is_counted_apart_from_running_and_equal_answers_are_judged_once
     assert 12 < spent["judge"].calls < 24, "both models are often right"
     assert sum(o.judge_usd for each in known for o in each) > spent["judge"].usd
     assert all(o.judge_usd > 0 for each in known for o in each)
-
-
-def test_an_example_is_paid_for_once_its_answer_was_judged(evaluator: Evaluator) -> None:
-    config = one().default_config("birch")
-    evaluator.trace(config, 0)
-    assert not evaluator.is_paid(config, 0)
-    evaluator.evaluate(config, [0])
-    assert evaluator.is_paid(config, 0)
-    assert not evaluator.is_paid(config, 1)
 
 
 class Answering(dspy.Module):

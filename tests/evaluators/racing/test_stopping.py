@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.evaluation import Evaluation, Outcome
 from evaluators.objective import QUALITY, Objective
+from evaluators.outcome import Evaluation, Outcome
 from evaluators.racing.stopping import ALIKE, HALVING, UNHURRIED, ErrorRate, Patience, stopping
 from pipelines import Failure
 
@@ -25,6 +25,15 @@ def scored(
         {
             i: Outcome(s, usd + wobble * (-1) ** i, 1, latency_s + wobble * (-1) ** i, None)
             for i, s in enumerate(scores)
+        }
+    )
+
+
+def timed(scores: Sequence[float], seconds: Sequence[float]) -> Evaluation:
+    return Evaluation(
+        {
+            i: Outcome(s, 1.0, 1, t, None)
+            for i, (s, t) in enumerate(zip(scores, seconds, strict=True))
         }
     )
 
@@ -74,6 +83,26 @@ def test_who_is_clearly_over_a_limit_stops_where_another_meets_it() -> None:
     assert told == {"dear": "2 dollars per example, over the limit of 1"}
     slow = scored(share(20, 20), latency_s=9.0)
     assert list(stops(Objective(max_latency_s=8), slow=slow, cheap=cheap)) == ["slow"]
+
+
+@pytest.mark.parametrize(("slow", "of", "stopped"), [(2, 40, False), (4, 40, False), (5, 40, True)])
+def test_a_tail_is_over_its_limit_where_clearly_more_than_a_twentieth_is_slow(
+    slow: int, of: int, *, stopped: bool
+) -> None:
+    """Under 5%, 4 or more of 40 have a probability of 14%, 5 or more of 5%."""
+    erratic = timed(share(of, of), [9.0 if i < slow else 0.1 for i in range(of)])
+    steady = timed(share(2, of), [2.0] * of)
+    assert erratic.latency_s < steady.latency_s, "the mean does not show it"
+    told = stops(Objective(max_latency_p95_s=3), erratic=erratic, steady=steady)
+    why = "5 of 40 runs took longer than 3 seconds, more than 5%"
+    assert told.get("erratic") == (why if stopped else None)
+
+
+def test_where_no_tail_meets_the_limit_the_closest_goes_on() -> None:
+    near = timed(share(1, 40), [1.0] * 36 + [4.0] * 4)
+    far = timed(share(40, 40), [1.0] * 20 + [9.0] * 20)
+    told = stops(Objective(max_latency_p95_s=3), far=far, near=near, patience=HALVING)
+    assert told == {"far": "3 times the limit, farther from it than another"}
 
 
 def test_who_is_over_a_limit_by_chance_only_goes_on() -> None:
@@ -160,6 +189,7 @@ OBJECTIVES = st.just(Objective(pareto=True)) | st.builds(
     Objective,
     max_cost_usd=st.sampled_from([None, 0.1, 1.0, 2.0]),
     max_latency_s=st.sampled_from([None, 0.1, 1.0]),
+    max_latency_p95_s=st.sampled_from([None, 0.1, 1.0]),
     within=st.sampled_from([None, 0.0, 0.1]),
 )
 

@@ -75,11 +75,11 @@ def test_verdicts_on_right_and_wrong_are_corrected_as_rogan_and_gladen_do() -> N
         (verdicts(0.85, 0.75), right_or_wrong, 50, 36, 0.9),
         (verdicts(0.99, 0.6), right_or_wrong, 50, 1000, 0.9),
         (verdicts(0.7, 0.9), right_or_wrong, 200, 200, 0.75),
-        (grades(0.1, 0.9, 0.15), right_or_wrong, 20, 200, 0.75),
-        (grades(0.1, 0.9, 0.15), right_or_wrong, 50, 1000, 0.9),
+        (grades(0.1, 0.9, 0.15), right_or_wrong, 20, 60, 0.75),
+        (grades(0.1, 0.9, 0.15), right_or_wrong, 50, 100, 0.9),
         (grades(0.1, 0.9, 0.1), graded, 20, 36, 0.5),
-        (grades(0.3, 0.8, 0.15), graded, 50, 200, 0.75),
-        (grades(0.2, 0.7, 0.25), graded, 200, 1000, 0.9),
+        (grades(0.3, 0.8, 0.15), graded, 50, 60, 0.75),
+        (grades(0.2, 0.7, 0.25), graded, 200, 100, 0.9),
     ],
 )
 def test_coverage_of_corrected_means_and_gains(

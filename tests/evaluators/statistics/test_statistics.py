@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import quad
+from scipy.stats import beta, binom, binomtest, multinomial
 
 from evaluators.statistics import Interval, PairedTest, mean_interval, paired_interval
 
@@ -18,43 +20,37 @@ SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
 
 class TestMeanInterval:
-    @pytest.mark.parametrize(
-        ("right", "n", "low", "high"),
-        [
-            (81, 263, 0.2553, 0.3662),
-            (15, 148, 0.0624, 0.1605),
-            (0, 20, 0, 0.1611),
-            (1, 29, 0.0061, 0.1718),
-        ],
-    )
-    def test_is_wilsons_for_right_and_wrong(
-        self, right: int, n: int, low: float, high: float
-    ) -> None:
-        """Newcombe (1998), Statistics in Medicine 17, 857-872, table I, method 3."""
-        interval = mean_interval([1] * right + [0] * (n - right))
-        assert interval.mean == pytest.approx(right / n)
-        assert (interval.low, interval.high) == pytest.approx((low, high), abs=6e-5)
+    @pytest.mark.parametrize("n", [1, 5, 36, 300])
+    @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+    def test_is_clopper_pearsons_for_zeros_and_ones(self, n: int, confidence: float) -> None:
+        for right in range(0, n + 1, max(1, n // 12)):
+            interval = mean_interval([1.0] * right + [0.0] * (n - right), confidence)
+            exact = binomtest(right, n).proportion_ci(confidence, method="exact")
+            assert interval.mean == pytest.approx(right / n)
+            assert (interval.low, interval.high) == pytest.approx(exact, abs=1e-9)
 
-    @pytest.mark.parametrize("n", [10, 30, 100])
-    @pytest.mark.parametrize("p", [0.5, 0.7, 0.9])
-    def test_exact_coverage_of_right_and_wrong(self, n: int, p: float) -> None:
-        assert binomial_coverage(n, p, mean_interval) >= 0.92
+    @pytest.mark.parametrize("n", [5, 10, 36, 100])
+    def test_exact_coverage_of_zeros_and_ones(self, n: int) -> None:
+        """Also on both sides of every point where coverage jumps."""
+        found = [mean_interval([1.0] * right + [0.0] * (n - right)) for right in range(n + 1)]
+        ends = np.array([(i.low, i.high) for i in found]).ravel()
+        grid = np.concatenate([ends - 1e-9, ends + 1e-9, np.linspace(0, 1, 500)])
+        means = grid[(grid >= 0) & (grid <= 1)]
+        assert exact_coverage(found, means).min() >= 0.95
 
-    @pytest.mark.parametrize("n", [10, 30, 100])
-    def test_mean_coverage_of_right_and_wrong_is_nominal(self, n: int) -> None:
-        chances = np.linspace(0.02, 0.98, 49)
-        assert np.mean([binomial_coverage(n, p, mean_interval) for p in chances]) >= 0.945
+    def test_the_rivals_fail_where_this_one_holds(self) -> None:
+        n, means = 36, np.linspace(0.99, 0.999, 100)
+        wilson = [binomtest(k, n).proportion_ci(method="wilson") for k in range(n + 1)]
+        ours = [mean_interval([1.0] * k + [0.0] * (n - k)) for k in range(n + 1)]
+        naive = []
+        for k in range(n + 1):
+            half = 1.96 * math.sqrt(k / n * (1 - k / n) / n)
+            naive.append(Interval(k / n, k / n - half, k / n + half))
+        assert exact_coverage(naive, means).max() < 0.4
+        assert exact_coverage(wilson, means).min() < 0.85
+        assert exact_coverage(ours, means).min() > 0.97
 
-    def test_the_naive_interval_fails_where_this_one_holds(self) -> None:
-        def naive(scores: Any) -> Interval:
-            mean = float(np.mean(scores))
-            half = 1.96 * math.sqrt(mean * (1 - mean) / len(scores))
-            return Interval(mean, mean - half, mean + half)
-
-        assert binomial_coverage(30, 0.95, naive) < 0.80
-        assert binomial_coverage(30, 0.95, mean_interval) > 0.93
-
-    @pytest.mark.parametrize("n", [10, 30, 100])
+    @pytest.mark.parametrize("n", [5, 18, 60])
     @pytest.mark.parametrize(
         ("draw", "mean"),
         [
@@ -70,8 +66,18 @@ class TestMeanInterval:
     )
     def test_coverage_of_graded_scores(self, draw: Sample, mean: float, n: int) -> None:
         generator = np.random.default_rng(0)
-        intervals = [mean_interval(draw(generator, n)) for _ in range(1000)]
-        assert np.mean([i.low <= mean <= i.high for i in intervals]) >= 0.93
+        intervals = [mean_interval(draw(generator, n)) for _ in range(200)]
+        assert np.mean([i.low <= mean <= i.high for i in intervals]) >= 0.95
+
+    @pytest.mark.parametrize("n", [1, 4, 30])
+    def test_the_ends_are_quantiles_of_randomly_weighted_means(self, n: int) -> None:
+        generator = np.random.default_rng(1)
+        scores = generator.beta(0.5, 1, n)
+        weights = generator.dirichlet(np.ones(n + 1), 100_000)
+        interval = mean_interval(scores, 0.9)
+        for end, added in ((interval.high, 1.0), (interval.low, 0.0)):
+            above = weights @ np.append(scores, added) > end
+            assert above.mean() == pytest.approx(0.05 if added else 0.95, abs=0.003)
 
     def test_graded_scores_that_vary_less_get_less_width(self) -> None:
         graded = mean_interval([0.4, 0.5, 0.6] * 20)
@@ -116,40 +122,40 @@ class TestMeanInterval:
 
 
 class TestPairedInterval:
-    @pytest.mark.parametrize("n", [30, 100])
-    @pytest.mark.parametrize(
-        ("both", "only_a", "only_b"),
-        [
-            (0.5, 0.0, 0.0),  # all ties
-            (0.25, 0.25, 0.25),  # independent coins
-            (0.9025, 0.0475, 0.0475),  # both right 95% of the time, independently
-            (0.9, 0.05, 0.05),
-            (0.93, 0.02, 0.02),
-            (0.5, 0.07, 0.0),  # rare wins, no loss: Newcombe's covers 0.89 at n=30
-            (0.5, 0.02, 0.0),  # and 0.89 at n=100
-            (0.95, 0.0, 0.05),
-            (0.3, 0.2, 0.05),
-            (0.05, 0.9, 0.0),
-        ],
-    )
-    def test_coverage(self, both: float, only_a: float, only_b: float, n: int) -> None:
-        generator = np.random.default_rng(1)
-        chances = [both, only_a, only_b, max(0.0, 1 - both - only_a - only_b)]
-        outcomes = generator.choice(4, (1000, n), p=chances)
-        covered = 0
-        for outcome in outcomes:
-            interval = paired_interval(outcome <= 1, (outcome == 0) | (outcome == 2))
-            covered += interval.low - 1e-12 <= only_a - only_b <= interval.high + 1e-12
-        assert covered / 1000 >= 0.93
+    @pytest.mark.parametrize("n", [5, 10, 18])
+    def test_exact_coverage_of_zeros_and_ones(self, n: int) -> None:
+        counts = [(wins, losses) for wins in range(n + 1) for losses in range(n + 1 - wins)]
+        found = [paired_counts(wins, losses, n) for wins, losses in counts]
+        low, high = (np.array(ends) for ends in zip(*((i.low, i.high) for i in found), strict=True))
+        rates = np.concatenate([[0.0], np.geomspace(0.001, 1, 15)])
+        for win, lose in itertools.product(rates, rates):
+            if win + lose <= 1:
+                shares = (win, lose, max(0.0, 1 - win - lose))
+                outcomes = [(w, m, n - w - m) for w, m in counts]
+                chances = multinomial.pmf(outcomes, n, shares)
+                covered = (low - 1e-9 <= win - lose) & (win - lose <= high + 1e-9)
+                assert chances @ covered >= 0.95
+                if win <= lose:
+                    assert chances @ (low > 1e-9) <= 0.025
 
-    @pytest.mark.parametrize("n", [30, 100])
+    @pytest.mark.parametrize("ties", [0, 3, 80])
+    @pytest.mark.parametrize("confidence", [0.8, 0.95])
+    def test_a_gain_is_shown_just_where_the_sign_test_rejects(
+        self, ties: int, confidence: float
+    ) -> None:
+        for wins, losses in itertools.product(range(1, 24, 2), range(0, 12, 2)):
+            interval = paired_counts(wins, losses, wins + losses + ties, confidence)
+            test = binomtest(wins, wins + losses, alternative="greater")
+            assert (interval.low > 0) == (test.pvalue <= (1 - confidence) / 2)
+
+    @pytest.mark.parametrize("n", [18, 60])
     def test_coverage_of_graded_scores(self, n: int) -> None:
         generator = np.random.default_rng(2)
         true = 5 / 6 - 0.5
         intervals = [
-            paired_interval(generator.beta(5, 1, n), generator.beta(2, 2, n)) for _ in range(1000)
+            paired_interval(generator.beta(5, 1, n), generator.beta(2, 2, n)) for _ in range(200)
         ]
-        assert np.mean([i.low <= true <= i.high for i in intervals]) >= 0.93
+        assert np.mean([i.low <= true <= i.high for i in intervals]) >= 0.95
 
     def test_pairing_narrows(self) -> None:
         a = np.array([1.0, 0.0] * 50)
@@ -160,10 +166,18 @@ class TestPairedInterval:
         assert paired.mean == pytest.approx(0.03)
         assert paired.high - paired.low < unpaired
 
-    def test_all_ties_keep_the_width_of_the_rule_of_three(self) -> None:
-        interval = paired_interval([1.0] * 100, [1.0] * 100)
+    @pytest.mark.parametrize("n", [5, 100, 1000])
+    def test_ties_leave_room_for_differences_too_rare_to_be_seen(self, n: int) -> None:
+        interval = paired_interval([1.0] * n, [1.0] * n)
         assert interval.mean == 0
-        assert interval.high == pytest.approx(math.log(20) / 100, rel=0.05)
+        assert interval.low == pytest.approx(-interval.high)
+        assert interval.high == pytest.approx(1 - 0.025 ** (1 / n))
+
+    def test_one_win_among_a_thousand_ties_is_accurate(self) -> None:
+        """The lower end: losses weigh more than the win does by S * (2U - 1), S ~ Beta(2, 999)."""
+        end = -paired_counts(1, 0, 1000).low
+        above = quad(lambda s: beta.pdf(s, 2, 999) * (1 - end / s) / 2, end, 0.1, epsabs=1e-12)[0]
+        assert above == pytest.approx(0.025, rel=1e-4)
 
     @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
     def test_antisymmetric_and_bounded(self, pairs: list[tuple[float, float]]) -> None:
@@ -253,14 +267,20 @@ class TestPairedTest:
         assert (test.evidence_worse, test.examples) == (before, 1)
 
 
-def binomial_coverage(n: int, p: float, interval: Callable[[Any], Interval]) -> float:
-    """The exact chance that the interval of n right-or-wrong scores covers p."""
-    covered = 0.0
-    for right in range(n + 1):
-        found = interval([1.0] * right + [0.0] * (n - right))
-        if found.low <= p <= found.high:
-            covered += math.comb(n, right) * p**right * (1 - p) ** (n - right)
+def exact_coverage(intervals: Sequence[Any], means: ArrayLike) -> NDArray[np.float64]:
+    """Of the intervals for 0, ..., n right answers, at each of the true means."""
+    n, true = len(intervals) - 1, np.asarray(means)[:, None]
+    low, high = (np.array([getattr(i, end) for i in intervals]) for end in ("low", "high"))
+    covered: NDArray[np.float64] = (
+        binom.pmf(np.arange(n + 1), n, true) * ((low <= true) & (true <= high))
+    ).sum(axis=1)
     return covered
+
+
+def paired_counts(wins: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
+    a = [1.0] * wins + [0.0] * losses + [1.0] * (n - wins - losses)
+    b = [0.0] * wins + [1.0] * losses + [1.0] * (n - wins - losses)
+    return paired_interval(a, b, confidence)
 
 
 def any_naive_rejection(run: NDArray[np.float64], alpha: float) -> bool:

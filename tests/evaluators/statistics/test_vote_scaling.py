@@ -61,8 +61,8 @@ class TestVoteAccuracy:
         assert bool(np.all(np.diff(accuracy) >= -1e-12))
 
     def test_limits(self) -> None:
-        assert vote_accuracy([0, 0.5, 1], 501).tolist() == [0, 0.5, 1]
-        assert vote_accuracy([0.2, 0.7], 1).tolist() == [0.2, 0.7]
+        assert vote_accuracy([0, 0.5, 1], 501) == pytest.approx([0, 0.5, 1], abs=1e-14)
+        assert vote_accuracy([0.2, 0.7], 1) == pytest.approx([0.2, 0.7], abs=1e-15)
         assert float(vote_accuracy(0.6, 501)) > 0.999996
 
     def test_keeps_the_shape(self) -> None:

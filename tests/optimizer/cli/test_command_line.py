@@ -107,7 +107,7 @@ def _point(held_out: float | None, usd: float) -> OperatingPoint:
     config = make_config(temperature=usd)
     mean = 0.7 if held_out is None else held_out
     return OperatingPoint(
-        replace(make_pipeline(), config=config), Interval(mean, 0.1, 0.9), usd, 1.5,
+        replace(make_pipeline(), config=config), Interval(mean, 0.1, 0.9), usd, 1.5, 2.5,
         "search" if held_out is None else "holdout", estimate=0.7 + usd,
     )  # fmt: skip
 
@@ -118,6 +118,9 @@ def _point(held_out: float | None, usd: float) -> OperatingPoint:
         ("--max-cost-usd 0.01", 0, None),
         ("--max-cost-usd 0.004", 3, None),
         ("--max-latency-s 2 --within 0.02", 3, None),
+        ("--max-latency-p95-s 5", 0, None),
+        ("--max-latency-p95-s 4", 3, None),
+        ("--pareto --max-latency-p95-s 2.5", 0, 0.1),
         ("--pareto", 0, None),
         ("--pareto --max-cost-usd 0.05", 0, 0.02),
         ("--pareto --within 0.2", 0, 0.01),
@@ -235,6 +238,8 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --metric exactly", "exact_match"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --max-latency-s -1",
          "`--max-latency-s > 0` must hold, but got -1.0"),
+        ("optimize pipeline.yaml rows.jsonl --models sim/elm --max-latency-p95-s 0",
+         "`--max-latency-p95-s > 0` must hold, but got 0.0"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --within 2",
          "`0 <= --within < 1` must hold, but got 2.0"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elm --of single_model",

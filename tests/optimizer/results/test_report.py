@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.report import plots
+from optimizer.results.report.heatmap import module_scores_heatmap
 from optimizer.results.report.plots import best_for_the_money, best_so_far
 from optimizer.results.result import Result
+from optimizer.search.module_score import ModuleScore
 from search_spaces import MemberConfig
-from tests.optimizer.made import make_config, make_result, make_trial
+from tests.optimizer.made import make_config, make_module_scores, make_result, make_trial
 
 Written = Callable[[Result], str]
 VOID = {"meta", "br", "img"}
@@ -41,7 +45,7 @@ def test_page_is_self_contained_and_well_formed(result: Result, written_page: Wr
     balance.feed(page)
     assert balance.open == []
     sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page)
-    assert len(sources) == 3
+    assert len(sources) == 4
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "@import" not in page
     assert "<script" not in page
@@ -83,8 +87,59 @@ def test_no_secret_is_on_the_page(written_page: Written, monkeypatch: pytest.Mon
 def test_plots_are_pngs_even_when_nothing_was_scored() -> None:
     nothing = make_result(trials_=(make_trial(0, None, status="disqualified"),))
     for drawn in (plots(make_result()), plots(nothing)):
-        assert sorted(drawn) == ["cost_and_quality", "held_out", "quality_against_calls"]
+        names = ["cost_and_quality", "held_out", "module_scores", "quality_against_calls"]
+        assert sorted(drawn) == names
         assert all(png.startswith(b"\x89PNG") for png in drawn.values())
+
+
+@pytest.mark.parametrize("missing", ["rating", "measured"])
+def test_the_heatmap_shows_what_there_is(missing: str) -> None:
+    changes: dict[str, Any] = {missing: None}
+    scores = tuple(replace(score, **changes) for score in make_module_scores())
+    assert plots(make_result(module_scores_=scores))["module_scores"].startswith(b"\x89PNG")
+    nothing = tuple(replace(score, rating=None, measured=None) for score in scores)
+    assert "module_scores" not in plots(make_result(module_scores_=nothing))
+    assert "module_scores" not in plots(make_result(module_scores_=()))
+
+
+def test_the_heatmap_grows_with_the_models() -> None:
+    def width(models: int) -> int:
+        scores = [ModuleScore("solve", f"m{n}", 1, 4, 0.5, None, 0.5, 0.1, "promising")
+                  for n in range(models)]  # fmt: skip
+        return int.from_bytes(module_scores_heatmap(scores, {}, "judge")[16:20], "big")
+
+    assert width(3) == width(4) < width(20)
+
+
+def test_the_page_shows_the_path_to_the_tuned_config(written_page: Written) -> None:
+    trials = (
+        make_trial(0, 0.4),
+        make_trial(1, 0.3, base=0, changed="solve.temperature: as given -> 1"),
+        make_trial(2, 0.9, base=0, config=make_config(solve="openai/large"),
+                   changed="solve.model: openai/small -> openai/large"),
+        make_trial(3, 0.92, base=2, config=make_config(solve="openai/large")),
+    )  # fmt: skip
+    page = written_page(make_result(trials_=trials))
+    path = page[page.index("Lineage of trials") : page.index("<h2>Trials")]
+    steps = re.findall(r"#(\d) \w+ · (.*?) · <span class=\"score\">(.*?)</span>", path)
+    assert steps == [
+        ("0", "the pipeline as given", "40.0%"),
+        ("1", "solve.temperature: as given -&gt; 1", "30.0%"),
+        ("2", "solve.model: openai/small -&gt; openai/large", "90.0%"),
+        ("3", "more examples", "92.0%"),
+    ]
+    assert "1 other departed from #0" in path
+
+
+def test_the_page_names_the_diagnoser_and_lists_what_ran_beside_the_trials(
+    result: Result, written_page: Written
+) -> None:
+    page = written_page(result)
+    assert "Diagnoser: openai/large" in page
+    assert "the diagnoser was openai/large" in page
+    assert "16 runs of single modules and 1 prompt tried inside optimizers" in page
+    assert "gepa: solve.instructions: as given -&gt; Check it twice." in page
+    assert "locate $0.00100, 0.50 s; solve $0.00400, 1.00 s" in page
 
 
 def test_plots_are_drawn_once(

@@ -32,6 +32,8 @@ def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
         "paid now: $0.100 for 160 calls",
         "locate: judged 24 examples; agreed with measured scores in 85.0% of 40 comparisons",
         "solve: judged 24 examples; nothing to compare",
+        "Diagnoser: openai/large",
+        "beside the trials: 16 runs of single modules and 1 prompt tried inside optimizers",
         "result.pipeline(table=..., question=...)",
     ):
         assert told in text
@@ -182,16 +184,32 @@ def test_parameters_of_functions_are_told_in_short() -> None:
 def test_the_front_tells_by_what_a_point_is_picked() -> None:
     pipeline = dataclasses.replace(make_pipeline(), config=make_config())
     front = (
-        OperatingPoint(pipeline, Interval(0.85, 0.8, 0.9), 0.01, 2.0, "holdout", 0.91),
-        OperatingPoint(pipeline, Interval(0.7, 0.6, 0.8), 0.001, 1.0, "search", 0.7),
+        OperatingPoint(pipeline, Interval(0.85, 0.8, 0.9), 0.01, 2.0, 3.5, "holdout", 0.91),
+        OperatingPoint(pipeline, Interval(0.7, 0.6, 0.8), 0.001, 1.0, 1.5, "search", 0.7),
     )
     result = make_result(objective=Objective(pareto=True), points=front)
     told = " ".join(str(result).split())
-    assert "85.0% [80.0, 90.0] $0.0100 2.00 s 91.0% held out" in told
-    assert "70.0% [60.0, 80.0] $0.00100 1.00 s 70.0% search estimate" in told
+    assert "85.0% [80.0, 90.0] $0.0100 2.00 s 3.50 s 91.0% held out" in told
+    assert "70.0% [60.0, 80.0] $0.00100 1.00 s 1.50 s 70.0% search estimate" in told
     assert "To choose from, with result.pick(...), which goes by the estimate" in str(result)
     assert "91.0%" in result._repr_html_()
     assert "85.0% held out, 91.0% by the search's estimate" in str(front[0])
+    assert str(front[0]).endswith("$0.0100 and 2.00 s per example, at most 3.50 s in 95% of them")
+
+
+def test_a_tail_that_was_limited_is_reported_before_and_after() -> None:
+    limited = Objective(max_latency_p95_s=4)
+    told = " ".join(str(make_result(objective=limited)).split())
+    assert "Latency in 95% of the examples: at most 2.50 s -> 4.50 s." in told
+    assert (
+        "(quality, latency at most 4 s in 95% of the examples) was met on the search examples, but "
+        "not on those held out: $0.00500 and 2.25 s per example, at most 4.50 s in 95% of 60"
+    ) in told
+    met = str(make_result(objective=Objective(max_latency_p95_s=4.5)))
+    assert "was met on the search" not in met
+    assert "no config met" not in met
+    assert "no config met" in str(make_result(objective=Objective(max_latency_p95_s=1)))
+    assert "95% of" not in str(make_result())
 
 
 def test_on_the_command_line_nothing_is_told_in_python() -> None:
@@ -220,7 +238,7 @@ def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
 def test_runs_that_fail_are_told_where_they_are_many() -> None:
     def figures(failed: int) -> HeldOut:
         kinds = {"program_error": failed} if failed else {}
-        return HeldOut(60, Interval(0.5, 0.4, 0.6), 0.001, 1.0, failures=kinds)
+        return HeldOut(60, Interval(0.5, 0.4, 0.6), 0.001, 1.0, 1.5, failures=kinds)
 
     text = str(make_result(baseline_figures=figures(40), tuned_figures=figures(6)))
     assert "40 of 60 runs of the baseline pipeline failed (program_error x40)" in text

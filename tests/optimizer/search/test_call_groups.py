@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import dspy
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from optimizer.search.call_groups import ModuleCalls, call_groups, calls_ahead, module_calls
+from evaluators.evaluator import Evaluator
+from evaluators.metrics import resolve_metric
+from optimizer.search.budget_forecast import Forecast
+from optimizer.search.call_groups import CallPlanner, ModuleCalls, call_groups
+from optimizer.search.made_calls import example_set
 from pipelines import Module, Pipeline
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import parse_network
-from pipelines.llms.call import LMCall
+from pipelines.llms.call import CallFailed, LMCall
 from pipelines.patterns import majority_vote
 from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
-from tests.pipelines.scripted_session import ScriptedSession, bind, requested, written
+from tests.pipelines.scripted_session import MODELS, CachingSession, Script, requested, written
 
 STEPS = Pipeline(
     "steps", [Module("draft", "question -> task"), Module("solve", "question, task -> answer")]
@@ -41,8 +47,7 @@ def script(call: LMCall) -> str:
 OWN = "tests.pipelines.aggregators.functions:AsksOthers"
 
 
-NETWORKS = st.sampled_from(
-    [
+NETWORKS = (
         "a", "b", "c", "2x a -> majority_vote", "3x a -> majority_vote", "a + b -> majority_vote",
         "a + b + a -> majority_vote", "3x a -> confident_vote", "a + b -> confident_vote(member=1)",
         "a + b -> cascade", "2x b + a -> cascade", "a + b + c -> cascade(steps=[2, 1])",
@@ -51,7 +56,6 @@ NETWORKS = st.sampled_from(
         "3x a -> shuffled_vote", "3x a -> shuffled_vote(options=question)",
         f"2x a -> {OWN}(again=1)", "2x a -> judge(2x b -> judge(c))",
         "2x a -> verifier(b + c -> majority_vote)", "3x a -> shortest",
-    ]
 )  # fmt: skip
 OWN_SETTINGS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
@@ -67,7 +71,9 @@ def modules(draw: st.DrawFn) -> ModuleConfig:
     """Some network, whose members may have settings of their own."""
     temperature = draw(st.sampled_from([None, 0.0, 0.7]))
     instructions = draw(st.sampled_from([None, None, "Think."]))
-    made = parse_network(draw(NETWORKS), temperature=temperature, instructions=instructions)
+    made = parse_network(
+        draw(st.sampled_from(NETWORKS)), temperature=temperature, instructions=instructions
+    )
     if made.width == 1 or draw(st.booleans()):
         return made
     own = [MemberConfig(label, **draw(OWN_SETTINGS)) for label in made.labels]
@@ -81,31 +87,33 @@ CHAINS = st.builds(
 
 
 class Runs:
-    """Programs of one pipeline on the same inputs, at one session that notes every call."""
+    """One pipeline on the same inputs, at one session that notes every call."""
 
-    def __init__(self, pipeline: Pipeline, inputs: Sequence[dict[str, Any]]) -> None:
-        self.pipeline, self.inputs = pipeline, inputs
-        self.session = ScriptedSession(script)
-        self.done: list[tuple[Sequence[ModuleCalls], set[int]]] = []
+    def __init__(
+        self, pipeline: Pipeline, inputs: Sequence[dict[str, Any]], script: Script = script
+    ) -> None:
+        self.session = CachingSession(script)
+        session: Any = self.session
+        examples = [dspy.Example(**row, **dict.fromkeys(pipeline.outputs, "A")) for row in inputs]
+        metric = resolve_metric("exact_match", pipeline.outputs, list(examples[0].keys()))
+        self.evaluator = Evaluator(pipeline, MODELS, examples, metric, session, concurrency=2)
+        self.forecast = Forecast(self.evaluator, pipeline.default_config("a"), {})
 
     @property
-    def calls(self) -> set[str]:
-        return {call.key for call in self.session.calls}
+    def calls(self) -> list[str]:
+        return [call.key for call in self.session.calls]
 
     def plan(self, config: PipelineConfig) -> list[ModuleCalls]:
-        return module_calls(self.pipeline, bind(self.pipeline, self.session, config).bound, {})
+        return CallPlanner(self.evaluator.pipeline, {}).module_calls(self.evaluator.bound(config))
 
-    def run(self, config: PipelineConfig, examples: Sequence[int]) -> set[str]:
-        """The calls of this config, those that were made before included."""
-        program, before = bind(self.pipeline, self.session, config), len(self.session.calls)
-        for index in examples:
-            program.run(self.inputs[index])
-        self.done.append((self.plan(config), set(examples)))
-        return {call.key for call in self.session.calls[before:]}
+    def run(self, config: PipelineConfig, examples: Sequence[int]) -> list[str]:
+        """The new calls of this config."""
+        before = len(self.calls)
+        self.evaluator.run([(config, index) for index in examples])
+        return self.calls[before:]
 
     def ahead(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
-        coming = [(self.plan(config), set(examples)) for config in configs]
-        return sum(calls_ahead(self.done, coming).values())
+        return self.forecast.calls(list(itertools.product(configs, examples)))
 
 
 def asking(*questions: str) -> list[dict[str, Any]]:
@@ -159,6 +167,34 @@ def test_twins_draw_samples_of_their_own(allocations: Sequence[tuple[str, str, s
         ahead, before = runs.ahead([config], [0]), len(runs.calls)
         runs.run(config, [0])
         assert len(runs.calls) - before <= ahead
+
+
+def reliable(call: LMCall) -> str:
+    """Answers that the call decides."""
+    drawn = zlib.crc32(call.key.encode())
+    return written(**dict.fromkeys(requested(call), "AB"[drawn % 2]))
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.tuples(LABELS, LABELS, LABELS), min_size=1, max_size=4), st.sampled_from([0, 0.7])
+)
+def test_of_twins_it_is_known_exactly_what_is_free(
+    allocations: Sequence[tuple[str, str, str]], temperature: float
+) -> None:
+    twins = majority_vote(temperature=temperature)
+    runs = Runs(twins, asking(QUESTIONS[0]), reliable)
+    base = twins.default_config("a")
+
+    def config(labels: Sequence[str]) -> PipelineConfig:
+        return base.with_models({f"solver_{n}": label for n, label in enumerate(labels, 1)})
+
+    for labels in allocations:
+        runs.run(config(labels), [0])
+    for every in map(config, itertools.product("abc", repeat=3)):
+        free, ahead = runs.forecast.is_free(every, 0), runs.ahead([every], [0])
+        assert len(runs.run(every, [0])) == ahead
+        assert free == (ahead == 0)
 
 
 VOTES = st.builds(
@@ -236,9 +272,9 @@ def test_members_that_see_the_options_in_other_orders_make_other_calls(
         PipelineConfig(modules={"solve": parse_network(text, temperature=0.7)})
         for text in ("3x a -> majority_vote", "3x a -> shuffled_vote")
     )
-    before = runs.run(one, [0])
+    runs.run(one, [0])
     assert runs.ahead([two], [0]) == 2, "the first member sees the order given"
-    assert len(runs.run(two, [0]) - before) == new
+    assert len(runs.run(two, [0])) == new
 
 
 def test_another_module_before_makes_other_calls() -> None:
@@ -248,3 +284,115 @@ def test_another_module_before_makes_other_calls() -> None:
     assert runs.ahead([base.with_models({"solve": "b"})], [0, 1]) == 2
     assert runs.ahead([base.with_models({"draft": "b"})], [0, 1]) == 4
     assert runs.ahead([base.with_knobs("draft", instructions="Think.")], [0, 1]) == 4
+
+
+TREE = Pipeline(
+    "tree",
+    [
+        Module("draft", "question -> task"),
+        Module("hint", "question -> clue"),
+        Module("solve", "question, task -> answer"),
+        Module("check", "question, clue -> remark"),  # is not asked where the draft fails
+    ],
+    outputs=("answer",),
+)
+TREES = st.builds(
+    lambda *modules: PipelineConfig(
+        modules=dict(zip(("draft", "hint", "solve", "check"), modules, strict=True))
+    ),
+    *[st.builds(lambda network: parse_network(network, temperature=0.7), st.sampled_from(NETWORKS))]
+    * 4,
+)
+
+
+def unreliable(call: LMCall) -> str:
+    """As `script`, but one call in five brings no answer: by an outage, or by the model's fault."""
+    drawn = zlib.crc32(call.key.encode())
+    if drawn % 5 == 0:
+        raise CallFailed(("timeout", "refusal", "context_window")[drawn % 3], "no")
+    return script(call)
+
+
+@settings(max_examples=40)
+@given(st.lists(TREES, min_size=2, max_size=4), st.lists(TREES, max_size=3))
+def test_what_is_claimed_to_be_free_makes_no_new_call(
+    ran: Sequence[PipelineConfig], others: Sequence[PipelineConfig]
+) -> None:
+    """Of configs that were run, of mixes of their branches, and of any others."""
+    runs = Runs(TREE, asking(*QUESTIONS), unreliable)
+    mixes = [
+        PipelineConfig(modules={**one.modules, **{n: other.modules[n] for n in ("hint", "check")}})
+        for one, other in itertools.permutations(ran, 2)
+    ]
+    for config in ran:
+        runs.run(config, [0, 1])
+    for config in (*ran, *mixes, *others):
+        free = [index for index in (0, 1) if runs.forecast.is_free(config, index)]
+        assert runs.forecast.are_free(config, free)
+        assert runs.run(config, free) == []
+        ahead = runs.ahead([config], [0, 1])
+        made = runs.run(config, [0, 1])
+        assert len(set(made)) <= ahead
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(NETWORKS), min_size=1, max_size=4), st.sampled_from([0.0, 0.7]))
+def test_a_network_that_is_claimed_to_be_free_makes_no_new_call(
+    ran: Sequence[str], temperature: float
+) -> None:
+    every = {
+        text: PipelineConfig(modules={"solve": parse_network(text, temperature=temperature)})
+        for text in NETWORKS
+    }
+    runs = Runs(
+        Pipeline("one", [Module("solve", "question -> answer")]), asking(*QUESTIONS), unreliable
+    )
+    for text in ran:
+        runs.run(every[text], [0, 1])
+    for config in every.values():
+        free = [index for index in (0, 1) if runs.forecast.is_free(config, index)]
+        assert runs.run(config, free) == []
+
+
+@given(st.sets(st.integers(0, 300)), st.sets(st.integers(0, 300)))
+def test_a_set_of_examples_is_a_number(some: set[int], others: set[int]) -> None:
+    assert example_set(some) & example_set(others) == example_set(some & others)
+    assert example_set(some).bit_count() == len(some)
+
+
+@pytest.mark.parametrize(
+    ("ran", "free"),
+    [
+        (["a", "b"], "a + b -> cascade"),
+        (["a + b -> majority_vote"], "b"),
+        (["3x a -> majority_vote"], "2x a -> majority_vote"),
+        (["2x a -> judge(b)"], "2x a -> majority_vote"),
+        (["a + b -> cascade", "a"], "a"),
+    ],
+)
+def test_networks_of_answers_that_are_there_are_free(ran: Sequence[str], free: str) -> None:
+    pipeline = Pipeline("one", [Module("solve", "question -> answer")])
+    runs = Runs(pipeline, asking(*QUESTIONS))
+    made, wanted = (
+        [PipelineConfig(modules={"solve": parse_network(t, temperature=0.7)}) for t in texts]
+        for texts in (ran, [free])
+    )
+    assert not runs.forecast.is_free(wanted[0], 0)
+    for config in made:
+        runs.run(config, [0])
+    assert runs.forecast.is_free(wanted[0], 0)
+    assert not runs.forecast.is_free(wanted[0], 1)
+
+
+def test_a_cascade_that_went_to_its_end_has_asked_all_its_members() -> None:
+    runs = Runs(
+        Pipeline("one", [Module("solve", "question -> answer")]), asking(*QUESTIONS),
+        lambda call: written(answer="A" if "ant" in str(call.messages) else call.model.label),
+    )  # fmt: skip
+    cascade, last = (
+        PipelineConfig(modules={"solve": parse_network(text, temperature=0.7)})
+        for text in ("a + b + c -> cascade(steps=[2, 1])", "c")
+    )
+    runs.run(cascade, [0, 1])
+    assert runs.forecast.is_free(last, 0)
+    assert not runs.forecast.is_free(last, 1), "the first two agreed"

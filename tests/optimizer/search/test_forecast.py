@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from pipelines.llms.budget import Budget
@@ -18,10 +20,10 @@ def test_what_is_paid_for_has_room_where_nothing_is_left(kept: int) -> None:
         with_solve(state, models=(CHECKER,)),
         with_solve(state, width=3, aggregator="majority_vote"),
     )
-    few = state.examples[:4]
-    assert state.forecast.has_room([state.baseline], state.examples)
-    assert state.forecast.calls([state.baseline], state.examples) == 0
-    assert state.forecast.has_room([other], few[:3]) == (kept == 0)
-    assert state.forecast.calls([asked_thrice], few) == 2 * 4, "the first sample is there"
+    forecast, few = state.forecast, state.examples[:4]
+    assert forecast.has_room(list(product([state.baseline], state.examples)))
+    assert forecast.calls(list(product([state.baseline], state.examples))) == 0
+    assert forecast.has_room(list(product([other], few[:3]))) == (kept == 0)
+    assert forecast.calls(list(product([asked_thrice], few))) == 2 * 4, "the first sample is there"
     with pytest.raises(BudgetExhausted, match="the next 4 examples of 2 configs would take about"):
-        state.forecast.check([other, asked_thrice], few)
+        forecast.check(list(product([other, asked_thrice], few)))

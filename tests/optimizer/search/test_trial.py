@@ -57,10 +57,30 @@ def test_frame_has_a_row_per_trial_and_a_column_per_knob() -> None:
     assert frame["failures"][1] == 3
 
 
+def test_frame_shows_lineage_and_what_each_module_took() -> None:
+    frame = trials_frame([*make_trials(), make_trial(5, base=4, turn=2)])
+    assert frame["base"].isna().tolist() == [True, False, False, False, False, False]
+    assert list(frame["base"][1:]) == [0, 0, 0, 0, 4]
+    assert list(frame["turn"]) == [0, 1, 1, 1, 1, 2]
+    assert frame["changed"][4] == "solve.model: openai/small -> openai/large"
+    assert frame["solve.usd"][4] == 0.004
+    assert frame["locate.seconds"][4] == 0.5
+    assert math.isnan(frame["solve.usd"][0])
+
+
+def test_a_parameter_is_not_hidden_by_a_cost_of_the_same_name() -> None:
+    config = PipelineConfig(modules={"wait": ModuleConfig(params={"seconds": 3})})
+    costs = {"wait": 0.25}
+    trial = make_trial(0, config=config, usd_by_module=costs, seconds_by_module=costs)
+    frame = trials_frame([trial])
+    assert (frame["wait.seconds"][0], frame["wait.usd"][0]) == (3, 0.25)
+    assert frame.columns.is_unique
+
+
 def test_frame_of_no_trials_keeps_its_columns() -> None:
     frame = trials_frame([])
     assert len(frame) == 0
-    assert {"number", "score", "status"} <= set(frame.columns)
+    assert {"number", "score", "status", "turn", "base", "changed"} <= set(frame.columns)
 
 
 def test_name_is_one_readable_line_however_long_the_labels() -> None:

@@ -122,6 +122,20 @@ def test_a_missing_label_column_is_named_with_the_nearest() -> None:
     assert "exact_match(field='answer', column='answers')" in message
 
 
+def test_columns_that_are_inputs_are_not_taken_for_labels() -> None:
+    """`table` is more like `answer` than `label` is."""
+    rows = [
+        {"table": r["table"], "question": r["question"], "label": r["answer"], "source": "a"}
+        for r in ROWS
+    ]
+    message = told(MetricError, rows)
+    assert "columns that are no inputs, and so may be labels: label, source" in message
+    assert "nearest: output 'answer' and column 'label', which exact_match(" in message
+    assert "exact_match(field='answer', column='label') would compare" in message
+    unlabelled = [{"table": r["table"], "question": r["question"]} for r in ROWS]
+    assert "all columns are inputs of the pipeline" in told(MetricError, unlabelled)
+
+
 def raising(example: dspy.Example, prediction: dspy.Prediction) -> float:
     return 1.0 / len(prediction.answer.replace(prediction.answer, ""))
 
@@ -133,14 +147,22 @@ def raising(example: dspy.Example, prediction: dspy.Prediction) -> float:
         (lambda e, p: float("nan"), "metric '<lambda>' returned nan, but a score must lie in"),
         (lambda e, p: 2, "metric '<lambda>' returned 2.0, but a score must lie in [0, 1]"),
         (lambda e, p: None, "metric '<lambda>' returned None, but a score is a number"),
+        (lambda e, p: "0.7", "metric '<lambda>' returned '0.7', but a score is a number in [0, 1]"),
+        (lambda e, p: {"f1": 1.0}, "metric '<lambda>' returned {'f1': 1.0}, but a score is a num"),
     ],
 )
 def test_a_metric_that_gives_no_score_is_named_with_the_example(metric: Any, expected: str) -> None:
     message = told(MetricError, metric=metric)
     assert message.startswith(expected)
     shown = message.partition("; the example: ")[2]
-    assert any(repr(row["table"]) in shown for row in ROWS), "numbers mislead: rows are shuffled"
-    assert "'answer': " in shown
+    (row,) = (row for row in ROWS if repr(row["table"]) in shown)  # its number would mislead
+    assert f"with the label {{'answer': '{row['answer']}'}} and the answer {{'answer': " in shown
+
+
+def test_a_metric_that_is_wrong_for_some_rows_names_one_of_them() -> None:
+    wrong = {row["question"] for row in ROWS[::3]}
+    message = told(MetricError, metric=lambda e, p: None if e.question in wrong else True)
+    assert any(repr(question) in message for question in wrong)
 
 
 def test_a_metric_that_raises_ends_the_calls_too() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -45,6 +46,8 @@ def _track(result: Result) -> Tracker:
     for trial in result.trials_:
         tracked.record(trial)
         tracked.best(trial.nominal_calls, trial.score.mean if trial.score else 0.0)
+    for _, scores in groupby(result.module_scores_, lambda score: score.turn):
+        tracked.module_scores(list(scores), result.diagnoser_model)
     located = replace(result, run_id=tracked.run_id, tracking_uri=tracked.tracking_uri)
     tracked.finish(located)
     return tracked
@@ -81,7 +84,7 @@ def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: 
         "score": 0.9, "score_low": 0.8, "score_high": 1.0,
     }  # fmt: skip
     assert tuned.data.metrics["cost_usd"] == 0.005
-    assert tuned.data.metrics["latency_s"] == 1.5
+    assert (tuned.data.metrics["latency_s"], tuned.data.metrics["latency_p95_s"]) == (1.5, 2.5)
     assert tuned.data.metrics["calls"] == 2.0
     assert (tuned.data.tags["stage"], tuned.data.tags["status"]) == ("allocation", "complete")
     assert tuned.info.run_name == "4 allocation: locate=openai/small, solve=openai/large"
@@ -95,8 +98,8 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     run_id = str(tracked.run_id)
     names = {file.path for file in client.list_artifacts(run_id)}
     assert names == {
-        "config.yaml", "trials.json", "report.html", "quality_against_calls.png",
-        "cost_and_quality.png", "held_out.png",
+        "config.yaml", "trials.json", "module_scores.json", "probes.json", "report.html",
+        "quality_against_calls.png", "cost_and_quality.png", "held_out.png", "module_scores.png",
     }  # fmt: skip
     uri = client.get_run(run_id).info.artifact_uri
     artifacts = Path(uri.removeprefix("file://"))
@@ -108,11 +111,37 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     assert [trial["score"] and trial["score"]["mean"] for trial in trials] == [
         0.42, 0.44, 0.21, None, 0.9,
     ]  # fmt: skip
+    assert trials[4]["usd_by_module"] == {"locate": 0.001, "solve": 0.004}
+    scores = json.loads((artifacts / "module_scores.json").read_text())
+    assert [(score["module"], score["turn"]) for score in scores[3:5]] == [
+        ("solve", 1),
+        ("solve", 2),
+    ]
+    assert scores[1]["measured"] is None
+    assert {score["diagnoser"] for score in scores} == {"openai/large"}
+    probes = json.loads((artifacts / "probes.json").read_text())
+    assert [probe["kind"] for probe in probes] == ["module", "prompt"]
     (output,) = client.get_run(run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert (model.name, str(model.status)) == ("tuned", "READY")
     assert model.source_run_id == run_id
     assert model.params["solve.model"] == "openai/large"
+
+
+def test_module_scores_are_curves_over_the_turns(default_store: str, result: Result) -> None:
+    tracked = _track(result)
+    client = _client(default_store)
+    key = "module_score/solve/openai/large"
+    history = client.get_metric_history(tracked.run_id, key)
+    assert [(point.step, point.value) for point in history] == [(1, 0.8), (2, 0.95)]
+    parent, children = _runs(default_store)
+    assert parent.data.metrics["module_measured/locate/openai/small"] == 0.42
+    assert parent.data.tags["diagnoser/model"] == "openai/large"
+    assert "base" not in children[0].data.tags
+    lineage = {key: children[4].data.tags[key] for key in ("turn", "base", "changed")}
+    changed = "solve.model: openai/small -> openai/large"
+    assert lineage == {"turn": "1", "base": "0", "changed": changed}
+    assert children[4].data.metrics["cost_usd/solve"] == 0.004
 
 
 def test_the_users_own_run_and_settings_are_left_alone(

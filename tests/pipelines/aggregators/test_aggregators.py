@@ -332,25 +332,67 @@ class TestShuffledVote:
             members = answers("B", "A", "A", received={"options": value})
             assert outcome("shuffled_vote", members, **params) == ("A", 0.667)
             assert all(record == {"options": value} for record in members.seen.values())
-            where = "the input 'options'" if params else "every input"
             assert members.failures == [
-                f"no_options: {where} holds fewer than two options to shuffle"
+                "no_options: the input 'options' holds fewer than two options to shuffle"
             ]
+
+    @pytest.mark.parametrize("example", [QUESTION, [QUESTION, "(A) yes\n(B) no"]])
+    def test_options_of_few_shot_examples_stay_as_they_are(self, example: Any) -> None:
+        members = _Blind({"examples": example, "question": QUESTION})
+        assert outcome("shuffled_vote", members) == ("B", 1.0)
+        assert all(record["examples"] == example for record in members.seen.values())
+
+    @pytest.mark.parametrize(
+        ("signature", "field"),
+        [
+            ("query -> answer", "query"),
+            ("examples, question -> answer", "question"),
+            ("question, options: list[str] -> answer", "options"),
+            ("examples, question, choices -> answer", "choices"),
+        ],
+    )
+    def test_which_field_is_clear(self, signature: str, field: str) -> None:
+        module = Module("solve", signature)
+        check_aggregator(parse_network("2x a -> shuffled_vote"), module)
+        members = _Blind(dict.fromkeys(module.input_fields, QUESTION), reads=field)
+        assert outcome("shuffled_vote", members) == ("B", 1.0)
+        varied = {
+            name
+            for name in module.input_fields
+            if len({str(record[name]) for record in members.seen.values()}) > 1
+        }
+        assert varied == {field}
+
+    @pytest.mark.parametrize(
+        ("signature", "nearest"),
+        [
+            ("examples, query -> answer", "query"),
+            ("examples, the_question -> answer", "the_question"),
+            ("question, options, choices -> answer", "question"),
+        ],
+    )
+    def test_a_field_that_is_not_clear_must_be_named(self, signature: str, nearest: str) -> None:
+        module = Module("solve", signature)
+        told = r"shuffled_vote: options= must name .* not clear which of \[.*; nearest: "
+        with pytest.raises(PipelineError, match=f"{told}'{nearest}'$"):
+            check_aggregator(parse_network("2x a -> shuffled_vote"), module)
+        check_aggregator(parse_network(f"2x a -> shuffled_vote(options={nearest})"), module)
 
 
 class _Blind(ScriptedMembers):
     """Five members that find the red one wherever it stands, and tell its letter or its text."""
 
-    def __init__(self, received: Record, *, by_letter: bool = True) -> None:
+    def __init__(self, received: Record, *, by_letter: bool = True, reads: str = "") -> None:
         super().__init__([{"answer": ""}] * 5, received=received)
         self.by_letter = by_letter
+        self.reads = reads or ("options" if "options" in received else "question")
 
     def ask(self, members: Any, *, greedy: bool = False, inputs: Any = None) -> Any:
         self.records = [{"answer": self._found(given)} for given in inputs]
         return super().ask(members, greedy=greedy, inputs=inputs)
 
     def _found(self, received: Record) -> str:
-        shown = received.get("options", received["question"])
+        shown = received[self.reads]
         lines = shown.splitlines() if isinstance(shown, str) else shown
         (place,) = [place for place, line in enumerate(lines) if "blood" in line]
         if not self.by_letter:

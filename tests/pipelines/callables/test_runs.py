@@ -22,6 +22,7 @@ from litellm.exceptions import BadRequestError
 from pipelines import ModuleFailed, PipelineError
 from pipelines.callables import from_callable
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.memo import Memo
 from tests.pipelines.callables.agents import (
     FEW,
     ROUTES,
@@ -115,7 +116,7 @@ def test_a_config_gets_instances_of_its_own() -> None:
         return agent
 
     pipeline = from_callable(build, ["solve"], outputs=["answer"])
-    memo: dict[Any, Any] = {}
+    memo = Memo()
     session: Any = ScriptedSession(lambda call: call.model.label)
     for label in ("a", "b"):
         program = pipeline.bind(pipeline.default_config(label), MODELS, session, memo)

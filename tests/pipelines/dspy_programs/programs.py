@@ -9,6 +9,7 @@ import dspy
 from pipelines.dspy_programs import DSPyPipeline, from_dspy
 from pipelines.dspy_programs.bound import BoundDSPyProgram
 from pipelines.llms.call import LMCall
+from pipelines.memo import Memo
 from search_spaces import PipelineConfig
 from tests.pipelines.scripted_session import MODELS, ScriptedSession
 
@@ -43,7 +44,7 @@ def bound(
     program: dspy.Module | DSPyPipeline,
     session: ScriptedSession | None = None,
     config: PipelineConfig | None = None,
-    memo: Any = None,
+    memo: Memo | None = None,
 ) -> BoundDSPyProgram:
     """The program, all on model `a` unless the config says else."""
     pipeline = program if isinstance(program, DSPyPipeline) else from_dspy(program)

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import CallFailed, LMCall
+from pipelines.memo import Memo
 from tests.pipelines.dspy_programs.programs import LocateSolve, Single, bound
 from tests.pipelines.scripted_session import ScriptedSession, written
 
@@ -17,7 +18,7 @@ ONE = {"question": "q"}
 
 
 def test_a_remembered_run_asks_nothing_and_tells_the_same() -> None:
-    memo: dict[Any, Any] = {}
+    memo = Memo()
     session = ScriptedSession()
     first = bound(LocateSolve(), session, memo=memo).run(INPUTS)
     assert bound(LocateSolve(), session, memo=memo).run(INPUTS) == first
@@ -25,7 +26,7 @@ def test_a_remembered_run_asks_nothing_and_tells_the_same() -> None:
 
 
 def test_another_config_asks_only_for_what_it_changes() -> None:
-    memo: dict[Any, Any] = {}
+    memo = Memo()
     session = ScriptedSession()
     pipeline = from_dspy(LocateSolve())
     bound(pipeline, session, memo=memo).run(INPUTS)
@@ -41,7 +42,7 @@ def test_failures_are_remembered_as_they_were_and_outages_are_not() -> None:
     def fail(call: LMCall) -> str:
         raise CallFailed(kinds.pop(0), "no")
 
-    program = bound(Single(), ScriptedSession(fail), memo={})
+    program = bound(Single(), ScriptedSession(fail), memo=Memo())
     failures = [program.run(ONE).failure for _ in range(3)]
     assert [each and each.kind for each in failures] == ["timeout", "refusal", "refusal"]
 
@@ -55,7 +56,7 @@ def test_a_program_catches_a_remembered_error_by_its_own_type() -> None:
                 return dspy.Prediction(answer=error.lm_response)
 
     session = ScriptedSession(lambda call: "no form")
-    program = bound(Careful(), session, memo={})
+    program = bound(Careful(), session, memo=Memo())
     assert [program.run(ONE).outputs for _ in range(2)] == [{"answer": "no form"}] * 2
     assert len(session.calls) == 1
 
@@ -69,7 +70,7 @@ def test_what_a_program_writes_into_a_prediction_is_not_remembered() -> None:
             return said
 
     session = ScriptedSession(lambda call: written(items_='["theirs"]'))
-    program = bound(Writing("question -> items_: list[str]"), session, memo={})
+    program = bound(Writing("question -> items_: list[str]"), session, memo=Memo())
     for _ in range(3):
         assert program.run(ONE).outputs == {"items_": ["theirs", "mine"], "extra": "mine"}
     assert len(session.calls) == 1
@@ -81,7 +82,7 @@ def test_inputs_without_an_exact_form_are_not_taken_for_each_other() -> None:
             return "the same for all"
 
     session = ScriptedSession()
-    program = bound(Single(), session, memo={})
+    program = bound(Single(), session, memo=Memo())
     for _ in range(2):
         program.run({"question": Opaque()})
     assert len(session.calls) == 2
@@ -103,7 +104,7 @@ def test_a_call_that_says_more_than_inputs_is_asked(override: dict[str, Any]) ->
             return self.answer(question=question, **override)
 
     session = ScriptedSession()
-    bound(Overriding(), session, memo={}).run(ONE)
+    bound(Overriding(), session, memo=Memo()).run(ONE)
     assert len(session.calls) == 2
     assert session.calls[0].key != session.calls[1].key
 
@@ -116,7 +117,7 @@ def test_another_way_of_writing_prompts_is_asked() -> None:
                 return self.answer(question=question)
 
     session = ScriptedSession(lambda call: written(answer="x") + "<answer>x</answer>")
-    bound(Otherwise(), session, memo={}).run(ONE)
+    bound(Otherwise(), session, memo=Memo()).run(ONE)
     assert len(session.calls) == 2
 
 
@@ -129,7 +130,7 @@ def test_a_copy_that_was_edited_is_asked() -> None:
             return edited(question=question)
 
     session = ScriptedSession()
-    trace = bound(Editing(), session, memo={}).run(ONE)
+    trace = bound(Editing(), session, memo=Memo()).run(ONE)
     assert [step.module for step in trace.steps] == ["answer", "answer"]
     assert "Otherwise." in str(session.calls[1].messages)
 
@@ -161,6 +162,6 @@ def test_a_predictor_of_the_users_own_class_does_its_own_work_each_time() -> Non
         "answer", models=("b", "b"), width=2, aggregator="majority_vote", temperature=0.5
     )
     for config in (pipeline.default_config("b"), wide):
-        program = bound(pipeline, config=config, memo={})
+        program = bound(pipeline, config=config, memo=Memo())
         assert [program.run(ONE).outputs for _ in range(2)] == [{"answer": "ANSWER BY B#0"}] * 2
     assert Shouting.shouts == 4

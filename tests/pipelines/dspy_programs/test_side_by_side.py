@@ -12,6 +12,7 @@ import pytest
 from pipelines import PipelineError
 from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import BudgetExhausted, LMCall
+from pipelines.memo import Memo
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.dspy_programs.programs import LocateSolve, Single, bound
 from tests.pipelines.scripted_session import ScriptedSession, requested, signed, written
@@ -168,7 +169,7 @@ def test_best_of_n_leaves_each_predictor_of_a_module_its_own_model() -> None:
     first, second = (module.name for module in pipeline.modules)
     config = pipeline.default_config("a").with_models({second: "b"})
     inputs = {"table": "t", "question": "q"}
-    trace = bound(pipeline, session, config, memo={}).run(inputs)
+    trace = bound(pipeline, session, config, memo=Memo()).run(inputs)
     assert trace.outputs == {"answer": "answer by b#2000"}
     assert [step.module for step in trace.steps] == [first, second] * 3
     assert {step.calls[0].model for step in trace.steps if step.module == first} == {"a"}
@@ -181,7 +182,7 @@ def test_best_of_n_of_a_wide_predictor_asks_all_its_members_each_time() -> None:
     config = pipeline.default_config("a").with_knobs(
         module.name, models=("a", "b"), width=2, aggregator="majority_vote"
     )
-    trace = bound(pipeline, session, config, memo={}).run(ONE)
+    trace = bound(pipeline, session, config, memo=Memo()).run(ONE)
     assert [len(step.calls) for step in trace.steps] == [2, 2, 2]
 
 

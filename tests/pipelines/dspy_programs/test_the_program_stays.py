@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import PipelineError
 from pipelines.dspy_programs import from_dspy
+from pipelines.memo import Memo
 from tests.pipelines.dspy_programs.programs import LocateSolve, Single, bound, prompt
 from tests.pipelines.scripted_session import ScriptedSession, requested
 
@@ -28,7 +29,7 @@ def test_a_program_is_as_it_was_after_many_runs_at_once() -> None:
     wide = pipeline.default_config("a").with_knobs(
         "solve", models=("a", "b"), width=2, aggregator="majority_vote", instructions="Otherwise."
     )
-    running = bound(pipeline, config=wide, memo={})
+    running = bound(pipeline, config=wide, memo=Memo())
     with ThreadPoolExecutor(64) as threads:
         list(threads.map(running.run, [{"table": "t", "question": str(n)} for n in range(64)]))
     assert program.dump_state() == state

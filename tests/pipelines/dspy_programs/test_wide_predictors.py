@@ -11,6 +11,7 @@ import pytest
 from pipelines import PipelineError
 from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import CallFailed, LMCall
+from pipelines.memo import Memo
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
 from tests.pipelines.dspy_programs.programs import LocateSolve, bound, prompt
 from tests.pipelines.scripted_session import ScriptedSession, requested, signed, written
@@ -57,7 +58,7 @@ def test_each_members_own_prompt_and_temperature_reach_its_calls() -> None:
         aggregator=AggregatorConfig(name="confident_vote", params={"threshold": 1.0}),
         temperature=0.7, instructions="Solve it.",
     )  # fmt: skip
-    session, memo = ScriptedSession(), dict[Any, Any]()
+    session, memo = ScriptedSession(), Memo()
     program = bound(LocateSolve(), session, own, memo)
     for _ in range(2):
         assert program.run(INPUTS).failure is None
@@ -174,7 +175,7 @@ def test_typed_outputs_are_objects_in_steps_and_votes() -> None:
     wide = pipeline.default_config("a").with_knobs(
         "extract.predict", models=("a", "b", "c"), width=3, aggregator="majority_vote"
     )
-    trace = bound(pipeline, session, wide, memo={}).run({"text": "x"})
+    trace = bound(pipeline, session, wide, memo=Memo()).run({"text": "x"})
     assert trace.outputs is not None
     assert trace.outputs["person"] == Person(name="Al", age=4)
     assert trace.outputs["mood"] == "good"

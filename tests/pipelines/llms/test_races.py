@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.llms import prices, transport
 from pipelines.llms.budget import Budget, PurposeSpend
-from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall, LMReply
+from pipelines.llms.call import CallFailed, LMCall, LMReply
 from pipelines.llms.cut_off import CutOff
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.limits import Limit
@@ -473,23 +473,6 @@ def test_who_waits_for_a_call_that_is_cut_off_makes_it(
             assert race.result().winners == (1,)
             assert waiting.result().text == "sample 0"
         assert (server.requests, server.meter.abandoned) == (3, 1)
-
-
-def test_under_cached_only_a_race_counts_as_one_call(
-    make_call: MakeCall, open_gateway: OpenGateway
-) -> None:
-    with LoopbackServer() as server:
-        gateway = open_gateway()
-        calls = samples(make_call, server, 2)
-        gateway.session("other").first_of(calls)
-        session = gateway.session("s")
-        with session.cached_only(), pytest.raises(BudgetExhausted, match="not made before"):
-            session.first_of(calls)
-        race = session.first_of(calls)
-        with session.cached_only():
-            assert session.first_of(calls) == race
-            with pytest.raises(BudgetExhausted, match="not made before"):
-                session.complete(calls[race.winners[0]])
 
 
 @pytest.mark.parametrize("count", [0, 3])

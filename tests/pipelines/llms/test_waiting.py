@@ -155,25 +155,6 @@ def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_only_what_this_session_asked_before_is_answered_under_cached_only(
-    make_call: MakeCall, open_gateway: OpenGateway
-) -> None:
-    with LoopbackServer() as server:
-        gateway = open_gateway()
-        gateway.session("other").complete(make_call(server, "theirs"))
-        session = gateway.session("s")
-        session.complete(make_call(server, "mine"))
-        nominal = session.nominal
-        with session.cached_only():
-            assert session.complete(make_call(server, "mine")).cached
-            for text in ("theirs", "new"):
-                with pytest.raises(BudgetExhausted, match="not made before"):
-                    session.complete(make_call(server, text))
-        assert session.nominal == nominal
-        assert session.complete(make_call(server, "theirs")).cached
-        assert server.requests == 2
-
-
 def test_nominal_spend_is_the_same_in_any_order(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:

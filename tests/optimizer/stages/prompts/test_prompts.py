@@ -119,8 +119,17 @@ def test_prompts_change_and_nothing_else_does(
 
 
 @pytest.mark.parametrize("name", ["gepa", "mipro", "copro"])
-def test_an_instruction_that_helps_is_found(name: str) -> None:
+def test_an_instruction_that_helps_is_found_and_those_that_were_tried_are_listed(
+    name: str,
+) -> None:
     result = tune(ROWS, [MODEL], stages=[Prompts(name)], diagnoser=MODEL, holdout=0)
+    tried = [probe for probe in result.probes_ if probe.module == "solve"]
+    assert tried
+    assert {(probe.kind, probe.stage, probe.model) for probe in tried} == {
+        ("prompt", "prompts", MODEL)
+    }
+    assert all(probe.detail.startswith(f"{name}: solve.") for probe in tried)
+    assert max(probe.examples for probe in tried) > stage.EXAMPLES / 2
     told = result.config.modules["solve"].instructions or ""
     assert "check your work" in told.lower() or "read the question twice" in told.lower()
     assert result.gain.mean > 0.1

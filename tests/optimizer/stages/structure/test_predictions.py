@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from optimizer.search.state import SearchState
 from optimizer.stages.structure.predictions import VERIFIED_EXAMPLES, Samples, predicted
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway, Session
+from pipelines.llms.gateway import Gateway
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.loopback.replies import Reply
 from pipelines.llms.model import Model
@@ -180,20 +178,6 @@ def test_the_same_is_promised_at_any_concurrency() -> None:
     (_, one), (_, other) = (on_server(slow_by_chance, concurrency) for concurrency in (1, 16))
     assert one == other
     assert set(one) == {"majority_vote", "verifier"}
-
-
-def test_no_task_keeps_the_others_from_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is answered without calls is so for all threads, so that tasks must not say it."""
-    said_by: set[threading.Thread] = set()
-    cached_only = Session.cached_only
-
-    def noted(session: Session) -> AbstractContextManager[None]:
-        said_by.add(threading.current_thread())
-        return cached_only(session)
-
-    monkeypatch.setattr(Session, "cached_only", noted)
-    assert "verifier" in promised(sampled(f"verifier({CHECKER})"))
-    assert said_by == {threading.main_thread()}
 
 
 def test_an_outage_of_one_member_leaves_the_other_examples_to_count() -> None:

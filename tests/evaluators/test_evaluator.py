@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from evaluators.dataset import Dataset
 from evaluators.errors import MetricError
-from evaluators.evaluation import Evaluation, Evaluator, Outcome
+from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
+from evaluators.outcome import Evaluation, Outcome
 from pipelines import Failure, Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
@@ -136,13 +137,19 @@ def test_results_of_map_keep_their_order(evaluator: MakeEvaluator) -> None:
     assert evaluator().map(late, range(10)) == [task * task for task in range(10)]
 
 
-def test_a_budget_that_ends_midway_keeps_nothing_of_that_step(evaluator: MakeEvaluator) -> None:
-    made = evaluator(budget=Budget(calls=10))
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_budget_that_ends_midway_keeps_what_was_paid(
+    evaluator: MakeEvaluator, concurrency: int
+) -> None:
+    made = evaluator(budget=Budget(calls=10), concurrency=concurrency)
     first = made.evaluate(config(), [0, 1])
     with pytest.raises(BudgetExhausted, match="10 calls are spent of 10 calls"):
         made.evaluate(config(), range(12))
-    assert made.known(config()).outcomes == first.outcomes
+    kept = made.known(config()).outcomes
+    assert first.outcomes.items() < kept.items()
+    assert all(outcome.score == 1.0 for outcome in kept.values())
     assert requests(made) == 10
+    assert len(made.history) == len(kept)
 
 
 def test_an_outage_is_unscored_and_what_the_model_does_wrong_scores_nothing(
@@ -203,16 +210,6 @@ def test_a_reply_that_cannot_be_used_scores_nothing(
     assert evaluation.usd_per_example > 0
 
 
-def test_only_calls_made_before_are_free(evaluator: MakeEvaluator) -> None:
-    made = evaluator()
-    made.evaluate(config(), range(4))
-    made.evaluate(config("bad", "bad"), range(2))
-    assert made.is_paid(config("bad", "good"), 1), "both models gave `double` the same"
-    assert not made.is_paid(config("bad", "good"), 3)
-    assert not made.is_paid(config("good", "bad"), 3)
-    assert requests(made) == 12
-
-
 def test_functions_before_a_call_run_side_by_side_too(evaluator: MakeEvaluator) -> None:
     together = threading.Barrier(4, timeout=5)
 
@@ -248,14 +245,13 @@ def test_an_answer_is_scored_once_by_example(evaluator: MakeEvaluator) -> None:
     made = evaluator(metric=metric)
     for models in (config(), config("bad")):  # both models give `double` the same
         assert made.evaluate(models, range(4)).mean == 1.0
-        assert all(made.is_paid(models, index) for index in range(4))
         made.peek(models.with_knobs("add", instructions="Add one."), range(4))
     assert len(scored) == scored.total() == 4
     seven = next(i for i in range(12) if made.inputs(i)["number"] == "7")
     for _ in range(2):
         with pytest.raises(MetricError, match="ZeroDivisionError"):
             made.evaluate(config(), [seven])
-    assert made.is_paid(config(), seven)
+    assert requests(made) == 18, "the calls were made once"
     assert scored["7", "15"] > 1, "what raised is no score"
 
 
@@ -270,8 +266,10 @@ def test_a_metric_that_raises_is_shown_the_example_that_it_raised_on(
         made.evaluate(config(), range(12))
     assert isinstance(raised.value.__cause__, KeyError)
     assert str(raised.value).startswith("metric 'metric' raised KeyError: '7'; the example: ")
-    assert "{'number': '7'} with the answer {'answer': '15'}" in str(raised.value)
-    assert made.known(config()).outcomes == {}
+    labels = "{'answer': '15', 'note': 'odd'}"
+    shown = f"{{'number': '7'}} with the label {labels} and the answer {{'answer': '15'}}"
+    assert str(raised.value).endswith(shown)
+    assert all(outcome.score == 1.0 for outcome in made.known(config()).outcomes.values())
 
 
 def test_a_task_that_raises_keeps_later_ones_from_being_begun(evaluator: MakeEvaluator) -> None:
@@ -309,10 +307,24 @@ def test_more_than_a_tenth_unscored_disqualifies(scored: int, unscored: int) -> 
     assert evaluation.failures == ({"timeout": unscored} if unscored else {})
 
 
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=130), st.integers(0, 30))
+def test_a_tail_meets_a_limit_where_at_most_a_twentieth_is_above_it(
+    seconds: list[int], limit: int
+) -> None:
+    timed = Evaluation({i: Outcome(1.0, 0, 1, s, None) for i, s in enumerate(seconds)})
+    slow = sum(s > limit for s in seconds)
+    assert (timed.latency_p95_s <= limit) is (20 * slow <= len(seconds))
+    assert timed.latency_p95_s in seconds
+    assert timed.costs.latency_p95_s == timed.latency_p95_s
+    if len(seconds) < 20:
+        assert timed.latency_p95_s == max(seconds)
+
+
 def test_an_evaluation_of_nothing_has_no_mean() -> None:
     empty = Evaluation({})
     assert math.isnan(empty.mean)
     assert math.isnan(empty.usd_per_example)
+    assert math.isnan(empty.latency_p95_s)
     assert empty.interval is None
     assert not empty.disqualified
     unscored = Evaluation({0: outcome(None)})

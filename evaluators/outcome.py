@@ -1,0 +1,205 @@
+"""What is known of a config: its outcome on each example, and what they say together."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluators.objective import MOST_SLOW, Costs
+from evaluators.statistics import Interval, mean_interval
+from pipelines import Failure, ModuleStep
+from search_spaces import PipelineConfig
+
+MOST_UNSCORED = 0.1
+"""A config with a larger share of infrastructure failures than this is disqualified."""
+
+
+class ModuleCost(NamedTuple):
+    """What one module took in one run, its members and its aggregator included."""
+
+    usd: float
+    seconds: float
+    """Those of all its calls along the critical path; modules side by side overlap."""
+
+
+def cost_by_module(steps: Iterable[ModuleStep]) -> dict[str, ModuleCost]:
+    """Add up the steps of each module that a run reached; a program may ask one several times."""
+    by_module: dict[str, list[ModuleStep]] = {}
+    for step in steps:
+        by_module.setdefault(step.module, []).append(step)
+    return {  # `fsum`, since steps in threads come in any order
+        module: ModuleCost(math.fsum(s.usd for s in own), math.fsum(s.latency_s for s in own))
+        for module, own in by_module.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One config on one example."""
+
+    score: float | None
+    """In [0, 1]; None when an infrastructure failure, or the judge's, left it unscored."""
+    usd: float
+    calls: int
+    latency_s: float
+    failure: Failure | None
+    feedback: str | None = None
+    """What the metric said about it, if it says anything."""
+    members_failed: tuple[Failure, ...] = ()
+    """What the members of wide modules made up for: see `ModuleStep`."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """By wide module, the share of its members that agreed."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """How often each module was asked, where the program decides that; and how many calls it made
+    that belong to none."""
+    returned: tuple[str, ...] = ()
+    """The fields that it returned, where the program decides that."""
+    judge_usd: float = 0.0
+    """What judging it took; no part of `usd`, since running the pipeline needs no judge."""
+    by_module: Mapping[str, ModuleCost] = field(default_factory=dict)
+    """What each module that was reached took; the dollars add up to `usd`."""
+
+    @property
+    def outage(self) -> bool:
+        """Whether infrastructure kept it from being what the config says."""
+        own = () if self.failure is None else (self.failure,)
+        return any(failure.infrastructure for failure in own + self.members_failed)
+
+
+class Run(NamedTuple):
+    """A config that was run on an example."""
+
+    config: PipelineConfig
+    example: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One config on some examples, by the examples' indices."""
+
+    outcomes: Mapping[int, Outcome]
+
+    @cached_property
+    def scores(self) -> dict[int, float]:
+        """Scores by example, without the unscored."""
+        return {i: o.score for i, o in self.outcomes.items() if o.score is not None}
+
+    @property
+    def mean(self) -> float:
+        """Mean score; NaN when nothing was scored."""
+        scores = list(self.scores.values())
+        return float(np.mean(scores)) if scores else float("nan")
+
+    @property
+    def interval(self) -> Interval | None:
+        """Mean score with its 95% interval; None when nothing was scored."""
+        scores = list(self.scores.values())
+        return mean_interval(scores) if scores else None
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many examples failed, by kind."""
+        kinds = (o.failure.kind for o in self.outcomes.values() if o.failure)
+        return dict(sorted(Counter(kinds).items()))
+
+    @property
+    def works(self) -> bool:
+        """Whether any run came to its end."""
+        return any(outcome.failure is None for outcome in self.outcomes.values())
+
+    @property
+    def members_failed(self) -> dict[str, int]:
+        """How often the members of wide modules had something to make up for, by kind."""
+        kinds = (f.kind for o in self.outcomes.values() for f in o.members_failed)
+        return dict(sorted(Counter(kinds).items()))
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """Mean share of members that agreed, by wide module."""
+        by_module: dict[str, list[float]] = {}
+        for outcome in self.outcomes.values():
+            for module, share in outcome.agreement.items():
+                by_module.setdefault(module, []).append(share)
+        return {module: float(np.mean(shares)) for module, shares in by_module.items()}
+
+    @property
+    def unscored(self) -> int:
+        """How many examples infrastructure failures left without a score."""
+        return len(self.outcomes) - len(self.scores)
+
+    @property
+    def disqualified(self) -> bool:
+        """Whether outages hit too large a share for the mean to be this config's."""
+        return self.hit > MOST_UNSCORED * len(self.outcomes)
+
+    @property
+    def hit(self) -> int:
+        """How many examples met outages."""
+        return sum(outcome.outage for outcome in self.outcomes.values())
+
+    @property
+    def usd_per_example(self) -> float:
+        """Mean dollars per example, at recorded prices."""
+        return self._mean("usd")
+
+    @property
+    def calls_per_example(self) -> float:
+        """Mean calls per example."""
+        return self._mean("calls")
+
+    @property
+    def latency_s(self) -> float:
+        """Mean seconds on the critical path."""
+        return self._mean("latency_s")
+
+    @property
+    def latency_p95_s(self) -> float:
+        """95th percentile of the seconds on the critical path; NaN without examples.
+
+        By nearest rank: the least observed latency that at least 95% of the runs did not exceed,
+        so that a limit is met just if at most 5% of the runs exceed it. With fewer than 20
+        examples that is the slowest run. A percentile of few runs is rough: the true one exceeds
+        the slowest of n runs with probability 0.95 ** n, which is 36% for 20 examples, 5% for 60.
+        """
+        values = [outcome.latency_s for outcome in self.outcomes.values()]
+        if not values:
+            return float("nan")
+        return float(np.quantile(values, 1 - MOST_SLOW, method="inverted_cdf"))
+
+    @property
+    def costs(self) -> Costs:
+        """Mean score, and dollars and seconds per example."""
+        return Costs(self.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)
+
+    @property
+    def usd_by_module(self) -> dict[str, float]:
+        """Mean dollars per example by module; where a module was not reached it took none."""
+        return {module: cost.usd for module, cost in self._by_module.items()}
+
+    @property
+    def seconds_by_module(self) -> dict[str, float]:
+        """Mean seconds per example by module; where a module was not reached it took none."""
+        return {module: cost.seconds for module, cost in self._by_module.items()}
+
+    def on(self, examples: Collection[int]) -> Evaluation:
+        """The same on some of the examples."""
+        return Evaluation({i: o for i, o in self.outcomes.items() if i in examples})
+
+    @cached_property
+    def _by_module(self) -> dict[str, ModuleCost]:
+        costs = [outcome.by_module for outcome in self.outcomes.values()]
+        modules = dict.fromkeys(module for cost in costs for module in cost)
+        nothing = ModuleCost(0.0, 0.0)
+        means = {m: np.mean([cost.get(m, nothing) for cost in costs], axis=0) for m in modules}
+        return {module: ModuleCost(*map(float, mean)) for module, mean in means.items()}
+
+    def _mean(self, name: str) -> float:
+        values = [getattr(o, name) for o in self.outcomes.values()]
+        return float(np.mean(values)) if values else float("nan")

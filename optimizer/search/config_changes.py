@@ -1,0 +1,89 @@
+"""What differs between two configs, in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from optimizer.formatting import counted, setting
+from optimizer.search.trial import models_text, module_text, shortened
+from search_spaces import PipelineConfig
+from search_spaces.config import LEFT_OUT
+
+LONGEST = 60
+"""Characters of a value; the report has prompts in full."""
+_NETWORK = {"models", "members", "width", "aggregator"}
+
+
+class Change(NamedTuple):
+    """One knob that is set differently."""
+
+    knob: str
+    """As `solve.model`."""
+    old: str
+    new: str
+
+
+def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change]:
+    """What differs, in module order.
+
+    Members and their aggregator are one change of a network, in the short notation; then come the
+    prompts that members have of their own.
+    """
+    changes: dict[str, Change] = {}
+    for name, knob, old, new in before.differences(after):
+        modules = before.modules[name], after.modules[name]
+        if knob in _NETWORK and max(module.width for module in modules) > 1:
+            network = Change(f"{name}.network", *map(module_text, modules))
+            own = list(_member_changes(name, old, new)) if knob == "members" else []
+            if not own or network.old != network.new:
+                changes.setdefault(network.knob, network)
+            changes |= {change.knob: change for change in own}
+        else:
+            changes[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
+    return list(changes.values())
+
+
+def changed_text(before: PipelineConfig, after: PipelineConfig) -> str:
+    """What differs in one line, as `solve.model: a -> b; solve.temperature: as given -> 0.7`."""
+    changes = config_changes(before, after)
+    return "; ".join(f"{change.knob}: {change.old} -> {change.new}" for change in changes)
+
+
+def _member_changes(
+    module: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> Iterator[Change]:
+    """Instructions and demos that members have, or had, of their own."""
+    nothing: Mapping[str, Any] = {}
+    for place, (before, after) in enumerate(zip_longest(old, new, fillvalue=nothing)):
+        for knob in ("instructions", "demos"):
+            pair = before.get(knob), after.get(knob)
+            if pair[0] != pair[1]:
+                yield Change(f"{module}.members.{place}.{knob}", *_values(*pair))
+
+
+def _knob(knob: str) -> str:
+    return "model" if knob == "models" else knob
+
+
+def _values(old: Any, new: Any) -> tuple[str, str]:
+    """Both in a few words; long texts with a common beginning start shortly before they differ."""
+    if isinstance(old, str) and isinstance(new, str):
+        apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+        alike = next(apart, min(len(old), len(new)))
+        if alike > LONGEST // 2:
+            old, new = (f"…{text[alike - LONGEST // 4 :]}" for text in (old, new))
+    return _value(old), _value(new)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        if all(isinstance(item, str) for item in value):
+            return models_text(value) or "none"
+        return counted(len(value), "demo")
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"
+    if value is None or value is LEFT_OUT:
+        return "as given"
+    return shortened(setting(value), LONGEST)

@@ -1,0 +1,98 @@
+"""Scores that are all equal: a metric that can't tell answers apart, or nothing left to gain."""
+
+from __future__ import annotations
+
+from evaluators.outcome import Evaluation
+from optimizer.errors import OptimizationError
+from optimizer.formatting import counted
+from optimizer.search.state import SearchState
+from search_spaces import PipelineConfig
+
+LOOK, GLANCE = 16, 4
+"""On how many examples single models are run, and mixes of models, to see whether any scores
+otherwise."""
+FEWEST = 8
+"""On fewer examples, scores below 1 may be equal by chance."""
+
+
+def check_scores_differ(state: SearchState) -> str | None:
+    """Whether the baseline's scores leave anything to search for.
+
+    Returns:
+        Why there is nothing to search for: all scores are 1, and the objective wants only quality.
+
+    Raises:
+        OptimizationError: all scores are equal and below 1, those of other models too; shows an
+            example with its answer.
+        BudgetExhausted: the look at other models can't be paid.
+    """
+    known = state.evaluator.known(state.baseline)
+    score = _constant(known)
+    if score is None:
+        return None
+    if score == 1:
+        return _nothing_to_gain(state, known)
+    others = _other_models(state)
+    for config in others:
+        examples = state.examples[: LOOK if config.single_model else GLANCE]
+        if {*state.evaluator.evaluate(config, examples).scores.values()} - {score}:
+            return None
+    if any(state.space.params.values()) or any(state.space.instructions.values()):
+        return None  # what the user lists beside models may be what is missing
+    raise OptimizationError(_constant_text(state, score, len(others)))
+
+
+def _constant(known: Evaluation) -> float | None:
+    """The score of all examples; None if they differ, or too few say so."""
+    scores = {*known.scores.values()}
+    if len(scores) != 1 or known.disqualified:
+        return None
+    (score,) = scores
+    return score if score == 1 or len(known.scores) >= FEWEST else None
+
+
+def _other_models(state: SearchState) -> list[PipelineConfig]:
+    """Every single model in all modules, and then other models in one module each."""
+    baseline, choices = state.baseline, state.space.models
+    models = [dict.fromkeys(baseline.allocation, label) for label in state.space.single_models()]
+    models += [{module: label} for module, labels in choices.items() for label in labels]
+    configs = {config.key: config for config in map(baseline.with_models, models)}
+    return [config for key, config in configs.items() if key != baseline.key]
+
+
+def _nothing_to_gain(state: SearchState, known: Evaluation) -> str | None:
+    if state.objective.limited or state.objective.pareto:
+        return None
+    return (
+        f"metric {state.evaluator.metric.name!r} scores 1 on {_all(known)}, so no quality can be "
+        "gained, and the pipeline stays as given. Objective(within=0.01) looks for one that is as "
+        f"good for less. {_example(state)}"
+    )
+
+
+def _constant_text(state: SearchState, score: float, others: int) -> str:
+    metric, outputs = state.evaluator.metric, ", ".join(state.evaluator.pipeline.outputs)
+    told = f", and on some of them with {counted(others, 'other choice')} of models"
+    forgiving = "; contains and numeric_match accept more forms than exact_match"
+    return (
+        f"metric {metric.name!r} scores {score:g} on {_all(state.evaluator.known(state.baseline))} "
+        f"with the pipeline as given{told if others else ''}: there is nothing to choose by. "
+        f"{_example(state)}. Check that the metric compares the label with what the pipeline "
+        f"writes{f' ({outputs})' if outputs else ''}, and accepts the form in which answers are "
+        f"written{forgiving if metric.fields else ''}"
+    )
+
+
+def _all(known: Evaluation) -> str:
+    count = len(known.scores)
+    return f"all {count} search examples" if count > 1 else "the only search example"
+
+
+def _example(state: SearchState) -> str:
+    """The first example that the baseline answered, with its answer."""
+    for index, outcome in state.evaluator.known(state.baseline).outcomes.items():
+        outputs = None if outcome.failure else state.evaluator.trace(state.baseline, index).outputs
+        if outputs is not None:
+            return f"An example: {state.evaluator.shown(index, outputs)}"
+    failures = state.evaluator.known(state.baseline).failures
+    return f"No example was answered: {', '.join(f'{k} x{n}' for k, n in failures.items())}"

@@ -1,0 +1,131 @@
+"""Which calls were made on which examples, so that no call is counted or paid for twice.
+
+A set of examples is a whole number here, with a bit for each example: sets of any size are joined
+and compared in no time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+
+from evaluators.outcome import Outcome
+from optimizer.search.call_groups import CallGroup, ModuleCalls
+from pipelines import Tunable
+
+UNANSWERED = ("refusal", "context_window")
+"""Kinds of failures of calls that may have brought no reply: another config would make such a call
+again."""
+
+
+def example_set(examples: Iterable[int]) -> int:
+    """The examples as bits of a whole number."""
+    found = list(examples)
+    bits = bytearray(max(found, default=0) // 8 + 1)
+    for example in found:
+        bits[example // 8] |= 1 << example % 8
+    return int.from_bytes(bits, "little")
+
+
+class MadeCalls:
+    """The calls that runs of one pipeline have made so far."""
+
+    def __init__(self, pipeline: Tunable) -> None:
+        self._pipeline = pipeline
+        self._levels = {
+            name: place for place, level in enumerate(pipeline.levels) for name in level
+        }
+        self._ran: dict[str, int] = {}
+        """By module key, the examples on which the module needs no call any more."""
+        self._made: dict[CallGroup, int] = {}
+        """By call, the examples on which it was made, or turned out not to be needed by any config
+        that could make it."""
+        self._settled = cache(self._settled_by)
+
+    def note(self, calls: Sequence[ModuleCalls], outcomes: Mapping[int, Outcome]) -> None:
+        """Count what one config has made, by the outcomes of its runs.
+
+        Where it met an outage nothing is counted: what it could not ask will be asked again.
+        """
+        alike: dict[tuple[str, int, bool], list[int]] = {}
+        for example, outcome in outcomes.items():
+            if not outcome.outage:
+                alike.setdefault(_end_of(outcome), []).append(example)
+        for (failed, answered, is_clear), examples in alike.items():
+            settled, bits = self._settled(failed), example_set(examples)
+            extent = self._extent(calls, failed, answered, is_clear)
+            for module in calls:
+                if module.module in settled:
+                    self._ran[module.key] = self._ran.get(module.key, 0) | bits
+                    for group in _made_of(module, extent):
+                        self._made[group] = self._made.get(group, 0) | bits
+
+    def ahead(self, coming: Iterable[tuple[Sequence[ModuleCalls], int]]) -> dict[CallGroup, int]:
+        """At most so many new calls, those that configs share with each other counted once.
+
+        Args:
+            coming: configs' calls, each with the set of examples that it is to run on.
+        """
+        wanted: dict[CallGroup, int] = {}
+        for calls, examples in coming:
+            for module in calls:
+                new = examples & ~self._ran.get(module.key, 0)
+                if new:
+                    for group in module.most:
+                        wanted[group] = wanted.get(group, 0) | new
+        return {
+            group: (new & ~self._made.get(group, 0)).bit_count() for group, new in wanted.items()
+        }
+
+    def free(self, calls: Sequence[ModuleCalls]) -> int:
+        """The examples on which a run makes no new call, whatever it turns out to need."""
+        free = -1
+        for module in calls:
+            made = -1
+            for group in module.most:
+                made &= self._made.get(group, 0)
+            free &= made | self._ran.get(module.key, 0)
+        return free
+
+    def _extent(
+        self, calls: Sequence[ModuleCalls], failed: str, answered: int, is_clear: bool
+    ) -> str:
+        """Which of its calls a run is known to have made, and to have had answered."""
+        last = self._levels.get(failed, len(self._levels))
+        most = sum(len(each.most) for each in calls if self._levels[each.module] <= last)
+        if self._pipeline.is_fixed and answered == most:
+            return "most"
+        return "sure" if is_clear else "none"
+
+    def _settled_by(self, failed: str) -> frozenset[str]:
+        """The modules that a run has settled in which this one failed; all if none did.
+
+        Those that ran, and those that read what the failed one did not write: with the same modules
+        before them they will never run on that example.
+        """
+        if not failed:
+            return frozenset(self._levels)
+        if failed not in self._levels:  # a judge's failure, or that of a program's own code
+            return frozenset()
+        lost = {failed}
+        for name in itertools.chain.from_iterable(self._pipeline.levels):
+            if lost.intersection(self._pipeline.dependencies[name]):
+                lost.add(name)
+        ran = (name for name, level in self._levels.items() if level <= self._levels[failed])
+        return frozenset((*ran, *lost))
+
+
+def _made_of(module: ModuleCalls, extent: str) -> frozenset[CallGroup]:
+    if extent == "none":
+        return frozenset()
+    return module.most if extent == "most" else module.sure
+
+
+def _end_of(outcome: Outcome) -> tuple[str, int, bool]:
+    """The module that failed, if any; the calls that were answered; and whether all were."""
+    if outcome.failure is None and not outcome.members_failed:
+        return "", outcome.calls, True
+    failures = [each for each in (outcome.failure, *outcome.members_failed) if each is not None]
+    failed = outcome.failure.module if outcome.failure else ""
+    return failed, outcome.calls, not any(failure.kind in UNANSWERED for failure in failures)

@@ -1,0 +1,185 @@
+"""Where a strategy searches: choices for each module, and a field of candidates made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from evaluators.racing.field import Field, Ints, Run
+from evaluators.racing.posterior import Floats, Posterior
+from search_spaces.refusals import nearest
+
+MOST_LISTED = 256
+"""Up to so many combinations are all candidates from the beginning."""
+
+Levels = tuple[int, ...]
+"""The number of the choice that each module has."""
+
+
+@dataclass
+class Arena:
+    """Candidates that a strategy may run, and how many calls it has left."""
+
+    choices: Sequence[int]
+    """How many choices each module has."""
+    calls_of: Callable[[Levels], Iterable[int]]
+    """The numbers of the calls that a candidate makes on an example."""
+    examples: int
+    left: float = math.inf
+    """How many more calls may be made."""
+    planned: float | None = None
+    """How many calls to plan for; None leaves it to the strategy."""
+    start: Levels | None = None
+    """The candidate that is in place; one that is to replace it must have seen all examples."""
+    rate: Callable[[int, Levels], Floats] | None = None
+    """From a module's number and a candidate to the ratings in [0, 1] of the module's outputs with
+    each of its choices, the rest being as in the candidate: choices x examples, NaN where there is
+    none. None without a diagnoser."""
+    seed: int = 0
+    field: Field = dataclasses.field(init=False)
+    places: dict[Levels, int] = dataclasses.field(init=False, default_factory=dict)
+    """Of each candidate in the field."""
+    _numbers: dict[int, int] = dataclasses.field(init=False, default_factory=dict)
+    _posterior: Posterior | None = None
+    _fitted: int = -1
+    """How many runs the posterior is of."""
+
+    def __post_init__(self) -> None:
+        """Begin with all candidates, where they are few; else with the one in place."""
+        self.rng = np.random.default_rng(self.seed)
+        first = self.start if self.start is not None else (0,) * len(self.choices)
+        listed: Iterable[Levels] = np.ndindex(*self.choices) if self.size <= MOST_LISTED else ()
+        self._build(dict.fromkeys([*listed, first]), kept=0)
+
+    @property
+    def size(self) -> int:
+        """How many candidates there could be."""
+        return math.prod(self.choices)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether all possible candidates are in the field."""
+        return len(self.places) >= self.size
+
+    def add(self, candidates: Iterable[Levels]) -> None:
+        """Take candidates into the field; those that are in it stay."""
+        wanted = dict.fromkeys([*self.places, *candidates])
+        if len(wanted) > len(self.places):
+            self._build(wanted, kept=len(self.places))
+
+    def forget_unseen(self) -> None:
+        """Take candidates that were never run out of the field, but for the one in place."""
+        seen = [
+            (levels, place)
+            for levels, place in self.places.items()
+            if self.field.ran[place].any() or levels == self.start
+        ]
+        if seen:
+            places = [place for _, place in seen]
+            self.field.scores, self.field.ran = self.field.scores[places], self.field.ran[places]
+            self._build([levels for levels, _ in seen], kept=len(seen))
+
+    def _build(self, rows: Iterable[Levels], kept: int) -> None:
+        """A field of these candidates, of which the first ones keep their scores."""
+        before = self.field if kept else None
+        self.places = {levels: place for place, levels in enumerate(rows)}
+        factors = np.array(list(self.places), dtype=np.int64)
+        self.field = Field.of(
+            factors, [self._calls(levels) for levels in self.places], self.examples
+        )
+        if before is not None:
+            self.field.scores[:kept], self.field.ran[:kept] = before.scores, before.ran
+            shared = min(len(before.made), len(self.field.made))
+            self.field.made[:shared] = before.made[:shared]
+        self._fitted = -1
+
+    def _calls(self, levels: Levels) -> list[int]:
+        """As numbers in the order in which they were first met, so that there are no gaps."""
+        return [
+            self._numbers.setdefault(call, len(self._numbers)) for call in self.calls_of(levels)
+        ]
+
+    @property
+    def calls_of_everything(self) -> float:
+        """About how many calls it would take to run all candidates on all examples."""
+        asked = self.field.uses.any(axis=0).sum()
+        return float(asked * self.examples) * self.size / max(1, len(self.field.uses))
+
+    def place(self, levels: Levels) -> int:
+        """The candidate's index in the field, which takes it in."""
+        self.add([levels])
+        return self.places[levels]
+
+    def levels(self, candidate: int) -> Levels:
+        """The choices that a candidate of the field is made of."""
+        return tuple(int(level) for level in self.field.factors[candidate])
+
+    @property
+    def posterior(self) -> Posterior:
+        """What the scores so far say of the candidates in the field."""
+        known = int(self.field.ran.sum())
+        if self._posterior is None or self._fitted != known:
+            before = self._posterior.variances if self._posterior else None
+            self._posterior = Posterior.fit(self.field.scores, self.field.design, before)
+            self._fitted = known
+        return self._posterior
+
+    def sample(self) -> Levels:
+        """A candidate at random."""
+        return tuple(int(self.rng.integers(count)) for count in self.choices)
+
+    def means(self) -> Floats:
+        """Mean scores; minus infinity for candidates without one."""
+        seen = ~np.isnan(self.field.scores)
+        counts = seen.sum(axis=1)
+        sums = np.where(seen, self.field.scores, 0.0).sum(axis=1)
+        means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
+        return means
+
+    def best(self, candidates: Ints | None = None) -> int:
+        """The one with the best mean, of those that were run on the most examples."""
+        depth = self.field.ran.sum(axis=1)
+        among = np.arange(len(depth)) if candidates is None else candidates
+        deepest = among[depth[among] == depth[among].max()]
+        return int(deepest[self.means()[deepest].argmax()])
+
+
+class Strategy(Protocol):
+    """One way to search: which runs to make, in which order, and which candidate to pick."""
+
+    @property
+    def name(self) -> str:
+        """As users write it."""
+        ...
+
+    def runs(self, arena: Arena) -> Iterable[Sequence[Run]]:
+        """Batches of runs of candidates in the arena's field on examples.
+
+        The scores of a batch are in `arena.field` before the next one is asked for. Where
+        `arena.left` does not reach for a batch, its beginning is run, and none is asked for again.
+        The same scores must bring the same batches.
+        """
+        ...
+
+    def pick(self, arena: Arena) -> int:
+        """The candidate that it would choose now."""
+        ...
+
+
+def named(name: str, strategies: Mapping[str, Strategy]) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    if name not in strategies:
+        raise ValueError(
+            f"there is no strategy {name!r}{nearest(name, strategies)} "
+            f"(strategies: {', '.join(strategies)})"
+        )
+    return strategies[name]

@@ -1,0 +1,87 @@
+"""Strategies that run each candidate on all examples: exhaustive, random, and Optuna's TPE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluators.racing.field import Run
+from optimizer.search.quiet_optuna import quiet_optuna
+from optimizer.search.strategies.arena import Arena
+
+STALE = 100
+"""A sampler that has brought nothing new so often in a row has nothing more to say."""
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """Every candidate, example by example."""
+
+    name: str = "exhaustive"
+
+    def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
+        """One batch of everything."""
+        arena.add(np.ndindex(*arena.choices))
+        yield arena.field.missing(range(len(arena.places)), math.inf)
+
+    def pick(self, arena: Arena) -> int:
+        """The best mean."""
+        return arena.best()
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Candidates at random, each on all examples."""
+
+    name: str = "random"
+
+    def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
+        """A batch per candidate."""
+        stale = 0
+        while stale < STALE:
+            place = arena.place(arena.sample())
+            runs = arena.field.missing([place], math.inf)
+            stale = 0 if runs else stale + 1
+            if runs:
+                yield runs
+
+    def pick(self, arena: Arena) -> int:
+        """The best mean."""
+        return arena.best()
+
+
+@dataclass(frozen=True)
+class TPE:
+    """Optuna's tree-structured Parzen estimator, one categorical parameter per module."""
+
+    name: str = "tpe"
+
+    def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
+        """A batch per candidate."""
+        import optuna
+
+        with quiet_optuna():
+            sampler = optuna.samplers.TPESampler(seed=arena.seed)
+            study = optuna.create_study(direction="maximize", sampler=sampler)
+        stale = 0
+        while stale < STALE:
+            with quiet_optuna():
+                trial = study.ask()
+                levels = tuple(
+                    trial.suggest_categorical(f"module {number}", list(range(count)))
+                    for number, count in enumerate(arena.choices)
+                )
+            place = arena.place(levels)
+            runs = arena.field.missing([place], math.inf)
+            stale = 0 if runs else stale + 1
+            if runs:
+                yield runs
+            with quiet_optuna():
+                study.tell(trial, float(arena.means()[place]))
+
+    def pick(self, arena: Arena) -> int:
+        """The best mean."""
+        return arena.best()

@@ -1,0 +1,107 @@
+"""Searches on a table of scores: thousands of them in minutes, without a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.racing.field import Run
+from evaluators.racing.posterior import Floats
+from evaluators.score_table import ScoreTable
+from optimizer.search.strategies import STRATEGIES, Arena, Strategy, named
+
+Rater = Callable[[str, Mapping[str, Any], int], Sequence[float]]
+"""From a module, the choices of all modules, and an example's index to the ratings in [0, 1] of
+what the module returns there with each of its own choices."""
+
+
+@dataclass(frozen=True)
+class TableSearch:
+    """What a search on a table came to."""
+
+    pick: Mapping[str, Any]
+    """The choice for each module."""
+    calls: int
+    """How many calls it made."""
+    curve: tuple[tuple[int, Mapping[str, Any]], ...]
+    """After each batch, the calls so far and what would have been picked then."""
+
+
+def search_table(
+    table: ScoreTable,
+    strategy: str | Strategy = "default",
+    calls: int | None = 2000,
+    seed: int = 0,
+    start: Mapping[str, Any] | None = None,
+    diagnoser: Rater | None = None,
+) -> TableSearch:
+    """Search the best combination of choices in a table.
+
+    Args:
+        table: the scores.
+        strategy: `default`, `llmselector`, `halving`, `exhaustive`, `random` or `tpe`.
+        calls: how many calls may be made; None leaves it to the strategy.
+        seed: of the order of examples, and of the strategy's draws.
+        start: the combination in place. With the default strategy it stays, unless one that has
+            seen all examples is better with a probability of at least 80%. Without it, the pick is
+            the best estimate.
+        diagnoser: rates modules, for strategies that use module scores. Its calls are not counted.
+
+    Raises:
+        ValueError: there is no such strategy or choice, or not `calls >= 1`.
+    """
+    if calls is not None and (isinstance(calls, bool) or not calls >= 1):
+        raise ValueError(f"`calls >= 1` must hold (or None), but got {calls!r}")
+    chosen = named(strategy, STRATEGIES) if isinstance(strategy, str) else strategy
+    order = np.random.default_rng(seed).permutation(table.examples)
+    arena = Arena(
+        choices=table.scores.shape[:-1],
+        calls_of=table.calls_of,
+        examples=table.examples,
+        left=np.inf if calls is None else calls,
+        planned=calls,
+        start=None if start is None else table.levels(start),
+        rate=None if diagnoser is None else _rating(table, diagnoser, order),
+        seed=seed,
+    )
+    curve = []
+    for batch in chosen.runs(arena):
+        done = _make(arena, table, order, batch)
+        picked = table.choices(arena.levels(chosen.pick(arena)))
+        curve.append((int(arena.field.made.sum()), picked))
+        if not done:
+            break
+    return TableSearch(
+        pick=table.choices(arena.levels(chosen.pick(arena))),
+        calls=int(arena.field.made.sum()),
+        curve=tuple(curve),
+    )
+
+
+def _make(arena: Arena, table: ScoreTable, order: NDArray[np.int64], batch: Sequence[Run]) -> bool:
+    """Make the runs of a batch; false where calls ran out before its end."""
+    for run in batch:
+        cost = arena.field.calls([run])
+        if cost > arena.left:
+            return False
+        arena.left -= cost
+        candidate, example = run
+        arena.field.note(run, float(table.scores[(*arena.levels(candidate), order[example])]))
+    return True
+
+
+def _rating(
+    table: ScoreTable, diagnoser: Rater, order: NDArray[np.int64]
+) -> Callable[[int, tuple[int, ...]], Floats]:
+    names = list(table.modules)
+
+    def rate(module: int, levels: tuple[int, ...]) -> Floats:
+        now = table.choices(levels)
+        rated = [diagnoser(names[module], now, int(example)) for example in order]
+        return np.array(rated, dtype=np.float64).T
+
+    return rate

@@ -1,0 +1,167 @@
+"""A search whose scores are all equal ends at once, and shows an example with its answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import dspy
+import pytest
+
+from evaluators.objective import Objective
+from optimizer.errors import OptimizationError
+from optimizer.results.result import Result
+from optimizer.search.constant_scores import FEWEST, GLANCE
+from pipelines import Module, Pipeline
+from pipelines.llms.loopback import LoopbackServer, Price
+from pipelines.llms.model import Model
+from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from search_spaces import SearchSpace
+from tests.optimizer.runs import HELD_OUT, MODELS, ROWS, counting_server, served_models, tune
+from tests.optimizer.searches import CHECKER, SOLVE, tailored
+
+LOST = "sim/constant-lost"
+"""Right in none of these questions."""
+SUMS = simulated_dataset("arithmetic", 30, 1)
+
+
+@pytest.fixture(autouse=True)
+def _models() -> None:
+    tailored()
+    lost = SimulatedModel("constant-lost", {"arithmetic": 0.0}, refusal_rate=0.0)
+    register(lost)
+
+
+def same(score: Any) -> Any:
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> Any:
+        return score
+
+    return metric
+
+
+def told(*args: Any, **arguments: Any) -> str:
+    with pytest.raises(OptimizationError) as raised:
+        tune(*args, **arguments)
+    return str(raised.value)
+
+
+def test_a_metric_that_is_always_0_is_named_with_an_example_and_its_answer() -> None:
+    message = told(ROWS, metric=lambda example, prediction: example == prediction)
+    assert message.startswith(
+        "metric '<lambda>' scores 0 on all 14 search examples with the pipeline as given, and on "
+        "some of them with 6 other choices of models: there is nothing to choose by. An example: "
+    )
+    shown = message.partition("An example: ")[2]
+    (row,) = (row for row in ROWS if row["question"] in shown)
+    assert f"with the label {{'answer': '{row['answer']}'}} and the answer {{'answer': " in shown
+    assert "compares the label with what the pipeline writes (answer)" in shown
+    assert "exact_match" not in shown
+
+
+def test_it_costs_the_baseline_and_a_look_at_the_other_models() -> None:
+    with counting_server() as server:
+        told(ROWS, served_models(server), metric=same(0))
+        baseline, singles, mixes = len(ROWS) - HELD_OUT, 2 * (len(ROWS) - HELD_OUT), 4 * GLANCE
+        assert server.requests <= 2 * (baseline + singles + mixes), "nobody asks a diagnoser"
+
+
+def test_labels_that_no_answer_can_match_are_shown() -> None:
+    rows = [{**row, "answer": f"about {row['answer']}"} for row in SUMS]
+    message = told(rows, [CHECKER, LOST], pipeline=SOLVE)
+    assert message.startswith(
+        "metric 'exact_match' scores 0 on all 21 search examples with the pipeline as given, and "
+        "on some of them with 1 other choice of models: "
+    )
+    assert "with the label {'answer': 'about " in message
+    assert "contains and numeric_match accept more" in message
+
+
+def test_a_weak_baseline_may_score_0_on_everything() -> None:
+    result = tune(SUMS, [LOST, CHECKER], pipeline=SOLVE)
+    assert result.trials_[0].score is not None
+    assert result.trials_[0].score.mean == 0
+    assert result.config.allocation == {"solve": (CHECKER,)}
+    assert result.stopped is None
+
+
+def test_every_single_model_may_score_0_where_a_mix_is_right() -> None:
+    """Each model can do one module only."""
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> bool:
+        return bool(prediction.answer == "solved by b of located by a")
+
+    def reply(messages: Any, params: Any) -> str:
+        asked = messages[-1]["content"]
+        located = re.search(r"\[\[ ## task ## \]\]\n(.*)", asked)
+        by = params["model"]
+        field, value = (
+            ("answer", f"solved by {by} of {located[1]}")
+            if located
+            else ("task", f"located by {by}")
+        )
+        return f"[[ ## {field} ## ]]\n{value}\n\n[[ ## completed ## ]]"
+
+    with LoopbackServer(reply=reply, prices={"a": Price(1, 1), "b": Price(1, 1)}) as server:
+        models = [
+            Model(f"openai/{n}", n, server.url, input_usd_per_million=1, output_usd_per_million=1)
+            for n in "ab"
+        ]
+        result = tune(ROWS, models, metric=metric)
+    assert result.config.allocation == {"locate": ("a",), "solve": ("b",)}
+
+
+def test_what_is_listed_beside_models_may_be_what_is_missing() -> None:
+    rows = [{**row, "answer": f"{row['answer']} km"} for row in SUMS]
+    pipeline = Pipeline(
+        "p",
+        [Module("solve", "question -> said"), Module("end", "said -> answer", function=ended)],
+    )
+    space = SearchSpace(params={"end": {"mark": (" m", " km")}}, width=(1,), temperature=())
+    tuning: Any = {"pipeline": pipeline, "search_space": space, "stages": "structure"}
+    result = tune(rows, [CHECKER], **tuning)
+    assert result.baseline.mean == 0
+    assert result.config.modules["end"].params == {"mark": " km"}
+
+
+def ended(said: str, mark: str = "") -> str:
+    return said + mark
+
+
+@pytest.mark.parametrize("score", [True, 1])
+def test_where_all_is_right_already_the_pipeline_stays_as_given(score: Any) -> None:
+    result = tune(metric=same(score))
+    assert result.stopped is not None
+    assert result.stopped.startswith(
+        f"metric 'metric' scores 1 on all {len(ROWS) - HELD_OUT} search examples, so no quality "
+    )
+    assert "An example: {'question': " in result.stopped
+    assert result.config == result.baseline_config
+    assert len(result.trials_) == 1
+    assert result.spent.calls == 2 * len(ROWS), "the baseline on every example, once"
+    assert result.held_out
+
+
+@pytest.mark.parametrize(
+    "objective", [Objective(within=0.01), Objective(max_cost_usd=1.0), "pareto"], ids=str
+)
+def test_an_objective_that_wants_less_cost_goes_on_where_all_is_right(objective: Any) -> None:
+    result: Result = tune(metric=same(1.0), objective=objective)
+    assert result.stopped is None
+    assert len(result.trials_) > 1
+    assert result.tuned_figures.usd_per_example < result.baseline_figures.usd_per_example
+
+
+@pytest.mark.parametrize("score", [0, 0.5])
+def test_on_few_examples_scores_may_be_equal_by_chance(score: float) -> None:
+    few = tune(ROWS[: FEWEST - 1], MODELS[:1], metric=same(score), holdout=0)
+    assert few.score.mean == score
+    message = told(ROWS[:FEWEST], MODELS[:1], metric=same(score), holdout=0)
+    assert message.startswith(
+        f"metric 'metric' scores {score:g} on all 8 search examples with the pipeline as given: "
+    ), "there are no other models"
+
+
+def test_one_example_that_is_right_leaves_nothing_to_gain() -> None:
+    result = tune(ROWS[:1], metric=same(1), holdout=0)
+    assert result.stopped is not None
+    assert "scores 1 on the only search example" in result.stopped

@@ -1,0 +1,101 @@
+"""What a search leaves of its module scores, on simulated models."""
+
+from __future__ import annotations
+
+import pytest
+
+from evaluators.statistics import mean_interval
+from optimizer.loop import search, start_search
+from optimizer.search.module_score import ModuleScore
+from optimizer.search.state import SearchState
+from optimizer.setup.plan import prepare
+from optimizer.stages.resolver import resolve_stages
+from pipelines.llms.budget import Budget
+from pipelines.llms.gateway import Gateway
+from pipelines.llms.simulated import simulated_dataset
+from pipelines.patterns import locate_solve
+
+MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
+
+
+def searched(diagnoser: str | None = "auto", budget: Budget | None = None) -> SearchState:
+    plan = prepare(
+        locate_solve(), simulated_dataset("locate_solve", 40, 1), MODELS, "exact_match", None, None,
+        resolve_stages("allocation"), diagnoser, 0.0, 0,
+    )  # fmt: skip
+    state = start_search(plan, Gateway(None).session("study", budget), 8)
+    search(state, plan)
+    return state
+
+
+@pytest.fixture(scope="module")
+def state() -> SearchState:
+    return searched()
+
+
+def scores_of(state: SearchState, turn: int) -> dict[tuple[str, str], ModuleScore]:
+    return {(s.module, s.model): s for s in state.module_scores if s.turn == turn}
+
+
+def test_every_model_of_every_module_is_scored_once_in_the_first_turn(state: SearchState) -> None:
+    everyone = [(module, label) for module in ("locate", "solve") for label in MODELS]
+    assert [(s.module, s.model) for s in state.module_scores if s.turn == 1] == everyone
+    assert all(s.rating is not None and 0 <= s.rating <= 1 for s in state.module_scores)
+    assert {s.examples for s in state.module_scores} <= {4, 8, 16}
+
+
+def test_the_decisions_are_those_that_the_turn_took(state: SearchState) -> None:
+    first = scores_of(state, 1)
+    for module, labels in state.incumbent.allocation.items():
+        now = [label for label in MODELS if first[module, label].decision in ("kept", "chosen")]
+        assert now == list(labels)
+    assert first["locate", "sim/alder"].decision == "kept"  # the best single model had it
+    assert first["solve", "sim/birch"].decision == "chosen"
+    assert first["locate", "sim/larch"].decision == "eliminated"
+
+
+def test_the_measured_score_is_that_of_the_incumbent_with_the_model(state: SearchState) -> None:
+    for score in scores_of(state, 1).values():
+        config = state.incumbent.with_models({score.module: score.model})
+        known = [t for t in state.trials if t.config == config and t.turn <= 1]
+        assert (score.measured is None) == (not known)
+        if known and known[-1].score is not None:
+            assert score.measured == pytest.approx(known[-1].score.mean)
+
+
+def test_a_few_equal_scores_do_not_look_certain(state: SearchState) -> None:
+    best = scores_of(state, 1)["locate", "sim/alder"]
+    interval = mean_interval([1.0] * 4)
+    assert best.measured_se is not None
+    assert 0 < best.measured_se < (interval.high - interval.low) / 2
+
+
+def test_runs_of_single_modules_are_listed(state: SearchState) -> None:
+    first = {(p.module, p.model): p for p in state.probes if p.turn == 1}
+    assert {probe.kind for probe in state.probes} == {"module"}
+    for score in scores_of(state, 1).values():
+        assert first[score.module, score.model].examples >= score.examples
+    assert all(probe.usd > 0 and probe.base is not None for probe in state.probes)
+
+
+def test_without_a_diagnoser_only_what_was_measured_is_known() -> None:
+    state = searched(diagnoser=None)
+    assert state.probes == []
+    assert {score.rating for score in state.module_scores} == {None}
+    assert {score.examples for score in state.module_scores} == {0}
+    best = scores_of(state, 1)["solve", "sim/birch"]
+    assert best.decision in ("kept", "chosen")
+    assert best.measured is not None
+
+
+def test_a_search_that_is_cut_off_keeps_the_ratings_that_it_paid_for() -> None:
+    state = searched(budget=Budget(calls=200))
+    decisions = {(s.module, s.model): s.decision for s in state.module_scores if s.examples}
+    assert decisions["locate", "sim/alder"] == "kept"
+    assert decisions["solve", "sim/birch"] == "promising"
+    assert len(decisions) == len(state.probes) == 8
+
+
+def test_ratings_that_are_cut_off_do_not_replace_complete_ones() -> None:
+    state = searched(budget=Budget(calls=290))  # it ends in the second round
+    assert {score.examples for score in state.module_scores} == {4, 16}
