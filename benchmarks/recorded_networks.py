@@ -187,7 +187,7 @@ def recorded_answers(recording: str) -> Recorded:
 def _row(known: Recorded, config: PipelineConfig, places: Sequence[int]) -> Row:
     """What a network comes to: the answer of which member it takes, and whom it asks."""
     module = config.modules["solve"]
-    members = [LABELS.index(label) for label in module.members]
+    members = [LABELS.index(label) for label in module.labels]
     ballots = known.ballots[:, places]
     asked = np.zeros((len(LABELS), len(places)), dtype=bool)
     cascade = module.aggregation is not None and module.aggregation.name == "cascade"

@@ -118,7 +118,7 @@ class Evaluator:
 
     def shown_in(self, config: PipelineConfig) -> set[int]:
         """The examples that demos of the config were made from, or that have the same inputs."""
-        demos = (demo for module in config.modules.values() for demo in module.demos)
+        demos = (demo for module in config.modules.values() for demo in module.all_demos)
         sources = set().union(*(self.demo_sources.get(canonical_json(d), ()) for d in demos))
         if not sources:
             return set()

@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     from pipelines.llms.model import Model
     from pipelines.llms.prices import ModelError
     from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine
-    from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
+    from search_spaces import (
+        AggregatorConfig,
+        MemberConfig,
+        ModuleConfig,
+        PipelineConfig,
+        SearchSpace,
+    )
 
 _HOMES = {
     "evaluators.statistics.best_of_k": ("BestOfK", "best_of_k"),
@@ -86,7 +92,13 @@ _HOMES = {
     "pipelines.llms.model": ("Model",),
     "pipelines.llms.prices": ("ModelError",),
     "pipelines.patterns": ("locate_solve", "majority_vote", "multi_agent_debate", "self_refine"),
-    "search_spaces": ("AggregatorConfig", "ModuleConfig", "PipelineConfig", "SearchSpace"),
+    "search_spaces": (
+        "AggregatorConfig",
+        "MemberConfig",
+        "ModuleConfig",
+        "PipelineConfig",
+        "SearchSpace",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -101,6 +113,7 @@ __all__ = [
     "Gateway",
     "JudgeAgreement",
     "Limit",
+    "MemberConfig",
     "MetricError",
     "Model",
     "ModelError",

@@ -16,7 +16,7 @@ from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.objective import Objective
 from optimizer.progress import Progress
 from optimizer.results.conclusion import best_so_far, conclude
-from optimizer.results.prompt_changes import prompt_text, prompts_of
+from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
 from optimizer.results.result import Result
 from optimizer.search.baseline import check_something_scored, check_something_works, race_baseline
 from optimizer.search.constant_scores import check_scores_differ
@@ -223,7 +223,7 @@ def _listener(
     def on_trial(trial: Trial, state: SearchState) -> None:
         tracker.record(trial)
         for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
-            if prompt != accepted[module]:
+            if prompt != prompt_before(module, accepted):
                 accepted[module] = prompt
                 tracker.prompt(plan.pipeline.name, module, prompt_text(prompt), trial.stage)
         best = state.evaluator.known(state.incumbent).mean

@@ -69,7 +69,7 @@ def _bind(
     sees: str = "",
 ) -> BoundModule:
     """The module with its models, and those whom its aggregator consults."""
-    members = tuple(models[label] for label in config.members) if module.is_llm else ()
+    members = tuple(models[label] for label in config.labels) if module.is_llm else ()
     bound = BoundModule(module, config, after, models=members, path=path, sees=sees)
     roles = aggregators.aggregator(config.aggregation).roles if config.aggregation else {}
     consultants = {}

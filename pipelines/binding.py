@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from pipelines.functions import call_function
 from pipelines.module import Module
 from pipelines.signature import own_instructions, signature_identity
 from pipelines.trace import MemoKey
-from search_spaces import AggregatorConfig, ModuleConfig
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig
 from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
@@ -53,22 +53,29 @@ class BoundModule:
             given = self.module.instructions
         return own_instructions(self.module.signature) if given is None else given
 
+    @cached_property
+    def members(self) -> tuple[MemberConfig, ...]:
+        """Every member with the settings that it runs with, and what it is told."""
+        told = self.instructions
+        return tuple(
+            replace(member, instructions=told) if member.instructions is None else member
+            for member in self.config.resolved_members
+        )
+
     @property
     def aggregation(self) -> AggregatorConfig:
         """What turns its members' answers into one; there is one, as it is wide."""
         assert self.config.aggregation is not None
         return self.config.aggregation
 
-    @cached_property
-    def prompt(self) -> str:
-        """All that decides what members are told about equal inputs."""
-        demos = canonical_json(self.config.demos)
+    def prompt(self, member: MemberConfig) -> str:
+        """All that decides what one of `members` is told about equal inputs."""
         return "\n".join(
             (
                 signature_identity(self.module.signature),
                 self.module.strategy,
-                str(self.instructions),
-                demos,
+                str(member.instructions),
+                canonical_json(member.demos),
             )
         )
 

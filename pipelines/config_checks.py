@@ -57,12 +57,13 @@ def _check_knobs(module: Module, config: ModuleConfig) -> None:
 
 def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | None) -> None:
     _check_knobs(module, config)
-    if len(config.models) not in {1, config.width}:
+    if not config.members and len(config.models) not in {1, config.width}:
         needed = "1 model" if config.width == 1 else f"1 model, or {config.width} (its width)"
         raise PipelineError(f"needs {needed}, but got {list(config.models)}", ("models",))
-    for label in config.models:
+    for place, label in enumerate(config.labels):
         if labels is not None and label not in labels:
-            raise PipelineError(f"unknown model {label!r}{nearest(label, labels)}", ("models",))
+            at = ("members", place, "model") if config.members else ("models",)
+            raise PipelineError(f"unknown model {label!r}{nearest(label, labels)}", at)
     for param in config.params:
         if param not in LLM_PARAMS:
             raise PipelineError(
@@ -70,6 +71,12 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
                 ("params",),
             )
     check_demos(module, config.demos)
+    for place, member in enumerate(config.members):
+        try:
+            check_demos(module, member.demos or ())
+        except PipelineError as error:
+            at = ("members", place, "demos")
+            raise PipelineError(f"member {place}: {error.message}", at) from error
     aggregation = config.aggregation
     if aggregation is not None or config.width > 1:
         check_aggregator(config, module)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.aggregators.aggregator import Record
     from pipelines.llms.engine import GatewayLM
     from pipelines.llms.gateway import Session
+    from search_spaces import MemberConfig
 
 
 class MemberKey(NamedTuple):
@@ -65,6 +66,18 @@ class Consultant(NamedTuple):
     """How often it may be asked."""
 
 
+class Member(NamedTuple):
+    """One member of a module, apart from any example."""
+
+    config: MemberConfig
+    """With the settings that it runs with."""
+    lm: GatewayLM
+    prompt: str
+    """All that decides what it is told about equal inputs."""
+    own: Mapping[str, Any]
+    """What DSPy's `Predict` is given in place of its own `signature` and `demos`."""
+
+
 @dataclass
 class Network:
     """What the members of one module are, apart from any example."""
@@ -73,10 +86,7 @@ class Network:
     """The module's path, for failures."""
     aggregator: str
     """Its name, for errors."""
-    prompt: str
-    members: Sequence[GatewayLM]
-    models: Sequence[str]
-    """Model label by member."""
+    members: Sequence[Member]
     greedy: Callable[[int], GatewayLM]
     """A member at temperature 0."""
     consultants: Mapping[str, Consultant]
@@ -121,10 +131,15 @@ class AskedMembers:
     _asked: set[tuple[int, bool]] = field(default_factory=set)
     _consultations: Counter[str] = field(default_factory=Counter)
 
-    @property
+    @cached_property
     def models(self) -> Sequence[str]:
         """Model label by member."""
-        return self.network.models
+        return [member.config.model for member in self.network.members]
+
+    @property
+    def configs(self) -> Sequence[MemberConfig]:
+        """See `Members.configs`."""
+        return [member.config for member in self.network.members]
 
     @property
     def roles(self) -> Collection[str]:
@@ -149,8 +164,7 @@ class AskedMembers:
         new = [
             (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._asked
         ]
-        lm = self.network.greedy if greedy else self.network.members.__getitem__
-        heard = self._heard([(lm(member), received) for member, received in new])
+        heard = self._heard([(self._member(m, greedy), received) for m, received in new])
         for (member, _), one in zip(new, heard, strict=True):
             self._asked.add((member, greedy))
             if isinstance(one.said, dspy.Prediction):
@@ -163,14 +177,18 @@ class AskedMembers:
         """See `Members.first`.
 
         Raises:
-            PipelineError: members were asked before.
+            PipelineError: members were asked before, or have prompts of their own: one request
+                goes to all that race.
         """
         if self._asked:
             raise self.wrong("must not have members race who were asked before")
+        if any(member.own for member in self.network.members):
+            raise self.wrong("must not have members race that have prompts of their own")
         self._asked.update((member, False) for member in range(len(self.models)))
-        lm = RacingLM(self.network.members, count)
-        heard = [self._say(lm, self.inputs)]  # holds the race
-        heard += [self._say(lm, self.inputs) for _ in lm.race.winners[1:]]
+        lm = RacingLM([member.lm for member in self.network.members], count)
+        racing = self.network.members[0]._replace(lm=lm)
+        heard = [self._say(racing, self.inputs)]  # holds the race
+        heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
         self.recorder.note_together([*(one.recorder for one in heard), losers])
         answers = {
@@ -231,31 +249,36 @@ class AskedMembers:
         network = self.network
         return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
 
-    def _heard(self, asked: Sequence[tuple[GatewayLM, Record]]) -> list[Heard]:
+    def _member(self, place: int, greedy: bool) -> Member:
+        member = self.network.members[place]
+        return member._replace(lm=self.network.greedy(place)) if greedy else member
+
+    def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """What they say, from the memo or by asking them together."""
         memo = Memo() if self.network.memo is None else self.network.memo
-        keys = [self._key(lm, received) or object() for lm, received in asked]
+        keys = [self._key(*one) or object() for one in asked]
         makers = {key: partial(self._say, *one) for key, one in zip(keys, asked, strict=True)}
         found = finish(memo.make(makers, _lasts))
         heard = [found[key] for key in keys]
         self.recorder.note_together([one.recorder for one in heard])
         return heard
 
-    def _key(self, lm: GatewayLM, inputs: Record) -> MemberKey | None:
-        network = self.network
-        if network.memo is None:
+    def _key(self, member: Member, inputs: Record) -> MemberKey | None:
+        if self.network.memo is None:
             return None
         received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
         if received is None:
             return None
-        return MemberKey(network.name, network.prompt, lm.label, lm.sample, lm.settings, received)
+        lm, module = member.lm, self.network.name
+        return MemberKey(module, member.prompt, lm.label, lm.sample, lm.settings, received)
 
     @cached_property
     def _fingerprint(self) -> str | None:
         return fingerprint(self.inputs)
 
-    def _say(self, lm: GatewayLM, inputs: Record) -> Heard:
-        return _heard(self.network.name, partial(self.predict, lm, inputs))
+    def _say(self, member: Member, inputs: Record) -> Heard:
+        told = {**inputs, **member.own}
+        return _heard(self.network.name, partial(self.predict, member.lm, told))
 
     def _consulted(self, role: str, shown: str) -> Heard:
         consultant = self.network.consultants[role]

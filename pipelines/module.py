@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pipelines.signature import Signature
 
 
-LLM_KNOBS = ("models", "temperature", "width", "aggregator", "instructions", "demos")
+LLM_KNOBS = (
+    "models", "members", "temperature", "width", "aggregator", "instructions", "demos"
+)  # fmt: skip
 """The knobs of a module that asks a model, beside its `reasoning_effort`."""
 
 

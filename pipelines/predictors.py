@@ -14,6 +14,7 @@ from pipelines.llms.engine import GatewayLM
 from pipelines.members import (
     AskedMembers,
     Consultant,
+    Member,
     Network,
     decided,
     failure_of_all,
@@ -65,12 +66,14 @@ def make_network(
 ) -> Network:
     """The members of a wide module, and whom its aggregator consults."""
     made = aggregator(bound.aggregation)
+    prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
     return Network(
         name=bound.path,
         aggregator=bound.aggregation.name,
-        prompt=bound.prompt,
-        members=[member_lm(bound, session, place) for place in range(len(bound.models))],
-        models=[model.label for model in bound.models],
+        members=[
+            Member(each, member_lm(bound, session, place), bound.prompt(each), own)
+            for place, (each, own) in enumerate(zip(bound.members, prompts, strict=True))
+        ],
         greedy=lambda place: member_lm(bound, session, place, greedy=True),
         consultants={
             role: Consultant(
@@ -89,6 +92,20 @@ def make_network(
     )
 
 
+def _own_prompt(
+    bound: BoundModule, place: int, signature: type[dspy.Signature]
+) -> Mapping[str, Any]:
+    """What a member is told instead of what the module says; see `Member.own`."""
+    if not bound.config.members:
+        return {}
+    member, own = bound.config.members[place], {}
+    if member.instructions is not None:
+        own["signature"] = signature.with_instructions(member.instructions)
+    if member.demos is not None:
+        own["demos"] = [copy.deepcopy(demo) for demo in member.demos]
+    return own
+
+
 def member_lm(
     bound: BoundModule, session: Session, place: int, *, greedy: bool = False
 ) -> GatewayLM:
@@ -96,7 +113,7 @@ def member_lm(
     return GatewayLM(
         bound.models[place],
         session,
-        temperature=0.0 if greedy else bound.config.temperature,
+        temperature=0.0 if greedy else bound.members[place].temperature,
         sample=0 if greedy else bound.samples[place],
         params=bound.config.params,
     )
@@ -128,7 +145,8 @@ class WidePredict(dspy.Predict):
     """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
     A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
-    Giving it another `lm`, as DSPy's optimizers do, leaves that one member.
+    Giving it another `lm`, as DSPy's optimizers do, leaves that one member, told what the module
+    says. Editing its signature or demos changes members without a prompt of their own.
     """
 
     def __init__(
@@ -137,7 +155,7 @@ class WidePredict(dspy.Predict):
         super().__init__(signature)
         self.network = network
         self.aggregator = aggregator
-        self.lm = network.members[0]
+        self.lm = network.members[0].lm
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The outcome.
@@ -147,7 +165,7 @@ class WidePredict(dspy.Predict):
             PipelineError: the aggregator, a user's own, breaks a rule.
         """
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
-        if self.lm not in (None, self.network.members[0]):
+        if self.lm not in (None, self.network.members[0].lm):
             return super().forward(**inputs)
         prediction = prediction_of(self.aggregator, self.members(inputs))
         trace = dspy.settings.trace

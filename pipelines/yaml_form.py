@@ -16,7 +16,7 @@ from pipelines.pipeline import Pipeline
 from pipelines.signature import signature_fields, signature_text
 from pipelines.tunable import Tunable
 from pipelines.yaml_text import read_yaml, write_yaml
-from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
 
 _PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
@@ -93,11 +93,20 @@ def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
     form: dict[str, Any] = {}
     for knob, field in ModuleConfig.model_fields.items():
         value = getattr(config, knob)
+        if knob == "models" and config.members:
+            continue  # they name their models themselves
         if isinstance(value, AggregatorConfig):
             form[knob] = _aggregator_form(value)
+        elif knob == "members" and value:
+            form[knob] = [_member_form(member) for member in value]
         elif value != field.get_default(call_default_factory=True):
             form[knob] = list(value) if isinstance(value, tuple) else value
     return form
+
+
+def _member_form(member: MemberConfig) -> dict[str, Any]:
+    own = {k: list(v) if isinstance(v, tuple) else v for k, v in member.own.items()}
+    return {"model": member.model, **own}
 
 
 def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
@@ -183,6 +192,8 @@ def _config(form: Any) -> PipelineConfig:
 
 def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
     first = error.errors()[0]
+    if first["type"] == "value_error" and not first["loc"]:  # a check of ours, which says all
+        return PipelineError(str(first["ctx"]["error"]))
     knob = ".".join(map(str, first["loc"]))
     given = f", but got {first['input']!r}" if quoted else ""
     return PipelineError(f"{knob}: {first['msg']}{given}", first["loc"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.config import AggregatorConfig, Difference, ModuleConfig, PipelineConfig
+from search_spaces.member import MemberConfig
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace, SearchSpaceError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AggregatorConfig",
     "Difference",
+    "MemberConfig",
     "ModuleConfig",
     "PipelineConfig",
     "SearchSpace",

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from search_spaces.canonical import canonical_json as canonical_json
+from search_spaces.member import SETTINGS, MemberConfig, normal_form, same
+
+
+def _as_member(given: Any) -> Any:
+    """A label alone is a member with no settings of its own."""
+    return MemberConfig(given) if isinstance(given, str) else given
+
+
+def _is_empty(value: Sequence[Any]) -> bool:
+    return not value
 
 
 class AggregatorConfig(BaseModel):
@@ -24,16 +43,27 @@ class AggregatorConfig(BaseModel):
 
 
 class ModuleConfig(BaseModel):
-    """The values of one module's knobs."""
+    """The values of one module's knobs.
+
+    Equal values have one form: a setting that all members share becomes the module's, a member's
+    setting that equals the module's becomes None, and members that differ in nothing but the model
+    become `models`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[str, ...] = ()
-    """Model labels: one for all members, or one per member; empty for a function module."""
+    """Model labels: one for all members, or one per member; empty for a function module. Filled in
+    where `members` are given."""
+    members: tuple[Annotated[MemberConfig, BeforeValidator(_as_member)], ...] = Field(
+        default=(), exclude_if=_is_empty
+    )
+    """One per member, if any has its own temperature, instructions or demos; else empty. Labels
+    among them are members without settings of their own. See also `resolved_members`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Sampling temperature; None leaves it to the provider."""
     width: int = Field(default=1, ge=1)
-    """How many members answer."""
+    """How many members answer. Filled in where `members` are given."""
     aggregator: str | AggregatorConfig | None = None
     """What turns the members' answers into one; needed when `width` is above 1. A name alone says
     as much as an `AggregatorConfig` with nothing but a name, and is what that becomes."""
@@ -63,27 +93,105 @@ class ModuleConfig(BaseModel):
         """The aggregator's own calls to language models, by role."""
         return self.aggregation.modules if self.aggregation else {}
 
+    @model_validator(mode="after")
+    def _normalized(self) -> Self:
+        """Equal values in one form; see the class."""
+        if not self.members:
+            return self
+        self._check_members()
+        members, settings = normal_form(self.members, self.settings)
+        labels = tuple(member.model for member in members)
+        changed = {
+            "models": labels[:1] if len(set(labels)) == 1 else labels,
+            "members": members if any(member.own for member in members) else (),
+            "width": len(members),
+            **{name: v for name, v in settings.items() if not same(v, getattr(self, name))},
+        }
+        for knob, value in changed.items():
+            object.__setattr__(self, knob, value)
+        self.model_fields_set.update(changed)
+        return self
+
+    def _check_members(self) -> None:
+        """The width and the models, where they are given too, must be those of the members."""
+        count, labels = len(self.members), self.labels
+        if "width" in self.model_fields_set and self.width != count:
+            raise ValueError(f"members must be as many as the width {self.width}, but got {count}")
+        models = self.models * count if len(self.models) == 1 else self.models
+        if "models" in self.model_fields_set and models != labels:
+            raise ValueError(
+                f"models must be those of the members {list(labels)}, but got {list(self.models)}"
+            )
+
     @property
-    def members(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:
         """Model label by member."""
+        if self.members:
+            return tuple(member.model for member in self.members)
         return self.models if len(self.models) == self.width else self.models * self.width
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that members without their own use, by name."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    @property
+    def resolved_members(self) -> tuple[MemberConfig, ...]:
+        """Every member with the settings that it runs with: its own, else the module's."""
+        members = self.members or map(MemberConfig, self.labels)
+        return tuple(member.resolved(self.settings) for member in members)
+
+    @property
+    def all_demos(self) -> tuple[dict[str, Any], ...]:
+        """The worked examples of the module and of its members."""
+        return sum((member.demos or () for member in self.members), self.demos)
+
     def own_knobs(self) -> dict[str, Any]:
-        """The values of all knobs by name, but for the parameters."""
-        return {knob: value for knob, value in self if knob != "params"}
+        """The values of all knobs by name, without the parameters.
+
+        Of `members`, only their own settings: their models are in `models`.
+        """
+        own = {"members": tuple(member.own for member in self.members)}
+        return {knob: own.get(knob, value) for knob, value in self if knob != "params"}
+
+    def with_knobs(self, **knobs: Any) -> Self:
+        """A copy with other values for some knobs; `models` alone leaves members their settings.
+
+        Raises:
+            pydantic.ValidationError: a knob can't have that value.
+        """
+        kept = {knob: getattr(self, knob) for knob in self.model_fields_set}
+        models = knobs.get("models")
+        if knobs.get("members"):
+            kept = {k: value for k, value in kept.items() if k not in ("models", "width")}
+        elif models is not None and {"members", "width"} & knobs.keys():
+            kept.pop("members", None)
+        elif models is not None and len(models) in {1, len(self.members)}:
+            labels = models * len(self.members) if len(models) == 1 else models
+            pairs = zip(self.members, labels, strict=False)
+            kept["members"] = tuple(replace(member, model=label) for member, label in pairs)
+        return type(self).model_validate({**kept, **knobs})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; unlike pydantic's own, it checks and normalizes what is updated."""
+        return self.with_knobs(**update) if update else super().model_copy(deep=deep)
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:
         """A copy with the network's knobs; those that it leaves unsaid stay."""
-        told = {knob: getattr(network, knob) for knob in network.model_fields_set}
-        return self.model_copy(update=told)
+        return self.with_knobs(
+            **{knob: getattr(network, knob) for knob in network.model_fields_set}
+        )
 
     def with_members(
-        self, members: Sequence[str], aggregator: AggregatorConfig | None
+        self, members: Sequence[str | MemberConfig], aggregator: AggregatorConfig | None
     ) -> ModuleConfig:
-        """A copy that asks these models, one for each member, and makes one answer of theirs."""
-        alike = len(set(members)) == 1
-        change = {"models": tuple(members[:1] if alike else members), "width": len(members)}
-        return ModuleConfig.model_validate({**dict(self), **change, "aggregator": aggregator})
+        """A copy with these members and their aggregator; a label is a member without settings of
+        its own."""
+        labels = tuple(member for member in members if isinstance(member, str))
+        if len(labels) < len(members):
+            return self.with_knobs(members=tuple(members), aggregator=aggregator)
+        models = labels[:1] if len(set(labels)) == 1 else labels
+        return self.with_knobs(models=models, width=len(labels), aggregator=aggregator)
 
     def walk(self, path: str) -> Iterator[tuple[str, ModuleConfig]]:
         """This config and those of its aggregator's roles at any depth, each with its path."""
@@ -94,7 +202,7 @@ class ModuleConfig(BaseModel):
     def with_role(self, path: Sequence[str], change: Mapping[str, Any]) -> ModuleConfig:
         """A copy in which some knobs are others: its own, or those of a role at this path."""
         if not path:
-            return ModuleConfig.model_validate({**dict(self), **change})
+            return self.with_knobs(**change)
         aggregation = self.aggregation
         if aggregation is None or path[0] not in aggregation.modules:
             raise KeyError(path[0])
@@ -210,8 +318,3 @@ class PipelineConfig(BaseModel):
                     if pair[0] != pair[1]:
                         changed.append(Difference(name, knob, *pair))
         return tuple(changed)
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution, distribution_to_json
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+)
 
 from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest, refusing_with
@@ -101,6 +109,10 @@ class SearchSpace(BaseModel):
     and writing. With `aggregator=()` no width above 1 is tried but those of networks."""
     network: Choices[str | ModuleConfig] = {}
     """Whole networks to be compared beside these, such as `2x a + b -> cascade(steps=[2, 1])`."""
+    distinct_models: StrictBool | dict[str, StrictBool] = False
+    """Whether the networks that are proposed have members of different models only: for all
+    modules, or by module. Widths above the number of models are not tried then. Networks that are
+    listed, and what a module starts with, may be others."""
     instructions: ByModule[Listed[Annotated[str, AfterValidator(_not_blank)]]] = {}
     """Prompts of your own to be compared by module, before optimizers write others."""
     params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
@@ -141,13 +153,22 @@ class SearchSpace(BaseModel):
         filled = {
             knob: _by_module(knob, getattr(self, knob), modules, asked_once) for knob in DEFAULTS
         }
-        models = {module: self.models.get(module, tuple(labels)) for module in modules}
-        return self.model_copy(update={"models": models, **filled})
+        filled["models"] = {module: self.models.get(module, tuple(labels)) for module in modules}
+        given = self.distinct_models
+        for module in given if isinstance(given, dict) else ():
+            _known(module, modules, _ASKING, "distinct_models")
+        every = given if isinstance(given, dict) else dict.fromkeys(modules, given)
+        return self.model_copy(update={"distinct_models": every, **filled})
 
     def of(self, knob: str, module: str) -> tuple[Any, ...]:
         """The choices of one knob of one module, after `fit`."""
         choices: Mapping[str, tuple[Any, ...]] = getattr(self, knob)
         return choices.get(module, ())
+
+    def distinct(self, module: str) -> bool:
+        """Whether members that are proposed for the module must be of different models."""
+        given = self.distinct_models
+        return given.get(module, False) if isinstance(given, dict) else given
 
     def network_choices(self) -> Mapping[str, tuple[ModuleConfig, ...]]:
         """The networks to be compared by module, once they are no text any more."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines import Module, Tunable
 from pipelines.signature import fresh_signature, own_instructions
-from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ Prompt = tuple[str, tuple[dict[str, Any], ...]]
 
 @dataclass(frozen=True)
 class PromptChange:
-    """One module's prompt, before and after."""
+    """The prompt of one module, or of a member with its own, before and after."""
 
     module: str
+    """Its name; of a member with a prompt of its own, such as `solve.members.0`."""
     old: str
     new: str
 
@@ -35,13 +36,24 @@ class PromptChange:
 
 
 def prompts_of(pipeline: Tunable, config: PipelineConfig) -> dict[str, Prompt]:
-    """The prompt of every module that has one to be tuned."""
-    return {
-        module.name: (_instructions(module, own), own.demos)
-        for module in pipeline.modules
-        if "instructions" in module.knobs
-        for own in [config.modules[module.name]]
-    }
+    """The prompt of every module that has one to be tuned, and of members with their own."""
+    prompts: dict[str, Prompt] = {}
+    for module in pipeline.modules:
+        if "instructions" not in module.knobs:
+            continue
+        own = config.modules[module.name]
+        prompts[module.name] = _instructions(module, own.instructions), own.demos
+        for place, member in enumerate(own.members):
+            if {"instructions", "demos"} & member.own.keys():
+                whole = member.resolved(own.settings)
+                prompt = _instructions(module, whole.instructions), whole.demos or ()
+                prompts[f"{module.name}.members.{place}"] = prompt
+    return prompts
+
+
+def prompt_before(name: str, before: Mapping[str, Prompt]) -> Prompt:
+    """What stood in the place of a prompt of this name: for a new member, the module's."""
+    return before[name] if name in before else before[name.rpartition(".members.")[0]]
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -53,15 +65,16 @@ def prompt_text(prompt: Prompt) -> str:
 def prompt_changes(result: Result) -> Iterator[PromptChange]:
     """Where the tuned prompt is another than the given one."""
     before = prompts_of(result.pipeline, result.baseline_config)
-    for module, after in prompts_of(result.pipeline, result.config).items():
-        if after != before[module]:
-            yield PromptChange(module, prompt_text(before[module]), prompt_text(after))
+    for name, after in prompts_of(result.pipeline, result.config).items():
+        old = prompt_before(name, before)
+        if after != old:
+            yield PromptChange(name, prompt_text(old), prompt_text(after))
 
 
-def _instructions(module: Module, config: ModuleConfig) -> str:
-    given = config.instructions or module.instructions or own_instructions(module.signature)
-    told: str = fresh_signature(module.signature, given).instructions
-    return told
+def _instructions(module: Module, told: str | None) -> str:
+    given = told or module.instructions or own_instructions(module.signature)
+    whole: str = fresh_signature(module.signature, given).instructions
+    return whole
 
 
 def _sentences(text: str) -> list[str]:

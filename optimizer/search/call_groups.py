@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from pipelines import Tunable
@@ -18,6 +19,7 @@ from pipelines.aggregators import (
 )
 from pipelines.binding import BoundModule
 from pipelines.signature import signature_identity
+from search_spaces import MemberConfig
 from search_spaces.config import canonical_json
 
 
@@ -110,16 +112,20 @@ def _after(before: str, group: CallGroup) -> CallGroup:
 
 
 def _asked(bound: BoundModule, around: str = "") -> Iterator[tuple[str, str]]:
-    """By path, what decides a module's calls beside its knobs, and that of whom it consults."""
+    """By path, what decides a module's calls beside its settings, and that of its consultants.
+
+    Instructions are in every member's settings. Consultants see what members say, which depends on
+    them too.
+    """
     module = bound.module
-    told = signature_identity(module.signature), module.strategy, bound.instructions
+    told = signature_identity(module.signature), module.strategy
     parts: list[object] = [around, *told, bound.reads, bound.sees]
     if _is_own(bound) or _races(bound):  # then a call may hang on all the others
         parts += [bound.path, bound.samples]
     asked = _digest(canonical_json(parts))
     yield bound.path, asked
     for consulted in bound.consultants.values():
-        yield from _asked(consulted, asked)
+        yield from _asked(consulted, f"{asked} {bound.instructions}")
 
 
 def _races(bound: BoundModule) -> bool:
@@ -152,37 +158,37 @@ def _sure(bound: BoundModule, before: str) -> list[CallGroup]:
         return members
     made = aggregator(bound.aggregation)
     if isinstance(made, Cascade):
-        return members[: made.sizes(bound.config.members)[0]]
+        return members[: made.sizes(bound.members)[0]]
     if isinstance(made, ShuffledVote):  # without options the others may be the same call
         return members[:1]
     return members if bound.aggregation.name in AGGREGATORS else []
 
 
 def _members(bound: BoundModule, before: str) -> Iterator[CallGroup]:
-    setting = f"{canonical_json(_knobs(bound))}\n{before}"
     made = aggregator(bound.aggregation) if len(bound.samples) > 1 else None
-    for place, (label, sample) in enumerate(zip(bound.config.members, bound.samples, strict=True)):
-        own = setting
+    for place, (member, sample) in enumerate(zip(bound.members, bound.samples, strict=True)):
+        setting = own = f"{_settings(bound, member)}\n{before}"
         if isinstance(made, ShuffledVote) and place:  # it sees another order of the options
             own = f"order {place} {made.options}\n{setting}"
-        if isinstance(made, FirstToFinish) or _is_own(bound):
-            # a race is paid as a whole, and a user's own aggregator may show members what it likes
+        if isinstance(made, FirstToFinish):  # a race is paid as a whole
             own = f"{bound.config_json}\n{setting}"
-        yield CallGroup(bound.path, label, sample, own)
+        if _is_own(bound):  # a user's own aggregator may show each member other inputs
+            own = f"{place} {bound.config_json}\n{before}"
+        yield CallGroup(bound.path, member.model, sample, own)
 
 
 def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
     """The members that are asked again, at temperature 0: a vote in doubt asks one of its own."""
     if len(bound.samples) < 2:
         return
-    made, members = aggregator(bound.aggregation), bound.config.members
-    setting = f"{canonical_json({**_knobs(bound), 'temperature': 0.0})}\n{before}"
+    made, members = aggregator(bound.aggregation), bound.members
     if isinstance(made, ConfidentVote):
-        yield CallGroup(bound.path, members[made.member], 0, setting)
+        greedy = replace(members[made.member], temperature=0.0)
+        yield CallGroup(bound.path, greedy.model, 0, f"{_settings(bound, greedy)}\n{before}")
     elif _is_own(bound):
-        for place in range(made.asks_again):
-            label = members[place % len(members)]
-            yield CallGroup(bound.path, label, place, f"{bound.config_json}\n{setting}")
+        for number in range(made.asks_again):
+            label = members[number % len(members)].model
+            yield CallGroup(bound.path, label, number, f"again {bound.config_json}\n{before}")
 
 
 def _is_own(bound: BoundModule) -> bool:
@@ -190,5 +196,6 @@ def _is_own(bound: BoundModule) -> bool:
     return len(bound.samples) > 1 and bound.aggregation.name not in AGGREGATORS
 
 
-def _knobs(bound: BoundModule) -> dict[str, object]:
-    return bound.config.model_dump(mode="json", exclude={"models", "width", "aggregator"})
+def _settings(bound: BoundModule, member: MemberConfig) -> str:
+    """All but the model and the sample that decides what a member is asked on equal inputs."""
+    return canonical_json([member.own, bound.config.params])

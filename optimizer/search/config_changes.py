@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from optimizer.formatting import counted, setting
@@ -11,7 +13,7 @@ from search_spaces.config import LEFT_OUT
 
 LONGEST = 60
 """Characters of a value; the report has prompts in full."""
-_NETWORK = {"models", "width", "aggregator"}
+_NETWORK = {"models", "members", "width", "aggregator"}
 
 
 class Change(NamedTuple):
@@ -24,13 +26,20 @@ class Change(NamedTuple):
 
 
 def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change]:
-    """What differs, in module order; members and their aggregator are one change of a network."""
+    """What differs, in module order.
+
+    Members and their aggregator are one change of a network, in the short notation; then come the
+    prompts that members have of their own.
+    """
     changes: dict[str, Change] = {}
     for name, knob, old, new in before.differences(after):
         modules = before.modules[name], after.modules[name]
         if knob in _NETWORK and max(module.width for module in modules) > 1:
-            network = f"{name}.network"
-            changes.setdefault(network, Change(network, *map(module_text, modules)))
+            network = Change(f"{name}.network", *map(module_text, modules))
+            own = list(_member_changes(name, old, new)) if knob == "members" else []
+            if not own or network.old != network.new:
+                changes.setdefault(network.knob, network)
+            changes |= {change.knob: change for change in own}
         else:
             changes[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
     return list(changes.values())
@@ -40,6 +49,18 @@ def changed_text(before: PipelineConfig, after: PipelineConfig) -> str:
     """What differs in one line, as `solve.model: a -> b; solve.temperature: as given -> 0.7`."""
     changes = config_changes(before, after)
     return "; ".join(f"{change.knob}: {change.old} -> {change.new}" for change in changes)
+
+
+def _member_changes(
+    module: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> Iterator[Change]:
+    """Instructions and demos that members have, or had, of their own."""
+    nothing: Mapping[str, Any] = {}
+    for place, (before, after) in enumerate(zip_longest(old, new, fillvalue=nothing)):
+        for knob in ("instructions", "demos"):
+            pair = before.get(knob), after.get(knob)
+            if pair[0] != pair[1]:
+                yield Change(f"{module}.members.{place}.{knob}", *_values(*pair))
 
 
 def _knob(knob: str) -> str:

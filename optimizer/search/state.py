@@ -382,7 +382,7 @@ class SearchState:
         """
         modules = self.incumbent.modules
         choices = self.space.models.items()
-        return {m: labels for m, labels in choices if len(set(modules[m].members)) == 1}
+        return {m: labels for m, labels in choices if len(set(modules[m].labels)) == 1}
 
     def seen(self, config: PipelineConfig) -> int:
         """How many of the search examples, from the first on, the config was run on."""

@@ -120,7 +120,8 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
     """The config as `{"solve.model": "openai/gpt-4o-mini", "solve.temperature": 0.7, ...}`.
 
     Knobs that are left alone (no temperature, width 1) are not listed; members are joined by
-    commas, and demos are counted. A judge's knobs are those of `solve.judge`.
+    commas, and demos are counted. A judge's knobs are those of `solve.judge`, and what the first
+    member has of its own is told by `solve.members.0.temperature` and the like.
     """
     return {
         f"{path}.{knob}": value
@@ -176,6 +177,9 @@ def _costs_by_module(trial: Trial) -> dict[str, float]:
 def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
     if module.models:
         yield "model", models_text(module.models)
+    for place, member in enumerate(module.members):
+        for knob, value in member.own.items():
+            yield f"members.{place}.{knob}", len(value) if knob == "demos" else value
     if module.temperature is not None:
         yield "temperature", module.temperature
     if module.width > 1:

@@ -22,7 +22,7 @@ def without_demos(data: Dataset, inputs: Sequence[str], baseline: PipelineConfig
     Raises:
         DatasetError: fewer than two are left.
     """
-    demos = (demo for module in baseline.modules.values() for demo in module.demos)
+    demos = (demo for module in baseline.modules.values() for demo in module.all_demos)
     shown = _texts((demo for demo in demos if all(name in demo for name in inputs)), inputs)
     left = [example for example in data if _text(example, inputs) not in shown]
     if len(left) == len(data):

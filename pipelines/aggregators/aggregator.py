@@ -14,7 +14,7 @@ from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     from pipelines.module import Module
-    from search_spaces import ModuleConfig
+    from search_spaces import MemberConfig, ModuleConfig
 
 Record = Mapping[str, Any]
 """Output fields by name."""
@@ -61,6 +61,11 @@ class Members(Protocol):
     @property
     def models(self) -> Sequence[str]:
         """Model label by member."""
+        ...
+
+    @property
+    def configs(self) -> Sequence[MemberConfig]:
+        """Model, temperature and prompt of each member: equal ones are asked the same."""
         ...
 
     @property

@@ -19,7 +19,7 @@ from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     from pipelines.module import Module
-    from search_spaces import ModuleConfig
+    from search_spaces import MemberConfig, ModuleConfig
 
 CONFIDENCE = "confidence"
 """The output field in which models say how sure they are."""
@@ -41,8 +41,8 @@ class Cascade(Aggregator):
         return {"verifier": YES_OR_NO}
 
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """How many members each step has, in their order; by default neighbours of one model are a
-    step."""
+    """How many members each step has, in their order; by default neighbours of one model, prompt
+    and temperature are a step."""
     agreement: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of a step's members that must agree."""
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -56,11 +56,11 @@ class Cascade(Aggregator):
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """At least two steps that hold all members; a field to read the confidence from."""
-        sizes = self.sizes(config.members)
+        sizes = self.sizes(config.resolved_members)
         if len(sizes) < 2:
             raise PipelineError(
                 "a cascade needs at least two steps, such as a cheap model and a stronger one, but "
-                f"got one: {list(config.members)}"
+                f"got one: {list(config.labels)}"
             )
         if sum(sizes) != config.width:
             raise PipelineError(
@@ -72,15 +72,15 @@ class Cascade(Aggregator):
                 f"{list(module.output_fields)}"
             )
 
-    def sizes(self, models: Sequence[str]) -> tuple[int, ...]:
+    def sizes(self, members: Sequence[MemberConfig]) -> tuple[int, ...]:
         """How many members each step has."""
-        return self.steps or tuple(len(list(run)) for _, run in itertools.groupby(models))
+        return self.steps or tuple(len(list(run)) for _, run in itertools.groupby(members))
 
     def aggregate(self, members: Members) -> Verdict | None:
         """The answer of the first step that is not in doubt."""
         answers: list[Answer] = []
         asked, best = 0, None
-        steps = list(self._places(members.models))
+        steps = list(self._places(members.configs))
         for step in steps:
             given = [replace(answer, beside=self._beside) for answer in members.ask(step)]
             answers += given
@@ -96,8 +96,8 @@ class Cascade(Aggregator):
     def _beside(self) -> tuple[str, ...]:
         return () if self.confidence is None else (CONFIDENCE,)
 
-    def _places(self, models: Sequence[str]) -> Iterator[range]:
-        ends = itertools.accumulate(self.sizes(models), initial=0)
+    def _places(self, members: Sequence[MemberConfig]) -> Iterator[range]:
+        ends = itertools.accumulate(self.sizes(members), initial=0)
         return (range(start, end) for start, end in itertools.pairwise(ends))
 
     def _accepts(self, members: Members, verdict: Verdict, width: int) -> bool:

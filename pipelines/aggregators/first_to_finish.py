@@ -28,10 +28,16 @@ class FirstToFinish(Aggregator):
     """How many answers to wait for; a tie among them goes to the quicker."""
 
     def check(self, config: ModuleConfig, module: Module) -> None:
-        """There must be somebody to outrun."""
+        """There must be a member to outrun, and one prompt, as one request goes to all."""
         if self.count >= config.width:
             raise PipelineError(
                 f"count must be below the width, but got count={self.count} of {config.width}"
+            )
+        own = sorted({name for member in config.members for name in member.own} - {"temperature"})
+        if own:
+            raise PipelineError(
+                f"members must share one prompt, since one request goes to all of them, but got "
+                f"members with {' and '.join(own)} of their own"
             )
 
     def aggregate(self, members: Members) -> Verdict | None:

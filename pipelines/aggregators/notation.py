@@ -9,7 +9,8 @@
 
 An aggregator with one role takes its network without naming it. Labels and texts that hold spaces
 or one of `+ ( ) [ ] , = ' "`, or that begin like a number of members, are written in double quotes.
-Temperatures, prompts and demos are not part of it.
+Temperatures, prompts and demos are not part of it. `network_text` shows where members have their
+own, as in `1x a + 1x a(prompt 2) at 0.2 -> majority_vote`, which can't be parsed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 
 from pipelines.aggregators import aggregator, aggregator_class, parameters
 from pipelines.errors import PipelineError
-from search_spaces import AggregatorConfig, ModuleConfig
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig
 from search_spaces.refusals import nearest
 
 _TOKEN = re.compile(
@@ -34,6 +35,7 @@ _TOKEN = re.compile(
 _TIMES = re.compile(r"(\d+)x")
 _LIKE_TIMES = re.compile(r"\s*-?\d[\d.]*(?:\s*[xX\u00d7*]|\s+[\w\"])")
 _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "none": None}
+_OWN_SETTING = re.compile(r"\(prompt \d|at \d")
 _SIMPLE = re.compile(r"(?:(?!->)[^\s+(),=\[\]'\"])+")
 
 T = TypeVar("T")
@@ -81,12 +83,30 @@ def labels_of(text: str) -> list[str]:
 
 
 def network_text(config: ModuleConfig) -> str:
-    """The members and the aggregator of a config in the notation above."""
-    runs = [(label, len(list(run))) for label, run in itertools.groupby(config.members)]
+    """The members and the aggregator of a config in the notation above.
+
+    `(prompt 2)` marks members with instructions or demos of their own, equal numbers for equal
+    prompts, and `at 0.2` a temperature of their own.
+    """
+    texts = _member_texts(config)
     if config.width == 1:
-        return _quoted(config.members[0]) if config.members else ""
-    members = " + ".join(f"{count}x {_quoted(label)}" for label, count in runs)
+        return texts[0] if texts else ""
+    runs = [(text, len(list(run))) for text, run in itertools.groupby(texts)]
+    members = " + ".join(f"{count}x {text}" for text, count in runs)
     return f"{members} -> {aggregation_text(config)}" if config.aggregation else members
+
+
+def _member_texts(config: ModuleConfig) -> list[str]:
+    prompts: list[Any] = [None]  # the module's own
+    texts = []
+    for member in config.members or map(MemberConfig, config.labels):
+        own = member.instructions, member.demos
+        if own != (None, None) and own not in prompts:
+            prompts.append(own)
+        prompt = "" if own == (None, None) else f"(prompt {prompts.index(own) + 1})"
+        heat = "" if member.temperature is None else f" at {member.temperature:g}"
+        texts.append(f"{_quoted(member.model)}{prompt}{heat}")
+    return texts
 
 
 def aggregation_text(config: ModuleConfig) -> str:
@@ -128,7 +148,13 @@ class _Parser:
             raise PipelineError(f"{knob}: {first['msg']}, but got {first['input']!r}") from error
 
     def expect_end(self) -> None:
-        if self._text[self._place :].strip():
+        rest = self._text[self._place :].strip()
+        if _OWN_SETTING.match(rest):
+            raise PipelineError(
+                f"a member's own prompt or temperature is not part of the notation, but found "
+                f"{rest!r}; write ModuleConfig(members=...)"
+            )
+        if rest:
             aggregated = "->" in self._text[: self._place]
             raise self._wrong("the end" if aggregated else "'+', '->' or the end")
 

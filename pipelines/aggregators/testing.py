@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Record, Verdict
+from search_spaces import MemberConfig
 
 Say = Callable[[str], Record | None]
 """What a consulted module says of what it is shown; None is a failure."""
@@ -47,6 +48,11 @@ class ScriptedMembers(Members):
     def models(self) -> Sequence[str]:
         """Model label by member."""
         return self.labels or ["model"] * len(self.records)
+
+    @property
+    def configs(self) -> Sequence[MemberConfig]:
+        """Their models, with no settings of their own."""
+        return [MemberConfig(label) for label in self.models]
 
     @property
     def inputs(self) -> Record:

@@ -56,8 +56,8 @@ def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
     tuned = Pipeline.load("tuned.yaml").config
     assert tuned is not None
     solve = tuned.modules["solve"]
-    assert solve.members[-1] == "sim/fir"
-    assert set(solve.members[:-1]) == {"sim/larch"}
+    assert solve.labels[-1] == "sim/fir"
+    assert set(solve.labels[:-1]) == {"sim/larch"}
     before, after = re.findall(r"^(?:baseline|tuned) .*\$([0-9.]+)", told, re.MULTILINE)
     assert float(after) < float(before)
 

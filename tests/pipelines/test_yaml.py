@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipelines import Module, Pipeline, PipelineError, patterns
 from pipelines.aggregators.notation import parse_network
 from pipelines.llms.model import Model
-from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
     lambda text: text.strip() != ""
@@ -27,10 +27,26 @@ plain = st.recursive(
     max_leaves=6,
 )
 temperatures = st.none() | st.floats(0, 2)
+own_settings = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.floats(0, 2),
+        "instructions": texts,
+        "demos": st.lists(st.fixed_dictionaries({"text": plain}), max_size=2),
+    },
+)
 
 
 def keep(text: str, **params: Any) -> str:
     return f"{text}{params}"
+
+
+def members_of(label: str, width: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Members that all ask one model, in the short form or with settings of their own."""
+    member = st.builds(lambda own: MemberConfig(label, **own), own_settings)
+    members = st.lists(member, min_size=width, max_size=width).map(tuple)
+    short = {"models": (label,) * width, "width": width}
+    return st.just(short) | st.fixed_dictionaries({"members": members})
 
 
 @st.composite
@@ -59,8 +75,7 @@ def specs(draw: st.DrawFn) -> Pipeline:
     config = pipeline.default_config(label)
     tuned = {
         module.name: ModuleConfig(
-            models=(label,) * wide,
-            width=wide,
+            **draw(members_of(label, wide)),
             aggregator="majority_vote",
             temperature=draw(temperatures),
             instructions=draw(st.none() | texts),
@@ -199,6 +214,52 @@ def test_errors_tell_the_line(old: str, new: str, line: int, message: str) -> No
     assert refused.value.line == line
     assert str(refused.value).startswith(f"tuned.yaml, line {line}: ")
     assert message in str(refused.value)
+
+
+MEMBERS = GOOD.replace(
+    "    models: [a]\n    temperature: 0.5\n",
+    """\
+    members:
+    - a
+    - model: a
+      temperature: 0.2
+      instructions: Be brief.
+    - model: b
+      demos:
+      - {task: 1 + 1, answer: 2}
+    aggregator: majority_vote
+    width: 3
+""",
+)
+
+
+def test_members_may_be_labels_or_have_settings_of_their_own() -> None:
+    pipeline = Pipeline.from_yaml(MEMBERS)
+    assert pipeline.config is not None
+    solve = pipeline.config.modules["solve"]
+    assert solve.labels == ("a", "a", "b")
+    assert [member.own for member in solve.members] == [
+        {},
+        {"temperature": 0.2, "instructions": "Be brief."},
+        {"demos": ({"task": "1 + 1", "answer": 2},)},
+    ]
+    assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("temperature: 0.2", "temperature: 5", 15, "members.1.temperature: Input should be less"),
+        ("temperature: 0.2", "tempreture: 0.2", 15, "members.1.tempreture: Unexpected keyword"),
+        ("width: 3", "width: 4", 11, "members must be as many as the width 4, but got 3"),
+        ("{task:", "{tsk:", 18, "member 2: a demo has the unknown field 'tsk'; nearest: 'task'"),
+    ],
+)
+def test_errors_tell_the_member(old: str, new: str, line: int, message: str) -> None:
+    with pytest.raises(PipelineError) as refused:
+        Pipeline.from_yaml(MEMBERS.replace(old, new, 1))
+    assert message in str(refused.value)
+    assert refused.value.line == line
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "just text", "[1, 2]"])

@@ -47,6 +47,20 @@ def test_modules_without_choices_of_their_own_get_all_labels() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "distinct"),
+    [(None, (False, False)), (True, (True, True)), ({"solve": True}, (False, True))],
+)
+def test_distinct_models_are_asked_for_everywhere_or_by_module(
+    given: Any, distinct: tuple[bool, bool]
+) -> None:
+    space = SearchSpace() if given is None else SearchSpace(distinct_models=given)
+    fitted = space.fit(["locate", "solve"], ["a", "b"])
+    assert (fitted.distinct("locate"), fitted.distinct("solve")) == distinct
+    with pytest.raises(SearchSpaceError, match=r"distinct_models: 'slove' is no .*: 'solve'"):
+        SearchSpace(distinct_models={"slove": True}).fit(["locate", "solve"], ["a", "b"])
+
+
+@pytest.mark.parametrize(
     ("models", "told"),
     [
         ({"solv": ("a",)},
@@ -69,7 +83,7 @@ def test_what_does_not_fit_is_named(models: dict[str, Any], told: str) -> None:
     [
         ({"widht": (1, 3)},
          "SearchSpace has no 'widht'; nearest: 'width' (it has models, temperature, "
-         "reasoning_effort, width, aggregator, network, instructions, params)"),
+         "reasoning_effort, width, aggregator, network, distinct_models, instructions, params)"),
         ({"models": ("a", "b")},
          "SearchSpace(models=...): goes by module, such as {'solve': ...}, but got ('a', 'b')"),
         ({"models": {"solve": (5,)}},
@@ -100,6 +114,8 @@ def test_what_does_not_fit_is_named(models: dict[str, Any], told: str) -> None:
         ({"params": {"trim": {"most": {3}}}},
          "SearchSpace(params={'trim': {'most': ...}}): choices have an order: give a list or a "
          "tuple, but not {3}"),
+        ({"distinct_models": {"solve": "yes"}},
+         "SearchSpace(distinct_models={'solve': ...}) must be a valid boolean, but got 'yes'"),
         ({"width": 0, "temperature": 3},
          "SearchSpace(temperature=...) must be less than or equal to 2, but got 3; "
          "SearchSpace(width=...) must be greater than or equal to 1, but got 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -120,10 +120,18 @@ def _probes(result: Result) -> list[dict[str, str]]:
 def _prompts(before: PipelineConfig, after: PipelineConfig) -> Iterator[str]:
     """The beginnings of prompts that are not the given ones."""
     for module, knob, _, new in before.differences(after):
-        if knob == "instructions":
-            yield f"{module} told “{shortened(' '.join(str(new).split()), 80)}”"
-        elif knob == "demos":
-            yield f"{module} shown {counted(len(new), 'demo')}"
+        if knob == "members":
+            for place, own in enumerate(new):
+                yield from _prompt(f"{module}.members.{place}", own)
+        else:
+            yield from _prompt(module, {knob: new})
+
+
+def _prompt(name: str, knobs: Mapping[str, Any]) -> Iterator[str]:
+    if "instructions" in knobs:
+        yield f"{name} told “{shortened(' '.join(str(knobs['instructions']).split()), 80)}”"
+    if "demos" in knobs:
+        yield f"{name} shown {counted(len(knobs['demos']), 'demo')}"
 
 
 def _failures(result: Result) -> list[tuple[str, int]]:

@@ -151,14 +151,21 @@ class Knobs:
     ) -> dict[str | None, tuple[str, ...]]:
         """The members with each model that may be mixed in; None is for members all alike.
 
-        Who can do nothing with members that are all alike is a cascade: there the other comes
-        first.
+        A cascade can do nothing with members that are all alike: there the other comes first. Where
+        models must be distinct there is one mix, of the label and the best others.
         """
         module, alike = self.pipeline.module(name), (label,) * width
         partners = self.partners.get(name, ())
         try:
             check_aggregator(ModuleConfig().with_members(alike, aggregation), module)
+            leads = True
         except PipelineError:
+            leads = False
+        if self.space.distinct(name):
+            others = tuple(other for other in partners if other != label)[: width - 1]
+            mix = (label, *others) if leads else (*others, label)
+            return {None: mix} if len(mix) == width else {}
+        if not leads:
             return {other: (other,) * (width - 1) + (label,) for other in partners}
         return {None: alike} | {other: (*alike[1:], other) for other in partners}
 
@@ -179,8 +186,8 @@ class Knobs:
 
     def _labels(self, name: str, own: ModuleConfig) -> tuple[str, ...]:
         if not self.with_models:
-            return (Counter(own.members).most_common(1)[0][0],)
-        return self._choices("models", name, self.baseline.modules[name].members)
+            return (Counter(own.labels).most_common(1)[0][0],)
+        return self._choices("models", name, self.baseline.modules[name].labels)
 
     def _temperatures(self, name: str, label: str) -> tuple[float | None, ...]:
         own = self.baseline.modules[name].temperature

@@ -6,32 +6,37 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
 from pipelines.aggregators import aggregator
-from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import canonical_json
+from search_spaces.member import SETTINGS
 
-MOST_LABELS = 7
-"""So many models of a module may be mixed: those that did best by themselves."""
+MOST_MIXED = 7
+"""So many members of a module may be mixed: those that did best by themselves."""
 MOST_NETWORKS = 600
 """So many are scored again at a time; each takes some milliseconds of the processor."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 
+Asked = TypeVar("Asked", str, MemberConfig)
+
 
 @dataclass
 class Pool:
-    """The answers of one module's members at one setting, as far as they are paid for."""
+    """The answers of one module's members, as far as they are paid for."""
 
-    setting: ModuleConfig
-    """What they have in common: temperature, prompt, parameters."""
-    examples: dict[tuple[str, int], int] = field(default_factory=dict)
-    """By model and sample, on how many of the search examples, from the first on, it answered."""
+    rest: ModuleConfig
+    """What members can't have of their own, such as parameters."""
+    examples: dict[tuple[MemberConfig, int], int] = field(default_factory=dict)
+    """By member and sample, on how many of the search examples, from the first on, it answered."""
 
-    def draws(self, size: int) -> Counter[str]:
-        """How many samples of each model there are on so many examples."""
-        return Counter(label for (label, _), seen in self.examples.items() if seen >= size)
+    def draws(self, size: int) -> Counter[MemberConfig]:
+        """How many samples of each member there are on so many examples."""
+        return Counter(member for (member, _), seen in self.examples.items() if seen >= size)
 
 
 def paid_networks(
@@ -39,7 +44,8 @@ def paid_networks(
 ) -> Iterator[tuple[int, list[PipelineConfig]]]:
     """Networks of one module that can be scored again for free, with the number of examples.
 
-    The rest of the pipeline is as in the incumbent, so that the module received the same inputs.
+    First those whose members have one prompt and temperature, for each of these, then all. The rest
+    of the pipeline is as in the incumbent, so that the module received the same inputs.
 
     Args:
         done: config keys and numbers of examples that were looked at before; extended.
@@ -47,36 +53,38 @@ def paid_networks(
     for pool in _pools(state, module):
         for size in sorted(set(pool.examples.values()), reverse=True):
             draws = pool.draws(size)
-            best = ranked(state, module, list(draws), pool.setting)[:MOST_LABELS]
-            found: list[PipelineConfig] = []
-            for made in _networks(knobs, module, pool.setting, draws, best):
-                config = PipelineConfig(modules={**state.incumbent.modules, module: made})
-                if (config.key, size) not in done and knobs.makes_sense(config):
-                    done.add((config.key, size))
-                    found.append(config)
-                if len(found) == MOST_NETWORKS:  # the others come next time
-                    break
-            if found:
-                yield size, found
+            for members in _by_settings(list(draws)):
+                best = ranked(state, module, members, pool.rest)[:MOST_MIXED]
+                found: list[PipelineConfig] = []
+                for made in _networks(knobs, module, pool.rest, draws, best):
+                    config = PipelineConfig(modules={**state.incumbent.modules, module: made})
+                    if (config.key, size) not in done and knobs.makes_sense(config):
+                        done.add((config.key, size))
+                        found.append(config)
+                    if len(found) == MOST_NETWORKS:  # the others come next time
+                        break
+                if found:
+                    yield size, found
 
 
 def _pools(state: SearchState, module: str) -> list[Pool]:
-    """By setting, what members of the module have answered on the incumbent's inputs."""
+    """What members of the module have answered on the incumbent's inputs."""
     pools: dict[str, Pool] = {}
-    rest = _without(state.incumbent, module)
+    others = _without(state.incumbent, module)
     for config in state.raced():
         own = config.modules[module]
-        if _without(config, module) != rest:
+        if _without(config, module) != others:
             continue
-        setting = own.model_copy(update={"models": (), "width": 1, "aggregator": None})
-        pool = pools.setdefault(setting.model_dump_json(), Pool(setting))
+        nobody = {"models": (), "width": 1, "aggregator": None}
+        rest = own.with_knobs(**nobody, **ModuleConfig().settings)
+        pool = pools.setdefault(rest.model_dump_json(), Pool(rest))
         seen = state.seen(config)
         lazy = own.aggregation is not None and own.aggregation.name == "cascade"
-        asked: Counter[str] = Counter()
-        for label in own.members[:1] if lazy else own.members:
-            sample = label, asked[label]
+        asked: Counter[MemberConfig] = Counter()
+        for member in own.resolved_members[:1] if lazy else own.resolved_members:
+            sample = member, asked[member]
             pool.examples[sample] = max(pool.examples.get(sample, 0), seen)
-            asked[label] += 1
+            asked[member] += member.temperature != 0  # at 0 all samples are one
     return list(pools.values())
 
 
@@ -84,16 +92,29 @@ def _without(config: PipelineConfig, module: str) -> Mapping[str, ModuleConfig]:
     return {name: own for name, own in config.modules.items() if name != module}
 
 
-def ranked(
-    state: SearchState, module: str, labels: Sequence[str], setting: ModuleConfig
-) -> list[str]:
-    """By the score with that model alone in the module, best first; the cheaper of equals.
+def _by_settings(members: Sequence[MemberConfig]) -> list[list[MemberConfig]]:
+    """The members of each temperature and prompt; where these are several, then all members."""
+    groups: dict[str, list[MemberConfig]] = {}
+    for member in members:
+        groups.setdefault(canonical_json(member.own), []).append(member)
+    return [*groups.values(), list(members)] if len(groups) > 1 else list(groups.values())
 
-    Where it was never alone in the module: by the score with it in all modules.
+
+def ranked(
+    state: SearchState, module: str, members: Sequence[Asked], setting: ModuleConfig
+) -> list[Asked]:
+    """By the score with that member alone in the module, best first; the cheaper of equals.
+
+    Where it was never alone in the module: by the score with its model in all modules.
+
+    Args:
+        members: with the settings that they run with, or labels.
+        setting: all else that is to be said of the module.
     """
 
-    def merit(label: str) -> tuple[float, float]:
-        own = setting.with_members([label], None)
+    def merit(member: Asked) -> tuple[float, float]:
+        label = member if isinstance(member, str) else member.model
+        own = setting.with_members([member], None)
         alone = PipelineConfig(modules={**state.incumbent.modules, module: own})
         for config in (alone, state.singles.get(label, alone)):
             known = state.evaluator.known(config)
@@ -101,29 +122,46 @@ def ranked(
                 return (-known.mean, known.usd_per_example)
         return (0.0, 0.0)
 
-    return sorted(labels, key=merit)
+    return sorted(members, key=merit)
 
 
 def _networks(
     knobs: Knobs,
     module: str,
-    setting: ModuleConfig,
-    draws: Mapping[str, int],
-    labels: Sequence[str],
+    rest: ModuleConfig,
+    draws: Mapping[MemberConfig, int],
+    members: Sequence[MemberConfig],
 ) -> Iterator[ModuleConfig]:
-    """Every width up to what was sampled, mixes of models, and what needs no model of its own."""
+    """Every width up to what was sampled, mixes, and what needs no model of its own."""
     free = [c for c in knobs.aggregations(module).values() if not c.modules]
     votes = [each for config in free for each in _told(config) if config.name != "cascade"]
     widths = sorted({width for width in knobs.space.of("width", module) if width > 1})
     if not widths:
         return
-    alike = [(label,) * width for label in labels for width in range(2, draws[label] + 1)]
-    mixed = itertools.chain.from_iterable(itertools.combinations(labels, w) for w in widths)
-    for members in itertools.chain(alike, mixed):
-        yield from (setting.with_members(members, each) for each in votes)
+    distinct = knobs.space.distinct(module)
+    alike = [(one,) * width for one in members for width in range(2, draws[one] + 1)]
+    mixed = itertools.chain.from_iterable(itertools.combinations(members, w) for w in widths)
+    for chosen in itertools.chain(alike, mixed):
+        if not distinct or _of_different_models(chosen):
+            yield from (_network(rest, chosen, each) for each in votes)
     for config in free:
         if config.name == "cascade":
-            yield from _cascades(config, setting, labels)
+            for steps, told in _cascades(config, members):
+                if not distinct or _of_different_models(steps):
+                    yield _network(rest, steps, told)
+
+
+def _of_different_models(members: Sequence[MemberConfig]) -> bool:
+    return len({member.model for member in members}) == len(members)
+
+
+def _network(
+    rest: ModuleConfig, members: Sequence[MemberConfig], aggregation: AggregatorConfig
+) -> ModuleConfig:
+    """The module says what its first member does, where no member leaves it to the provider."""
+    said = {name: [getattr(member, name) for member in members] for name in SETTINGS}
+    own = {name: values[0] for name, values in said.items() if None not in values}
+    return rest.with_knobs(**own).with_members(members, aggregation)
 
 
 def _told(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
@@ -136,14 +174,14 @@ def _told(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
 
 
 def _cascades(
-    config: AggregatorConfig, setting: ModuleConfig, labels: Sequence[str]
-) -> Iterator[ModuleConfig]:
-    """Two or three models that agree are believed; else another one is asked."""
-    for last in labels:
-        others = [label for label in labels if label != last]
+    config: AggregatorConfig, members: Sequence[MemberConfig]
+) -> Iterator[tuple[tuple[MemberConfig, ...], AggregatorConfig]]:
+    """Two or three members that agree are believed; else another one is asked."""
+    for last in members:
+        others = [member for member in members if member != last]
         for width in (2, 3):
             for first in itertools.combinations(others, width):
                 for share in AGREEMENTS if width > 2 else (1.0,):
                     steps = {"steps": [width, 1], "agreement": share}
                     told = AggregatorConfig(name="cascade", params={**steps, **config.params})
-                    yield setting.with_members((*first, last), told)
+                    yield (*first, last), told

@@ -58,6 +58,8 @@ class Samples:
 
 def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
     """Wider votes, and verifiers, that are predicted to beat the best so far by more than a tie."""
+    if knobs.space.distinct(module):  # they promise more samples of one model
+        return
     for votes in _sampled_votes(state, module):
         samples = _samples(state, module, votes)
         if samples is None or not samples.told:
@@ -81,7 +83,8 @@ def _sampled_votes(state: SearchState, module: str) -> Iterator[ModuleConfig]:
     rest = state.incumbent.model_dump(exclude={"modules": {module}})
     for config in state.raced():
         own = config.modules[module]
-        alike = len(set(own.members)) == 1 and own.aggregator == "majority_vote"
+        one_model = len(set(own.labels)) == 1 and not own.members
+        alike = one_model and own.aggregator == "majority_vote"
         if not alike or own.width < FEWEST_SAMPLES or state.seen(config) < FEWEST_EXAMPLES:
             continue
         if config.model_dump(exclude={"modules": {module}}) == rest:

@@ -232,7 +232,9 @@ def _knobs(state: SearchState) -> Knobs:
 def _partners(state: SearchState) -> Iterator[tuple[str, list[str]]]:
     for module, labels in state.space.models.items():
         setting = state.incumbent.modules[module]
-        yield module, ranked(state, module, labels, setting)[:MIXED_IN]
+        widest = max(state.space.of("width", module), default=1)
+        most = max(MIXED_IN, widest) if state.space.distinct(module) else MIXED_IN
+        yield module, ranked(state, module, labels, setting)[:most]
 
 
 def _ablest(state: SearchState) -> str:

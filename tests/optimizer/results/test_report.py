@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.report import plots
 from optimizer.results.report.heatmap import module_scores_heatmap
 from optimizer.results.report.plots import best_for_the_money, best_so_far
 from optimizer.results.result import Result
 from optimizer.search.module_score import ModuleScore
+from search_spaces import MemberConfig
 from tests.optimizer.made import make_config, make_module_scores, make_result, make_trial
 
 Written = Callable[[Result], str]
@@ -175,3 +177,15 @@ def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None
         make_result(trials_=(make_trial(0, 0.4), make_trial(1, 0.6, config=config)))
     )
     assert page.count("solve told “Check it twice.”; solve shown 1 demo") == 1
+
+
+def test_prompts_of_members_are_compared_with_the_modules(written_page: Written) -> None:
+    own = MemberConfig("openai/small", instructions="Check it twice.")
+    told = make_config(solve="openai/small", instructions="Solve it.")
+    wide = told.with_knobs("solve", members=("openai/small", own), aggregator="majority_vote")
+    result = make_result(baseline_config=told, config=wide, trials_=(make_trial(1, config=wide),))
+    assert [(c.module, c.old, c.new) for c in prompt_changes(result)] == [
+        ("solve.members.1", "Solve it.", "Check it twice.")
+    ]
+    page = written_page(result)
+    assert page.count("solve.members.1 told “Check it twice.”") == 1

@@ -11,9 +11,9 @@ from evaluators.statistics import Interval
 from optimizer.formatting import command, counted, dollars, number, percent, points, seconds
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
-from optimizer.results.summary import diagnoser_lines
+from optimizer.results.summary import changes, diagnoser_lines
 from optimizer.results.summary_text import summary_text
-from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial, make_trials
 
 
@@ -244,6 +244,25 @@ def test_runs_that_fail_are_told_where_they_are_many() -> None:
     assert "40 of 60 runs of the baseline pipeline failed (program_error x40)" in text
     assert "of the tuned pipeline failed" not in text
     assert "7 of 60 runs of the tuned pipeline" in str(make_result(tuned_figures=figures(7)))
+
+
+def test_prompts_that_members_have_of_their_own_are_told() -> None:
+    def voting(instructions: str, temperature: float | None = None) -> PipelineConfig:
+        own = MemberConfig("b", instructions=instructions, temperature=temperature)
+        return make_config().with_knobs("solve", members=("a", own), aggregator="majority_vote")
+
+    before, after = voting("Think."), voting("Be brief.")
+    found = [tuple(change) for change in changes(make_result(baseline_config=before, config=after))]
+    assert found == [("solve.members.1.instructions", "Think.", "Be brief.")]
+    cooler = make_result(baseline_config=before, config=voting("Think.", 0.2))
+    assert [change.knob for change in changes(cooler)] == ["solve.network"]
+    plain = make_config()
+    assert [tuple(change) for change in changes(make_result(config=after, baseline_config=plain))][
+        :2
+    ] == [
+        ("solve.network", "openai/small", "[1x a + 1x b(prompt 2) -> majority_vote]"),
+        ("solve.members.1.instructions", "as given", "Be brief."),
+    ]
 
 
 @pytest.mark.parametrize("ends", [("Be brief.", "Take your time."), ("", "Take your time.")])

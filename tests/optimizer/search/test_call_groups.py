@@ -22,7 +22,8 @@ from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import parse_network
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.patterns import majority_vote
-from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import canonical_json
 from tests.pipelines.scripted_session import MODELS, CachingSession, Script, requested, written
 
 STEPS = Pipeline(
@@ -56,14 +57,30 @@ NETWORKS = (
         f"2x a -> {OWN}(again=1)", "2x a -> judge(2x b -> judge(c))",
         "2x a -> verifier(b + c -> majority_vote)", "3x a -> shortest",
 )  # fmt: skip
-MODULES = st.builds(
-    lambda network, temperature, told: parse_network(
-        network, temperature=temperature, instructions=told
-    ),
-    st.sampled_from(NETWORKS),
-    st.sampled_from([None, 0.0, 0.7]),
-    st.sampled_from([None, None, "Think."]),
+OWN_SETTINGS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.sampled_from([0.0, 0.7]),
+        "instructions": st.sampled_from(["Think.", "Be brief."]),
+    },
 )
+
+
+@st.composite
+def modules(draw: st.DrawFn) -> ModuleConfig:
+    """Some network, whose members may have settings of their own."""
+    temperature = draw(st.sampled_from([None, 0.0, 0.7]))
+    instructions = draw(st.sampled_from([None, None, "Think."]))
+    made = parse_network(
+        draw(st.sampled_from(NETWORKS)), temperature=temperature, instructions=instructions
+    )
+    if made.width == 1 or draw(st.booleans()):
+        return made
+    own = [MemberConfig(label, **draw(OWN_SETTINGS)) for label in made.labels]
+    return made.with_members(own, made.aggregation)
+
+
+MODULES = modules()
 CHAINS = st.builds(
     lambda draft, solve: PipelineConfig(modules={"draft": draft, "solve": solve}), MODULES, MODULES
 )
@@ -225,6 +242,24 @@ def test_what_networks_share_is_counted_once(first: str, second: str, new: int) 
     assert runs.ahead([two], [0, 1]) == 2 * new
     assert runs.ahead([two, two], [0, 1]) == 2 * new
     assert runs.ahead([one, two], [0]) == new
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(LABELS, OWN_SETTINGS), min_size=2, max_size=4))
+def test_members_with_own_settings_are_the_calls_of_modules_with_those_settings(
+    members: Sequence[tuple[str, dict[str, Any]]],
+) -> None:
+    pipeline = Pipeline("one", [Module("solve", "question -> answer")])
+    runs = Runs(pipeline, asking(*QUESTIONS))
+    own = tuple(MemberConfig(label, **settings) for label, settings in members)
+    together, *alone = (
+        PipelineConfig(modules={"solve": ModuleConfig(members=each, aggregator=aggregator)})
+        for each, aggregator in [(own, "majority_vote"), *(((one,), None) for one in own)]
+    )
+    distinct = len({canonical_json([label, settings]) for label, settings in members})
+    assert runs.ahead(alone, [0, 1]) == 2 * distinct
+    runs.run(together, [0, 1])
+    assert runs.ahead(alone, [0, 1]) == 0
 
 
 @pytest.mark.parametrize(("question", "new"), [(QUESTIONS[0], 0), (QUESTIONS[1], 2)])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 
-from optimizer.search.trial import flat_config, trials_frame
-from search_spaces import ModuleConfig, PipelineConfig
+from optimizer.search.trial import config_text, flat_config, trials_frame
+from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from tests.optimizer.made import make_config, make_trial, make_trials
 
 
@@ -28,6 +28,22 @@ def test_flat_config_lists_only_knobs_that_say_something() -> None:
         "solve.demos": 1,
         "round.digits": 2,
     }
+
+
+def test_flat_config_names_what_members_have_of_their_own_by_their_place() -> None:
+    own = MemberConfig("b", instructions="Be brief.", demos=({"task": "1+1", "answer": "2"},))
+    members = (MemberConfig("a", temperature=0.2), own)
+    module = ModuleConfig(members=members, aggregator="judge")
+    config = PipelineConfig(modules={"solve": module})
+    assert flat_config(config) == {
+        "solve.model": "a, b",
+        "solve.members.0.temperature": 0.2,
+        "solve.members.1.instructions": "Be brief.",
+        "solve.members.1.demos": 1,
+        "solve.width": 2,
+        "solve.aggregator": "judge",
+    }
+    assert config_text(config) == "solve=[1x a at 0.2 + 1x b(prompt 2) -> judge]"
 
 
 def test_frame_has_a_row_per_trial_and_a_column_per_knob() -> None:

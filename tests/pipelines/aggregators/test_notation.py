@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines import Module, Pipeline, PipelineError
 from pipelines.aggregators.notation import is_network, labels_of, network_text, parse_network
-from search_spaces import AggregatorConfig, ModuleConfig
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig
 
 labels = st.one_of(
     st.sampled_from(["a", "bedrock/claude-3-5:0", "3x", "8x7b", "-1x", "3", "3*a"]),
@@ -47,17 +47,35 @@ def test_what_is_written_can_be_read(config: ModuleConfig) -> None:
 def test_the_example() -> None:
     text = "3x openai/gpt-4o-mini + 1x anthropic/claude-haiku-4-5 -> judge(openai/gpt-4o)"
     config = parse_network(text, temperature=0.7)
-    assert config.members == ("openai/gpt-4o-mini",) * 3 + ("anthropic/claude-haiku-4-5",)
+    assert config.labels == ("openai/gpt-4o-mini",) * 3 + ("anthropic/claude-haiku-4-5",)
     assert config.roles["judge"].models == ("openai/gpt-4o",)
     assert config.temperature == 0.7
     assert network_text(config) == text
-    assert labels_of(text) == [*dict.fromkeys(config.members), "openai/gpt-4o"]
+    assert labels_of(text) == [*dict.fromkeys(config.labels), "openai/gpt-4o"]
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        (["a", MemberConfig("a", instructions="x")], "1x a + 1x a(prompt 2)"),
+        (["a", MemberConfig("b", temperature=0.25)], "1x a + 1x b at 0.25"),
+        ([MemberConfig("a", instructions="x", temperature=0.0)] * 2 + ["b"],
+         "2x a(prompt 2) at 0 + 1x b"),
+        ([MemberConfig("a", instructions="x"), MemberConfig("a", instructions="y"),
+          MemberConfig("b", instructions="x")], "1x a(prompt 2) + 1x a(prompt 3) + 1x b(prompt 2)"),
+        ([MemberConfig("a b", demos=({"q": "1"},)), "c"], '1x "a b"(prompt 2) + 1x c'),
+        ([MemberConfig("a", instructions="x")] * 2, "2x a"),
+    ],
+)  # fmt: skip
+def test_what_members_have_of_their_own_is_shown(members: Any, text: str) -> None:
+    config = ModuleConfig(members=members, aggregator="majority_vote")
+    assert network_text(config) == f"{text} -> majority_vote"
 
 
 def test_a_network_in_a_network() -> None:
     config = parse_network("2x a -> judge(3x b -> verifier(c, fallback=first), answer=write)")
     judge = config.roles["judge"]
-    assert (judge.members, judge.roles["verifier"].models) == (("b", "b", "b"), ("c",))
+    assert (judge.labels, judge.roles["verifier"].models) == (("b", "b", "b"), ("c",))
     assert judge.aggregation is not None
     assert judge.aggregation.params == {"fallback": "first"}
 
@@ -65,7 +83,7 @@ def test_a_network_in_a_network() -> None:
 def test_a_module_may_start_as_a_network() -> None:
     pipeline = Pipeline("p", [Module("solve", "task -> answer", model="2x a + b -> majority_vote")])
     config = pipeline.default_config()
-    assert config.modules["solve"].members == ("a", "a", "b")
+    assert config.modules["solve"].labels == ("a", "a", "b")
     assert config.allocation == {"solve": ("a", "a", "b")}
     assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
 
@@ -89,6 +107,11 @@ def test_a_module_may_start_as_a_network() -> None:
             r"^network '3x a -> judg\(b\)': unknown aggregator 'judg'; nearest: 'judge'$",
         ),
         ("3x a -> judge(b", r"expected ',' or '\)', but it ends there"),
+        (
+            "a(prompt 2) at 0.7 + b -> majority_vote",
+            "own prompt or temperature is not part of the notation, but found '\\(prompt 2",
+        ),
+        ("a at 0.7", "not part of the notation, but found 'at 0.7'; write ModuleConfig\\(members="),
         ("a b", "expected '\\+', '->' or the end, but found 'b'"),
         ("2x a -> majority_vote(b)", "majority_vote: it asks no model, but got b"),
         ("2x a -> judge(=)", "expected a model's label"),

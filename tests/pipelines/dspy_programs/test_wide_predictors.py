@@ -12,7 +12,7 @@ from pipelines import PipelineError
 from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.memo import Memo
-from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
 from tests.pipelines.dspy_programs.programs import LocateSolve, bound, prompt
 from tests.pipelines.scripted_session import ScriptedSession, requested, signed, written
 
@@ -46,6 +46,47 @@ def test_members_of_one_model_are_different_samples() -> None:
     session = ScriptedSession()
     bound(LocateSolve(), session, config("majority_vote", "a", "a", "a")).run(INPUTS)
     assert sorted(call.sample for call in session.calls[1:]) == [0, 1, 2]
+
+
+def test_each_members_own_prompt_and_temperature_reach_its_calls() -> None:
+    given = from_dspy(LocateSolve()).default_config("a")
+    shown = ({"task": "6 * 7", "answer": "42"},)
+    own = given.with_knobs(
+        "solve",
+        members=("a", MemberConfig("a", temperature=0.2, instructions="Be brief."),
+                 MemberConfig("b", demos=shown)),
+        aggregator=AggregatorConfig(name="confident_vote", params={"threshold": 1.0}),
+        temperature=0.7, instructions="Solve it.",
+    )  # fmt: skip
+    session, memo = ScriptedSession(), Memo()
+    program = bound(LocateSolve(), session, own, memo)
+    for _ in range(2):
+        assert program.run(INPUTS).failure is None
+    calls = [
+        (call.model.label, call.sample, call.temperature, "Be brief." in prompt(call),
+         "Solve it." in prompt(call), "6 * 7" in prompt(call))
+        for call in session.calls[1:]
+    ]  # fmt: skip
+    assert sorted(calls[:3]) == [
+        ("a", 0, 0.2, True, False, False),
+        ("a", 0, 0.7, False, True, False),
+        ("b", 0, 0.7, False, True, True),
+    ]
+    assert calls[3:] == [("a", 0, 0.0, False, True, False)], "the vote in doubt, and then the memo"
+
+
+def test_a_member_with_demos_makes_the_call_of_a_module_with_those_demos() -> None:
+    shown = ({"task": "6 * 7", "answer": "42"},)
+    given = from_dspy(LocateSolve()).default_config("a")
+    keys = []
+    for members in (("a", MemberConfig("b", demos=shown)), (MemberConfig("b", demos=shown),)):
+        session = ScriptedSession()
+        aggregator = "majority_vote" if len(members) > 1 else None
+        config = given.with_knobs("solve", members=members, aggregator=aggregator)
+        bound(LocateSolve(), session, config).run(INPUTS)
+        keys += [call.key for call in session.calls if "6 * 7" in prompt(call)]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
 
 
 def test_a_judge_decides_and_its_call_belongs_to_the_module() -> None:

@@ -187,13 +187,29 @@ def mixing(space: SearchSpace, with_models: bool = False) -> Knobs:
 
 
 def locating(configs: Iterable[PipelineConfig]) -> set[tuple[str, ...]]:
-    return {config.modules["locate"].members for config in configs}
+    return {config.modules["locate"].labels for config in configs}
 
 
 def test_other_models_are_mixed_in_after_the_modules_own() -> None:
     space = SearchSpace(width=(3,), temperature=(1.0,), aggregator=("majority_vote",))
     drawn = locating(suggestions(mixing(space), 0, 40))
     assert drawn == {("a", "a", "a"), ("a", "a", "b"), ("a", "a", "c")}
+
+
+@pytest.mark.parametrize("kind", ["majority_vote", "cascade"])
+@pytest.mark.parametrize("distinct", [True, {"locate": True}])
+def test_where_models_must_be_distinct_the_best_others_are_mixed_in(
+    kind: str, distinct: Any
+) -> None:
+    space = SearchSpace(
+        width={"locate": (2, 3, 4), "solve": (1,)}, temperature=(1.0,), aggregator=(kind,),
+        distinct_models=distinct,
+    )  # fmt: skip
+    expected = {("a", "b"), ("a", "b", "c")}
+    if kind == "cascade":
+        expected = {("b", "a"), ("b", "c", "a")}
+    assert locating(suggestions(mixing(space), 0, 60)) == expected
+    assert locating(mixing(space).every_config(BASE)) == expected
 
 
 def test_a_cascade_asks_another_model_first() -> None:
@@ -217,10 +233,10 @@ def test_knobs_that_a_model_does_not_have_are_left_alone() -> None:
     for config in [*drawn, *plain.every_config(BASE)]:
         solve = config.modules["solve"]
         knobs = (solve.temperature, solve.params.get("reasoning_effort"))
-        by_label.setdefault(solve.members[0], set()).add(knobs)
+        by_label.setdefault(solve.labels[0], set()).add(knobs)
     assert by_label["a"] == by_label["c"] == {(None, None)}, "and not 0, at which width is idle"
     assert by_label["b"] == {(t, e) for t in (0.0, 0.3, 1.0) for e in (None, "low")}
-    widths = {(c.modules["solve"].members[0], c.modules["solve"].width) for c in drawn}
+    widths = {(c.modules["solve"].labels[0], c.modules["solve"].width) for c in drawn}
     assert {("a", 3), ("c", 3)} <= widths
 
 

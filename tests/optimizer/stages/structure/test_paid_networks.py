@@ -35,7 +35,7 @@ def found(state: SearchState, done: set[tuple[str, int]] | None = None) -> list[
 
 def members(configs: list[PipelineConfig], name: str) -> list[tuple[str, ...]]:
     return [
-        config.modules["solve"].members
+        config.modules["solve"].labels
         for config in configs
         if (aggregation := config.modules["solve"].aggregation) and aggregation.name == name
     ]
@@ -61,7 +61,7 @@ def test_cascades_end_with_every_model() -> None:
         and config.modules["solve"].aggregation.name == "cascade"
     ]
     shapes = {
-        (c.members[-1], c.width, c.aggregation.params["agreement"])
+        (c.labels[-1], c.width, c.aggregation.params["agreement"])
         for c in cascades
         if c.aggregation
     }
@@ -69,7 +69,7 @@ def test_cascades_end_with_every_model() -> None:
         *itertools.product(MODELS, [3], [1.0]),
         *itertools.product(MODELS, [4], AGREEMENTS),
     }
-    assert all(len(set(c.members)) == c.width for c in cascades)
+    assert all(len(set(c.labels)) == c.width for c in cascades)
 
 
 def test_they_are_scored_without_a_call_and_the_best_comes_first() -> None:
@@ -182,13 +182,55 @@ def test_the_other_modules_are_those_of_the_incumbent(module: str) -> None:
     assert calls(state) == before
 
 
-def test_settings_do_not_mix() -> None:
-    """Answers at another temperature, or to another prompt, are members of other networks."""
-    state = begun(MODELS[:3], SPACE, examples=16)
-    hot = with_solve(state, models=(MODELS[1],), temperature=0.5)
-    told = with_solve(state, models=(MODELS[2],), instructions="Think.")
+def of_two_settings(space: SearchSpace = SPACE) -> SearchState:
+    """One model at two temperatures, and another with a prompt of its own."""
+    state = begun(MODELS[:2], space, examples=16)
+    hot = with_solve(state, models=(MODELS[0],), temperature=0.5)
+    told = with_solve(state, models=(MODELS[1],), instructions="Work it out step by step.")
     state.look("others", [hot, told], 16)
+    state.incumbent = state.baseline
+    return state
+
+
+def test_members_of_other_prompts_and_temperatures_are_mixed_without_a_call() -> None:
+    state = of_two_settings()
+    before = calls(state)
+    configs = found(state)
+    asked = {
+        frozenset((m.model, m.temperature, m.instructions) for m in solve.resolved_members)
+        for solve in (config.modules["solve"] for config in configs)
+    }
+    cool, hot = (MODELS[0], 1.0, None), (MODELS[0], 0.5, None)
+    told = (MODELS[1], 1.0, "Work it out step by step.")
+    assert asked == {frozenset({cool, hot, told})}
+    kinds = {c.modules["solve"].aggregation.name for c in configs if c.modules["solve"].aggregation}
+    assert kinds == {"majority_vote", "confident_vote", "cascade"}
+    assert state.enumerate_paid(configs, 16)
+    assert calls(state) == before
+
+
+def test_members_with_other_parameters_are_not_mixed() -> None:
+    """A member has no parameters of its own."""
+    state = begun(MODELS[:3], SPACE, examples=16)
+    efforts = [
+        with_solve(state, models=(label,), params={"reasoning_effort": "low"})
+        for label in MODELS[1:3]
+    ]
+    state.look("others", efforts, 16)
+    state.incumbent = state.baseline
     assert found(state) == []
-    alike = [hot.with_models({"solve": label}) for label in (MODELS[0], MODELS[2])]
-    state.look("alike", alike, 16)
-    assert {c.modules["solve"].temperature for c in found(state)} == {0.5}
+
+
+def test_where_models_must_be_distinct_no_model_is_twice_in_a_network() -> None:
+    wide = [MODELS[1]] * 3
+    for space, least in ((SPACE, 2), (SPACE.model_copy(update={"distinct_models": True}), 3)):
+        state = with_singles(MODELS[:3], space)
+        vote = with_solve(state, members=wide, aggregator="majority_vote")
+        hot = with_solve(state, models=(MODELS[0],), temperature=0.5)
+        state.look("wide", [vote, hot], 24)
+        state.incumbent = state.baseline
+        configs = found(state)
+        assert configs
+        repeated = {len(c.modules["solve"].labels) - len(set(c.modules["solve"].labels))
+                    for c in configs}  # fmt: skip
+        assert (repeated == {0}) == (least == 3)

@@ -121,8 +121,8 @@ def test_a_cascade_that_is_as_good_for_less_is_found() -> None:
     solve = result.config.modules["solve"]
     assert solve.aggregation is not None
     assert solve.aggregation.name == "cascade"
-    assert solve.members[-1] == STRONG
-    assert set(solve.members[:-1]) <= set(CHEAP)
+    assert solve.labels[-1] == STRONG
+    assert set(solve.labels[:-1]) <= set(CHEAP)
     assert result.tuned_figures.usd_per_example < 0.6 * result.baseline_figures.usd_per_example
     found = next(t for t in complete(result) if t.config == result.config)
     assert mean(found) >= max(map(mean, complete(result))) - 0.02
@@ -645,7 +645,7 @@ def test_the_bar_for_the_cheapest_is_what_a_search_for_quality_finds() -> None:
         objective=Objective(within=0.02),
     )  # fmt: skip
     tried = [t.config.modules["solve"] for t in complete(result)]
-    assert any(set(solve.members) == {VOTER} and solve.width > 1 for solve in tried)
+    assert any(set(solve.labels) == {VOTER} and solve.width > 1 for solve in tried)
     found = next(t for t in complete(result) if t.config == result.config)
     assert mean(found) >= max(map(mean, complete(result))) - 0.02 - 1e-9
 
