@@ -183,7 +183,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
                 stage.improve(state)
             compare_with_single_model(state)
             if state.incumbent.key in led:  # nothing is better, or what is was here before
-                return None
+                return state.cut_short and f"the budget ended the search: {state.cut_short}"
             led.add(state.incumbent.key)
     except BudgetExhausted as exhausted:
         return f"the budget ended the search: {exhausted}"

@@ -31,7 +31,7 @@ def race_baseline(state: SearchState) -> None:
         with suppress(BudgetExhausted):
             check_something_works(state)
     with _paying(state):
-        state.race("baseline", [state.baseline])
+        state.look("baseline", [state.baseline], len(state.examples))
         warn_of_unseen(state)
     state.protect_holdout()
 

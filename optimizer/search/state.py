@@ -16,6 +16,7 @@ from evaluators.evaluator import Evaluator
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective, front
 from evaluators.outcome import Evaluation
+from evaluators.racing.posterior import Floats
 from optimizer.search.budget_forecast import Forecast
 from optimizer.search.config_arena import ConfigArena, arena_of
 from optimizer.search.config_changes import changed_text
@@ -84,6 +85,8 @@ class SearchState:
     verdicts: dict[str, bool] = field(default_factory=dict)
     """What verifiers said when they were tried, by verifier and answer."""
     forecast: Forecast = field(init=False)
+    cut_short: str | None = None
+    """What the budget had no room for, of a race that went on with what it had."""
     estimates: dict[str, float] = field(default_factory=dict)
     """By config key, the posterior mean of the last race that it was in."""
     _recorded: dict[str, int] = field(default_factory=dict)
@@ -166,8 +169,10 @@ class SearchState:
             arena.take_in()
             if cut_off is not None:
                 break
+        if cut_off is None and arena.cut_short:
+            self.cut_short = f"{arena.left:.0f} more calls could be paid for, and more were wanted"
         self._lead(arena)
-        self.record(stage, list(ran.values()), base, cut_off, arena)
+        self.record(stage, list(ran.values()), base, cut_off or arena.cut_short, arena)
         if cut_off is not None:
             raise cut_off
 
@@ -187,9 +192,15 @@ class SearchState:
     def _strategy(self, arena: ConfigArena) -> Strategy:
         """The default one, for the objective."""
         finish = MOST_POINTS if self.objective.pareto else 1
+
+        def wanted(means: Floats) -> list[int]:
+            configs = arena.configs
+            ranked = arena.preference(self.objective).wanted(means)
+            return [candidate for candidate in ranked if self.may_lead(configs[candidate])]
+
         return PosteriorSearch(
             value=lambda means: arena.preference(self.objective).value(means),
-            wanted=lambda means: arena.preference(self.objective).wanted(means),
+            wanted=wanted,
             finish=finish,
         )
 
@@ -204,7 +215,7 @@ class SearchState:
         stage: str,
         configs: Sequence[PipelineConfig],
         base: Trial | None,
-        cut_off: BudgetExhausted | None = None,
+        cut_off: BudgetExhausted | bool | None = None,
         arena: ConfigArena | None = None,
     ) -> None:
         """Record as trials the configs of which more is known than before."""
@@ -213,7 +224,7 @@ class SearchState:
             if len(known.outcomes) <= self._recorded.get(config.key, 0):
                 continue
             self._recorded[config.key] = len(known.outcomes)
-            status = self._status(config, known, cut_off, arena)
+            status = self._status(config, known, bool(cut_off), arena)
             detail = _first_failure(known)
             self._note(stage, config, known, status, detail, base)
         if self.objective.pareto:
@@ -223,14 +234,14 @@ class SearchState:
         self,
         config: PipelineConfig,
         known: Evaluation,
-        cut_off: BudgetExhausted | None,
+        cut_off: bool,
         arena: ConfigArena | None,
     ) -> Status:
         if known.disqualified:
             return "disqualified"
         if self._has_seen_all(config, known):
             return "complete"
-        if cut_off is not None:
+        if cut_off:
             return "cut_off"
         return "promoted" if arena is None else "stopped_early"
 

@@ -32,6 +32,8 @@ class Arena:
     examples: int
     left: float = math.inf
     """How many more calls may be made."""
+    cut_short: bool = False
+    """Whether too few calls were left for what a strategy wanted to run."""
     planned: float | None = None
     """How many calls to plan for; None leaves it to the strategy."""
     start: Levels | None = None

@@ -76,33 +76,44 @@ class PosteriorSearch:
         if not arena.is_listed:
             self._propose(arena)
         made = int(arena.field.made.sum())
-        left = min(arena.left - self._reserved(arena), _planned(arena) - made)
-        if left <= 0:
+        wanted = _planned(arena) - made
+        affordable = arena.left - self._reserved(arena)
+        left = min(affordable, wanted)
+        if wanted <= 0:
             return []
-        planned = plan(arena.posterior, arena.field, left, arena.rng, self.value)
+        calls = left if left > 0 else wanted
+        planned = plan(arena.posterior, arena.field, calls, arena.rng, self.value)
         if planned.gain < SMALLEST_GAIN:
             return []
         batch = min(max(FEWEST_CALLS, MORE_CALLS * made), left)
-        return arena.field.missing(planned.candidates, batch)
+        runs = arena.field.missing(planned.candidates, batch) if batch > 0 else []
+        arena.cut_short |= not runs and affordable < wanted
+        return runs
 
     def _to_finish(self, arena: Arena) -> Sequence[Run]:
         """What the most wanted candidate lacks, of those that the calls left can finish."""
         finished = 0
-        for candidate in self.wanted(arena.posterior.mean):
-            finished += bool(arena.field.complete[candidate])
+        complete = arena.field.complete
+        for candidate in self._eligible(arena):
+            finished += bool(complete[candidate])
             if finished >= self.finish:
                 return []
             runs = arena.field.missing([candidate], arena.left)
             if runs and arena.field.ran[candidate].sum() + len(runs) == arena.examples:
                 return runs
+            arena.cut_short |= not complete[candidate]
         return []
 
     def _reserved(self, arena: Arena) -> int:
         """Calls to keep for running the leader on all examples, where only that lets it lead."""
         if arena.start is None:
             return 0
-        leader = self.wanted(arena.posterior.mean)[0]
-        return arena.field.calls(arena.field.missing([leader], math.inf))
+        return arena.field.calls(arena.field.missing(self._eligible(arena)[:1], math.inf))
+
+    def _eligible(self, arena: Arena) -> list[int]:
+        """The candidates that may lead or be run until they may, the most wanted first."""
+        eligible = arena.field.entrants | arena.field.complete
+        return [one for one in self.wanted(arena.posterior.mean) if eligible[one]]
 
     def _propose(self, arena: Arena) -> None:
         """Combinations of the choices that are best in draws from what is believed of each."""

@@ -142,13 +142,27 @@ def test_where_all_is_right_already_the_pipeline_stays_as_given(score: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "objective", [Objective(within=0.01), Objective(max_cost_usd=1.0), "pareto"], ids=str
+    "objective", [Objective(within=0.01), Objective(max_cost_usd=0.0005)], ids=str
 )
 def test_an_objective_that_wants_less_cost_goes_on_where_all_is_right(objective: Any) -> None:
     result: Result = tune(metric=same(1.0), objective=objective)
     assert result.stopped is None
     assert len(result.trials_) > 1
-    assert result.tuned_figures.usd_per_example < result.baseline_figures.usd_per_example
+    assert result.baseline_figures.usd_per_example > 0.0005
+    assert result.tuned_figures.usd_per_example < 0.0005
+
+
+def test_a_front_goes_on_where_all_is_right_and_shows_what_costs_less() -> None:
+    result: Result = tune(metric=same(1.0), objective="pareto")
+    assert result.stopped is None
+    cheapest = min(point.usd_per_example for point in result.points)
+    assert cheapest < result.baseline_figures.usd_per_example / 10
+
+
+def test_within_the_limits_the_given_pipeline_stays_where_nothing_is_better() -> None:
+    result: Result = tune(metric=same(1.0), objective=Objective(max_cost_usd=1.0))
+    assert result.stopped is None
+    assert result.config == result.baseline_config
 
 
 @pytest.mark.parametrize("score", [0, 0.5])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from evaluators.outcome import Evaluation
 from optimizer.search.state import SearchState
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig, SearchSpace
@@ -42,30 +41,30 @@ def test_the_base_is_who_led_when_the_race_began(state: SearchState) -> None:
 
 def test_more_examples_for_the_incumbent_change_nothing(state: SearchState) -> None:
     better = solved_by(state, CHECKER)
-    state.race("single-model", [better, solved_by(state, FOOL)], first=8, most=8)
-    assert state.incumbent == better
-    led = state.trials[1]
+    state.look("single-model", [better], 8)
+    state.incumbent = better
+    looked = state.trials[1]
+    assert (looked.status, looked.examples) == ("promoted", 8)
     state.note_failed("prompts", "no prompt today")
     state.race("allocation", [better])
     failed, again = state.trials[-2:]
-    assert (failed.base, again.base, again.changed) == (led.number, led.number, "")
-    assert again.examples == 16
+    assert (failed.base, again.base, again.changed) == (looked.number, looked.number, "")
+    assert (again.status, again.examples) == ("complete", 16)
 
 
 def test_a_trial_that_the_budget_cut_off_shows_what_it_had_seen(
     state: SearchState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, evaluate = solved_by(state, CHECKER), state.evaluator.evaluate
+    config, run = solved_by(state, CHECKER), state.evaluator.run
 
-    def cut_short(config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
-        if config != state.baseline:
-            evaluate(config, indices[:5])
+    def cut_short(runs: Sequence[tuple[PipelineConfig, int]]) -> None:
+        run([(entrant, index) for entrant, index in runs if entrant == config][:5])
+        if runs:
             raise BudgetExhausted("no call is left")
-        return evaluate(config, indices)
 
-    monkeypatch.setattr(state.evaluator, "evaluate", cut_short)
+    monkeypatch.setattr(state.evaluator, "run", cut_short)
     with pytest.raises(BudgetExhausted):
-        state.race("allocation", [state.incumbent, config, solved_by(state, FOOL)])
+        state.race("allocation", [config, solved_by(state, FOOL)])
     (trial,) = state.trials[1:]
     assert (trial.config, trial.status, trial.examples) == (config, "cut_off", 5)
     assert trial.score is not None

@@ -428,7 +428,7 @@ def unable(question: str) -> str:
         ({"width": (1,), "temperature": ()}, "allocation", None),
         ({"width": {"solve": (1,)}, "temperature": None}, "allocation", None),
         ({"width": (1, 3)}, ["structure"], None),
-        ({"width": (1, 3)}, [Allocation("own")], None),
+        ({"width": (1, 3)}, [Allocation(name="own")], None),
     ],
 )
 def test_choices_that_no_stage_compares_are_told(

@@ -9,6 +9,7 @@ from optimizer.loop import search, start_search
 from optimizer.search.module_score import ModuleScore
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import prepare
+from optimizer.stages.allocation.module_scores import RATED
 from optimizer.stages.resolver import resolve_stages
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
@@ -41,7 +42,7 @@ def test_every_model_of_every_module_is_scored_once_in_the_first_turn(state: Sea
     everyone = [(module, label) for module in ("locate", "solve") for label in MODELS]
     assert [(s.module, s.model) for s in state.module_scores if s.turn == 1] == everyone
     assert all(s.rating is not None and 0 <= s.rating <= 1 for s in state.module_scores)
-    assert {s.examples for s in state.module_scores} <= {4, 8, 16}
+    assert {s.examples for s in state.module_scores} == {RATED}
 
 
 def test_the_decisions_are_those_that_the_turn_took(state: SearchState) -> None:
@@ -49,18 +50,22 @@ def test_the_decisions_are_those_that_the_turn_took(state: SearchState) -> None:
     for module, labels in state.incumbent.allocation.items():
         now = [label for label in MODELS if first[module, label].decision in ("kept", "chosen")]
         assert now == list(labels)
-    assert first["locate", "sim/alder"].decision == "kept"  # the best single model had it
+    assert first["locate", "sim/alder"].decision == "chosen"
     assert first["solve", "sim/birch"].decision == "chosen"
     assert first["locate", "sim/larch"].decision == "eliminated"
 
 
-def test_the_measured_score_is_that_of_the_incumbent_with_the_model(state: SearchState) -> None:
+def test_the_measured_score_is_the_estimate_for_the_incumbent_with_the_model(
+    state: SearchState,
+) -> None:
     for score in scores_of(state, 1).values():
         config = state.incumbent.with_models({score.module: score.model})
-        known = [t for t in state.trials if t.config == config and t.turn <= 1]
-        assert (score.measured is None) == (not known)
-        if known and known[-1].score is not None:
-            assert score.measured == pytest.approx(known[-1].score.mean)
+        known = state.evaluator.known(config)
+        assert score.measured is not None
+        if len(known.scores) == len(state.examples):
+            assert score.measured == pytest.approx(known.mean, abs=0.05)
+        if len(known.scores) >= 20:
+            assert score.measured == pytest.approx(known.mean, abs=0.1)
 
 
 def test_a_few_equal_scores_do_not_look_certain(state: SearchState) -> None:
@@ -91,11 +96,6 @@ def test_without_a_diagnoser_only_what_was_measured_is_known() -> None:
 def test_a_search_that_is_cut_off_keeps_the_ratings_that_it_paid_for() -> None:
     state = searched(budget=Budget(calls=200))
     decisions = {(s.module, s.model): s.decision for s in state.module_scores if s.examples}
-    assert decisions["locate", "sim/alder"] == "kept"
+    assert decisions["locate", "sim/elm"] == "kept"
     assert decisions["solve", "sim/birch"] == "promising"
     assert len(decisions) == len(state.probes) == 8
-
-
-def test_ratings_that_are_cut_off_do_not_replace_complete_ones() -> None:
-    state = searched(budget=Budget(calls=290))  # it ends in the second round
-    assert {score.examples for score in state.module_scores} == {4, 16}
