@@ -104,6 +104,14 @@ class Field:
                 runs.append((int(candidate), int(example)))
         return runs
 
+    def free(self, candidates: Iterable[int]) -> list[Run]:
+        """The runs that the candidates lack, and for which all calls were made before."""
+        runs: list[Run] = []
+        for candidate in candidates:
+            paid = self.made[self.uses[candidate]].all(axis=0) & ~self.ran[candidate]
+            runs.extend((int(candidate), int(example)) for example in np.flatnonzero(paid))
+        return runs
+
     def calls(self, runs: Iterable[Run]) -> int:
         """How many new calls the runs take together."""
         by_example: dict[int, list[int]] = {}

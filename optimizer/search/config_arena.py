@@ -68,11 +68,17 @@ class ConfigArena(Arena):
                 self.field.entrants[candidate] = False
         self.left = calls_left(self.forecast)
 
-    def preference(self, objective: Objective) -> Preference:
-        """The objective on the candidates in the field."""
+    def preference(self, objective: Objective, given: PipelineConfig) -> Preference:
+        """The objective on the candidates in the field.
+
+        Args:
+            objective: of the search.
+            given: the config as given, which fewer changes are closer to.
+        """
         singles = [config.single_model is not None for config in self.configs]
         costs = [self._costs(config) for config in self.configs]
-        return Preference(objective, costs, np.array(singles))
+        changes = [len(given.differences(config)) for config in self.configs]
+        return Preference(objective, costs, np.array(singles), np.array(changes))
 
     def _costs(self, config: PipelineConfig) -> Costs:
         """As measured; of what was never run, the price of its calls and no latency."""

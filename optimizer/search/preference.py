@@ -27,6 +27,8 @@ class Preference:
     """Of each candidate, as far as they are known; the scores are not used."""
     singles: NDArray[np.bool_]
     """C: which have one model in all modules."""
+    changes: NDArray[np.int64]
+    """C: in how many knobs each differs from what was given; of equals, the fewest win."""
 
     @property
     def usd(self) -> Floats:
@@ -68,7 +70,9 @@ class Preference:
         if self.objective.within is not None:
             bar = float(self._bar(means[:, None])[0])
         equal = within & (means >= bar - 1e-12)
-        order = np.lexsort((-means, np.where(equal, self.usd, np.inf), ~equal, over))
+        price = np.where(equal, self.usd, np.inf)
+        alike = np.where(equal, self.changes, 0)
+        order = np.lexsort((-means, alike, price, ~equal, over))
         return [int(candidate) for candidate in order]
 
     def wanted(self, means: Floats) -> list[int]:

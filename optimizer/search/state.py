@@ -195,11 +195,11 @@ class SearchState:
 
         def wanted(means: Floats) -> list[int]:
             configs = arena.configs
-            ranked = arena.preference(self.objective).wanted(means)
+            ranked = arena.preference(self.objective, self.baseline).wanted(means)
             return [candidate for candidate in ranked if self.may_lead(configs[candidate])]
 
         return PosteriorSearch(
-            value=lambda means: arena.preference(self.objective).value(means),
+            value=lambda means: arena.preference(self.objective, self.baseline).value(means),
             wanted=wanted,
             finish=finish,
         )
@@ -427,7 +427,7 @@ class SearchState:
 
         Only those that were run on all search examples can.
         """
-        configs, preference = arena.configs, arena.preference(self.objective)
+        configs, preference = arena.configs, arena.preference(self.objective, self.baseline)
         posterior = arena.posterior
         places = {config.key: place for place, config in enumerate(configs)}
         complete = [self._is_complete(c) and self.may_lead(c) for c in configs]

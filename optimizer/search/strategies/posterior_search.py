@@ -75,6 +75,8 @@ class PosteriorSearch:
         """The next batch; empty where no calls are expected to pay, or none are left for them."""
         if not arena.is_listed:
             self._propose(arena)
+        if free := arena.field.free(arena.field.unfinished):
+            return free
         made = int(arena.field.made.sum())
         wanted = _planned(arena) - made
         affordable = arena.left - self._reserved(arena)
