@@ -34,7 +34,7 @@ class ModuleScore:
     agreement: float | None
     """Share in [0, 1] of the pairs of models that `rating` and `measured` order alike, ties apart;
     one figure for all models of the module. None without such pairs. The ratings inform `measured`,
-    so that of models that hardly ran some agreement is by construction."""
+    so models that hardly ran agree by construction."""
     measured: float | None
     """Posterior mean of the end-to-end score with this model in the module and all else as in the
     incumbent at the end of the turn, whether or not that ran; None if it was no candidate, or the
