@@ -119,10 +119,13 @@ class Arena:
         ]
 
     @property
-    def calls_of_everything(self) -> float:
-        """About how many calls it would take to run all candidates on all examples."""
-        asked = self.field.uses.any(axis=0).sum()
-        return float(asked * self.examples) * self.size / max(1, len(self.field.uses))
+    def calls_ahead(self) -> float:
+        """About how many calls it would take to run all entrants on all examples."""
+        unfinished = self.field.unfinished
+        if not unfinished.size:
+            return 0.0
+        new = int(self.field.new_calls(unfinished).sum())
+        return new if self.is_listed else new * self.size / len(self.places)
 
     def place(self, levels: Levels) -> int:
         """The candidate's index in the field, which takes it in."""

@@ -49,7 +49,8 @@ class PosteriorSearch:
         """Explore while calls are expected to pay, then run the leader on all examples."""
         if arena.start is not None:
             yield arena.field.missing([arena.places[arena.start]], math.inf)
-        while runs := self._next_runs(arena):
+        end = int(arena.field.made.sum()) + _planned(arena)
+        while runs := self._next_runs(arena, end):
             yield runs
         for _ in range(self.finish + MOST_FINISHED):
             runs = self._to_finish(arena)
@@ -71,14 +72,19 @@ class PosteriorSearch:
             otherwise=given,
         )
 
-    def _next_runs(self, arena: Arena) -> Sequence[Run]:
-        """The next batch; empty where no calls are expected to pay, or none are left for them."""
+    def _next_runs(self, arena: Arena, end: float) -> Sequence[Run]:
+        """The next batch; empty where no calls are expected to pay, or none are left for them.
+
+        Args:
+            arena: of the search.
+            end: so many calls in all are planned for.
+        """
         if not arena.is_listed:
             self._propose(arena)
         if free := arena.field.free(arena.field.unfinished):
             return free
         made = int(arena.field.made.sum())
-        wanted = _planned(arena) - made
+        wanted = end - made
         affordable = arena.left - self._reserved(arena)
         left = min(affordable, wanted)
         if wanted <= 0:
@@ -128,7 +134,8 @@ class PosteriorSearch:
 
 
 def _planned(arena: Arena) -> float:
-    """How many calls the search is to take, all in all."""
+    """How many calls the search is to take."""
     if arena.planned is not None:
         return arena.planned
-    return arena.calls_of_everything * max(PLANNED, min(1.0, FEW / arena.size))
+    entrants = int(arena.field.entrants.sum()) if arena.is_listed else arena.size
+    return arena.calls_ahead * max(PLANNED, min(1.0, FEW / max(1, entrants)))

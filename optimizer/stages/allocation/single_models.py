@@ -42,5 +42,6 @@ def compare_with_single_model(state: SearchState) -> None:
     state.choose_single_model()
     single = state.single_model
     if single is not None and state.needs_comparison(single):
+        state.finish(single)
         state.race(STAGE, [single])
         state.choose_single_model()
