@@ -2,9 +2,8 @@
 
     python -m benchmarks chains [--examples 100] [--seeds 3]
 
-Beside our search: racing every model in every module end to end, module after module, without
-a diagnoser and without looking at single models; once stopping only what is shown to be worse, and
-once as impatiently as our search.
+Beside our search: the same without a diagnoser, and halving of random allocations and random search
+in as many calls.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ import time
 
 import numpy as np
 
-from benchmarks.searching import Bench, mean_score, race_every_module
-from evaluators.racing.stopping import HURRIED, UNHURRIED
+from benchmarks.searching import Bench, mean_score
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, chain_modules, simulated_dataset
 
 LENGTHS = (2, 4, 6, 8)
-RIVALS = {"module by module": UNHURRIED, "the same, our stopping": HURRIED}
+WAYS = ("ours", "no diagnoser", "halving", "random")
 
 
 def main() -> None:
@@ -30,28 +28,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=100)
     options = parser.parse_args()
-    calls: dict[str, dict[int, list[int]]] = {name: {} for name in ("ours", *RIVALS)}
-    print("modules | seed | " + " | ".join(f"{name}: score, calls" for name in calls) + " | s")
+    calls: dict[str, dict[int, list[int]]] = {name: {} for name in WAYS}
+    print("modules | seed | " + " | ".join(f"{name:>12}: score, calls" for name in WAYS) + " | s")
     for length in LENGTHS:
         for seed in range(options.seeds):
             started = time.perf_counter()
-            bench = chain_bench(length, options.examples, seed)
-            state, ours = bench.search()
-            found = {"ours": (mean_score(state, state.incumbent), ours)}
-            for name, patience in RIVALS.items():
-                rival = bench.state(name)
-                race_every_module(rival, patience)
-                taken = rival.evaluator.session.nominal.calls
-                found[name] = mean_score(rival, rival.incumbent), taken
-            for name, (_, taken) in found.items():
+            found = run(chain_bench(length, options.examples, seed))
+            for name, (_, taken) in zip(WAYS, found, strict=True):
                 calls[name].setdefault(length, []).append(taken)
-            told = (f"{score:{len(name)}.3f} {taken:14d}" for name, (score, taken) in found.items())
+            told = " | ".join(f"{score:19.3f} {taken:6d}" for score, taken in found)
             seconds = time.perf_counter() - started
-            print(f"{length:7d} | {seed:4d} | {' | '.join(told)} | {seconds:.0f}", flush=True)
+            print(f"{length:7d} | {seed:4d} | {told} | {seconds:.0f}", flush=True)
     print()
     for name, by_length in calls.items():
         means = ", ".join(f"{np.mean(counts):,.0f}" for counts in by_length.values())
         print(f"{name}: log-log exponent of calls in modules {exponent(by_length):.3f} ({means})")
+
+
+def run(bench: Bench) -> list[tuple[float, int]]:
+    """The score of what each way found, on all search examples, and its calls."""
+    ours, calls = bench.search()
+    found = [
+        (ours, calls),
+        bench.rival("default"),
+        bench.rival("halving", calls),
+        bench.rival("random", calls),
+    ]
+    return [(mean_score(state, state.incumbent), taken) for state, taken in found]
 
 
 def chain_bench(length: int, examples: int, seed: int) -> Bench:

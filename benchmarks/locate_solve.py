@@ -10,18 +10,12 @@ import time
 
 import numpy as np
 
-from benchmarks.searching import (
-    Bench,
-    every_allocation,
-    llmselector_as_published,
-    mean_score,
-    race_every_module,
-    random_search,
-)
-from evaluators.racing.stopping import HURRIED
+from benchmarks.searching import Bench, every_allocation, mean_score
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
+
+WAYS = ("ours", "no diagnoser", "llmselector", "halving", "random")
 
 
 def main() -> None:
@@ -30,21 +24,20 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--first-seed", type=int, default=0)
     options = parser.parse_args()
-    print(
-        "seed | exhaustive | ours  regret  calls | published  regret   calls | raced  regret"
-        "  calls | random  regret | best single | baseline | s"
-    )
+    ways = " | ".join(f"{way:>12}: regret, calls" for way in WAYS)
+    print(f"seed |  best | {ways} | best single | baseline |  s")
     table = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         started = time.perf_counter()
         row = run_seed(seed, options.examples)
         table.append(row)
-        best, single, base, ours, calls, published, published_calls, raced, raced_calls, rand = row
+        best, single, base, *pairs = row
+        told = " | ".join(
+            f"{100 * (best - score):20.1f} {calls:6.0f}"
+            for score, calls in zip(pairs[::2], pairs[1::2], strict=True)
+        )
         print(
-            f"{seed:4d} | {best:10.3f} | {ours:.3f} {100 * (best - ours):6.1f} {calls:6.0f} | "
-            f"{published:9.3f} {100 * (best - published):7.1f} {published_calls:7.0f} | "
-            f"{raced:.3f} {100 * (best - raced):7.1f} {raced_calls:6.0f} | "
-            f"{rand:.3f} {100 * (best - rand):6.1f}  | {single:11.3f} | {base:8.3f} | "
+            f"{seed:4d} | {best:.3f} | {told} | {single:11.3f} | {base:8.3f} | "
             f"{time.perf_counter() - started:.0f}",
             flush=True,
         )
@@ -52,7 +45,8 @@ def main() -> None:
 
 
 def run_seed(seed: int, examples: int) -> tuple[float, ...]:
-    """Scores on the search examples, and calls, of everything on one dataset."""
+    """Scores on the search examples: the best mix, the best single model, the baseline, and then
+    each way's score and calls."""
     bench = Bench(
         pipeline=locate_solve(),
         rows=simulated_dataset("locate_solve", examples, seed),
@@ -67,51 +61,35 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
         everything.baseline.with_models(dict.fromkeys(everything.space.models, label))
         for label in everything.space.single_models()
     ]
-    published = bench.state("published")
-    assert ours.diagnoser is not None
-    chosen = llmselector_as_published(published, ours.diagnoser.model)
-    raced = bench.state("raced")
-    race_every_module(raced, HURRIED)
-    rand = random_search(bench.state("random"), calls, seed)
+    found = [
+        (ours, calls),
+        bench.rival("default"),
+        bench.rival("llmselector", diagnoser="auto"),
+        bench.rival("halving", calls),
+        bench.rival("random", calls),
+    ]
     return (
         max(scores.values()),
         max(scores[c.key] for c in singles),
         scores[everything.baseline.key],
-        scores[ours.incumbent.key],
-        calls,
-        scores[chosen.key],
-        published.evaluator.session.nominal.calls,
-        scores[raced.incumbent.key],
-        raced.evaluator.session.nominal.calls,
-        scores[rand.key],
+        *(figure for state, taken in found for figure in (scores[state.incumbent.key], taken)),
     )
 
 
 def summarise(table: np.ndarray) -> None:
     """The figures that the README quotes."""
-    best, single, _, ours, calls, published, published_calls, raced, raced_calls, rand = table.T
-    regret = 100 * (best - ours)
+    best, single = table.T[:2]
+    calls = dict(zip(WAYS, table.T[4::2], strict=True))
     print(f"\nbest mix: {best.min():.3f} at least; best single model: {single.max():.3f} at most")
-    print(
-        f"ours: within 1 point of the exhaustive optimum in {np.mean(regret <= 1 + 1e-9):.0%} of "
-        f"{len(table)} seeds (mean regret {regret.mean():.2f}, worst {regret.max():.1f} points); "
-        f"calls {calls.mean():.0f} on average, {calls.max():.0f} at most"
-    )
-    print(
-        f"LLMSelector as published: mean regret {100 * (best - published).mean():.2f} points, "
-        f"calls {published_calls.mean():.0f} on average; ours take "
-        f"{np.max(calls / published_calls):.2f} of its calls at most"
-    )
-    print(
-        f"every model raced module by module, without diagnoser and single models: mean regret "
-        f"{100 * (best - raced).mean():.2f}, worst {100 * (best - raced).max():.1f} points; calls "
-        f"{raced_calls.mean():.0f} on average, {raced_calls.max():.0f} at most"
-    )
-    rivals = 100 * (best - rand)
-    print(
-        f"random search at our calls: within 1 point in {np.mean(rivals <= 1 + 1e-9):.0%}, mean "
-        f"regret {rivals.mean():.2f} points"
-    )
+    for way, scores in zip(WAYS, table.T[3::2], strict=True):
+        regret = 100 * (best - scores)
+        print(
+            f"{way}: within 1 point of the best mix in {np.sum(regret <= 1 + 1e-9)} of "
+            f"{len(table)} seeds; mean regret {regret.mean():.2f}, worst {regret.max():.1f} "
+            f"points; calls {calls[way].mean():.0f} on average, {calls[way].max():.0f} at most"
+        )
+    share = np.max(calls["ours"] / calls["llmselector"])
+    print(f"ours takes {share:.2f} of LLMSelector's calls at most")
 
 
 if __name__ == "__main__":

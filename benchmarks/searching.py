@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
 import numpy as np
 
-from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.objective import Objective
-from evaluators.racing.stopping import Patience
 from optimizer.loop import search, start_search
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan, prepare
 from optimizer.setup.stage import Stage
+from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Tunable
 from pipelines.llms.budget import Budget
@@ -60,11 +59,23 @@ class Bench:
         """A fresh account at the shared cache: its nominal calls are this rival's own."""
         return start_search(self.plan(), self.gateway.session(account, budget), self.concurrency)
 
-    def search(self) -> tuple[SearchState, int]:
+    def search(
+        self, account: str = "ours", budget: Budget | None = None
+    ) -> tuple[SearchState, int]:
         """Our search; the state and its calls, baselines and diagnoser included."""
-        state = self.state("ours")
+        state = self.state(account, budget)
         search(state, self.plan())
         return state, state.evaluator.session.nominal.calls
+
+    def rival(
+        self, strategy: str, calls: int | None = None, diagnoser: str | None = None
+    ) -> tuple[SearchState, int]:
+        """Another strategy's search for models, in at most so many calls.
+
+        It begins as ours does, with the pipeline as given and a look at every single model.
+        """
+        bench = replace(self, stages=(Allocation(strategy),), diagnoser=diagnoser)
+        return bench.search(strategy, Budget(calls=calls))
 
 
 def tastes(
@@ -126,70 +137,3 @@ def every_allocation(state: SearchState) -> Iterator[PipelineConfig]:
     """All configs of the space, first to last."""
     for allocation in state.space.allocations():
         yield state.baseline.with_models(allocation)
-
-
-def random_search(state: SearchState, calls: int, seed: int) -> PipelineConfig:
-    """The best of as many random configs, each on all examples, as so many calls allow."""
-    rng = np.random.default_rng(seed)
-    best, best_score = state.baseline, mean_score(state, state.baseline)
-    drawn = {best.key}
-    while state.evaluator.session.nominal.calls < calls and len(drawn) < state.space.size:
-        config = state.space.sample(state.baseline, rng)
-        drawn.add(config.key)
-        score = mean_score(state, config)
-        if score > best_score:
-            best, best_score = config, score
-    return best
-
-
-def race_every_module(state: SearchState, patience: Patience) -> None:
-    """Coordinate ascent by end-to-end races: every model, module by module, until none moves."""
-    state.race("baseline", [state.baseline])
-    while True:
-        before = state.incumbent
-        for module, labels in state.space.models.items():
-            configs = [state.incumbent.with_models({module: label}) for label in labels]
-            state.race(module, configs, patience=patience)
-        if state.incumbent == before:
-            return
-
-
-def llmselector_as_published(state: SearchState, judge: Model) -> PipelineConfig:
-    """Algorithm 1 of arXiv 2502.14815 with one shared allocation.
-
-    Every model on every example, module by module: the model with the highest sum of end-to-end
-    score and diagnosed module score takes the module, until a round changes nothing. One
-    diagnoser call per output; equal calls are answered from the cache and counted once.
-    """
-    diagnoser = Diagnoser(judge, state.evaluator.pipeline, state.evaluator.session)
-    config = state.baseline
-    while True:
-        before = config
-        for module in state.space.models:
-            config = _best_for_module(state, diagnoser, config, module)
-        if config == before:
-            return config
-
-
-def _best_for_module(
-    state: SearchState, diagnoser: Diagnoser, config: PipelineConfig, module: str
-) -> PipelineConfig:
-    candidates = [config.with_models({module: label}) for label in state.space.models[module]]
-    totals = []
-    for candidate in candidates:
-        measured = state.evaluator.evaluate(candidate, state.examples).mean
-        program = state.evaluator.program(candidate)
-
-        def module_score(index: int, program: Any = program) -> float:
-            steps = program.run(state.evaluator.inputs(index)).steps
-            step = next((s for s in steps if s.module == module), None)
-            if step is None or step.outputs is None:
-                return 0.0
-            diagnosis = diagnoser.diagnose(
-                module, step.inputs, [step.outputs], state.desired(index)
-            )
-            return diagnosis.ratings[0] if diagnosis else 0.0
-
-        rated = state.evaluator.map(module_score, list(state.examples))
-        totals.append(measured + float(np.mean(rated)))
-    return candidates[int(np.argmax(totals))]
