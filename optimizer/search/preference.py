@@ -52,7 +52,7 @@ class Preference:
             best: Floats = fit.max(axis=0)
             return best
         near = np.where(fit >= self._bar(fit) - 1e-12, price[:, None], np.inf).min(axis=0)
-        cheapest: Floats = -PRICE_WORTH * near
+        cheapest: Floats = fit.max(axis=0) - PRICE_WORTH * near
         return cheapest
 
     def ranked(self, means: Floats) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -166,13 +167,21 @@ class SearchState:
             runs = [(configs[candidate], self.examples[place]) for candidate, place in batch]
             ran.update((config.key, config) for config, _ in runs)
             cut_off = self._run(runs)
+            if self.objective.pareto:  # what is on the front is to be paid for on the holdout
+                known = self.evaluator.known
+                done = [c for c in ran.values() if self._has_seen_all(c, known(c))]
+                self.record(stage, done, base)
             arena.take_in()
             if cut_off is not None:
                 break
         if cut_off is None and arena.cut_short:
             self.cut_short = f"{arena.left:.0f} more calls could be paid for, and more were wanted"
         self._lead(arena)
-        self.record(stage, list(ran.values()), base, cut_off or arena.cut_short, arena)
+        entrants = [
+            c for c, enters in zip(arena.configs, arena.field.entrants, strict=True) if enters
+        ]
+        seen = [*ran.values(), *entrants]  # some of which may have been run before, for free
+        self.record(stage, seen, base, cut_off or arena.cut_short, arena)
         if cut_off is not None:
             raise cut_off
 
@@ -225,7 +234,7 @@ class SearchState:
                 continue
             self._recorded[config.key] = len(known.outcomes)
             status = self._status(config, known, bool(cut_off), arena)
-            detail = _first_failure(known)
+            detail = "; ".join(filter(None, (_outages(known), _first_failure(known))))
             self._note(stage, config, known, status, detail, base)
         if self.objective.pareto:
             self.protect_holdout()
@@ -308,10 +317,14 @@ class SearchState:
         return self.objective.choose(configs, costs, bar, self._best_single(common))
 
     def choose_single_model(self) -> None:
-        """Take the single model with the best estimate, of those that could lead."""
+        """Take the single model with the best estimate, of those that could lead.
+
+        Those that meet the limits come first.
+        """
         scored = [c for c in self.singles.values() if self.evaluator.known(c).scores]
         able = [config for config in scored if self.may_lead(config)] or scored
-        self.single_model = max(able, key=self.estimate, default=None)
+        fit = [c for c in able if self.objective.meets(self.evaluator.known(c).costs)] or able
+        self.single_model = max(fit, key=self.estimate, default=None)
 
     def estimate(self, config: PipelineConfig) -> float:
         """The posterior mean of the last race that the config was in; else its mean score."""
@@ -319,15 +332,17 @@ class SearchState:
         return self.estimates.get(config.key, known.mean if known.scores else 0.0)
 
     def needs_comparison(self, single: PipelineConfig) -> bool:
-        """Whether what leads is dearer than a single model that was not run on all examples."""
+        """Whether a single model that was not run on all examples is to be preferred otherwise.
+
+        That is where it meets limits that what leads misses, or where what leads is dearer.
+        """
         known, leads = self.evaluator.known(single), self.evaluator.known(self.incumbent)
-        return (
-            self.objective.within is None
-            and single != self.incumbent
-            and not self._has_seen_all(single, known)
-            and known.usd_per_example < leads.usd_per_example
-            and self.incumbent != self.baseline
-        )
+        if self.objective.within is not None or self._has_seen_all(single, known):
+            return False
+        if not self.objective.meets(leads.costs):
+            return self.objective.meets(known.costs)
+        dearer = known.usd_per_example < leads.usd_per_example
+        return dearer and self.incumbent != self.baseline
 
     def _best_single(self, common: set[int]) -> float | None:
         """The best single model's mean on these examples, of those that have seen them."""
@@ -451,6 +466,14 @@ class SearchState:
             self.incumbent = winner
             self.protect_holdout()
 
+    def prefer_equal(self, config: PipelineConfig) -> None:
+        """Let a config lead that has the incumbent's score on every example, and costs no more."""
+        known, leads = self.evaluator.known(config), self.evaluator.known(self.incumbent)
+        dearer = known.usd_per_example > leads.usd_per_example
+        if known.scores == leads.scores and self._is_complete(config) and not dearer:
+            self.incumbent = config
+            self.protect_holdout()
+
     def _protected(self, arena: ConfigArena, complete: Sequence[int]) -> list[tuple[int, bool]]:
         """Candidates that keep their place against what is not shown to be better.
 
@@ -518,6 +541,17 @@ class SearchState:
 
 def _mean_on(evaluation: Evaluation, common: set[int]) -> float:
     return float(np.mean([evaluation.scores[i] for i in common])) if common else 0.0
+
+
+def _outages(evaluation: Evaluation) -> str:
+    """Why a disqualified config is; empty for others."""
+    if not evaluation.disqualified:
+        return ""
+    outcomes = evaluation.outcomes.values()
+    failures = [f for o in outcomes for f in ([o.failure] if o.failure else o.members_failed)]
+    kinds = Counter(failure.kind for failure in failures if failure.infrastructure)
+    told = ", ".join(f"{kind} x{count}" for kind, count in sorted(kinds.items()))
+    return f"disqualified: outages hit {evaluation.hit} of {len(outcomes)} examples ({told})"
 
 
 def _first_failure(evaluation: Evaluation) -> str:

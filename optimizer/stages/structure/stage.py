@@ -195,6 +195,7 @@ class _Search:
                 config = state.incumbent.with_knobs(module, params={**now, **as_first})
                 if config != state.incumbent and state.enumerate_paid([config], everything):
                     self.race([config])
+                    state.prefer_equal(config)
 
     def _best_so_far(self) -> set[str]:
         """Keys of the best, or of the front where that is asked for, and of what sets the bar."""
