@@ -16,11 +16,12 @@ from optimizer.search.strategies.arena import Arena
 
 FEWEST_CALLS, MORE_CALLS = 48, 0.12
 """A batch takes so many calls, or this share of all calls so far, whichever is more."""
-PLANNED, FEW = 0.2, 8
+PLANNED, FEW = 0.2, 4
 """Unless it is told how many calls to plan for, it plans for this share of those that running
-everything would take; for a larger share where there are few candidates, for all of up to 8."""
-SMALLEST_GAIN = 0.001
-"""Calls that are expected to improve the final choice by less, a tenth of a point, are not made."""
+everything would take; for a larger share where there are few candidates, for all of up to 4."""
+SMALLEST_GAIN = 0.005
+"""Calls that are expected to improve the final choice by less are not made, unless the search was
+told how many calls to plan for."""
 PROPOSED = 64
 """Of combinations too many to list, so many are drawn at a time."""
 MOST_FINISHED = 3
@@ -91,7 +92,7 @@ class PosteriorSearch:
             return []
         calls = left if left > 0 else wanted
         planned = plan(arena.posterior, arena.field, calls, arena.rng, self.value)
-        if planned.gain < SMALLEST_GAIN:
+        if arena.planned is None and planned.gain < SMALLEST_GAIN:
             return []
         batch = min(max(FEWEST_CALLS, MORE_CALLS * made), left)
         runs = arena.field.missing(planned.candidates, batch) if batch > 0 else []
