@@ -13,7 +13,8 @@ from evaluators.racing.posterior import Floats
 from optimizer.search.earning import EQUAL
 
 PRICE_WORTH = 0.05
-"""Where the cheapest is sought: saving all of the mean price counts as much as so much score."""
+"""Where the cheapest is sought: saving all of the best one's price is worth so much score. What is
+better sets the bar, so it counts, too, however dear."""
 PRICE_WEIGHTS = (0.0, 0.02, 0.1, 0.5)
 """On a front: scores that paying the mean price may be worth to someone."""
 
@@ -52,7 +53,8 @@ class Preference:
             best: Floats = fit.max(axis=0)
             return best
         near = np.where(fit >= self._bar(fit) - 1e-12, price[:, None], np.inf).min(axis=0)
-        cheapest: Floats = fit.max(axis=0) - PRICE_WORTH * near
+        share = near / np.maximum(price[fit.argmax(axis=0)], 1e-12)
+        cheapest: Floats = fit.max(axis=0) - PRICE_WORTH * share
         return cheapest
 
     def ranked(self, means: Floats) -> list[int]:
