@@ -202,4 +202,4 @@ class Evaluation:
 
     def _mean(self, name: str) -> float:
         values = [getattr(o, name) for o in self.outcomes.values()]
-        return float(np.mean(values)) if values else float("nan")
+        return math.fsum(values) / len(values) if values else float("nan")

@@ -19,10 +19,13 @@ FEWEST_CALLS, MORE_CALLS = 48, 0.12
 PLANNED, FEW = 0.2, 4
 """Unless it is told how many calls to plan for, it plans for this share of those that running
 everything would take; for a larger share where there are few candidates, for all of up to 4."""
+PLANNED_PER_CHOICE = 0.5
+"""Of combinations too many to list, it plans for as many calls as running this share of one
+candidate for each choice of each module on all examples takes."""
 SMALLEST_GAIN = 0.005
 """Calls that are expected to improve the final choice by less are not made, unless the search was
 told how many calls to plan for."""
-PROPOSED = 64
+PROPOSED = 16
 """Of combinations too many to list, so many are drawn at a time."""
 MOST_FINISHED = 3
 """So many more candidates than are sought may be run on all examples at the end."""
@@ -50,6 +53,8 @@ class PosteriorSearch:
         """Explore while calls are expected to pay, then run the leader on all examples."""
         if arena.start is not None:
             yield arena.field.missing([arena.places[arena.start]], math.inf)
+        if not arena.is_listed:
+            self._propose(arena)
         end = int(arena.field.made.sum()) + _planned(arena)
         while runs := self._next_runs(arena, end):
             yield runs
@@ -138,5 +143,8 @@ def _planned(arena: Arena) -> float:
     """How many calls the search is to take."""
     if arena.planned is not None:
         return arena.planned
-    entrants = int(arena.field.entrants.sum()) if arena.is_listed else arena.size
+    if not arena.is_listed:
+        each = float(arena.field.uses.sum(axis=1).mean())
+        return PLANNED_PER_CHOICE * each * arena.examples * sum(arena.choices)
+    entrants = int(arena.field.entrants.sum())
     return arena.calls_ahead * max(PLANNED, min(1.0, FEW / max(1, entrants)))
