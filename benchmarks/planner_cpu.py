@@ -2,34 +2,36 @@
 
     python -m benchmarks planner_cpu
 
-No model is called: outcomes come from a table. Module after module, its models meet in a halving
-from 16 examples on, the other modules being as in the best so far. Before every rung the budget is
-asked whether it has room for it, and after every one each new config whether it is free, as a
-search asks. What is measured is all of that: configs, call keys, forecasts and bookkeeping.
+No model is called: scores are drawn, with an effect of every module's model. A whole search for an
+allocation runs on them without a diagnoser: the pipeline as given, a look at every single model,
+and the default strategy. What is measured is all that a search does besides calls: posteriors,
+plans, configs, call keys, forecasts and bookkeeping.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-import zlib
 from collections.abc import Sequence
-from itertools import product
 from typing import NamedTuple
 
-import dspy
 import numpy as np
+from scipy.special import ndtr
 
+from benchmarks.searching import Bench
 from evaluators.evaluator import Evaluator
-from evaluators.metrics import resolve_metric
 from evaluators.outcome import Outcome
-from optimizer.search.budget_forecast import Forecast
+from optimizer.search.reserve import Reserve
+from optimizer.search.state import SearchState
+from optimizer.stages.allocation.single_models import look_at_single_models
+from optimizer.stages.allocation.stage import Allocation
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig
 
-FIRST_RUNG = 16
+SPREAD = 0.5
+"""Standard deviation of configs' abilities, in units of the noise; all modules have a like part."""
 GOAL = 1.2
 """The largest exponent."""
 
@@ -51,61 +53,72 @@ SIZES = {
 LARGEST = Size(12, 10, 100)
 
 
-class TableEvaluator(Evaluator):
-    """An evaluator whose outcomes are looked up instead of run."""
+class DrawnScores(Evaluator):
+    """An evaluator whose outcomes are drawn instead of run."""
 
     def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
+        means: dict[str, float] = {}
         for (key, index), config in self._missing(runs).items():
-            drawn = zlib.crc32(f"{key}{index}".encode()) % 100 / 100
-            self._keep(config, index, Outcome(drawn, 0.001, len(self.models), 1.0, None))
+            if key not in means:
+                means[key] = _mean(config)
+            score = float(_uniform(f"{key} {index}") < means[key])
+            self._keep(config, index, Outcome(score, 0.001, len(config.modules), 1.0, None))
 
 
-def search(size: Size) -> tuple[int, int]:
-    """A sweep over the modules; the number of configs, and of their runs."""
-    evaluator, models = table(size)
-    incumbent = evaluator.pipeline.default_config(models[0])
-    forecast = Forecast(evaluator, incumbent, {})
-    for module in evaluator.pipeline.modules:
-        entrants = [incumbent.with_models({module.name: label}) for label in models]
-        rung = FIRST_RUNG
-        while True:
-            examples = range(min(rung, size.examples))
-            runs = list(product(entrants, examples))
-            forecast.check(runs)
-            evaluator.run(runs)
-            assert all(forecast.is_free(config, 0) for config in entrants)
-            entrants.sort(key=lambda config: -evaluator.known(config).mean)
-            if len(examples) == size.examples:
-                break
-            entrants, rung = entrants[: max(1, len(entrants) // 2)], 2 * rung
-        incumbent = entrants[0]
-    return len({run.config.key for run in evaluator.history}), len(evaluator.history)
+def _mean(config: PipelineConfig) -> float:
+    """The config's expected score, by the abilities of its models."""
+    allocation = config.allocation.items()
+    drawn = [_uniform(f"{module} {labels[0]}") - 0.5 for module, labels in allocation]
+    return float(ndtr(SPREAD * np.sqrt(12 / len(drawn)) * np.sum(drawn)))
 
 
-def table(size: Size) -> tuple[TableEvaluator, list[str]]:
-    """An evaluator for a chain of so many modules, and the models' labels."""
+def _uniform(text: str) -> float:
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") / 2**64)
+
+
+def state(size: Size) -> SearchState:
+    """A search at its beginning, over a chain of so many modules."""
     modules = [Module(f"step{n}", f"x{n} -> x{n + 1}") for n in range(size.modules)]
-    pipeline = Pipeline("chain", modules)
-    (output,) = pipeline.outputs
-    examples = [dspy.Example({"x0": str(n), output: "?"}) for n in range(size.examples)]
-    metric = resolve_metric("exact_match", pipeline.outputs, ("x0", output))
-    models = {f"model{n}": Model(f"sim/model{n}", f"model{n}") for n in range(size.models)}
-    session = Gateway(None).session("planner", Budget(calls=10**9, usd=10**6))
-    return TableEvaluator(pipeline, models, examples, metric, session), list(models)
+    plan = Bench(
+        pipeline=Pipeline("chain", modules),
+        rows=[{"x0": str(n), f"x{size.modules}": "?"} for n in range(size.examples)],
+        models=[
+            Model(f"sim/model{n}", input_usd_per_million=1, output_usd_per_million=1)
+            for n in range(size.models)
+        ],
+        gateway=Gateway(None),
+        diagnoser=None,
+    ).plan()
+    session = Gateway(None).session("planner")
+    metric = plan.metric.open(session)
+    evaluator = DrawnScores(plan.pipeline, plan.models, plan.search, metric, session)
+    return SearchState(
+        evaluator=evaluator,
+        space=plan.space,
+        examples=range(size.examples),
+        baseline=plan.baseline,
+        reserve=Reserve(evaluator, plan.baseline, 0, plan.may_change),
+    )
 
 
 def cpu(size: Size) -> tuple[float, int, int]:
-    """Seconds of CPU, the faster of two times; configs; runs."""
-    seconds = []
-    for _ in range(2):
-        started = time.process_time()
-        configs, runs = search(size)
-        seconds.append(time.process_time() - started)
-    return min(seconds), configs, runs
+    """Seconds of CPU; configs; runs."""
+    searched = state(size)
+    started = time.process_time()
+    searched.race("baseline", [searched.baseline])
+    look_at_single_models(searched)
+    Allocation().improve(searched)
+    history = searched.evaluator.history
+    return (
+        time.process_time() - started,
+        len({run.config.key for run in history}),
+        len(history),
+    )
 
 
 def main() -> None:
-    search(Size(2, 2, 20))  # imports
+    cpu(Size(2, 2, 20))  # imports
     print("modules | models | examples | configs |   runs | CPU s")
     for name, sizes in SIZES.items():
         seconds = [told(size) for size in sizes]

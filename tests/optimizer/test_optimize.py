@@ -266,7 +266,7 @@ def test_the_holdout_of_a_wide_pipeline_stays_affordable() -> None:
         tune(pipeline=pipeline, budget=Budget(calls=127))
 
 
-@pytest.mark.parametrize("cap", [Budget(usd=0.012), Budget(usd=0.018), Budget(calls=90)])
+@pytest.mark.parametrize("cap", [Budget(usd=0.009), Budget(usd=0.0105), Budget(calls=90)])
 def test_caps_hold_by_the_servers_own_count_with_64_calls_in_flight(cap: Budget) -> None:
     def script(request: LoopbackRequest) -> Behaviour:
         return Behaviour.server_error() if request.index % 9 == 5 else Behaviour.slow(0.002)

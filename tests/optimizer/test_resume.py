@@ -75,7 +75,7 @@ def test_the_same_run_again_pays_nothing_and_ends_the_same_at_any_concurrency(
 
 
 @pytest.mark.parametrize(
-    "cap", [Budget(calls=90), *(Budget(usd=usd) for usd in (0.013, 0.014, 0.016, 0.02))]
+    "cap", [Budget(calls=90), *(Budget(usd=usd) for usd in (0.009, 0.0095, 0.01, 0.0105))]
 )
 def test_a_run_that_its_budget_cut_off_ends_the_same_again(cap: Budget, tmp_path: Path) -> None:
     models = [Model(f"sim/{name}", max_tokens=100) for name in NAMES[::-1]]
