@@ -111,8 +111,8 @@ def test_a_budget_that_ends_in_the_middle_is_kept() -> None:
     with counting_server() as server:
         models = served_models(server)
         pipeline = agent(locating(by_openai))
-        result = tune(models=models, pipeline=pipeline, budget=Budget(calls=150))
-        assert server.requests <= 150
+        result = tune(models=models, pipeline=pipeline, budget=Budget(calls=100))
+        assert server.requests <= 100
     assert str(result.stopped).startswith("the budget ended the search: ")
     assert result.held_out
 

@@ -111,13 +111,14 @@ class Prompts:
             asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(state, base)
             if asked in state.prompted:
                 continue
-            state.prompted.append(asked)
             fewest = OPTIMIZERS[name].fewest_runs
             if runs < fewest:
                 if self.optimizer != "auto" and attempt == 0:
+                    state.prompted.append(asked)
                     told = f"{name} takes {fewest} runs at least, and there is room for {runs}"
                     state.note_failed(self.name, told)
                 continue
+            state.prompted.append(asked)
             room = Room(_writer(state, attempt), min(RUNS, runs), state.evaluator.concurrency,
                         state.seed + attempt)  # fmt: skip
             if found := self._found(state, blame, base, OPTIMIZERS[name], room):
