@@ -477,8 +477,8 @@ class SearchState:
     def _protected(self, arena: ConfigArena, complete: Sequence[int]) -> list[tuple[int, bool]]:
         """Candidates that keep their place against what is not shown to be better.
 
-        Those are the config as given, and against anything dearer the best single model; but not
-        where they miss the limits, or where the cheapest is sought.
+        Those are the config as given, and against anything dearer the best single model and what
+        leads; but not where they miss the limits, or where the cheapest is sought.
 
         Returns:
             Their places, and whether it is against dearer ones only.
@@ -489,8 +489,9 @@ class SearchState:
         fit = [c for c in complete if self.objective.meets(self.evaluator.known(configs[c]).costs)]
         given = [(c, False) for c in fit if configs[c] == self.baseline]
         singles = [c for c in fit if configs[c].single_model]
-        best = max(singles, key=lambda c: means[c], default=None)
-        return given if best is None else [*given, (best, True)]
+        best = sorted(singles, key=lambda c: -means[c])[:1]
+        leads = [c for c in fit if configs[c] == self.incumbent]
+        return [*given, *((c, True) for c in [*best, *leads])]
 
     def may_lead(self, config: PipelineConfig) -> bool:
         """Whether its mean is its own, and the final pass stays affordable with it."""
