@@ -94,7 +94,7 @@ def test_without_a_diagnoser_only_what_was_measured_is_known() -> None:
 
 
 def test_a_search_that_is_cut_off_keeps_the_ratings_that_it_paid_for() -> None:
-    state = searched(budget=Budget(calls=200))
+    state = searched(budget=Budget(calls=160))
     decisions = {(s.module, s.model): s.decision for s in state.module_scores if s.examples}
     assert decisions["locate", "sim/elm"] == "kept"
     assert decisions["solve", "sim/birch"] == "promising"
