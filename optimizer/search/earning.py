@@ -1,8 +1,8 @@
 """Which config may take the lead: the best by posterior means, unless what it replaces is as good.
 
-Posterior means shrink the luck of the best of many. What the user gave, and the best single model
-against anything dearer, keep their place unless the challenger is better with a probability of at
-least 80%.
+Posterior means shrink the luck of the best of many. What the user gave, and against anything dearer
+the best single model and what leads, keep their place unless the challenger is better with a
+probability of at least 80%.
 """
 
 from __future__ import annotations

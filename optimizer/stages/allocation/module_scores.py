@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,8 +176,3 @@ def _distinct(steps: Iterable[ModuleStep]) -> list[ModuleStep]:
 def _is_clear(state: SearchState, steps: Sequence[ModuleStep]) -> bool:
     """Whether the diagnoser has rated all of them; a single output needs no judge."""
     return len(steps) <= 1 or all(state.judgements.rating(step) is not None for step in steps)
-
-
-def rated_modules(scored: Collection[ModuleRatings]) -> dict[str, ModuleRatings]:
-    """The ratings by module."""
-    return {rated.module: rated for rated in scored}

@@ -8,7 +8,6 @@ to end, those first from which the search expects to gain most.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -162,9 +161,3 @@ def _roles(state: SearchState) -> Iterator[tuple[str, Sequence[str]]]:
     for path in incumbent.allocation:
         if path not in incumbent.modules:
             yield path, state.space.models[incumbent.place(path)[0]]
-
-
-def every_allocation(choices: Choices) -> Iterator[dict[str, str]]:
-    """All allocations of these choices."""
-    for labels in itertools.product(*choices.values()):
-        yield dict(zip(choices, labels, strict=True))
