@@ -40,7 +40,7 @@ TUNED_BY: Mapping[str, str] = {
 }
 """For knobs of a search space, the only stage that compares what it lists."""
 
-SEARCH_VERSION = 6
+SEARCH_VERSION = 7
 """Part of a state's key: raised when the search itself would take another path."""
 
 
