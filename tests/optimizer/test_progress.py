@@ -59,10 +59,13 @@ def test_share_of_the_budget_is_that_of_the_nearest_cap() -> None:
     assert Progress(Budget()).used(SPEND, 60.0) == 0.0
 
 
-def test_without_stderr_it_keeps_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_stderr_it_keeps_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     with Progress(Budget()) as progress:
         progress.update(0.5, SPEND, 60.0)
+    assert capsys.readouterr().out == ""
 
 
 def test_time_left_is_the_shorter_of_clock_and_pace() -> None:
