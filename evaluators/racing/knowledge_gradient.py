@@ -64,7 +64,7 @@ def plan(
     chances = np.bincount(
         posterior.draws(DRAWS, rng)[unfinished].argmax(axis=0), minlength=unfinished.size
     )
-    optimistic = posterior.mean + np.sqrt(np.diag(posterior.covariance))
+    optimistic = (posterior.mean + np.sqrt(np.diag(posterior.covariance))).round(9)
     ranked = unfinished[np.lexsort((-optimistic[unfinished], -chances))]
     normal = rng.standard_normal((unfinished.size, DRAWS))
     normal -= normal.mean(axis=1, keepdims=True)

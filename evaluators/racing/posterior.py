@@ -25,10 +25,10 @@ Floats = NDArray[np.float64]
 
 PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
 """Of the mean over all configs: nothing is known of it."""
-FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.005, 0.003, 0.1
+FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.01, 0.005, 0.05
 """What the variances of effects are drawn to while little is known: factors' levels differ by 7
 points, configs by 5 points more, and a rating of 1 rather than 0 is worth 30 points."""
-RATING_SLOPE = 0.3
+RATING_SLOPE = 0.15
 """What a rating of 1 rather than 0 is expected to be worth before any score: ratings are there
 because they mostly say something."""
 FACTOR_WEIGHT, OWN_WEIGHT = 3.0, 10.0
@@ -43,6 +43,8 @@ DISPERSION_WEIGHT = 3.0
 SMALLEST_MEAN = 0.1
 """The variance of a config's scores is taken to be no less than at this mean, or at 1 less it: few
 scores that happen to agree say little of those to come."""
+JITTER = 1e-8
+"""Added to variances that rounding may have made negative; scores differ by far more."""
 ROUNDS = 2
 """Of estimation in each fit; fits of one search begin where the last one ended."""
 
@@ -135,7 +137,7 @@ class Posterior:
     """C x C: the covariance of scores on one example, given the mean scores."""
     variances: Variances
     all_equal: float = 1.0
-    """The p-value of all configs having the same mean score (a chi-squared test of heterogeneity,
+    """The p-value of all configs having the same mean score (chi-squared tests of heterogeneity,
     as Cochran's Q is one): if it is small, they differ."""
 
     @classmethod
@@ -161,10 +163,7 @@ class Posterior:
 
     def draws(self, count: int, rng: np.random.Generator) -> Floats:
         """C x count possible mean scores."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        scale = vectors * np.sqrt(np.maximum(values, 0.0))
-        drawn: Floats = self.mean[:, None] + scale @ rng.standard_normal((len(values), count))
-        return drawn
+        return _drawn(self.mean, self.covariance, count, rng)
 
     def level_draws(
         self,
@@ -198,9 +197,7 @@ class Posterior:
         left = inverse - inverse @ self.covariance @ inverse
         spread = np.hstack(member) * variance
         mean = spread.T @ (inverse @ (self.mean - design.expected))
-        values, vectors = np.linalg.eigh(np.diag(variance) - spread.T @ left @ spread)
-        scale = vectors * np.sqrt(np.maximum(values, 0.0))
-        drawn = mean[:, None] + scale @ rng.standard_normal((len(values), count))
+        drawn = _drawn(mean, np.diag(variance) - spread.T @ left @ spread, count, rng)
         effects = np.split(drawn[: sum(levels)], np.cumsum(levels)[:-1])
         if ratings is not None:
             slopes = RATING_SLOPE + drawn[sum(levels) :]
@@ -221,6 +218,13 @@ class Posterior:
         )
         gap = self.mean[one] - self.mean[other]
         return float(norm.cdf(gap / np.sqrt(max(variance, 1e-12))))
+
+
+def _drawn(mean: Floats, covariance: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """Values x count draws, which rounding errors move little, as they would eigenvectors."""
+    lower = np.linalg.cholesky(covariance + JITTER * np.eye(len(mean)))
+    drawn: Floats = mean[:, None] + lower @ rng.standard_normal((len(mean), count))
+    return drawn
 
 
 def _prior_covariance(design: Design, variances: Variances) -> Floats:
@@ -300,21 +304,32 @@ def _solve(scores: Floats, mean: Floats, design: Design, variances: Variances) -
         covariance,
         _noise(design, variances, found),
         variances,
-        _p_value_of_equality(precision, pull),
+        _p_value_of_equality(precision, pull, design),
     )
 
 
-def _p_value_of_equality(precision: Floats, pull: Floats) -> float:
-    """Of the means that the scores alone suggest, each weighted by what is known of it."""
+def _p_value_of_equality(precision: Floats, pull: Floats, design: Design) -> float:
+    """Of the means that the scores alone suggest, each weighted by what is known of it.
+
+    Tested are the configs, and for each factor its levels, which are fewer: the smallest p-value,
+    times the number of tests (Bonferroni).
+    """
+    configs = np.arange(len(pull))
+    tests = [_heterogeneity(precision, pull, kinds) for kinds in (configs, *design.factors.T)]
+    return min(1.0, min(tests) * len(tests))
+
+
+def _heterogeneity(precision: Floats, pull: Floats, kinds: NDArray[np.int64]) -> float:
+    """The p-value of a chi-squared test that configs of different kinds have the same mean."""
     from scipy.stats import chi2
 
-    seen = np.flatnonzero(np.diag(precision))
-    if seen.size < 2:
+    member = np.equal.outer(kinds, np.unique(kinds[np.diag(precision) > 0])).astype(np.float64)
+    if member.shape[1] < 2:
         return 1.0
-    known, of_known = precision[np.ix_(seen, seen)], pull[seen]
-    together = float(of_known @ np.linalg.lstsq(known, of_known, rcond=None)[0])
-    common = float(of_known.sum() ** 2 / known.sum())
-    return float(chi2.sf(max(together - common, 0.0), seen.size - 1))
+    of_kinds = member.T @ pull
+    apart = float(of_kinds @ np.linalg.lstsq(member.T @ precision @ member, of_kinds)[0])
+    common = float(pull.sum() ** 2 / precision.sum())
+    return float(chi2.sf(max(apart - common, 0.0), member.shape[1] - 1))
 
 
 def _patterns(seen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

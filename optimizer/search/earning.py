@@ -13,7 +13,7 @@ from evaluators.racing.posterior import Posterior
 
 SURE = 0.8
 """The probability of being better with which a challenger takes the place of what is protected."""
-DIFFERENT = 0.01
+DIFFERENT = 0.02
 """Candidates are taken to differ if equality of all has a smaller p-value."""
 EQUAL = 0.001
 """Posterior means that differ by no more, a tenth of a point, are equal: the cheaper one leads."""

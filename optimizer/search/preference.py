@@ -74,7 +74,7 @@ class Preference:
         equal = within & (means >= bar - 1e-12)
         price = np.where(equal, self.usd, np.inf)
         alike = np.where(equal, self.changes, 0)
-        order = np.lexsort((-means, alike, price, ~equal, over))
+        order = np.lexsort((-means.round(9), alike, price, ~equal, over))
         return [int(candidate) for candidate in order]
 
     def wanted(self, means: Floats) -> list[int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evaluators.racing.field import Run
 from evaluators.racing.posterior import Floats
 from evaluators.score_table import ScoreTable
-from optimizer.search.strategies import STRATEGIES, Arena, Strategy, named
+from optimizer.search.strategies import STRATEGIES, Arena, Levels, Strategy, named
 
 Rater = Callable[[str, Mapping[str, Any], int], Sequence[float]]
 """From a module, the choices of all modules, and an example's index to the ratings in [0, 1] of
@@ -65,9 +65,10 @@ def search_table(
         left=np.inf if calls is None else calls,
         planned=calls,
         start=None if start is None else table.levels(start),
-        rate=None if diagnoser is None else _rating(table, diagnoser, order),
         seed=seed,
     )
+    if diagnoser is not None:
+        arena.rate = _rating(arena, table, diagnoser, order)
     curve = []
     for batch in chosen.runs(arena):
         done = _make(arena, table, order, batch)
@@ -95,13 +96,25 @@ def _make(arena: Arena, table: ScoreTable, order: NDArray[np.int64], batch: Sequ
 
 
 def _rating(
-    table: ScoreTable, diagnoser: Rater, order: NDArray[np.int64]
-) -> Callable[[int, tuple[int, ...]], Floats]:
+    arena: Arena, table: ScoreTable, diagnoser: Rater, order: NDArray[np.int64]
+) -> Callable[[int, Levels, int], Floats]:
     names = list(table.modules)
 
-    def rate(module: int, levels: tuple[int, ...]) -> Floats:
-        now = table.choices(levels)
-        rated = [diagnoser(names[module], now, int(example)) for example in order]
-        return np.array(rated, dtype=np.float64).T
+    def rate(module: int, levels: Levels, examples: int) -> Floats:
+        """Run the module with each of its choices, as far as the calls reach, and rate it."""
+        swapped = [
+            (*levels[:module], own, *levels[module + 1 :]) for own in range(arena.choices[module])
+        ]
+        arena.add(swapped)
+        asked = {call for one in swapped for call in arena.call_numbers(one)[: module + 1]}
+        ratings = np.full((len(swapped), examples), np.nan)
+        for place in range(examples):
+            new = [call for call in asked if not arena.field.made[call, place]]
+            if len(new) > arena.left:
+                break
+            arena.left -= len(new)
+            arena.field.made[new, place] = True
+            ratings[:, place] = diagnoser(names[module], table.choices(levels), int(order[place]))
+        return ratings
 
     return rate

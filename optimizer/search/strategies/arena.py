@@ -38,10 +38,10 @@ class Arena:
     """How many calls to plan for; None leaves it to the strategy."""
     start: Levels | None = None
     """The candidate that is in place; one that is to replace it must have seen all examples."""
-    rate: Callable[[int, Levels], Floats] | None = None
-    """From a module's number and a candidate to the ratings in [0, 1] of the module's outputs with
-    each of its choices, the rest being as in the candidate: choices x examples, NaN where there is
-    none. None without a diagnoser."""
+    rate: Callable[[int, Levels, int], Floats] | None = None
+    """From a module's number, a candidate and a number of examples to the ratings in [0, 1] of the
+    module's outputs with each of its choices, the rest being as in the candidate: choices x
+    examples, NaN where there is none. None without a diagnoser."""
     ratings: Sequence[Floats] | None = None
     """For each module, the mean rating of each of its choices, NaN where there is none."""
     factors_of: Callable[[Levels], Sequence[int]] = lambda levels: levels
@@ -81,6 +81,11 @@ class Arena:
         if len(wanted) > len(self.places):
             self._build(wanted, kept=len(self.places))
 
+    def take_ratings(self, ratings: Sequence[Floats]) -> None:
+        """Let what candidates consist of be rated from now on; see `ratings`."""
+        self.ratings = ratings
+        self._build(self.places, kept=len(self.places))
+
     def forget_unseen(self) -> None:
         """Take candidates that were never run out of the field, but for the one in place."""
         seen = [
@@ -100,7 +105,7 @@ class Arena:
         self.places = {levels: place for place, levels in enumerate(rows)}
         factors = np.array([self.factors_of(levels) for levels in self.places], dtype=np.int64)
         self.field = Field.of(
-            factors, [self._calls(levels) for levels in self.places], self.examples
+            factors, [self.call_numbers(levels) for levels in self.places], self.examples
         )
         if self.ratings is not None:
             columns = zip(self.ratings, zip(*self.places, strict=True), strict=True)
@@ -112,8 +117,8 @@ class Arena:
             self.field.made[:shared] = before.made[:shared]
         self._fitted = -1
 
-    def _calls(self, levels: Levels) -> list[int]:
-        """As numbers in the order in which they were first met, so that there are no gaps."""
+    def call_numbers(self, levels: Levels) -> list[int]:
+        """A candidate's calls, as numbers in the order in which they were first met, so that there are no gaps."""
         return [
             self._numbers.setdefault(call, len(self._numbers)) for call in self.calls_of(levels)
         ]

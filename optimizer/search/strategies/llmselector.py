@@ -35,7 +35,7 @@ class LLMSelector:
                 yield arena.field.missing(places, math.inf)
                 ratings = arena.field.scores[places]
             else:
-                ratings = arena.rate(module, now)
+                ratings = arena.rate(module, now, arena.examples)
             chosen = _with(now, module, _most_often_best(ratings, now[module]))
             unchanged = 0 if chosen != now else unchanged + 1
             now, module = chosen, (module + 1) % len(arena.choices)

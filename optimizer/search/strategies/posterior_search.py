@@ -9,22 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluators.racing.field import Run
-from evaluators.racing.knowledge_gradient import Value, best_mean, plan
+from evaluators.racing.knowledge_gradient import Plan, Value, best_mean, plan
 from evaluators.racing.posterior import Floats
 from optimizer.search.earning import earns_place, first_to_earn
 from optimizer.search.strategies.arena import Arena
 
-FEWEST_CALLS, MORE_CALLS = 48, 0.12
+FEWEST_CALLS, MORE_CALLS = 48, 0.06
 """A batch takes so many calls, or this share of all calls so far, whichever is more."""
-PLANNED, FEW = 0.2, 4
-"""Unless it is told how many calls to plan for, it plans for this share of those that running
-everything would take; for a larger share where there are few candidates, for all of up to 4."""
-PLANNED_PER_CHOICE = 0.5
-"""Of combinations too many to list, it plans for as many calls as running this share of one
-candidate for each choice of each module on all examples takes."""
-SMALLEST_GAIN = 0.005
-"""Calls that are expected to improve the final choice by less are not made, unless the search was
-told how many calls to plan for."""
+WORTH = 0.0015
+"""Running one candidate on all examples must be expected to gain so much score, in the final
+choice, unless the search was told how many calls to plan for."""
+RATED = 6
+"""On so many examples modules are rated, where it is for the strategy to ask."""
 PROPOSED = 16
 """Of combinations too many to list, so many are drawn at a time."""
 MOST_FINISHED = 3
@@ -33,7 +29,7 @@ MOST_FINISHED = 3
 
 def best_first(means: Floats) -> list[int]:
     """Candidates by their means."""
-    return [int(candidate) for candidate in np.argsort(-means, kind="stable")]
+    return [int(candidate) for candidate in np.argsort(-means.round(9), kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -53,16 +49,17 @@ class PosteriorSearch:
         """Explore while calls are expected to pay, then run the leader on all examples."""
         if arena.start is not None:
             yield arena.field.missing([arena.places[arena.start]], math.inf)
-        if not arena.is_listed:
-            self._propose(arena)
-        end = int(arena.field.made.sum()) + _planned(arena)
-        while runs := self._next_runs(arena, end):
-            yield runs
-        for _ in range(self.finish + MOST_FINISHED):
-            runs = self._to_finish(arena)
-            if not runs:
+        if arena.rate is not None and arena.ratings is None:
+            _rate_modules(arena)
+        most_finished = self.finish + MOST_FINISHED
+        while True:
+            if runs := self._next_runs(arena):
+                yield runs
+            elif most_finished and (runs := self._to_finish(arena)):
+                most_finished -= 1
+                yield runs
+            else:
                 break
-            yield runs
 
     def pick(self, arena: Arena) -> int:
         """The best posterior mean, if it may take the place of what there is."""
@@ -78,31 +75,44 @@ class PosteriorSearch:
             otherwise=given,
         )
 
-    def _next_runs(self, arena: Arena, end: float) -> Sequence[Run]:
-        """The next batch; empty where no calls are expected to pay, or none are left for them.
-
-        Args:
-            arena: of the search.
-            end: so many calls in all are planned for.
-        """
+    def _next_runs(self, arena: Arena) -> Sequence[Run]:
+        """The next batch; empty where no calls are expected to pay, or none are left for them."""
         if not arena.is_listed:
             self._propose(arena)
         if free := arena.field.free(arena.field.unfinished):
             return free
         made = int(arena.field.made.sum())
-        wanted = end - made
+        batch = max(FEWEST_CALLS, MORE_CALLS * made)
         affordable = arena.left - self._reserved(arena)
-        left = min(affordable, wanted)
-        if wanted <= 0:
-            return []
-        calls = left if left > 0 else wanted
-        planned = plan(arena.posterior, arena.field, calls, arena.rng, self.value)
-        if arena.planned is None and planned.gain < SMALLEST_GAIN:
-            return []
-        batch = min(max(FEWEST_CALLS, MORE_CALLS * made), left)
-        runs = arena.field.missing(planned.candidates, batch) if batch > 0 else []
-        arena.cut_short |= not runs and affordable < wanted
+        if arena.planned is not None:
+            calls = min(affordable, arena.planned - made)
+            if calls <= 0:
+                return []
+            planned = plan(arena.posterior, arena.field, calls, arena.rng, self.value)
+        else:
+            calls, planned = self._worthwhile(arena, batch)
+            if calls <= 0:
+                return []
+        runs = arena.field.missing(planned.candidates, min(batch, calls, affordable))
+        arena.cut_short |= not runs and affordable < calls
         return runs
+
+    def _worthwhile(self, arena: Arena, batch: float) -> tuple[float, Plan]:
+        """How many calls to plan for, and the plan, so that the gain most exceeds what they are
+        worth; no calls where none does."""
+        worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
+        calls, most = 0.0, arena.calls_ahead
+        best = Plan(arena.field.unfinished[:0], 0.0)
+        number = batch
+        while most > 0:
+            number = min(number, most)
+            planned = plan(arena.posterior, arena.field, number, arena.rng, self.value)
+            if planned.gain - worth * number > best.gain - worth * calls:
+                calls, best = number, planned
+            if number >= most:
+                break
+            number *= 2
+        return calls, best
 
     def _to_finish(self, arena: Arena) -> Sequence[Run]:
         """What the most wanted candidate lacks, of those that the calls left can finish."""
@@ -139,12 +149,18 @@ class PosteriorSearch:
         arena.add(tuple(int(level) for level in row) for row in best)
 
 
-def _planned(arena: Arena) -> float:
-    """How many calls the search is to take."""
-    if arena.planned is not None:
-        return arena.planned
-    if not arena.is_listed:
-        each = float(arena.field.uses.sum(axis=1).mean())
-        return PLANNED_PER_CHOICE * each * arena.examples * sum(arena.choices)
-    entrants = int(arena.field.entrants.sum())
-    return arena.calls_ahead * max(PLANNED, min(1.0, FEW / max(1, entrants)))
+def _rate_modules(arena: Arena) -> None:
+    """Ask for ratings of all choices, each module after the best-rated choices before it."""
+    assert arena.rate is not None
+    now = arena.start if arena.start is not None else (0,) * len(arena.choices)
+    ratings = []
+    for module in range(len(arena.choices)):
+        rated = arena.rate(module, now, RATED)
+        known = ~np.isnan(rated)
+        if not known.any():
+            return
+        overall = rated[known].mean()
+        shrunk = (np.where(known, rated, 0).sum(axis=1) + overall) / (known.sum(axis=1) + 1)
+        ratings.append(np.where(known.any(axis=1), shrunk, np.nan))
+        now = (*now[:module], int(np.nanargmax(ratings[-1])), *now[module + 1 :])
+    arena.take_ratings(ratings)

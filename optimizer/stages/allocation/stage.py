@@ -100,7 +100,7 @@ class _Search:
             choices=[len(labels) for labels in self.choices.values()],
             start=(0,) * len(self.choices),
             left=calls_left(state.forecast),
-            rate=self._ratings_of if state.diagnoser else None,
+            rate=self._ratings_of if state.diagnoser and not self.rated else None,
             ratings=self._mean_ratings(),
             seed=state.seed,
         )
@@ -116,17 +116,18 @@ class _Search:
             for module, labels in self.choices.items()
         ]
 
-    def _ratings_of(self, number: int, levels: Levels) -> Floats:
-        """As LLMSelector asks for them: all models of a module, on all examples."""
+    def _ratings_of(self, number: int, levels: Levels, examples: int) -> Floats:
+        """As LLMSelector asks for them: all models of a module, on the first examples."""
         state = self.state
         assert state.diagnoser is not None
         module, labels = list(self.choices.items())[number]
         config = _config_of(state.incumbent, self.choices, levels)
-        rated = rate_module(state, state.diagnoser, config, module, labels, state.examples)
+        few = state.examples[:examples]
+        rated = rate_module(state, state.diagnoser, config, module, labels, few)
         self.rated[module] = rated
         return np.array(
             [
-                [rated.ratings.get(label, {}).get(i, np.nan) for i in state.examples]
+                [rated.ratings.get(label, {}).get(i, np.nan) for i in few]
                 for label in labels
             ]
         )
