@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
@@ -189,30 +188,3 @@ def front(costs: Iterable[Costs]) -> list[int]:
         for place, row in enumerate(rows)
         if losses[place] not in losses[:place] and not any(other.dominates(row) for other in rows)
     ]
-
-
-def hypervolume(points: Iterable[Costs], reference: Costs) -> float:
-    """The volume of what the points dominate, bounded by a reference point that is worse in all.
-
-    Exact, in score times dollars times mean seconds; points beyond the reference do not count.
-    """
-    inside = [
-        Costs(p.score - reference.score, reference.usd - p.usd, reference.latency_s - p.latency_s)
-        for p in points
-    ]
-    gains = [gain for gain in inside if min(gain.score, gain.usd, gain.latency_s) > 0]
-    levels = sorted({gain.latency_s for gain in gains}, reverse=True)
-    volume = 0.0
-    for level, below in itertools.pairwise([*levels, 0.0]):
-        volume += (level - below) * _area([g for g in gains if g.latency_s >= level])
-    return volume
-
-
-def _area(gains: Sequence[Costs]) -> float:
-    """The area that rectangles from the origin cover together."""
-    area = height = 0.0
-    for gain in sorted(gains, key=lambda gain: -gain.usd):
-        if gain.score > height:
-            area += gain.usd * (gain.score - height)
-            height = gain.score
-    return area
