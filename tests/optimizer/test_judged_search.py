@@ -326,5 +326,5 @@ def test_what_does_not_fit_is_told_at_the_door() -> None:
         tune(UNLABELLED, metric=llm_judge(RUBRIC, model="sim/eln"))
     with pytest.raises(ModelError, match="no price is known for model 'openai/unheard-of'"):
         tune(UNLABELLED, metric=llm_judge(RUBRIC, model="openai/unheard-of"))
-    with pytest.raises(MetricError, match="must be told what a good answer is"):
+    with pytest.raises(MetricError, match="needs a description of a good answer"):
         tune(UNLABELLED, metric="llm_judge")
