@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from optimizer.cli.exit_codes import FAILED
+from optimizer.cli.arguments import FAILED
 from optimizer.formatting import counted
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def run(options: argparse.Namespace) -> int:
     failed, usd = 0, 0.0
     with _output(options.output) as file:
         for row, outcome in zip(rows, _outcomes(pipeline, rows, options.concurrency), strict=True):
-            told = {
+            line = {
                 "example": row,
                 "outputs": outcome.outputs,
                 "confidence": None if outcome.failure else outcome.confidence,
                 "failure": outcome.failure,
             }
-            print(json.dumps(told, ensure_ascii=False, default=str), file=file)
+            print(json.dumps(line, ensure_ascii=False, default=str), file=file)
             failed, usd = failed + (outcome.failure is not None), usd + outcome.usd
     where = f" -> {options.output}" if options.output else ""
     print(f"{counted(len(rows), 'row')}, {failed} failed, ${usd:.6f}{where}", file=sys.stderr)
@@ -83,14 +83,15 @@ def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
 
     dataset = Dataset.load(path, minimum=1)
     dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
-    return [{column: example[column] for column in dataset.columns} for example in dataset]
+    return [dict(example.items()) for example in dataset]
 
 
 def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is not text are read as JSON."""
+    from optimizer.export import input_types
     from search_spaces.refusals import nearest
 
-    types = _input_types(pipeline)
+    types = input_types(pipeline)
     inputs: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -100,29 +101,15 @@ def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
             hint = nearest(name, types)
             raise ValueError(f"pipeline {pipeline.name!r} has no input {name!r}{hint}")
         value = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
-        inputs[name] = value if types[name] is str else _from_json(name, value)
+        try:
+            inputs[name] = value if types[name] in (str, None) else json.loads(value)
+        except json.JSONDecodeError as error:
+            problem = f"--input {name}=... must be JSON, but {value[:60]!r} is not: {error}"
+            raise ValueError(problem) from error
     missing = [name for name in types if name not in inputs]
     if missing:
         raise ValueError(f"--input {missing[0]}=... is missing (inputs: {', '.join(types)})")
     return inputs
-
-
-def _input_types(pipeline: Tunable) -> dict[str, Any]:
-    types: dict[str, Any] = dict.fromkeys(pipeline.inputs, str)
-    for module in pipeline.modules:
-        for own, kind in module.input_fields.items():
-            if module.pipeline_field(own) in types:
-                types[module.pipeline_field(own)] = kind
-    return types
-
-
-def _from_json(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"--input {name}=... must be JSON, but {text[:60]!r} is not: {error}"
-        ) from error
 
 
 @contextmanager

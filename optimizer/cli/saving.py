@@ -1,4 +1,4 @@
-"""What a search leaves beside MLflow: the tuned pipeline, and a page of figures."""
+"""Saves a result's files, and prints the next steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optimizer.formatting import command
+from optimizer.formatting import command, ui_command
 from optimizer.search.trial import config_text
 
 if TYPE_CHECKING:
@@ -17,22 +17,14 @@ if TYPE_CHECKING:
 def save(
     result: Result, pipeline: Path, report: Path | None, point: OperatingPoint | None = None
 ) -> None:
-    """Write the files, and say how to go on with them.
-
-    Args:
-        result: told already.
-        pipeline: where the tuned pipeline goes.
-        report: where the page goes; None for no page.
-        point: one of the front, to be written in place of the tuned pipeline.
+    """Write the pipeline (that of the point, if one is given), and the page if it has a path.
 
     Raises:
         OSError: a file can't be written.
     """
-    from optimizer.formatting import ui_command
-
     result.save(pipeline, point)
-    told = "the tuned pipeline" if point is None else config_text(point.config)
-    print(f"\nSaved\n  {pipeline}: {told}")
+    saved = "the tuned pipeline" if point is None else config_text(point.config)
+    print(f"\nSaved\n  {pipeline}: {saved}")
     if report is not None:
         result.report(report)
         print(f"  {report}: figures, plots and all trials")

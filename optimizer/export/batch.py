@@ -18,16 +18,16 @@ CONCURRENCY = 16
 
 @dataclass(frozen=True)
 class RowOutcome:
-    """What came of one row."""
+    """The outcome of one row."""
 
     outputs: Mapping[str, Any] | None
     """The pipeline's outputs; None if a module failed."""
     failure: str | None
-    """What failed where, in words; None if nothing did."""
+    """What failed in which module, if anything did."""
     usd: float
     """Price of its calls, those from the cache included."""
     confidence: float
-    """Share of the members that agreed, where fewest did; 1 where no module is wide."""
+    """Share of the members that agreed, in the module where fewest did; 1 if none is wide."""
 
 
 def run_rows(
@@ -48,7 +48,8 @@ def run_rows(
 
 
 def models_of(pipeline: Tunable) -> dict[str, Model]:
-    """By label, the models that the pipeline's config names; a label is a name unless it says.
+    """By label, the models that the config names; a label that the pipeline does not describe is a
+    model's name.
 
     Raises:
         PipelineError: there is no config, and a module names no model.
@@ -60,12 +61,22 @@ def models_of(pipeline: Tunable) -> dict[str, Model]:
 
 
 def is_wide(pipeline: Tunable) -> bool:
-    """Whether a module of it has several members, so that its confidence says something."""
+    """Whether a module has several members, so that the confidence means anything."""
     config = pipeline.config or pipeline.default_config()
     return any(module.width > 1 for module in config.modules.values())
 
 
+def input_types(pipeline: Tunable) -> dict[str, Any]:
+    """The type of each input field; None where no module reads it."""
+    read = {
+        module.pipeline_field(own): kind
+        for module in pipeline.modules
+        for own, kind in module.input_fields.items()
+    }
+    return {field: read.get(field) for field in pipeline.inputs}
+
+
 def _outcome(trace: Trace) -> RowOutcome:
-    failure = trace.failure
-    told = f"{failure.kind} in {failure.module}: {failure.message}" if failure else None
-    return RowOutcome(trace.outputs, told, trace.usd, trace.confidence)
+    failed = trace.failure
+    failure = f"{failed.kind} in {failed.module}: {failed.message}" if failed else None
+    return RowOutcome(trace.outputs, failure, trace.usd, trace.confidence)
