@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
-from optimizer.results.lineage import best_path
+from optimizer.results.lineage import best_path, branches
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.provenance import provenance
 from optimizer.results.summary import Table, probes_lines, sections
@@ -42,6 +42,7 @@ def write_report(result: Result, path: str | Path) -> None:
         plots={name: base64.b64encode(png).decode() for name, png in result.plots.items()},
         trials=Table(_TRIALS, [_trial(trial, result.baseline_config) for trial in result.trials_]),
         best_path=best_path(result.trials_, result.config),
+        branches=branches(result.trials_),
         step=_step,
         beside_trials=probes_lines(result),
         probes=Table(_PROBES, [_probe(probe) for probe in result.probes_]),
