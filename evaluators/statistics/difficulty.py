@@ -142,7 +142,8 @@ def _chances(right: NDArray[np.int64], samples: NDArray[np.int64]) -> Floats:
     from scipy.special import xlog1py, xlogy  # scipy is imported late: it takes 0.3 s
 
     logs = xlogy(right, RATES[:, None]) + xlog1py(samples - right, -RATES[:, None])
-    return np.maximum(np.exp(logs - logs.max(axis=0)), np.finfo(np.float64).tiny)
+    likely: Floats = np.maximum(np.exp(logs - logs.max(axis=0)), np.finfo(np.float64).tiny)
+    return likely
 
 
 @cache
