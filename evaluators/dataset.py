@@ -200,7 +200,7 @@ def _examples(
         if not isinstance(row, (Mapping, dspy.Example)):
             kind = type(row).__name__
             raise DatasetError(f"{where} is a {kind}; rows are dicts or dspy.Examples")
-        values = {name: _known(value) for name, value in row.items()}
+        values = {name: plain_value(value) for name, value in row.items()}
         first = first or tuple(values)
         _check_columns(first, values, where)
         _check_texts(values, where)
@@ -241,10 +241,10 @@ def _check_texts(row: Mapping[str, Any], where: str) -> None:
             ) from error
 
 
-def _known(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """`value` as Python has it: numpy's scalars and arrays unpacked, NaN, NaT and NA as None."""
     if isinstance(value, np.ndarray):
-        return [_known(item) for item in value.tolist()]
+        return [plain_value(item) for item in value.tolist()]
     if isinstance(value, np.generic):
         value = value.item()
     missing = isinstance(value, float) and value != value

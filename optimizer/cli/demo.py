@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
     from optimizer import Budget, locate_solve, optimize
-    from optimizer.cli.saving import save
+    from optimizer.cli.optimize import save
     from optimizer.results.summary_text import summary_text
     from pipelines.llms.simulated import MODELS, simulated_dataset
 

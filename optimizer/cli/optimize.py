@@ -1,12 +1,18 @@
-"""`optimize PIPELINE.yaml DATASET`: the main job on files."""
+"""`optimize PIPELINE.yaml DATASET`: tunes a pipeline, and saves the result."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optimizer.cli.arguments import UNMET
+
+if TYPE_CHECKING:
+    from optimizer.results.operating_points import OperatingPoint
+    from optimizer.results.result import Result
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,7 +26,6 @@ def run(options: argparse.Namespace) -> int:
         OSError: a file can't be read or written.
     """
     from optimizer import Budget, Objective, Pipeline, Prompts, optimize
-    from optimizer.cli.saving import save
     from optimizer.results.summary_text import summary_text
 
     if options.of == "single_model" and options.pareto:
@@ -65,3 +70,27 @@ def run(options: argparse.Namespace) -> int:
 
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def save(
+    result: Result, pipeline: Path, report: Path | None, point: OperatingPoint | None = None
+) -> None:
+    """Write the pipeline (that of the point, if one is given), and the page if it has a path.
+
+    Raises:
+        OSError: a file can't be written.
+    """
+    from optimizer.formatting import command, ui_command
+    from optimizer.search.trial import config_text
+
+    result.save(pipeline, point)
+    saved = "the tuned pipeline" if point is None else config_text(point.config)
+    print(f"\nSaved\n  {pipeline}: {saved}")
+    if report is not None:
+        result.report(report)
+        print(f"  {report}: figures, plots and all trials")
+    run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
+    inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
+    print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
+    if result.run_id:
+        print(f"  {ui_command(result.tracking_uri)}")

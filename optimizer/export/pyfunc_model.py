@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluators.dataset import plain_value
 from optimizer.export.batch import input_types, is_wide, run_rows
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
@@ -62,7 +63,9 @@ class ServedPipeline:
         from pipelines.llms.gateway import Gateway
 
         frame = pd.DataFrame(model_input)
-        rows = [{str(k): _plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+        rows = [
+            {str(k): plain_value(v) for k, v in row.items()} for row in frame.to_dict("records")
+        ]
         gateway = Gateway(cache=None)
         try:
             outcomes = list(run_rows(self.pipeline, rows, gateway.session("served")))
@@ -191,13 +194,6 @@ def _is_users_own(source: Path) -> bool:
     """Whether it is a file of the user's: neither the standard library's nor an installed one."""
     installed = {Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib")}
     return source.exists() and source.parent not in installed
-
-
-def _plain(value: Any) -> Any:
-    """Python's own value for a cell: numpy's scalars unpacked, NaN as None."""
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        value = value.item()
-    return None if isinstance(value, float) and value != value else value
 
 
 @contextmanager

@@ -40,10 +40,7 @@ class Delivery:
         self._changed = threading.Condition()
         self._problem: str | None = None
         """Why the last attempt failed; None if it did not."""
-        self._warned = self._closing = False
-        self._hurry = False
-        """Whether to try a store that is away at once."""
-        self._attempts = 0
+        self._warned = self._closing = self._gave_up = False
         self._answered_at = time.monotonic()
         """When the thread last came back from the store."""
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -67,41 +64,21 @@ class Delivery:
         return self._journal.run.get("run_id")
 
     def close(self) -> None:
-        """Wait until all is delivered or the store is away, and warn of what is kept."""
-        try:
-            self._wait_until_delivered()
-        finally:
-            with self._changed:
-                self._closing = True
-                self._changed.notify_all()
-        self._thread.join(timeout=1.0)  # a call that hangs ends with the process
+        """Wait until all is delivered or one more attempt has failed, and warn of what is kept."""
+        with self._changed:
+            self._closing, self._answered_at = True, time.monotonic()
+            self._changed.notify_all()
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            silent_s = time.monotonic() - self._answered_at
+            if silent_s > LONGEST_S or (silent_s > PATIENCE_S and self._store.problem()):
+                break  # a call that hangs ends with the process
         if pending := len(self._journal):
             fate = "kept in %s; the next run logs it" if self._journal.kept else "lost (%s)"
             logger.warning(
                 "MLflow at %s did not take %d events of this run (%s): " + fate,
                 self._store.shown, pending, self._problem or "no answer", self._journal.folder,
             )  # fmt: skip
-
-    def _wait_until_delivered(self) -> None:
-        """Until another attempt failed, or the store has been silent too long."""
-        with self._changed:
-            before, self._answered_at, self._hurry = self._attempts, time.monotonic(), True
-            self._changed.notify_all()
-        while self._is_busy(before):
-            silent_s = time.monotonic() - self._answered_at
-            if silent_s > LONGEST_S or (silent_s > PATIENCE_S and self._store.problem()):
-                return
-            with self._changed:
-                self._changed.wait(0.1)
-
-    def _is_busy(self, attempts_before: int) -> bool:
-        """Whether anything is left to deliver, and a new attempt may still succeed."""
-        with self._changed:
-            if not self._thread.is_alive():
-                return False
-            if self._problem:
-                return self._attempts == attempts_before
-            return self._journal.first is not None or bool(self._others)
 
     def _work(self) -> None:
         """The thread: this run's events first, then those of earlier runs."""
@@ -112,17 +89,16 @@ class Delivery:
             journal.close()
 
     def _next(self) -> Journal | None:
-        """Wait for a journal with something to log; None once it is closing."""
+        """Wait for a journal with something to log; None at the end."""
         with self._changed:
-            while not self._closing:
-                if self._problem and not self._hurry:
-                    self._changed.wait_for(lambda: self._closing or self._hurry, RETRY_S)
-                    self._hurry = True
-                    continue
+            if self._problem:
+                self._changed.wait_for(lambda: self._closing, RETRY_S)
+            while not self._gave_up:
                 for journal in (self._journal, *self._others):
                     if journal.first is not None:
-                        self._hurry = False
                         return journal
+                if self._closing:
+                    break
                 self._changed.wait()
             return None
 
@@ -132,7 +108,7 @@ class Delivery:
         assert event is not None
         problem = self._store.problem() or self._attempt(event, journal)
         with self._changed:
-            self._answered_at, self._attempts = time.monotonic(), self._attempts + 1
+            self._answered_at = time.monotonic()
             if problem is None:
                 journal.logged(event)
             if journal is self._journal:
@@ -158,6 +134,7 @@ class Delivery:
     def _note(self, problem: str | None) -> None:
         """Remember whether the store is away; warn the first time."""
         self._problem = problem
+        self._gave_up = self._closing and problem is not None
         if problem is not None and not self._warned:
             self._warned = True
             where = f"kept in {self._journal.folder}" if self._journal.kept else "kept in memory"
