@@ -76,7 +76,7 @@ class _Pool(Generic[R]):
                 self._fresh.append(place)
                 self._changed.notify()
         if can_go_on and len(self._threads) < self._most_threads:
-            # daemons: at an interrupt nobody waits for calls that may take minutes
+            # daemons: an interrupt need not wait for calls that may take minutes
             thread = threading.Thread(target=self._work, daemon=True, name="evaluation")
             self._threads.append(thread)
             thread.start()

@@ -47,12 +47,10 @@ def seconds(duration: float) -> str:
         return "n/a"
     if duration < 10:
         return f"{duration:.2f} s"
-    whole = round(duration)
-    if whole < 60:
+    if (whole := round(duration)) < 60:
         return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def number(value: float) -> str:

@@ -101,19 +101,19 @@ class Judge:
         adapter = dspy.ChatAdapter(use_json_adapter_fallback=False)
         try:
             with dspy.context(adapter=adapter, disable_history=True, trace=None):
-                said = self._predict(lm=lm, **fields)
+                reply = self._predict(lm=lm, **fields)
         except Exception as error:
             failure = failure_of(error, current_recorder().calls, JUDGE)
             if failure is None:
                 raise
             return failure
         question = self._question
-        value = said[self._own[question.verdict]]
+        value = reply[self._own[question.verdict]]
         if not question.least <= value <= question.most:  # NaN fails this too
             rule = f"from {question.least:g} to {question.most:g}"
             problem = f"the {question.verdict} must be {rule}, but the judge said {value!r}"
             return Failure("unparsable", JUDGE, problem, infrastructure=False)
-        return Verdict(value, str(said[self._own[_REASON]]))
+        return Verdict(value, str(reply[self._own[_REASON]]))
 
     def _signature(self, inputs: Sequence[str]) -> type[dspy.Signature]:
         question = self._question

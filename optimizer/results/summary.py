@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -227,8 +226,8 @@ def judge_lines(result: Result) -> list[str]:
     if judge is None:
         return []
     if judge.calibration is None:
-        told = f"unknown; {result.metric}(labels=...) measures it"
-        lines = [f"{judge.model}: how far it agrees with people is {told}"]
+        how = f"{result.metric}(labels=...) measures it"
+        lines = [f"{judge.model}: agreement with people unknown; {how}"]
     else:
         line = judge.calibration.fitted
         lines = [
@@ -346,19 +345,18 @@ def _unmet(result: Result) -> Iterator[str]:
 def _votes_without_agreement(result: Result) -> Iterator[str]:
     """Votes of which hardly any two members gave the same answer."""
     last = {trial.config.key: trial for trial in result.trials_}.values()
-    alone: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
+    alone: dict[str, list[bool]] = {}
     for trial in last:
         for module, share in trial.agreement.items():
             config = trial.config.modules[module]
             votes = config.aggregation is not None and config.aggregation.name in _VOTES
             if votes and trial.examples >= _FEWEST:
-                asked[module] += 1
-                alone[module] += share * config.width <= 1 + _HARDLY
-    for module, count in alone.items():
-        if 2 * count < asked[module] or not count:
-            continue  # others agreed, so that answers can be compared
-        yield (
-            f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
-            "answers in free text need a judge or a verifier, numbers a median"
-        )
+                alone.setdefault(module, []).append(share * config.width <= 1 + _HARDLY)
+    for module, votes in alone.items():
+        count = sum(votes)
+        if count and 2 * count >= len(votes):  # else answers can be compared
+            yield (
+                f"members of {module!r} hardly ever gave the same answer in "
+                f"{counted(count, 'vote')}: answers in free text need a judge or a verifier, "
+                "numbers a median"
+            )

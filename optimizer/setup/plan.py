@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def final_passes(self) -> int:
-        """How many configs the holdout is for: baseline, best single model and winner."""
+        """How many configs the holdout scores: baseline, best single model and winner."""
         return 3 if self.may_change else 1
 
     @property
@@ -171,11 +171,7 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 
 
 def check_calls_can_be_made(plan: Plan) -> None:
-    """Unknown models, missing prices and API keys, all found before the first call.
-
-    Raises:
-        ModelError: names every model that can't be called, and why.
-    """
+    """Raises ModelError for unknown models, missing prices and API keys; names them all."""
     from pipelines.llms.prices import ModelError, check_models
 
     labels = {label for labels in plan.space.models.values() for label in labels}
@@ -195,15 +191,13 @@ def check_calls_can_be_made(plan: Plan) -> None:
 def _check_calls(plan: Plan) -> None:
     calls = plan.budget.calls
     if calls is not None and calls < plan.least_calls:
-        each = f"{calls_per_run(plan.baseline)} each"
-        if plan.metric.judging:
-            each += f" and {plan.metric.calls} of the judge, which also has "
-            each += f"{plan.metric.human_labels} human labels"
+        judge = f" and {plan.metric.calls} of the judge, which also has {plan.metric.human_labels} "
+        each = judge + "human labels" if plan.metric.judging else ""
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
             f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
-            f"take {plan.least_calls} calls ({each}), and the search "
-            "itself takes more; give more, or fewer examples"
+            f"take {plan.least_calls} calls ({calls_per_run(plan.baseline)} each{each}), and the "
+            "search itself takes more; give more, or fewer examples"
         )
 
 

@@ -89,7 +89,7 @@ def _check_asked_once(space: SearchSpace, module: str) -> None:
 
 
 def _check_written(choices: Any, place: str) -> None:
-    """Configs are saved: what they hold must have a form in JSON."""
+    """Configs are saved, so that their values need a form in JSON."""
     for choice in choices if isinstance(choices, tuple) else ():
         try:
             to_jsonable_python(choice)

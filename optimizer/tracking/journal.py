@@ -49,7 +49,7 @@ class Journal:
 
     @classmethod
     def create(cls, parent: Path, store: str) -> Journal:
-        """A new journal; in a temporary folder that nobody will find if `parent` is read-only."""
+        """A new journal; in a temporary folder, and not resumable, if `parent` is read-only."""
         folder = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         try:
             folder.mkdir(parents=True)

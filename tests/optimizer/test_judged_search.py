@@ -130,7 +130,7 @@ def test_without_labels_the_agreement_is_called_unknown_and_nothing_is_corrected
     metric = llm_judge(RUBRIC, model=ARBITER)
     result = tune(UNLABELLED, MODELS[1:2], metric=metric, cache=cache, stages="allocation")
     text = " ".join(summary_text(result).split())
-    assert "how far it agrees with people is unknown; llm_judge(labels=...) measures it" in text
+    assert "agreement with people unknown; llm_judge(labels=...) measures it" in text
     assert "corrected" not in text
     assert result.judge is not None
     assert result.judge.labels == 0

@@ -122,9 +122,9 @@ def _prompts(before: PipelineConfig, after: PipelineConfig) -> Iterator[str]:
 
 def _prompt(name: str, knobs: Mapping[str, Any]) -> Iterator[str]:
     if "instructions" in knobs:
-        yield f"{name} told “{shortened(' '.join(str(knobs['instructions']).split()), 80)}”"
+        yield f"{name}: “{shortened(' '.join(str(knobs['instructions']).split()), 80)}”"
     if "demos" in knobs:
-        yield f"{name} shown {counted(len(knobs['demos']), 'demo')}"
+        yield f"{name}: {counted(len(knobs['demos']), 'demo')}"
 
 
 def _failures(result: Result) -> list[tuple[str, str]]:

@@ -42,9 +42,9 @@ def _silence(undo: ExitStack) -> None:
         talkative = logging.getLogger(name)
         undo.callback(talkative.setLevel, talkative.level)
         talkative.setLevel(logging.CRITICAL)
-    said = _Logged()
-    undo.enter_context(redirect_stdout(said))
-    undo.enter_context(redirect_stderr(said))
+    log = _Logged()
+    undo.enter_context(redirect_stdout(log))
+    undo.enter_context(redirect_stderr(log))
     undo.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore")
 

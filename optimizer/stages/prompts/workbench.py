@@ -1,8 +1,8 @@
-"""Where DSPy's optimizers try prompts of one module: every run is one of the state's own.
+"""The workbench where DSPy's optimizers try prompts of one module.
 
-An optimizer sees a program with a single predictor. Whatever it makes of that predictor becomes a
-config, and the state's evaluator runs it on the whole pipeline: so each module keeps its own
-models, every call is in the budget, equal calls are paid once, and outages are no scores.
+An optimizer sees a program with a single predictor. Every variant of it becomes a config, which the
+state's evaluator runs on the whole pipeline: each module keeps its own models, every call is in the
+budget, equal calls are paid once, and outages are no scores.
 """
 
 from __future__ import annotations
@@ -37,10 +37,9 @@ class Workbench:
     module: str
     base: PipelineConfig
     examples: Sequence[int]
-    """On which prompts are tried."""
+    """Prompts are tried on these."""
     reasons: Mapping[int, str] = field(default_factory=dict)
-    """What the diagnoser said that the module did wrong, by example: of the incumbent, whose model
-    is another one where the base is a rival."""
+    """The module's mistakes in the incumbent by example, in the diagnoser's words."""
     tried: dict[str, PipelineConfig] = field(default_factory=dict)
     """By key, every config that was run."""
     broken: Exception | None = None
@@ -59,7 +58,7 @@ class Workbench:
         return self.state.evaluator.program(self.base).bound[self.module]
 
     def student(self) -> Student:
-        """What an optimizer gets: the module's predictor, with all else out of sight."""
+        """A program with the module's predictor alone, for an optimizer."""
         return Student(bare_predictor(self.bound), self)
 
     def dataset(self) -> list[dspy.Example]:
@@ -79,11 +78,10 @@ class Workbench:
         return self.base.with_knobs(self.module, instructions=instructions, demos=demos)
 
     def run(self, predictor: dspy.Predict, index: int) -> Outcome:
-        """What comes of one example, as a trace of the predictor's too; safe for threads.
+        """The outcome of one example, added to DSPy's trace of the predictor; safe for threads.
 
         Raises:
-            Exception: the run itself failed; kept in `broken`. Or no config has a form for what
-                the optimizer made of the predictor.
+            Exception: the run failed (kept in `broken`), or no config can hold the predictor.
         """
         config = self.config_of(predictor)
         self.tried.setdefault(config.key, config)
@@ -103,7 +101,7 @@ class Workbench:
         return outcome
 
     def score(self, index: int, outcome: Outcome) -> float:
-        """In [0, 1]; an outage leaves it at what the base has, so that it changes nothing."""
+        """In [0, 1]; after an outage that of the base, so that it changes nothing."""
         if outcome.score is not None:
             return outcome.score
         return self.state.evaluator.known(self.base).scores.get(index, 0.0)
@@ -161,7 +159,7 @@ class Workbench:
         return sorted(others, key=lambda config: config.canonical_json())
 
     def _trace(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> None:
-        """Tell DSPy what the module received and returned, by its own field names."""
+        """Add the module's inputs and outputs to DSPy's trace, by its own field names."""
         for step in self.state.evaluator.trace(config, index).steps:
             if step.module == self.module and step.outputs is not None:
                 reads = self.bound.reads
@@ -174,14 +172,14 @@ class Workbench:
                     dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
 
     def _has_form(self, demo: Mapping[str, Any]) -> bool:
-        """Whether a config can be written down that shows this."""
+        """Whether a config with this demo can be written down."""
         try:
             return bool(self.base.with_knobs(self.module, demos=(dict(demo),)).key)
         except ValueError:
             return False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Optimizers copy programs; what is behind them stays one."""
+        """Optimizers copy programs; the workbench stays one."""
         return self
 
 
@@ -194,5 +192,5 @@ class Student(dspy.Module):
         self.workbench = workbench
 
     def forward(self, example_number: int) -> dspy.Prediction:
-        """What became of that example."""
+        """The outcome of that example."""
         return dspy.Prediction(outcome=self.workbench.run(self.module, example_number))
