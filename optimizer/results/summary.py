@@ -352,9 +352,9 @@ def _votes_without_agreement(result: Result) -> Iterator[str]:
             votes = config.aggregation is not None and config.aggregation.name in _VOTES
             if votes and trial.examples >= _FEWEST:
                 alone.setdefault(module, []).append(share * config.width <= 1 + _HARDLY)
-    for module, votes in alone.items():
-        count = sum(votes)
-        if count and 2 * count >= len(votes):  # else answers can be compared
+    for module, disagreed in alone.items():
+        count = sum(disagreed)
+        if count and 2 * count >= len(disagreed):  # else answers can be compared
             yield (
                 f"members of {module!r} hardly ever gave the same answer in "
                 f"{counted(count, 'vote')}: answers in free text need a judge or a verifier, "
