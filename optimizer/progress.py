@@ -72,13 +72,7 @@ class Progress:
             self._bar.set_description_str(name)
 
     def update(self, best: float | None, spend: Spend, elapsed_s: float) -> None:
-        """A trial ended.
-
-        Args:
-            best: the best mean score so far, in [0, 1].
-            spend: all spend so far.
-            elapsed_s: seconds since the run began.
-        """
+        """A trial ended; all is as of now, and `best` the best mean score, in [0, 1]."""
         self._trials += 1
         self._best = best
         self.refresh(spend, elapsed_s)

@@ -81,9 +81,6 @@ class Judge:
         Args:
             inputs: the pipeline's, by field.
             sees: the texts of the question's own fields.
-
-        Raises:
-            BudgetExhausted: the call could break a cap.
         """
         fields = {
             name: value if isinstance(value, str) else canonical_json(value)

@@ -67,12 +67,7 @@ class JudgedMetric(ABC):
         """The score of one answer (the outputs but the reasoning); no value if the judge failed."""
 
     def bind(self, pipeline: Tunable, model: Model) -> BoundMetric:
-        """The metric for this pipeline, judged by this model; `open` it before it scores.
-
-        Raises:
-            MetricError: it does not fit the outputs, or the labels are unusable.
-            DatasetError: the labels can't be read.
-        """
+        """The metric for this pipeline, judged by this model; `open` it before it scores."""
         outputs = tuple(field for field in pipeline.outputs if field != REASONING)
         if not outputs:
             raise MetricError(

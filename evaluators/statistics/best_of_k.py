@@ -104,8 +104,7 @@ class BestOfK:
         """Fit to a few samples of each example and the verifier's verdicts on all of them.
 
         Args:
-            right: right samples per example, whole numbers.
-            samples: samples per example, at least 1; one number if it is the same for all.
+            right, samples: as for `Difficulty.fit`.
             accepted_right: number of right samples that the verifier accepted.
             rejected_wrong: number of wrong samples that it rejected.
 

@@ -58,8 +58,7 @@ class VoteScaling:
         and a vote of width 10 is treated as one of about `10 * decisive` votes.
 
         Args:
-            right: right samples per example, whole numbers.
-            samples: samples per example, at least 1; one number if it is the same for all.
+            right, samples: as for `Difficulty.fit`.
             decisive: mean fraction of samples that were right or the most frequent wrong answer.
 
         Raises:
@@ -72,11 +71,7 @@ class VoteScaling:
         return float(self.curve([width])[0])
 
     def curve(self, widths: Sequence[int]) -> Floats:
-        """`accuracy` at each of the widths.
-
-        Raises:
-            ValueError: no width, or one that is not a whole number from 1 on.
-        """
+        """`accuracy` at each of the widths."""
         from scipy.stats import binom  # scipy.stats is imported late: it takes 1 s
 
         wanted = _checked_widths(widths)

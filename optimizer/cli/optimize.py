@@ -20,10 +20,6 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         0, or 3 if what is saved does not meet the limits.
-
-    Raises:
-        ValueError: an argument, the pipeline or the dataset is wrong.
-        OSError: a file can't be read or written.
     """
     from optimizer import Budget, Objective, Pipeline, Prompts, optimize
     from optimizer.results.summary_text import summary_text
@@ -75,11 +71,7 @@ def _listed(text: str) -> list[str]:
 def save(
     result: Result, pipeline: Path, report: Path | None, point: OperatingPoint | None = None
 ) -> None:
-    """Write the pipeline (that of the point, if one is given), and the page if it has a path.
-
-    Raises:
-        OSError: a file can't be written.
-    """
+    """Write the pipeline (that of the point, if one is given), and the page if it has a path."""
     from optimizer.formatting import command, ui_command
     from optimizer.search.trial import config_text
 

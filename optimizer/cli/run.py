@@ -25,10 +25,6 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
-
-    Raises:
-        ValueError: the pipeline, an input or the dataset is wrong, or a model can't be called.
-        OSError: a file can't be read or written.
     """
     from pipelines import Pipeline
 

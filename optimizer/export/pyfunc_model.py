@@ -102,11 +102,7 @@ def _load_pyfunc(path: str) -> ServedPipeline:
 def save_pyfunc(
     pipeline_yaml: str, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model to `folder`, which must not exist yet; the example is shown with it.
-
-    Raises:
-        PipelineError: the YAML describes no pipeline.
-    """
+    """Write the model to `folder`, which must not exist yet; the example is shown with it."""
     import mlflow.pyfunc
     import pandas as pd
 
@@ -129,13 +125,7 @@ def save_pyfunc(
 def model_signature(
     pipeline: Tunable, example: Mapping[str, Any], more: Mapping[str, DataType]
 ) -> ModelSignature:
-    """Text where the field is text, and any type elsewhere, as prompts take any value.
-
-    Args:
-        pipeline: what the model runs.
-        example: one example's inputs.
-        more: the columns beside the pipeline's outputs.
-    """
+    """Text where the field is text, and any type elsewhere, as prompts take any value."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType

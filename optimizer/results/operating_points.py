@@ -62,15 +62,8 @@ def operating_points(
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[OperatingPoint, ...]:
-    """The configs with their figures, best estimate first.
-
-    Args:
-        configs: a front.
-        search: the search's evaluation of one.
-        held_out: by config key, those that were scored on the holdout.
-        mean: the score that is reported.
-        bound: the pipeline with a config.
-    """
+    """The configs of a front with their figures, best estimate first: those of the holdout (by
+    config key) where there are any, else those of the search; `mean` is the reported score."""
     points = []
     for config in configs:
         estimated, final = search(config), held_out.get(config.key)

@@ -53,9 +53,6 @@ def provenance(result: Result) -> dict[str, Any]:
 def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
     """The YAML form of the tuned pipeline, or of a point of the front, with its provenance and
     without secrets.
-
-    Raises:
-        PipelineError: a function module can't be imported by name.
     """
     if point is None or point.config == result.config:
         tuned = result.pipeline.with_provenance(provenance(result))

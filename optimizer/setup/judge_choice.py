@@ -19,13 +19,8 @@ def bind_metric(
 ) -> BoundMetric:
     """The metric for this pipeline and the dataset's columns, with its judge if it asks one.
 
-    Args:
-        metric: as `optimize` takes it.
-        pipeline: whose outputs are scored.
-        columns: the dataset's.
-        known: every model of the run by its label.
-        choices: the models that the search chooses from; by default, the one with the dearest
-            output tokens judges, as nothing else is known of them yet.
+    By default, the judge is the choice with the dearest output tokens, as nothing else is known of
+    the models yet; `known` has every model of the run by its label.
 
     Raises:
         MetricError: it does not fit them; names the nearest that would.

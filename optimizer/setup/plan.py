@@ -202,12 +202,7 @@ def _check_calls(plan: Plan) -> None:
 
 
 def _tunable(pipeline: Any, data: Dataset) -> Tunable:
-    """A pipeline of any kind as it is; a DSPy program as a pipeline of its predictors.
-
-    Raises:
-        ValueError: it is neither.
-        PipelineError: the program can't be tuned, and why.
-    """
+    """A pipeline of any kind as it is; a DSPy program as a pipeline of its predictors."""
     import dspy
 
     from pipelines.dspy_programs import DSPyPipeline, from_dspy
@@ -238,11 +233,7 @@ def check_kind(value: Any, kind: type) -> None:
 def _choices(
     models: str | Model | Sequence[str | Model] | None, pipeline: Tunable
 ) -> dict[str, Model]:
-    """The models to choose from, by label; labels of the pipeline's own models mean these.
-
-    Raises:
-        ValueError: none is given and the pipeline names none, or two share a label.
-    """
+    """The models to choose from, by label; labels of the pipeline's own models mean these."""
     described = {model.label: model for model in pipeline.models}
     if models is None:
         named = [label for m in pipeline.llm_modules if m.model for label in labels_of(m.model)]

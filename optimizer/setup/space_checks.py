@@ -24,11 +24,7 @@ from search_spaces.space import check_model
 
 
 def resolve(space: SearchSpace) -> SearchSpace:
-    """The space with networks and aggregators in the short notation turned into configs.
-
-    Raises:
-        SearchSpaceError: a text is no network, or no aggregator; names its place.
-    """
+    """The space with networks and aggregators in the short notation turned into configs."""
     return space.model_copy(
         update={
             "network": _parsed(space.network, parse_network, "network"),

@@ -43,10 +43,8 @@ class EventWriter:
     def write(self, event: Event, journal: Journal, *, again: bool = False) -> None:
         """Write one event of the journal's run.
 
-        Args:
-            event: one method of this class is named for each kind.
-            journal: holds the run's ids, which the `start` event fills in, and the files.
-            again: an earlier attempt may have left something behind; look for it first.
+        Each kind has a method of its name. The journal holds the run's ids, which the `start` event
+        fills in, and the files. With `again`, an earlier attempt may have left something behind.
 
         Raises:
             Refused: the store will never take it.

@@ -32,12 +32,8 @@ def module_scores_heatmap(
     """The last ratings, if there are any, above the last measured scores, as a PNG.
 
     A cell has the figure, its precision (how many examples a rating is the mean of; the standard
-    error of a measured score) and the decision. The tuned pipeline's models are outlined.
-
-    Args:
-        scores: of each module and model the last one counts.
-        allocation: the tuned pipeline's models by module.
-        diagnoser: label of the model that rated; None if none did.
+    error of a measured score) and the decision. The models of the tuned pipeline's allocation are
+    outlined. Of each module and model the last score counts.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
