@@ -14,8 +14,7 @@ from optimizer.cli.arguments import FAILED
 from optimizer.formatting import counted
 
 if TYPE_CHECKING:
-    from optimizer.export import RowOutcome
-    from pipelines import Tunable
+    from pipelines import Trace, Tunable
 
 Row = Mapping[str, Any]
 
@@ -26,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
     """
+    from optimizer.export import failure_of
     from pipelines import Pipeline
 
     pipeline = Pipeline.load(options.pipeline)
@@ -34,36 +34,36 @@ def run(options: argparse.Namespace) -> int:
     rows = _rows(pipeline, options.dataset)
     failed, usd = 0, 0.0
     with _output(options.output) as file:
-        for row, outcome in zip(rows, _outcomes(pipeline, rows, options.concurrency), strict=True):
+        for row, trace in zip(rows, _traces(pipeline, rows, options.concurrency), strict=True):
             line = {
                 "example": row,
-                "outputs": outcome.outputs,
-                "confidence": None if outcome.failure else outcome.confidence,
-                "failure": outcome.failure,
+                "outputs": trace.outputs,
+                "confidence": None if trace.failure else trace.confidence,
+                "failure": failure_of(trace),
             }
             print(json.dumps(line, ensure_ascii=False, default=str), file=file)
-            failed, usd = failed + (outcome.failure is not None), usd + outcome.usd
+            failed, usd = failed + (trace.failure is not None), usd + trace.usd
     where = f" -> {options.output}" if options.output else ""
     print(f"{counted(len(rows), 'row')}, {failed} failed, ${usd:.6f}{where}", file=sys.stderr)
     return FAILED if failed else 0
 
 
 def _run_one(pipeline: Tunable, inputs: Row, output: str | None) -> int:
-    from optimizer.export import is_wide
+    from optimizer.export import failure_of, is_wide
 
-    (outcome,) = _outcomes(pipeline, [inputs], 1)
-    if outcome.failure is not None:
-        print(f"compound-optimizer run: {outcome.failure}", file=sys.stderr)
+    (trace,) = _traces(pipeline, [inputs], 1)
+    if trace.failure is not None:
+        print(f"compound-optimizer run: {failure_of(trace)}", file=sys.stderr)
         return FAILED
     with _output(output) as file:
-        print(json.dumps(outcome.outputs, ensure_ascii=False, indent=1, default=str), file=file)
+        print(json.dumps(trace.outputs, ensure_ascii=False, indent=1, default=str), file=file)
     if is_wide(pipeline):
-        print(f"confidence {outcome.confidence:.2f}", file=sys.stderr)
+        print(f"confidence {trace.confidence:.2f}", file=sys.stderr)
     return 0
 
 
-def _outcomes(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[RowOutcome]:
-    """Outcomes in order, once it is known that the models can be called."""
+def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[Trace]:
+    """Traces in order, once it is known that the models can be called."""
     from optimizer.export import models_of, run_rows
     from pipelines.llms.gateway import default_session
     from pipelines.llms.prices import check_models

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.llms.model import Model
@@ -16,27 +15,13 @@ if TYPE_CHECKING:
 CONCURRENCY = 16
 
 
-@dataclass(frozen=True)
-class RowOutcome:
-    """The outcome of one row."""
-
-    outputs: Mapping[str, Any] | None
-    """The pipeline's outputs; None if a module failed."""
-    failure: str | None
-    """What failed in which module, if anything did."""
-    usd: float
-    """Price of its calls, those from the cache included."""
-    confidence: float
-    """Share of the members that agreed, in the module where fewest did; 1 if none is wide."""
-
-
 def run_rows(
     pipeline: Tunable,
     rows: Sequence[Mapping[str, Any]],
     session: Session,
     concurrency: int = CONCURRENCY,
-) -> Iterator[RowOutcome]:
-    """Run every row with the config that the pipeline carries; outcomes come in order.
+) -> Iterator[Trace]:
+    """Run every row with the config that the pipeline carries; traces come in order.
 
     Raises:
         PipelineError: a row lacks an input, or a module names no model.
@@ -44,7 +29,7 @@ def run_rows(
     config = pipeline.config or pipeline.default_config()
     program = pipeline.bind(config, models_of(pipeline), session)
     with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
-        yield from map(_outcome, pool.map(program.run, rows))
+        yield from pool.map(program.run, rows)
 
 
 def models_of(pipeline: Tunable) -> dict[str, Model]:
@@ -76,7 +61,7 @@ def input_types(pipeline: Tunable) -> dict[str, Any]:
     return {field: read.get(field) for field in pipeline.inputs}
 
 
-def _outcome(trace: Trace) -> RowOutcome:
+def failure_of(trace: Trace) -> str | None:
+    """What failed in which module, if anything did."""
     failed = trace.failure
-    failure = f"{failed.kind} in {failed.module}: {failed.message}" if failed else None
-    return RowOutcome(trace.outputs, failure, trace.usd, trace.confidence)
+    return f"{failed.kind} in {failed.module}: {failed.message}" if failed else None

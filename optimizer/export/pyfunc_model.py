@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.dataset import plain_value
-from optimizer.export.batch import input_types, is_wide, run_rows
+from optimizer.export.batch import failure_of, input_types, is_wide, run_rows
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
 
@@ -68,17 +68,17 @@ class ServedPipeline:
         ]
         gateway = Gateway(cache=None)
         try:
-            outcomes = list(run_rows(self.pipeline, rows, gateway.session("served")))
+            traces = list(run_rows(self.pipeline, rows, gateway.session("served")))
         finally:
             gateway.close()
         records = [
-            {CONFIDENCE: outcome.confidence, **outcome.outputs}
-            if outcome.outputs is not None
-            else {FAILURE: outcome.failure}
-            for outcome in outcomes
+            {CONFIDENCE: trace.confidence, **trace.outputs}
+            if trace.outputs is not None
+            else {FAILURE: failure_of(trace)}
+            for trace in traces
         ]
         # what plain Python returns may be known only now
-        returned = (name for outcome in outcomes for name in outcome.outputs or ())
+        returned = (name for trace in traces for name in trace.outputs or ())
         outputs = self.pipeline.outputs or dict.fromkeys(returned)
         columns = [*outputs, *_columns_of_ours(self.pipeline)]
         answered = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)

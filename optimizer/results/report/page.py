@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
 from optimizer.results.lineage import best_path, branches
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.provenance import provenance
 from optimizer.results.summary import Table, probes_lines, sections
+from optimizer.search.config_changes import config_changes
 from optimizer.search.probe import Probe
 from optimizer.search.trial import Trial, config_text, shortened
 from pipelines.llms.secrets import redacted
@@ -66,6 +66,10 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> tuple[str, ...]:
         f"{module} {dollars(usd)}, {seconds(trial.seconds_by_module[module])}"
         for module, usd in trial.usd_by_module.items()
     )
+    changes = config_changes(baseline, trial.config)
+    prompts = (
+        f"{c.knob}: {c.new}" for c in changes if c.knob.endswith((".instructions", ".demos"))
+    )
     return (
         str(trial.number),
         trial.stage,
@@ -78,7 +82,7 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> tuple[str, ...]:
         dollars(trial.usd_per_example),
         seconds(trial.latency_s),
         f"{trial.nominal_calls:,}",
-        "; ".join((config_text(trial.config), *_prompts(baseline, trial.config))),
+        "; ".join((config_text(trial.config), *prompts)),
         "; ".join(by_module),
         ", ".join(f"{n} {kind}" for kind, n in trial.failures.items()),
         shortened(trial.detail, 300),
@@ -108,23 +112,6 @@ def _probe(probe: Probe) -> tuple[str, ...]:
         dollars(probe.usd),
         shortened(probe.detail, 300),
     )
-
-
-def _prompts(before: PipelineConfig, after: PipelineConfig) -> Iterator[str]:
-    """The beginnings of prompts that are not the given ones."""
-    for module, knob, _, new in before.differences(after):
-        if knob == "members":
-            for place, own in enumerate(new):
-                yield from _prompt(f"{module}.members.{place}", own)
-        else:
-            yield from _prompt(module, {knob: new})
-
-
-def _prompt(name: str, knobs: Mapping[str, Any]) -> Iterator[str]:
-    if "instructions" in knobs:
-        yield f"{name}: “{shortened(' '.join(str(knobs['instructions']).split()), 80)}”"
-    if "demos" in knobs:
-        yield f"{name}: {counted(len(knobs['demos']), 'demo')}"
 
 
 def _failures(result: Result) -> list[tuple[str, str]]:

@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
+from optimizer.quiet_logs import log_level
+
 logger = logging.getLogger(__name__)
 
-_TALKATIVE = ("dspy", "gepa", "optuna")
 _LOCK = threading.Lock()
 _INSIDE = ExitStack(), [0]
 """What to undo in the end, and how many searches are inside: they may run side by side."""
@@ -38,10 +39,7 @@ def quiet() -> Iterator[None]:
 
 
 def _silence(undo: ExitStack) -> None:
-    for name in _TALKATIVE:
-        talkative = logging.getLogger(name)
-        undo.callback(talkative.setLevel, talkative.level)
-        talkative.setLevel(logging.CRITICAL)
+    undo.enter_context(log_level(logging.CRITICAL, "dspy", "gepa", "optuna"))
     log = _Logged()
     undo.enter_context(redirect_stdout(log))
     undo.enter_context(redirect_stderr(log))
