@@ -131,13 +131,13 @@ def model_signature(
     from mlflow.types.schema import AnyType
 
     anything = AnyType()  # type: ignore[no-untyped-call]
-    inputs = [
+    inputs: list[Any] = [
         ColSpec(DataType.string if text else anything, field)
         for field, kind in input_types(pipeline).items()
         for text in [kind is str and isinstance(example.get(field, ""), str)]
     ]
-    columns = {**dict.fromkeys(pipeline.outputs, anything), **more}
-    outputs = [ColSpec(kind, column, required=False) for column, kind in columns.items()]
+    columns: dict[str, Any] = {**dict.fromkeys(pipeline.outputs, anything), **more}
+    outputs: list[Any] = [ColSpec(kind, column, required=False) for column, kind in columns.items()]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 

@@ -58,12 +58,15 @@ def module_scores_heatmap(
         axes.set_xticks([])
         for (row, column), score in cells.items():
             if score.model in allocation.get(score.module, ()):
-                corner, options = (column - 0.47, row - 0.45), {"edgecolor": _OUTLINE}
-                axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, linewidth=2.5, **options))
+                corner = column - 0.47, row - 0.45
+                outline = Rectangle(
+                    corner, 0.94, 0.9, fill=False, edgecolor=_OUTLINE, linewidth=2.5
+                )
+                axes.add_patch(outline)
     if panels:
         texts = [shortened(label, _LONGEST_LABEL) for label in columns]
-        turned = {"rotation": 30, "ha": "right"} if max(map(len, texts)) > 12 else {}
-        axes.set_xticks(range(len(texts)), texts, fontsize=9, **turned)
+        turned, aligned = (30, "right") if max(map(len, texts)) > 12 else (0, "center")
+        axes.set_xticks(range(len(texts)), texts, fontsize=9, rotation=turned, ha=aligned)
     return as_png(figure)
 
 

@@ -116,7 +116,8 @@ def _scatter(axes: Axes, placed: Sequence[tuple[Trial, float]]) -> None:
     for (stage, complete), dots in groups.items():
         colour = _COLOURS.get(stage, _OTHER)
         axes.scatter(
-            *zip(*dots, strict=True),
+            [x for x, _ in dots],
+            [y for _, y in dots],
             s=26,
             edgecolors=colour,
             facecolors=colour if complete else "none",
