@@ -113,25 +113,16 @@ def prepare(
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label = _choices(models, pipeline)
     pipeline = pipeline.with_fallback(next(iter(by_label.values())))
-    names = [module.name for module in pipeline.llm_modules]
-    functions = [module.name for module in pipeline.modules if not module.is_llm]
-    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
-    space = resolve(search_space or SearchSpace()).fit(names, list(by_label), functions, once)
+    space = _fitted(search_space or SearchSpace(), pipeline, list(by_label))
     baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
     known = {**{m.label: m for m in pipeline.models}, **by_label}
-    for labels in baseline.allocation.values():
-        known.update({label: Model(label) for label in labels if label not in known})
+    for label in (label for labels in baseline.allocation.values() for label in labels):
+        known.setdefault(label, Model(label))
     check_space(space, pipeline, baseline, known)
     sought = as_objective(objective)
     _check_inputs(pipeline, data)
     bound = bind_metric(metric, pipeline, data.columns, known, list(by_label.values()))
-    data.require(bound.fields, f"metric {bound.name!r}")
-    bound.check(data)
-    if pipeline.inputs:
-        data = without_demos(data, pipeline.inputs, baseline)
-        warn_of_repeated(data, pipeline.inputs)
-    if bound.judging and bound.judging.labels:
-        warn_of_labelled(data, pipeline.inputs, bound.judging.labels.answers)
+    data = _fair_examples(data, bound, pipeline.inputs, baseline)
     search, held_out = data.split(holdout, seed, pipeline.inputs)
     judge = _diagnoser(diagnoser, known)
     _check_prompts(stages, pipeline)
@@ -158,6 +149,28 @@ def prepare(
     _warn_if_not_writable(pipeline)
     _warn_of_unused(search_space, stages)
     return plan
+
+
+def _fitted(space: SearchSpace, pipeline: Tunable, labels: Sequence[str]) -> SearchSpace:
+    """The space with the choices of every module."""
+    names = [module.name for module in pipeline.llm_modules]
+    functions = [module.name for module in pipeline.modules if not module.is_llm]
+    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
+    return resolve(space).fit(names, list(labels), functions, once)
+
+
+def _fair_examples(
+    data: Dataset, metric: BoundMetric, inputs: Sequence[str], baseline: PipelineConfig
+) -> Dataset:
+    """The examples that the metric can score and no prompt shows; warns of misleading ones."""
+    data.require(metric.fields, f"metric {metric.name!r}")
+    metric.check(data)
+    if inputs:
+        data = without_demos(data, inputs, baseline)
+        warn_of_repeated(data, inputs)
+    if metric.judging and metric.judging.labels:
+        warn_of_labelled(data, inputs, metric.judging.labels.answers)
+    return data
 
 
 def check_concurrency(concurrency: int) -> None:
