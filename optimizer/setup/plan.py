@@ -99,11 +99,8 @@ def prepare(
     seed: int,
     objective: str | Objective = "quality",
 ) -> Plan:
-    """Check all arguments of `optimize` and make them fit each other.
-
-    Raises:
-        ValueError: names the value, the rule, and the nearest valid choice.
-    """
+    """Check all arguments of `optimize` and make them fit each other; a ValueError names the value,
+    the rule and the nearest valid choice."""
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         check_kind(value, kind)
     _check_whole("seed", seed, 0)
