@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.hypervolume import hypervolume
 from benchmarks.searching import Bench
-from evaluators.objective import Costs, front, hypervolume
+from evaluators.objective import Costs, front
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import Module, Pipeline

@@ -1,4 +1,4 @@
-"""Labelled examples, checked at the door: equal columns in every example, and enough of them."""
+"""Labelled examples: enough of them, and the same columns in each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -33,7 +34,7 @@ class Dataset(Sequence[dspy.Example]):
     """
 
     def __init__(self, examples: Iterable[dspy.Example], columns: Iterable[str]) -> None:
-        """Trusts its arguments: `load` is the door that checks them."""
+        """Trusts its arguments: `load` checks them."""
         self._examples = tuple(examples)
         self.columns = tuple(columns)
 
@@ -41,24 +42,20 @@ class Dataset(Sequence[dspy.Example]):
     def load(
         cls,
         data: Dataset | pd.DataFrame | Iterable[Mapping[str, Any] | dspy.Example] | str | Path,
-        input_fields: Iterable[str] | None = None,
         *,
         minimum: int = 2,
     ) -> Dataset:
         """A dataset from rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path.
 
-        - Every row has the same columns. A value that is missing is written as null (None), and
-          NaN becomes None; a row that lacks the column altogether is an error, for it is more
-          often a misspelt name.
-        - Values of a .csv are all text, as they stand in the file: "007" stays "007", and an
-          empty cell is "". The other forms keep the types they have.
-        - Lines of a .jsonl that are blank are skipped, and so are rows at the end of a .csv whose
-          cells are all blank, which spreadsheets leave behind.
+        - Every row has the same columns. A missing value is null (None), and NaN becomes None; a
+          row without the column is an error, since the cause is mostly a misspelt name.
+        - Values of a .csv are all text, as in the file: "007" stays "007", and an empty cell is "".
+          The other forms keep their types.
+        - Blank lines of a .jsonl are skipped, and so are blank rows at the end of a .csv, which
+          spreadsheets leave behind.
 
         Args:
             data: where the examples come from.
-            input_fields: the columns that `example.inputs()` is to return. By default those that
-                the given `dspy.Example`s have marked, if any.
             minimum: the fewest examples to accept. The default lets both sides of a split have one.
 
         Raises:
@@ -75,13 +72,13 @@ class Dataset(Sequence[dspy.Example]):
                 f"at least {minimum} example{'s' * (minimum != 1)} are needed, {why}, "
                 f"but {source} has {len(dataset)}"
             )
-        return dataset if input_fields is None else dataset._with_inputs(tuple(input_fields))
+        return dataset
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the values; the order of the examples matters, that of columns does not.
 
-        What JSON has no form for counts as its `str`.
+        Values without a form in JSON count as their `str`.
         """
         hashed = hashlib.sha256()
         for number, example in enumerate(self._examples):
@@ -89,9 +86,8 @@ class Dataset(Sequence[dspy.Example]):
             try:
                 text = json.dumps(row, sort_keys=True, default=_plain)
             except (TypeError, ValueError) as error:
-                raise DatasetError(
-                    f"example {number} cannot be written as JSON: {error}"
-                ) from error
+                problem = f"example {number} cannot be written as JSON: {error}"
+                raise DatasetError(problem) from error
             hashed.update(text.encode() + b"\n")
         return hashed.hexdigest()
 
@@ -101,19 +97,19 @@ class Dataset(Sequence[dspy.Example]):
         """The examples in a random order, cut in two: (to search on, held out).
 
         The order depends on `seed` alone, so that any first part of the search side is a fair
-        sample, also of data that come sorted.
+        sample, also of sorted data.
 
         Args:
             holdout: the held-out fraction, rounded to whole examples but leaving each side one;
                 0 holds nothing out.
             seed: decides the order.
-            inputs: examples that are equal in these columns come to the same side, so that what is
-                held out was not seen under another number; a few less may be held out then.
+            inputs: examples that are equal in these columns go to the same side, so that no copy
+                of a held-out example is searched on; a few less may be held out then.
 
         Raises:
             DatasetError: `0 <= holdout < 1` does not hold, or there are too few examples to cut.
         """
-        if not 0 <= holdout < 1:
+        if isinstance(holdout, bool) or not isinstance(holdout, Real) or not 0 <= holdout < 1:
             raise DatasetError(f"`0 <= holdout < 1` must hold (a fraction), but got {holdout!r}")
         if holdout > 0 and len(self) < 2:
             raise DatasetError(
@@ -150,11 +146,11 @@ class Dataset(Sequence[dspy.Example]):
         return [places[text] for text in texts]
 
     def require(self, columns: Iterable[str], what: str) -> None:
-        """Check that there are these columns; `what` says in the error what they are needed for.
+        """Check that there are these columns, which `what` needs; warn of nulls in some rows.
 
         Raises:
             DatasetError: names the first one missing, the nearest one there is, and all there are;
-                or one that is null in every row. Nulls in some rows are warned of.
+                or one that is null in every row.
         """
         for column in columns:
             if column not in self.columns:
@@ -170,10 +166,6 @@ class Dataset(Sequence[dspy.Example]):
                     "%d of %d rows have no %s (null), which %s needs",
                     missing, len(self), column, what,
                 )  # fmt: skip
-
-    def _with_inputs(self, fields: tuple[str, ...]) -> Dataset:
-        self.require(fields, "the pipeline's input")
-        return Dataset((example.with_inputs(*fields) for example in self._examples), self.columns)
 
     def _take(self, indices: Iterable[int]) -> Dataset:
         return Dataset((self._examples[i] for i in indices), self.columns)
@@ -201,81 +193,64 @@ def _examples(
     rows: Sequence[Mapping[str, Any] | dspy.Example], source: str
 ) -> tuple[list[dspy.Example], tuple[str, ...]]:
     """The rows as examples of our own, and their columns in the order of the first row."""
-    first: dict[str, None] = {}
+    first: tuple[str, ...] = ()
     examples = []
     for number, row in enumerate(rows, start=1):
+        where = f"row {number} of {source}"
         if not isinstance(row, (Mapping, dspy.Example)):
-            raise DatasetError(
-                f"row {number} of {source} is a {type(row).__name__}; "
-                "rows are dicts or dspy.Examples"
-            )
-        values = {_column(name, number, source): _known(value) for name, value in row.items()}
-        if number == 1:
-            first = dict.fromkeys(values)
-        _same_columns(first, values, number, source)
-        _check_texts(values, number, source)
+            kind = type(row).__name__
+            raise DatasetError(f"{where} is a {kind}; rows are dicts or dspy.Examples")
+        values = {name: plain_value(value) for name, value in row.items()}
+        first = first or tuple(values)
+        _check_columns(first, values, where)
+        _check_texts(values, where)
         example = dspy.Example(values)
         inputs = getattr(row, "_input_keys", None)
         examples.append(example if inputs is None else example.with_inputs(*inputs))
-    if rows and not first:
-        raise DatasetError(f"row 1 of {source} has no columns")
-    return examples, tuple(first)
+    return examples, first
 
 
-def _column(name: object, number: int, source: str) -> str:
-    if not isinstance(name, str):
-        raise DatasetError(f"row {number} of {source} has the column {name!r}; names are text")
-    return name
-
-
-def _same_columns(
-    first: Mapping[str, Any], row: Mapping[str, Any], number: int, where: str
-) -> None:
-    if row.keys() == first.keys():
-        return
+def _check_columns(first: Sequence[str], row: Mapping[Any, Any], where: str) -> None:
+    if not first:
+        raise DatasetError(f"{where} has no columns")
+    odd = [name for name in row if not isinstance(name, str)]
+    if odd:
+        raise DatasetError(f"{where} has the column {odd[0]!r}; names are text")
     missing = [name for name in first if name not in row]
     extra = [name for name in row if name not in first]
-    if missing:
-        has = f" but has {extra[0]!r}" if extra else ""
+    if missing or extra:
+        problem = f"has the column {extra[0]!r}, which row 1 lacks" if extra else ""
+        if missing:
+            has = f" but has {extra[0]!r}" if extra else ""
+            problem = f"lacks the column {missing[0]!r} of row 1{has}"
         raise DatasetError(
-            f"row {number} of {where} lacks the column {missing[0]!r} of row 1{has}; "
-            "every row needs the same columns (null where there is no value)"
+            f"{where} {problem}; every row needs the same columns (null where there is no value)"
         )
-    raise DatasetError(
-        f"row {number} of {where} has the column {extra[0]!r}, which row 1 lacks; "
-        "every row needs the same columns (null where there is no value)"
-    )
 
 
-def _check_texts(row: Mapping[str, Any], number: int, where: str) -> None:
+def _check_texts(row: Mapping[str, Any], where: str) -> None:
     for column, value in row.items():
         try:
             if isinstance(value, str):
                 value.encode()
         except UnicodeEncodeError as error:
-            lone = f"U+{ord(value[error.start]):04X}"
             raise DatasetError(
-                f"row {number} of {where} has half a character ({lone}) in the column {column!r}, "
-                "which no provider can receive; value.encode('utf-8', 'replace').decode() is "
-                "without it"
+                f"{where} has half a character (U+{ord(value[error.start]):04X}) in the column "
+                f"{column!r}, which no provider can receive; "
+                "value.encode('utf-8', 'replace').decode() is without it"
             ) from error
 
 
-def _known(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """`value` as Python has it: numpy's scalars and arrays unpacked, NaN, NaT and NA as None."""
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
     if isinstance(value, np.ndarray):
-        return [_known(item) for item in value.tolist()]
+        return [plain_value(item) for item in value.tolist()]
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float):
-        return None if value != value else value
-    return None if type(value).__name__ in {"NaTType", "NAType"} else value
+    missing = isinstance(value, float) and value != value
+    return None if missing or type(value).__name__ in {"NaTType", "NAType"} else value
 
 
 def _plain(value: Any) -> Any:
-    """A stable JSON form for what JSON has none for."""
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr)
-    return str(value)
+    """A stable JSON form for a value without one."""
+    return sorted(value, key=repr) if isinstance(value, (set, frozenset)) else str(value)

@@ -6,9 +6,7 @@ import csv
 import json
 import re
 import sys
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ def rows_from(data: Any) -> tuple[Sequence[Any], str]:
     """The rows of `data`, unchecked, and what to call it in an error."""
     if isinstance(data, (str, Path)):
         return _read(Path(data)), f"'{data}'"
-    pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it
+    pandas = sys.modules.get("pandas")  # imported already, if there is a DataFrame
     if pandas is not None and isinstance(data, pandas.DataFrame):
-        return _frame_rows(data), "the DataFrame"
+        _no_duplicates(list(data.columns), "the DataFrame")
+        return data.to_dict("records"), "the DataFrame"
     if isinstance(data, Mapping):
         raise DatasetError("a dataset is a list of rows, but got one mapping; put rows in a list")
     if not isinstance(data, Iterable):
@@ -65,7 +64,8 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as lines, _cells_of_any_length():
+    csv.field_size_limit(2**31 - 1)  # of this process; by default 128 KiB, which documents exceed
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines, strict=True)
         try:
             header = next(reader, [])
@@ -86,20 +86,6 @@ def _csv_row(header: list[str], cells: list[str], path: Path, line: int) -> dict
     return dict(zip(header, cells, strict=True))
 
 
-_field_size = threading.Lock()
-
-
-@contextmanager
-def _cells_of_any_length() -> Iterator[None]:
-    """The csv module refuses cells over 128 KiB, which documents exceed; its limit is global."""
-    with _field_size:
-        before = csv.field_size_limit(2**31 - 1)
-        try:
-            yield
-        finally:
-            csv.field_size_limit(before)
-
-
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow  # late: other datasets need not pay for it
     from pyarrow import parquet
@@ -111,12 +97,6 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     _no_duplicates(table.column_names, f"'{path}'")
     kept = [name for name in table.column_names if not _INDEX_COLUMN.fullmatch(name)]
     rows: list[dict[str, Any]] = table.select(kept).to_pylist()
-    return rows
-
-
-def _frame_rows(frame: Any) -> list[dict[Any, Any]]:
-    _no_duplicates(list(frame.columns), "the DataFrame")
-    rows: list[dict[Any, Any]] = frame.to_dict("records")
     return rows
 
 

@@ -65,7 +65,7 @@ class Evaluator:
     def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
         """Run configs on examples, all in one pool of threads; `known` has the outcomes then.
 
-        What is known is not run again, nor a config on an example that its own demos were made
+        Known outcomes are not run again, nor a config on an example that its own demos were made
         from. A step that several of the runs share is taken once, and an outage in it is the same
         for all of them, so that the concurrency changes no outcome.
 
@@ -92,10 +92,10 @@ class Evaluator:
         return Evaluation({index: known[index] for index in indices if index not in shown})
 
     def peek(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
-        """The same, but what was not known before does not count among what is `known`.
+        """As `evaluate`, but new outcomes do not become `known`.
 
-        For examples that were picked by how another config did on them: they would bias every
-        later comparison.
+        For examples that were picked by another config's scores on them, which would bias later
+        comparisons.
 
         Raises: as `run`.
         """
@@ -108,7 +108,7 @@ class Evaluator:
         return Evaluation({index: outcomes[index] for index in indices if index not in shown})
 
     def outcome(self, config: PipelineConfig, index: int) -> Outcome:
-        """The config on one example, in the caller's thread; many may ask at once.
+        """The config on one example, in the caller's thread; safe for threads.
 
         Raises: as `run`.
         """
@@ -139,10 +139,8 @@ class Evaluator:
         return evaluation
 
     def most_calls(self, config: PipelineConfig) -> int:
-        """The most calls that one run of the config makes.
-
-        Where the program decides how often it asks whom: as often as it has been seen to.
-        """
+        """The most calls of one run of the config; of a program that decides itself, the most
+        that were seen."""
         if self.pipeline.is_fixed:
             return calls_per_run(config)
         times = {name: max(seen) for name, seen in self._asked().items()}
@@ -151,12 +149,12 @@ class Evaluator:
         return max(own + sum(times.values()), *seen, 0)
 
     def times(self) -> Mapping[str, int]:
-        """How often a run asks each module, about; empty where that is always once."""
+        """About how often a run asks each module; empty if always once."""
         asked = self._asked()
         return {name: math.ceil(float(np.mean(seen))) for name, seen in asked.items()}
 
     def returned(self) -> tuple[str, ...]:
-        """The fields that runs returned; empty where the pipeline says itself which."""
+        """The fields that runs returned; empty if the pipeline declares them."""
         outcomes = (each for known in self._known.values() for each in known.values())
         return tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.returned))
 
@@ -190,7 +188,7 @@ class Evaluator:
         return {field: self.examples[index][field] for field in self.pipeline.inputs}
 
     def labels(self, index: int) -> dict[str, Any]:
-        """What the metric compares with: its columns; of a callable, all that are no inputs."""
+        """The metric's columns; of a callable, all columns that are no inputs."""
         example = self.examples[index]
         others = [key for key, _ in example.items() if key not in self.pipeline.inputs]
         return {key: example[key] for key in self.metric.fields or others}
@@ -211,9 +209,8 @@ class Evaluator:
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
         """`function` of every task, concurrently, in order.
 
-        What the first of the tasks has raised is raised, and no further task is begun then.
-
         Raises:
+            Exception: of the first task that raised; no further task begins then.
             BudgetExhausted: any task was refused a call; the others have ended by then.
         """
         ended = run_pool([_whole(function, task) for task in tasks], self.concurrency)
@@ -225,7 +222,7 @@ class Evaluator:
     def _missing(
         self, runs: Sequence[tuple[PipelineConfig, int]]
     ) -> dict[tuple[str, int], PipelineConfig]:
-        """The configs that are to be run, by their keys and the examples' indices."""
+        """The configs still to run, by their keys and the examples' indices."""
         configs = {config.key: config for config, _ in runs}
         shown = {key: self.shown_in(config) for key, config in configs.items()}
         known = {key: self._known.get(key, {}) for key in configs}
@@ -239,7 +236,7 @@ class Evaluator:
     def _outcomes(
         self, missing: Mapping[tuple[str, int], PipelineConfig]
     ) -> tuple[list[Run], BaseException | None]:
-        """The runs that came to an end, in the order given; and what another one raised."""
+        """The runs that ended, in the order given, and the error of another one."""
         runs = [self._outcome(config, index) for (_, index), config in missing.items()]
         with self._memo.keeping_all(), self._scores.keeping_all():
             ended = run_pool(runs, self.concurrency)
@@ -301,11 +298,11 @@ class Evaluator:
 
 
 def _lasts(key: object, score: Score) -> bool:
-    """Whether it is to be remembered: a judge that is down may be up again."""
+    """Whether to remember it: a judge that is down may be up again."""
     return isinstance(key, tuple) and score.failure is None
 
 
 def _whole(function: Callable[[T], R], task: T) -> Resumable[R]:
-    """A task that is done in one go."""
+    """A task without pauses."""
     yield None
     return function(task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
@@ -35,8 +34,7 @@ class Costs(NamedTuple):
     def dominates(self, other: Costs) -> bool:
         """Whether it is no worse in score, dollars and mean seconds, and better in one of them.
 
-        The 95th percentile is for limits: as a fourth figure it would keep whatever had a lucky
-        slowest run.
+        The 95th percentile is for limits only: it is too noisy to compare by.
         """
         ours, theirs = self._losses, other._losses
         return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
@@ -73,7 +71,7 @@ class Objective:
     """Look for every config that no other beats in score, dollars and seconds at once."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no share, and what says two things at once."""
+        """Check the share, and values that exclude each other."""
         if self.within is not None and not 0 <= self.within < 1:
             raise ValueError(
                 f"`0 <= within < 1` must hold (0.01 is one point), but got {self.within:g}"
@@ -116,15 +114,14 @@ class Objective:
         bar: float = -math.inf,
         single: float | None = None,
     ) -> T:
-        """The best of at least one candidate.
-
-        Of those that meet the limits the cheapest within the tolerance of the best; if none meets
-        them, the one that exceeds them least.
+        """The best of at least one candidate: of those within the limits, the cheapest within the
+        tolerance of the best; if there are none, the one that exceeds the limits least.
 
         Args:
+            candidates: at least one.
             costs: of each candidate, on the same examples.
-            bar: a score that whoever ties must also tie with.
-            single: the best single model's score, where that is what to come close to.
+            bar: the least score that counts as the best.
+            single: the best single model's score, for `of="single_model"`.
         """
         both = list(zip(candidates, costs, strict=True))
         fit = [(c, cost) for c, cost in both if self.meets(cost)]
@@ -163,11 +160,7 @@ QUALITY = Objective()
 
 
 def as_objective(given: str | Objective) -> Objective:
-    """The objective of that name.
-
-    Raises:
-        ValueError: there is none; names those there are.
-    """
+    """The objective of that name; raises ValueError, with the known names, if there is none."""
     named = {"quality": QUALITY, "pareto": Objective(pareto=True)}
     if isinstance(given, Objective):
         return given
@@ -189,30 +182,3 @@ def front(costs: Iterable[Costs]) -> list[int]:
         for place, row in enumerate(rows)
         if losses[place] not in losses[:place] and not any(other.dominates(row) for other in rows)
     ]
-
-
-def hypervolume(points: Iterable[Costs], reference: Costs) -> float:
-    """The volume of what the points dominate, bounded by a reference point that is worse in all.
-
-    Exact, in score times dollars times mean seconds; points beyond the reference do not count.
-    """
-    inside = [
-        Costs(p.score - reference.score, reference.usd - p.usd, reference.latency_s - p.latency_s)
-        for p in points
-    ]
-    gains = [gain for gain in inside if min(gain.score, gain.usd, gain.latency_s) > 0]
-    levels = sorted({gain.latency_s for gain in gains}, reverse=True)
-    volume = 0.0
-    for level, below in itertools.pairwise([*levels, 0.0]):
-        volume += (level - below) * _area([g for g in gains if g.latency_s >= level])
-    return volume
-
-
-def _area(gains: Sequence[Costs]) -> float:
-    """The area that rectangles from the origin cover together."""
-    area = height = 0.0
-    for gain in sorted(gains, key=lambda gain: -gain.usd):
-        if gain.score > height:
-            area += gain.usd * (gain.score - height)
-            height = gain.score
-    return area

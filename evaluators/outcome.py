@@ -1,4 +1,4 @@
-"""What is known of a config: its outcome on each example, and what they say together."""
+"""A config's outcome on each example, and their summary."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MOST_UNSCORED = 0.1
 
 
 class ModuleCost(NamedTuple):
-    """What one module took in one run, its members and its aggregator included."""
+    """The cost of one module in one run, its members and its aggregator included."""
 
     usd: float
     seconds: float
-    """Those of all its calls along the critical path; modules side by side overlap."""
+    """On its critical path; modules side by side overlap."""
 
 
 def cost_by_module(steps: Iterable[ModuleStep]) -> dict[str, ModuleCost]:
@@ -50,24 +50,24 @@ class Outcome:
     latency_s: float
     failure: Failure | None
     feedback: str | None = None
-    """What the metric said about it, if it says anything."""
+    """The metric's comment, if any."""
     members_failed: tuple[Failure, ...] = ()
-    """What the members of wide modules made up for: see `ModuleStep`."""
+    """Failures that other members of wide modules made up for: see `ModuleStep`."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """By wide module, the share of its members that agreed."""
     asked: Mapping[str, int] = field(default_factory=dict)
     """How often each module was asked, where the program decides that; and how many calls it made
-    that belong to none."""
+    outside of modules."""
     returned: tuple[str, ...] = ()
     """The fields that it returned, where the program decides that."""
     judge_usd: float = 0.0
-    """What judging it took; no part of `usd`, since running the pipeline needs no judge."""
+    """Price of judging it; no part of `usd`, since running the pipeline needs no judge."""
     by_module: Mapping[str, ModuleCost] = field(default_factory=dict)
-    """What each module that was reached took; the dollars add up to `usd`."""
+    """The cost of each module that was reached; the dollars add up to `usd`."""
 
     @property
     def outage(self) -> bool:
-        """Whether infrastructure kept it from being what the config says."""
+        """Whether an infrastructure failure changed it."""
         own = () if self.failure is None else (self.failure,)
         return any(failure.infrastructure for failure in own + self.members_failed)
 
@@ -106,8 +106,7 @@ class Evaluation:
     @property
     def failures(self) -> dict[str, int]:
         """How many examples failed, by kind."""
-        kinds = (o.failure.kind for o in self.outcomes.values() if o.failure)
-        return dict(sorted(Counter(kinds).items()))
+        return _kinds(o.failure for o in self.outcomes.values() if o.failure)
 
     @property
     def works(self) -> bool:
@@ -116,9 +115,8 @@ class Evaluation:
 
     @property
     def members_failed(self) -> dict[str, int]:
-        """How often the members of wide modules had something to make up for, by kind."""
-        kinds = (f.kind for o in self.outcomes.values() for f in o.members_failed)
-        return dict(sorted(Counter(kinds).items()))
+        """How many failures of members were made up for by others, by kind."""
+        return _kinds(f for o in self.outcomes.values() for f in o.members_failed)
 
     @property
     def agreement(self) -> dict[str, float]:
@@ -136,7 +134,7 @@ class Evaluation:
 
     @property
     def disqualified(self) -> bool:
-        """Whether outages hit too large a share for the mean to be this config's."""
+        """Whether outages hit too many examples for the mean to count."""
         return self.hit > MOST_UNSCORED * len(self.outcomes)
 
     @property
@@ -163,10 +161,9 @@ class Evaluation:
     def latency_p95_s(self) -> float:
         """95th percentile of the seconds on the critical path; NaN without examples.
 
-        By nearest rank: the least observed latency that at least 95% of the runs did not exceed,
-        so that a limit is met just if at most 5% of the runs exceed it. With fewer than 20
-        examples that is the slowest run. A percentile of few runs is rough: the true one exceeds
-        the slowest of n runs with probability 0.95 ** n, which is 36% for 20 examples, 5% for 60.
+        By nearest rank: the least observed latency that at least 95% of the runs did not exceed;
+        with fewer than 20 examples, the slowest run. The true percentile exceeds the slowest of n
+        runs with probability 0.95 ** n, which is 36% for 20 examples, 5% for 60.
         """
         values = [outcome.latency_s for outcome in self.outcomes.values()]
         if not values:
@@ -180,16 +177,16 @@ class Evaluation:
 
     @property
     def usd_by_module(self) -> dict[str, float]:
-        """Mean dollars per example by module; where a module was not reached it took none."""
+        """Mean dollars per example by module, 0 where it was not reached."""
         return {module: cost.usd for module, cost in self._by_module.items()}
 
     @property
     def seconds_by_module(self) -> dict[str, float]:
-        """Mean seconds per example by module; where a module was not reached it took none."""
+        """Mean seconds per example by module, 0 where it was not reached."""
         return {module: cost.seconds for module, cost in self._by_module.items()}
 
     def on(self, examples: Collection[int]) -> Evaluation:
-        """The same on some of the examples."""
+        """The evaluation on these examples only."""
         return Evaluation({i: o for i, o in self.outcomes.items() if i in examples})
 
     @cached_property
@@ -203,3 +200,7 @@ class Evaluation:
     def _mean(self, name: str) -> float:
         values = [getattr(o, name) for o in self.outcomes.values()]
         return math.fsum(values) / len(values) if values else float("nan")
+
+
+def _kinds(failures: Iterable[Failure]) -> dict[str, int]:
+    return dict(sorted(Counter(failure.kind for failure in failures).items()))

@@ -1,4 +1,4 @@
-"""A pool of threads for runs that pause: no thread is held up by a step that another run takes."""
+"""A pool of threads for runs that pause: no thread waits for a step that another run takes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """How a run ended that has no result."""
+    """A run ended with an error."""
 
     error: BaseException
 
 
 def run_pool(runs: Sequence[Resumable[R]], concurrency: int) -> list[R | Raised]:
-    """How each of the runs ended, in their order.
+    """The results or errors of the runs, in their order.
 
-    At most `concurrency` of them work at the same time. A run that needs no work ends in the
-    caller's thread. After any error but `BudgetExhausted` no further run begins or goes on.
+    At most `concurrency` of them work at the same time. A run without work ends in the caller's
+    thread. After any error but `BudgetExhausted` no further run begins or goes on.
     """
     return _Pool(runs, concurrency).results()
 
 
 def first_error(ended: Sequence[R | Raised]) -> BaseException | None:
-    """What the first of the runs that raised has raised; the budget's end only if nothing else."""
+    """The first error, `BudgetExhausted` only if there is no other."""
     errors = [result.error for result in ended if isinstance(result, Raised)]
     return min(errors, key=lambda error: isinstance(error, BudgetExhausted), default=None)
 
@@ -46,9 +46,9 @@ class _Pool(Generic[R]):
         self._fresh: deque[int] = deque()
         """Runs that have done no work yet."""
         self._coming = len(runs)
-        """How many are to become fresh still."""
+        """How many are still to become fresh."""
         self._begun: list[tuple[int, int]] = []
-        """A heap of runs that can go on, each with how often it has paused."""
+        """A heap of runs that can go on, by their number of pauses."""
         self._pauses = [0] * len(runs)
         self._broken = False
         self._changed = threading.Condition()
@@ -59,8 +59,10 @@ class _Pool(Generic[R]):
                 self._admit(place)
             for thread in self._threads:
                 thread.join()
-        except BaseException:  # ctrl-C: threads end after the call that they make
-            self._break()
+        except BaseException:  # ctrl-C: threads end after their call in flight
+            with self._changed:
+                self._broken = True
+                self._changed.notify_all()
             raise
         not_run = Raised(BudgetExhausted("not begun: another task broke"))
         return [self._ended.get(place, not_run) for place in range(len(self._runs))]
@@ -74,7 +76,7 @@ class _Pool(Generic[R]):
                 self._fresh.append(place)
                 self._changed.notify()
         if can_go_on and len(self._threads) < self._most_threads:
-            # daemons: at an interrupt nobody waits for calls that may take minutes
+            # daemons: an interrupt need not wait for calls that may take minutes
             thread = threading.Thread(target=self._work, daemon=True, name="evaluation")
             self._threads.append(thread)
             thread.start()
@@ -108,22 +110,16 @@ class _Pool(Generic[R]):
             if self._broken or len(self._ended) == len(self._runs):
                 self._changed.notify_all()
 
-    def _break(self) -> None:
-        with self._changed:
-            self._broken = True
-            self._changed.notify_all()
-
     def _resume(self, place: int) -> None:
         with self._changed:
             heapq.heappush(self._begun, (self._pauses[place], place))
             self._changed.notify()
 
     def _goes_on(self, place: int) -> bool:
-        """Whether the thread stays with this run, rather than to look for another.
+        """Whether the thread stays with this run, rather than look for another.
 
-        What was begun is finished first, so that a budget's end finds few runs half done. Only
-        the last ones go step by step, those that are least far first: else a few threads would
-        be left with whole runs in the end.
+        Begun runs are finished first, so that few are half done when the budget ends. Only the last
+        ones go step by step, those with the fewest steps first, so that all threads stay busy.
         """
         self._pauses[place] += 1
         with self._changed:
@@ -137,7 +133,7 @@ class _Pool(Generic[R]):
         return self._coming + len(self._fresh) <= self._most_threads
 
     def _next(self) -> int | None:
-        """A run to go on with, once there is one; None if there will be none."""
+        """Wait for a run to go on with; None if there will be none."""
         with self._changed:
             while not self._broken and len(self._ended) < len(self._runs):
                 if self._fresh and (self._fresh_first or not self._begun):

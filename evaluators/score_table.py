@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,12 @@ class ScoreTable:
     combinations that begin alike reuse; else every run makes a call per module."""
 
     def __post_init__(self) -> None:
-        """Check that the scores fit the modules.
-
-        Raises:
-            ValueError: they do not, or are no scores; names the rule and what was given.
-        """
-        scores: ArrayLike = self.scores
+        """Raises ValueError if these are no scores, or do not fit the modules."""
         try:
-            values = np.asarray(scores, dtype=np.float64)
+            values = np.asarray(self.scores, dtype=np.float64)
         except (TypeError, ValueError):
-            raise ValueError(f"scores must be an array of numbers, but got {scores!r}") from None
+            message = f"scores must be an array of numbers, but got {self.scores!r}"
+            raise ValueError(message) from None
         expected = tuple(len(choices) for choices in self.modules.values())
         if not expected or values.ndim != len(expected) + 1 or values.shape[:-1] != expected:
             raise ValueError(

@@ -5,6 +5,7 @@ Names are looked up when they are first asked for, so that importing this packag
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 from pathlib import Path
@@ -54,53 +55,6 @@ if TYPE_CHECKING:
         PipelineConfig,
         SearchSpace,
     )
-
-_HOMES = {
-    "evaluators.statistics.best_of_k": ("BestOfK", "best_of_k"),
-    "evaluators.dataset": ("Dataset",),
-    "evaluators.errors": ("DatasetError", "MetricError"),
-    "evaluators.metrics.judge_agreement": ("JudgeAgreement",),
-    "evaluators.metrics": (
-        "contains",
-        "exact_match",
-        "f1",
-        "llm_judge",
-        "llm_preference",
-        "multiple_choice",
-        "numeric_match",
-    ),
-    "evaluators.objective": ("Objective",),
-    "evaluators.score_table": ("ScoreTable",),
-    "evaluators.statistics.vote_scaling": ("VoteScaling", "vote_accuracy"),
-    "optimizer.errors": ("BudgetTooSmall", "OptimizationError"),
-    "optimizer.loop": ("optimize",),
-    "optimizer.results.operating_points": ("OperatingPoint",),
-    "optimizer.stages.prompts": ("Prompts",),
-    "optimizer.search.table_search": ("TableSearch", "search_table"),
-    "optimizer.stages.allocation.stage": ("Allocation",),
-    "optimizer.results.result": ("Result",),
-    "optimizer.search.module_score": ("ModuleScore",),
-    "optimizer.search.probe": ("Probe",),
-    "optimizer.search.trial": ("Trial",),
-    "pipelines": ("Module", "ModuleFailed", "Pipeline", "PipelineError"),
-    "pipelines.aggregators.notation": ("network_text", "parse_network"),
-    "pipelines.callables": ("from_callable",),
-    "pipelines.dspy_programs": ("from_dspy",),
-    "pipelines.llms.budget": ("Budget",),
-    "pipelines.llms.gateway": ("Gateway",),
-    "pipelines.llms.limits": ("Limit",),
-    "pipelines.llms.model": ("Model",),
-    "pipelines.llms.prices": ("ModelError",),
-    "pipelines.patterns": ("locate_solve", "majority_vote", "multi_agent_debate", "self_refine"),
-    "search_spaces": (
-        "AggregatorConfig",
-        "MemberConfig",
-        "ModuleConfig",
-        "PipelineConfig",
-        "SearchSpace",
-    ),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AggregatorConfig",
@@ -179,11 +133,19 @@ def _check_rooms() -> None:
             )
 
 
+def _homes() -> dict[str, str]:
+    """The module of each public name, by the imports above, which only type checkers run."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
 _check_rooms()
+_HOME_OF = _homes()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value  # importing optimizer.optimize would else leave the module here

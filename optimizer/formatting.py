@@ -1,4 +1,4 @@
-"""How figures and commands are written for people, the same everywhere."""
+"""Formats figures and commands for people."""
 
 from __future__ import annotations
 
@@ -47,12 +47,10 @@ def seconds(duration: float) -> str:
         return "n/a"
     if duration < 10:
         return f"{duration:.2f} s"
-    whole = round(duration)
-    if whole < 60:
+    if (whole := round(duration)) < 60:
         return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def number(value: float) -> str:
@@ -68,7 +66,7 @@ def setting(value: Any) -> str:
 
 
 def agreement_text(judge: JudgeAgreement) -> str:
-    """How far a judge agreed with human labels, as `agreed with 92.5% of 40 human labels, ...`."""
+    """A judge's agreement with people, as `agreed with 92.5% of 40 human labels (kappa 0.85)`."""
     labels = counted(judge.labels, "human label")
     if judge.agreement is not None and judge.kappa is not None:
         return f"agreed with {percent(judge.agreement)} of {labels} (kappa {judge.kappa:z.2f})"
@@ -81,7 +79,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def command(name: str) -> str:
-    """An installed command as a shell finds it; its path, where the environment isn't activated."""
+    """An installed command; its path, where the environment isn't activated."""
     if shutil.which(name):
         return name
     beside = Path(sys.executable).with_name(name)
@@ -89,7 +87,7 @@ def command(name: str) -> str:
 
 
 def ui_command(uri: str) -> str:
-    """What to type, or which page to open, to see what was written to this store.
+    """How to open MLflow's UI on this store.
 
     Without the variable, MLflow's server imports litellm, which fetches a price map, and hangs on
     a machine without a network.

@@ -39,7 +39,7 @@ USED = (
     "pipelines.llms.transport",
     "dspy.clients.execution",
     "optimizer.tracking.outputs",
-    "optimizer.cli.saving",
+    "optimizer.cli.optimize",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "tests.docs.run_page",

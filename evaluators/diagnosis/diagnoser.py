@@ -45,7 +45,7 @@ class DiagnoseModule(dspy.Signature):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the diagnoser said about one example."""
+    """The diagnoser's judgement of one example."""
 
     ratings: tuple[float, ...]
     """In [0, 1], one per output, in the order in which the outputs were given."""
@@ -61,7 +61,7 @@ class Diagnoser:
         self._predict = dspy.Predict(DiagnoseModule)
         self._predict.lm = GatewayLM(model, session, temperature=0.0, purpose="diagnoser")
         self.could_read: dict[tuple[str, str], bool] = {}
-        """Of every diagnosis, by its module and what it was about, whether it came to anything."""
+        """Whether each diagnosis was readable, by its module and what it was about."""
 
     def diagnose(
         self,
@@ -109,9 +109,9 @@ class Diagnoser:
 
 
 def _described(module: Module) -> str:
-    told = module.instructions or own_instructions(module.signature)
-    instructions = f"\n{told}" if told else ""
-    return f"{module.name}: {signature_text(module.signature)}{instructions}"
+    instructions = module.instructions or own_instructions(module.signature)
+    text = f"{module.name}: {signature_text(module.signature)}"
+    return f"{text}\n{instructions}" if instructions else text
 
 
 def _shuffled(count: int, text: str) -> list[int]:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from evaluators.metrics.choosing import chosen
-from evaluators.metrics.metric import LabelMetric
+from evaluators.metrics.metric import LabelMetric, Names
 from evaluators.metrics.text import normalised, text_of
 
 
-def contains(
-    field: str | Sequence[str] | None = None, column: str | Sequence[str] | None = None
-) -> LabelMetric:
+def contains(field: Names = None, column: Names = None) -> LabelMetric:
     """1 when every field's answer contains its label as whole words, else 0.
 
     Both are normalised as for `exact_match`. A number must stand alone: "5" is not in "15", "2.5"
     or "-5". Labels in scripts without spaces between words, such as 東京, may stand anywhere.
 
-    Args:
-        field: the output field or fields to compare, by default all that have a column.
-        column: the label column of each, by default the one of the same name.
+    Fields and columns are chosen as for `exact_match`.
     """
-    return LabelMetric("contains", compare, **chosen(field, column))
+    return LabelMetric.of("contains", compare, field, column)
 
 
 def compare(label: Any, answer: Any) -> float:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from evaluators.metrics.choosing import chosen
-from evaluators.metrics.metric import LabelMetric
+from evaluators.metrics.metric import LabelMetric, Names
 from evaluators.metrics.text import normalised
 
 
-def exact_match(
-    field: str | Sequence[str] | None = None, column: str | Sequence[str] | None = None
-) -> LabelMetric:
+def exact_match(field: Names = None, column: Names = None) -> LabelMetric:
     """1 when every field's normalised text equals its label's, else 0.
 
-    Numbers count as text: "7.0" is not "7" (`numeric_match` knows better), though a label or
-    answer that *is* the number 7.0, not text, reads "7".
+    Numbers count as text: "7.0" is not "7" (see `numeric_match`), though a label or answer
+    that *is* the number 7.0, not text, reads "7".
 
     Args:
         field: the output field or fields to compare, by default all that have a column.
         column: the label column of each, by default the one of the same name.
     """
-    return LabelMetric("exact_match", compare, **chosen(field, column))
+    return LabelMetric.of("exact_match", compare, field, column)
 
 
 def compare(label: Any, answer: Any) -> float:

@@ -5,30 +5,25 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
-from evaluators.metrics.choosing import chosen
-from evaluators.metrics.metric import LabelMetric, mean
+from evaluators.metrics.metric import LabelMetric, Names
 from evaluators.metrics.text import text_of
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def f1(
-    field: str | Sequence[str] | None = None, column: str | Sequence[str] | None = None
-) -> LabelMetric:
+def f1(field: Names = None, column: Names = None) -> LabelMetric:
     """The harmonic mean of word precision and recall, averaged over the fields.
 
     Words as in SQuAD's evaluation (Rajpurkar et al., 2016, arXiv 1606.05250): lower case, no
     punctuation, no articles. An empty answer to an empty label scores 1.
 
-    Args:
-        field: the output field or fields to compare, by default all that have a column.
-        column: the label column of each, by default the one of the same name.
+    Fields and columns are chosen as for `exact_match`.
     """
-    return LabelMetric("f1", compare, combine=mean, **chosen(field, column))
+    return LabelMetric.of("f1", compare, field, column, combine=fmean)
 
 
 def compare(label: Any, answer: Any) -> float:

@@ -55,20 +55,34 @@ class HumanLabels:
                 f"but there are {len(answers)}"
             )
         answered = [field for field in outputs if certain or field in answers.columns]
+        there = ", ".join(answers.columns)
         if outputs and not answered:
             raise MetricError(
                 f"the human labels need at least one of the columns {', '.join(outputs)}, but they "
-                f"have only {', '.join(answers.columns)}"
+                f"have only {there}"
             )
-        for column in (*columns, *answered, HUMAN):
+        needed = (*columns, *answered)
+        for column in (*needed, HUMAN):
             if column not in answers.columns:
                 raise MetricError(
                     f"the human labels need a column {column!r}, which they do not have"
-                    f"{nearest(column, answers.columns)} (columns: {', '.join(answers.columns)})"
+                    f"{nearest(column, answers.columns)} (columns: {there})"
                 )
         scores = tuple(_score(row[HUMAN], n) for n, row in enumerate(answers, start=1))
-        _check_differ(scores)
-        _check_distinct([[row[column] for column in (*columns, *answered)] for row in answers])
+        commonest, count = Counter(scores).most_common(1)[0]
+        if len(scores) - count < 2:  # one label can't show how often the judge errs on its kind
+            raise MetricError(
+                "human labels must show good answers and bad ones, at least 2 that differ from the "
+                f"others, but {count} of {len(scores)} are {commonest:g}"
+            )
+        seen: dict[str, int] = {}
+        for row, answer in enumerate(answers, start=1):
+            first = seen.setdefault(canonical_json([answer[column] for column in needed]), row)
+            if first != row:  # the judge's verdict would be the same, and count twice
+                raise MetricError(
+                    f"human labels must be of distinct answers, but rows {first} and {row} have "
+                    "the same answer to the same inputs; give it once, with the mean of the scores"
+                )
         return cls(answers, scores)
 
 
@@ -84,25 +98,3 @@ def _score(given: Any, row: int) -> float:
             f"human labels it is {given!r}"
         )
     return number
-
-
-def _check_distinct(answers: Sequence[Sequence[Any]]) -> None:
-    """Each answer may occur once: the judge's verdict on it would be the same each time."""
-    seen: dict[str, int] = {}
-    for row, answer in enumerate(answers, start=1):
-        first = seen.setdefault(canonical_json(answer), row)
-        if first != row:
-            raise MetricError(
-                f"human labels must be of distinct answers, but rows {first} and {row} have the "
-                "same answer to the same inputs; give it once, with the mean of what people said"
-            )
-
-
-def _check_differ(scores: Sequence[float]) -> None:
-    """One label that differs from the others cannot show how often the judge errs on its kind."""
-    commonest, count = Counter(scores).most_common(1)[0]
-    if len(scores) - count < 2:
-        raise MetricError(
-            f"human labels must show good answers and bad ones, at least 2 that differ from the "
-            f"others, but {count} of {len(scores)} are {commonest:g}"
-        )

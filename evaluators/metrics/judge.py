@@ -25,7 +25,7 @@ _REASON = "reason"
 
 @dataclass(frozen=True)
 class Question:
-    """What a judge is asked, beside what the pipeline received."""
+    """What a judge is asked, beside the pipeline's inputs."""
 
     instructions: str
     sees: Mapping[str, str]
@@ -37,12 +37,12 @@ class Question:
     """What the verdict's values mean."""
     least: float
     most: float
-    """A verdict beyond these bounds can't be read."""
+    """A verdict beyond these bounds is unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge said."""
+    """A judge's answer."""
 
     value: float
     reason: str
@@ -66,66 +66,59 @@ class Judge:
         names = (*question.sees, _REASON, question.verdict)
         self._own = {name: free_name(name, (*inputs, *outputs)) for name in names}
         self._predict = dspy.Predict(self._signature(inputs))
-        # at temperature 0 whoever is asked again would say the same
+        # at temperature 0 a second answer would be the same
         self._lms = [
             GatewayLM(model, session, temperature=temperature, purpose=JUDGE, sample=sample)
             for sample, temperature in enumerate((0.0, 1.0))
         ]
 
     def ask(self, inputs: Mapping[str, Any], sees: Mapping[str, str]) -> Verdict | Failure:
-        """The verdict; where it can't be read, it is asked for once more.
+        """The verdict on one example; an unreadable one is asked for once more.
 
         A failure counts as infrastructure, of a kind such as `judge_unparsable` or
-        `judge_server_error`: whatever the judge does wrong, it says nothing about the answer.
+        `judge_server_error`, since it says nothing about the answer.
 
         Args:
             inputs: the pipeline's, by field.
-            sees: what the question's own fields hold.
-
-        Raises:
-            BudgetExhausted: the call could break a cap.
+            sees: the texts of the question's own fields.
         """
-        fields = {name: _text(value) for name, value in inputs.items()}
+        fields = {
+            name: value if isinstance(value, str) else canonical_json(value)
+            for name, value in inputs.items()
+        }
         fields |= {self._own[name]: text for name, text in sees.items()}
-        said = self._said(self._lms[0], fields)
-        if isinstance(said, Failure) and not said.infrastructure:
-            said = self._said(self._lms[1], fields)
-        if isinstance(said, Failure):
-            return replace(said, kind=f"{JUDGE}_{said.kind}", infrastructure=True)
-        return said
+        verdict = self._verdict(self._lms[0], fields)
+        if isinstance(verdict, Failure) and not verdict.infrastructure:
+            verdict = self._verdict(self._lms[1], fields)
+        if isinstance(verdict, Failure):
+            return replace(verdict, kind=f"{JUDGE}_{verdict.kind}", infrastructure=True)
+        return verdict
 
-    def _said(self, lm: GatewayLM, fields: Mapping[str, str]) -> Verdict | Failure:
+    def _verdict(self, lm: GatewayLM, fields: Mapping[str, str]) -> Verdict | Failure:
         adapter = dspy.ChatAdapter(use_json_adapter_fallback=False)
         try:
             with dspy.context(adapter=adapter, disable_history=True, trace=None):
-                said = self._predict(lm=lm, **fields)
+                reply = self._predict(lm=lm, **fields)
         except Exception as error:
             failure = failure_of(error, current_recorder().calls, JUDGE)
             if failure is None:
                 raise
             return failure
-        return self._read(said)
-
-    def _read(self, said: dspy.Prediction) -> Verdict | Failure:
         question = self._question
-        value = said[self._own[question.verdict]]
+        value = reply[self._own[question.verdict]]
         if not question.least <= value <= question.most:  # NaN fails this too
             rule = f"from {question.least:g} to {question.most:g}"
-            told = f"the {question.verdict} must be {rule}, but the judge said {value!r}"
-            return Failure("unparsable", JUDGE, told, infrastructure=False)
-        return Verdict(value, str(said[self._own[_REASON]]))
+            problem = f"the {question.verdict} must be {rule}, but the judge said {value!r}"
+            return Failure("unparsable", JUDGE, problem, infrastructure=False)
+        return Verdict(value, str(reply[self._own[_REASON]]))
 
     def _signature(self, inputs: Sequence[str]) -> type[dspy.Signature]:
         question = self._question
         fields: dict[str, Any] = {name: (str, dspy.InputField()) for name in inputs}
-        for name, told in question.sees.items():
-            fields[self._own[name]] = (str, dspy.InputField(desc=told))
+        for name, meaning in question.sees.items():
+            fields[self._own[name]] = (str, dspy.InputField(desc=meaning))
         fields[self._own[_REASON]] = (str, dspy.OutputField(desc="why, in a sentence or two"))
         verdict = dspy.OutputField(desc=question.meaning)
         fields[self._own[question.verdict]] = (question.kind, verdict)
         made: type[dspy.Signature] = dspy.Signature(fields, question.instructions)
         return made
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)

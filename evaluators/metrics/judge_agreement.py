@@ -40,28 +40,17 @@ class JudgeAgreement:
 
 
 def judge_agreement(model: str, judge: Sequence[float], human: Sequence[float]) -> JudgeAgreement:
-    """Compare a judge's scores with people's of the same answers, all in [0, 1].
+    """Compare a judge's scores with people's of the same answers, in the same order.
 
-    Args:
-        model: the judge's label.
-        judge: its scores.
-        human: people's scores in the same order, of at least two different values.
+    All scores are in [0, 1], and people's of at least two different values.
     """
     calibration = Calibration.fit(judge, human)
     if any(score not in (0, 1) for score in human):
-        correlation = _correlation(judge, human)
+        correlation = float(np.corrcoef(judge, human)[0, 1]) if np.ptp(judge) > 0 else 0.0
         return JudgeAgreement(model, len(human), correlation=correlation, calibration=calibration)
-    verdicts, labels = (np.sign(np.asarray(judge) - 0.5) + 1) / 2, np.asarray(human)
-    agreement = float(np.mean(1 - np.abs(verdicts - labels)))
-    kappa = _beyond_chance(agreement, float(verdicts.mean()), float(labels.mean()))
+    accepts, right = (np.sign(np.asarray(judge) - 0.5) + 1) / 2, np.asarray(human)
+    agreement = float(np.mean(1 - np.abs(accepts - right)))
+    accepted, share = float(accepts.mean()), float(right.mean())
+    by_chance = accepted * share + (1 - accepted) * (1 - share)
+    kappa = (agreement - by_chance) / (1 - by_chance)
     return JudgeAgreement(model, len(human), agreement, kappa, calibration=calibration)
-
-
-def _beyond_chance(agreement: float, accepted: float, right: float) -> float:
-    by_chance = accepted * right + (1 - accepted) * (1 - right)
-    return (agreement - by_chance) / (1 - by_chance)
-
-
-def _correlation(judge: Sequence[float], human: Sequence[float]) -> float:
-    """0 for a judge that gives every answer the same score."""
-    return float(np.corrcoef(judge, human)[0, 1]) if np.ptp(judge) > 0 else 0.0

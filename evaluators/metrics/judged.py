@@ -1,4 +1,4 @@
-"""Metrics that ask a language model: what makes one, and what it is once bound to a pipeline."""
+"""Metrics that ask a language model, unbound and bound to a pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.signature import REASONING
 from search_spaces.config import canonical_json
 
 Ask = Callable[[Mapping[str, str]], Verdict | Failure]
-"""The judge's verdict, by what it sees beside the example's inputs."""
+"""The judge's verdict on what it sees beside the example's inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class JudgedMetric(ABC):
 
     name: ClassVar[str]
     asks: ClassVar[int]
-    """How many verdicts an answer takes at most, but for those that are asked for again."""
+    """Most verdicts per answer, unless one must be repeated."""
 
     model: str | Model | None
-    """Who judges: a label or name among the models of `optimize`, or a model of its own; None is
-    the dearest of them."""
+    """The judge: a label or name among the models of `optimize`, or another model; None for the
+    dearest of them."""
     labels: Any
     """Answers that people have scored, in any form that `Dataset.load` takes; None for none."""
 
@@ -54,31 +54,20 @@ class JudgedMetric(ABC):
         """What the judge is asked."""
 
     def compared(self, outputs: Sequence[str]) -> tuple[str, ...]:
-        """Of these outputs, those that the judge is shown: all of them."""
+        """The outputs that the judge is shown, by default all."""
         return tuple(outputs)
 
     @abstractmethod
     def references(self, outputs: Sequence[str]) -> tuple[str, ...]:
-        """The columns beside the inputs that it reads, for a pipeline with these outputs.
-
-        Raises:
-            MetricError: it does not fit them.
-        """
+        """The columns that it reads beside the inputs; raises MetricError if it does not fit these
+        outputs."""
 
     @abstractmethod
     def judged(self, ask: Ask, example: Any, answer: Mapping[str, Any]) -> Score:
-        """The score of one answer: the pipeline's outputs but the reasoning.
-
-        It has no value where the judge failed.
-        """
+        """The score of one answer (the outputs but the reasoning); no value if the judge failed."""
 
     def bind(self, pipeline: Tunable, model: Model) -> BoundMetric:
-        """The metric for this pipeline, judged by this model; `open` it before it scores.
-
-        Raises:
-            MetricError: it does not fit the outputs, or the labels are of no use.
-            DatasetError: the labels can't be read.
-        """
+        """The metric for this pipeline, judged by this model; `open` it before it scores."""
         outputs = tuple(field for field in pipeline.outputs if field != REASONING)
         if not outputs:
             raise MetricError(
@@ -98,7 +87,7 @@ class JudgedMetric(ABC):
 
 @dataclass(frozen=True)
 class Judging:
-    """What a bound metric needs to ask its judge, but for a session."""
+    """All that a bound metric needs to ask its judge, except a session."""
 
     metric: JudgedMetric
     inputs: Sequence[str]
@@ -110,18 +99,14 @@ class Judging:
 
     @property
     def identity(self) -> str:
-        """Changes with whatever may change a score, or how scores are corrected."""
+        """Changes with anything that may change a score or its correction."""
         references = self.metric.references(self.outputs)
         digest = self.labels.answers.digest if self.labels else None
-        told = [self.metric.name, asdict(self.metric.question), references, self.outputs]
-        return canonical_json([*told, asdict(self.model), digest])
+        question = [self.metric.name, asdict(self.metric.question), references, self.outputs]
+        return canonical_json([*question, asdict(self.model), digest])
 
     def check(self, example: Any) -> None:
-        """Refuse an example without a reference, where the judge is to see one.
-
-        Raises:
-            ValueError: names the column.
-        """
+        """Raises ValueError for an example without the reference that the judge is to see."""
         for column in self.metric.references(self.outputs):
             if not text_of(example[column]).strip():
                 raise ValueError(f"column {column!r} is empty: there is no reference to judge by")
@@ -134,17 +119,14 @@ class Judging:
             given = {field: example[field] for field in self.inputs}
             answer = {field: prediction[field] for field in self._shown(prediction.keys())}
             with recording() as recorder:
-                said = self.metric.judged(lambda sees: judge.ask(given, sees), example, answer)
-            return replace(said, usd=sum(call.usd for call in recorder.calls))
+                made = self.metric.judged(lambda sees: judge.ask(given, sees), example, answer)
+            return replace(made, usd=sum(call.usd for call in recorder.calls))
 
         return score
 
     def _shown(self, returned: Collection[str]) -> Sequence[str]:
-        """What of a prediction is judged: all that it has of the outputs.
-
-        A program's may have none of them, where nobody has said what it returns: then whatever it
-        has but the reasoning.
-        """
+        """The fields of a prediction that are judged: the outputs that it has; if it has none, as a
+        program with undeclared outputs may, all but the reasoning."""
         there = [field for field in self.outputs if field in returned]
         return there or [field for field in returned if field != REASONING]
 
@@ -156,10 +138,6 @@ def _not_open(example: Any, prediction: Any) -> Score:
 
 
 def check_text(given: Any, rule: str) -> None:
-    """It is text, and not empty.
-
-    Raises:
-        MetricError: the rule, and what was given.
-    """
+    """Raises MetricError, with the rule, unless it is text and not empty."""
     if not isinstance(given, str) or not given.strip():
         raise MetricError(f"{rule}, but got {given!r}")

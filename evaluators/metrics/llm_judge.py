@@ -37,8 +37,8 @@ def llm_judge(
 
     Args:
         rubric: what a good answer is, in words.
-        model: who judges: one of the models of `optimize`, by its label or name, or any other; by
-            default the one among them whose output tokens are dearest, as nothing else is known
+        model: the judge: one of the models of `optimize`, by its label or name, or any other; by
+            default the one among them with the dearest output tokens, as nothing else is known
             of them beforehand.
         reference: the column of an answer that the judge may see beside the candidate.
         labels: answers that people have scored, to measure the judge and correct for its errors:
@@ -46,14 +46,14 @@ def llm_judge(
             column `human` in [0, 1]; at least 20.
 
     Raises:
-        MetricError: the rubric is no text, or the model or the reference can't be any.
+        MetricError: rubric, model or reference is not text, or empty.
     """
     return LLMJudge(rubric, reference, model=model, labels=labels)
 
 
 @dataclass(frozen=True)
 class LLMJudge(JudgedMetric):
-    """What `llm_judge` makes."""
+    """See `llm_judge`."""
 
     name = "llm_judge"
     asks = 1

@@ -1,4 +1,4 @@
-"""A language model says which it prefers, the answer or a reference: twice, in either order."""
+"""A language model compares the answer with a reference, twice, in either order."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def llm_preference(
     """A metric in which a language model compares every answer with a reference, and says why.
 
     It is asked twice, with the answer first and with the reference first, for judges favour a place
-    in the list (arXiv 2306.05685). An answer that is preferred both times scores 1, one that never
-    is 0. It scores 0.5 where the place decided, and where it equals the reference (no call then).
-    The reasons are the metric's feedback, which the diagnoser reads. Nothing is called here.
+    in the list (arXiv 2306.05685). An answer scores 1 if it is preferred both times, 0 if never,
+    and 0.5 if the place decided or it equals the reference (no call then). The reasons are the
+    metric's feedback, which the diagnoser reads. Nothing is called here.
 
     Args:
         reference: the column of the reference; for several outputs a column by output, and
@@ -51,14 +51,14 @@ def llm_preference(
             reference.
 
     Raises:
-        MetricError: the reference names no column, or rubric or model can't be any.
+        MetricError: the reference names no column, or rubric or model is not text, or empty.
     """
     return LLMPreference(reference, rubric, model=model, labels=labels)
 
 
 @dataclass(frozen=True)
 class LLMPreference(JudgedMetric):
-    """What `llm_preference` makes."""
+    """See `llm_preference`."""
 
     name = "llm_preference"
     asks = 2
@@ -78,7 +78,7 @@ class LLMPreference(JudgedMetric):
 
     @property
     def question(self) -> Question:
-        """Which of two."""
+        """Which of two is better."""
         rubric = _RUBRIC.format(rubric=self.rubric.strip()) if self.rubric else ""
         return Question(
             _INSTRUCTIONS.format(rubric=rubric),
@@ -114,7 +114,7 @@ class LLMPreference(JudgedMetric):
 
     def judged(self, ask: Ask, example: Any, answer: Mapping[str, Any]) -> Score:
         """The share of the two orders in which the answer is preferred."""
-        self.references(tuple(answer))  # a program's run may return others than were expected
+        self.references(tuple(answer))  # a program's run may return other outputs than expected
         columns = self._by_output(tuple(answer))
         given = {field: text_of(answer[field]).strip() for field in columns}
         reference = {field: text_of(example[column]).strip() for field, column in columns.items()}
@@ -127,8 +127,8 @@ class LLMPreference(JudgedMetric):
                 return Score(None, failure=verdict)
             preferred += verdict.value == place
             reasons.append(f"shown as candidate {place}: {verdict.reason}")
-        told = f"preferred to the reference in {preferred} of 2 orders; {'; '.join(reasons)}"
-        return Score(preferred / 2, told)
+        outcome = f"preferred to the reference in {preferred} of 2 orders"
+        return Score(preferred / 2, "; ".join([outcome, *reasons]))
 
     @property
     def _columns(self) -> tuple[str, ...]:

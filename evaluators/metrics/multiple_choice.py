@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
-from evaluators.metrics.choosing import chosen
-from evaluators.metrics.metric import LabelMetric
+from evaluators.metrics.metric import LabelMetric, Names
 from evaluators.metrics.text import normalised, text_of
 
 _LETTER = r"(?:\(([A-Za-z])\)|([A-Z])(?![\w'’])|([a-z])(?=[.,;:)*\"']|\s*$))"
@@ -32,9 +30,7 @@ _PATTERNS = (
 )
 
 
-def multiple_choice(
-    field: str | Sequence[str] | None = None, column: str | Sequence[str] | None = None
-) -> LabelMetric:
+def multiple_choice(field: Names = None, column: Names = None) -> LabelMetric:
     """1 when every field's answer names its label's letter, else 0.
 
     Reads the letter from "C", "(c)", "C) Paris", "The answer is (C).", "\\boxed{C}" and, failing
@@ -42,11 +38,9 @@ def multiple_choice(
     are more often formulas). Where an answer is stated twice, the last one counts. The text of the
     option is not needed, and on its own not understood.
 
-    Args:
-        field: the output field or fields to compare, by default all that have a column.
-        column: the label column of each, by default the one of the same name.
+    Fields and columns are chosen as for `exact_match`.
     """
-    return LabelMetric("multiple_choice", compare, **chosen(field, column))
+    return LabelMetric.of("multiple_choice", compare, field, column)
 
 
 def compare(label: Any, answer: Any) -> float:
@@ -64,9 +58,7 @@ def letter_of(value: Any) -> str | None:
         return bare.upper()
     text = text_of(value)
     for pattern in _PATTERNS:
-        found = None
-        for match in pattern.finditer(text):
-            found = match[match.lastindex or 0]
-        if found:
-            return found.upper()
+        matches = list(pattern.finditer(text))
+        if matches:
+            return str(matches[-1][matches[-1].lastindex or 0]).upper()
     return None

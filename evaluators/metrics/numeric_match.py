@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
 from evaluators.errors import MetricError
-from evaluators.metrics.choosing import chosen
-from evaluators.metrics.metric import LabelMetric
+from evaluators.metrics.metric import LabelMetric, Names
 from evaluators.metrics.text import text_of
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
@@ -36,9 +34,7 @@ class Number(NamedTuple):
 
 
 def numeric_match(
-    field: str | Sequence[str] | None = None,
-    column: str | Sequence[str] | None = None,
-    tolerance: float = 1e-6,
+    field: Names = None, column: Names = None, tolerance: float = 1e-6
 ) -> LabelMetric:
     """1 when every field's last number is that of its label, else 0.
 
@@ -47,15 +43,13 @@ def numeric_match(
     counts, as answers come after their reasoning.
 
     Args:
-        field: the output field or fields to compare, by default all that have a column.
-        column: the label column of each, by default the one of the same name.
+        field, column: as for `exact_match`.
         tolerance: the largest difference allowed, relative to the larger of the two.
     """
     if not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
         raise MetricError(f"`0 <= tolerance < 1` must hold, but got {tolerance!r}")
-    compare_within = partial(compare, tolerance=tolerance)
-    settings = f"tolerance={tolerance!r}"
-    return LabelMetric("numeric_match", compare_within, **chosen(field, column), settings=settings)
+    compare_within, settings = partial(compare, tolerance=tolerance), f"{tolerance=!r}"
+    return LabelMetric.of("numeric_match", compare_within, field, column, settings=settings)
 
 
 def compare(label: Any, answer: Any, tolerance: float = 1e-6) -> float:
@@ -65,11 +59,11 @@ def compare(label: Any, answer: Any, tolerance: float = 1e-6) -> float:
         raise ValueError(f"the label {label!r} has no number")
     if given is None:
         return 0.0
-    if wanted.percent == given.percent:
-        return float(_close(wanted.value, given.value, tolerance))
-    scale = 0.01 if wanted.percent else 100.0  # 12.5% is 0.125, or 12.5 where % was left out
-    either = (wanted.value, wanted.value * scale)
-    return float(any(_close(value, given.value, tolerance) for value in either))
+    values = [wanted.value]
+    if wanted.percent != given.percent:  # 12.5% is 0.125, or 12.5 where % was left out
+        values.append(wanted.value * (0.01 if wanted.percent else 100.0))
+    close = partial(math.isclose, given.value, rel_tol=tolerance, abs_tol=1e-12)
+    return float(any(map(close, values)))
 
 
 def last_number(value: Any) -> Number | None:
@@ -79,10 +73,8 @@ def last_number(value: Any) -> Number | None:
     text = text_of(value)
     if "frac" in text:
         text = _LATEX_FRACTION.sub(r"\1/\2", text)
-    last = None
-    for match in _NUMBER.finditer(text):
-        last = match
-    return _parsed(last) if last else None
+    matches = list(_NUMBER.finditer(text))
+    return _parsed(matches[-1]) if matches else None
 
 
 def _parsed(match: re.Match[str]) -> Number | None:
@@ -98,7 +90,3 @@ def _parsed(match: re.Match[str]) -> Number | None:
     if not math.isfinite(value):
         return None
     return Number(-value if negative else value, percent=bool(match["percent"]))
-
-
-def _close(a: float, b: float, tolerance: float) -> bool:
-    return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
 from types import MappingProxyType
 from typing import Any
 
@@ -17,28 +17,21 @@ from evaluators.metrics.llm_preference import llm_preference
 from evaluators.metrics.metric import BoundMetric, LabelMetric, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
+from pipelines.signature import REASONING
 from search_spaces.refusals import nearest
 
 METRICS: Mapping[str, Callable[[], LabelMetric]] = MappingProxyType(
+    {made.__name__: made for made in (exact_match, contains, numeric_match, f1, multiple_choice)}
+)
+"""The metrics that can be given by name."""
+
+_JUDGED: Mapping[Callable[..., Any], str] = MappingProxyType(
     {
-        "exact_match": exact_match,
-        "contains": contains,
-        "numeric_match": numeric_match,
-        "f1": f1,
-        "multiple_choice": multiple_choice,
+        llm_judge: 'llm_judge("what a good answer is")',
+        llm_preference: 'llm_preference("the column of a reference answer")',
     }
 )
-"""The metrics that have a name."""
-
-_JUDGED: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
-    {
-        "llm_judge": (llm_judge, 'llm_judge("what a good answer is")'),
-        "llm_preference": (llm_preference, 'llm_preference("the column of a reference answer")'),
-    }
-)
-"""Those that must be told what is good, and how to."""
-
-_REASONING = "reasoning"  # what chain_of_thought adds; it has no right answer
+"""Metrics that need arguments, with an example."""
 
 
 def resolve_metric(
@@ -49,7 +42,7 @@ def resolve_metric(
     inputs: Collection[str] = (),
     certain: bool = True,
 ) -> BoundMetric:
-    """The metric that `metric` means for a pipeline with these outputs and a dataset so columned.
+    """The metric for a pipeline with these outputs and a dataset with these columns.
 
     A name of `METRICS`, or the function of that name, compares every output field (but the
     reasoning) that has a column; `exact_match(field="answer", column="gold")` says which.
@@ -66,14 +59,23 @@ def resolve_metric(
     Raises:
         MetricError: an unknown name, or nothing to compare; it names what there is, nearest first.
     """
+    for made, example in _JUDGED.items():
+        if metric in (made, made.__name__):
+            raise MetricError(
+                f"metric {made.__name__!r} needs a description of a good answer, such as "
+                f"metric={example}, but got {made.__name__!r} alone"
+            )
+    if isinstance(metric, str) and metric not in METRICS:
+        known = [*METRICS, *(made.__name__ for made in _JUDGED)]
+        raise MetricError(
+            f"there is no metric {metric!r}{nearest(metric, known)} "
+            f"(metrics: {', '.join(known)}, or any callable)"
+        )
+    for name, constructor in METRICS.items():
+        if metric in (name, constructor):
+            metric = constructor()
     if isinstance(metric, BoundMetric):
         return metric
-    _check_told(metric)
-    if isinstance(metric, str):
-        metric = _named(metric)
-    built_in = next((made for made in METRICS.values() if made is metric), None)
-    if built_in is not None:
-        metric = built_in()
     if isinstance(metric, LabelMetric):
         return _bound(metric, tuple(output_fields), tuple(columns), inputs, certain)
     if not callable(metric):
@@ -82,24 +84,6 @@ def resolve_metric(
             f"metric(example, prediction), but got {metric!r}"
         )
     return bind_callable(metric)
-
-
-def _check_told(metric: Any) -> None:
-    for name, (made, example) in _JUDGED.items():
-        if metric is made or metric == name:
-            raise MetricError(
-                f"metric {name!r} must be told what a good answer is, such as metric={example}, "
-                f"but got {name!r} alone"
-            )
-
-
-def _named(name: str) -> LabelMetric:
-    if name not in METRICS:
-        raise MetricError(
-            f"there is no metric {name!r}{nearest(name, [*METRICS, *_JUDGED])} "
-            f"(metrics: {', '.join(METRICS)}, {', '.join(_JUDGED)}, or any callable)"
-        )
-    return METRICS[name]()
 
 
 def _bound(
@@ -111,8 +95,8 @@ def _bound(
 ) -> BoundMetric:
     if metric.fields:
         if certain:
-            _known(metric.name, "output", metric.fields, outputs)
-        _known(metric.name, "column", metric.columns, columns)
+            _check_known(metric.name, "output", metric.fields, outputs)
+        _check_known(metric.name, "column", metric.columns, columns)
         return bind_labels(metric, metric.fields, metric.columns)
     if not outputs:
         raise MetricError(
@@ -120,13 +104,13 @@ def _bound(
             "says what the outputs are: from_callable(..., outputs=['answer']) would, or give a "
             "function as metric(example, prediction)"
         )
-    fields = [field for field in outputs if field in columns and field != _REASONING]
+    fields = [field for field in outputs if field in columns and field != REASONING]
     if not fields:
         raise _nothing_in_common(metric.name, outputs, columns, inputs)
     return bind_labels(metric, fields, fields, certain=certain)
 
 
-def _known(metric: str, kind: str, names: Iterable[str], known: Sequence[str]) -> None:
+def _check_known(metric: str, kind: str, names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise MetricError(
@@ -139,7 +123,6 @@ def _nothing_in_common(
     metric: str, outputs: Sequence[str], columns: Sequence[str], inputs: Collection[str]
 ) -> MetricError:
     """Name the columns that may be labels, and the nearest pair to compare."""
-    answers = [output for output in outputs if output != _REASONING]
     labels = [column for column in columns if column not in inputs]
     rule = (
         f"metric '{metric}' compares outputs with columns of the same name, but the outputs "
@@ -147,14 +130,11 @@ def _nothing_in_common(
     )
     if not labels:
         return MetricError(f"{rule}; all columns are inputs of the pipeline: add one of labels")
+    answers = [output for output in outputs if output != REASONING] or ["answer"]
     pairs = [(output, column) for output in answers for column in labels]
-    field, column = max(pairs, key=lambda pair: _likeness(*pair), default=("answer", labels[0]))
+    field, column = max(pairs, key=lambda pair: SequenceMatcher(None, *pair).ratio())
     may_be = f"; columns that are no inputs, and so may be labels: {', '.join(labels)}"
     return MetricError(
         f"{rule}{may_be if inputs else ''}; nearest: output {field!r} and column {column!r}, "
         f"which {metric}(field={field!r}, column={column!r}) would compare"
     )
-
-
-def _likeness(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(a=a, b=b).ratio()

@@ -1,13 +1,6 @@
-"""Statistics of scores: confidence intervals, paired comparisons, and calibration of judges."""
+"""Statistics of scores: confidence intervals, and calibration of judges."""
 
 from evaluators.statistics.calibration import Calibration
 from evaluators.statistics.intervals import Interval, mean_interval, paired_interval
-from evaluators.statistics.paired_probability import probability_better
 
-__all__ = [
-    "Calibration",
-    "Interval",
-    "mean_interval",
-    "paired_interval",
-    "probability_better",
-]
+__all__ = ["Calibration", "Interval", "mean_interval", "paired_interval"]

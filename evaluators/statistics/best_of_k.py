@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from evaluators.statistics.difficulty import Difficulty, Floats, checked_counts
+from evaluators.statistics.checks import Floats, checked_unit
+from evaluators.statistics.difficulty import Difficulty, checked_counts
 from evaluators.statistics.vote_scaling import vote_accuracy
 
 Fallback = Literal["first", "vote"]
@@ -33,21 +34,18 @@ def best_of_k(
     Candidates are independent, and verdicts are independent given whether the candidate is right.
 
     Args:
-        rates: the probability that a candidate is right, in [0, 1]; an array of any shape. The
-            formula is not linear: average its results over examples, not the rates.
+        rates: the probability that a candidate is right, in [0, 1]; an array of any shape, as is
+            the result. The formula is not linear: average its results, not the rates.
         accepts_right: the probability that the verifier accepts a right candidate.
         rejects_wrong: the probability that it rejects a wrong one.
         k: maximum number of candidates, at least 1.
         fallback: the answer if none is accepted: the first candidate, or a vote of all k.
 
-    Returns:
-        Probabilities in [0, 1], in the shape of `rates`.
-
     Raises:
         ValueError: a rate outside [0, 1], a k that is not a whole number from 1 on, or an unknown
             fallback.
     """
-    right = _checked_rates("rates", rates)
+    right = checked_unit("rates", rates)
     rejected_right, rejected_wrong = _rejected(right, accepts_right, rejects_wrong)
     rejected = rejected_right + rejected_wrong
     if fallback not in get_args(Fallback):
@@ -66,7 +64,7 @@ def candidates_verified(
 
     Arguments and errors are those of `best_of_k`.
     """
-    right = _checked_rates("rates", rates)
+    right = checked_unit("rates", rates)
     rejected_right, rejected_wrong = _rejected(right, accepts_right, rejects_wrong)
     return _rejected_before(rejected_right + rejected_wrong, k)
 
@@ -96,8 +94,8 @@ class BestOfK:
     """The probability that it rejects a wrong one."""
 
     def __post_init__(self) -> None:
-        _checked_rates("accepts_right", self.accepts_right)
-        _checked_rates("rejects_wrong", self.rejects_wrong)
+        checked_unit("accepts_right", self.accepts_right)
+        checked_unit("rejects_wrong", self.rejects_wrong)
 
     @classmethod
     def fit(
@@ -106,8 +104,7 @@ class BestOfK:
         """Fit to a few samples of each example and the verifier's verdicts on all of them.
 
         Args:
-            right: right samples per example, whole numbers.
-            samples: samples per example, at least 1; one number if it is the same for all.
+            right, samples: as for `Difficulty.fit`.
             accepted_right: number of right samples that the verifier accepted.
             rejected_wrong: number of wrong samples that it rejected.
 
@@ -138,8 +135,8 @@ class BestOfK:
 
 def _rejected(right: Floats, accepts_right: float, rejects_wrong: float) -> tuple[Floats, Floats]:
     """The probabilities that a candidate is right and rejected, and wrong and rejected."""
-    accepts = _checked_rates("accepts_right", accepts_right)
-    rejects = _checked_rates("rejects_wrong", rejects_wrong)
+    accepts = checked_unit("accepts_right", accepts_right)
+    rejects = checked_unit("rejects_wrong", rejects_wrong)
     return right * (1 - accepts), (1 - right) * rejects
 
 
@@ -149,10 +146,3 @@ def _rejected_before(rejected: Floats, k: int) -> Floats:
         raise ValueError(f"k must be a whole number >= 1, but got {k!r}")
     reached: Floats = np.power.outer(rejected, np.arange(k)).sum(axis=-1)
     return reached
-
-
-def _checked_rates(name: str, rates: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(rates, dtype=np.float64)
-    if not bool(np.all((values >= 0) & (values <= 1))):  # NaN fails this too
-        raise ValueError(f"{name} must lie in [0, 1], but got {rates!r}")
-    return values

@@ -16,7 +16,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from evaluators.statistics.checks import Floats, checked_scores
 
 _STEP = 10 / 128
 _NODES = np.sinh((np.arange(128) + 0.5) * _STEP)
@@ -54,8 +56,7 @@ def mean_interval(scores: ArrayLike, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: no scores, one outside [0, 1], or a confidence outside (0, 1).
     """
-    values = _checked(scores, "scores")
-    return _interval(values, confidence)
+    return _interval(checked_scores("scores", scores), confidence)
 
 
 def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -73,7 +74,7 @@ def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     Raises:
         ValueError: sides of different lengths, or what `mean_interval` refuses.
     """
-    left, right = _checked(a, "a"), _checked(b, "b")
+    left, right = checked_scores("a", a), checked_scores("b", b)
     if left.size != right.size:
         raise ValueError(
             f"paired scores must be equally many, but got {left.size} and {right.size}"
@@ -82,7 +83,7 @@ def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     return Interval(float(np.mean(left - right)), 2 * shifted.low - 1, 2 * shifted.high - 1)
 
 
-def _interval(values: NDArray[np.float64], confidence: float) -> Interval:
+def _interval(values: Floats, confidence: float) -> Interval:
     if not 0 < confidence < 1:
         raise ValueError(f"`0 < confidence < 1` must hold, but got {confidence!r}")
     mean, tail = float(values.mean()), (1 - confidence) / 2
@@ -90,7 +91,7 @@ def _interval(values: NDArray[np.float64], confidence: float) -> Interval:
     return Interval(mean, min(low, mean), max(high, mean))
 
 
-def _upper_end(values: NDArray[np.float64], tail: float) -> float:
+def _upper_end(values: Floats, tail: float) -> float:
     """What the randomly weighted mean of the values and a 1 exceeds with probability `tail`."""
     from scipy.optimize import brentq  # scipy is imported late: it takes 0.3 s
     from scipy.special import betaincinv
@@ -112,9 +113,7 @@ def _upper_end(values: NDArray[np.float64], tail: float) -> float:
     return lowest + (1 - lowest) * float(end)
 
 
-def _chance_above(
-    threshold: float, values: NDArray[np.float64], counts: NDArray[np.float64]
-) -> float:
+def _chance_above(threshold: float, values: Floats, counts: Floats) -> float:
     """The probability that the randomly weighted mean of the values exceeds a threshold.
 
     It does where `sum(a * G) > 0`, with a the values minus the threshold, and G gamma variables of
@@ -132,12 +131,3 @@ def _chance_above(
     logs = -np.log1p(across**2) @ counts / 2 - np.log1p(-real * a) @ counts
     product = np.exp(logs + 1j * (np.arctan(across) @ counts))
     return float((product / (real + 1j * _NODES / scale)).real @ _WEIGHTS) / scale
-
-
-def _checked(scores: ArrayLike, name: str) -> NDArray[np.float64]:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"{name} must be a sequence of at least one score, but got {scores!r}")
-    if not bool(np.all((values >= 0.0) & (values <= 1.0))):  # NaN fails this too
-        raise ValueError(f"{name} must lie in [0, 1], but got {scores!r}")
-    return values

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluators.statistics.difficulty import Difficulty, Floats
+from evaluators.statistics.checks import Floats, checked_unit
+from evaluators.statistics.difficulty import Difficulty
 
 
 def vote_accuracy(rates: ArrayLike, width: int) -> Floats:
@@ -24,19 +25,14 @@ def vote_accuracy(rates: ArrayLike, width: int) -> Floats:
     A tie counts half, so an even width is exactly as accurate as the odd width below it.
 
     Args:
-        rates: the probability that one vote is right, in [0, 1]; an array of any shape.
+        rates: the probability that one vote is right, in [0, 1]; an array of any shape, as is the
+            result.
         width: number of votes, at least 1.
-
-    Returns:
-        Probabilities in [0, 1], in the shape of `rates`.
 
     Raises:
         ValueError: a rate outside [0, 1], or a width that is not a whole number from 1 on.
     """
-    values = np.asarray(rates, dtype=np.float64)
-    if not bool(np.all((values >= 0) & (values <= 1))):  # NaN fails this too
-        raise ValueError(f"rates must lie in [0, 1], but got {rates!r}")
-    return _majority(values, _checked_widths([width])[0])
+    return _majority(checked_unit("rates", rates), _checked_widths([width])[0])
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,7 @@ class VoteScaling:
         and a vote of width 10 is treated as one of about `10 * decisive` votes.
 
         Args:
-            right: right samples per example, whole numbers.
-            samples: samples per example, at least 1; one number if it is the same for all.
+            right, samples: as for `Difficulty.fit`.
             decisive: mean fraction of samples that were right or the most frequent wrong answer.
 
         Raises:
@@ -72,27 +67,18 @@ class VoteScaling:
         return cls(Difficulty.fit(right, samples), decisive)
 
     def accuracy(self, width: int) -> float:
-        """The predicted fraction of examples that a vote of this width gets right, in [0, 1].
-
-        Raises:
-            ValueError: a width that is not a whole number from 1 on.
-        """
+        """The predicted fraction of examples that a vote of this width gets right, in [0, 1]."""
         return float(self.curve([width])[0])
 
     def curve(self, widths: Sequence[int]) -> Floats:
-        """`accuracy` at each of the widths.
-
-        Raises:
-            ValueError: no width, or one that is not a whole number from 1 on.
-        """
+        """`accuracy` at each of the widths."""
         from scipy.stats import binom  # scipy.stats is imported late: it takes 1 s
 
         wanted = _checked_widths(widths)
         counted = np.arange(1, wanted.max() + 1)
         decided = _majority(self.difficulty.rates, counted[:, None]) @ self.difficulty.weights
         chances = binom.pmf(counted, wanted[:, None], self.decisive)
-        curve: Floats = np.clip(chances @ decided, 0, 1)
-        return curve
+        return np.asarray(np.clip(chances @ decided, 0, 1))
 
     def best_width(self, widths: Sequence[int], tolerance: float = 0.001) -> int:
         """The smallest width whose predicted accuracy is within `tolerance` of the best.
@@ -111,8 +97,7 @@ def _majority(rates: Floats, widths: NDArray[np.int64]) -> Floats:
     from scipy.special import betainc
 
     needed = (widths + 1) // 2  # 2m votes, with ties half, are as accurate as 2m - 1
-    accuracy: Floats = np.asarray(betainc(needed, needed, rates))
-    return accuracy
+    return np.asarray(betainc(needed, needed, rates))
 
 
 def _checked_widths(widths: Sequence[int]) -> NDArray[np.int64]:

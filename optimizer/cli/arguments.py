@@ -1,48 +1,48 @@
-"""What may be typed after `compound-optimizer`."""
+"""The arguments of `compound-optimizer`, and its exit codes."""
 
 from __future__ import annotations
 
 import argparse
 
-from optimizer.cli.exit_codes import EXIT_CODES
+FAILED, WRONG_INPUT, UNMET, INTERRUPTED = 1, 2, 3, 130
 
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; `options.command` says which one was given."""
-    root = argparse.ArgumentParser(
-        prog="compound-optimizer",
-        description="Find a better model for every module of an LLM pipeline, within a budget.",
-        epilog=EXIT_CODES,
-    )
-    root.add_argument("--debug", action="store_true", help="show where an error comes from")
-    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_demo(commands.add_parser("demo", help="tune a small pipeline of simulated models, free"))
-    tuning = "tune a pipeline on labelled examples"
-    running = "run a pipeline on one input, or on a file of rows"
-    _add_optimize(commands.add_parser("optimize", help=tuning, epilog=EXIT_CODES))
-    _add_run(commands.add_parser("run", help=running, description=_RUN, epilog=EXIT_CODES))
-    return root
-
-
+_EXIT_CODES = (
+    f"Exit codes: 0 done; {FAILED} the run, or a row of it, failed; {WRONG_INPUT} the input is "
+    f"wrong; {UNMET} what was found, and saved, does not meet the limits on cost or latency; "
+    f"{INTERRUPTED} after ctrl-C."
+)
 _RUN = (
     "Write outputs as JSON. Each prediction carries its confidence, the share of members that "
     "agreed: in every line for --dataset; for --input on stderr, where a module has members."
 )
 
 
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `options.command` is the one that was given."""
+    root = argparse.ArgumentParser(
+        prog="compound-optimizer",
+        description="Find a better model for every module of an LLM pipeline, within a budget.",
+        epilog=_EXIT_CODES,
+    )
+    root.add_argument("--debug", action="store_true", help="show where an error comes from")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="tune a small pipeline of simulated models, free"))
+    tuning = "tune a pipeline on labelled examples"
+    running = "run a pipeline on one input, or on a file of rows"
+    _add_optimize(commands.add_parser("optimize", help=tuning, epilog=_EXIT_CODES))
+    _add_run(commands.add_parser("run", help=running, description=_RUN, epilog=_EXIT_CODES))
+    return root
+
+
 def _add_demo(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add(
-        "--calls",
-        type=int,
-        default=10000,
-        metavar="N",
-        help="most calls, none of them paid (10000)",
-    )
+    calls, folder = "most calls, none of them paid (10000)", "mlruns/demo"
+    add("--calls", type=int, default=10000, metavar="N", help=calls)
     add("--examples", type=int, default=120, metavar="N", help="made-up examples (120)")
     add("--seed", type=int, default=0, metavar="N", help="of examples and search (0)")
-    folder = "where tuned.yaml and report.html go (mlruns/demo)"
-    add("--folder", default="mlruns/demo", metavar="PATH", help=folder)
+    add(
+        "--folder", default=folder, metavar="PATH", help=f"of tuned.yaml and report.html ({folder})"
+    )
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
@@ -53,7 +53,6 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     diagnoser = (
         "the model that judges modules, auto for the best single model (the default), or none"
     )
-    save = "where the tuned pipeline goes (tuned.yaml)"
     stages = "what to tune: allocation (models), structure (widths, ...), prompts; all by default"
     prompts = "which of DSPy's optimizers writes prompts: gepa, mipro, copro, bootstrap or auto"
     pareto = (
@@ -82,8 +81,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
     add("--experiment", metavar="NAME", help="MLflow experiment (the pipeline's name)")
     add("--diagnoser", default="auto", metavar="MODEL", help=diagnoser)
-    add("--save", default="tuned.yaml", metavar="PATH", help=save)
-    add("--report", metavar="PATH.html", help="where a page of figures and plots goes")
+    add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
+    add("--report", metavar="PATH.html", help="a page of figures and plots")
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:

@@ -7,16 +7,16 @@ import os
 from pathlib import Path
 
 FIRST_DRAFT = "sim/hazel"
-"""Middling at both tasks; it is in both modules of the baseline."""
+"""Middling at both tasks; the baseline's model in both modules."""
 
 
-def demo(options: argparse.Namespace) -> int:
-    """Tune `locate_solve` and show what came of it."""
+def run(options: argparse.Namespace) -> int:
+    """Tune `locate_solve`, and print and save the result."""
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # no stray .env
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
     from optimizer import Budget, locate_solve, optimize
-    from optimizer.cli.saving import save
+    from optimizer.cli.optimize import save
     from optimizer.results.summary_text import summary_text
     from pipelines.llms.simulated import MODELS, simulated_dataset
 

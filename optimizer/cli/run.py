@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from optimizer.cli.exit_codes import FAILED
+from optimizer.cli.arguments import FAILED
 from optimizer.formatting import counted
 
 if TYPE_CHECKING:
-    from optimizer.export import RowOutcome
-    from pipelines import Tunable
+    from pipelines import Trace, Tunable
 
 Row = Mapping[str, Any]
 
@@ -25,11 +24,8 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
-
-    Raises:
-        ValueError: the pipeline, an input or the dataset is wrong, or a model can't be called.
-        OSError: a file can't be read or written.
     """
+    from optimizer.export import failure_of
     from pipelines import Pipeline
 
     pipeline = Pipeline.load(options.pipeline)
@@ -38,36 +34,36 @@ def run(options: argparse.Namespace) -> int:
     rows = _rows(pipeline, options.dataset)
     failed, usd = 0, 0.0
     with _output(options.output) as file:
-        for row, outcome in zip(rows, _outcomes(pipeline, rows, options.concurrency), strict=True):
-            told = {
+        for row, trace in zip(rows, _traces(pipeline, rows, options.concurrency), strict=True):
+            line = {
                 "example": row,
-                "outputs": outcome.outputs,
-                "confidence": None if outcome.failure else outcome.confidence,
-                "failure": outcome.failure,
+                "outputs": trace.outputs,
+                "confidence": None if trace.failure else trace.confidence,
+                "failure": failure_of(trace),
             }
-            print(json.dumps(told, ensure_ascii=False, default=str), file=file)
-            failed, usd = failed + (outcome.failure is not None), usd + outcome.usd
+            print(json.dumps(line, ensure_ascii=False, default=str), file=file)
+            failed, usd = failed + (trace.failure is not None), usd + trace.usd
     where = f" -> {options.output}" if options.output else ""
     print(f"{counted(len(rows), 'row')}, {failed} failed, ${usd:.6f}{where}", file=sys.stderr)
     return FAILED if failed else 0
 
 
 def _run_one(pipeline: Tunable, inputs: Row, output: str | None) -> int:
-    from optimizer.export import is_wide
+    from optimizer.export import failure_of, is_wide
 
-    (outcome,) = _outcomes(pipeline, [inputs], 1)
-    if outcome.failure is not None:
-        print(f"compound-optimizer run: {outcome.failure}", file=sys.stderr)
+    (trace,) = _traces(pipeline, [inputs], 1)
+    if trace.failure is not None:
+        print(f"compound-optimizer run: {failure_of(trace)}", file=sys.stderr)
         return FAILED
     with _output(output) as file:
-        print(json.dumps(outcome.outputs, ensure_ascii=False, indent=1, default=str), file=file)
+        print(json.dumps(trace.outputs, ensure_ascii=False, indent=1, default=str), file=file)
     if is_wide(pipeline):
-        print(f"confidence {outcome.confidence:.2f}", file=sys.stderr)
+        print(f"confidence {trace.confidence:.2f}", file=sys.stderr)
     return 0
 
 
-def _outcomes(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[RowOutcome]:
-    """Outcomes in order, once it is known that the models can be called."""
+def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[Trace]:
+    """Traces in order, once it is known that the models can be called."""
     from optimizer.export import models_of, run_rows
     from pipelines.llms.gateway import default_session
     from pipelines.llms.prices import check_models
@@ -83,14 +79,15 @@ def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
 
     dataset = Dataset.load(path, minimum=1)
     dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
-    return [{column: example[column] for column in dataset.columns} for example in dataset]
+    return [dict(example.items()) for example in dataset]
 
 
 def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is not text are read as JSON."""
+    from optimizer.export import input_types
     from search_spaces.refusals import nearest
 
-    types = _input_types(pipeline)
+    types = input_types(pipeline)
     inputs: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -100,29 +97,15 @@ def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
             hint = nearest(name, types)
             raise ValueError(f"pipeline {pipeline.name!r} has no input {name!r}{hint}")
         value = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
-        inputs[name] = value if types[name] is str else _from_json(name, value)
+        try:
+            inputs[name] = value if types[name] in (str, None) else json.loads(value)
+        except json.JSONDecodeError as error:
+            problem = f"--input {name}=... must be JSON, but {value[:60]!r} is not: {error}"
+            raise ValueError(problem) from error
     missing = [name for name in types if name not in inputs]
     if missing:
         raise ValueError(f"--input {missing[0]}=... is missing (inputs: {', '.join(types)})")
     return inputs
-
-
-def _input_types(pipeline: Tunable) -> dict[str, Any]:
-    types: dict[str, Any] = dict.fromkeys(pipeline.inputs, str)
-    for module in pipeline.modules:
-        for own, kind in module.input_fields.items():
-            if module.pipeline_field(own) in types:
-                types[module.pipeline_field(own)] = kind
-    return types
-
-
-def _from_json(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"--input {name}=... must be JSON, but {text[:60]!r} is not: {error}"
-        ) from error
 
 
 @contextmanager

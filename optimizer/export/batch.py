@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.llms.model import Model
@@ -16,27 +15,13 @@ if TYPE_CHECKING:
 CONCURRENCY = 16
 
 
-@dataclass(frozen=True)
-class RowOutcome:
-    """What came of one row."""
-
-    outputs: Mapping[str, Any] | None
-    """The pipeline's outputs; None if a module failed."""
-    failure: str | None
-    """What failed where, in words; None if nothing did."""
-    usd: float
-    """Price of its calls, those from the cache included."""
-    confidence: float
-    """Share of the members that agreed, where fewest did; 1 where no module is wide."""
-
-
 def run_rows(
     pipeline: Tunable,
     rows: Sequence[Mapping[str, Any]],
     session: Session,
     concurrency: int = CONCURRENCY,
-) -> Iterator[RowOutcome]:
-    """Run every row with the config that the pipeline carries; outcomes come in order.
+) -> Iterator[Trace]:
+    """Run every row with the config that the pipeline carries; traces come in order.
 
     Raises:
         PipelineError: a row lacks an input, or a module names no model.
@@ -44,11 +29,12 @@ def run_rows(
     config = pipeline.config or pipeline.default_config()
     program = pipeline.bind(config, models_of(pipeline), session)
     with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
-        yield from map(_outcome, pool.map(program.run, rows))
+        yield from pool.map(program.run, rows)
 
 
 def models_of(pipeline: Tunable) -> dict[str, Model]:
-    """By label, the models that the pipeline's config names; a label is a name unless it says.
+    """By label, the models that the config names; a label that the pipeline does not describe is a
+    model's name.
 
     Raises:
         PipelineError: there is no config, and a module names no model.
@@ -60,12 +46,22 @@ def models_of(pipeline: Tunable) -> dict[str, Model]:
 
 
 def is_wide(pipeline: Tunable) -> bool:
-    """Whether a module of it has several members, so that its confidence says something."""
+    """Whether a module has several members, so that the confidence means anything."""
     config = pipeline.config or pipeline.default_config()
     return any(module.width > 1 for module in config.modules.values())
 
 
-def _outcome(trace: Trace) -> RowOutcome:
-    failure = trace.failure
-    told = f"{failure.kind} in {failure.module}: {failure.message}" if failure else None
-    return RowOutcome(trace.outputs, told, trace.usd, trace.confidence)
+def input_types(pipeline: Tunable) -> dict[str, Any]:
+    """The type of each input field; None where no module reads it."""
+    read = {
+        module.pipeline_field(own): kind
+        for module in pipeline.modules
+        for own, kind in module.input_fields.items()
+    }
+    return {field: read.get(field) for field in pipeline.inputs}
+
+
+def failure_of(trace: Trace) -> str | None:
+    """What failed in which module, if anything did."""
+    failed = trace.failure
+    return f"{failed.kind} in {failed.module}: {failed.message}" if failed else None

@@ -1,7 +1,6 @@
-"""A tuned DSPy program as an MLflow model of DSPy's flavour, where ours can't be made.
+"""A tuned DSPy program as an MLflow model of DSPy's flavour.
 
-Ours is a YAML file, from which the program's class must be importable. DSPy's is a pickle, which
-also holds classes of a script.
+It is a pickle, which also holds classes of a script; our own YAML form needs an importable class.
 """
 
 from __future__ import annotations
@@ -23,12 +22,7 @@ _REQUIREMENTS = ("mlflow", "dspy-ai", "litellm")
 def save_dspy_program(
     pipeline: DSPyPipeline, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model to `folder`, which must not be there yet.
-
-    Args:
-        pipeline: tuned.
-        folder: where to.
-        example_inputs: one example's inputs, shown with the model.
+    """Write the model to `folder`, which must not exist yet; the example is shown with it.
 
     Raises:
         PipelineError: DSPy has no form for the config, the program can't be pickled, or a key would

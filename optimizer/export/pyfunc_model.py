@@ -1,7 +1,7 @@
 """The tuned pipeline as an MLflow model that carries its code along, since no index has it.
 
-The model is a YAML file and this module, which MLflow imports to load it: no pickle, and nothing
-is run, called or paid for when it is saved.
+The model is a YAML file and this module, which MLflow imports to load it. It holds no pickle, and
+saving it calls no model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.export.batch import is_wide, run_rows
+from evaluators.dataset import plain_value
+from optimizer.export.batch import failure_of, input_types, is_wide, run_rows
+from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
 
 if TYPE_CHECKING:
@@ -29,12 +31,10 @@ if TYPE_CHECKING:
 ROOMS = ("search_spaces", "pipelines", "evaluators", "optimizer")
 REQUIREMENTS = ("mlflow", "dspy-ai", "litellm", "optuna", "joblib", "pydantic", "numpy")
 FAILURE = "failure"
-"""The output column that says what went wrong with a row; empty where nothing did."""
+"""The output column with a row's failure; empty where there was none."""
 CONFIDENCE = "confidence"
-"""The output column that says how far the members agreed, where a module has several.
-
-It gives way to an output of the pipeline's own of this name.
-"""
+"""The output column with the members' agreement, where a module has several; an output of the
+pipeline's own of this name replaces it."""
 _PIPELINE_FILE = "pipeline.yaml"
 
 
@@ -55,36 +55,38 @@ class ServedPipeline:
 
         Returns:
             One row per input row, with its index: the pipeline's output fields; `confidence` in
-            [0, 1], if a module has several members; and `failure`, which is None, or says what
-            failed; all else is None then.
+            [0, 1], if a module has several members; and `failure`, with all else None if a module
+            failed.
         """
         import pandas as pd
 
         from pipelines.llms.gateway import Gateway
 
         frame = pd.DataFrame(model_input)
-        rows = [{str(k): _plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+        rows = [
+            {str(k): plain_value(v) for k, v in row.items()} for row in frame.to_dict("records")
+        ]
         gateway = Gateway(cache=None)
         try:
-            outcomes = list(run_rows(self.pipeline, rows, gateway.session("served")))
+            traces = list(run_rows(self.pipeline, rows, gateway.session("served")))
         finally:
             gateway.close()
         records = [
-            {CONFIDENCE: outcome.confidence, **outcome.outputs}
-            if outcome.outputs is not None
-            else {FAILURE: outcome.failure}
-            for outcome in outcomes
+            {CONFIDENCE: trace.confidence, **trace.outputs}
+            if trace.outputs is not None
+            else {FAILURE: failure_of(trace)}
+            for trace in traces
         ]
-        # of plain Python only running may tell what it returns
-        returned = (name for outcome in outcomes for name in outcome.outputs or ())
+        # what plain Python returns may be known only now
+        returned = (name for trace in traces for name in trace.outputs or ())
         outputs = self.pipeline.outputs or dict.fromkeys(returned)
         columns = [*outputs, *_columns_of_ours(self.pipeline)]
-        told = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
-        return told.where(told.notna(), None)
+        answered = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
+        return answered.where(answered.notna(), None)
 
 
 def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
-    """What is told of a row beside the pipeline's outputs."""
+    """The columns beside the pipeline's outputs."""
     from mlflow.types import DataType
 
     confidence = is_wide(pipeline) and CONFIDENCE not in pipeline.outputs
@@ -93,23 +95,14 @@ def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
 
 
 def _load_pyfunc(path: str) -> ServedPipeline:
-    """What MLflow calls to load the model; `path` is the saved pipeline's."""
+    """MLflow calls this to load the model; `path` is the saved pipeline's."""
     return ServedPipeline(Pipeline.load(path))
 
 
 def save_pyfunc(
     pipeline_yaml: str, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model to `folder`, which must not be there yet.
-
-    Args:
-        pipeline_yaml: the tuned pipeline's YAML form.
-        folder: where to.
-        example_inputs: one example's inputs, shown with the model.
-
-    Raises:
-        PipelineError: the YAML describes no pipeline.
-    """
+    """Write the model to `folder`, which must not exist yet; the example is shown with it."""
     import mlflow.pyfunc
     import pandas as pd
 
@@ -132,32 +125,20 @@ def save_pyfunc(
 def model_signature(
     pipeline: Tunable, example: Mapping[str, Any], more: Mapping[str, DataType]
 ) -> ModelSignature:
-    """Text where it is text; anything goes elsewhere, as prompts take any value.
-
-    Args:
-        pipeline: what the model runs.
-        example: one example's inputs.
-        more: what is told of a row beside the pipeline's outputs.
-    """
+    """Text where the field is text, and any type elsewhere, as prompts take any value."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType
 
-    types = {
-        field: module.input_fields[own]
-        for module in pipeline.modules
-        for own in module.input_fields
-        if (field := module.pipeline_field(own)) in pipeline.inputs
-    }
     anything = AnyType()  # type: ignore[no-untyped-call]
-    text = [f for f, kind in types.items() if kind is str and isinstance(example.get(f, ""), str)]
-    inputs = Schema(
-        [ColSpec(DataType.string if f in text else anything, f) for f in pipeline.inputs]
-    )
-    told: dict[str, Any] = dict.fromkeys(pipeline.outputs, anything)
-    told |= more
-    outputs = Schema([ColSpec(kind, column, required=False) for column, kind in told.items()])
-    return ModelSignature(inputs=inputs, outputs=outputs)
+    inputs: list[Any] = [
+        ColSpec(DataType.string if text else anything, field)
+        for field, kind in input_types(pipeline).items()
+        for text in [kind is str and isinstance(example.get(field, ""), str)]
+    ]
+    columns: dict[str, Any] = {**dict.fromkeys(pipeline.outputs, anything), **more}
+    outputs: list[Any] = [ColSpec(kind, column, required=False) for column, kind in columns.items()]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
 def pinned(names: Sequence[str]) -> list[str]:
@@ -168,8 +149,7 @@ def pinned(names: Sequence[str]) -> list[str]:
 def _staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
     """Copies of our packages, and of the modules that the pipeline's functions come from.
 
-    Of a user's package only the Python files are copied: what else lies there is not ours to
-    publish.
+    Of a user's package only the Python files are copied: others may hold secrets.
     """
     folder.mkdir()
     for name in ROOMS:
@@ -188,15 +168,15 @@ def _source_of(package: str) -> Path:
 
 
 def _copied(source: Path, folder: Path, kept: tuple[str, ...]) -> Path:
-    def others(folder: str, names: list[str]) -> list[str]:
-        dropped = (n for n in names if not n.endswith(kept) and not Path(folder, n).is_dir())
-        return ["__pycache__", *dropped]
+    def dropped(folder: str, names: list[str]) -> list[str]:
+        files = (n for n in names if not n.endswith(kept) and not Path(folder, n).is_dir())
+        return ["__pycache__", *files]
 
     target = folder / source.name
     if source.is_file():
         shutil.copy(source, target)
     else:
-        shutil.copytree(source, target, ignore=others)
+        shutil.copytree(source, target, ignore=dropped)
     return target
 
 
@@ -206,22 +186,9 @@ def _is_users_own(source: Path) -> bool:
     return source.exists() and source.parent not in installed
 
 
-def _plain(value: Any) -> Any:
-    """Python's own value for a cell: numpy's scalars unpacked, NaN as None."""
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        value = value.item()
-    return None if isinstance(value, float) and value != value else value
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without MLflow's notes on type hints and examples, which concern classes of its own."""
-    logger = logging.getLogger("mlflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    """Without MLflow's warnings about type hints and examples."""
+    with log_level(logging.ERROR, "mlflow"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,4 +1,4 @@
-"""What a user may choose among: none beats another in score, cost and latency at once."""
+"""The front to choose from: configs that no other beats in score, cost and latency at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One config of the front, and what it is worth."""
+    """One config of the front, with its figures."""
 
     pipeline: Tunable
     """Ready to be called, or saved."""
@@ -32,18 +32,18 @@ class OperatingPoint:
     latency_p95_s: float
     """95th percentile of the seconds; see `Evaluation.latency_p95_s`."""
     measured_on: Literal["holdout", "search"]
-    """Where these figures are from; those of the search are what it chose by, and so too good."""
+    """The source of these figures; the search chose by its own, which are too good on average."""
     estimate: float
-    """The search's mean score, by which one is picked, so that a held-out figure stays unbiased."""
+    """The search's mean score, by which points are picked."""
 
     @property
     def config(self) -> PipelineConfig:
-        """What it sets."""
+        """Its values of the knobs."""
         return self.pipeline.config or self.pipeline.default_config()
 
     @property
     def costs(self) -> Costs:
-        """What picking goes by."""
+        """The figures that points are picked by."""
         return Costs(self.estimate, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
     def __str__(self) -> str:
@@ -62,21 +62,31 @@ def operating_points(
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[OperatingPoint, ...]:
-    """The configs with their figures, best estimate first.
-
-    Args:
-        configs: a front.
-        search: what the search knows of one.
-        held_out: by config key, those that were scored on the holdout.
-        mean: the score that is reported.
-        bound: the pipeline with a config.
-    """
-    points = [_point(c, search(c), held_out.get(c.key), mean, bound(c)) for c in configs]
+    """The configs of a front with their figures, best estimate first: those of the holdout (by
+    config key) where there are any, else those of the search; `mean` is the reported score."""
+    points = []
+    for config in configs:
+        estimated, final = search(config), held_out.get(config.key)
+        measured = final if final is not None and final.scores else estimated
+        score = mean(measured)
+        if score is None:
+            raise RuntimeError(f"no example of {config_text(config)} was scored")
+        points.append(
+            OperatingPoint(
+                pipeline=bound(config),
+                score=score,
+                usd_per_example=measured.usd_per_example,
+                latency_s=measured.latency_s,
+                latency_p95_s=measured.latency_p95_s,
+                measured_on="holdout" if measured is final else "search",
+                estimate=estimated.mean,
+            )
+        )
     return tuple(sorted(points, key=lambda point: -point.estimate))
 
 
 def points_frame(points: Sequence[OperatingPoint]) -> pd.DataFrame:
-    """One row per point: its figures, where they are from, and the knobs that it sets."""
+    """One row per point: its figures, their source, and the knobs that it sets."""
     import pandas as pd  # 0.3 s
 
     rows = [
@@ -108,25 +118,3 @@ def pick(points: Sequence[OperatingPoint], objective: Objective) -> OperatingPoi
     if not objective.meets(chosen.costs):
         raise ValueError(f"no point meets the limits ({objective}); the closest is {chosen}")
     return chosen
-
-
-def _point(
-    config: PipelineConfig,
-    search: Evaluation,
-    held_out: Evaluation | None,
-    mean: Callable[[Evaluation], Interval | None],
-    pipeline: Tunable,
-) -> OperatingPoint:
-    measured = held_out if held_out is not None and held_out.scores else search
-    interval = mean(measured)
-    if interval is None:
-        raise RuntimeError(f"no example of {config_text(config)} was scored")
-    return OperatingPoint(
-        pipeline=pipeline,
-        score=interval,
-        usd_per_example=measured.usd_per_example,
-        latency_s=measured.latency_s,
-        latency_p95_s=measured.latency_p95_s,
-        measured_on="holdout" if measured is held_out else "search",
-        estimate=search.mean,
-    )

@@ -1,4 +1,4 @@
-"""Which prompts are others than in the pipeline as given, and how they read."""
+"""Prompts that differ from those of the pipeline as given."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class PromptChange:
 
     @property
     def diff(self) -> list[tuple[str, str]]:
-        """Its lines, each with `+`, `-` or a space: what is new, what is gone, what stays."""
+        """Its sentences, each with `+` (new), `-` (gone) or a space (unchanged)."""
         lines = difflib.ndiff(_sentences(self.old), _sentences(self.new))
         return [(line[0], line[2:]) for line in lines if line[0] != "?"]
 
 
 def prompts_of(pipeline: Tunable, config: PipelineConfig) -> dict[str, Prompt]:
-    """The prompt of every module that has one to be tuned, and of members with their own."""
+    """The prompt of every module with a tunable one, and of members with their own."""
     prompts: dict[str, Prompt] = {}
     for module in pipeline.modules:
         if "instructions" not in module.knobs:
@@ -52,7 +52,7 @@ def prompts_of(pipeline: Tunable, config: PipelineConfig) -> dict[str, Prompt]:
 
 
 def prompt_before(name: str, before: Mapping[str, Prompt]) -> Prompt:
-    """What stood in the place of a prompt of this name: for a new member, the module's."""
+    """The prompt of this name before; for a new member, its module's."""
     return before[name] if name in before else before[name.rpartition(".members.")[0]]
 
 
@@ -63,7 +63,7 @@ def prompt_text(prompt: Prompt) -> str:
 
 
 def prompt_changes(result: Result) -> Iterator[PromptChange]:
-    """Where the tuned prompt is another than the given one."""
+    """The tuned prompts that differ from the given ones."""
     before = prompts_of(result.pipeline, result.baseline_config)
     for name, after in prompts_of(result.pipeline, result.config).items():
         old = prompt_before(name, before)
@@ -71,12 +71,11 @@ def prompt_changes(result: Result) -> Iterator[PromptChange]:
             yield PromptChange(name, prompt_text(old), prompt_text(after))
 
 
-def _instructions(module: Module, told: str | None) -> str:
-    given = told or module.instructions or own_instructions(module.signature)
-    whole: str = fresh_signature(module.signature, given).instructions
-    return whole
+def _instructions(module: Module, instructions: str | None) -> str:
+    given = instructions or module.instructions or own_instructions(module.signature)
+    return str(fresh_signature(module.signature, given).instructions)
 
 
 def _sentences(text: str) -> list[str]:
-    """Prompts are long lines: sentence by sentence they compare better."""
+    """Long lines compare better sentence by sentence."""
     return [part for line in text.splitlines() for part in line.replace(". ", ".\n").splitlines()]

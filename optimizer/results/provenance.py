@@ -1,8 +1,9 @@
-"""Where a tuned pipeline comes from, as plain data beside its spec."""
+"""The provenance of a tuned pipeline, as plain data beside its spec."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def library_version() -> str:
 
 def provenance(result: Result) -> dict[str, Any]:
     """What a reader of the tuned pipeline's YAML should know about its score."""
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "tuned_by": f"{DISTRIBUTION} {library_version()}",
         "date": result.finished.date().isoformat(),
         "metric": result.metric,
@@ -46,21 +47,25 @@ def provenance(result: Result) -> dict[str, Any]:
         "spent": {"usd": result.spent.usd, "calls": result.spent.calls},
         "mlflow_run": result.run_id,
     }
-    return {name: value for name, value in told.items() if value not in (None, "")}
+    return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
 def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
-    """The YAML form of the tuned pipeline, or of a point of the front, with where it comes from.
-
-    It is without secrets.
-
-    Raises:
-        PipelineError: a function module can't be imported by name.
+    """The YAML form of the tuned pipeline, or of a point of the front, with its provenance and
+    without secrets.
     """
     if point is None or point.config == result.config:
         tuned = result.pipeline.with_provenance(provenance(result))
     else:
-        tuned = point.pipeline.with_provenance(_point_provenance(result, point))
+        own = {
+            "measured_on": _measured_on(point.measured_on == "holdout"),
+            "score": _interval(point.score),
+            "usd_per_example": point.usd_per_example,
+        }
+        facts = {**provenance(result), **own}
+        for of_the_tuned in ("examples", "baseline", "gain"):
+            del facts[of_the_tuned]
+        tuned = point.pipeline.with_provenance(facts)
     return redacted(tuned.to_yaml())
 
 
@@ -69,7 +74,7 @@ def estimated_yaml(pipeline: Tunable, evaluation: Evaluation, metric: str) -> st
 
     The config alone, where a function module can't be imported by name.
     """
-    told = {
+    facts = {
         "tuned_by": f"{DISTRIBUTION} {library_version()}",
         "unfinished": "the best so far of a search that did not end",
         "metric": metric,
@@ -79,35 +84,23 @@ def estimated_yaml(pipeline: Tunable, evaluation: Evaluation, metric: str) -> st
         "usd_per_example": evaluation.usd_per_example,
     }
     try:
-        text = pipeline.with_provenance(told).to_yaml()
+        text = pipeline.with_provenance(facts).to_yaml()
     except PipelineError:
         config = pipeline.config.model_dump() if pipeline.config else None
-        text = plain_yaml({"config": config, "provenance": told})
+        text = plain_yaml({"config": config, "provenance": facts})
     return redacted(text)
 
 
 def plain_yaml(value: Any) -> str:
-    """Any value as YAML; texts take the place of what YAML does not know."""
+    """Any value as YAML; what YAML does not know is written as text."""
     import yaml
 
     text: str = yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False)
     return text
 
 
-def _point_provenance(result: Result, point: OperatingPoint) -> dict[str, Any]:
-    """As the tuned pipeline's, with the point's own figures; a gain was not measured for it."""
-    own = {
-        "measured_on": _measured_on(point.measured_on == "holdout"),
-        "score": _interval(point.score),
-        "usd_per_example": point.usd_per_example,
-    }
-    of_the_tuned = ("examples", "baseline", "gain")
-    told = {**provenance(result), **own}
-    return {name: value for name, value in told.items() if name not in of_the_tuned}
-
-
 def _judge(judge: JudgeAgreement) -> dict[str, Any]:
-    """Who judged; and if the score is corrected, by how many labels and which line."""
+    """The judge's model and, if the score is corrected, the labels and the line."""
     if judge.calibration is None:
         return {"model": judge.model}
     line = judge.calibration.fitted
@@ -120,8 +113,4 @@ def _measured_on(held_out: bool) -> str:
 
 
 def _interval(interval: Interval) -> dict[str, float]:
-    return {
-        "mean": round(interval.mean, 6),
-        "low": round(interval.low, 6),
-        "high": round(interval.high, 6),
-    }
+    return {name: round(value, 6) for name, value in asdict(interval).items()}

@@ -55,23 +55,23 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """What the search chose, and the held-out examples showed to be below what was given."""
+    """The search's choice, which scored below the given pipeline on the held-out examples."""
 
     pipeline: Tunable
-    """With its config and models; the result has the pipeline as given."""
+    """With its config and models; `Result.pipeline` is the one as given."""
     figures: HeldOut
     gain: Interval
     """Paired gain over the baseline, with its 95% interval; its mean is below 0."""
 
     @property
     def config(self) -> PipelineConfig:
-        """What it sets."""
+        """Its values of the knobs."""
         return self.pipeline.config or self.pipeline.default_config()
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What the run took at recorded prices, every distinct call once, and what was paid now."""
+    """The run's spend at recorded prices, every distinct call once, and what was paid now."""
 
     usd: float
     calls: int
@@ -91,7 +91,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class DiagnoserAgreement:
-    """How far the diagnoser's ratings of one module agreed with measured scores."""
+    """Agreement of the diagnoser's ratings of one module with measured scores."""
 
     module: str
     agreement: float | None
@@ -103,15 +103,15 @@ class DiagnoserAgreement:
     asked: int = 0
     """How many questions about the module it was asked, also about prompts."""
     unread: int = 0
-    """To how many of these there was no reply, or none that could be read."""
+    """How many of these had no readable reply."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """A tuned pipeline and the evidence for it.
 
-    `print(result)` tells it in a table, `result.pipeline(...)` calls it, `result.save(path)`
-    writes it down, `result.report(path)` shows it with plots.
+    `print(result)` summarizes it, `result.pipeline(...)` calls it, `result.save(path)` saves it,
+    and `result.report(path)` writes a page with plots.
     """
 
     pipeline: Tunable
@@ -119,8 +119,8 @@ class Result:
     baseline_config: PipelineConfig
     config: PipelineConfig
     withdrawn: Withdrawn | None = None
-    """What the search chose, where the held-out examples showed it below what was given; the result
-    is then the pipeline as given."""
+    """The search's choice, if it scored below the given pipeline on the held-out examples; the
+    result is then the pipeline as given."""
     tuned_figures: HeldOut
     baseline_figures: HeldOut
     single_model_figures: HeldOut | None = None
@@ -130,8 +130,8 @@ class Result:
     """Paired gain over the baseline, with its 95% interval."""
     gain_over_single: Interval | None = None
     held_out: bool
-    """False with `holdout=0`, or when the final pass could not be made: all figures are then
-    estimates by which the search chose, and too good on average."""
+    """False with `holdout=0`, or without a final pass: all figures are then the estimates by which
+    the search chose, and too good on average."""
     objective: Objective = QUALITY
     points: tuple[OperatingPoint, ...] = ()
     """The front: no config beats another in score, cost and latency at once; best score first."""
@@ -143,13 +143,13 @@ class Result:
     diagnoser_model: str | None = None
     """Label of the model that rated modules; None without a diagnoser."""
     judge: JudgeAgreement | None = None
-    """What is known of the metric's judge; None if it asks none. With human labels, scores and
-    gains are corrected for its errors, and their intervals wider; trials and estimates are not."""
+    """The metric's judge; None if it asks none. With human labels, scores and gains are corrected
+    for its errors, and their intervals wider; trials and estimates are not."""
     run_id: str | None = None
     """MLflow's parent run; None if the tracking store was away."""
     tracking_uri: str = ""
     stopped: str | None = None
-    """Why the search ended early; None if it ended by itself."""
+    """Why the search ended early, if it did."""
     metric: str = ""
     seed: int = 0
     dataset_digest: str = ""
@@ -174,10 +174,8 @@ class Result:
 
     @property
     def improved(self) -> bool:
-        """Whether a gain over the baseline may be claimed: held-out, and its interval above 0.
-
-        Never, when too many of the held-out examples met outages.
-        """
+        """Whether a gain over the baseline may be claimed: held-out, its interval above 0, and not
+        too many outages."""
         unfit = self.tuned_figures.disqualified or self.baseline_figures.disqualified
         return self.held_out and not unfit and self.gain.low > 0
 
@@ -188,23 +186,22 @@ class Result:
 
     @property
     def module_scores(self) -> pd.DataFrame:
-        """One row per module, model and turn: what the diagnoser said of it, what was measured with
-        it, and what was decided. See `ModuleScore` for the columns; the last names the diagnoser's
-        model."""
+        """One row per module, model and turn: its rating, its measured score, and the decision. The
+        columns are those of `ModuleScore`, and the diagnoser's model."""
         return module_scores_frame(self.module_scores_, self.diagnoser_model)
 
     @property
     def probes(self) -> pd.DataFrame:
-        """What ran beside the trials: single modules for the diagnoser, and prompts that DSPy's
-        optimizers tried. See `Probe` for the columns."""
+        """Runs beside the trials: single modules for the diagnoser, and prompts that DSPy's
+        optimizers tried. The columns are those of `Probe`."""
         return probes_frame(self.probes_)
 
     @property
     def pareto(self) -> pd.DataFrame:
         """The configs that no other beats in score, dollars and mean seconds at once, best first.
 
-        `measured_on` says of each whether its figures are from the holdout, or estimates by which
-        the search chose, which are too good on average. One column per knob that any of them sets.
+        `measured_on` is "holdout", or "search" for the estimates by which the search chose, which
+        are too good on average. One column per knob that any of them sets.
         """
         return points_frame(self.points)
 
@@ -219,7 +216,7 @@ class Result:
         """One config of the front: the best within limits, or the cheapest that is good enough.
 
         It is picked by the search's estimates of the score, so that a held-out score stays
-        unbiased; limits hold for the dollars and seconds that the point reports.
+        unbiased; limits apply to the point's own dollars and seconds.
 
         Args:
             max_cost_usd: most dollars per example.
@@ -231,23 +228,18 @@ class Result:
         Raises:
             ValueError: none meets the limits; names the closest.
         """
-        wanted = Objective(
-            max_cost_usd=max_cost_usd,
-            max_latency_s=max_latency_s,
-            max_latency_p95_s=max_latency_p95_s,
-            within=within,
-        )
-        return pick(self.points, wanted)
+        limits = max_cost_usd, max_latency_s, max_latency_p95_s, within
+        return pick(self.points, Objective(*limits))
 
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
-        """Write the tuned pipeline as YAML: spec, config, models, and where it comes from.
+        """Write the tuned pipeline as YAML: spec, config, models, and provenance.
 
-        `Pipeline.load(path)` needs nothing else. API keys are not in it, only the names of the
-        environment variables that hold them.
+        `Pipeline.load(path)` needs nothing else. Of API keys, only the names of environment
+        variables are written.
 
         Args:
             path: the file; its folder is made.
-            point: one of the front, as `pick` returns it, to be written in its place.
+            point: one of the front, as `pick` returns it, to be saved instead.
 
         Raises:
             PipelineError: a function module can't be imported by name.
@@ -261,9 +253,8 @@ class Result:
     def to_dspy(self) -> dspy.Module:
         """The tuned program as one of its own class, which runs without this library.
 
-        DSPy's `save` and `load` understand it. Keys that `Model(api_key_env=...)` names are put
-        into its LMs: DSPy leaves them out of a `.json`, but a program that is pickled, as by
-        `save(..., save_program=True)`, holds them.
+        DSPy's `save` and `load` understand it. Its LMs hold the keys that `Model(api_key_env=...)`
+        names: DSPy leaves them out of a `.json`, but not of a pickle (`save_program=True`).
 
         Raises:
             PipelineError: what was tuned is no DSPy program, or its config is wider than one.
@@ -272,14 +263,14 @@ class Result:
 
         if not isinstance(self.pipeline, DSPyPipeline):
             raise PipelineError(
-                f"pipeline {self.pipeline.name!r} is no DSPy program, so that there is none to "
-                "give back: call result.pipeline(...), or save it with result.save(path)"
+                f"pipeline {self.pipeline.name!r} is no DSPy program: call result.pipeline(...) or "
+                "save it with result.save(path)"
             )
         return self.pipeline.to_dspy()
 
     @cached_property
     def plots(self) -> Mapping[str, bytes]:
-        """PNGs by name, drawn once: MLflow and every page get the same ones."""
+        """PNGs by name, drawn once for MLflow and every page."""
         from optimizer.results.report import plots
 
         return plots(self)

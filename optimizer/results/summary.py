@@ -1,9 +1,9 @@
-"""A result told in words and tables, the same for the terminal, the notebook and the report."""
+"""A result in words and tables, the same for the terminal, the notebook and the report."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,9 +15,10 @@ from optimizer.formatting import (
     percent_interval,
     points,
     seconds,
+    ui_command,
 )
 from optimizer.search.config_changes import Change, config_changes
-from optimizer.search.trial import config_text
+from optimizer.search.trial import config_text, shortened
 from pipelines import PipelineError
 
 if TYPE_CHECKING:
@@ -27,42 +28,62 @@ if TYPE_CHECKING:
 
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
 _MOST_FAILED = 0.1
-"""Failures of a larger share of runs are told."""
+"""A larger share of failed runs is reported."""
 _FEWEST, _HARDLY = 8, 0.05
-"""On so few examples nothing is said of agreement; and so rare an agreement counts as none."""
+"""Agreement is judged on so many examples or more; so rare an agreement counts as none."""
+_FIGURE = re.compile(r"[$\[]?[-+]?\d[\d.,: ]*[%\]s]?|n/a|")
+"""A cell that holds a number, or nothing."""
 
 
-class Row(NamedTuple):
-    """One config in the table of figures."""
+class Table(NamedTuple):
+    """Rows of texts under their header."""
 
-    name: str
-    score: str
-    interval: str
-    usd_per_example: str
-    latency: str
-    note: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
 
-
-class PointRow(NamedTuple):
-    """One config of the front."""
-
-    name: str
-    score: str
-    interval: str
-    usd_per_example: str
-    latency: str
-    latency_p95: str
-    estimate: str
-    note: str
+    @property
+    def figures(self) -> tuple[bool, ...]:
+        """Which columns hold numbers only."""
+        return tuple(
+            any(cells) and all(map(_FIGURE.fullmatch, cells))
+            for cells in zip(*self.rows, strict=True)
+        )
 
 
-class Purpose(NamedTuple):
-    """What one purpose took."""
+class Section(NamedTuple):
+    """One part of the summary."""
 
-    name: str
-    usd: str
-    calls: str
-    tokens: str
+    title: str
+    """Empty where the part needs none."""
+    blocks: Sequence[str | Table]
+    """Lines of text, and tables."""
+
+
+def sections(result: Result, picking: str = "result.pick(...), which goes") -> Iterator[Section]:
+    """The summary, part by part.
+
+    Args:
+        result: what to summarize.
+        picking: how to choose from the front: what to type, and "which goes", or "which go".
+    """
+    trials = counted(len(result.trials_), "trial")
+    metric = f", metric {result.metric}" if result.metric else ""
+    title = f"{result.pipeline.name}: {trials}{metric}"
+    yield Section("", [title, measured_on(result), *cautions(result)])
+    header = ("", "score", "95% interval", "$/example", "latency", "")
+    yield Section("", [Table(header, list(_figures(result)))])
+    yield Section("", list(_verdict(result)))
+    changed = [
+        (c.knob, f"{shortened(c.old, 100)} -> {shortened(c.new, 100)}") for c in changes(result)
+    ]
+    yield Section("What changed", [Table(("", ""), changed)] if changed else [])
+    if result.objective.pareto and result.points:
+        front = _front(result)
+        yield Section(f"To choose from, with {picking} by the estimate", [front])
+    yield Section("What it took", [_spend(result), _paid_now(result), *probes_lines(result)])
+    by = f": {result.diagnoser_model}" if result.diagnoser_model else ""
+    yield Section(f"Diagnoser{by}", diagnoser_lines(result))
+    yield Section("Judge", judge_lines(result))
 
 
 def measured_on(result: Result) -> str:
@@ -92,24 +113,33 @@ def cautions(result: Result) -> list[str]:
     return [*lines, *_failed(result), *_unmet(result), *_votes_without_agreement(result)]
 
 
-def figures(result: Result) -> list[Row]:
+def _figures(result: Result) -> Iterator[tuple[str, ...]]:
     """Baseline, best single model and tuned pipeline."""
-    rows = [_row("baseline", result.baseline_figures, "the pipeline as given")]
+    yield _row("baseline", result.baseline_figures, "the pipeline as given")
     if result.single_model_figures is not None:
-        note = _single_model_text(result)
-        rows.append(_row("best single model", result.single_model_figures, note))
+        yield _row("best single model", result.single_model_figures, _single_model_text(result))
     note = "" if changes(result) else "same as the baseline"
-    return [*rows, _row("tuned", result.tuned_figures, note)]
+    yield _row("tuned", result.tuned_figures, note)
 
 
-def verdict(result: Result) -> list[str]:
+def _row(name: str, held_out: HeldOut, note: str) -> tuple[str, ...]:
+    unscored = f"{held_out.unscored} unscored" if held_out.unscored else ""
+    return (
+        name,
+        percent(held_out.score.mean),
+        percent_interval(held_out.score),
+        dollars(held_out.usd_per_example),
+        seconds(held_out.latency_s),
+        "; ".join(filter(None, (note, unscored))),
+    )
+
+
+def _verdict(result: Result) -> Iterator[str]:
     """What may be claimed, and what may not."""
-    return [
-        *_over_baseline(result),
-        *_over_single(result),
-        *_cost_change(result),
-        *_tail_change(result),
-    ]
+    yield from _over_baseline(result)
+    yield from _over_single(result)
+    yield from _cost_change(result)
+    yield from _tail_change(result)
 
 
 def changes(result: Result) -> list[Change]:
@@ -117,12 +147,10 @@ def changes(result: Result) -> list[Change]:
     return config_changes(result.baseline_config, result.config)
 
 
-def operating_points(result: Result) -> list[PointRow]:
-    """The front, where it was asked for."""
-    if not result.objective.pareto:
-        return []
-    return [
-        PointRow(
+def _front(result: Result) -> Table:
+    header = ("", "score", "95% interval", "$/example", "latency", "p95", "estimate", "scores are")
+    rows = [
+        (
             config_text(point.config),
             percent(point.score.mean),
             percent_interval(point.score),
@@ -134,25 +162,22 @@ def operating_points(result: Result) -> list[PointRow]:
         )
         for point in result.points
     ]
+    return Table(header, rows)
 
 
-def purposes(result: Result) -> list[Purpose]:
-    """Spend by purpose, and the total."""
+def _spend(result: Result) -> Table:
+    """By purpose, and the total."""
     spent = result.spent
     rows = [
-        Purpose(
-            name,
-            dollars(part.usd),
-            f"{part.calls:,}",
-            f"{part.input_tokens + part.output_tokens:,}",
-        )
+        (name, dollars(part.usd), f"{part.calls:,}", f"{part.input_tokens + part.output_tokens:,}")
         for name, part in spent.by_purpose.items()
     ]
-    return [*rows, Purpose("total", dollars(spent.usd), f"{spent.calls:,}", f"{spent.tokens:,}")]
+    total = ("total", dollars(spent.usd), f"{spent.calls:,}", f"{spent.tokens:,}")
+    return Table(("", "dollars", "calls", "tokens"), [*rows, total])
 
 
-def probes_line(result: Result) -> list[str]:
-    """What ran beside the trials; nothing, if nothing did."""
+def probes_lines(result: Result) -> list[str]:
+    """A line on what ran beside the trials, if anything did."""
     runs = sum(probe.examples for probe in result.probes_ if probe.kind == "module")
     prompts = sum(probe.kind == "prompt" for probe in result.probes_)
     parts = [counted(runs, "run") + " of single modules"] if runs else []
@@ -161,22 +186,16 @@ def probes_line(result: Result) -> list[str]:
     return [f"beside the trials: {' and '.join(parts)}"] if parts else []
 
 
-def paid_now(result: Result) -> str:
+def _paid_now(result: Result) -> str:
     """Seconds, and how much of the spend was paid by this invocation."""
     spent = result.spent
-    told = f"in {seconds(spent.seconds)}"
+    took = f"in {seconds(spent.seconds)}"
     if (spent.paid_now_calls, spent.paid_now_usd) == (spent.calls, spent.usd):
-        return told
-    calls = counted(spent.paid_now_calls, "call")
-    told += f"; paid now: {dollars(spent.paid_now_usd)} for {calls}"
+        return took
+    took += f"; paid now: {dollars(spent.paid_now_usd)} for {counted(spent.paid_now_calls, 'call')}"
     if spent.paid_now_calls > spent.calls:
-        return f"{told}, attempts that failed included"
-    return f"{told}, the rest was in the cache"
-
-
-def diagnoser_title(result: Result) -> str:
-    """The section's title, with the model that rated."""
-    return f"Diagnoser: {result.diagnoser_model}" if result.diagnoser_model else "Diagnoser"
+        return f"{took}, attempts that failed included"
+    return f"{took}, the rest was in the cache"
 
 
 def diagnoser_lines(result: Result) -> list[str]:
@@ -207,8 +226,8 @@ def judge_lines(result: Result) -> list[str]:
     if judge is None:
         return []
     if judge.calibration is None:
-        told = f"unknown; {result.metric}(labels=...) measures it"
-        lines = [f"{judge.model}: how far it agrees with people is {told}"]
+        how = f"{result.metric}(labels=...) measures it"
+        lines = [f"{judge.model}: agreement with people unknown; {how}"]
     else:
         line = judge.calibration.fitted
         lines = [
@@ -225,26 +244,12 @@ def judge_lines(result: Result) -> list[str]:
 
 def next_steps(result: Result) -> list[str]:
     """What to do with it now, in Python."""
-    from optimizer.formatting import ui_command
-
     arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
     steps = [f"result.pipeline({arguments})", 'result.report("report.html")']
     with suppress(PipelineError):  # a function of the script itself can't be written down
         result.pipeline.to_yaml()
         steps.insert(1, 'result.save("tuned.yaml")')
     return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
-
-
-def _row(name: str, held_out: HeldOut, note: str) -> Row:
-    unscored = f"{held_out.unscored} unscored" if held_out.unscored else ""
-    return Row(
-        name,
-        percent(held_out.score.mean),
-        percent_interval(held_out.score),
-        dollars(held_out.usd_per_example),
-        seconds(held_out.latency_s),
-        "; ".join(part for part in (note, unscored) if part),
-    )
 
 
 def _over_baseline(result: Result) -> Iterator[str]:
@@ -340,19 +345,18 @@ def _unmet(result: Result) -> Iterator[str]:
 def _votes_without_agreement(result: Result) -> Iterator[str]:
     """Votes of which hardly any two members gave the same answer."""
     last = {trial.config.key: trial for trial in result.trials_}.values()
-    alone: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
+    alone: dict[str, list[bool]] = {}
     for trial in last:
         for module, share in trial.agreement.items():
             config = trial.config.modules[module]
             votes = config.aggregation is not None and config.aggregation.name in _VOTES
             if votes and trial.examples >= _FEWEST:
-                asked[module] += 1
-                alone[module] += share * config.width <= 1 + _HARDLY
-    for module, count in alone.items():
-        if 2 * count < asked[module] or not count:
-            continue  # others agreed, so that answers can be compared
-        yield (
-            f"members of {module!r} hardly ever gave the same answer in {counted(count, 'vote')}: "
-            "answers in free text need a judge or a verifier, numbers a median"
-        )
+                alone.setdefault(module, []).append(share * config.width <= 1 + _HARDLY)
+    for module, disagreed in alone.items():
+        count = sum(disagreed)
+        if count and 2 * count >= len(disagreed):  # else answers can be compared
+            yield (
+                f"members of {module!r} hardly ever gave the same answer in "
+                f"{counted(count, 'vote')}: answers in free text need a judge or a verifier, "
+                "numbers a median"
+            )

@@ -1,9 +1,9 @@
-"""Examples that would mislead: shown in prompts, given twice, or labelled by people."""
+"""Checks for misleading examples: shown in prompts, given twice, or labelled by people."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from evaluators.dataset import Dataset
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def without_demos(data: Dataset, inputs: Sequence[str], baseline: PipelineConfig) -> Dataset:
-    """The examples but those that the prompts as given show: a run would only repeat them.
+    """The examples without those that are demos in the given prompts: a run would only repeat them.
 
-    They are known by their inputs, so that of modules that read others nothing is known.
+    Demos are recognized by the pipeline's inputs, those of modules with other inputs are not.
 
     Raises:
         DatasetError: fewer than two are left.
@@ -27,19 +27,17 @@ def without_demos(data: Dataset, inputs: Sequence[str], baseline: PipelineConfig
     left = [example for example in data if _text(example, inputs) not in shown]
     if len(left) == len(data):
         return data
-    told = (
+    shared = (
         f"{len(data) - len(left)} of {len(data)} examples are demos in the pipeline's own prompts"
     )
     if len(left) < 2:
-        raise DatasetError(
-            f"{told}, which would only repeat them: give others, or take the demos away"
-        )
-    logger.warning("%s, and left out: a run would only repeat them", told)
+        raise DatasetError(f"{shared}, which repeats them: give others, or take the demos away")
+    logger.warning("%s, and left out: a run would only repeat them", shared)
     return Dataset(left, data.columns)
 
 
 def warn_of_repeated(data: Dataset, inputs: Sequence[str]) -> None:
-    """Say how many examples have the inputs of another one."""
+    """Warn of examples with the same inputs."""
     distinct = len(_texts(data, inputs))
     if distinct < len(data):
         logger.warning(
@@ -50,7 +48,7 @@ def warn_of_repeated(data: Dataset, inputs: Sequence[str]) -> None:
 
 
 def warn_of_labelled(data: Dataset, inputs: Sequence[str], labelled: Dataset) -> None:
-    """Say how many examples people have labelled: their answers measured the judge already."""
+    """Warn of examples among the human labels, which measured the judge already."""
     known = _texts(labelled, inputs)
     both = sum(_text(example, inputs) in known for example in data)
     if both:
@@ -61,9 +59,9 @@ def warn_of_labelled(data: Dataset, inputs: Sequence[str], labelled: Dataset) ->
         )  # fmt: skip
 
 
-def _texts(rows: Iterable[Any], inputs: Sequence[str]) -> Collection[str]:
+def _texts(rows: Iterable[Any], inputs: Sequence[str]) -> set[str]:
     return {_text(row, inputs) for row in rows}
 
 
-def _text(row: Mapping[str, Any] | Any, inputs: Sequence[str]) -> str:
+def _text(row: Any, inputs: Sequence[str]) -> str:
     return canonical_json([row[name] for name in inputs])

@@ -1,4 +1,4 @@
-"""Which model judges, where the metric asks a judge."""
+"""Binds the metric, and chooses its judge if it has one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,10 @@ def bind_metric(
     known: Mapping[str, Model],
     choices: Sequence[Model],
 ) -> BoundMetric:
-    """The metric for this pipeline and dataset, with its judge if it asks one.
+    """The metric for this pipeline and the dataset's columns, with its judge if it asks one.
 
-    Args:
-        metric: as `optimize` takes it.
-        pipeline: whose outputs are scored.
-        columns: the dataset's.
-        known: every model of the run by its label.
-        choices: those that the search chooses from.
+    By default, the judge is the choice with the dearest output tokens, as nothing else is known of
+    the models yet; `known` has every model of the run by its label.
 
     Raises:
         MetricError: it does not fit them; names the nearest that would.
@@ -34,19 +30,11 @@ def bind_metric(
         outputs = [field for field in pipeline.outputs if field not in pipeline.inputs]
         certain = pipeline.knows_outputs
         return resolve_metric(metric, outputs, columns, inputs=pipeline.inputs, certain=certain)
-    named = metric.model
-    if named is None:
-        return metric.bind(pipeline, _dearest(choices))
-    return metric.bind(
-        pipeline, named if isinstance(named, Model) else known.get(named) or Model(named)
-    )
+    judge = metric.model
+    if judge is None:
+        from pipelines.llms.prices import price_of
 
-
-def _dearest(models: Sequence[Model]) -> Model:
-    """The one with the dearest output tokens, the first of equals.
-
-    Before a call that is the only sign of which is the ablest.
-    """
-    from pipelines.llms.prices import price_of
-
-    return max(models, key=lambda model: price_of(model).output_usd)
+        judge = max(choices, key=lambda model: price_of(model).output_usd)
+    elif isinstance(judge, str):
+        judge = known.get(judge) or Model(judge)
+    return metric.bind(pipeline, judge)

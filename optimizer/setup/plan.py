@@ -1,4 +1,4 @@
-"""Validation at the door: everything `optimize` is given, checked before the first call."""
+"""The plan of a search: all arguments of `optimize`, checked before the first call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, is_dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.dataset import Dataset
@@ -41,7 +41,7 @@ TUNED_BY: Mapping[str, str] = {
 """For knobs of a search space, the only stage that compares what it lists."""
 
 SEARCH_VERSION = 7
-"""Part of a state's key: raised when the search itself would take another path."""
+"""Part of a state's key; raised whenever the search would take another path."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,12 @@ class Plan:
     diagnoser: Model | Literal["auto"] | None
     seed: int
     key: str
-    """Identifies the state, so that a run started again counts what it spent before."""
+    """Identifies the search, so that a run started again counts its earlier spend."""
 
     @property
     def least_calls(self) -> int:
-        """Calls for the baseline on the search examples and for the pass over the holdout.
-
-        And those to the judge, if there is one, for their answers and the human labels. 0 where
-        only running tells how often a program asks.
-        """
+        """Calls for the baseline on the search examples, the pass over the holdout, and the judge
+        of both and of the human labels; 0 if only running tells how often a program asks."""
         if not self.pipeline.is_fixed:
             return 0
         runs = len(self.search) + self.final_passes * len(self.holdout)
@@ -78,7 +75,7 @@ class Plan:
 
     @property
     def final_passes(self) -> int:
-        """How many configs the holdout is for: baseline, best single model and winner."""
+        """How many configs the holdout scores: baseline, best single model and winner."""
         return 3 if self.may_change else 1
 
     @property
@@ -102,39 +99,27 @@ def prepare(
     seed: int,
     objective: str | Objective = "quality",
 ) -> Plan:
-    """Check all arguments of `optimize` and make them fit each other.
-
-    Raises:
-        ValueError: names the value, the rule, and the nearest valid choice.
-    """
+    """Check all arguments of `optimize` and make them fit each other; a ValueError names the value,
+    the rule and the nearest valid choice."""
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         check_kind(value, kind)
-    _check_numbers(holdout, seed)
+    _check_whole("seed", seed, 0)
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label = _choices(models, pipeline)
     pipeline = pipeline.with_fallback(next(iter(by_label.values())))
-    names = [module.name for module in pipeline.llm_modules]
-    functions = [module.name for module in pipeline.modules if not module.is_llm]
-    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
-    space = resolve(search_space or SearchSpace()).fit(names, list(by_label), functions, once)
+    space = _fitted(search_space or SearchSpace(), pipeline, list(by_label))
     baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
     known = {**{m.label: m for m in pipeline.models}, **by_label}
-    for labels in baseline.allocation.values():
-        known.update({label: Model(label) for label in labels if label not in known})
+    for label in (label for labels in baseline.allocation.values() for label in labels):
+        known.setdefault(label, Model(label))
     check_space(space, pipeline, baseline, known)
     sought = as_objective(objective)
     _check_inputs(pipeline, data)
     bound = bind_metric(metric, pipeline, data.columns, known, list(by_label.values()))
-    data.require(bound.fields, f"metric {bound.name!r}")
-    bound.check(data)
-    if pipeline.inputs:
-        data = without_demos(data, pipeline.inputs, baseline)
-        warn_of_repeated(data, pipeline.inputs)
-    if bound.judging and bound.judging.labels:
-        warn_of_labelled(data, pipeline.inputs, bound.judging.labels.answers)
+    data = _fair_examples(data, bound, pipeline.inputs, baseline)
     search, held_out = data.split(holdout, seed, pipeline.inputs)
     judge = _diagnoser(diagnoser, known)
     _check_prompts(stages, pipeline)
@@ -163,30 +148,40 @@ def prepare(
     return plan
 
 
+def _fitted(space: SearchSpace, pipeline: Tunable, labels: Sequence[str]) -> SearchSpace:
+    """The space with the choices of every module."""
+    names = [module.name for module in pipeline.llm_modules]
+    functions = [module.name for module in pipeline.modules if not module.is_llm]
+    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
+    return resolve(space).fit(names, list(labels), functions, once)
+
+
+def _fair_examples(
+    data: Dataset, metric: BoundMetric, inputs: Sequence[str], baseline: PipelineConfig
+) -> Dataset:
+    """The examples that the metric can score and no prompt shows; warns of misleading ones."""
+    data.require(metric.fields, f"metric {metric.name!r}")
+    metric.check(data)
+    if inputs:
+        data = without_demos(data, inputs, baseline)
+        warn_of_repeated(data, inputs)
+    if metric.judging and metric.judging.labels:
+        warn_of_labelled(data, inputs, metric.judging.labels.answers)
+    return data
+
+
 def check_concurrency(concurrency: int) -> None:
-    """There must be room for one example in flight.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ValueError(f"`concurrency >= 1` must hold (a whole number), but got {concurrency!r}")
+    """Raises ValueError unless it is a whole number above 0."""
+    _check_whole("concurrency", concurrency, 1)
 
 
-def _check_numbers(holdout: Any, seed: Any) -> None:
-    """They are numbers at all; whether the holdout leaves enough examples, they themselves say."""
-    if isinstance(holdout, bool) or not isinstance(holdout, Real):
-        raise ValueError(f"`0 <= holdout < 1` must hold (a fraction), but got {holdout!r}")
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"`seed >= 0` must hold (a whole number), but got {seed!r}")
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"`{name} >= {least}` must hold (a whole number), but got {value!r}")
 
 
 def check_calls_can_be_made(plan: Plan) -> None:
-    """Unknown models, missing prices and API keys, all found before the first call.
-
-    Raises:
-        ModelError: names every model that can't be called, and why.
-    """
+    """Raises ModelError for unknown models, missing prices and API keys; names them all."""
     from pipelines.llms.prices import ModelError, check_models
 
     labels = {label for labels in plan.space.models.values() for label in labels}
@@ -206,25 +201,18 @@ def check_calls_can_be_made(plan: Plan) -> None:
 def _check_calls(plan: Plan) -> None:
     calls = plan.budget.calls
     if calls is not None and calls < plan.least_calls:
-        each = f"{calls_per_run(plan.baseline)} each"
-        if plan.metric.judging:
-            each += f" and {plan.metric.calls} of the judge, which also has "
-            each += f"{plan.metric.human_labels} human labels"
+        judge = f" and {plan.metric.calls} of the judge, which also has {plan.metric.human_labels} "
+        each = judge + "human labels" if plan.metric.judging else ""
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
             f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
-            f"take {plan.least_calls} calls ({each}), and the search "
-            "itself takes more; give more, or fewer examples"
+            f"take {plan.least_calls} calls ({calls_per_run(plan.baseline)} each{each}), and the "
+            "search itself takes more; give more, or fewer examples"
         )
 
 
 def _tunable(pipeline: Any, data: Dataset) -> Tunable:
-    """A pipeline as it is, of whichever kind; a DSPy program by its predictors.
-
-    Raises:
-        ValueError: it is neither.
-        PipelineError: the program can't be tuned; says why.
-    """
+    """A pipeline of any kind as it is; a DSPy program as a pipeline of its predictors."""
     import dspy
 
     from pipelines.dspy_programs import DSPyPipeline, from_dspy
@@ -242,30 +230,20 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
 
 
 def check_kind(value: Any, kind: type) -> None:
-    """The argument is what its name says, or left out.
-
-    Raises:
-        ValueError: it is something else; says what is meant.
-    """
-    if isinstance(value, kind) or value is None:
-        return
-    name = {Budget: "budget", SearchSpace: "search_space", Gateway: "gateway"}[kind]
-    example = {
-        Budget: "Budget(usd=5, calls=20_000, seconds=3600)",
-        SearchSpace: "SearchSpace(models={'module': ['model', ...]}, width=(1, 3))",
-        Gateway: "Gateway(cache='answers')",
+    """Raises ValueError, with an example, unless the argument is of its class, or None."""
+    name, example = {
+        Budget: ("budget", "Budget(usd=5, calls=20_000, seconds=3600)"),
+        SearchSpace: ("search_space", "SearchSpace(models={'module': ['a', 'b']}, width=(1, 3))"),
+        Gateway: ("gateway", "Gateway(cache='answers')"),
     }[kind]
-    raise ValueError(f"{name} must be a {kind.__name__}, such as {example}, but got {value!r}")
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, such as {example}, but got {value!r}")
 
 
 def _choices(
     models: str | Model | Sequence[str | Model] | None, pipeline: Tunable
 ) -> dict[str, Model]:
-    """The models to choose from, by label; a label that the pipeline describes means that model.
-
-    Raises:
-        ValueError: none is given and the pipeline names none, or two share a label.
-    """
+    """The models to choose from, by label; labels of the pipeline's own models mean these."""
     described = {model.label: model for model in pipeline.models}
     if models is None:
         named = [label for m in pipeline.llm_modules if m.model for label in labels_of(m.model)]
@@ -276,19 +254,14 @@ def _choices(
                 "models must name the models to choose from, such as ['openai/gpt-4o-mini', "
                 f"'anthropic/claude-haiku-4-5']: pipeline {pipeline.name!r} names none"
             )
-    given = _listed(models)
-    return as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
-
-
-def _listed(models: Any) -> list[str | Model]:
-    """The models given, in their order; one alone is a list of one."""
     if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model):
         raise ValueError(
             "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]; choices by module "
             f"go into SearchSpace(models=...), but got {models!r}"
         )
-    given = [models] if isinstance(models, str | Model) else models
-    return [_model(model, "models") for model in given]
+    listed = [models] if isinstance(models, str | Model) else models
+    given = [_model(model, "models") for model in listed]
+    return as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
 
 
 def _model(given: Any, argument: str) -> str | Model:
@@ -312,7 +285,7 @@ def _diagnoser(
 
 
 def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
-    """A field that no module writes is a column, or misspelt."""
+    """Every field that no module writes must be a column."""
     if not pipeline.is_fixed:
         data.require(pipeline.inputs, f"program {pipeline.name!r}")
         return
@@ -329,7 +302,7 @@ def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
 
 
 def _warn_if_not_writable(pipeline: Tunable) -> None:
-    """Before anything is paid: what can't be written down can't be saved in the end."""
+    """Warn, before anything is paid, that the result can't be saved."""
     try:
         pipeline.check_writable()
     except PipelineError as error:
@@ -337,13 +310,9 @@ def _warn_if_not_writable(pipeline: Tunable) -> None:
 
 
 def _warn_of_unused(space: SearchSpace | None, stages: Sequence[Stage]) -> None:
-    """Choices that the space lists, and that none of the stages compares."""
+    """Warn of choices in the space that none of the stages compares."""
     names = {stage.name for stage in stages}
-    if space is None or not names <= {
-        "allocation",
-        "structure",
-        "prompts",
-    }:  # who knows what the user's own does
+    if space is None or names - {"allocation", "structure", "prompts"}:  # a user's own may do so
         return
     for knob in sorted(space.model_fields_set & TUNED_BY.keys()):
         if TUNED_BY[knob] not in names and _lists_any(getattr(space, knob)):
@@ -354,17 +323,13 @@ def _warn_of_unused(space: SearchSpace | None, stages: Sequence[Stage]) -> None:
 
 
 def _lists_any(choices: Any) -> bool:
-    """Whether anything is there to compare, for any module; width 1 is that of every module."""
+    """Whether there is anything to compare, for any module; every module can have width 1."""
     each = choices.values() if isinstance(choices, Mapping) else [choices]
     return any(listed not in (None, (), (1,)) for listed in each)
 
 
 def _check_prompts(stages: Sequence[Stage], pipeline: Tunable) -> None:
-    """Code that writes its prompts itself has none to tune.
-
-    Raises:
-        ValueError: nothing else is to be tuned.
-    """
+    """Raises ValueError if prompts alone are to be tuned, and the user's code writes them."""
     knobs = {knob for module in pipeline.llm_modules for knob in module.knobs}
     if "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The search space at the door: texts become configs, and all of them must fit the pipeline."""
+"""Checks of the search space: texts become configs, and all of them must fit the pipeline."""
 
 from __future__ import annotations
 
@@ -24,11 +24,7 @@ from search_spaces.space import check_model
 
 
 def resolve(space: SearchSpace) -> SearchSpace:
-    """The space with networks and aggregators in the short notation turned into configs.
-
-    Raises:
-        SearchSpaceError: a text is no network, or no aggregator; says where it stands.
-    """
+    """The space with networks and aggregators in the short notation turned into configs."""
     return space.model_copy(
         update={
             "network": _parsed(space.network, parse_network, "network"),
@@ -89,7 +85,7 @@ def _check_asked_once(space: SearchSpace, module: str) -> None:
 
 
 def _check_written(choices: Any, place: str) -> None:
-    """Configs are saved: what they hold must have a form in JSON."""
+    """Configs are saved, so that their values need a form in JSON."""
     for choice in choices if isinstance(choices, tuple) else ():
         try:
             to_jsonable_python(choice)
@@ -125,7 +121,7 @@ def _parsed(choices: Any, parse: Callable[[str], Any], place: str) -> Any:
 
 @contextlib.contextmanager
 def _at(place: str) -> Iterator[None]:
-    """What is wrong in here is told with its place in the search space."""
+    """Within it, errors name this place in the search space."""
     try:
         yield
     except PipelineError as error:
@@ -146,28 +142,24 @@ def _check(
 
 
 def _check_fits(given: str | AggregatorConfig, module: Module, widths: Sequence[int]) -> None:
-    """At least one of the widths must do, with members of two models: it is never tried else."""
-    aggregation = with_judge(given, "any")
-    unfit = None
-    for width in widths:
-        if width > 1:
-            members = ("any",) * (width - 1) + ("other",)
-            try:
-                check_aggregator(ModuleConfig().with_members(members, aggregation), module)
-            except PipelineError as error:
-                unfit = unfit or error
-            else:
-                return
-    if unfit is not None:
-        wide = [width for width in widths if width > 1]
+    """At least one of the widths must fit, with members of two models."""
+    aggregation, wide = with_judge(given, "any"), [width for width in widths if width > 1]
+    errors = []
+    for width in wide:
+        members = ("any",) * (width - 1) + ("other",)
+        try:
+            check_aggregator(ModuleConfig().with_members(members, aggregation), module)
+        except PipelineError as error:
+            errors.append(error)
+    if wide and len(errors) == len(wide):
         raise SearchSpaceError(
             f"search_space, aggregator of module {module.name!r}: none of the widths {wide} fits "
-            f"{aggregation.name!r}: {unfit}"
-        ) from unfit
+            f"{aggregation.name!r}: {errors[0]}"
+        ) from errors[0]
 
 
 def with_judge(given: str | AggregatorConfig, label: str) -> AggregatorConfig:
-    """The aggregator with this model in those roles that it can't do without, and leaves open."""
+    """The aggregator with this model in the roles that it needs and leaves open."""
     config = AggregatorConfig(name=given) if isinstance(given, str) else given
     missing = [role for role in aggregator(config).needed if role not in config.modules]
     judge = {role: ModuleConfig(models=(label,)) for role in missing}
@@ -186,7 +178,7 @@ def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[
 
 
 def _check_models(network: ModuleConfig, labels: Collection[str], place: str) -> None:
-    """Every model that it asks, at any depth, must be one of those there are."""
+    """Every model that it asks, at any depth, must be known."""
     for _, module in network.walk(""):
         for label in module.models:
             check_model(label, labels, place)

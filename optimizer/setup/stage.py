@@ -1,4 +1,4 @@
-"""What a stage is: one way to improve the incumbent."""
+"""The Protocol of a stage: one way to improve the incumbent."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Stage(Protocol):
     def improve(self, state: SearchState) -> None:
         """Propose configs and race them with `state.race`, which keeps the best.
 
-        It must propose the same configs when it is run again with the same recorded replies:
-        no clock, no unseeded chance, no real spend may decide.
+        Run again with the same recorded replies, it must propose the same configs: neither clock,
+        unseeded randomness nor real spend may decide.
 
         Raises:
             BudgetExhausted: from the races; the state keeps what it has.

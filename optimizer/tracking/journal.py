@@ -1,8 +1,7 @@
 """Events on disk until MLflow has them: one folder per run, safe against a kill at any moment.
 
-Every event is appended before it is queued, and marked when it is logged. A folder whose process
-is gone holds what is still to be logged; a lock tells, which the operating system drops when the
-process dies, however it dies.
+Every event is appended before it is queued, and marked when it is logged. A folder whose lock is
+free belongs to a process that is gone, and holds what is still to be logged.
 """
 
 from __future__ import annotations
@@ -43,13 +42,14 @@ class Journal:
         self._pending: deque[Event] = deque()
         self._lock = threading.Lock()
         self._count = 0
-        self._on_disk = lock is not None
+        self.kept = lock is not None
+        """Whether pending events survive this process."""
         self.resumed = False
         """Whether an earlier process wrote it."""
 
     @classmethod
     def create(cls, parent: Path, store: str) -> Journal:
-        """A new journal; in a temporary folder that nobody will find if `parent` is read-only."""
+        """A new journal; in a temporary folder, and not resumable, if `parent` is read-only."""
         folder = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         try:
             folder.mkdir(parents=True)
@@ -64,20 +64,10 @@ class Journal:
         return journal
 
     @property
-    def id(self) -> str:
-        """Unique among all runs."""
-        return self.folder.name
-
-    @property
     def first(self) -> Event | None:
         """The next event to log."""
         with self._lock:
             return self._pending[0] if self._pending else None
-
-    @property
-    def kept(self) -> bool:
-        """Whether what is pending would survive this process."""
-        return self._on_disk
 
     def __len__(self) -> int:
         """How many events are pending."""
@@ -87,13 +77,13 @@ class Journal:
     def append(self, event: Event) -> None:
         """Keep an event until it is logged."""
         with self._lock:
-            event = dataclasses.replace(event, id=f"{self.id}/{self._count}")
+            event = dataclasses.replace(event, id=f"{self.folder.name}/{self._count}")
             self._count += 1
             self._write(dataclasses.asdict(event))
             self._pending.append(event)
 
     def logged(self, event: Event) -> None:
-        """The first event is in MLflow, or never will be."""
+        """The first event is logged, or refused for good."""
         with self._lock:
             self._pending.popleft()
             self._write({"logged": event.id, **self.run})
@@ -103,17 +93,17 @@ class Journal:
         done = not len(self)
         if self._file_lock is not None:
             self._file_lock.release()
-        if done or not self._on_disk:
+        if done or not self.kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, line: Any) -> None:
-        if not self._on_disk:
+        if not self.kept:
             return
         try:
             with (self.folder / _EVENTS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            self._on_disk = False
+            self.kept = False
             logger.warning("the tracking journal %s can't be written: %s", self.folder, error)
 
     def _read(self, lines: list[dict[str, Any]]) -> None:
@@ -132,7 +122,7 @@ class Journal:
 
 
 def leftovers(parent: Path, store: str) -> Iterator[Journal]:
-    """Journals of dead processes that are meant for this store, oldest first; now they are ours."""
+    """Journals of dead processes for this store, oldest first, now locked by this process."""
     for folder in sorted(path.parent for path in parent.glob(f"*/{_EVENTS}")):
         lock = filelock.FileLock(folder / _LOCK, thread_local=False)
         with contextlib.suppress(filelock.Timeout, OSError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
 from optimizer.results.summary_text import summary_text
 from optimizer.search.module_score import module_score_rows
-from optimizer.search.trial import flat_config
-from optimizer.tracking.events import Event, as_params, as_tags, figures_event
+from optimizer.search.trial import Trial, flat_config
+from optimizer.tracking.events import Event, event
 from pipelines import PipelineError
 from pipelines.dspy_programs import DSPyPipeline
 from pipelines.llms.secrets import redacted
@@ -28,21 +27,27 @@ logger = logging.getLogger(__name__)
 
 
 def file_events(result: Result, folder: Path) -> list[Event]:
-    """Write the result's files below `folder`, and say what to log."""
-    yaml = _tuned_yaml(result)
+    """Write the result's files below `folder`, and return the events that log them."""
+    try:
+        yaml: str | None = tuned_yaml(result)
+    except PipelineError as error:  # a function can't be imported by name
+        yaml, problem = None, error
     _write_artifacts(result, yaml, folder / "artifacts")
-    events = [Event(kind="artifacts", folder="artifacts")]
-    if _is_saved(result, yaml, folder / "model"):
-        events.append(
-            Event(
-                kind="model",
-                folder="model",
-                name="tuned",
-                params=as_params(flat_config(result.config)),
-                tags=as_tags({"pipeline": result.pipeline.name, "score": result.score.mean}),
-            )
-        )
-    return events
+    events = [event("artifacts", folder="artifacts")]
+    try:
+        if yaml is not None:
+            save_pyfunc(yaml, folder / "model", example_inputs=result.example_inputs)
+        elif isinstance(result.pipeline, DSPyPipeline):
+            program, example = result.pipeline, result.example_inputs
+            save_dspy_program(program, folder / "model", example_inputs=example)
+        else:
+            raise problem
+    except PipelineError as error:
+        logger.warning("the tuned pipeline is not logged as a model: %s", error)
+        return events
+    tags = {"pipeline": result.pipeline.name, "score": result.score.mean}
+    params = flat_config(result.config)
+    return [*events, event("model", folder="model", name="tuned", params=params, tags=tags)]
 
 
 def final_figures(result: Result) -> Event:
@@ -72,7 +77,7 @@ def final_figures(result: Result) -> Event:
         "mlflow.note.content": f"```\n{summary_text(result)}```",
     }
     params = {f"final/{name}": value for name, value in flat_config(result.config).items()}
-    return figures_event(metrics, params, tags)
+    return event("figures", metrics=metrics, params=params, tags=tags)
 
 
 def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
@@ -98,38 +103,12 @@ def _judge(judge: JudgeAgreement) -> dict[str, float | None]:
     }
 
 
-def _tuned_yaml(result: Result) -> str | None:
-    """The tuned pipeline's YAML; None, with a warning, if a function can't be written down."""
-    try:
-        return tuned_yaml(result)
-    except PipelineError as error:
-        if not isinstance(result.pipeline, DSPyPipeline):
-            logger.warning("the tuned pipeline is not logged as a model: %s", error)
-        return None
-
-
-def _is_saved(result: Result, yaml: str | None, folder: Path) -> bool:
-    """Save the tuned pipeline as a model: in our form, or else in DSPy's if it is a program."""
-    tuned, example = result.pipeline, result.example_inputs
-    if yaml is not None:
-        save_pyfunc(yaml, folder, example_inputs=example)
-        return True
-    if not isinstance(tuned, DSPyPipeline):
-        return False
-    try:
-        save_dspy_program(tuned, folder, example_inputs=example)
-    except PipelineError as error:
-        logger.warning("the tuned program is not logged as a model: %s", error)
-        return False
-    return True
-
-
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml if yaml is not None else plain_yaml({"config": result.config.model_dump()})
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     tables = {
-        "trials": list(_plain_trials(result)),
+        "trials": [_plain(trial) for trial in result.trials_],
         "module_scores": module_score_rows(result.module_scores_, result.diagnoser_model),
         "probes": [dataclasses.asdict(probe) for probe in result.probes_],
     }
@@ -141,10 +120,6 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
         (folder / f"{name}.png").write_bytes(png)
 
 
-def _plain_trials(result: Result) -> Iterator[Mapping[str, Any]]:
-    for trial in result.trials_:
-        plain = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial)}
-        plain["config"] = trial.config.model_dump(mode="json")
-        plain["score"] = dataclasses.asdict(trial.score) if trial.score else None
-        plain["failures"] = dict(trial.failures)
-        yield plain
+def _plain(trial: Trial) -> dict[str, Any]:
+    config, score = trial.config.model_dump(mode="json"), trial.score
+    return {**vars(trial), "config": config, "score": score and dataclasses.asdict(score)}

@@ -1,7 +1,6 @@
-"""Where runs are written, and a quick look whether that place can be written to right now.
+"""The tracking store, and a quick check whether it can be written to.
 
-MLflow's own client retries for minutes before it says that a server or a database is away, so we
-look first.
+MLflow's own client retries for minutes before it reports that a server or a database is away.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class TrackingStore:
     def problem(self) -> str | None:
         """Why it can't be written to now; None if it can, or if only trying will tell.
 
-        Takes 3 seconds at most, and less than a millisecond for a healthy SQLite file.
+        Takes 3 seconds at most.
         """
         if self.uri.startswith(("http://", "https://")):
             return _http_problem(self.uri)
@@ -67,7 +66,7 @@ def _absolute(uri: str) -> str:
 
 
 def _http_problem(uri: str) -> str | None:
-    """Any answer but a gateway's excuse means that a server is there."""
+    """Any answer but a 5xx means that a server is there."""
     request = urllib.request.Request(without_credentials(uri).rstrip("/") + "/health")
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_S):

@@ -1,8 +1,10 @@
-"""One run's way into MLflow. The search never waits for MLflow, and never stops because of it."""
+"""Logs one run to MLflow. The search never waits for MLflow, and never stops because of it."""
 
 from __future__ import annotations
 
 import logging
+import re
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -10,16 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from optimizer.search.module_score import ModuleScore
 from optimizer.search.trial import Trial
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
-from optimizer.tracking.events import (
-    Event,
-    Outcome,
-    best_event,
-    end_event,
-    module_scores_event,
-    prompt_event,
-    start_event,
-    trial_event,
-)
+from optimizer.tracking.events import MOST_KEY, Event, Outcome, end_event, event, trial_event
 from optimizer.tracking.store import TrackingStore, chosen_store
 from pipelines.llms.gateway import default_cache_folder
 from pipelines.llms.secrets import redacted
@@ -29,9 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NOT_IN_PROMPTS = re.compile(r"[^A-Za-z0-9_.\-]+")
+
 
 class Tracker:
-    """Takes what happens in one run, and returns at once. Made by `start`. Safe for threads."""
+    """Takes the events of one run, and returns at once. Made by `start`. Safe for threads."""
 
     def __init__(self, store: TrackingStore, delivery: Delivery) -> None:
         self.store = store
@@ -53,7 +48,7 @@ class Tracker:
 
         Args:
             pipeline_name: names the run.
-            experiment: MLflow's experiment; the pipeline's name, if not given.
+            experiment: MLflow's experiment; the pipeline's name by default.
             params: of the parent run.
             tags: of the parent run; `dataset`, a digest, also makes a dataset input.
             files: texts by file name, to be artifacts of the parent run.
@@ -61,10 +56,10 @@ class Tracker:
         import_mlflow()
         store = chosen_store()
         tracker = cls(store, Delivery(store, default_cache_folder() / "unlogged"))
-        name = experiment or pipeline_name
-        tracker._delivery.put(start_event(pipeline_name, name, params or {}, tags or {}))
-        for event in tracker._file_events("start", files or {}):
-            tracker._delivery.put(event)
+        name = f"{pipeline_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        where = experiment or pipeline_name
+        tracker._put(event("start", name=name, experiment=where, params=params, tags=tags))
+        tracker._put(*tracker._file_events("start", files or {}))
         return tracker
 
     @property
@@ -82,30 +77,31 @@ class Tracker:
         before, last = self._trial_ends
         if trial.seconds > last:
             self._trial_ends = before, last = last, trial.seconds
-        self._delivery.put(trial_event(trial, took_s=trial.seconds - before))
+        self._put(trial_event(trial, took_s=trial.seconds - before))
 
     def prompt(self, pipeline: str, module: str, text: str, stage: str) -> None:
-        """A module's prompt was accepted."""
+        """A module's prompt was accepted: a version of `pipeline.module` in the registry."""
+        name = _NOT_IN_PROMPTS.sub("_", f"{pipeline}.{module}")[:MOST_KEY]
         tags = {"pipeline": pipeline, "module": module, "stage": stage}
-        self._delivery.put(prompt_event(pipeline, module, text, tags))
+        self._put(event("prompt", name=name, text=redacted(text), tags=tags))
 
     def module_scores(self, scores: Sequence[ModuleScore], diagnoser: str | None) -> None:
-        """A turn has scored models module by module; `diagnoser` is the label of who rated them."""
+        """A turn has scored models module by module; `diagnoser` is its model's label."""
         if scores:
-            self._delivery.put(module_scores_event(scores, diagnoser))
+            self._put(module_scores_event(scores, diagnoser))
 
     def best(self, step: int, score: float) -> None:
         """The best score so far, after so many nominal calls."""
-        self._delivery.put(best_event(step, score))
+        self._put(event("figures", metrics={"best_score": score}, step=step))
 
     def finish(self, result: Result) -> None:
         """The run ended with a result: log its figures, artifacts and model, and wait for it."""
         from optimizer.tracking.outputs import file_events, final_figures
 
-        self._delivery.put(final_figures(result))
+        self._put(final_figures(result))
         try:
             files = file_events(result, self._delivery.folder)
-        except Exception:  # hours of search must not be lost to a plot
+        except Exception:  # a broken plot must not lose hours of search
             logger.warning("the result could not be written up for MLflow", exc_info=True)
             files = []
         # the end goes first, so that files which are refused leave no run that seems to go on
@@ -114,7 +110,7 @@ class Tracker:
     def fail(
         self, reason: str, status: Outcome = "FAILED", files: Mapping[str, str] | None = None
     ) -> None:
-        """The run ended without a result, but maybe with files; nothing if it had ended already."""
+        """The run ended without a result, but maybe with files; ignored if it had ended before."""
         if not self._ended:
             self._end(end_event(status, reason), *self._file_events("end", files or {}))
 
@@ -124,39 +120,48 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: Any
     ) -> None:
-        """Nothing, if the run was ended; else it failed."""
+        """A run that has not ended by now has failed."""
         killed = isinstance(error, KeyboardInterrupt)
         self.fail(repr(error) if error else "not ended", "KILLED" if killed else "FAILED")
 
+    def _put(self, *events: Event) -> None:
+        for each in events:
+            self._delivery.put(each)
+
     def _file_events(self, folder: str, files: Mapping[str, str]) -> list[Event]:
-        """Write the files below the journal's folder, and say what to log."""
+        """Write the files below the journal's folder, and return the event that logs them."""
         place = self._delivery.folder / folder
         try:
             for name, text in files.items():
                 place.mkdir(parents=True, exist_ok=True)
                 (place / name).write_text(redacted(text), encoding="utf-8")
-        except OSError as error:  # no search ends for that
+        except OSError as error:
             logger.warning("%s can't be kept for MLflow: %s", ", ".join(files), error)
             return []
         return [Event(kind="artifacts", folder=folder)] if files else []
 
-    def _end(self, *events: Any) -> None:
-        if self._ended:
-            return
+    def _end(self, *events: Event) -> None:
         self._ended = True
         try:
-            for event in events:
-                self._delivery.put(event)
+            self._put(*events)
             self._delivery.close()
-        except Exception:  # nor to a store that nobody has thought of
+        except Exception:
             logger.warning("the end of the run could not be logged in MLflow", exc_info=True)
+
+
+def module_scores_event(scores: Sequence[ModuleScore], diagnoser: str | None) -> Event:
+    """The scores of one turn, at least one, as metrics with the turn as step."""
+    rated = {f"module_score/{score.module}/{score.model}": score.rating for score in scores}
+    measured = {f"module_measured/{score.module}/{score.model}": score.measured for score in scores}
+    tags = {"diagnoser/model": diagnoser}
+    return event("figures", metrics={**rated, **measured}, tags=tags, step=scores[0].turn)
 
 
 def import_mlflow() -> None:
     """Import what the thread will use, here: two threads that import at once can deadlock.
 
-    MLflow warns about its own type hints and tables while it is imported, which is not our user's
-    concern, and would end the thread where warnings are errors.
+    MLflow warns about its own type hints and tables while it is imported, which would end the
+    thread where warnings are errors.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,18 +1,18 @@
 """Writes events into an MLflow store, through `MlflowClient` with explicit run ids.
 
-The fluent API would open stray runs in a thread, and would depend on what the user has active.
+The fluent API would open stray runs in a thread, and depend on the user's active run.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from optimizer.quiet_logs import log_level
 from optimizer.tracking.events import Event
 from optimizer.tracking.journal import Journal
 from optimizer.tracking.store import TrackingStore
@@ -20,16 +20,14 @@ from optimizer.tracking.store import TrackingStore
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-T = TypeVar("T")
-
 EVENT_TAG = "event_id"
 _BATCH = 100
-"""Most params, or tags, of one request."""
+"""Most params of one request."""
 _WAIT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT,
          HTTPStatus.TOO_MANY_REQUESTS}  # fmt: skip
-"""Refusals that say nothing about what was sent."""
+"""Refusals that are not about the event."""
 _NEVER = (FileNotFoundError, LookupError, TypeError, AttributeError)
-"""A journal that lost its files or its beginning, or a mistake of ours: waiting helps neither."""
+"""A journal that lost its files or its beginning, or a mistake of ours: no use to try again."""
 
 
 class Refused(Exception):
@@ -41,33 +39,21 @@ class EventWriter:
 
     def __init__(self, store: TrackingStore) -> None:
         self._store = store
-        self._opened: MlflowClient | None = None
-        self._write = {
-            "start": self._start,
-            "trial": self._trial,
-            "prompt": self._prompt,
-            "figures": self._figures,
-            "artifacts": self._artifacts,
-            "model": self._model,
-            "end": self._end,
-        }
 
     def write(self, event: Event, journal: Journal, *, again: bool = False) -> None:
         """Write one event of the journal's run.
 
-        Args:
-            event: what to write.
-            journal: holds the run's ids, which the `start` event fills in, and the files.
-            again: an earlier attempt may have left something behind; look for it first.
+        Each kind has a method of its name. The journal holds the run's ids, which the `start` event
+        fills in, and the files. With `again`, an earlier attempt may have left something behind.
 
         Raises:
-            Refused: it will never be taken.
+            Refused: the store will never take it.
             Exception: whatever MLflow raises when the store is away.
         """
         from mlflow.exceptions import MlflowException
 
         try:
-            self._write[event.kind](event, journal, again)
+            getattr(self, f"_{event.kind}")(event, journal, again)
         except MlflowException as error:
             status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
             if event.kind != "start" and 400 <= status < 500 and status not in _WAIT:
@@ -76,13 +62,11 @@ class EventWriter:
         except _NEVER as error:
             raise Refused(repr(error)) from error
 
-    @property
+    @cached_property
     def _client(self) -> MlflowClient:
-        if self._opened is None:
-            from mlflow import MlflowClient
+        from mlflow import MlflowClient
 
-            self._opened = MlflowClient(self._store.uri)
-        return self._opened
+        return MlflowClient(self._store.uri)
 
     def _start(self, event: Event, journal: Journal, again: bool) -> None:
         experiment_id = self._experiment(event.experiment)
@@ -105,8 +89,8 @@ class EventWriter:
         known = self._client.search_prompt_versions(event.name) if latest else []
         if event.text not in [version.template for version in known]:
             tags = {**event.tags, "run": journal.run["run_id"]}
-            told = f"accepted in {tags['stage']}"
-            self._client.register_prompt(event.name, event.text, told, tags)
+            message = f"accepted in {tags['stage']}"
+            self._client.register_prompt(event.name, event.text, message, tags)
 
     def _figures(self, event: Event, journal: Journal, again: bool) -> None:
         self._log(journal.run["run_id"], event)
@@ -137,7 +121,8 @@ class EventWriter:
         """The experiment's id; made if there is none, and restored if it was deleted."""
         from mlflow.exceptions import MlflowException
 
-        with _without_setup_messages():
+        # a fresh database would announce its tables on the terminal
+        with log_level(logging.WARNING, "mlflow.store.db.utils", "alembic"):
             found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
@@ -176,14 +161,9 @@ class EventWriter:
         metrics = [Metric(k, v, time_ms, step) for k, v in event.metrics.items()]
         params = [Param(k, v) for k, v in event.params.items()]
         tags = [RunTag(k, v) for k, v in event.tags.items()]
-        self._client.log_batch(run_id, metrics, params[:_BATCH], tags[:_BATCH])
-        for more in _batches(params[_BATCH:]):
-            self._client.log_batch(run_id, params=more)
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    items = iter(items)
-    return iter(lambda: list(itertools.islice(items, _BATCH)), [])
+        self._client.log_batch(run_id, metrics, params[:_BATCH], tags)
+        for start in range(_BATCH, len(params), _BATCH):
+            self._client.log_batch(run_id, params=params[start : start + _BATCH])
 
 
 def _dataset_input(digest: str) -> Any:
@@ -195,24 +175,10 @@ def _dataset_input(digest: str) -> Any:
 
 
 def _name_in_mlmodel(folder: Path, model_id: str, run_id: str, location: str) -> None:
-    """Tell the saved model who it is, which only the store could say."""
+    """Write the ids that the store gave the model into its description."""
     import yaml
 
     path = folder / "MLmodel"
     described = yaml.safe_load(path.read_text(encoding="utf-8"))
     described.update(model_id=model_id, run_id=run_id, artifact_path=location)
     path.write_text(yaml.safe_dump(described), encoding="utf-8")
-
-
-@contextmanager
-def _without_setup_messages() -> Iterator[None]:
-    """A fresh database announces its tables on the terminal, a dozen lines that help nobody."""
-    noisy = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
-    levels = [logger.level for logger in noisy]
-    for logger in noisy:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)

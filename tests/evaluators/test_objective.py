@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from evaluators.objective import QUALITY, Costs, Objective, as_objective, front, hypervolume
+from benchmarks.hypervolume import hypervolume
+from evaluators.objective import QUALITY, Costs, Objective, as_objective, front
 
 SIDE = 5
 WHOLE = st.integers(0, SIDE)

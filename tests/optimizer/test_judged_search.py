@@ -130,7 +130,7 @@ def test_without_labels_the_agreement_is_called_unknown_and_nothing_is_corrected
     metric = llm_judge(RUBRIC, model=ARBITER)
     result = tune(UNLABELLED, MODELS[1:2], metric=metric, cache=cache, stages="allocation")
     text = " ".join(summary_text(result).split())
-    assert "how far it agrees with people is unknown; llm_judge(labels=...) measures it" in text
+    assert "agreement with people unknown; llm_judge(labels=...) measures it" in text
     assert "corrected" not in text
     assert result.judge is not None
     assert result.judge.labels == 0
@@ -326,5 +326,5 @@ def test_what_does_not_fit_is_told_at_the_door() -> None:
         tune(UNLABELLED, metric=llm_judge(RUBRIC, model="sim/eln"))
     with pytest.raises(ModelError, match="no price is known for model 'openai/unheard-of'"):
         tune(UNLABELLED, metric=llm_judge(RUBRIC, model="openai/unheard-of"))
-    with pytest.raises(MetricError, match="must be told what a good answer is"):
+    with pytest.raises(MetricError, match="needs a description of a good answer"):
         tune(UNLABELLED, metric="llm_judge")

@@ -6,31 +6,22 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-class Drawing:
-    """One plot with a single pair of axes; `png` holds the picture once the block has ended."""
+def new_plot(title: str, x: str, height: float = 3.8) -> tuple[Figure, Axes]:
+    """A figure with a single pair of axes, and `x` as the label of the horizontal one."""
+    from matplotlib.figure import Figure
 
-    png: bytes
-
-    def __init__(self, title: str, height: float = 3.8) -> None:
-        from matplotlib.figure import Figure
-
-        self._figure = Figure(figsize=(7.2, height), layout="constrained")
-        self.axes = self._figure.add_subplot()
-        self.axes.set_title(title, fontsize=11, loc="left")
-        self.axes.grid(color="#e5e7eb")
-        self.axes.set_axisbelow(True)
-        self.axes.spines[["top", "right"]].set_visible(False)
-
-    def __enter__(self) -> Drawing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.axes.get_legend_handles_labels()[0] and error[0] is None:
-            self.axes.legend(fontsize=8, framealpha=0.9)
-        self.png = as_png(self._figure)
+    figure = Figure(figsize=(7.2, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel(x)
+    axes.grid(color="#e5e7eb")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
 def as_png(figure: Figure) -> bytes:

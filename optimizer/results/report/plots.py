@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optimizer.results.report.drawing import Drawing
+import numpy as np
+
+from optimizer.results.report.drawing import as_png, new_plot
 from optimizer.results.report.heatmap import module_scores_heatmap
 from optimizer.search.trial import Trial, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from optimizer.results.result import HeldOut, Result
+    from optimizer.results.result import Result
 
 _COLOURS = {
     "baseline": "#6b7280",
@@ -42,100 +44,83 @@ def plots(result: Result) -> dict[str, bytes]:
 
 def quality_against_calls(trials: Sequence[Trial]) -> bytes:
     """Each trial at the nominal calls made by its end, and the best so far as a step line."""
-    with Drawing("Quality against calls (search estimates)") as drawing:
-        axes = drawing.axes
-        _scatter(axes, trials, lambda trial: float(trial.nominal_calls))
-        calls, best = best_so_far(trials)
-        axes.step(calls, [100 * b for b in best], where="post", color=_BEST, label="best so far")
-        axes.set_xlabel("nominal calls")
-        axes.set_ylabel("score, %")
-        axes.set_xlim(left=0)
-    return drawing.png
+    figure, axes = new_plot("Quality against calls (search estimates)", "nominal calls")
+    _scatter(axes, [(trial, trial.nominal_calls) for trial in trials])
+    _steps(axes, *best_so_far(trials), "best so far")
+    axes.set_xlim(left=0)
+    return as_png(figure)
 
 
 def cost_and_quality(trials: Sequence[Trial]) -> bytes:
     """Each trial's dollars per example and score, and the best score for at most that money."""
+    figure, axes = new_plot("Cost and quality (search estimates)", "dollars per example")
     scored = [trial for trial in trials if trial.score]
-    with Drawing("Cost and quality (search estimates)") as drawing:
-        axes = drawing.axes
-        _scatter(axes, scored, lambda trial: trial.usd_per_example)
-        usd, best = best_for_the_money(scored)
-        axes.step(usd, [100 * b for b in best], where="post", color=_BEST, label="best for less")
-        if scored and all(trial.usd_per_example > 0 for trial in scored):
-            axes.set_xscale("log")
-        axes.set_xlabel("dollars per example")
-        axes.set_ylabel("score, %")
-    return drawing.png
+    _scatter(axes, [(trial, trial.usd_per_example) for trial in scored])
+    _steps(axes, *best_for_the_money(scored), "best for less")
+    if scored and all(trial.usd_per_example > 0 for trial in scored):
+        axes.set_xscale("log")
+    return as_png(figure)
 
 
 def finalists(result: Result) -> bytes:
     """Baseline, best single model and tuned pipeline with their 95% intervals."""
     where = "held-out examples" if result.held_out else "search examples: optimistic"
-    named: list[tuple[str, HeldOut | None]] = [
-        ("tuned", result.tuned_figures),
-        ("best single model", result.single_model_figures),
-        ("baseline", result.baseline_figures),
-    ]
-    shown = [(name, figures) for name, figures in named if figures is not None]
-    with Drawing(f"Scores with 95% intervals ({where})", height=2.6) as drawing:
-        for place, (_, figures) in enumerate(shown):
-            score = figures.score
-            spread = [[100 * (score.mean - score.low)], [100 * (score.high - score.mean)]]
-            drawing.axes.errorbar(
-                [100 * score.mean], [place], xerr=spread, fmt="o", capsize=4,
-                color=_COLOURS["allocation"] if place == 0 else _COLOURS["baseline"],
-            )  # fmt: skip
-        drawing.axes.set_yticks(range(len(shown)), [name for name, _ in shown])
-        drawing.axes.set_ylim(-0.6, len(shown) - 0.4)
-        drawing.axes.set_xlabel("score, %")
-    return drawing.png
+    figure, axes = new_plot(f"Scores with 95% intervals ({where})", "score, %", height=2.6)
+    scores = {"tuned": result.score, "best single model": result.single_model}
+    shown = {name: s for name, s in {**scores, "baseline": result.baseline}.items() if s}
+    for place, score in enumerate(shown.values()):
+        axes.errorbar(
+            100 * score.mean,
+            place,
+            xerr=[[100 * (score.mean - score.low)], [100 * (score.high - score.mean)]],
+            fmt="o",
+            capsize=4,
+            color=_COLOURS["allocation" if place == 0 else "baseline"],
+        )
+    axes.set_yticks(range(len(shown)), list(shown))
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    return as_png(figure)
 
 
 def best_so_far(trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
-    """Nominal calls and the highest score of a complete trial by then, where it rose."""
-    calls: list[int] = []
-    best: list[float] = []
-    for trial in trials:
-        score = trial.score.mean if trial.score and trial.status == "complete" else None
-        if score is not None and (not best or score > best[-1]):
-            calls.append(trial.nominal_calls)
-            best.append(score)
-    if best:
-        calls.append(trials[-1].nominal_calls)
-        best.append(best[-1])
-    return calls, best
+    """The nominal calls at the end of each complete trial, and the highest score by then; in the
+    end those of the last trial."""
+    scored = [(t.nominal_calls, t.score.mean) for t in trials if t.score and t.status == "complete"]
+    if not scored:
+        return [], []
+    calls, scores = zip(*scored, strict=True)
+    best = np.maximum.accumulate(scores).tolist()
+    return [*calls, trials[-1].nominal_calls], [*best, best[-1]]
 
 
 def best_for_the_money(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
     """Dollars per example, ascending, and the highest score of a complete trial for no more."""
-    usd: list[float] = []
-    best: list[float] = []
-    for trial in sorted(pareto_front(tuple(trials)), key=lambda trial: trial.usd_per_example):
-        score = trial.score.mean if trial.score else 0.0
-        if not best or score > best[-1]:
-            usd.append(trial.usd_per_example)
-            best.append(score)
-    return usd, best
+    front = sorted(pareto_front(trials), key=lambda trial: trial.usd_per_example)
+    scores = [trial.score.mean for trial in front if trial.score]
+    return [t.usd_per_example for t in front], list(np.maximum.accumulate(scores))
 
 
-def _scatter(axes: Axes, trials: Sequence[Trial], place: Callable[[Trial], float]) -> None:
+def _steps(axes: Axes, places: Sequence[float], scores: Sequence[float], label: str) -> None:
+    axes.step(places, [100 * s for s in scores], where="post", color=_BEST, label=label)
+    axes.set_ylabel("score, %")
+    axes.legend(loc="lower right", fontsize=8, framealpha=0.9)  # "best" is slow with many trials
+
+
+def _scatter(axes: Axes, placed: Sequence[tuple[Trial, float]]) -> None:
     """Dots by stage: filled for complete trials, hollow for those that ended early."""
-    for stage in dict.fromkeys(trial.stage for trial in trials):
+    groups: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    for trial, place in placed:
+        if trial.score:
+            group = trial.stage, trial.status == "complete"
+            groups.setdefault(group, []).append((place, 100 * trial.score.mean))
+    for (stage, complete), dots in groups.items():
         colour = _COLOURS.get(stage, _OTHER)
-        for complete in (True, False):
-            chosen = [
-                (place(trial), 100 * trial.score.mean)
-                for trial in trials
-                if trial.stage == stage and trial.score
-                if (trial.status == "complete") == complete
-            ]
-            if chosen:
-                axes.scatter(
-                    [x for x, _ in chosen],
-                    [y for _, y in chosen],
-                    s=26,
-                    edgecolors=colour,
-                    facecolors=colour if complete else "none",
-                    label=stage if complete else f"{stage}, not completed",
-                    zorder=3,
-                )
+        axes.scatter(
+            [x for x, _ in dots],
+            [y for _, y in dots],
+            s=26,
+            edgecolors=colour,
+            facecolors=colour if complete else "none",
+            label=stage if complete else f"{stage}, not completed",
+            zorder=3,
+        )

@@ -1,4 +1,4 @@
-"""Whose fault it is: the module that first went wrong, as the diagnoser sees it."""
+"""Finds the module that first went wrong, by the diagnoser's ratings."""
 
 from __future__ import annotations
 
@@ -11,30 +11,27 @@ from optimizer.search.state import SearchState
 from pipelines import ModuleStep
 
 EXAMPLES = 12
-"""So many examples that the incumbent does not do fully right are diagnosed."""
+"""Most examples to diagnose, of those on which the incumbent scores below 1."""
 WRONG = 0.5
-"""Outputs that are rated below this went wrong."""
+"""Outputs rated below this are wrong."""
 
 
 @dataclass
 class Blame:
-    """What the diagnoser says of one module on examples that the pipeline fails."""
+    """One module's share of the faults on examples that the pipeline fails."""
 
     module: str
     share: float = 0.0
-    """Of the failed examples, in how many it was the first module that went wrong, or may be."""
+    """Share of the failed examples on which it was the first module to go wrong."""
     reasons: dict[int, str] = field(default_factory=dict)
-    """What it did wrong, by example."""
+    """What it did wrong, by example, in the diagnoser's words."""
 
 
 def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
-    """The modules that the diagnoser blames, most blamed first; all of them, without a diagnoser.
+    """The modules that the diagnoser blames, most blamed first; without a diagnoser, all of them.
 
-    None, where the incumbent does all that can be done.
-
-    Args:
-        state: whose incumbent it is about.
-        examples: of these, those that it does worst on are diagnosed.
+    None if the incumbent scores 1 everywhere. Of the examples, those with the lowest scores are
+    diagnosed.
 
     Raises:
         BudgetExhausted: the diagnoses can't be paid.
@@ -45,12 +42,12 @@ def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
     failed = _failed(state, examples)
     if not failed or not with_prompts:
         return []
-    blames = {name: Blame(name) for name in names}
     if state.diagnoser is None:
         return [Blame(name, share=1.0) for name in with_prompts]
     times = state.evaluator.times()
     state.forecast.check_calls(len(failed) * sum(times.get(name, 1) for name in names))
     found = state.evaluator.map(lambda index: _first_wrong(state, names, index), failed)
+    blames = {name: Blame(name) for name in names}
     for index, wrong in zip(failed, found, strict=True):
         if wrong is not None:
             name, reason = wrong
@@ -61,7 +58,7 @@ def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
 
 
 def _failed(state: SearchState, examples: Sequence[int]) -> list[int]:
-    """The examples that the incumbent does worst on, by what was said and not by an outage."""
+    """The examples with the incumbent's lowest scores below 1, without outages."""
     known = state.evaluator.known(state.incumbent).outcomes
     scores = {i: known[i].score for i in examples if i in known and not known[i].outage}
     failed = [(score, i) for i, score in scores.items() if score is not None and score < 1]
@@ -86,7 +83,7 @@ def _first_wrong(state: SearchState, names: Sequence[str], index: int) -> tuple[
 def _rated(
     state: SearchState, diagnoser: Diagnoser, step: ModuleStep, index: int
 ) -> tuple[float, str]:
-    """The rating in [0, 1] of what a module returned, and why; 1 where there is no telling."""
+    """The rating in [0, 1] of what a module returned, and the reason; 1 if nothing is known."""
     if step.failure is not None:
         return 0.0, step.failure.message
     diagnosis = diagnoser.diagnose(step.module, step.inputs, [judged(step)], state.desired(index))

@@ -1,4 +1,4 @@
-"""Nothing that DSPy's optimizers print may go over our progress."""
+"""Keeps what DSPy's optimizers print away from the progress line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
+from optimizer.quiet_logs import log_level
+
 logger = logging.getLogger(__name__)
 
-_TALKATIVE = ("dspy", "gepa", "optuna")
 _LOCK = threading.Lock()
 _INSIDE = ExitStack(), [0]
-"""What the last one who leaves undoes, and how many are inside: searches may run side by side."""
+"""What to undo in the end, and how many searches are inside: they may run side by side."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it what is printed goes to the log, at level DEBUG, and DSPy logs nothing.
+    """Within it, prints go to the log at level DEBUG, and DSPy logs nothing.
 
-    It holds for the whole process, from when the first enters until the last leaves.
+    It holds for the whole process, from the first search that enters until the last one leaves.
     """
     undo, inside = _INSIDE
     with _LOCK:
@@ -38,13 +39,10 @@ def quiet() -> Iterator[None]:
 
 
 def _silence(undo: ExitStack) -> None:
-    for name in _TALKATIVE:
-        talkative = logging.getLogger(name)
-        undo.callback(talkative.setLevel, talkative.level)
-        talkative.setLevel(logging.CRITICAL)
-    said = _Logged()
-    undo.enter_context(redirect_stdout(said))
-    undo.enter_context(redirect_stderr(said))
+    undo.enter_context(log_level(logging.CRITICAL, "dspy", "gepa", "optuna"))
+    log = _Logged()
+    undo.enter_context(redirect_stdout(log))
+    undo.enter_context(redirect_stderr(log))
     undo.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore")
 

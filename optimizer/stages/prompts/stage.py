@@ -1,6 +1,6 @@
 """Prompts: DSPy's optimizers write them for the modules that the diagnoser blames.
 
-Whatever they bring races against the best so far. A prompt found for one model is not assumed to
+What they find races against the best so far. A prompt found for one model is not assumed to
 serve another: the stages take turns, so that a module whose prompt has changed has its models
 searched again, and one that has another model has its prompt tuned again
 (docs/decisions/009-prompts-and-models-take-turns.md).
@@ -18,7 +18,6 @@ import numpy as np
 from optimizer.search.state import SearchState
 from optimizer.stages.prompts.blame import Blame, blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
-from optimizer.stages.prompts.prompt_probes import prompt_probes
 from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
 from pipelines.llms.engine import GatewayLM
@@ -26,25 +25,25 @@ from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
 EXAMPLES = 24
-"""How many examples prompts are tried on: the last ones, since races begin with the first."""
+"""Prompts are tried on so many examples: the last ones, since races begin with the first."""
 RUNS = 144
-"""So many new runs one optimizer may make on one module, if there is room."""
+"""Most new runs of one optimizer on one module."""
 FINALISTS = 4
-"""So many prompts of one run meet the best so far."""
+"""Prompts of one optimizer's run that race against the best so far."""
 AUTO = ("bootstrap", "gepa", "mipro")
-"""In this order "auto" asks for demos, for instructions, and for both."""
+"""The order of "auto": demos, instructions, both."""
 ATTEMPTS = 3
-"""So often optimizers try to better one config, with other draws, while none brings anything."""
+"""Most attempts to improve one config, with different draws, while none succeeds."""
 WORTH_ANOTHER = 0.05
-"""They try again in modules whose faults cost so much of the score."""
+"""Further attempts go to modules whose faults cost this much of the score, or more."""
 
 
 @dataclass(frozen=True)
 class Prompts:
     """The stage that tunes instructions and demos.
 
-    `Prompts("gepa")` names the optimizer: "gepa", "mipro", "copro" or "bootstrap"; "auto" asks
-    bootstrap, GEPA and MIPROv2 in turn, until one brings something.
+    `Prompts("gepa")` names the optimizer: "gepa", "mipro", "copro" or "bootstrap"; "auto" runs
+    bootstrap, GEPA and MIPROv2 in turn, until one finds something better.
 
     Raises:
         ValueError: there is no such optimizer; names the nearest.
@@ -63,10 +62,10 @@ class Prompts:
             )
 
     def improve(self, state: SearchState) -> None:
-        """Tune the modules that are blamed most, one change after the other, until none helps.
+        """Tune the modules blamed most, until nothing helps.
 
-        Where none has helped, all modules whose faults cost much: for the models that come next
-        there, and with other draws.
+        If nothing has helped, try all modules whose faults cost much: with the models next in line
+        there, and with different draws.
         """
         self._compare_listed(state)
         began = state.incumbent
@@ -81,7 +80,7 @@ class Prompts:
     def _tune_blamed(
         self, state: SearchState, blamed: Sequence[Blame], attempt: int = 0, *, rival: bool = False
     ) -> bool:
-        """Whether any prompt was taken, of the modules whose turn it is."""
+        """Whether a prompt of any of these modules became the incumbent's."""
         before = state.incumbent
         left = 1 - state.evaluator.known(before).mean
         for blame in blamed:
@@ -102,7 +101,7 @@ class Prompts:
                 state.race(self.name, listed, after=base)
 
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
-        """Ask one optimizer after the other about a module, until what one brings is taken."""
+        """Run one optimizer after the other on a module, until a prompt earns its place."""
         before = state.incumbent
         needed = [(base, index) for index in _examples(state)]
         state.forecast.check(needed)
@@ -115,8 +114,8 @@ class Prompts:
             if runs < fewest:
                 if self.optimizer != "auto" and attempt == 0:
                     state.prompted.append(asked)
-                    told = f"{name} takes {fewest} runs at least, and there is room for {runs}"
-                    state.note_failed(self.name, told)
+                    problem = f"{name} takes {fewest} runs at least, and there is room for {runs}"
+                    state.note_failed(self.name, problem)
                 continue
             state.prompted.append(asked)
             room = Room(_writer(state, attempt), min(RUNS, runs), state.evaluator.concurrency,
@@ -134,20 +133,21 @@ class Prompts:
         optimizer: PromptOptimizer,
         room: Room,
     ) -> list[PipelineConfig]:
-        """What an optimizer proposes for one module, best first; nothing, where it failed."""
+        """The configs that an optimizer proposes for one module, best first; none if it failed."""
         workbench = Workbench(state, blame.module, base, _examples(state), blame.reasons)
         if not workbench.examples:  # all of them are in its demos
             return []
         try:
             compiled = _compiled(optimizer, workbench, room)
             found = [workbench.config_of(compiled.module), *workbench.ranked()]
-        except Exception as error:  # DSPy's optimizers raise what they like
-            told = f"{optimizer.name} failed on {blame.module}: {type(error).__name__}: {error}"
-            found = []
+        except Exception as error:  # DSPy's optimizers may raise anything
+            found, problem = [], f"{type(error).__name__}: {error}"
             if workbench.broken is None:
-                state.note_failed(self.name, told)
+                state.note_failed(
+                    self.name, f"{optimizer.name} failed on {blame.module}: {problem}"
+                )
         finally:
-            state.note_probes(prompt_probes(workbench, self.name, optimizer.name))
+            state.note_probes(workbench.probes(self.name, optimizer.name))
         if workbench.broken is not None:
             raise workbench.broken
         distinct = {config.key: config for config in found if config != workbench.base}
@@ -158,7 +158,7 @@ def _next_rival(state: SearchState, module: str) -> PipelineConfig | None:
     """The best trial that differs from the incumbent only in this module's models.
 
     Another model may do better with a prompt of its own than with the one found for the incumbent.
-    Whose turn it was is left out, and who could not lead whatever its prompt.
+    Configs that were tuned before are left out, and those that could not lead with any prompt.
     """
     had = {key for key, name, *_ in state.prompted if name == module}
     raced = (config for config in state.raced() if config.key not in had)
@@ -185,7 +185,7 @@ def _gain(state: SearchState, config: PipelineConfig) -> float:
 
 
 def _blamed(state: SearchState) -> list[Blame]:
-    """Who is to blame where the incumbent falls short, as all search examples show it."""
+    """The modules at fault where the incumbent falls short, once it ran on all search examples."""
     state.finish(state.incumbent)
     return blamed_modules(state, _examples(state))
 
@@ -198,7 +198,7 @@ def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> A
 
 
 def _writer(state: SearchState, attempt: int) -> GatewayLM:
-    """Who writes prompts: the diagnoser's model, else the one that does best alone."""
+    """The model that writes prompts: the diagnoser's, else the best single one."""
     model = state.diagnoser.model if state.diagnoser else state.ablest_model
     session = state.evaluator.session
     return GatewayLM(model, session, temperature=1.0, purpose="prompts", sample=attempt)
@@ -209,7 +209,7 @@ def _examples(state: SearchState) -> Sequence[int]:
 
 
 def _affordable_runs(state: SearchState, config: PipelineConfig) -> int:
-    """New runs that half of what is left pays for; the races need the other half."""
+    """New runs that half of the budget left pays for; the races need the other half."""
     left, known = state.evaluator.session.nominal_left(), state.evaluator.known(config)
     outcomes = known.outcomes.values()
     judge_usd = float(np.mean([outcome.judge_usd for outcome in outcomes])) if outcomes else 0.0

@@ -1,13 +1,14 @@
-"""Where DSPy's optimizers try prompts of one module: every run is one of the state's own.
+"""The workbench where DSPy's optimizers try prompts of one module.
 
-An optimizer sees a program with a single predictor. Whatever it makes of that predictor becomes a
-config, and the state's evaluator runs it on the whole pipeline: so each module keeps its own
-models, every call is in the budget, equal calls are paid once, and outages are no scores.
+An optimizer sees a program with a single predictor. Every variant of it becomes a config, which the
+state's evaluator runs on the whole pipeline: each module keeps its own models, every call is in the
+budget, equal calls are paid once, and outages are no scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -15,7 +16,10 @@ import dspy
 import numpy as np
 
 from evaluators.outcome import Outcome
+from optimizer.search.config_changes import changed_text
+from optimizer.search.probe import Probe
 from optimizer.search.state import SearchState
+from optimizer.search.trial import models_text
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor
 from search_spaces import PipelineConfig
@@ -33,21 +37,20 @@ class Workbench:
     module: str
     base: PipelineConfig
     examples: Sequence[int]
-    """On which prompts are tried."""
+    """Prompts are tried on these."""
     reasons: Mapping[int, str] = field(default_factory=dict)
-    """What the diagnoser said that the module did wrong, by example: of the incumbent, whose model
-    is another one where the base is a rival."""
+    """The module's mistakes in the incumbent by example, in the diagnoser's words."""
     tried: dict[str, PipelineConfig] = field(default_factory=dict)
     """By key, every config that was run."""
     broken: Exception | None = None
-    """What a run raised that no prompt is to blame for; optimizers take it for a bad score."""
-    _told: str = field(init=False)
+    """What a run raised through no fault of the prompt; optimizers take it for a bad score."""
+    _given: str = field(init=False)
     """The base's instructions, those of its signature included."""
 
     def __post_init__(self) -> None:
         shown = self.state.evaluator.shown_in(self.base)
         self.examples = [index for index in self.examples if index not in shown]
-        self._told = bare_predictor(self.bound).signature.instructions
+        self._given = bare_predictor(self.bound).signature.instructions
 
     @property
     def bound(self) -> BoundModule:
@@ -55,7 +58,7 @@ class Workbench:
         return self.state.evaluator.program(self.base).bound[self.module]
 
     def student(self) -> Student:
-        """What an optimizer gets: the module's predictor, with all else out of sight."""
+        """A program with the module's predictor alone, for an optimizer."""
         return Student(bare_predictor(self.bound), self)
 
     def dataset(self) -> list[dspy.Example]:
@@ -67,22 +70,18 @@ class Workbench:
     def config_of(self, predictor: dspy.Predict) -> PipelineConfig:
         """The base with the predictor's instructions and demos in this module."""
         own = self.base.modules[self.module]
-        told: Any = predictor.signature.instructions
-        if told == self._told:
-            told = own.instructions
+        instructions: Any = predictor.signature.instructions
+        if instructions == self._given:
+            instructions = own.instructions
         fields = predictor.signature.fields
-        demos = tuple(
-            {name: value for name, value in demo.items() if name in fields}
-            for demo in predictor.demos
-        )
-        return self.base.with_knobs(self.module, instructions=told, demos=demos)
+        demos = tuple({k: v for k, v in demo.items() if k in fields} for demo in predictor.demos)
+        return self.base.with_knobs(self.module, instructions=instructions, demos=demos)
 
     def run(self, predictor: dspy.Predict, index: int) -> Outcome:
-        """What comes of one example, as a trace of the predictor's too; safe for threads.
+        """The outcome of one example, added to DSPy's trace of the predictor; safe for threads.
 
         Raises:
-            Exception: the run itself failed; kept in `broken`. Or no config has a form for what
-                the optimizer made of the predictor.
+            Exception: the run failed (kept in `broken`), or no config can hold the predictor.
         """
         config = self.config_of(predictor)
         self.tried.setdefault(config.key, config)
@@ -102,7 +101,7 @@ class Workbench:
         return outcome
 
     def score(self, index: int, outcome: Outcome) -> float:
-        """In [0, 1]; an outage leaves it at what the base has, so that it changes nothing."""
+        """In [0, 1]; after an outage that of the base, so that it changes nothing."""
         if outcome.score is not None:
             return outcome.score
         return self.state.evaluator.known(self.base).scores.get(index, 0.0)
@@ -110,27 +109,22 @@ class Workbench:
     def feedback(self, index: int, outcome: Outcome) -> str:
         """What is known of one run, in words."""
         wanted = canonical_json(self.state.evaluator.labels(index))
-        told = [f"The whole pipeline scored {self.score(index, outcome):g} of 1; wanted: {wanted}."]
+        text = f"The whole pipeline scored {self.score(index, outcome):g} of 1; wanted: {wanted}."
         if outcome.failure is not None:
-            told.append(f"{outcome.failure.module} failed: {outcome.failure.message}")
+            text += f" {outcome.failure.module} failed: {outcome.failure.message}"
         if outcome.feedback:
-            told.append(outcome.feedback)
+            text += f" {outcome.feedback}"
         if self.reasons.get(index):
-            told.append(f"Of an earlier attempt at this step it was said: {self.reasons[index]}")
-        return " ".join(told)
+            text += f" Of an earlier attempt at this step it was said: {self.reasons[index]}"
+        return text
 
     def ranked(self) -> list[PipelineConfig]:
         """The prompts that were tried and are not known to be worse, best first: by their gain over
         the base where they were run on at least half of the examples, then the others."""
-        others = {key: config for key, config in self.tried.items() if key != self.base.key}
-        gains = {key: self.gain(config) for key, config in others.items()}
-        known = {key: gain for key, gain in gains.items() if gain is not None and gain >= 0}
-        unknown = sorted(
-            (k for k, gain in gains.items() if gain is None),
-            key=lambda k: others[k].canonical_json(),
-        )
-        best = sorted(known, key=lambda key: (-known[key], others[key].canonical_json()))
-        return [others[key] for key in (*best, *unknown)]
+        gains = [(self.gain(config), config) for config in self._others()]
+        known = [(gain, config) for gain, config in gains if gain is not None and gain >= 0]
+        best = [config for _, config in sorted(known, key=lambda pair: -pair[0])]
+        return [*best, *(config for gain, config in gains if gain is None)]
 
     def gain(self, config: PipelineConfig) -> float | None:
         """Mean gain over the base; None where too little is known."""
@@ -141,8 +135,31 @@ class Workbench:
             return None
         return float(np.mean([ours[i] - theirs[i] for i in common]))
 
+    def probes(self, stage: str, optimizer: str) -> Iterator[Probe]:
+        """One for every prompt that was tried, with all that is known of it so far."""
+        base = self.state.last_trial(self.base)
+        for config in self._others():
+            known = self.state.evaluator.known(config)
+            yield Probe(
+                kind="prompt",
+                stage=stage,
+                turn=self.state.turn,
+                base=base.number if base else None,
+                module=self.module,
+                model=models_text(config.modules[self.module].models),
+                examples=len(known.scores),
+                score=known.mean if known.scores else None,
+                usd=math.fsum(outcome.usd for outcome in known.outcomes.values()),
+                detail=f"{optimizer}: {changed_text(self.base, config)}",
+            )
+
+    def _others(self) -> list[PipelineConfig]:
+        """The configs that were tried but the base, in an order that no thread decides."""
+        others = (config for key, config in self.tried.items() if key != self.base.key)
+        return sorted(others, key=lambda config: config.canonical_json())
+
     def _trace(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> None:
-        """Tell DSPy what the module received and returned, by its own field names."""
+        """Add the module's inputs and outputs to DSPy's trace, by its own field names."""
         for step in self.state.evaluator.trace(config, index).steps:
             if step.module == self.module and step.outputs is not None:
                 reads = self.bound.reads
@@ -155,14 +172,14 @@ class Workbench:
                     dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
 
     def _has_form(self, demo: Mapping[str, Any]) -> bool:
-        """Whether a config can be written down that shows this."""
+        """Whether a config with this demo can be written down."""
         try:
             return bool(self.base.with_knobs(self.module, demos=(dict(demo),)).key)
         except ValueError:
             return False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Optimizers copy programs; what is behind them stays one."""
+        """Optimizers copy programs; the workbench stays one."""
         return self
 
 
@@ -175,5 +192,5 @@ class Student(dspy.Module):
         self.workbench = workbench
 
     def forward(self, example_number: int) -> dspy.Prediction:
-        """What became of that example."""
+        """The outcome of that example."""
         return dspy.Prediction(outcome=self.workbench.run(self.module, example_number))

@@ -246,7 +246,7 @@ class TestRefused:
     @pytest.mark.parametrize("metric", ["llm_judge", llm_judge, "llm_preference", llm_preference])
     def test_its_name_alone(self, metric: Any) -> None:
         name = getattr(metric, "__name__", metric)
-        with pytest.raises(MetricError, match=rf"must be told .* such as metric={name}\(\""):
+        with pytest.raises(MetricError, match=rf"needs a description .* such as metric={name}\(\""):
             resolve_metric(metric, ["answer"], ["answer"])
         with pytest.raises(MetricError, match=f"nearest: '{name}'"):
             resolve_metric(f"{name}s", ["answer"], ["answer"])

@@ -119,17 +119,15 @@ class TestNamed:
 
     def test_an_unreadable_label_is_never_a_score(self) -> None:
         metric = resolve_metric("numeric_match", ["answer"], ["answer"])
-        with pytest.raises(
-            MetricError, match="example 3 raised ValueError: the label 'two' has no"
-        ):
-            metric({"answer": "two"}, {"answer": "2"}, 3)
+        with pytest.raises(MetricError, match="raised ValueError: the label 'two' has no"):
+            metric({"answer": "two"}, {"answer": "2"})
 
     def test_costs_microseconds(self) -> None:
         metric = resolve_metric("exact_match", ["answer"], ["answer"])
         prediction = predicted(answer=" The Answer. ")
         started = time.process_time()
-        for index in range(100_000):
-            metric(EXAMPLE, prediction, index)
+        for _ in range(100_000):
+            metric(EXAMPLE, prediction)
         assert (time.process_time() - started) / 100_000 < 50e-6  # 5 on an idle machine
 
 
@@ -211,8 +209,8 @@ class TestCallable:
     )
     def test_what_is_no_score_is_an_error(self, returned: Any, message: str) -> None:
         bound = resolve_metric(returning(returned), [], [])
-        with pytest.raises(MetricError, match=rf"metric '<lambda>' on example 4 {message}"):
-            bound(EXAMPLE, predicted(), 4)
+        with pytest.raises(MetricError, match=rf"metric '<lambda>' {message}"):
+            bound(EXAMPLE, predicted())
 
     def test_what_it_raises_is_the_cause(self) -> None:
         with pytest.raises(MetricError, match="metric 'two' raised AttributeError: ") as caught:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from optimizer.export import models_of, run_rows
+from optimizer.export import failure_of, models_of, run_rows
 from pipelines import Module, Pipeline, PipelineError
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
@@ -24,8 +24,8 @@ HALVING = Pipeline("halving", [Module("halve", "number: int -> half: int", funct
 def test_outcomes_come_in_order_with_failures_beside_them() -> None:
     session = Gateway(cache=None).session("test")
     rows = [{"number": number} for number in range(8)]
-    outcomes = list(run_rows(HALVING, rows, session, concurrency=4))
-    assert [o.outputs and o.outputs["half"] for o in outcomes] == [
+    traces = list(run_rows(HALVING, rows, session, concurrency=4))
+    assert [o.outputs and o.outputs["half"] for o in traces] == [
         0,
         None,
         1,
@@ -35,8 +35,8 @@ def test_outcomes_come_in_order_with_failures_beside_them() -> None:
         3,
         None,
     ]
-    assert outcomes[1].failure == "function_error in halve: ValueError: 1 is odd"
-    assert outcomes[2].failure is None
+    assert failure_of(traces[1]) == "function_error in halve: ValueError: 1 is odd"
+    assert failure_of(traces[2]) is None
 
 
 def test_a_row_without_an_input_is_the_callers_mistake() -> None:

@@ -118,4 +118,6 @@ def test_a_run_leaves_the_one_form_or_the_other_or_says_why_not(
             ["artifacts"] if name == "none" else ["artifacts", "model"]
         )
     assert flavours == {"dspy": True, "ours": False, "none": False}
-    assert "the tuned program is not logged as a model: the program can't be pickled" in caplog.text
+    assert (
+        "the tuned pipeline is not logged as a model: the program can't be pickled" in caplog.text
+    )

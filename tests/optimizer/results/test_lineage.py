@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.results.lineage import Branch, best_path, lineage
+from optimizer.results.lineage import best_path, branches
 from optimizer.search.trial import Trial
 from tests.optimizer.made import make_config, make_trial
 
@@ -26,27 +24,21 @@ def descents(draw: st.DrawFn) -> list[Trial]:
     ]
 
 
-def every(branches: Sequence[Branch]) -> Iterator[Branch]:
-    for branch in branches:
-        yield branch
-        yield from every(branch.branches)
-
-
 @given(descents())
 def test_every_trial_is_below_its_base_once(trials: list[Trial]) -> None:
-    found = list(every(lineage(trials, TUNED)))
-    assert sorted(branch.trial.number for branch in found) == [trial.number for trial in trials]
-    for branch in found:
-        numbers = [below.trial.number for below in branch.branches]
-        assert numbers == sorted(numbers)
-        assert all(below.trial.base == branch.trial.number for below in branch.branches)
+    below = branches(trials)
+    assert list(below) == [trial.number for trial in trials]
+    assert sum(map(len, below.values())) == len(trials) - 1, "all but the first"
+    for base, others in below.items():
+        assert [trial.number for trial in others] == sorted(t.number for t in others)
+        assert all(trial.base == base for trial in others)
 
 
 @given(descents())
 def test_the_best_path_leads_from_the_baseline_to_the_tuned_configs_last_trial(
     trials: list[Trial],
 ) -> None:
-    path = [branch.trial for branch in best_path(trials, TUNED)]
+    path = best_path(trials, TUNED)
     tuned = [trial.number for trial in trials if trial.config == TUNED]
     if not tuned:
         assert path == []
@@ -57,6 +49,6 @@ def test_the_best_path_leads_from_the_baseline_to_the_tuned_configs_last_trial(
 
 def test_a_stage_that_failed_ends_no_path() -> None:
     failed = make_trial(2, None, status="failed", base=1, config=TUNED)
-    path = best_path([make_trial(0), make_trial(1, config=TUNED), failed], TUNED)
-    assert [branch.trial.number for branch in path] == [0, 1]
-    assert [branch.trial.number for branch in path[-1].others] == [2]
+    trials = [make_trial(0), make_trial(1, config=TUNED), failed]
+    assert [trial.number for trial in best_path(trials, TUNED)] == [0, 1]
+    assert branches(trials)[1] == [failed]

@@ -176,7 +176,7 @@ def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None
     page = written_page(
         make_result(trials_=(make_trial(0, 0.4), make_trial(1, 0.6, config=config)))
     )
-    assert page.count("solve told “Check it twice.”; solve shown 1 demo") == 1
+    assert page.count("solve.instructions: Check it twice.; solve.demos: 1 demo") == 1
 
 
 def test_prompts_of_members_are_compared_with_the_modules(written_page: Written) -> None:
@@ -188,4 +188,4 @@ def test_prompts_of_members_are_compared_with_the_modules(written_page: Written)
         ("solve.members.1", "Solve it.", "Check it twice.")
     ]
     page = written_page(result)
-    assert page.count("solve.members.1 told “Check it twice.”") == 1
+    assert page.count("solve.members.1.instructions: Check it twice.") == 1

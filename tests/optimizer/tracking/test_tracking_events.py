@@ -9,15 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from optimizer.tracking.events import (
-    Event,
-    as_key,
-    as_metrics,
-    as_params,
-    as_tags,
-    module_scores_event,
-    trial_event,
-)
+from optimizer.tracking.events import Event, as_key, event, trial_event
+from optimizer.tracking.tracker import module_scores_event
 from tests.optimizer.made import make_config, make_module_scores, make_trial
 
 ALLOWED = re.compile(r"[\w.\- :/]{1,250}")
@@ -46,10 +39,12 @@ def test_long_names_that_begin_alike_stay_apart() -> None:
 
 
 def test_values_are_cut_to_mlflows_limits_and_none_is_left_out() -> None:
-    assert len(as_params({"solve.instructions": "x" * 9000})["solve.instructions"]) == 6000
-    assert len(as_tags({"detail": "x" * 9000})["detail"]) == 5000
-    assert as_params({"budget_usd": None, "seed": 0}) == {"seed": "0"}
-    assert as_metrics({"a": None, "b": float("nan"), "c": float("inf"), "d": 1}) == {"d": 1.0}
+    long = {"text": "x" * 9000}
+    cut = event("figures", params=long, tags=long)
+    assert (len(cut.params["text"]), len(cut.tags["text"])) == (6000, 5000)
+    metrics = {"a": None, "b": float("nan"), "c": float("inf"), "d": 1}
+    partly = event("figures", params={"budget_usd": None, "seed": 0}, metrics=metrics)
+    assert (partly.params, partly.metrics) == ({"seed": "0"}, {"d": 1.0})
 
 
 def test_secrets_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.tracking.events import Event, best_event, end_event
+from optimizer.tracking.events import Event, end_event, event
 from optimizer.tracking.journal import Journal, leftovers
 
 STORE = "http://127.0.0.1:5000"
@@ -19,24 +19,24 @@ def parent(tmp_path: Path) -> Path:
 def _filled(parent: Path, *, ended: bool = True) -> Journal:
     journal = Journal.create(parent, STORE)
     for step in range(3):
-        journal.append(best_event(step, 0.5))
+        journal.append(event("figures", step=step))
     if ended:
         journal.append(end_event("FINISHED", None))
     return journal
 
 
 def _settle(journal: Journal) -> Event:
-    event = journal.first
-    assert event is not None
-    journal.logged(event)
-    return event
+    first = journal.first
+    assert first is not None
+    journal.logged(first)
+    return first
 
 
 def _steps(journal: Journal) -> list[tuple[str, int]]:
     events: list[tuple[str, int]] = []
     while journal.first is not None:
-        event = _settle(journal)
-        events.append((event.kind, event.step))
+        settled = _settle(journal)
+        events.append((settled.kind, settled.step))
     return events
 
 
@@ -93,8 +93,8 @@ def test_a_line_that_a_kill_cut_short_is_dropped_alone(parent: Path, cut: int) -
 def test_ids_are_unique_also_after_a_resume(parent: Path) -> None:
     _filled(parent, ended=False).close()
     (left,) = leftovers(parent, STORE)
-    left.append(best_event(9, 0.5))
-    ids = [event.id for event in left._pending]
+    left.append(event("figures", step=9))
+    ids = [each.id for each in left._pending]
     assert len(ids) == len(set(ids)) == 5
 
 
