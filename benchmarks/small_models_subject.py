@@ -42,7 +42,7 @@ from pipelines.llms.gateway import Gateway
 from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model
 from pipelines.llms.output_fields import message_text, requested_fields
-from search_spaces import PipelineConfig, SearchSpace
+from search_spaces import MemberConfig, PipelineConfig, SearchSpace
 
 DATA = "small_models_subject.jsonl.gz"
 SMALL, LARGER = "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
@@ -54,8 +54,13 @@ FITTED = 3
 """The closed form sees so many samples of each question."""
 SHARE = 1 / 3
 """Of enumeration's calls, which the others may make."""
+LIVE = "ours, live"
 GOAL = 0.01
 """Mean regret may exceed enumeration's by so much."""
+
+
+Call = tuple[str, float, int]
+"""By prompt, temperature and sample."""
 
 
 class Choice(NamedTuple):
@@ -66,8 +71,8 @@ class Choice(NamedTuple):
     width: int
 
     @property
-    def calls(self) -> list[tuple[str, float, int]]:
-        """By prompt, temperature and sample."""
+    def calls(self) -> list[Call]:
+        """Whose answers are put to the vote."""
         return [(self.prompt, self.temperature, sample) for sample in range(self.width)]
 
 
@@ -93,12 +98,10 @@ class Recording:
         """Of the questions."""
         return sorted(self.subjects)
 
-    def right(self, model: str, choice: Choice, samples: Sequence[int] | None = None) -> Floats:
-        """By question, 1 where a vote of the choice's samples, or of those given, is right."""
-        chosen = range(choice.width) if samples is None else samples
-        asked = (model, choice.prompt, choice.temperature)
+    def right(self, model: str, calls: Sequence[Call]) -> Floats:
+        """By question, 1 where a vote of these answers is right."""
         return np.array([
-            float(_vote([self.answers[(*asked, sample, i)] for sample in chosen]) == subject)
+            float(_vote([self.answers[(model, *call, i)] for call in calls]) == subject)
             for i, subject in sorted(self.subjects.items())
         ])  # fmt: skip
 
@@ -135,7 +138,7 @@ def main() -> None:
     if not (path := shared_data(DATA)).is_file():
         print(f"skipped: no {path}; COMPOUND_OPTIMIZER_SHARED_DATA says where it is")
         return
-    scores = np.array([recording().right(SMALL, choice) for choice in CHOICES])
+    scores = np.array([recording().right(SMALL, choice.calls) for choice in CHOICES])
     tell_all(scores)
     found = [row for half in range(options.halves) for row in run_half(scores, half, options.live)]
     summarise(pd.DataFrame(found))
@@ -152,7 +155,7 @@ def tell_all(scores: Floats) -> None:
     table = pd.DataFrame(CHOICES).assign(right=(100 * scores.mean(axis=1)).round(1))
     named = table.assign(config=[f"T={c.temperature:g} width {c.width}" for c in CHOICES])
     print(named.pivot_table("right", "prompt", "config", sort=False).T.to_string())
-    larger = {p: recording().right(LARGER, Choice(p, 0.0, 1)).mean() for p in PROMPTS}
+    larger = {p: recording().right(LARGER, [(p, 0.0, 0)]).mean() for p in PROMPTS}
     told = ", ".join(f"{prompt} {100 * score:.1f}" for prompt, score in larger.items())
     print(f"1.5B model, greedy, no choice here: {told}\n")
 
@@ -178,8 +181,10 @@ def run_half(scores: Floats, half: int, live: int) -> Iterator[dict[str, Any]]:
     yield row("best single answer", best_single, len(singles) * len(searched))
     if half < live:
         ids = [recording().ids[place] for place in searched]
-        choice, calls = search_live(ids, int(SHARE * everything), half)
-        yield row("ours, live", CHOICES.index(choice), calls)
+        votes, calls = search_live(ids, int(SHARE * everything), half)
+        score = recording().right(SMALL, votes)[other].mean()
+        regret = float(elsewhere.max() - score)
+        yield {"rival": LIVE, "half": half, "regret": regret, "calls": calls / everything}
 
 
 def search(strategy: Strategy, scores: Floats, calls: int, seed: int) -> tuple[int, int]:
@@ -209,8 +214,8 @@ def search(strategy: Strategy, scores: Floats, calls: int, seed: int) -> tuple[i
     return strategy.pick(arena), int(arena.field.made.sum())
 
 
-def search_live(ids: Sequence[int], calls: int, seed: int) -> tuple[Choice, int]:
-    """The whole search's choice and its calls, at most so many, the baseline's included.
+def search_live(ids: Sequence[int], calls: int, seed: int) -> tuple[list[Call], int]:
+    """Whose vote the whole search takes, and its calls, at most so many, the baseline's included.
 
     It begins with one sample of the `direct` prompt.
     """
@@ -239,7 +244,7 @@ def search_live(ids: Sequence[int], calls: int, seed: int) -> tuple[Choice, int]
             ),
         )  # fmt: skip
         state, made = bench.search(budget=Budget(calls=calls))
-    return _choice(state.incumbent), made
+    return _calls(state.incumbent), made
 
 
 def _reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
@@ -255,11 +260,17 @@ def _reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> 
     return fields.written(dict.fromkeys(fields.names, recording().answers[question] or ""))
 
 
-def _choice(config: PipelineConfig) -> Choice:
-    module = config.modules["classify"]
-    texts = recording().instructions
-    [prompt] = [name for name, text in texts.items() if text == module.instructions]
-    return Choice(prompt, module.temperature or 0.0, module.width)
+def _calls(config: PipelineConfig) -> list[Call]:
+    """The members of the config, which may mix prompts and temperatures."""
+    prompts = {text: name for name, text in recording().instructions.items()}
+    samples: Counter[MemberConfig] = Counter()
+    calls = []
+    for member in config.modules["classify"].resolved_members:
+        temperature = member.temperature or 0.0
+        sample = samples[member] if temperature else 0
+        samples[member] += 1
+        calls.append((prompts[member.instructions or ""], temperature, sample))
+    return calls
 
 
 def summarise(found: pd.DataFrame) -> None:
@@ -286,7 +297,7 @@ def vote_curves() -> pd.DataFrame:
     for prompt in PROMPTS:
         measured = [
             np.mean([
-                recording().right(SMALL, Choice(prompt, SAMPLED, width), samples).mean()
+                recording().right(SMALL, [(prompt, SAMPLED, s) for s in samples]).mean()
                 for samples in itertools.combinations(range(SAMPLES), width)
             ])
             for width in WIDTHS

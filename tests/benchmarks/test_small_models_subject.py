@@ -10,8 +10,6 @@ import pytest
 from benchmarks import small_models_subject as subject
 from optimizer.search.strategies import STRATEGIES
 
-FIELD = "Your output fields are:\n1. `subject` (str):\n[[ ## subject ## ]]\n{subject}"
-
 
 @pytest.fixture(autouse=True)
 def _recording(shared_data: Path) -> None:
@@ -26,13 +24,13 @@ def test_scores_are_those_of_the_recorded_answers() -> None:
         ("direct", 0.7, 8): 105,
     }  # fmt: skip
     for choice, count in right.items():
-        scores = subject.recording().right(subject.SMALL, subject.Choice(*choice))
+        scores = subject.recording().right(subject.SMALL, subject.Choice(*choice).calls)
         assert len(scores) == 160
         assert scores.sum() == count
 
 
 def test_a_search_on_the_table_keeps_to_its_calls_and_counts_shared_samples_once() -> None:
-    scores = np.array([subject.recording().right(subject.SMALL, c) for c in subject.CHOICES])
+    scores = np.array([subject.recording().right(subject.SMALL, c.calls) for c in subject.CHOICES])
     chosen, calls = subject.search(STRATEGIES["default"], scores[:, :80], 480, seed=0)
     assert 400 < calls <= 480
     assert subject.CHOICES[chosen].prompt == "direct"

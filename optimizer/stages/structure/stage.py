@@ -76,10 +76,11 @@ class _Search:
         self.put_back()
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
-        """Let configs meet the best so far, unless all of them have been run on all examples."""
+        """Let configs meet the best so far, of those that the budget can run on all examples."""
         state = self.state
-        if any(state.seen(config) < len(state.examples) for config in configs):
-            state.race(self.stage, configs)
+        able = [c for c in configs if state.forecast.has_room(list(product([c], state.examples)))]
+        if any(state.seen(config) < len(state.examples) for config in able):
+            state.race(self.stage, able)
 
     def use_answers(self) -> None:
         """Race networks that the answers so far suggest, until they suggest nothing new."""
