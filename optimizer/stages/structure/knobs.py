@@ -168,7 +168,7 @@ class Knobs:
             return own.with_members((label,), None)
         given = aggregations[choose(f"{name}.aggregator", tuple(aggregations))]
         if with_params:
-            given = _with_params(partial(_under, choose, f"{name}.{given.name}"), given)
+            given = _with_params(choose, given, f"{name}.{given.name}.")
         mixes = self._mixes(name, label, width, given)
         if not mixes:
             return None
@@ -225,24 +225,18 @@ class Knobs:
         return tuple(dict.fromkeys([*own, *self.space.of(knob, name)]))
 
 
-def open_params(given: AggregatorConfig) -> dict[str, tuple[Any, ...]]:
-    """The aggregator's parameters that have choices and no value, each with its choices."""
-    choices = aggregator(given).choices.items()
-    return {param: tuple(values) for param, values in choices if param not in given.params}
-
-
 def with_all_params(given: AggregatorConfig) -> Iterator[AggregatorConfig]:
-    """The aggregator with every combination of its open parameters."""
+    """The aggregator with every combination of the parameters that it has choices for."""
     return _for_all_choices(lambda choose: _with_params(choose, given))
 
 
-def _with_params(choose: Choose, given: AggregatorConfig) -> AggregatorConfig:
-    chosen = {param: choose(param, values) for param, values in open_params(given).items()}
+def _with_params(choose: Choose, given: AggregatorConfig, prefix: str = "") -> AggregatorConfig:
+    chosen = {
+        param: choose(f"{prefix}{param}", tuple(values))
+        for param, values in aggregator(given).choices.items()
+        if param not in given.params
+    }
     return given.model_copy(update={"params": {**given.params, **chosen}})
-
-
-def _under(choose: Choose, prefix: str, name: str, choices: Any) -> Any:
-    return choose(f"{prefix}.{name}", choices)
 
 
 def _with_settings(
