@@ -9,7 +9,7 @@ diagnose with, so the search goes by end-to-end races alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspy
@@ -21,7 +21,7 @@ from optimizer.search.state import SearchState
 from pipelines.aggregators import majority_vote as vote
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
-from pipelines.llms.recorded import recorded_dataset
+from pipelines.llms.recorded import load_recording, recorded_dataset
 from pipelines.patterns import majority_vote
 
 HOLDOUT = 0.3
@@ -65,8 +65,8 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
     )
     plan = bench.plan()
     state, calls = bench.search()
-    searched = Votes(state, plan.search)
-    held_out = Votes(state, plan.holdout)
+    searched = Votes(recording, state, plan.search)
+    held_out = Votes(recording, state, plan.holdout)
     chosen = [labels[0] for labels in state.incumbent.allocation.values()]
     labels = list(plan.models)
     singles = sorted(labels, key=lambda label: -searched.score([label] * 3))
@@ -84,24 +84,22 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
 class Votes:
     """Scores of any three solvers on one side of a split, outside of the library's own loop."""
 
-    def __init__(self, state: SearchState, examples: Sequence[dspy.Example]) -> None:
-        self._evaluator = state.evaluator
+    def __init__(
+        self, recording: str, state: SearchState, examples: Sequence[dspy.Example]
+    ) -> None:
         self._metric: Callable[..., Any] = state.evaluator.metric
         self._examples = examples
-        self._answers = {label: self._answers_of(state, label) for label in state.singles}
+        asked = {each.prompt: each for each in load_recording(recording).questions}
+        questions = [asked[example["question"]] for example in examples]
+        self._answers = {
+            label: [each.responses[label.removeprefix("recorded/")].final for each in questions]
+            for label in state.singles
+        }
         self._scores: dict[tuple[int, tuple[Any, ...]], float] = {}
 
     def score(self, mix: Sequence[str]) -> float:
         """Mean score of a vote of these three, in this order."""
         return float(np.mean([self._score(i, mix) for i in range(len(self._examples))]))
-
-    def _answers_of(self, state: SearchState, label: str) -> list[Any]:
-        program = state.evaluator.program(state.singles[label])
-        steps = [program.run_module("solver_1", self._inputs(e)) for e in self._examples]
-        return [step.outputs["answer_1"] if step.outputs else None for step in steps]
-
-    def _inputs(self, example: dspy.Example) -> Mapping[str, Any]:
-        return {field: example[field] for field in self._evaluator.pipeline.inputs}
 
     def _score(self, index: int, mix: Sequence[str]) -> float:
         answers = tuple(self._answers[label][index] for label in mix)

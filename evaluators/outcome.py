@@ -137,12 +137,12 @@ class Evaluation:
         """Whether outages hit too many examples for the mean to count."""
         return self.hit > MOST_UNSCORED * len(self.outcomes)
 
-    @property
+    @cached_property
     def hit(self) -> int:
         """How many examples met outages."""
         return sum(outcome.outage for outcome in self.outcomes.values())
 
-    @property
+    @cached_property
     def usd_per_example(self) -> float:
         """Mean dollars per example, at recorded prices."""
         return self._mean("usd")
@@ -170,7 +170,7 @@ class Evaluation:
             return float("nan")
         return float(np.quantile(values, 1 - MOST_SLOW, method="inverted_cdf"))
 
-    @property
+    @cached_property
     def costs(self) -> Costs:
         """Mean score, and dollars and seconds per example."""
         return Costs(self.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)

@@ -100,21 +100,21 @@ class SearchSpace(BaseModel):
     reasoning_effort: Choices[Effort | None] | None = None
     """Such as `("low", "medium", "high")`; not searched, if not given."""
     width: Choices[Annotated[int, Field(ge=1)]] | None = None
-    """1, 3 and 5, if not given. Those above 5 are tried only where a closed form promises
-    that they pay; those in between are scored too, where the answers are there anyway."""
+    """1, 3 and 5, if not given. Those above 8 are tried only where a closed form predicts
+    a gain; those in between are scored too, where the answers are there anyway."""
     aggregator: Choices[str | AggregatorConfig] | None = None
     """For widths above 1: names, or with parameters and models as in `judge(openai/gpt-4o)`. Where
     one needs a model and names none, it starts with the best single model. Parameters that are not
     given are searched where the aggregator has choices for them: `judge(a)` is tried both picking
     and writing. With `aggregator=()` no width above 1 is tried but those of networks."""
     network: Choices[str | ModuleConfig] = {}
-    """Whole networks to be compared beside these, such as `2x a + b -> cascade(steps=[2, 1])`."""
+    """Whole networks to be compared with these, such as `2x a + b -> cascade(steps=[2, 1])`."""
     distinct_models: StrictBool | dict[str, StrictBool] = False
     """Whether the networks that are proposed have members of different models only: for all
     modules, or by module. Widths above the number of models are not tried then. Networks that are
     listed, and what a module starts with, may be others."""
     instructions: ByModule[Listed[Annotated[str, AfterValidator(_not_blank)]]] = {}
-    """Prompts of your own to be compared by module, before optimizers write others."""
+    """Prompts of your own by module, compared together with the other knobs."""
     params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
 

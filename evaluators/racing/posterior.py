@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
 """Of the mean over all configs: nothing is known of it."""
 FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.01, 0.005, 0.05
-"""What the variances of effects are drawn to while little is known: factors' levels differ by 7
-points, configs by 5 points more, and a rating of 1 rather than 0 is worth 30 points."""
+"""What the variances of effects are drawn to while little is known: factors' levels differ by 10
+points, configs by 7 points more, and a rating of 1 rather than 0 is worth 15 +- 22 points."""
 RATING_SLOPE = 0.15
 """What a rating of 1 rather than 0 is expected to be worth before any score: ratings are there
 because they mostly say something."""

@@ -74,12 +74,8 @@ class SearchState:
     probes: list[Probe] = field(default_factory=list)
     settled: dict[str, PipelineConfig] = field(default_factory=dict)
     """Where a stage that leaves nothing open came to rest last, by its name."""
-    compared: set[tuple[str, str]] = field(default_factory=set)
-    """Modules whose listed networks were compared, with the key of the config around them."""
     proposer: Proposer | None = None
     """Optuna's state, once the structure stage has begun one."""
-    instructed: set[tuple[str, str]] = field(default_factory=set)
-    """Modules whose listed instructions were compared, with the key of the config around them."""
     prompted: list[tuple[str, str, str, int]] = field(default_factory=list)
     """Prompt optimizers that were asked: the config's key, the module, who, and which attempt."""
     judgements: Judgements = field(default_factory=Judgements)

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TUNED_BY: Mapping[str, str] = {
-    **dict.fromkeys(("temperature", "reasoning_effort", "width", "aggregator"), "structure"),
-    **dict.fromkeys(("network", "params"), "structure"),
-    "instructions": "prompts",
+TUNED_BY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("temperature", "reasoning_effort", "width", "aggregator"), ("structure",)),
+    **dict.fromkeys(("network", "params"), ("structure",)),
+    "instructions": ("prompts", "structure"),
 }
-"""For knobs of a search space, the only stage that compares what it lists."""
+"""For knobs of a search space, the stages that compare what it lists."""
 
-SEARCH_VERSION = 7
+SEARCH_VERSION = 8
 """Part of a state's key; raised whenever the search would take another path."""
 
 
@@ -315,10 +315,10 @@ def _warn_of_unused(space: SearchSpace | None, stages: Sequence[Stage]) -> None:
     if space is None or names - {"allocation", "structure", "prompts"}:  # a user's own may do so
         return
     for knob in sorted(space.model_fields_set & TUNED_BY.keys()):
-        if TUNED_BY[knob] not in names and _lists_any(getattr(space, knob)):
+        if names.isdisjoint(TUNED_BY[knob]) and _lists_any(getattr(space, knob)):
             logger.warning(
                 "search_space lists choices of %s, which the stage %r compares, but the stages are "
-                "%s: they change nothing", knob, TUNED_BY[knob], ", ".join(sorted(names)),
+                "%s: they change nothing", knob, TUNED_BY[knob][0], ", ".join(sorted(names)),
             )  # fmt: skip
 
 

@@ -129,10 +129,17 @@ class PosteriorSearch:
         return []
 
     def _reserved(self, arena: Arena) -> int:
-        """Calls to keep for running the leader on all examples, where only that lets it lead."""
+        """Calls to keep for running the leader on all examples, where only that lets it lead.
+
+        Where the calls left can't finish the leader, those for the next one that they can finish.
+        """
         if arena.start is None:
             return 0
-        return arena.field.calls(arena.field.missing(self._eligible(arena)[:1], math.inf))
+        for place, candidate in enumerate(self._eligible(arena)):
+            cost = arena.field.calls(arena.field.missing([candidate], math.inf))
+            if cost <= arena.left and (cost or not place):
+                return cost
+        return 0
 
     def _eligible(self, arena: Arena) -> list[int]:
         """The candidates that may lead or be run until they may, the most wanted first."""

@@ -91,14 +91,12 @@ class Prompts:
         return state.incumbent != before
 
     def _compare_listed(self, state: SearchState) -> None:
-        """Race the instructions that the search space lists, for each config around them once."""
+        """Race the instructions that the search space lists, where they have not been run yet."""
         for module, texts in state.space.instructions.items():
-            base = state.incumbent
-            around = base.with_knobs(module, instructions=None).key
-            if (module, around) not in state.instructed:
-                state.instructed.add((module, around))
-                listed = [base.with_knobs(module, instructions=text) for text in texts]
-                state.race(self.name, listed, after=base)
+            raced = {config.key for config in state.raced()}
+            listed = [state.incumbent.with_knobs(module, instructions=text) for text in texts]
+            if new := [config for config in listed if config.key not in raced]:
+                state.race(self.name, new)
 
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Run one optimizer after the other on a module, until a prompt earns its place."""

@@ -1,12 +1,14 @@
-"""What the structure of a module may be: values for its knobs, drawn or listed."""
+"""What a module's knobs may be set to: all settings in a list, or one drawn by Optuna."""
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -22,12 +24,15 @@ from search_spaces.config import canonical_json
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+T = TypeVar("T")
+Choose = Callable[[str, Any], Any]
+"""From a knob's name and its choices (or a distribution of Optuna's) to one of them."""
 
 _PLAIN = (str, int, float, bool, type(None))
-"""What Optuna can write down; other choices are known to it by their JSON."""
+"""What Optuna can store; other choices are stored as JSON."""
 
-SAMPLED = 5
-"""The widest vote that is tried without a closed form that promises a gain."""
+SAMPLED = 8
+"""The widest network that is tried without a closed form that predicts a gain."""
 
 
 @dataclass(frozen=True)
@@ -49,68 +54,61 @@ class Knobs:
 
     def suggest(self, trial: Trial, base: PipelineConfig) -> PipelineConfig | None:
         """A config drawn by the trial; None if its values make no sense together."""
-        config = base
-        for module in self.pipeline.modules:
-            own = config.modules[module.name]
-            drawn = self._drawn_llm if module.is_llm else self._drawn_function
-            changed = drawn(trial, module.name, own)
-            if changed is None:
+        modules = {}
+        for name, own in base.modules.items():
+            drawn = self._setting(partial(_drawn, trial), name, own, with_params=True)
+            if drawn is None:
                 return None
-            config = PipelineConfig(modules={**config.modules, module.name: changed})
+            modules[name] = drawn
+        config = PipelineConfig(modules=modules)
         return config if self.makes_sense(config) else None
 
-    def makes_sense(self, config: PipelineConfig) -> bool:
-        """Whether the config fits the pipeline."""
-        try:
-            check_config(self.pipeline.modules, config, None)
-        except PipelineError:
-            return False
-        return True
+    def listed(self, base: PipelineConfig, most: int) -> list[PipelineConfig]:
+        """All configs of the space, if there are at most so many.
+
+        Else those that differ from the base in one module, if there are at most so many; else none.
+        """
+        sizes = [self._size(name, own) for name, own in base.modules.items()]
+        if math.prod(sizes) <= most:
+            return list(self.every_config(base))
+        if sum(sizes) > most:
+            return []
+        return [
+            config
+            for name, own in base.modules.items()
+            for config in (_with(base, name, each) for each in self.options(name, own))
+            if self.makes_sense(config)
+        ]
+
+    def networks(self, base: PipelineConfig) -> list[PipelineConfig]:
+        """The base with each of the networks that the user lists for one of its modules."""
+        listed = self.space.network_choices().items()
+        made = [
+            _with(base, name, base.modules[name].with_network(network))
+            for name, networks in listed
+            for network in networks
+        ]
+        return [config for config in made if self._fits(config)]
 
     def every_config(self, base: PipelineConfig) -> Iterator[PipelineConfig]:
         """All configs of the space, where no parameter has a distribution of Optuna's."""
-        names = list(base.modules)
-        options = [list(self.options(name, base.modules[name])) for name in names]
-        for mix in itertools.product(*options):
-            config = PipelineConfig(modules=dict(zip(names, mix, strict=True)))
+        for mix in product(*(self.options(name, own) for name, own in base.modules.items())):
+            config = PipelineConfig(modules=dict(zip(base.modules, mix, strict=True)))
             if self.makes_sense(config):
                 yield config
 
     def size(self, base: PipelineConfig) -> float:
         """How many configs there are at most; infinite with a distribution of Optuna's."""
-        total = 1.0
-        for name, module in base.modules.items():
-            if module.models:
-                total *= sum(1 for _ in self.options(name, module))
-            for choices in self.space.params.get(name, {}).values():
-                total *= len(choices) if isinstance(choices, tuple) else float("inf")
-        return total
+        return math.prod(self._size(name, own) for name, own in base.modules.items())
 
-    def options(self, name: str, own: ModuleConfig) -> Iterator[ModuleConfig]:
-        """Every setting of one module."""
-        if not own.models:
-            choices = self._listed(name)
-            for values in itertools.product(*choices.values()):
-                yield own.model_copy(
-                    update={"params": {**own.params, **dict(zip(choices, values, strict=True))}}
-                )
-            return
-        seen = set()
-        for label in self._labels(name, own):
-            settings = itertools.product(
-                self._temperatures(name, label), self._efforts(name, label)
-            )
-            for temperature, effort in settings:
-                for members, aggregation in self._networks(name, label, temperature):
-                    made = _module(own, members, temperature, effort, aggregation)
-                    if made.model_dump_json() not in seen:
-                        seen.add(made.model_dump_json())
-                        yield made
+    def options(self, name: str, own: ModuleConfig) -> list[ModuleConfig]:
+        """Every setting of one module, each once; aggregators with their default parameters."""
+        made = _for_all_choices(lambda choose: self._setting(choose, name, own, with_params=False))
+        return list({each.model_dump_json(): each for each in made if each is not None}.values())
 
-    def _listed(self, name: str) -> dict[str, tuple[Any, ...]]:
-        """A function's parameters that have a list of choices."""
-        given = self.space.params.get(name, {})
-        return {param: c for param, c in given.items() if isinstance(c, tuple)}
+    def makes_sense(self, config: PipelineConfig) -> bool:
+        """Whether the config fits the pipeline, and a cheaper one may give other answers."""
+        return not any(map(_is_redundant, config.modules.values())) and self._fits(config)
 
     def aggregations(self, name: str) -> dict[str, AggregatorConfig]:
         """The aggregators that a module may have, by their text."""
@@ -120,38 +118,69 @@ class Knobs:
             found[text] = with_judge(given, self.judge())
         return found
 
-    def _drawn_function(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig:
-        choices = self.space.params.get(name, {})
-        drawn = {param: _drawn(trial, f"{name}.{param}", c) for param, c in choices.items()}
-        return own.model_copy(update={"params": {**own.params, **drawn}})
+    def _fits(self, config: PipelineConfig) -> bool:
+        try:
+            check_config(self.pipeline.modules, config, None)
+        except PipelineError:
+            return False
+        return True
 
-    def _drawn_llm(self, trial: Trial, name: str, own: ModuleConfig) -> ModuleConfig | None:
-        label = _drawn(trial, f"{name}.model", self._labels(name, own))
-        temperature = _drawn(trial, f"{name}.temperature", self._temperatures(name, label))
-        effort = _drawn(trial, f"{name}.reasoning_effort", self._efforts(name, label))
+    def _size(self, name: str, own: ModuleConfig) -> float:
+        params = self.space.params.get(name, {}).values()
+        listed = all(isinstance(choices, tuple) for choices in params)
+        return len(self.options(name, own)) if listed else math.inf
+
+    def _setting(
+        self, choose: Choose, name: str, own: ModuleConfig, *, with_params: bool
+    ) -> ModuleConfig | None:
+        """One setting of a module; None if its values make no sense together.
+
+        Args:
+            choose: makes every choice.
+            name: of the module.
+            own: what stays where there is no choice.
+            with_params: whether to choose aggregators' parameters too.
+        """
+        if not own.models:
+            choices = self.space.params.get(name, {})
+            chosen = {param: choose(f"{name}.{param}", each) for param, each in choices.items()}
+            return own.model_copy(update={"params": {**own.params, **chosen}})
+        label = choose(f"{name}.model", self._labels(name, own))
+        temperature = choose(f"{name}.temperature", self._temperatures(name, label))
+        effort = choose(f"{name}.reasoning_effort", self._efforts(name, label))
+        own = _with_settings(own, temperature, effort)
+        prompts = (None, *dict.fromkeys(self.space.instructions.get(name, ())))
+        if (text := choose(f"{name}.instructions", prompts)) is not None:
+            own = own.with_knobs(instructions=text)
+        return self._network(choose, name, own, label, with_params=with_params)
+
+    def _network(
+        self, choose: Choose, name: str, own: ModuleConfig, label: str, *, with_params: bool
+    ) -> ModuleConfig | None:
+        """The module with members that have these settings, and an aggregator."""
         widths, aggregations = self._sampled_widths(name), self.aggregations(name)
-        if temperature == 0 or not aggregations:  # at 0 all members say the same
+        if own.temperature == 0 or not aggregations:  # at 0 members of one model agree
             widths = tuple(width for width in widths if width == 1)
         if not widths:
             return None
-        width = _drawn(trial, f"{name}.width", widths)
+        width = choose(f"{name}.width", widths)
         if width == 1:
-            return _module(own, (label,), temperature, effort, None)
-        text = _drawn(trial, f"{name}.aggregator", tuple(aggregations))
-        aggregation = self._with_params(trial, name, aggregations[text])
-        mixes = self._mixes(name, label, width, aggregation)
+            return own.with_members((label,), None)
+        given = aggregations[choose(f"{name}.aggregator", tuple(aggregations))]
+        if with_params:
+            given = _with_params(choose, given, f"{name}.{given.name}.")
+        mixes = self._mixes(name, label, width, given)
         if not mixes:
             return None
-        knob = f"{name}.second" if None in mixes else f"{name}.{aggregation.name}.first"
-        second = _drawn(trial, knob, tuple(mixes))
-        return _module(own, mixes[second], temperature, effort, aggregation)
+        knob = f"{name}.second" if None in mixes else f"{name}.{given.name}.first"
+        return own.with_members(mixes[choose(knob, tuple(mixes))], given)
 
     def _mixes(
         self, name: str, label: str, width: int, aggregation: AggregatorConfig
     ) -> dict[str | None, tuple[str, ...]]:
         """The members with each model that may be mixed in; None is for members all alike.
 
-        A cascade can do nothing with members that are all alike: there the other comes first. Where
+        A cascade can't use members that are all alike: there the other model comes first. Where
         models must be distinct there is one mix, of the label and the best others.
         """
         module, alike = self.pipeline.module(name), (label,) * width
@@ -169,17 +198,8 @@ class Knobs:
             return {other: (other,) * (width - 1) + (label,) for other in partners}
         return {None: alike} | {other: (*alike[1:], other) for other in partners}
 
-    def _with_params(self, trial: Trial, name: str, given: AggregatorConfig) -> AggregatorConfig:
-        """The aggregator with those of its parameters drawn that are worth it and not given."""
-        drawn = {
-            param: _drawn(trial, f"{name}.{given.name}.{param}", tuple(values))
-            for param, values in aggregator(given).choices.items()
-            if param not in given.params
-        }
-        return given.model_copy(update={"params": {**given.params, **drawn}})
-
     def _sampled_widths(self, name: str) -> tuple[int, ...]:
-        """The widths that are tried unasked: up to a few, or else the smallest above 1."""
+        """The widths that need no prediction: up to a few, or else the smallest above 1."""
         given = self.space.of("width", name) or (1,)
         most = max(SAMPLED, min((width for width in given if width > 1), default=1))
         return tuple(width for width in given if width <= most)
@@ -204,49 +224,82 @@ class Knobs:
         """The same in every trial, as Optuna wants it: the baseline's, and the space's."""
         return tuple(dict.fromkeys([*own, *self.space.of(knob, name)]))
 
-    def _networks(
-        self, name: str, label: str, temperature: float | None
-    ) -> Iterator[tuple[tuple[str, ...], AggregatorConfig | None]]:
-        """Members and what is made of them, mixed only where members alike won't do."""
-        for width in self.space.of("width", name) or (1,):
-            if width == 1:
-                yield (label,), None
-            elif temperature != 0:
-                for aggregation in self.aggregations(name).values():
-                    mixes = self._mixes(name, label, width, aggregation)
-                    for members in [mixes[None]] if None in mixes else mixes.values():
-                        yield members, aggregation
+
+def with_all_params(given: AggregatorConfig) -> Iterator[AggregatorConfig]:
+    """The aggregator with every combination of the parameters that it has choices for."""
+    return _for_all_choices(lambda choose: _with_params(choose, given))
 
 
-def _drawn(trial: Trial, name: str, choices: Any) -> Any:
-    """A value of one knob; where there is no choice, Optuna need not know."""
-    if not isinstance(choices, tuple):
-        return _from(trial, name, choices)
-    if len(choices) == 1:
-        return choices[0]
-    if all(isinstance(choice, _PLAIN) for choice in choices):
-        return trial.suggest_categorical(name, choices)
-    by_text = {canonical_json(choice): choice for choice in choices}
-    return by_text[trial.suggest_categorical(name, tuple(by_text))]
+def _with_params(choose: Choose, given: AggregatorConfig, prefix: str = "") -> AggregatorConfig:
+    chosen = {
+        param: choose(f"{prefix}{param}", tuple(values))
+        for param, values in aggregator(given).choices.items()
+        if param not in given.params
+    }
+    return given.model_copy(update={"params": {**given.params, **chosen}})
 
 
-def _from(trial: Trial, name: str, d: Any) -> Any:
-    if isinstance(d, IntDistribution):
-        return trial.suggest_int(name, d.low, d.high, step=d.step, log=d.log)
-    if isinstance(d, FloatDistribution):
-        return trial.suggest_float(name, d.low, d.high, step=d.step, log=d.log)
-    return _drawn(trial, name, tuple(d.choices))
-
-
-def _module(
-    own: ModuleConfig,
-    members: Sequence[str],
-    temperature: float | None,
-    effort: str | None,
-    aggregation: AggregatorConfig | None,
+def _with_settings(
+    own: ModuleConfig, temperature: float | None, effort: str | None
 ) -> ModuleConfig:
     params = {k: v for k, v in own.params.items() if k != "reasoning_effort"}
     if effort is not None:
         params["reasoning_effort"] = effort
-    changed = own.with_members(members, aggregation)
-    return changed.model_copy(update={"temperature": temperature, "params": params})
+    return own.with_knobs(temperature=temperature, params=params)
+
+
+def _is_redundant(module: ModuleConfig) -> bool:
+    """Whether fewer members give the same answers.
+
+    Members that ask one model in one way agree at temperature 0. A vote of two takes the first, or
+    the one with the larger weight.
+    """
+    if module.width == 1:
+        return False
+    members = module.resolved_members
+    greedy = all(member == members[0] and member.temperature == 0 for member in members)
+    votes = module.aggregation is not None and module.aggregation.name == "majority_vote"
+    return greedy or (votes and module.width == 2)
+
+
+def _with(base: PipelineConfig, name: str, module: ModuleConfig) -> PipelineConfig:
+    return PipelineConfig(modules={**base.modules, name: module})
+
+
+def _for_all_choices(make: Callable[[Choose], T]) -> Iterator[T]:
+    """What `make` returns for every sequence of choices that it may be given, depth first."""
+    places: list[int] = []
+    while True:
+        sizes: list[int] = []
+
+        def choose(_name: str, choices: Any, sizes: list[int] = sizes) -> Any:
+            if len(sizes) == len(places):
+                places.append(0)
+            sizes.append(len(choices))
+            return choices[places[len(sizes) - 1]]
+
+        yield make(choose)
+        while places and places[-1] == sizes[len(places) - 1] - 1:
+            places.pop()
+        if not places:
+            return
+        places[-1] += 1
+
+
+def _drawn(trial: Trial, name: str, choices: Any) -> Any:
+    """A value of one knob; where there is no choice, Optuna need not know."""
+    if isinstance(choices, IntDistribution):
+        return trial.suggest_int(
+            name, choices.low, choices.high, step=choices.step, log=choices.log
+        )
+    if isinstance(choices, FloatDistribution):
+        return trial.suggest_float(
+            name, choices.low, choices.high, step=choices.step, log=choices.log
+        )
+    listed = choices if isinstance(choices, tuple) else tuple(choices.choices)
+    if len(listed) == 1:
+        return listed[0]
+    if all(isinstance(choice, _PLAIN) for choice in listed):
+        return trial.suggest_categorical(name, listed)
+    by_text = {canonical_json(choice): choice for choice in listed}
+    return by_text[trial.suggest_categorical(name, tuple(by_text))]

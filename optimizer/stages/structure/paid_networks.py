@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from optimizer.search.state import SearchState
-from optimizer.stages.structure.knobs import Knobs
-from pipelines.aggregators import aggregator
+from optimizer.stages.structure.knobs import Knobs, with_all_params
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
-from search_spaces.config import canonical_json
 from search_spaces.member import SETTINGS
 
 MOST_MIXED = 7
 """So many members of a module may be mixed: those that did best by themselves."""
-MOST_NETWORKS = 600
+MOST_NETWORKS = 200
 """So many are scored again at a time; each takes some milliseconds of the processor."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
@@ -27,77 +25,61 @@ Asked = TypeVar("Asked", str, MemberConfig)
 
 @dataclass
 class Pool:
-    """The answers of one module's members, as far as they are paid for."""
+    """The members of one module that were asked on equal inputs."""
 
     rest: ModuleConfig
     """What members can't have of their own, such as parameters."""
-    examples: dict[tuple[MemberConfig, int], int] = field(default_factory=dict)
-    """By member and sample, on how many of the search examples, from the first on, it answered."""
-
-    def draws(self, size: int) -> Counter[MemberConfig]:
-        """How many samples of each member there are on so many examples."""
-        return Counter(member for (member, _), seen in self.examples.items() if seen >= size)
+    draws: Counter[MemberConfig] = field(default_factory=Counter)
+    """How many samples of each member there are."""
 
 
 def paid_networks(
-    state: SearchState, knobs: Knobs, module: str, done: set[tuple[str, int]]
-) -> Iterator[tuple[int, list[PipelineConfig]]]:
-    """Networks of one module that can be scored again for free, with the number of examples.
+    state: SearchState, knobs: Knobs, module: str, size: int, done: set[str]
+) -> list[PipelineConfig]:
+    """Networks of one module whose members' answers to the first examples are paid for.
 
-    First those whose members have one prompt and temperature, for each of these, then all. The rest
-    of the pipeline is as in the incumbent, so that the module received the same inputs.
+    The rest of the pipeline is as in the incumbent, so that the module received the same inputs.
 
     Args:
-        done: config keys and numbers of examples that were looked at before; extended.
+        state: of the search.
+        knobs: what the module may have.
+        module: its name.
+        size: on so many of the search examples its members have answered.
+        done: keys of configs that were looked at before; extended.
     """
-    for pool in _pools(state, module):
-        for size in sorted(set(pool.examples.values()), reverse=True):
-            draws = pool.draws(size)
-            for members in _by_settings(list(draws)):
-                best = ranked(state, module, members, pool.rest)[:MOST_MIXED]
-                found: list[PipelineConfig] = []
-                for made in _networks(knobs, module, pool.rest, draws, best):
-                    config = PipelineConfig(modules={**state.incumbent.modules, module: made})
-                    if (config.key, size) not in done and knobs.makes_sense(config):
-                        done.add((config.key, size))
-                        found.append(config)
-                    if len(found) == MOST_NETWORKS:  # the others come next time
-                        break
-                if found:
-                    yield size, found
+    found: list[PipelineConfig] = []
+    for pool in _pools(state, module, size):
+        best = ranked(state, module, list(pool.draws), pool.rest)[:MOST_MIXED]
+        for made in _networks(knobs, module, pool.rest, pool.draws, best):
+            config = PipelineConfig(modules={**state.incumbent.modules, module: made})
+            if len(found) < MOST_NETWORKS and config.key not in done and knobs.makes_sense(config):
+                done.add(config.key)
+                found.append(config)
+    return found
 
 
-def _pools(state: SearchState, module: str) -> list[Pool]:
-    """What members of the module have answered on the incumbent's inputs."""
+def _pools(state: SearchState, module: str, size: int) -> list[Pool]:
+    """Who answered on the incumbent's inputs for so many examples."""
     pools: dict[str, Pool] = {}
     others = _without(state.incumbent, module)
     for config in state.raced():
         own = config.modules[module]
-        if _without(config, module) != others:
+        if _without(config, module) != others or state.seen(config) < size:
             continue
         nobody = {"models": (), "width": 1, "aggregator": None}
         rest = own.with_knobs(**nobody, **ModuleConfig().settings)
         pool = pools.setdefault(rest.model_dump_json(), Pool(rest))
-        seen = state.seen(config)
         lazy = own.aggregation is not None and own.aggregation.name == "cascade"
-        asked: Counter[MemberConfig] = Counter()
-        for member in own.resolved_members[:1] if lazy else own.resolved_members:
-            sample = member, asked[member]
-            pool.examples[sample] = max(pool.examples.get(sample, 0), seen)
-            asked[member] += member.temperature != 0  # at 0 all samples are one
+        asked = Counter(own.resolved_members[:1] if lazy else own.resolved_members)
+        for member in asked:
+            if member.temperature == 0:  # all its samples are one
+                asked[member] = 1
+        pool.draws |= asked  # the most samples that any config asked for
     return list(pools.values())
 
 
 def _without(config: PipelineConfig, module: str) -> Mapping[str, ModuleConfig]:
     return {name: own for name, own in config.modules.items() if name != module}
-
-
-def _by_settings(members: Sequence[MemberConfig]) -> list[list[MemberConfig]]:
-    """The members of each temperature and prompt; where these are several, then all members."""
-    groups: dict[str, list[MemberConfig]] = {}
-    for member in members:
-        groups.setdefault(canonical_json(member.own), []).append(member)
-    return [*groups.values(), list(members)] if len(groups) > 1 else list(groups.values())
 
 
 def ranked(
@@ -134,7 +116,9 @@ def _networks(
 ) -> Iterator[ModuleConfig]:
     """Every width up to what was sampled, mixes, and what needs no model of its own."""
     free = [c for c in knobs.aggregations(module).values() if not c.modules]
-    votes = [each for config in free for each in _told(config) if config.name != "cascade"]
+    votes = [
+        each for config in free if config.name != "cascade" for each in with_all_params(config)
+    ]
     widths = sorted({width for width in knobs.space.of("width", module) if width > 1})
     if not widths:
         return
@@ -162,15 +146,6 @@ def _network(
     said = {name: [getattr(member, name) for member in members] for name in SETTINGS}
     own = {name: values[0] for name, values in said.items() if None not in values}
     return rest.with_knobs(**own).with_members(members, aggregation)
-
-
-def _told(config: AggregatorConfig) -> Iterator[AggregatorConfig]:
-    """With all values of its parameters that are worth trying and not given."""
-    made = aggregator(config)
-    choices = {k: values for k, values in made.choices.items() if k not in config.params}
-    for values in itertools.product(*choices.values()):
-        params = {**config.params, **dict(zip(choices, values, strict=True))}
-        yield AggregatorConfig(name=config.name, params=params)
 
 
 def _cascades(

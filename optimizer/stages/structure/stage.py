@@ -1,40 +1,37 @@
-"""Structure: how often a module is asked, by whom, how hot, and what is made of the answers.
+"""Structure: how often a module is asked, by whom, how hot, and how the answers are combined.
 
-Four sources of configs: networks that the user lists; networks whose answers are paid for already,
-scored again for free; what closed forms promise from samples that are there; and Optuna's
-proposals. Whatever looks good races against the best so far.
+Where the space is small, all of its configs race together, listed prompts and networks included;
+where it is too large to list, Optuna proposes. In both cases networks of answers that are paid for
+are scored for free, and two closed forms predict wider votes and verifiers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 
-from evaluators.objective import front
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
 from optimizer.stages.structure.paid_networks import paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
-from optimizer.stages.structure.proposals import Proposal, Proposer
+from optimizer.stages.structure.proposals import Proposer
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.model_knobs import has_knob
 from search_spaces import PipelineConfig
 
-BATCH = 4
-"""How many proposals race at once against the best so far."""
+MOST_LISTED = 256
+"""Spaces of up to so many configs race as a whole."""
+BATCH = 8
+"""How many of Optuna's proposals race at once."""
 MOST_PROPOSALS = 24
 """In one call of the stage."""
-STALE_BATCHES = 2
-"""After so many that brought nothing better, the stage ends."""
-FINALISTS = 4
-"""How many of the networks that cost nothing to score may race."""
-FEWEST_EXAMPLES = 16
-"""How many examples must be affordable for all entrants of a race."""
-MOST_EVERYTHING = 256
-"""Spaces of up to so many configs race as a whole, where a front is asked for."""
+MOST_PAID = 8
+"""How many of a module's networks that were scored for free enter a race."""
+PAID_SHARES = (1.0, 0.5, 0.25)
+"""Networks of members that have answered so much of the search examples are scored on these."""
 MIXED_IN = 3
 """So many models, the best of a module, are proposed as further members of it."""
 
@@ -46,20 +43,15 @@ class Structure:
     name: str = "structure"
 
     def improve(self, state: SearchState) -> None:
-        """Compare what is listed, then what is free, then what Optuna proposes."""
+        """Race what is listed, or what Optuna proposes, and networks of the answers so far."""
         if state.incumbent == state.settled.get(self.name):
             return
         search = _Search(state, self.name, _knobs(state))
-        search.compare_listed()
-        if state.objective.pareto and (everything := search.everything()):
-            search.race(everything)
-            search.use_what_is_paid()
-        else:
-            search.use_what_is_paid()
-            search.propose()
-            search.put_back()
-        if search.cut_off is not None:
-            raise search.cut_off
+        try:
+            search.run()
+        except BudgetExhausted:
+            search.use_what_is_paid()  # what costs nothing may still be better
+            raise
         state.settled[self.name] = state.incumbent
 
 
@@ -70,119 +62,68 @@ class _Search:
     state: SearchState
     stage: str
     knobs: Knobs
-    enumerated: set[tuple[str, int]] = field(default_factory=set)
-    promised: set[str] = field(default_factory=set)
-    """Keys of configs that a closed form has proposed."""
-    cut_off: BudgetExhausted | None = None
-    """What could not be paid, the first time."""
+    enumerated: set[str] = field(default_factory=set)
+    """Keys of the networks that were scored for free."""
+
+    def run(self) -> None:
+        """Race configs until none is better."""
+        base = self.state.incumbent
+        listed = self.knobs.listed(base, MOST_LISTED)
+        self.race([*self.knobs.networks(base), *listed])
+        self.use_answers()
+        if not listed:
+            self.propose()
+        self.put_back()
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
-        """Let configs meet the best so far; where not all can be paid, the first ones.
+        """Let configs meet the best so far, of those that the budget can run on all examples."""
+        state = self.state
+        able = [c for c in configs if state.forecast.has_room(list(product([c], state.examples)))]
+        if any(state.seen(config) < len(state.examples) for config in able):
+            state.race(self.stage, able)
 
-        A race that the budget ends does not end the stage: others may be cheaper, or free.
-        """
-        state, entrants = self.state, list(configs)
-        few = state.examples[:FEWEST_EXAMPLES]
-        while len(entrants) > 1 and not state.forecast.has_room(list(product(entrants, few))):
-            entrants.pop()
-        with self._cut_off_noted():
-            state.race(self.stage, entrants)
-
-    @contextmanager
-    def _cut_off_noted(self) -> Iterator[None]:
-        try:
-            yield
-        except BudgetExhausted as exhausted:
-            self.cut_off = self.cut_off or exhausted
-
-    def everything(self) -> list[PipelineConfig]:
-        """All of the space, if that is little, and half of the examples can be paid; else none."""
-        keep, state = self.state.incumbent, self.state
-        if self.knobs.size(keep) > MOST_EVERYTHING:
-            return []
-        configs = list(self.knobs.every_config(keep))
-        half = state.examples[: len(state.examples) // 2]
-        return configs if state.forecast.has_room(list(product(configs, half))) else []
-
-    def compare_listed(self) -> None:
-        """The networks that the user lists, module by module."""
-        for module, networks in self.state.space.network_choices().items():
-            modules = self.state.incumbent.modules
-            rest = {name: own for name, own in modules.items() if name != module}
-            around = PipelineConfig(modules=rest).key
-            if (module, around) in self.state.compared:
-                continue
-            self.state.compared.add((module, around))
-            made = (modules[module].with_network(network) for network in networks)
-            every = (PipelineConfig(modules={**modules, module: one}) for one in made)
-            configs = [config for config in every if self.knobs.makes_sense(config)]
-            if configs:
-                self.race(configs)
+    def use_answers(self) -> None:
+        """Race networks that the answers so far suggest, until they suggest nothing new."""
+        self.use_what_is_paid()
+        for module in self.state.space.models:
+            self.race(list(predicted(self.state, self.knobs, module)))
 
     def use_what_is_paid(self) -> None:
         """Score networks of answers that are there already, and race the best of them."""
         state = self.state
-        for module in state.space.models:
-            finalists: list[PipelineConfig] = []
-            for size, configs in paid_networks(state, self.knobs, module, self.enumerated):
-                finalists += self._finalists(
-                    state.enumerate_paid([state.incumbent, *configs], size)
-                )
-            if finalists:
-                self.race(finalists)
-
-    def _finalists(self, configs: Sequence[PipelineConfig]) -> list[PipelineConfig]:
-        """What the objective prefers, of configs that were scored on the same examples."""
-        state, left = self.state, [c for c in configs if c != self.state.incumbent]
-        if state.objective.pareto:
-            places = front([state.evaluator.known(config).costs for config in left])
-            return [left[place] for place in places][:FINALISTS]
-        chosen: list[PipelineConfig] = []
-        while len(chosen) < FINALISTS and (best := state.best(left)):
-            chosen.append(best)
-            left.remove(best)
-        return chosen
-
-    def use_predictions(self) -> None:
-        """Race what the closed forms promise to be better, from samples that are there."""
-        for module in self.state.space.models:
-            found = list(predicted(self.state, self.knobs, module))
-            promising = [config for config in found if config.key not in self.promised]
-            self.promised.update(config.key for config in promising)
-            if promising:
-                self.race(promising)
+        for module, share in product(state.space.models, PAID_SHARES):
+            size = math.ceil(share * len(state.examples))
+            found = paid_networks(state, self.knobs, module, size, self.enumerated)
+            if best := state.enumerate_paid(found, size)[:MOST_PAID]:
+                state.race(self.stage, best)
 
     def propose(self) -> None:
-        """Batches of Optuna's proposals, until they bring nothing better.
+        """Batches of Optuna's proposals, until one brings nothing better.
 
-        Where costs count, models vary too, in every second batch. The others start from whatever
-        sets the bar: where the cheapest near the best is wanted, the best.
+        Where costs count, models vary too, in half of them. The others start from whatever sets the
+        bar: where the cheapest near the best is wanted, the best.
         """
         state = self.state
-        proposer = state.proposer or Proposer(
+        proposer = state.proposer = state.proposer or Proposer(
             self.knobs, state.objective, state.seed, state.journal, state.evaluator.pipeline.name
         )
-        state.proposer = proposer
-        asked = stale = turn = used_up = 0
-        kinds = 2 if self.knobs.with_models else 1
-        while asked < MOST_PROPOSALS and stale < kinds * STALE_BATCHES and self.cut_off is None:
+        for _ in range(0, MOST_PROPOSALS, BATCH):
             before = self._best_so_far()
             for config in state.raced():
                 proposer.note(config)
-            keep_models = turn % kinds == 0
-            base = self._bar() if keep_models else state.incumbent
-            proposals = proposer.ask(BATCH, base, keep_models=keep_models)
-            turn += 1
-            used_up = 0 if proposals else used_up + 1
-            if used_up == kinds:
+            varied = BATCH // 2 if self.knobs.with_models else 0
+            proposals = proposer.ask(BATCH - varied, self._bar(), keep_models=True)
+            proposals += proposer.ask(varied, state.incumbent)
+            try:
+                self.race([proposal.config for proposal in proposals])
+            finally:
+                for proposal in proposals:
+                    known = state.evaluator.known(proposal.config)
+                    costs = known.costs if known.scores else None
+                    proposer.tell(proposal, costs, state.reference(known.scores))
+            self.use_answers()
+            if self._best_so_far() == before:
                 return
-            if not proposals:
-                continue
-            asked += len(proposals)
-            self._race_proposals(proposer, proposals)
-            self.use_what_is_paid()
-            self.use_predictions()
-            stale = stale + 1 if self._best_so_far() == before else 0
 
     def put_back(self) -> None:
         """Functions' parameters whose change makes no difference get their first values again."""
@@ -194,7 +135,7 @@ class _Search:
                 as_first = {param: first.params[param]} if param in first.params else {}
                 config = state.incumbent.with_knobs(module, params={**now, **as_first})
                 if config != state.incumbent and state.enumerate_paid([config], everything):
-                    self.race([config])
+                    state.record(self.stage, [config], state.last_trial(state.incumbent))
                     state.prefer_equal(config)
 
     def _best_so_far(self) -> set[str]:
@@ -206,15 +147,6 @@ class _Search:
     def _bar(self) -> PipelineConfig:
         state = self.state
         return state.incumbent if state.objective.within is None else state.bar()
-
-    def _race_proposals(self, proposer: Proposer, proposals: Sequence[Proposal]) -> None:
-        try:
-            self.race([proposal.config for proposal in proposals])
-        finally:
-            for proposal in proposals:
-                known = self.state.evaluator.known(proposal.config)
-                costs = known.costs if known.scores else None
-                proposer.tell(proposal, costs, self.state.reference(known.scores))
 
 
 def _knobs(state: SearchState) -> Knobs:

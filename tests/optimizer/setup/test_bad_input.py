@@ -423,7 +423,8 @@ def unable(question: str) -> str:
     ("space", "stages", "warned"),
     [
         ({"width": (1, 3)}, "allocation", "choices of width, which the stage 'structure' compares"),
-        ({"instructions": {"solve": ["Do."]}}, ["allocation", "structure"], "of instructions"),
+        ({"instructions": {"solve": ["Do."]}}, "allocation", "of instructions"),
+        ({"instructions": {"solve": ["Do."]}}, ["allocation", "structure"], None),
         ({"width": {"solve": (1, 3)}}, "allocation", "choices of width"),
         ({"width": (1,), "temperature": ()}, "allocation", None),
         ({"width": {"solve": (1,)}, "temperature": None}, "allocation", None),

@@ -28,9 +28,12 @@ def with_singles(models: tuple[str, ...] = MODELS, space: SearchSpace = SPACE) -
     return state
 
 
-def found(state: SearchState, done: set[tuple[str, int]] | None = None) -> list[PipelineConfig]:
-    listed = paid_networks(state, knobs_of(state), "solve", set() if done is None else done)
-    return [config for _, configs in listed for config in configs]
+def found(
+    state: SearchState, done: set[str] | None = None, size: int | None = None
+) -> list[PipelineConfig]:
+    """On all search examples, if not told otherwise."""
+    seen = len(state.examples) if size is None else size
+    return paid_networks(state, knobs_of(state), "solve", seen, set() if done is None else done)
 
 
 def members(configs: list[PipelineConfig], name: str) -> list[tuple[str, ...]]:
@@ -74,10 +77,9 @@ def test_cascades_end_with_every_model() -> None:
 
 def test_they_are_scored_without_a_call_and_the_best_comes_first() -> None:
     state = with_singles()
-    size, configs = next(paid_networks(state, knobs_of(state), "solve", set()))
-    assert size == len(state.examples)
+    configs = found(state)
     before = calls(state)
-    ranked = state.enumerate_paid(configs, size)
+    ranked = state.enumerate_paid(configs, len(state.examples))
     scores = [state.evaluator.known(config).mean for config in ranked]
     assert calls(state) == before
     assert scores == sorted(scores, reverse=True)
@@ -105,30 +107,30 @@ def test_one_that_would_need_a_call_does_not_hide_the_others() -> None:
 
 def test_what_was_looked_at_is_not_listed_again_until_more_is_paid() -> None:
     state = with_singles(MODELS[:2])
-    done: set[tuple[str, int]] = set()
+    done: set[str] = set()
     found(state, done)
     assert found(state, done) == []
     wider = with_solve(state, models=(MODELS[1],), width=5, aggregator="majority_vote")
     state.look("wider", [wider], 24)
     new = members(found(state, done), "majority_vote")
-    assert set(new) >= {(MODELS[1],) * width for width in (2, 3, 4)}
+    assert set(new) >= {(MODELS[1],) * width for width in (3, 4)}
 
 
 def test_a_vote_that_stopped_early_is_taken_apart_on_the_examples_that_it_saw() -> None:
     state = begun(MODELS[:1], SPACE, examples=24)
     five = with_solve(state, width=5, aggregator="majority_vote")
     state.look("five", [five], 8)
-    listed = list(paid_networks(state, knobs_of(state), "solve", set()))
-    assert [size for size, _ in listed] == [8]
-    widths = {config.modules["solve"].width for config in state.enumerate_paid(listed[0][1], 8)}
-    assert widths >= {2, 3, 4}
+    assert found(state) == []
+    widths = {c.modules["solve"].width for c in state.enumerate_paid(found(state, size=8), 8)}
+    assert widths >= {3, 4}
+    assert 2 not in widths, "a vote of two takes the first"
 
 
 def test_what_is_too_much_for_one_time_comes_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     state = with_singles()
     whole = {config.key for config in found(state)}
     monkeypatch.setattr("optimizer.stages.structure.paid_networks.MOST_NETWORKS", 10)
-    done: set[tuple[str, int]] = set()
+    done: set[str] = set()
     batches = list(iter(lambda: [config.key for config in found(state, done)], []))
     assert {len(batch) for batch in batches[:-1]} == {10}
     assert sorted(itertools.chain.from_iterable(batches)) == sorted(whole)
@@ -153,9 +155,8 @@ def test_of_models_seen_on_fewer_examples_networks_are_compared_on_those() -> No
     state = begun(MODELS[:3], SPACE, examples=24)
     few = [with_solve(state, models=(label,)) for label in MODELS[1:3]]
     state.look("few", few, 8)
-    listed = list(paid_networks(state, knobs_of(state), "solve", set()))
-    assert [size for size, _ in listed] == [8]
-    assert {c.modules["solve"].width for c in listed[0][1]} == {3}
+    assert found(state) == []
+    assert {c.modules["solve"].width for c in found(state, size=8)} == {3}
 
 
 @pytest.mark.parametrize("module", ["locate", "solve"])
@@ -172,7 +173,7 @@ def test_the_other_modules_are_those_of_the_incumbent(module: str) -> None:
     mixed = state.baseline.with_models({"locate": "sim/birch"})
     others = [state.baseline.with_models({"solve": label}) for label in ("sim/birch", "sim/elm")]
     state.look("solvers", [mixed, *others], 8)
-    configs = [c for _, each in paid_networks(state, knobs_of(state), module, set()) for c in each]
+    configs = paid_networks(state, knobs_of(state), module, 8, set())
     other = "locate" if module == "solve" else "solve"
     assert all(c.modules[other] == state.incumbent.modules[other] for c in configs)
     labels = {label for c in configs for label in c.modules[module].models}

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from evaluators.objective import QUALITY, Costs, Objective
 from optimizer.setup.space_checks import resolve
+from optimizer.stages.structure import stage
 from optimizer.stages.structure.knobs import Knobs
 from optimizer.stages.structure.proposals import Proposal, Proposer
 from optimizer.stages.structure.stage import Structure
@@ -141,8 +142,9 @@ def test_what_was_raced_by_others_in_between_is_not_proposed(
         return proposals
 
     monkeypatch.setattr(Proposer, "ask", noted)
+    monkeypatch.setattr(stage, "MOST_LISTED", 0)
     Structure().improve(study)
-    assert len(batches) > 1
+    assert batches
     assert not any(batches)
 
 

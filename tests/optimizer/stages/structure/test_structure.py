@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import threading
 import zlib
@@ -163,7 +162,8 @@ def test_a_functions_parameters_are_tuned(choices: Any, cached: bool, tmp_path: 
     assert set(result.config.modules["cut"].params) == {"most"}, "words make no difference"
     assert result.gain.mean > 0.5
     assert result.spent.calls == len(data), "the function's parameters cost no call"
-    assert (tmp_path / "replies" / "optuna").is_dir() == cached
+    journal = (tmp_path / "replies" / "optuna").is_dir()
+    assert journal == (cached and not isinstance(choices, tuple)), "what is listed needs no Optuna"
 
 
 @pytest.mark.parametrize("objective", ["quality", "pareto"])
@@ -346,14 +346,12 @@ def test_a_space_too_large_for_the_budget_is_sampled_instead_of_raced_as_a_whole
     assert result.spent.paid_now_calls <= cap
 
 
-def test_proposals_that_can_not_all_be_paid_are_raced_as_far_as_the_budget_reaches() -> None:
+def test_configs_that_can_not_all_be_paid_are_raced_as_far_as_the_budget_reaches() -> None:
     space = SearchSpace(width=(5,), temperature=(0.5, 0.6, 0.7, 0.8), aggregator=("majority_vote",))
     result = structured(VOTER, examples=40, search_space=space, budget=Budget(calls=300))
-    raced = [
-        t for t in result.trials_ if t.stage == "structure" and t.config != result.trials_[0].config
-    ]
-    first = itertools.takewhile(lambda trial: trial.config.modules["solve"].width == 5, raced)
-    assert 0 < len(list(first)) < 4
+    votes = [t for t in last_trials(result) if t.config.modules["solve"].width == 5]
+    assert len(votes) > 1
+    assert sum(trial.status == "complete" for trial in votes) <= 1
     assert result.spent.paid_now_calls <= 300
 
 
@@ -490,7 +488,7 @@ def test_the_seed_decides_and_concurrency_does_not(whole: Result) -> None:
 
 def test_a_larger_budget_goes_on_where_a_smaller_one_ended(whole: Result, tmp_path: Path) -> None:
     cache = tmp_path / "replies"
-    cap = int(0.55 * whole.spent.calls)
+    cap = int(0.4 * whole.spent.calls)
     first = mixed(cache=cache, budget=Budget(calls=cap))
     assert first.stopped is not None
     assert first.spent.paid_now_calls <= cap
@@ -574,7 +572,7 @@ def test_votes_over_free_text_that_never_agree_are_told() -> None:
     assert all(t.agreement["solve"] == pytest.approx(1 / 3) for t in result.trials_
                if t.config.modules["solve"].width == 3)  # fmt: skip
     told = " ".join(str(result).split())
-    assert "members of 'solve' hardly ever gave the same answer in 2 votes" in told
+    assert "members of 'solve' hardly ever gave the same answer in 1 vote" in told
     assert "answers in free text need a judge or a verifier" in told
 
 
