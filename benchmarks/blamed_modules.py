@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.chains import chain_bench
 from benchmarks.searching import mean_score, seeds_parser, tastes
 from optimizer.loop import search
+from optimizer.search.records.trial import Trial
 from optimizer.search.state import SearchState
-from optimizer.search.trial import Trial
 from pipelines.llms.budget import Budget
 from pipelines.llms.simulated import SimulatedModel, chain_modules, register
 from search_spaces import PipelineConfig

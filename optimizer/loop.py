@@ -18,13 +18,17 @@ from optimizer.progress import Progress
 from optimizer.results.conclusion import best_so_far, conclude
 from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
 from optimizer.results.result import Result
-from optimizer.search.baseline import check_something_scored, check_something_works, race_baseline
-from optimizer.search.constant_scores import check_scores_differ
-from optimizer.search.dear_models import leave_out_dear_models
-from optimizer.search.measured_judge import measure_judge
-from optimizer.search.reserve import Reserve
+from optimizer.search.budget.reserve import Reserve
+from optimizer.search.preflight.baseline import (
+    check_something_scored,
+    check_something_works,
+    race_baseline,
+)
+from optimizer.search.preflight.constant_scores import check_scores_differ
+from optimizer.search.preflight.dear_models import leave_out_dear_models
+from optimizer.search.preflight.measured_judge import measure_judge
+from optimizer.search.records.trial import Trial, config_text, shortened
 from optimizer.search.state import SearchState
-from optimizer.search.trial import Trial, config_text, shortened
 from optimizer.setup.plan import (
     Plan,
     check_calls_can_be_made,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optimizer.formatting import command
-from optimizer.search.trial import config_text
+from optimizer.search.records.trial import config_text
 
 if TYPE_CHECKING:
     from optimizer.results.operating_points import OperatingPoint

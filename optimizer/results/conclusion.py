@@ -18,7 +18,7 @@ from optimizer.results.operating_points import operating_points
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
-from optimizer.search.module_score import ModuleScore, latest_scores
+from optimizer.search.records.module_score import ModuleScore, latest_scores
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from pipelines import Tunable

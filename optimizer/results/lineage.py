@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optimizer.search.trial import Trial
+from optimizer.search.records.trial import Trial
 from search_spaces import PipelineConfig
 
 

@@ -13,9 +13,9 @@ from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, pick, points_frame
-from optimizer.search.module_score import ModuleScore, module_scores_frame
-from optimizer.search.probe import Probe, probes_frame
-from optimizer.search.trial import Trial, trials_frame
+from optimizer.search.records.module_score import ModuleScore, module_scores_frame
+from optimizer.search.records.probe import Probe, probes_frame
+from optimizer.search.records.trial import Trial, trials_frame
 from pipelines import PipelineError, Tunable
 from pipelines.llms.budget import PurposeSpend
 from search_spaces import PipelineConfig

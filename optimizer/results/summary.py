@@ -16,8 +16,8 @@ from optimizer.formatting import (
     points,
     seconds,
 )
-from optimizer.search.config_changes import Change, config_changes
-from optimizer.search.trial import config_text
+from optimizer.search.records.config_changes import Change, config_changes
+from optimizer.search.records.trial import config_text
 from pipelines import PipelineError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from optimizer.results.summary import (
     purposes,
     verdict,
 )
-from optimizer.search.trial import shortened
+from optimizer.search.records.trial import shortened
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result

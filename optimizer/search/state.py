@@ -18,17 +18,17 @@ from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective, front
 from evaluators.outcome import Evaluation
 from evaluators.racing.posterior import Floats
-from optimizer.search.budget_forecast import Forecast
+from optimizer.search.budget.forecast import Forecast
+from optimizer.search.budget.reserve import Reserve
 from optimizer.search.config_arena import ConfigArena, arena_of
-from optimizer.search.config_changes import changed_text
-from optimizer.search.earning import earns_place
-from optimizer.search.judgements import Judgements
-from optimizer.search.module_score import ModuleScore
-from optimizer.search.probe import Probe
-from optimizer.search.reserve import Reserve
+from optimizer.search.leading.earning import earns_place
+from optimizer.search.records.config_changes import changed_text
+from optimizer.search.records.judgements import Judgements
+from optimizer.search.records.module_score import ModuleScore
+from optimizer.search.records.probe import Probe
+from optimizer.search.records.trial import Status, Trial, shortened
 from optimizer.search.strategies import Strategy
 from optimizer.search.strategies.posterior_search import PosteriorSearch
-from optimizer.search.trial import Status, Trial, shortened
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig, SearchSpace

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from optimizer.search.module_score import ModuleScore
-from optimizer.search.trial import Trial, flat_config, shortened
+from optimizer.search.records.module_score import ModuleScore
+from optimizer.search.records.trial import Trial, flat_config, shortened
 from pipelines.llms.secrets import redacted
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from optimizer.search.module_score import ModuleScore
-from optimizer.search.trial import Trial
+from optimizer.search.records.module_score import ModuleScore
+from optimizer.search.records.trial import Trial
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import (
     Event,

@@ -15,7 +15,7 @@ from optimizer.results import summary
 from optimizer.results.lineage import best_path
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.provenance import provenance
-from optimizer.search.trial import Trial, config_text, shortened
+from optimizer.search.records.trial import Trial, config_text, shortened
 from pipelines.llms.secrets import redacted
 from search_spaces import PipelineConfig
 

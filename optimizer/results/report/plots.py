@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from optimizer.results.report.drawing import Drawing
 from optimizer.results.report.heatmap import module_scores_heatmap
-from optimizer.search.trial import Trial, pareto_front
+from optimizer.search.records.trial import Trial, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 from evaluators.racing.field import Run
 from evaluators.racing.knowledge_gradient import Value, best_mean, plan
 from evaluators.racing.posterior import Floats
-from optimizer.search.earning import earns_place, first_to_earn
+from optimizer.search.leading.earning import earns_place, first_to_earn
 from optimizer.search.strategies.arena import Arena
 
 FEWEST_CALLS, MORE_CALLS = 48, 0.12

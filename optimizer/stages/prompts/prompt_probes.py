@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from optimizer.search.config_changes import changed_text
-from optimizer.search.probe import Probe
-from optimizer.search.trial import models_text
+from optimizer.search.records.config_changes import changed_text
+from optimizer.search.records.probe import Probe
+from optimizer.search.records.trial import models_text
 from optimizer.stages.prompts.workbench import Workbench
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import Result
-from optimizer.search.trial import Trial, pareto_front
+from optimizer.search.records.trial import Trial, pareto_front
 from pipelines import Module, Pipeline, PipelineError
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result, make_trial
 

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Outcome
-from optimizer.search.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
-from optimizer.search.made_calls import MadeCalls, example_set
+from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
+from optimizer.search.budget.made_calls import MadeCalls, example_set
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
 

@@ -11,7 +11,7 @@ import pytest
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
-from optimizer.search.constant_scores import FEWEST, GLANCE
+from optimizer.search.preflight.constant_scores import FEWEST, GLANCE
 from pipelines import Module, Pipeline
 from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model

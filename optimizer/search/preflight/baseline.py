@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 
 from evaluators.outcome import Evaluation
 from optimizer.errors import BudgetTooSmall, OptimizationError
-from optimizer.search.dear_models import leave_out_dear_models
+from optimizer.search.preflight.dear_models import leave_out_dear_models
+from optimizer.search.preflight.unseen_modules import warn_of_unseen
 from optimizer.search.state import SearchState
-from optimizer.search.unseen_modules import warn_of_unseen
 from pipelines.llms.call import BudgetExhausted
 
 PRICED_EXAMPLES = 4
