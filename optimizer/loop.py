@@ -136,7 +136,7 @@ def optimize(
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress, progress.following(session):
-            state.on_trial = _listener(tracker, progress, plan)
+            state.on_trial = _listener(tracker, progress, plan, state)
             state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)
             if plan.metric.human_labels:
                 progress.stage("judge")
@@ -220,11 +220,11 @@ def _journal(gateway: Gateway, plan: Plan) -> Path | None:
 
 
 def _listener(
-    tracker: Tracker, progress: Progress, plan: Plan
-) -> Callable[[Trial, SearchState], None]:
+    tracker: Tracker, progress: Progress, plan: Plan, state: SearchState
+) -> Callable[[Trial], None]:
     accepted = prompts_of(plan.pipeline, plan.baseline)
 
-    def on_trial(trial: Trial, state: SearchState) -> None:
+    def on_trial(trial: Trial) -> None:
         tracker.record(trial)
         for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
             if prompt != prompt_before(module, accepted):
