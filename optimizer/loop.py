@@ -24,7 +24,7 @@ from optimizer.search.preflight.baseline import (
     check_something_works,
     race_baseline,
 )
-from optimizer.search.preflight.constant_scores import check_scores_differ
+from optimizer.search.preflight.constant_scores import all_scores_equal, check_scores_differ
 from optimizer.search.preflight.dear_models import leave_out_dear_models
 from optimizer.search.preflight.measured_judge import measure_judge
 from optimizer.search.records.trial import Trial, config_text, shortened
@@ -163,7 +163,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
     """Race the baseline, the single models, and what the stages propose, until none helps.
 
     Returns:
-        Why the search ended before that, if it did.
+        Why the search ended before that, or had nothing to choose by, if so.
 
     Raises:
         BudgetTooSmall: the budget can't pay for the baseline.
@@ -180,17 +180,26 @@ def search(state: SearchState, plan: Plan) -> str | None:
         look_at_single_models(state)
         check_something_scored(state)
         state.diagnoser = diagnoser_of(plan, state)
-        led = {state.incumbent.key}
-        while True:
-            state.turn += 1
-            for stage in plan.stages:
-                stage.improve(state)
-            compare_with_single_model(state)
-            if state.incumbent.key in led:  # nothing is better, or what is was here before
-                return state.cut_short and f"the budget ended the search: {state.cut_short}"
-            led.add(state.incumbent.key)
+        take_turns(state, plan.stages)
+        ended = state.cut_short
     except BudgetExhausted as exhausted:
-        return f"the budget ended the search: {exhausted}"
+        ended = str(exhausted)
+    return all_scores_equal(state) or (ended and f"the budget ended the search: {ended}")
+
+
+def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
+    """Let one stage after the other improve the incumbent, until a turn brings nothing new.
+
+    Raises:
+        BudgetExhausted: the budget does not reach.
+    """
+    led: set[str] = set()
+    while state.incumbent.key not in led:  # else nothing is better, or what is was here before
+        led.add(state.incumbent.key)
+        state.turn += 1
+        for stage in stages:
+            stage.improve(state)
+        compare_with_single_model(state)
 
 
 def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:

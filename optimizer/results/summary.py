@@ -106,6 +106,7 @@ def verdict(result: Result) -> list[str]:
     """What may be claimed, and what may not."""
     return [
         *_over_baseline(result),
+        *_unproven(result),
         *_over_single(result),
         *_cost_change(result),
         *_tail_change(result),
@@ -261,6 +262,15 @@ def _over_baseline(result: Result) -> Iterator[str]:
         yield _claim(result, result.gain, "the baseline", result.baseline_figures)
         if result.held_out and result.gain.low <= 0 <= result.gain.high:
             yield "More examples would narrow the interval."
+
+
+def _unproven(result: Result) -> Iterator[str]:
+    if result.unproven:
+        more = len(result.unproven) - 1
+        others = f", and {more} more in result.unproven" if more else ""
+        yield (
+            f"Looked better, not chosen: {result.unproven[0]} (result.pick(unproven=True)){others}."
+        )
 
 
 def _single_model_text(result: Result) -> str:

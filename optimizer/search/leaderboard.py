@@ -14,8 +14,7 @@ from evaluators.outcome import Evaluation
 from evaluators.racing.posterior import Design, Posterior
 from optimizer.search.budget.reserve import Reserve
 from optimizer.search.config_arena import ConfigArena
-from optimizer.search.leading.earning import Protected, leader
-from optimizer.search.leading.preference import Preference
+from optimizer.search.leading.earning import EQUAL, Protected, leader
 from optimizer.search.records.search_log import SearchLog
 from search_spaces import PipelineConfig
 
@@ -47,20 +46,47 @@ class Leaderboard(SearchLog):
     def lead(self, arena: ConfigArena) -> None:
         """Let the most preferred candidate lead that earns its place, or the incumbent stay.
 
-        Only those that were run on all search examples can. Candidates that fail on all of them
-        can't, unless all of them do.
+        Only those that were run on all search examples can.
         """
-        configs, means = arena.configs, arena.posterior.mean
-        preference = arena.preference(self.objective, self.baseline)
-        complete = np.array([self.is_complete(c) and self.may_lead(c) for c in configs])
-        works = complete & [self.evaluator.known(config).works for config in configs]
-        able = works if works.any() else complete
-        ranked = [place for place in preference.ranked(means) if able[place]]
-        protected = self._protected(arena, preference, able)
-        found = leader(arena.posterior, arena.field, ranked, protected)
+        configs, means, able = arena.configs, arena.posterior.mean, self._able(arena)
+        ranked = arena.preference(self.objective, self.baseline).ranked(means)
+        found = leader(
+            arena.posterior,
+            arena.field,
+            [place for place in ranked if able[place]],
+            self.protected(arena),
+        )
         self.estimates.update({c.key: float(mean) for c, mean in zip(configs, means, strict=True)})
         if found is not None:
             self._take(configs[found])
+
+    def protected(self, arena: ConfigArena) -> list[Protected]:
+        """Candidates that keep their place against what is not shown to be better.
+
+        Those are the config as given, and against anything dearer the best single model and the
+        incumbent; but not where they miss the limits, or where the cheapest is sought.
+        """
+        if self.objective.within is not None:
+            return []
+        known, configs = self.evaluator.known, arena.configs
+        able = map(int, np.flatnonzero(self._able(arena)))
+        fit = [place for place in able if self.objective.meets(known(configs[place]).costs)]
+        singles = [place for place in fit if configs[place].single_model]
+        best = sorted(singles, key=lambda place: -arena.posterior.mean[place])[:1]
+        leads = [place for place in fit if configs[place] == self.incumbent]
+        given = [place for place in fit if configs[place] == self.baseline]
+        usd = arena.preference(self.objective, self.baseline).usd
+        everything = np.ones(len(configs), dtype=bool)
+        return [
+            *(Protected(place, usd > usd[place]) for place in best + leads),
+            *(Protected(place, everything) for place in given),
+        ]
+
+    def _able(self, arena: ConfigArena) -> NDArray[np.bool_]:
+        """The candidates that could lead: not those that always fail, unless all of them do."""
+        complete = np.array([self.is_complete(c) and self.may_lead(c) for c in arena.configs])
+        works = complete & [self.evaluator.known(config).works for config in arena.configs]
+        return works if works.any() else complete
 
     def prefer_equal(self, config: PipelineConfig) -> None:
         """Let a config lead that has the incumbent's score on every example, and costs no more."""
@@ -73,28 +99,6 @@ class Leaderboard(SearchLog):
         if config != self.incumbent:
             self.incumbent = config
             self.protect_holdout()
-
-    def _protected(
-        self, arena: ConfigArena, preference: Preference, able: NDArray[np.bool_]
-    ) -> list[Protected]:
-        """Candidates that keep their place against what is not shown to be better.
-
-        Those are the config as given, and against anything dearer the best single model and the
-        incumbent; but not where they miss the limits, or where the cheapest is sought.
-        """
-        if self.objective.within is not None:
-            return []
-        known, configs = self.evaluator.known, arena.configs
-        able_ones = map(int, np.flatnonzero(able))
-        fit = [p for p in able_ones if self.objective.meets(known(configs[p]).costs)]
-        singles = [place for place in fit if configs[place].single_model]
-        best = sorted(singles, key=lambda place: -arena.posterior.mean[place])[:1]
-        leads = [place for place in fit if configs[place] == self.incumbent]
-        given = [place for place in fit if configs[place] == self.baseline]
-        dearer = [
-            Protected(place, preference.usd > preference.usd[place]) for place in best + leads
-        ]
-        return [*dearer, *(Protected(place, np.ones(len(able), dtype=bool)) for place in given)]
 
     def choose_single_model(self) -> None:
         """Take the best single model, of those that could lead; those within limits come first.
@@ -117,6 +121,19 @@ class Leaderboard(SearchLog):
         design = Design(np.empty((len(configs), 0), dtype=np.int64), np.eye(len(configs)))
         means = Posterior.fit(scores, design).mean
         return {config.key: float(mean) for config, mean in zip(configs, means, strict=True)}
+
+    def unproven(self) -> list[PipelineConfig]:
+        """Configs within the limits whose estimates are above the incumbent's, best first.
+
+        They did not earn its place. None where more than quality is sought.
+        """
+        if self.objective.within is not None or self.objective.pareto:
+            return []
+        known, leads = self.evaluator.known, self.incumbent
+        bar = self.estimates.get(leads.key, known(leads).mean) + EQUAL
+        above = [c for c in self.raced() if self.estimates.get(c.key, -math.inf) > bar]
+        fit = [c for c in above if self.objective.meets(known(c).costs) and known(c).scores]
+        return sorted(fit, key=lambda config: -self.estimates[config.key])
 
     def protect_holdout(self) -> None:
         """Keep back what the final pass over the holdout may take."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 from evaluators.outcome import Evaluation
+from evaluators.racing.field import Run
 from evaluators.racing.posterior import Floats
 from optimizer.search.budget.forecast import Forecast
 from optimizer.search.config_arena import ConfigArena, arena_of
@@ -102,9 +104,12 @@ class RacingState(Leaderboard):
         cut_off = None
         for batch in (strategy or self._strategy(arena)).runs(arena):
             configs = arena.configs
-            runs = [(configs[candidate], self.examples[place]) for candidate, place in batch]
+            payable = self._payable_on_holdout(arena, batch) if self.objective.pareto else batch
+            runs = [(configs[candidate], self.examples[place]) for candidate, place in payable]
             ran.update((config.key, config) for config, _ in runs)
             cut_off = self._run(runs)
+            if batch and not payable:
+                cut_off = BudgetExhausted("the holdout pass of further configs can't be paid")
             if self.objective.pareto:
                 self.record(stage, filter(self.has_seen_all, ran.values()), base, "complete")
             arena.take_in()
@@ -129,6 +134,23 @@ class RacingState(Leaderboard):
         if self.objective.pareto:
             self.protect_holdout()
 
+    def _payable_on_holdout(self, arena: ConfigArena, batch: Sequence[Run]) -> Sequence[Run]:
+        """The runs but those of configs that would be on a front whose holdout pass is too dear.
+
+        These leave the race.
+        """
+        coming: list[PipelineConfig] = []
+        runs = Counter(candidate for candidate, _ in batch)
+        calls, usd = self.forecast.cost([(arena.configs[c], self.examples[p]) for c, p in batch])
+        for candidate, count in runs.items():
+            if arena.field.ran[candidate].sum() + count == arena.examples:
+                finalists = [*self.other_finalists(), *coming, arena.configs[candidate]]
+                if self.reserve.has_room(self.incumbent, finalists, calls, usd):
+                    coming.append(arena.configs[candidate])
+                else:
+                    arena.field.entrants[candidate] = False
+        return [run for run in batch if arena.field.entrants[run[0]]]
+
     def _run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> BudgetExhausted | None:
         """Make runs, where the nominal budget has room for all of them.
 
@@ -146,9 +168,17 @@ class RacingState(Leaderboard):
         """The default one, for the objective."""
 
         def wanted(means: Floats) -> list[int]:
-            configs = arena.configs
+            configs, kept = arena.configs, [] if self.objective.pareto else self.protected(arena)
             ranked = arena.preference(self.objective, self.baseline).wanted(means)
-            return [c for c in ranked if configs[c] == self.incumbent or self.may_lead(configs[c])]
+            return [
+                one
+                for one in ranked
+                if configs[one] == self.incumbent
+                or (
+                    all(means[one] > means[each.candidate] for each in kept if each.against[one])
+                    and self.may_lead(configs[one])
+                )
+            ]
 
         return PosteriorSearch(
             value=lambda means: arena.preference(self.objective, self.baseline).value(means),

@@ -113,7 +113,7 @@ class Runs:
         return self.calls[before:]
 
     def ahead(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
-        return self.forecast.calls(list(itertools.product(configs, examples)))
+        return self.forecast.cost(list(itertools.product(configs, examples)))[0]
 
 
 def asking(*questions: str) -> list[dict[str, Any]]:
