@@ -151,7 +151,7 @@ def optimize(
         _wait_for_calls(session)
         print(_interrupted(state), file=sys.stderr)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, state))
-        # where in the search it was helps nobody
+        # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
     except BaseException as error:
         session.stop()  # else what is in flight would go on to further calls

@@ -102,8 +102,8 @@ class Forecast:
     def is_free(self, config: PipelineConfig, index: int) -> bool:
         """Whether it is certain that a run makes no new call, a judge's included.
 
-        Where the metric asks a judge, that takes a run that is known: who knows the answer? The
-        same holds for a program whose own code decides how often it asks.
+        Where the metric asks a judge, only a run that is known is free, since the verdict depends
+        on the answer; the same holds for a program whose own code decides how often it asks.
         """
         return bool(self._free(config) >> index & 1)
 

@@ -38,7 +38,7 @@ def race_baseline(state: SearchState) -> None:
 
 @contextmanager
 def _paying(state: SearchState) -> Iterator[None]:
-    """Say what the baseline takes, where the budget can't pay for it.
+    """Report what the baseline takes, if the budget can't pay for it.
 
     Raises:
         BudgetTooSmall: it can't.

@@ -17,7 +17,7 @@ from optimizer.search.strategies.arena import Arena
 FEWEST_CALLS, MORE_CALLS = 48, 0.12
 """A batch takes so many calls, or this share of all calls so far, whichever is more."""
 PLANNED, FEW = 0.2, 4
-"""Unless it is told how many calls to plan for, it plans for this share of those that running
+"""Without a number of calls to plan for, it plans for this share of those that running
 everything would take; for a larger share where there are few candidates, for all of up to 4."""
 PLANNED_PER_CHOICE = 0.5
 """Of combinations too many to list, it plans for as many calls as running this share of one
