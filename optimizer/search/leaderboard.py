@@ -104,13 +104,16 @@ class Leaderboard(SearchLog):
         """Take the best single model, of those that could lead; those within limits come first.
 
         By posterior means of the single models alone, which share nothing: what is known of other
-        mixes does not make up for a model that was never right by itself.
+        mixes does not make up for a model that was never right by itself. Equal ones by price.
         """
         scored = [c for c in self.singles.values() if self.evaluator.known(c).scores]
         able = [config for config in scored if self.may_lead(config)] or scored
         fit = [c for c in able if self.objective.meets(self.evaluator.known(c).costs)] or able
         means = self._own_means(scored)
-        self.single_model = max(fit, key=lambda config: means[config.key], default=None)
+        best = max((means[config.key] for config in fit), default=0.0)
+        tied = [config for config in fit if means[config.key] >= best - EQUAL]
+        usd = {config.key: self.evaluator.known(config).usd_per_example for config in tied}
+        self.single_model = min(tied, key=lambda config: usd[config.key], default=None)
 
     def _own_means(self, configs: Sequence[PipelineConfig]) -> Mapping[str, float]:
         """By config key, the mean score shrunk to that of all these configs."""
