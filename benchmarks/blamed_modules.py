@@ -20,8 +20,7 @@ import numpy as np
 from benchmarks.chains import chain_bench
 from benchmarks.searching import mean_score, seeds_parser, tastes
 from optimizer.loop import search
-from optimizer.search.state import SearchState
-from optimizer.search.trial import Trial
+from optimizer.search.records.trial import Trial
 from pipelines.llms.budget import Budget
 from pipelines.llms.simulated import SimulatedModel, chain_modules, register
 from search_spaces import PipelineConfig
@@ -76,7 +75,7 @@ def path_of(
     state = bench.state("ours", Budget(calls=calls))
     led: list[tuple[int, PipelineConfig]] = []
 
-    def note(trial: Trial, state: SearchState) -> None:
+    def note(_: Trial) -> None:
         led.append((state.evaluator.session.nominal.calls, state.incumbent))
 
     state.on_trial = note

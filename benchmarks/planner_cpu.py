@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from benchmarks.searching import Bench
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Outcome
-from optimizer.search.reserve import Reserve
+from optimizer.search.budget.reserve import Reserve
 from optimizer.search.state import SearchState
 from optimizer.stages.allocation.single_models import look_at_single_models
 from optimizer.stages.allocation.stage import Allocation

@@ -57,7 +57,7 @@ CODE = (
     "benchmarks/simulated_tables.py",
     "evaluators/score_table.py",
     "evaluators/racing/*.py",
-    "optimizer/search/earning.py",
+    "optimizer/search/leading/earning.py",
     "optimizer/search/table_search.py",
     "optimizer/search/strategies/*.py",
 )

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from optimizer.loop import optimize
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result
-    from optimizer.search.module_score import ModuleScore
-    from optimizer.search.probe import Probe
+    from optimizer.search.records.module_score import ModuleScore
+    from optimizer.search.records.probe import Probe
+    from optimizer.search.records.trial import Trial
     from optimizer.search.table_search import TableSearch, search_table
-    from optimizer.search.trial import Trial
     from optimizer.stages.allocation.stage import Allocation
     from optimizer.stages.prompts import Prompts
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError

@@ -18,13 +18,17 @@ from optimizer.progress import Progress
 from optimizer.results.conclusion import best_so_far, conclude
 from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
 from optimizer.results.result import Result
-from optimizer.search.baseline import check_something_scored, check_something_works, race_baseline
-from optimizer.search.constant_scores import check_scores_differ
-from optimizer.search.dear_models import leave_out_dear_models
-from optimizer.search.measured_judge import measure_judge
-from optimizer.search.reserve import Reserve
+from optimizer.search.budget.reserve import Reserve
+from optimizer.search.preflight.baseline import (
+    check_something_scored,
+    check_something_works,
+    race_baseline,
+)
+from optimizer.search.preflight.constant_scores import all_scores_equal, check_scores_differ
+from optimizer.search.preflight.dear_models import leave_out_dear_models
+from optimizer.search.preflight.measured_judge import measure_judge
+from optimizer.search.records.trial import Trial, config_text, shortened
 from optimizer.search.state import SearchState
-from optimizer.search.trial import Trial, config_text, shortened
 from optimizer.setup.plan import (
     Plan,
     check_calls_can_be_made,
@@ -132,7 +136,7 @@ def optimize(
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress, progress.following(session):
-            state.on_trial = _listener(tracker, progress, plan)
+            state.on_trial = _listener(tracker, progress, plan, state)
             state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)
             if plan.metric.human_labels:
                 progress.stage("judge")
@@ -147,7 +151,7 @@ def optimize(
         _wait_for_calls(session)
         print(_interrupted(state), file=sys.stderr)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, state))
-        # where in the search it was helps nobody
+        # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
     except BaseException as error:
         session.stop()  # else what is in flight would go on to further calls
@@ -159,7 +163,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
     """Race the baseline, the single models, and what the stages propose, until none helps.
 
     Returns:
-        Why the search ended before that, if it did.
+        Why the search ended before that, or had nothing to choose by, if so.
 
     Raises:
         BudgetTooSmall: the budget can't pay for the baseline.
@@ -176,17 +180,26 @@ def search(state: SearchState, plan: Plan) -> str | None:
         look_at_single_models(state)
         check_something_scored(state)
         state.diagnoser = diagnoser_of(plan, state)
-        led = {state.incumbent.key}
-        while True:
-            state.turn += 1
-            for stage in plan.stages:
-                stage.improve(state)
-            compare_with_single_model(state)
-            if state.incumbent.key in led:  # nothing is better, or what is was here before
-                return state.cut_short and f"the budget ended the search: {state.cut_short}"
-            led.add(state.incumbent.key)
+        take_turns(state, plan.stages)
+        ended = state.cut_short
     except BudgetExhausted as exhausted:
-        return f"the budget ended the search: {exhausted}"
+        ended = str(exhausted)
+    return all_scores_equal(state) or (ended and f"the budget ended the search: {ended}")
+
+
+def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
+    """Let one stage after the other improve the incumbent, until a turn brings nothing new.
+
+    Raises:
+        BudgetExhausted: the budget does not reach.
+    """
+    led: set[str] = set()
+    while state.incumbent.key not in led:  # else nothing is better, or what is was here before
+        led.add(state.incumbent.key)
+        state.turn += 1
+        for stage in stages:
+            stage.improve(state)
+        compare_with_single_model(state)
 
 
 def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
@@ -216,11 +229,11 @@ def _journal(gateway: Gateway, plan: Plan) -> Path | None:
 
 
 def _listener(
-    tracker: Tracker, progress: Progress, plan: Plan
-) -> Callable[[Trial, SearchState], None]:
+    tracker: Tracker, progress: Progress, plan: Plan, state: SearchState
+) -> Callable[[Trial], None]:
     accepted = prompts_of(plan.pipeline, plan.baseline)
 
-    def on_trial(trial: Trial, state: SearchState) -> None:
+    def on_trial(trial: Trial) -> None:
         tracker.record(trial)
         for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
             if prompt != prompt_before(module, accepted):

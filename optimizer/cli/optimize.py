@@ -73,7 +73,7 @@ def save(
 ) -> None:
     """Write the pipeline (that of the point, if one is given), and the page if it has a path."""
     from optimizer.formatting import command, ui_command
-    from optimizer.search.trial import config_text
+    from optimizer.search.records.trial import config_text
 
     result.save(pipeline, point)
     saved = "the tuned pipeline" if point is None else config_text(point.config)

@@ -17,8 +17,9 @@ from evaluators.statistics import Interval
 from optimizer.results.operating_points import operating_points
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
+from optimizer.results.unproven import unproven
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
-from optimizer.search.module_score import ModuleScore, latest_scores
+from optimizer.search.records.module_score import ModuleScore, latest_scores, module_score_rows
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from pipelines import Tunable
@@ -65,6 +66,7 @@ def conclude(
         points=operating_points(
             state.front(), state.evaluator.known, final.points, final.mean, partial(_bound, plan)
         ),
+        unproven=unproven(state, final.mean, partial(_bound, plan)),
         trials_=tuple(state.trials),
         module_scores_=tuple(state.module_scores),
         probes_=tuple(state.probes),
@@ -96,16 +98,19 @@ def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn 
 
 
 def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
-    """Of a search that did not end, the incumbent as a file; nothing before it was scored."""
+    """Of a search that did not end, its module scores, and the incumbent if it was scored."""
+    files = {}
+    if state.module_scores:
+        rows = module_score_rows(state.module_scores, state.rater)
+        files["module_scores.json"] = json.dumps(rows, indent=1, default=str)
     known = state.evaluator.known(state.incumbent)
-    if not known.scores:
-        return {}
-    try:
-        pipeline = _bound(plan, state.incumbent)
-        return {"config.yaml": estimated_yaml(pipeline, known, plan.metric.name)}
-    except Exception:  # it must not take the place of what ended the search
-        logger.exception("the best so far can't be written")
-        return {}
+    if known.scores:
+        try:
+            pipeline = _bound(plan, state.incumbent)
+            files["config.yaml"] = estimated_yaml(pipeline, known, plan.metric.name)
+        except Exception:  # it must not take the place of what ended the search
+            logger.exception("the best so far can't be written")
+    return files
 
 
 def _final_scores(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optimizer.search.trial import Trial
+from optimizer.search.records.trial import Trial
 from search_spaces import PipelineConfig
 
 

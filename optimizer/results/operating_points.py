@@ -10,7 +10,7 @@ from evaluators.objective import Costs, Objective
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
-from optimizer.search.trial import config_text, flat_config
+from optimizer.search.records.trial import config_text, flat_config
 from pipelines import Tunable
 from search_spaces import PipelineConfig
 

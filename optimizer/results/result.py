@@ -13,9 +13,10 @@ from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, pick, points_frame
-from optimizer.search.module_score import ModuleScore, module_scores_frame
-from optimizer.search.probe import Probe, probes_frame
-from optimizer.search.trial import Trial, trials_frame
+from optimizer.results.unproven import Unproven
+from optimizer.search.records.module_score import ModuleScore, module_scores_frame
+from optimizer.search.records.probe import Probe, probes_frame
+from optimizer.search.records.trial import Trial, trials_frame
 from pipelines import PipelineError, Tunable
 from pipelines.llms.budget import PurposeSpend
 from search_spaces import PipelineConfig
@@ -135,6 +136,8 @@ class Result:
     objective: Objective = QUALITY
     points: tuple[OperatingPoint, ...] = ()
     """The front: no config beats another in score, cost and latency at once; best score first."""
+    unproven: tuple[Unproven, ...] = ()
+    """Configs with a better estimate than the result's that did not earn its place."""
     trials_: tuple[Trial, ...]
     module_scores_: tuple[ModuleScore, ...] = ()
     probes_: tuple[Probe, ...] = ()
@@ -212,6 +215,7 @@ class Result:
         max_latency_s: float | None = None,
         max_latency_p95_s: float | None = None,
         within: float | None = None,
+        unproven: bool = False,
     ) -> OperatingPoint:
         """One config of the front: the best within limits, or the cheapest that is good enough.
 
@@ -224,12 +228,16 @@ class Result:
             max_latency_p95_s: most seconds in 95% of the examples. The front goes by mean seconds;
                 to search for a short tail, give the limit to the objective.
             within: take the cheapest at most so much below the best score: 0.01 is a point.
+            unproven: pick among `Result.unproven`, what looked better but did not earn its place.
 
         Raises:
-            ValueError: none meets the limits; names the closest.
+            ValueError: none meets the limits, and names the closest; or there is none.
         """
         limits = max_cost_usd, max_latency_s, max_latency_p95_s, within
-        return pick(self.points, Objective(*limits))
+        if unproven and not self.unproven:
+            raise ValueError("nothing looked better than the result")
+        points = [each.point for each in self.unproven] if unproven else self.points
+        return pick(points, Objective(*limits))
 
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
         """Write the tuned pipeline as YAML: spec, config, models, and provenance.

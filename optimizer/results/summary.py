@@ -17,8 +17,8 @@ from optimizer.formatting import (
     seconds,
     ui_command,
 )
-from optimizer.search.config_changes import Change, config_changes
-from optimizer.search.trial import config_text, shortened
+from optimizer.search.records.config_changes import Change, config_changes
+from optimizer.search.records.trial import config_text, shortened
 from pipelines import PipelineError
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _row(name: str, held_out: HeldOut, note: str) -> tuple[str, ...]:
 def _verdict(result: Result) -> Iterator[str]:
     """What may be claimed, and what may not."""
     yield from _over_baseline(result)
+    yield from _unproven(result)
     yield from _over_single(result)
     yield from _cost_change(result)
     yield from _tail_change(result)
@@ -266,6 +267,15 @@ def _over_baseline(result: Result) -> Iterator[str]:
         yield _claim(result, result.gain, "the baseline", result.baseline_figures)
         if result.held_out and result.gain.low <= 0 <= result.gain.high:
             yield "More examples would narrow the interval."
+
+
+def _unproven(result: Result) -> Iterator[str]:
+    if result.unproven:
+        more = len(result.unproven) - 1
+        others = f", and {more} more in result.unproven" if more else ""
+        yield (
+            f"Looked better, not chosen: {result.unproven[0]} (result.pick(unproven=True)){others}."
+        )
 
 
 def _single_model_text(result: Result) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from evaluators.evaluator import Evaluator
 from evaluators.objective import Costs, Objective
 from evaluators.racing.posterior import Floats
-from optimizer.search.budget_forecast import Forecast
-from optimizer.search.preference import Preference
+from optimizer.search.budget.forecast import Forecast
+from optimizer.search.leading.preference import Preference
 from optimizer.search.strategies.arena import Arena, Levels
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json

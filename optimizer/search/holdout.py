@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
@@ -66,24 +67,30 @@ class FinalScores:
 def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
     """Run the finalists on the holdout, with the part of the budget that was kept for it.
 
-    The best single model and a front's points come last: those have no figures that the rest can't
-    pay for.
+    All whose worst cost fits run in one pool. Baseline and incumbent begin first, and the others
+    have no figures where these use the budget up.
 
     Raises:
         BudgetExhausted: retries, or a cap in seconds, have used that part up.
     """
     state.evaluator.session.protect()
-    indices = range(len(holdout.examples))
-    baseline = holdout.evaluate(state.baseline, indices)
-    tuned = holdout.evaluate(state.incumbent, indices)
-    single = None
-    points = {state.baseline.key: baseline, state.incumbent.key: tuned}
+    examples = range(len(holdout.examples))
+    needed, others = [state.baseline, state.incumbent], state.other_finalists()
     with suppress(BudgetExhausted):
-        if state.single_model:
-            single = points[state.single_model.key] = holdout.evaluate(state.single_model, indices)
-        for config in state.operating_points():
-            points[config.key] = holdout.evaluate(config, indices)
-    return FinalScores(tuned, baseline, single, True, points, _calibration(state))
+        holdout.run(list(product(state.reserve.payable(state.incumbent, others), examples)))
+    holdout.run(list(product(needed, examples)))
+    with suppress(BudgetExhausted):
+        holdout.run(list(product(others, examples)))
+    known = {config.key: holdout.known(config) for config in [*needed, *others]}
+    points = {key: each for key, each in known.items() if len(each.outcomes) == len(examples)}
+    return FinalScores(
+        tuned=known[state.incumbent.key],
+        baseline=known[state.baseline.key],
+        single_model=points.get(state.single_model.key) if state.single_model else None,
+        held_out=True,
+        points=points,
+        calibration=_calibration(state),
+    )
 
 
 def search_estimates(state: SearchState) -> FinalScores:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from optimizer.search.trial import Trial, flat_config, shortened
+from optimizer.search.records.trial import Trial, flat_config, shortened
 from pipelines.llms.secrets import redacted
 
 Kind = Literal["start", "trial", "prompt", "figures", "artifacts", "model", "end"]

@@ -12,8 +12,8 @@ from optimizer.export import save_dspy_program, save_pyfunc
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
 from optimizer.results.summary_text import summary_text
-from optimizer.search.module_score import module_score_rows
-from optimizer.search.trial import Trial, flat_config
+from optimizer.search.records.module_score import module_score_rows
+from optimizer.search.records.trial import Trial, flat_config
 from optimizer.tracking.events import Event, event
 from pipelines import PipelineError
 from pipelines.dspy_programs import DSPyPipeline

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from optimizer.search.module_score import ModuleScore
-from optimizer.search.trial import Trial
+from optimizer.search.records.module_score import ModuleScore
+from optimizer.search.records.trial import Trial
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import MOST_KEY, Event, Outcome, end_event, event, trial_event
 from optimizer.tracking.store import TrackingStore, chosen_store

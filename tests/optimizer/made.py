@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from evaluators.statistics import Interval
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
-from optimizer.search.module_score import ModuleScore
-from optimizer.search.probe import Probe
-from optimizer.search.trial import Status, Trial
+from optimizer.search.records.module_score import ModuleScore
+from optimizer.search.records.probe import Probe
+from optimizer.search.records.trial import Status, Trial
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import PurposeSpend
 from pipelines.llms.model import Model

@@ -20,7 +20,7 @@ from optimizer.loop import _described, search, start_search
 from optimizer.results.result import Result
 from optimizer.results.summary_text import summary_text
 from optimizer.search.holdout import FinalScores
-from optimizer.search.measured_judge import measure_judge
+from optimizer.search.preflight.measured_judge import measure_judge
 from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking.outputs import final_figures

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from optimizer.results.report.drawing import as_png
-from optimizer.search.module_score import ModuleScore, latest_scores
-from optimizer.search.trial import shortened
+from optimizer.search.records.module_score import ModuleScore, latest_scores
+from optimizer.search.records.trial import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

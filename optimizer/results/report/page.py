@@ -14,9 +14,9 @@ from optimizer.results.lineage import best_path, branches
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.provenance import provenance
 from optimizer.results.summary import Table, probes_lines, sections
-from optimizer.search.config_changes import config_changes
-from optimizer.search.probe import Probe
-from optimizer.search.trial import Trial, config_text, shortened
+from optimizer.search.records.config_changes import config_changes
+from optimizer.search.records.probe import Probe
+from optimizer.search.records.trial import Trial, config_text, shortened
 from pipelines.llms.secrets import redacted
 from search_spaces import PipelineConfig
 

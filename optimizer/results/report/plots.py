@@ -9,7 +9,7 @@ import numpy as np
 
 from optimizer.results.report.drawing import as_png, new_plot
 from optimizer.results.report.heatmap import module_scores_heatmap
-from optimizer.search.trial import Trial, pareto_front
+from optimizer.search.records.trial import Trial, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

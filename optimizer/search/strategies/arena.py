@@ -118,7 +118,7 @@ class Arena:
         self._fitted = -1
 
     def call_numbers(self, levels: Levels) -> list[int]:
-        """A candidate's calls, as numbers in the order in which they were first met, so that there are no gaps."""
+        """A candidate's calls, numbered in the order in which calls were first met."""
         return [
             self._numbers.setdefault(call, len(self._numbers)) for call in self.calls_of(levels)
         ]

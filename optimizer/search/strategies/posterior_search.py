@@ -11,7 +11,7 @@ import numpy as np
 from evaluators.racing.field import Run
 from evaluators.racing.knowledge_gradient import Plan, Value, best_mean, plan
 from evaluators.racing.posterior import Floats
-from optimizer.search.earning import earns_place, first_to_earn
+from optimizer.search.leading.earning import Protected, leader
 from optimizer.search.strategies.arena import Arena
 
 FEWEST_CALLS, MORE_CALLS = 48, 0.06
@@ -68,12 +68,9 @@ class PosteriorSearch:
             return int(ranked[0])
         given = arena.places[arena.start]
         complete = [int(candidate) for candidate in ranked if arena.field.complete[candidate]]
-        rivals = int(arena.field.ran.any(axis=1).sum())
-        return first_to_earn(
-            complete,
-            lambda one: earns_place(arena.posterior, one, given, rivals),
-            otherwise=given,
-        )
+        protected = Protected(given, np.ones(len(ranked), dtype=bool))
+        found = leader(arena.posterior, arena.field, complete, [protected])
+        return given if found is None else found
 
     def _next_runs(self, arena: Arena) -> Sequence[Run]:
         """The next batch; empty where no calls are expected to pay, or none are left for them."""

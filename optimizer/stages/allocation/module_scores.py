@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from optimizer.search.judgements import judged, shown
-from optimizer.search.probe import Probe
+from optimizer.search.records.judgements import judged, shown
+from optimizer.search.records.probe import Probe
 from optimizer.search.state import SearchState
 from pipelines import ModuleStep
 from pipelines.aggregators.calls import most_calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from optimizer.search.state import SearchState
+from search_spaces import PipelineConfig
 
 STAGE = "single-model"
 LOOK = 4
@@ -41,7 +42,21 @@ def compare_with_single_model(state: SearchState) -> None:
     """
     state.choose_single_model()
     single = state.single_model
-    if single is not None and state.needs_comparison(single):
+    if single is not None and needs_comparison(state, single):
         state.finish(single)
         state.race(STAGE, [single])
         state.choose_single_model()
+
+
+def needs_comparison(state: SearchState, single: PipelineConfig) -> bool:
+    """Whether a single model that was not run on all examples is to be preferred otherwise.
+
+    That is where it meets limits that what leads misses, or where what leads is dearer.
+    """
+    known, leads = state.evaluator.known(single), state.evaluator.known(state.incumbent)
+    if state.objective.within is not None or state.has_seen_all(single):
+        return False
+    if not state.objective.meets(leads.costs):
+        return state.objective.meets(known.costs)
+    dearer = known.usd_per_example < leads.usd_per_example
+    return dearer and state.incumbent != state.baseline

@@ -126,10 +126,7 @@ class _Search:
         rated = rate_module(state, state.diagnoser, config, module, labels, few)
         self.rated[module] = rated
         return np.array(
-            [
-                [rated.ratings.get(label, {}).get(i, np.nan) for i in few]
-                for label in labels
-            ]
+            [[rated.ratings.get(label, {}).get(i, np.nan) for i in few] for label in labels]
         )
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from optimizer.search.config_arena import ConfigArena
-from optimizer.search.module_score import Decision, ModuleScore
+from optimizer.search.records.module_score import Decision, ModuleScore
 from optimizer.search.state import SearchState
 from optimizer.stages.allocation.module_scores import ModuleRatings
 from search_spaces import PipelineConfig

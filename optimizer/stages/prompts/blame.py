@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from optimizer.search.judgements import judged
+from optimizer.search.records.judgements import judged
 from optimizer.search.state import SearchState
 from pipelines import ModuleStep
 

@@ -16,10 +16,10 @@ import dspy
 import numpy as np
 
 from evaluators.outcome import Outcome
-from optimizer.search.config_changes import changed_text
-from optimizer.search.probe import Probe
+from optimizer.search.records.config_changes import changed_text
+from optimizer.search.records.probe import Probe
+from optimizer.search.records.trial import models_text
 from optimizer.search.state import SearchState
-from optimizer.search.trial import models_text
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor
 from search_spaces import PipelineConfig

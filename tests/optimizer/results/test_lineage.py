@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.results.lineage import best_path, branches
-from optimizer.search.trial import Trial
+from optimizer.search.records.trial import Trial
 from tests.optimizer.made import make_config, make_trial
 
 TUNED = make_config(solve="openai/large")

@@ -16,7 +16,7 @@ from optimizer.results.report import plots
 from optimizer.results.report.heatmap import module_scores_heatmap
 from optimizer.results.report.plots import best_for_the_money, best_so_far
 from optimizer.results.result import Result
-from optimizer.search.module_score import ModuleScore
+from optimizer.search.records.module_score import ModuleScore
 from search_spaces import MemberConfig
 from tests.optimizer.made import make_config, make_module_scores, make_result, make_trial
 

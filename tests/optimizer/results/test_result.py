@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import Result
-from optimizer.search.trial import Trial, pareto_front
+from optimizer.search.records.trial import Trial, pareto_front
 from pipelines import Module, Pipeline, PipelineError
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result, make_trial
 
@@ -83,7 +83,7 @@ def test_the_front_says_where_its_figures_are_from() -> None:
         ({"max_latency_p95_s": 4.5}, 0.5),
     ],
 )
-def test_one_operating_point_is_picked(limits: dict[str, float], usd: float) -> None:
+def test_one_operating_point_is_picked(limits: dict[str, Any], usd: float) -> None:
     picked = make_result(points=POINTS).pick(**limits)
     assert picked.usd_per_example == usd
     assert picked.config == make_config(temperature=usd)
@@ -98,7 +98,7 @@ def test_limits_that_nothing_meets_are_answered_with_the_closest() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_cost_usd": 0}, {"within": 1}, {"max_latency_s": -1}])
-def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
+def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(limits))):
         make_result(points=POINTS).pick(**limits)
 

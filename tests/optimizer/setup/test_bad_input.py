@@ -243,6 +243,12 @@ def test_a_model_that_nobody_knows_is_named(
     assert expected in told(ModelError, models=["sim/alder", name])
 
 
+def test_duplicates_among_models_are_named_with_what_tells_them_apart() -> None:
+    message = told(ValueError, models=[*MODELS, MODELS[1]])
+    assert f"distinct labels, but '{MODELS[1]}' is given twice" in message
+    assert "label=" in message
+
+
 def test_a_model_without_a_price_says_how_to_give_it() -> None:
     message = told(ModelError, models=[Model("openai/own", api_base="http://127.0.0.1:9/v1")])
     assert "no price is known for model 'openai/own'" in message

@@ -236,10 +236,29 @@ def test_a_search_that_does_not_end_leaves_its_best_so_far(
     assert kept.config is not None
     assert kept.provenance["measured_on"] == "search examples (optimistic)"
     assert kept.provenance["score"]["low"] < kept.provenance["score"]["high"]
+    assert "module_scores.json" not in asked["files"], "no module was scored yet"
     interrupted = error is KeyboardInterrupt
     assert ("interrupted. Best so far" in capsys.readouterr().err) is interrupted
     ours = [frame.name for frame in raised.traceback]
     assert ("search" in ours) is not interrupted, "a short traceback tells ctrl-C well enough"
+
+
+def test_a_search_that_fails_leaves_its_module_scores() -> None:
+    files: dict[str, str] = {}
+
+    class Failing(Untracked):
+        def module_scores(self, *_: Any) -> None:
+            raise OSError
+
+        def fail(self, _: str, __: str, left: dict[str, str]) -> None:
+            files.update(left)
+
+    with patch.object(runs, "Untracked", Failing), pytest.raises(OSError):  # noqa: PT011
+        tune()
+    scores = json.loads(files["module_scores.json"])
+    assert {score["module"] for score in scores} == {"locate", "solve"}
+    assert {score["model"] for score in scores} == set(MODELS)
+    assert all(score["diagnoser"] in MODELS for score in scores)
 
 
 def test_more_params_than_mlflow_takes_at_once(default_store: str) -> None:

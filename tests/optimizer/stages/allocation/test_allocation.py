@@ -10,7 +10,7 @@ from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
 from optimizer.loop import diagnoser_of, search, start_search
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan, prepare
-from optimizer.stages.allocation.single_models import look_at_single_models
+from optimizer.stages.allocation.single_models import look_at_single_models, needs_comparison
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines.aggregators.calls import calls_per_run
@@ -56,7 +56,7 @@ def test_what_leads_is_better_than_the_best_single_model() -> None:
     assert state.single_model in state.singles.values()
     assert state.single_model is not None
     single, leads = map(state.evaluator.known, (state.single_model, state.incumbent))
-    assert not state.needs_comparison(state.single_model)
+    assert not needs_comparison(state, state.single_model)
     common = single.scores.keys() & leads.scores.keys()
     assert leads.on(common).mean > single.on(common).mean + 0.2
 

@@ -6,7 +6,7 @@ import pytest
 
 from evaluators.statistics import mean_interval
 from optimizer.loop import search, start_search
-from optimizer.search.module_score import ModuleScore
+from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import prepare
 from optimizer.stages.allocation.module_scores import RATED

@@ -18,8 +18,8 @@ from optuna.distributions import IntDistribution
 from evaluators.objective import Objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.results.result import Result
+from optimizer.search.records.trial import Trial
 from optimizer.search.state import SearchState
-from optimizer.search.trial import Trial
 from optimizer.stages.structure.stage import Structure
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from optimizer.results.result import Result
-from optimizer.search.module_score import latest_scores, module_scores_frame
+from optimizer.search.records.module_score import latest_scores, module_scores_frame
 from tests.optimizer.made import MODELS, make_module_scores
 
 COLUMNS = [

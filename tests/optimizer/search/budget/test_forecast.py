@@ -22,8 +22,10 @@ def test_what_is_paid_for_has_room_where_nothing_is_left(kept: int) -> None:
     )
     forecast, few = state.forecast, state.examples[:4]
     assert forecast.has_room(list(product([state.baseline], state.examples)))
-    assert forecast.calls(list(product([state.baseline], state.examples))) == 0
+    assert forecast.cost(list(product([state.baseline], state.examples)))[0] == 0
     assert forecast.has_room(list(product([other], few[:3]))) == (kept == 0)
-    assert forecast.calls(list(product([asked_thrice], few))) == 2 * 4, "the first sample is there"
+    assert forecast.cost(list(product([asked_thrice], few)))[0] == 2 * 4, (
+        "the first sample is there"
+    )
     with pytest.raises(BudgetExhausted, match="the next 4 examples of 2 configs would take about"):
         forecast.check(list(product([other, asked_thrice], few)))

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Outcome
-from optimizer.search.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
-from optimizer.search.made_calls import MadeCalls, example_set
+from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
+from optimizer.search.budget.made_calls import MadeCalls, example_set
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
@@ -52,7 +52,7 @@ class Forecast:
         left = self.evaluator.session.nominal_left()
         if math.isinf(left.calls) and math.isinf(left.usd):
             return
-        calls, usd = self._cost(runs)
+        calls, usd = self.cost(runs)
         examples, configs = len({index for _, index in runs}), len({c.key for c, _ in runs})
         wanted = f"the next {examples} examples of {configs} configs would take about "
         if calls > max(0.0, left.calls):
@@ -82,14 +82,18 @@ class Forecast:
         if calls > max(0.0, left.calls):
             raise BudgetExhausted(f"{calls} calls come next, but {left.calls:.0f} are left")
 
-    def calls(self, runs: Runs) -> int:
-        """At most so many new calls it takes to run these, and to judge their answers."""
+    def cost(self, runs: Runs) -> tuple[int, float]:
+        """At most so many new calls it takes to run and judge these, and about what they cost."""
         coming = self._coming(runs)
-        return sum(self._made.ahead(coming).values()) + self._verdicts(coming)
-
-    def usd(self, runs: Runs) -> float:
-        """About what those calls cost, by what calls to the same models have cost so far."""
-        return self._cost(runs)[1]
+        calls = self._verdicts(coming)
+        usd = calls * self._usd_per_verdict()
+        prices: dict[str, float] = {}
+        for group, ahead in self._made.ahead(coming).items():
+            if group.label not in prices:
+                prices[group.label] = self._usd_per_call(group.label)
+            calls += ahead
+            usd += ahead * prices[group.label]
+        return calls, usd
 
     def usd_per_run(self, config: PipelineConfig) -> float:
         """About what one run costs, by what calls to the same models have cost so far."""
@@ -98,8 +102,8 @@ class Forecast:
     def is_free(self, config: PipelineConfig, index: int) -> bool:
         """Whether it is certain that a run makes no new call, a judge's included.
 
-        Where the metric asks a judge, that takes a run that is known: who knows the answer? The
-        same holds for a program whose own code decides how often it asks.
+        Where the metric asks a judge, only a run that is known is free, since the verdict depends
+        on the answer; the same holds for a program whose own code decides how often it asks.
         """
         return bool(self._free(config) >> index & 1)
 
@@ -122,19 +126,6 @@ class Forecast:
         """The examples that the evaluator would not run the config on."""
         shown = self.evaluator.shown_in(config)
         return self._known.get(config.key, 0) | example_set(shown)
-
-    def _cost(self, runs: Runs) -> tuple[int, float]:
-        """Calls and dollars."""
-        coming = self._coming(runs)
-        calls = self._verdicts(coming)
-        usd = calls * self._usd_per_verdict()
-        prices: dict[str, float] = {}
-        for group, ahead in self._made.ahead(coming).items():
-            if group.label not in prices:
-                prices[group.label] = self._usd_per_call(group.label)
-            calls += ahead
-            usd += ahead * prices[group.label]
-        return calls, usd
 
     def _coming(self, runs: Runs) -> list[tuple[list[ModuleCalls], int]]:
         """By config, its calls and the examples that it has to be run on."""

@@ -1,4 +1,4 @@
-"""What the diagnoser has said so far."""
+"""The diagnoser's ratings so far."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Judgements:
     """By module and its inputs, then by its output, both as canonical JSON."""
 
     def rating(self, step: ModuleStep) -> float | None:
-        """What the diagnoser said of a module's output on the same inputs, in whatever round."""
+        """The diagnoser's rating of this output on the same inputs, from any round, if any."""
         return self._ratings.get(_inputs(step), {}).get(shown(step))
 
     def note(self, steps: Sequence[ModuleStep], diagnosis: Diagnosis) -> None:
-        """Remember what the diagnoser said of distinct outputs that a module gave on its inputs."""
+        """Keep the diagnoser's ratings of a module's distinct outputs on the same inputs."""
         module = steps[0].module
         self.judged[module] = self.judged.get(module, 0) + 1
         for step, rating in zip(steps, diagnosis.ratings, strict=True):

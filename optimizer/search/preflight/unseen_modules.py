@@ -1,4 +1,4 @@
-"""Modules whose calls nobody saw, and calls that are no module's."""
+"""Warnings of modules that make no call that is seen, and of calls outside all modules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_unseen(state: SearchState) -> None:
-    """Say which modules the baseline's runs did not ask, and what they asked that is no module."""
+    """Warn of modules that the baseline's runs never asked, and of calls outside all modules."""
     evaluator = state.evaluator
     if evaluator.pipeline.is_fixed:
         return

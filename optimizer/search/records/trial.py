@@ -121,7 +121,7 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
 
     Knobs that are left alone (no temperature, width 1) are not listed; members are joined by
     commas, and demos are counted. A judge's knobs are those of `solve.judge`, and what the first
-    member has of its own is told by `solve.members.0.temperature` and the like.
+    member sets itself is listed as `solve.members.0.temperature` and the like.
     """
     return {
         f"{path}.{knob}": value
@@ -134,7 +134,7 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
 def config_text(config: PipelineConfig) -> str:
     """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
 
-    Functions are told by the parameters that are set: `retrieve(k=3)`.
+    Functions are shown with the parameters that are set: `retrieve(k=3)`.
     """
     texts = []
     for name, module in config.modules.items():

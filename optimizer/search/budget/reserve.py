@@ -43,22 +43,37 @@ class Reserve:
         """Keep back enough for the baseline, the incumbent, and those of the others that fit.
 
         Args:
+            incumbent: what leads.
             others: the best single model first, which may be too dear for what is left.
         """
-        finalists = self._finalists(incumbent)
-        if self.may_change:
-            for more in others:
-                if self._fits(self._cost([*finalists, more])):
-                    finalists.append(more)
-        usd, calls, seconds = self._cost(finalists)
+        usd, calls, seconds = self._cost(self.payable(incumbent, others))
         session = self.evaluator.session
         if session.budget.seconds is not None:  # latencies may be those of another time
             seconds = min(seconds, session.budget.seconds / 3)
         session.protect(usd, calls, seconds)
 
+    def payable(
+        self, incumbent: PipelineConfig, others: Sequence[PipelineConfig]
+    ) -> list[PipelineConfig]:
+        """Baseline and incumbent, and those of the others whose worst cost fits, too."""
+        finalists = self._finalists(incumbent)
+        if self.may_change:
+            for more in others:
+                if self._fits(self._cost([*finalists, more])):
+                    finalists.append(more)
+        return finalists
+
     def allows(self, incumbent: PipelineConfig) -> bool:
         """Whether the final pass stays affordable with this config leading."""
         return self._fits(self._cost(self._finalists(incumbent)))
+
+    def has_room(
+        self, incumbent: PipelineConfig, others: Sequence[PipelineConfig], calls: int, usd: float
+    ) -> bool:
+        """Whether all of these can be paid on the holdout after so many more calls and dollars."""
+        finalists = {config.key: config for config in [*self._finalists(incumbent), *others]}
+        cost = self._cost(list(finalists.values()))
+        return self._fits(_Cost(cost.usd + usd, cost.calls + calls, cost.seconds))
 
     def most_usd_of_a_call(self, config: PipelineConfig) -> float:
         """What must be left for a call to be allowed at all: its answer may be the longest.

@@ -42,6 +42,19 @@ def check_scores_differ(state: SearchState) -> str | None:
     raise OptimizationError(_constant_text(state, score, len(others)))
 
 
+def all_scores_equal(state: SearchState) -> str | None:
+    """What to say after a search in which every score was the same and below 1; else None."""
+    raced = [state.evaluator.known(config) for config in state.raced()]
+    scores = {score for known in raced for score in known.scores.values()}
+    if len(scores) != 1 or scores == {1}:
+        return None
+    (score,) = scores
+    return (
+        f"metric {state.evaluator.metric.name!r} scores {score:g} on every example with "
+        f"{counted(len(raced), 'config')}, so there was nothing to choose by. {_example(state)}"
+    )
+
+
 def _constant(known: Evaluation) -> float | None:
     """The score of all examples; None if they differ, or too few say so."""
     scores = {*known.scores.values()}

@@ -11,7 +11,7 @@ import pytest
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
-from optimizer.search.constant_scores import FEWEST, GLANCE
+from optimizer.search.preflight.constant_scores import FEWEST, GLANCE
 from pipelines import Module, Pipeline
 from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model
@@ -123,6 +123,22 @@ def test_what_is_listed_beside_models_may_be_what_is_missing() -> None:
     assert result.config.modules["end"].params == {"mark": " km"}
 
 
+def test_a_search_of_what_is_listed_in_which_all_scores_are_0_says_so() -> None:
+    rows = [{**row, "answer": f"{row['answer']} km"} for row in SUMS]
+    pipeline = Pipeline(
+        "p",
+        [Module("solve", "question -> said"), Module("end", "said -> answer", function=ended)],
+    )
+    space = SearchSpace(params={"end": {"mark": (" m", " cm")}}, width=(1,), temperature=())
+    tuning: Any = {"pipeline": pipeline, "search_space": space, "stages": "structure"}
+    result = tune(rows, [CHECKER], **tuning)
+    assert result.score.mean == 0
+    assert result.config == result.baseline_config
+    assert result.stopped is not None
+    assert "scores 0 on every example with 3 configs, so there was nothing" in result.stopped
+    assert "nothing to choose by" in " ".join(str(result).split())
+
+
 def ended(said: str, mark: str = "") -> str:
     return said + mark
 
@@ -169,6 +185,10 @@ def test_within_the_limits_the_given_pipeline_stays_where_nothing_is_better() ->
 def test_on_few_examples_scores_may_be_equal_by_chance(score: float) -> None:
     few = tune(ROWS[: FEWEST - 1], MODELS[:1], metric=same(score), holdout=0)
     assert few.score.mean == score
+    assert few.stopped is not None
+    assert few.stopped.startswith(
+        f"metric 'metric' scores {score:g} on every example with 1 config, so there was nothing "
+    )
     message = told(ROWS[:FEWEST], MODELS[:1], metric=same(score), holdout=0)
     assert message.startswith(
         f"metric 'metric' scores {score:g} on all 8 search examples with the pipeline as given: "

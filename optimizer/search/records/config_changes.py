@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from optimizer.formatting import counted, setting
-from optimizer.search.trial import models_text, module_text, shortened
+from optimizer.search.records.trial import models_text, module_text, shortened
 from search_spaces import PipelineConfig
 from search_spaces.config import LEFT_OUT
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 
 from evaluators.outcome import Evaluation
 from optimizer.errors import BudgetTooSmall, OptimizationError
-from optimizer.search.dear_models import leave_out_dear_models
+from optimizer.search.preflight.dear_models import leave_out_dear_models
+from optimizer.search.preflight.unseen_modules import warn_of_unseen
 from optimizer.search.state import SearchState
-from optimizer.search.unseen_modules import warn_of_unseen
 from pipelines.llms.call import BudgetExhausted
 
 PRICED_EXAMPLES = 4
@@ -38,7 +38,7 @@ def race_baseline(state: SearchState) -> None:
 
 @contextmanager
 def _paying(state: SearchState) -> Iterator[None]:
-    """Say what the baseline takes, where the budget can't pay for it.
+    """Report what the baseline takes, if the budget can't pay for it.
 
     Raises:
         BudgetTooSmall: it can't.

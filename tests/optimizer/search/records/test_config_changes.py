@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from optimizer.search.config_changes import changed_text, config_changes
+from optimizer.search.records.config_changes import changed_text, config_changes
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.optimizer.made import make_config
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
-from optimizer.search.budget_forecast import Forecast
-from optimizer.search.call_groups import CallPlanner, ModuleCalls, call_groups
-from optimizer.search.made_calls import example_set
+from optimizer.search.budget.call_groups import CallPlanner, ModuleCalls, call_groups
+from optimizer.search.budget.forecast import Forecast
+from optimizer.search.budget.made_calls import example_set
 from pipelines import Module, Pipeline
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import parse_network
@@ -113,7 +113,7 @@ class Runs:
         return self.calls[before:]
 
     def ahead(self, configs: Sequence[PipelineConfig], examples: Sequence[int]) -> int:
-        return self.forecast.calls(list(itertools.product(configs, examples)))
+        return self.forecast.cost(list(itertools.product(configs, examples)))[0]
 
 
 def asking(*questions: str) -> list[dict[str, Any]]:

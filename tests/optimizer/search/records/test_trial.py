@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from optimizer.search.trial import config_text, flat_config, trials_frame
+from optimizer.search.records.trial import config_text, flat_config, trials_frame
 from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from tests.optimizer.made import make_config, make_trial, make_trials
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from evaluators.outcome import Outcome
-from optimizer.search.call_groups import CallGroup, ModuleCalls
+from optimizer.search.budget.call_groups import CallGroup, ModuleCalls
 from pipelines import Tunable
 
 UNANSWERED = ("refusal", "context_window")

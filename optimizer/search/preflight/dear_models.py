@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 
-from optimizer.search.reserve import BYTES_PER_TOKEN
+from optimizer.search.budget.reserve import BYTES_PER_TOKEN
 from optimizer.search.state import SearchState
 from optimizer.setup.space_checks import named_models
 from pipelines.llms.prices import price_of

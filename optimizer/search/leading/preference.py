@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evaluators.objective import Costs, Objective, front
 from evaluators.racing.posterior import Floats
-from optimizer.search.earning import EQUAL
+from optimizer.search.leading.earning import EQUAL
 
 PRICE_WORTH = 0.05
 """Where the cheapest is sought: saving all of the best one's price is worth so much score. What is

@@ -1,0 +1,209 @@
+"""Which config leads a search, and what it is compared with: single models, the front, the bar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.objective import QUALITY, Costs, Objective, front
+from evaluators.outcome import Evaluation
+from evaluators.racing.posterior import Design, Posterior
+from optimizer.search.budget.reserve import Reserve
+from optimizer.search.config_arena import ConfigArena
+from optimizer.search.leading.earning import EQUAL, Protected, leader
+from optimizer.search.records.search_log import SearchLog
+from search_spaces import PipelineConfig
+
+MOST_POINTS = 8
+"""So many configs of a front are scored on the holdout."""
+
+
+@dataclass(kw_only=True)
+class Leaderboard(SearchLog):
+    """The incumbent of one search, and the configs that it is compared with."""
+
+    reserve: Reserve
+    objective: Objective = QUALITY
+    incumbent: PipelineConfig = field(init=False)
+    single_model: PipelineConfig | None = None
+    """The best config with one model in all modules, once they were raced."""
+    singles: dict[str, PipelineConfig] = field(default_factory=dict)
+    """By label, the configs with that model in all modules."""
+    estimates: dict[str, float] = field(default_factory=dict)
+    """By config key, the posterior mean of the last race that it was in."""
+
+    def __post_init__(self) -> None:
+        self.incumbent = self.baseline
+
+    def may_lead(self, config: PipelineConfig) -> bool:
+        """Whether its mean is its own, and the final pass stays affordable with it."""
+        return not self.evaluator.known(config).disqualified and self.reserve.allows(config)
+
+    def lead(self, arena: ConfigArena) -> None:
+        """Let the most preferred candidate lead that earns its place, or the incumbent stay.
+
+        Only those that were run on all search examples can.
+        """
+        configs, means, able = arena.configs, arena.posterior.mean, self._able(arena)
+        ranked = arena.preference(self.objective, self.baseline).ranked(means)
+        found = leader(
+            arena.posterior,
+            arena.field,
+            [place for place in ranked if able[place]],
+            self.protected(arena),
+        )
+        self.estimates.update({c.key: float(mean) for c, mean in zip(configs, means, strict=True)})
+        if found is not None:
+            self._take(configs[found])
+
+    def protected(self, arena: ConfigArena) -> list[Protected]:
+        """Candidates that keep their place against what is not shown to be better.
+
+        Those are the config as given, and against anything dearer the best single model and the
+        incumbent; but not where they miss the limits, or where the cheapest is sought.
+        """
+        if self.objective.within is not None:
+            return []
+        known, configs = self.evaluator.known, arena.configs
+        able = map(int, np.flatnonzero(self._able(arena)))
+        fit = [place for place in able if self.objective.meets(known(configs[place]).costs)]
+        singles = [place for place in fit if configs[place].single_model]
+        best = sorted(singles, key=lambda place: -arena.posterior.mean[place])[:1]
+        leads = [place for place in fit if configs[place] == self.incumbent]
+        given = [place for place in fit if configs[place] == self.baseline]
+        usd = arena.preference(self.objective, self.baseline).usd
+        everything = np.ones(len(configs), dtype=bool)
+        return [
+            *(Protected(place, usd > usd[place]) for place in best + leads),
+            *(Protected(place, everything) for place in given),
+        ]
+
+    def _able(self, arena: ConfigArena) -> NDArray[np.bool_]:
+        """The candidates that could lead: not those that always fail, unless all of them do."""
+        complete = np.array([self.is_complete(c) and self.may_lead(c) for c in arena.configs])
+        works = complete & [self.evaluator.known(config).works for config in arena.configs]
+        return works if works.any() else complete
+
+    def prefer_equal(self, config: PipelineConfig) -> None:
+        """Let a config lead that has the incumbent's score on every example, and costs no more."""
+        known, leads = self.evaluator.known(config), self.evaluator.known(self.incumbent)
+        dearer = known.usd_per_example > leads.usd_per_example
+        if known.scores == leads.scores and self.is_complete(config) and not dearer:
+            self._take(config)
+
+    def _take(self, config: PipelineConfig) -> None:
+        if config != self.incumbent:
+            self.incumbent = config
+            self.protect_holdout()
+
+    def choose_single_model(self) -> None:
+        """Take the best single model, of those that could lead; those within limits come first.
+
+        By posterior means of the single models alone, which share nothing: what is known of other
+        mixes does not make up for a model that was never right by itself. Equal ones by price.
+        """
+        scored = [c for c in self.singles.values() if self.evaluator.known(c).scores]
+        able = [config for config in scored if self.may_lead(config)] or scored
+        fit = [c for c in able if self.objective.meets(self.evaluator.known(c).costs)] or able
+        means = self._own_means(scored)
+        best = max((means[config.key] for config in fit), default=0.0)
+        tied = [config for config in fit if means[config.key] >= best - EQUAL]
+        usd = {config.key: self.evaluator.known(config).usd_per_example for config in tied}
+        self.single_model = min(tied, key=lambda config: usd[config.key], default=None)
+
+    def _own_means(self, configs: Sequence[PipelineConfig]) -> Mapping[str, float]:
+        """By config key, the mean score shrunk to that of all these configs."""
+        if not configs:
+            return {}
+        known = [self.evaluator.known(config).scores for config in configs]
+        scores = np.array([[own.get(i, np.nan) for i in self.examples] for own in known])
+        design = Design(np.empty((len(configs), 0), dtype=np.int64), np.eye(len(configs)))
+        means = Posterior.fit(scores, design).mean
+        return {config.key: float(mean) for config, mean in zip(configs, means, strict=True)}
+
+    def unproven(self) -> list[PipelineConfig]:
+        """Configs within the limits whose estimates are above the incumbent's, best first.
+
+        They did not earn its place. None where more than quality is sought.
+        """
+        if self.objective.within is not None or self.objective.pareto:
+            return []
+        known, leads = self.evaluator.known, self.incumbent
+        bar = self.estimates.get(leads.key, known(leads).mean) + EQUAL
+        above = [c for c in self.raced() if self.estimates.get(c.key, -math.inf) > bar]
+        fit = [c for c in above if self.objective.meets(known(c).costs) and known(c).scores]
+        return sorted(fit, key=lambda config: -self.estimates[config.key])
+
+    def protect_holdout(self) -> None:
+        """Keep back what the final pass over the holdout may take."""
+        self.reserve.keep(self.incumbent, self.other_finalists())
+
+    def other_finalists(self) -> list[PipelineConfig]:
+        """What is scored on the holdout besides baseline and incumbent, where it can be paid.
+
+        The best single model first; until there is one, it is taken to cost as much as the
+        incumbent.
+        """
+        finalists = (self.baseline, self.incumbent)
+        points = [config for config in self.operating_points() if config not in finalists]
+        return [self.single_model or self.incumbent, *points]
+
+    def best(self, configs: Sequence[PipelineConfig]) -> PipelineConfig | None:
+        """What the objective prefers by the estimates on the configs' common examples.
+
+        None when there are no common examples with a score.
+        """
+        known = {c.key: self.evaluator.known(c) for c in configs}
+        common = set.intersection(*(set(e.scores) for e in known.values())) if known else set()
+        if not common:
+            return None
+        costs = [_costs(known[c.key], common) for c in configs]
+        singles = (self.evaluator.known(c) for c in self.raced() if c.single_model)
+        means = (e.on(common).mean for e in singles if common <= set(e.scores))
+        return self.objective.choose(configs, costs, single=max(means, default=None))
+
+    def reference(self, examples: Collection[int]) -> float:
+        """The score on these examples that the cheapest is to come close to.
+
+        That of the best that was run on all search examples; minus infinity if there is none.
+        """
+        known = [self.evaluator.known(config) for config in self._bar_setters()]
+        return max((each.on(examples).mean for each in known), default=-math.inf)
+
+    def bar(self) -> PipelineConfig:
+        """The config that the cheapest is to come close to; the incumbent until there is one."""
+        setters = self._bar_setters() or [self.incumbent]
+        return max(setters, key=lambda config: self.evaluator.known(config).mean)
+
+    def _bar_setters(self) -> list[PipelineConfig]:
+        complete = [config for config in self.raced() if self.is_complete(config)]
+        if self.objective.of == "single_model":
+            return [config for config in complete if config.single_model]
+        return [c for c in complete if self.objective.meets(self.evaluator.known(c).costs)]
+
+    def front(self) -> list[PipelineConfig]:
+        """Of all that were scored on every search example, those that no other beats in all.
+
+        What fails on all of them costs little, and is none of them.
+        """
+        known = self.evaluator.known
+        complete = [c for c in self.raced() if self.is_complete(c) and known(c).works]
+        return [complete[place] for place in front([known(c).costs for c in complete])]
+
+    def operating_points(self) -> list[PipelineConfig]:
+        """Of the front, where that was asked for, its ends and some between."""
+        found = self.front() if self.objective.pareto else []
+        ranked = sorted(found, key=lambda config: self.evaluator.known(config).usd_per_example)
+        if len(ranked) <= MOST_POINTS:
+            return ranked
+        places = np.linspace(0, len(ranked) - 1, MOST_POINTS).round().astype(int)
+        return [ranked[place] for place in places]
+
+
+def _costs(evaluation: Evaluation, common: set[int]) -> Costs:
+    """The score on common examples; dollars and seconds on all there are."""
+    return evaluation.costs._replace(score=evaluation.on(common).mean)

@@ -1,0 +1,75 @@
+"""Which candidate may lead: the best by posterior means, unless what it replaces is as good.
+
+Posterior means shrink the luck of the best of many. What the user gave, and against anything dearer
+the best single model and the incumbent, keep their place unless the challenger is better with a
+probability of at least 80%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.racing.field import Field
+from evaluators.racing.posterior import Posterior
+
+SURE = 0.8
+"""The probability of being better with which a challenger takes the place of what is protected."""
+DIFFERENT = 0.02
+"""Candidates are taken to differ if equality of all has a smaller p-value."""
+EQUAL = 0.001
+"""Posterior means that differ by no more, a tenth of a point, are equal: the cheaper one leads."""
+
+
+class Protected(NamedTuple):
+    """A candidate that keeps its place unless a challenger is shown to be better."""
+
+    candidate: int
+    against: NDArray[np.bool_]
+    """C: the challengers that it is protected against."""
+
+
+def leader(
+    posterior: Posterior, field: Field, ranked: Iterable[int], protected: Sequence[Protected] = ()
+) -> int | None:
+    """The most preferred candidate that earns its place; None if none of them does.
+
+    Args:
+        posterior: of the candidates in the field.
+        field: the race.
+        ranked: those that may lead, the most preferred first.
+        protected: those that must be shown to be worse.
+    """
+    rivals = int(field.ran.any(axis=1).sum())
+    earning = (
+        one
+        for one in ranked
+        if all(
+            earns_place(posterior, one, kept.candidate, rivals)
+            for kept in protected
+            if kept.against[one]
+        )
+    )
+    return next(earning, None)
+
+
+def earns_place(posterior: Posterior, challenger: int, kept: int, rivals: int) -> bool:
+    """Whether the challenger is better than what is protected, as far as that must be shown.
+
+    Where the scores do not show that candidates differ at all, the best of them is the luckiest:
+    then all of its rivals must have missed such luck (Sidak, 1967).
+
+    Args:
+        posterior: of the candidates.
+        challenger, kept: which of them.
+        rivals: how many have scores.
+    """
+    if challenger == kept:
+        return True
+    better = posterior.probability_better(challenger, kept)
+    if posterior.all_equal > DIFFERENT:
+        better **= max(1, rivals - 1)
+    return better >= SURE

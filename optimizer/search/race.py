@@ -1,0 +1,198 @@
+"""How configs race: which runs are made, and what a race that is over leaves behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from evaluators.outcome import Evaluation
+from evaluators.racing.field import Run
+from evaluators.racing.posterior import Floats
+from optimizer.search.budget.forecast import Forecast
+from optimizer.search.config_arena import ConfigArena, arena_of
+from optimizer.search.leaderboard import MOST_POINTS, Leaderboard
+from optimizer.search.records.trial import Status, Trial
+from optimizer.search.strategies import Strategy
+from optimizer.search.strategies.posterior_search import PosteriorSearch
+from pipelines.llms.call import BudgetExhausted
+from search_spaces import PipelineConfig
+
+MOST_OBSERVERS = 100
+"""So many earlier configs inform a race."""
+
+
+@dataclass(kw_only=True)
+class RacingState(Leaderboard):
+    """The part of a search's state that races configs against the incumbent."""
+
+    seed: int = 0
+    forecast: Forecast = field(init=False)
+    cut_short: str | None = None
+    """What the budget had no room for, of a race that went on with what it had."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.forecast = Forecast(self.evaluator, self.baseline, self.singles)
+
+    def race(
+        self, stage: str, configs: Sequence[PipelineConfig], *, after: PipelineConfig | None = None
+    ) -> None:
+        """Let configs meet the incumbent, record each as a trial, and let the best lead.
+
+        Runs go to those from which they are expected to gain most, until that is too little; then
+        the best runs on all search examples, and leads if it earns its place.
+
+        Args:
+            stage: as the trials are tagged.
+            configs: the entrants; equal ones race once.
+            after: which config's runs they departed from; the incumbent by default.
+
+        Raises:
+            BudgetExhausted: the race was cut off; what it had found by then is taken.
+        """
+        in_place = self.incumbent if self.is_complete(self.incumbent) else None
+        others = [*self._observers(), *([in_place] if in_place else [])]
+        arena = arena_of(
+            self.evaluator, self.forecast, self.examples, configs, others, in_place, self.seed
+        )
+        self.explore(stage, arena, after=after)
+
+    def look(self, stage: str, configs: Sequence[PipelineConfig], size: int) -> None:
+        """Run configs on so many of the search examples, the first ones, and record each.
+
+        Raises:
+            BudgetExhausted: they can't be paid.
+        """
+        base = self.last_trial(self.incumbent)
+        cut_off = self._run(list(product(configs, self.examples[:size])))
+        self.record(stage, configs, base, "cut_off" if cut_off else "promoted")
+        if cut_off is not None:
+            raise cut_off
+
+    def finish(self, config: PipelineConfig) -> None:
+        """Run a config on all search examples that it has not seen.
+
+        Raises:
+            BudgetExhausted: they can't be paid.
+        """
+        cut_off = self._run([(config, index) for index in self.examples])
+        if cut_off is not None:
+            raise cut_off
+
+    def explore(
+        self,
+        stage: str,
+        arena: ConfigArena,
+        strategy: Strategy | None = None,
+        after: PipelineConfig | None = None,
+    ) -> None:
+        """Let a strategy run the candidates of an arena; the best leads if it earns its place.
+
+        Args:
+            stage: as the trials are tagged.
+            arena: whose start, if it has one, is the incumbent.
+            strategy: by default the one that goes by the posterior and by the objective.
+            after: as of `race`.
+
+        Raises:
+            BudgetExhausted: the budget ended it; what was found by then is taken.
+        """
+        base = self.last_trial(after or self.incumbent)
+        ran: dict[str, PipelineConfig] = {}
+        cut_off = None
+        for batch in (strategy or self._strategy(arena)).runs(arena):
+            configs = arena.configs
+            payable = self._payable_on_holdout(arena, batch) if self.objective.pareto else batch
+            runs = [(configs[candidate], self.examples[place]) for candidate, place in payable]
+            ran.update((config.key, config) for config, _ in runs)
+            cut_off = self._run(runs)
+            if batch and not payable:
+                cut_off = BudgetExhausted("the holdout pass of further configs can't be paid")
+            if self.objective.pareto:
+                self.record(stage, filter(self.has_seen_all, ran.values()), base, "complete")
+            arena.take_in()
+            if cut_off is not None:
+                break
+        if cut_off is None and arena.cut_short:
+            self.cut_short = f"{arena.left:.0f} more calls could be paid for, and more were wanted"
+        self.lead(arena)
+        entrants = [
+            c for c, enters in zip(arena.configs, arena.field.entrants, strict=True) if enters
+        ]
+        ended: Status = "cut_off" if cut_off or arena.cut_short else "stopped_early"
+        self.record(stage, [*ran.values(), *entrants], base, ended)  # some ran before, for free
+        if cut_off is not None:
+            raise cut_off
+
+    def record(
+        self, stage: str, configs: Iterable[PipelineConfig], base: Trial | None, unfinished: Status
+    ) -> None:
+        """Record as trials; where a front is sought, keep back what its holdout pass takes."""
+        super().record(stage, configs, base, unfinished)
+        if self.objective.pareto:
+            self.protect_holdout()
+
+    def _payable_on_holdout(self, arena: ConfigArena, batch: Sequence[Run]) -> Sequence[Run]:
+        """The runs but those of configs that would be on a front whose holdout pass is too dear.
+
+        These leave the race.
+        """
+        coming: list[PipelineConfig] = []
+        runs = Counter(candidate for candidate, _ in batch)
+        calls, usd = self.forecast.cost([(arena.configs[c], self.examples[p]) for c, p in batch])
+        for candidate, count in runs.items():
+            if arena.field.ran[candidate].sum() + count == arena.examples:
+                finalists = [*self.other_finalists(), *coming, arena.configs[candidate]]
+                if self.reserve.has_room(self.incumbent, finalists, calls, usd):
+                    coming.append(arena.configs[candidate])
+                else:
+                    arena.field.entrants[candidate] = False
+        return [run for run in batch if arena.field.entrants[run[0]]]
+
+    def _run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> BudgetExhausted | None:
+        """Make runs, where the nominal budget has room for all of them.
+
+        Returns:
+            Why they could not all be made, if so.
+        """
+        try:
+            self.forecast.check(runs)
+            self.evaluator.run(runs)
+        except BudgetExhausted as exhausted:
+            return exhausted
+        return None
+
+    def _strategy(self, arena: ConfigArena) -> Strategy:
+        """The default one, for the objective."""
+
+        def wanted(means: Floats) -> list[int]:
+            configs, kept = arena.configs, [] if self.objective.pareto else self.protected(arena)
+            ranked = arena.preference(self.objective, self.baseline).wanted(means)
+            return [
+                one
+                for one in ranked
+                if configs[one] == self.incumbent
+                or (
+                    all(means[one] > means[each.candidate] for each in kept if each.against[one])
+                    and self.may_lead(configs[one])
+                )
+            ]
+
+        return PosteriorSearch(
+            value=lambda means: arena.preference(self.objective, self.baseline).value(means),
+            wanted=wanted,
+            finish=MOST_POINTS if self.objective.pareto else 1,
+        )
+
+    def _observers(self) -> list[PipelineConfig]:
+        """Configs whose scores inform about others: the given one, single models, the last ones."""
+        raced = self.raced()
+        singles = [config for config in self.singles.values() if config in raced]
+        return [self.baseline, *singles, *raced[-MOST_OBSERVERS:]]
+
+    def note_failed(self, stage: str, detail: str) -> None:
+        """Record that something failed before there was a config to run; the search goes on."""
+        base = self.last_trial(self.incumbent)
+        self._note(stage, self.incumbent, Evaluation({}), "failed", detail, base)

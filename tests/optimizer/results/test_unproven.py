@@ -1,0 +1,68 @@
+"""What looked better than the result without earning its place is printed, and can be picked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evaluators.statistics import Interval
+from optimizer.results.operating_points import OperatingPoint
+from optimizer.results.result import Result
+from optimizer.results.unproven import Unproven, unproven
+from optimizer.search.config_arena import arena_of
+from optimizer.search.records.trial import config_text
+from search_spaces import SearchSpace
+from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
+from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun
+
+
+def named(estimate: float, temperature: float) -> Unproven:
+    config = make_config(*MODELS, temperature=temperature)
+    point = OperatingPoint(
+        make_pipeline().with_config(config, ()), Interval(0.9, 0.7, 1.0), 0.01, 1.0, 2.0,
+        "search", estimate,
+    )  # fmt: skip
+    return Unproven(point, "run on 12 of 40 search examples only")
+
+
+@pytest.fixture
+def result() -> Result:
+    return make_result(unproven=(named(0.95, 0.7), named(0.93, 0.2)))
+
+
+def test_the_best_of_them_is_printed_with_its_estimate_and_the_reason(result: Result) -> None:
+    printed = " ".join(str(result).split())
+    text = config_text(result.unproven[0].point.config)
+    assert f"Looked better, not chosen: {text}, estimated at 95.0%, but run on 12 of 40" in printed
+    assert "(result.pick(unproven=True)), and 1 more in result.unproven." in printed
+    assert "Looked better" not in str(replace(result, unproven=()))
+
+
+def test_it_can_be_picked_and_is_not_picked_unasked(result: Result) -> None:
+    assert result.pick(unproven=True) == result.unproven[0].point
+    with pytest.raises(ValueError, match="no config was scored"):
+        result.pick()
+    with pytest.raises(ValueError, match="nothing looked better"):
+        make_result().pick(unproven=True)
+
+
+def test_the_reason_is_what_kept_it_from_leading() -> None:
+    state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16)
+    few, most = (state.baseline.with_models({"solve": label}) for label in (CHECKER, FOOL))
+    state.look("look", [few], 4)
+    state.look("look", [most], 16)
+    arena = arena_of(
+        state.evaluator, state.forecast, state.examples, [few, most], [state.baseline],
+        state.baseline, 0,
+    )  # fmt: skip
+    state.lead(arena)
+    state.estimates[most.key] = 0.999
+    bound = state.evaluator.pipeline.with_config
+    found = unproven(state, lambda known: known.interval, lambda config: bound(config, ()))
+    assert [(each.point.config, each.reason) for each in found] == [
+        (most, "not better with a probability of 80%"),
+        (few, "run on 4 of 16 search examples only"),
+    ]
+    assert found[0].point.estimate == 0.999
+    assert state.incumbent == state.baseline

@@ -1,0 +1,66 @@
+"""The final pass over the holdout: in one pool, and paid for whatever ended the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from evaluators.evaluator import Evaluator
+from optimizer.search.holdout import score_finalists
+from optimizer.search.state import SearchState
+from pipelines.llms.budget import Budget
+from pipelines.llms.simulated import simulated_dataset
+from search_spaces import PipelineConfig, SearchSpace
+from tests.optimizer.runs import MODELS, tune
+from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun
+
+
+def searched(calls: int | None = None) -> tuple[SearchState, Evaluator]:
+    """Baseline, incumbent and best single model differ; 8 examples are held out of 16."""
+    state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16, budget=Budget(calls=calls))
+    state.incumbent, state.single_model = (
+        state.baseline.with_models({"solve": label}) for label in (CHECKER, FOOL)
+    )
+    of = state.evaluator
+    examples = of.examples[:8]
+    held_out = Evaluator(of.pipeline, of.models, examples, of.metric, of.session, of.concurrency)
+    state.reserve = type(state.reserve)(of, state.baseline, len(examples), True)
+    return state, held_out
+
+
+def test_all_finalists_run_in_one_pool() -> None:
+    state, held_out = searched()
+    pools: list[set[str]] = []
+    run = held_out.run
+
+    def noting(runs: Sequence[tuple[PipelineConfig, int]]) -> None:
+        pools.append({config.key for config, _ in runs} - {c.key for c, *_ in held_out.history})
+        run(runs)
+
+    with patch.object(held_out, "run", noting):
+        final = score_finalists(state, held_out)
+    finalists = (state.baseline, state.incumbent, state.single_model)
+    assert pools[0] == {config.key for config in finalists if config}
+    assert not any(pools[1:]), "nothing was left to run"
+    assert final.single_model is not None
+    assert len(final.single_model.scores) == len(held_out.examples)
+
+
+@pytest.mark.parametrize("beyond", [0, 5, 8])
+def test_baseline_and_incumbent_come_first_where_not_all_can_be_paid(beyond: int) -> None:
+    state, held_out = searched(16 + 8 + beyond)  # the baseline's answers are paid for
+    final = score_finalists(state, held_out)
+    assert len(final.baseline.scores) == len(final.tuned.scores) == 8
+    assert (final.single_model is not None) == (beyond == 8)
+
+
+@pytest.mark.parametrize("calls", [260, 290])
+def test_all_points_of_a_front_are_paid_for_on_the_holdout(calls: int) -> None:
+    rows = simulated_dataset("locate_solve", 40, rows=4)
+    tuning: Any = {"objective": "pareto", "holdout": 0.7, "diagnoser": None}
+    result = tune(rows, MODELS, budget=Budget(calls=calls), **tuning)
+    assert len(result.points) > 1
+    assert {point.measured_on for point in result.points} == {"holdout"}
