@@ -88,7 +88,7 @@ def main() -> None:
 
 def goals(options: argparse.Namespace) -> list[Goal]:
     """Search, print the tables, draw the plot, and compare with the goals."""
-    names = [name for name in options.tables if _is_there(name)]
+    names = [name for name in options.tables if is_there(name)]
     grid = [
         Search(name, strategy, calls, seed)
         for seed in range(options.seeds)
@@ -135,8 +135,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = resuming_parser(__doc__, "search_tables")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--calls", type=_numbers, default=list(GOALS))
-    parser.add_argument("--tables", type=_words, default=["mathqa", "pair", "trap"])
-    parser.add_argument("--strategies", type=_words, default=list(STRATEGIES))
+    parser.add_argument("--tables", type=words, default=["mathqa", "pair", "trap"])
+    parser.add_argument("--strategies", type=words, default=list(STRATEGIES))
     parser.add_argument("--starts", type=int, default=None, help="so many starting pairs, or all")
     parser.add_argument("--plot", type=Path, default=None, help="by default beside the results")
     options = parser.parse_args(arguments)
@@ -144,15 +144,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return text.split(",")
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(word) for word in _words(text)]
+    return [int(word) for word in words(text)]
 
 
-def _is_there(name: str) -> bool:
+def is_there(name: str) -> bool:
     path = shared_data(MATHQA)
     there = name != "mathqa" or path.is_file()
     if not there:
