@@ -5,7 +5,8 @@
 
 On tables of scores, each of ten shares of the default budget is a search of its own, from a random
 combination in place; the regrets of adjacent shares are compared over the seeds, in pairs. A rise
-counts if it exceeds two standard errors, corrected for the number of comparisons (Bonferroni).
+counts if it exceeds two standard errors, corrected for the number of comparisons (Bonferroni) and
+of seeds (Student).
 
 Then the same search of locate-solve is cut off at ten budgets, from what the baseline takes to all
 that it would make by itself; what it returns is scored on fresh examples.
@@ -14,12 +15,13 @@ that it would make by itself; what it returns is scored on fresh examples.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from benchmarks.resuming import (
     ALL_CODE,
@@ -38,8 +40,6 @@ from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
 
 EXAMPLES, FRESH, FRESH_SEED = 60, 200, 9000
-ONE_TAIL = float(norm.sf(2.0))
-"""The probability that noise alone exceeds two standard errors."""
 
 
 class TableSearches(NamedTuple):
@@ -94,19 +94,20 @@ def _by_name(found: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
 
 def _reached(regrets: Mapping[str, np.ndarray]) -> Iterator[Goal]:
     """Of each, the largest rise in standard errors, which noise alone may reach."""
-    most = float(norm.isf(ONE_TAIL / (len(regrets) * (len(SHARES) - 1))))
+    one_tail = float(norm.sf(2.0)) / (len(regrets) * (len(SHARES) - 1))
     for name, values in regrets.items():
-        rises = np.diff(values, axis=1)
+        seeds, rises = len(values), np.diff(values, axis=1)
         mean = rises.mean(axis=0)
-        error = rises.std(axis=0, ddof=1) / np.sqrt(len(rises)) if len(rises) > 1 else mean * np.nan
-        ratios = np.divide(mean, error, out=np.where(mean > 0, np.inf, 0.0), where=error > 0)
-        worst = int(np.nanargmax(ratios))
-        told = (
-            f"{ratios[worst]:.1f} standard errors ({mean[worst]:+.4f} at {SHARES[worst + 1]:.0%})"
-        )
+        if seeds > 1:
+            error = rises.std(axis=0, ddof=1) / math.sqrt(seeds)
+            ratios = np.divide(mean, error, out=np.where(mean > 0, np.inf, 0.0), where=error > 0)
+        else:  # one search says nothing of noise
+            ratios = np.zeros_like(mean)
+        worst, most = int(ratios.argmax()), float(t.isf(one_tail, max(1, seeds - 1)))
+        rise = f"{mean[worst]:+.4f} at {SHARES[worst + 1]:.0%}"
         yield Goal(
-            f"anytime, {name}: largest rise of regret over {len(values)} seeds",
-            told,
+            f"anytime, {name}: largest rise of regret over {seeds} seeds",
+            f"{ratios[worst]:.1f} standard errors ({rise})",
             f"{most:.1f}",
             bool(ratios[worst] <= most),
         )

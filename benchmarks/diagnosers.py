@@ -92,28 +92,33 @@ def goals(options: argparse.Namespace) -> list[Goal]:
 
 
 def _reached(name: str, rows: pd.DataFrame) -> Iterator[Goal]:
-    found = pd.DataFrame(
+    cells = pd.DataFrame(
         [
             {"kind": kind, "seed": seed, **figures}
             for seed, by_kind in zip(rows["seed"], rows["by_kind"], strict=True)
             for kind, figures in by_kind.items()
         ]
-    ).pivot(index="seed", columns="kind")
-    quality, calls = found["quality"], found["calls"]
+    )
+    quality, calls, asked = (
+        cells.pivot(index="seed", columns="kind", values=column)
+        for column in ("quality", "calls", "asked")
+    )
     best = quality.max(axis=1)
     print(f"\n{name}, {len(rows)} seeds: quality below the best found, calls, diagnoses")
     for kind in quality:
-        asked = found["asked"][kind].mean()
         regret = (best - quality[kind]).mean()
-        print(f"{kind!s:12} | {regret:7.4f} | {calls[kind].mean():7,.0f} | {asked:7,.0f}")
+        print(
+            f"{kind!s:12} | {regret:7.4f} | {calls[kind].mean():7,.0f} | {asked[kind].mean():7,.0f}"
+        )
     for kind in quality.columns.drop("none"):
-        gain = quality[kind] - quality["none"]
-        error = gain.sem() if len(gain) > 1 else math.nan
+        gains = (quality[kind] - quality["none"]).to_numpy(dtype=float)
+        gain = float(gains.mean())
+        error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
         yield Goal(
             f"diagnoser on {name}, {kind}: quality less that without one",
-            f"{gain.mean():+.4f} ±{error:.4f}",
+            f"{gain:+.4f} ±{error:.4f}" if asked[kind].any() else "never asked",
             f"-{QUALITY_GOAL}",
-            bool(gain.mean() >= -QUALITY_GOAL),
+            gain >= -QUALITY_GOAL,
         )
     if name == "locate-solve":
         saved = 1 - float(calls["good"].mean() / calls["none"].mean())

@@ -134,7 +134,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options, by default those of the command line."""
     parser = resuming_parser(__doc__, "search_tables")
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--calls", type=_numbers, default=list(GOALS))
+    parser.add_argument("--calls", type=numbers, default=list(GOALS))
     parser.add_argument("--tables", type=words, default=["mathqa", "pair", "trap"])
     parser.add_argument("--strategies", type=words, default=list(STRATEGIES))
     parser.add_argument("--starts", type=int, default=None, help="so many starting pairs, or all")
@@ -148,7 +148,7 @@ def words(text: str) -> list[str]:
     return text.split(",")
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     return [int(word) for word in words(text)]
 
 
