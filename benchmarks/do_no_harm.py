@@ -87,7 +87,8 @@ def goals(options: argparse.Namespace) -> list[Goal]:
         f"{len(found)} searches: changed {found['changed'].sum()}, withdrawn "
         f"{found['withdrawn'].sum()}, worse {(change < 0).sum()}, better {(change > 0).sum()}, "
         f"dearer {dearer.sum()} (and no better {(dearer & (change <= 0)).sum()}), cheaper "
-        f"{cheaper.sum()}"
+        f"{cheaper.sum()}; nothing was tried in {(found['tried'] == 0).sum()}, mostly since all "
+        "search examples were solved as it is"
     )
     what, most = f"do no harm, {len(found)} searches", DEARER_GOAL * len(found)
     return [
@@ -95,7 +96,7 @@ def goals(options: argparse.Namespace) -> list[Goal]:
              bool(change.mean() >= MEAN_GOAL)),
         Goal(f"{what}: worst change, points", f"{change.min():+.2f}", f"{WORST_GOAL}",
              bool(change.min() >= WORST_GOAL)),
-        Goal(f"{what}: dearer", f"{dearer.sum()}", f"{most:.0f}", bool(dearer.sum() <= most)),
+        Goal(f"{what}: dearer", f"{dearer.sum()}", f"{most:g}", bool(dearer.sum() <= most)),
     ]  # fmt: skip
 
 
@@ -140,6 +141,7 @@ def searches(run: Searches) -> Mapping[str, Any]:
                 "stages": stages,
                 "budget": calls,
                 "calls": result.spent.calls,
+                "tried": len(result.trials_) - 1,
                 "changed": result.config != result.baseline_config,
                 "withdrawn": result.withdrawn is not None,
                 "change": change,
