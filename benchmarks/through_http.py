@@ -162,14 +162,16 @@ def _search(
     calls: int,
     seed: int,
 ) -> dict[str, float]:
+    # A column that nothing reads makes it another search, whose account does not begin with what
+    # the search before it has paid.
     rows = [
-        {"question": f"Question {number}?", "answer": f"right {number}"}
+        {"question": f"Question {number}?", "answer": f"right {number}", "budget": str(calls)}
         for number in range(scores.shape[-1])
     ]
     Watched.leads = []
     with patch("optimizer.search.state.PosteriorSearch", Watched):
         result = optimize(
-            Pipeline(f"mathqa, {calls} calls", modules),  # a name, and so an account, of its own
+            Pipeline("mathqa", modules),
             rows,
             models,
             budget=Budget(calls=calls),
@@ -181,6 +183,7 @@ def _search(
     labels = [model.label for model in models]
     pair = [labels.index(result.config.allocation[module][0]) for module in MODULES]
     means = scores.mean(axis=-1)
+    assert result.spent.paid_now_calls <= result.spent.calls <= calls
     made, last = result.spent.calls, Watched.leads[-1][1]
     since = next((n for n, leads in reversed(Watched.leads) if leads != last), 0)
     led = min((n for n, _ in Watched.leads if n > since), default=made)
