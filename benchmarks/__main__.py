@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# Small matrices in several processes: more threads than processors slow all of them down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 RECORDING = "mmlu_pro_recorded.jsonl.gz"
 

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,10 +28,9 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
 
-from benchmarks.__main__ import HERE, shared_data
+from benchmarks.__main__ import shared_data
+from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal, resuming_parser, tell_goals
 from benchmarks.simulated_tables import TableWorld, ascents
 from evaluators.racing.field import Run
 from evaluators.score_table import ScoreTable
@@ -52,16 +49,8 @@ GOALS = {1200: 0.010, 1500: 0.004, 2000: 0.0007, 2500: 0.0003}
 DEFAULT_CALLS = 2000
 """The budget of `search_table` where none is given."""
 CALLS_FROM_START = 2800
+STARTS_GOAL = 0.95
 SHARES = np.linspace(0.1, 1.0, 10)
-CODE = (
-    "benchmarks/simulated_tables.py",
-    "evaluators/score_table.py",
-    "evaluators/racing/*.py",
-    "optimizer/search/leading/earning.py",
-    "optimizer/search/table_search.py",
-    "optimizer/search/strategies/*.py",
-)
-"""What the outcome of a search depends on."""
 
 
 class Search(NamedTuple):
@@ -94,8 +83,12 @@ class Watched:
 
 
 def main() -> None:
-    options = _options()
-    names = [name for name in options.tables if _is_there(name)]
+    tell_goals(goals(parse()))
+
+
+def goals(options: argparse.Namespace) -> list[Goal]:
+    """Search, print the tables, draw the plot, and compare with the goals."""
+    names = [name for name in options.tables if is_there(name)]
     grid = [
         Search(name, strategy, calls, seed)
         for seed in range(options.seeds)
@@ -114,37 +107,52 @@ def main() -> None:
             for name in names
             for start in range(math.prod(table_of(name, 0).scores.shape[:-1]))[: options.starts]
         ]
-    found = Results(options.results).of(grid, options.jobs)
+    found = FinishedRuns(options.results, TABLE_CODE).of(grid, run, options.jobs)
     for name in names:
         tell_table(name, found[found["table"] == name], options)
     plot(found[found["start"] < 0], options)
+    return list(_reached(found[found["strategy"] == "default"]))
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def _reached(found: pd.DataFrame) -> Iterator[Goal]:
+    """Regret on MathQA by calls, and how often the best pair is found from any in place."""
+    mathqa = found[(found["table"] == "mathqa") & (found["start"] < 0)]
+    for calls, goal in GOALS.items():
+        regrets = mathqa[mathqa["calls"] == calls]["regret"]
+        if len(regrets):
+            mean = float(regrets.mean())
+            what, told = f"MathQA: mean regret at {calls:,} calls", f"{mean:.4f}"
+            yield Goal(what, told, f"{goal}", mean <= goal)
+    started = found[(found["table"] == "mathqa") & (found["start"] >= 0)]
+    if len(started):
+        share = float((started["regret"] <= 0).mean())
+        what = f"MathQA: best pair found from {len(started)} pairs in place"
+        yield Goal(what, f"{share:.0%}", f"{STARTS_GOAL:.0%}", share >= STARTS_GOAL)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, by default those of the command line."""
+    parser = resuming_parser(__doc__, "search_tables")
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--calls", type=_numbers, default=list(GOALS))
-    parser.add_argument("--tables", type=_words, default=["mathqa", "pair", "trap"])
-    parser.add_argument("--strategies", type=_words, default=list(STRATEGIES))
+    parser.add_argument("--calls", type=numbers, default=list(GOALS))
+    parser.add_argument("--tables", type=words, default=["mathqa", "pair", "trap"])
+    parser.add_argument("--strategies", type=words, default=list(STRATEGIES))
     parser.add_argument("--starts", type=int, default=None, help="so many starting pairs, or all")
-    parser.add_argument("--jobs", type=int, default=2)
-    scratch = Path(tempfile.gettempdir()) / "compound-optimizer" / "search_tables.jsonl"
-    parser.add_argument("--results", type=Path, default=scratch)
     parser.add_argument("--plot", type=Path, default=None, help="by default beside the results")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.plot = options.plot or options.results.with_suffix(".png")
     return options
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return text.split(",")
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in _words(text)]
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in words(text)]
 
 
-def _is_there(name: str) -> bool:
+def is_there(name: str) -> bool:
     path = shared_data(MATHQA)
     there = name != "mathqa" or path.is_file()
     if not there:
@@ -176,64 +184,11 @@ def run(search: Search) -> dict[str, Any]:
         return round(float(means.max() - means[table.levels(pick)]), 9)
 
     return {
-        **search._asdict(),
-        "code": code_digest(),
         "made": found.calls,
         "regret": regret(found.pick),
         "held_back": isinstance(strategy, Watched) and strategy.held_back,
         "curve": [(calls, regret(pick)) for calls, pick in found.curve],
     }
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Of all the code that an outcome depends on."""
-    digest = hashlib.sha256()
-    for pattern in CODE:
-        for path in sorted(HERE.parent.glob(pattern)):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-class Results:
-    """A file with a line for each finished search."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def of(self, searches: Iterable[Search], jobs: int) -> pd.DataFrame:
-        """The outcomes of these, of which those that are not in the file yet are made first."""
-        wanted = list(dict.fromkeys(searches))
-        known = {key: row for key, row in self._rows() if key in set(wanted)}
-        left = [search for search in wanted if search not in known]
-        print(f"{len(wanted)} searches, {len(known)} of them found in {self.path}")
-        with (
-            self.path.open("a", encoding="utf-8") as file,
-            parallel_config("loky", inner_max_num_threads=1),
-        ):
-            made = Parallel(n_jobs=jobs, return_as="generator_unordered")(map(delayed(run), left))
-            for row in tqdm(made, total=len(left), disable=None):
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                known[_key(row)] = row
-        return pd.DataFrame([known[search] for search in wanted])
-
-    def _rows(self) -> Iterator[tuple[Search, dict[str, Any]]]:
-        """Those by this version of the code; a line that a kill cut short is dropped."""
-        if not self.path.is_file():
-            return
-        text = self.path.read_text(encoding="utf-8")
-        if not text.endswith("\n"):
-            text = text[: text.rfind("\n") + 1]
-            self.path.write_text(text, encoding="utf-8")
-        for row in map(json.loads, text.splitlines()):
-            if row["code"] == code_digest():
-                yield _key(row), row
-
-
-def _key(row: Mapping[str, Any]) -> Search:
-    return Search(*(row[name] for name in Search._fields))
 
 
 def tell_table(name: str, found: pd.DataFrame, options: argparse.Namespace) -> None:

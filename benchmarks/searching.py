@@ -11,15 +11,18 @@ from typing import Any
 import dspy
 import numpy as np
 
+from evaluators.evaluator import Evaluator
 from evaluators.objective import Objective
 from optimizer.loop import search, start_search
+from optimizer.results.conclusion import conclude
+from optimizer.results.result import Result
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan, prepare
 from optimizer.setup.stage import Stage
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Tunable
-from pipelines.llms.budget import Budget
+from pipelines.llms.budget import Budget, Spend
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import PHRASES
@@ -39,7 +42,7 @@ class Bench:
     models: Sequence[str | Model]
     gateway: Gateway
     metric: str | Callable[..., Any] = "exact_match"
-    diagnoser: str | None = "auto"
+    diagnoser: str | Model | None = "auto"
     holdout: float = 0.0
     seed: int = 0
     concurrency: int = 16
@@ -66,6 +69,17 @@ class Bench:
         state = self.state(account, budget)
         search(state, self.plan())
         return state, state.evaluator.session.nominal.calls
+
+    def result(self, account: str = "ours", budget: Budget | None = None) -> Result:
+        """What `optimize` returns, holdout and withdrawal included."""
+        plan, session = self.plan(), self.gateway.session(account, budget)
+        state = start_search(plan, session, self.concurrency)
+        metric = state.evaluator.metric
+        held_out = Evaluator(
+            plan.pipeline, plan.models, plan.holdout, metric, session, self.concurrency
+        )
+        stopped = search(state, plan)
+        return conclude(plan, state, held_out, stopped, Spend())
 
     def rival(
         self, strategy: str, calls: int | None = None, diagnoser: str | None = None

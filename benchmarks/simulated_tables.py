@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from evaluators.racing.posterior import Floats
 from evaluators.score_table import ScoreTable
+from evaluators.statistics import Interval, paired_interval
+from optimizer.results.conclusion import NO_GAIN, is_withdrawn
+from optimizer.search.table_search import search_table
+
+HOLDOUT = 0.3
+"""The default share of `optimize`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,12 @@ class TableWorld:
         modules = zip(names, self.choices, strict=True)
         return ScoreTable(scores, {name: list(range(count)) for name, count in modules})
 
+    def truth(self, seed: int) -> Floats:
+        """The mean score of every combination of that table over all possible examples."""
+        ability = self._abilities(np.random.default_rng(seed))
+        means: Floats = ndtr(ability / math.hypot(1.0, self.difficulty))
+        return means
+
     def _abilities(self, rng: np.random.Generator) -> Floats:
         """Of every combination, in standard deviations of the noise."""
         ability = rng.normal(self.mean, self.interactions, self.choices)
@@ -60,6 +74,48 @@ class TableWorld:
         if self.trap is not None:
             ability[special] = ability.max() + self.trap
         return ability
+
+
+class HeldOutSearch(NamedTuple):
+    """A search on a part of a table's examples, and what the others say of its pick."""
+
+    given: tuple[int, ...]
+    """The combination in place."""
+    picked: tuple[int, ...]
+    """What the search chose."""
+    measured: Interval
+    """Its paired held-out gain over what was given."""
+    withdrawn: bool
+    """Whether the result is what was given nevertheless."""
+
+    @property
+    def final(self) -> tuple[int, ...]:
+        """The combination that the user gets."""
+        return self.given if self.withdrawn else self.picked
+
+    @property
+    def gain(self) -> Interval:
+        """As reported."""
+        return NO_GAIN if self.final == self.given else self.measured
+
+
+def search_and_hold_out(table: ScoreTable, calls: int | None, seed: int) -> HeldOutSearch:
+    """Search by the default strategy, from a random combination in place, as `optimize` does.
+
+    Args:
+        table: whose last examples are held out.
+        calls: how many the search may make; None leaves it to the search.
+        seed: of the combination in place, and of the search.
+    """
+    held = round(table.examples * HOLDOUT)
+    searched = ScoreTable(table.scores[..., :-held], table.modules)
+    rng = np.random.default_rng(seed)
+    given = tuple(int(rng.integers(len(choices))) for choices in table.modules.values())
+    found = search_table(searched, "default", calls, seed, table.choices(given))
+    picked = table.levels(found.pick)
+    measured = paired_interval(table.scores[picked][-held:], table.scores[given][-held:])
+    withdrawn = picked != given and is_withdrawn(measured)
+    return HeldOutSearch(given, picked, measured, withdrawn)
 
 
 def ascents(means: Floats) -> Iterator[float]:

@@ -92,9 +92,14 @@ def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn 
     if not final.held_out or state.incumbent == state.baseline or objective.within is not None:
         return None
     gain = final.gain(final.baseline)
-    if gain is None or gain.mean >= 0 or not objective.meets(final.baseline.costs):
+    if gain is None or not is_withdrawn(gain) or not objective.meets(final.baseline.costs):
         return None
     return Withdrawn(_bound(plan, state.incumbent), _figures(final.tuned, final.mean), gain)
+
+
+def is_withdrawn(gain: Interval) -> bool:
+    """Whether a paired held-out gain over what was given lets that keep its place."""
+    return gain.mean < 0
 
 
 def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:

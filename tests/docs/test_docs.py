@@ -88,7 +88,7 @@ def _parses(arguments: list[str]) -> bool:
 
 def _unknown_option(script: Path, options: list[str]) -> str | None:
     texts = [script.read_text(encoding="utf-8")]
-    for module in re.findall(r"(?m)^from benchmarks\.(searching|splits) import", texts[0]):
+    for module in re.findall(r"(?m)^from benchmarks\.(resuming|searching|splits) import", texts[0]):
         texts.append((REPOSITORY / "benchmarks" / f"{module}.py").read_text(encoding="utf-8"))
     known = "".join(texts)
     unknown = [o for o in options if o.startswith("--") and f'"{o}"' not in known]

@@ -135,7 +135,9 @@ class _Search:
                 as_first = {param: first.params[param]} if param in first.params else {}
                 config = state.incumbent.with_knobs(module, params={**now, **as_first})
                 if config != state.incumbent and state.enumerate_paid([config], everything):
-                    state.record(self.stage, [config], state.last_trial(state.incumbent), "complete")
+                    state.record(
+                        self.stage, [config], state.last_trial(state.incumbent), "complete"
+                    )
                     state.prefer_equal(config)
 
     def _best_so_far(self) -> set[str]:
