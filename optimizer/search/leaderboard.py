@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from evaluators.outcome import Evaluation
 from evaluators.racing.posterior import Design, Posterior
 from optimizer.search.budget.reserve import Reserve
 from optimizer.search.config_arena import ConfigArena
-from optimizer.search.leading.earning import EQUAL, Protected, leader
+from optimizer.search.leading.earning import EQUAL, Protected, earns_place, leader
 from optimizer.search.records.search_log import SearchLog
 from search_spaces import PipelineConfig
 
@@ -56,7 +56,10 @@ class Leaderboard(SearchLog):
             [place for place in ranked if able[place]],
             self.protected(arena),
         )
-        self.estimates.update({c.key: float(mean) for c, mean in zip(configs, means, strict=True)})
+        bounded = np.clip(means, 0, 1)
+        self.estimates.update(
+            zip((config.key for config in configs), bounded.tolist(), strict=True)
+        )
         if found is not None:
             self._take(configs[found])
 
@@ -103,27 +106,40 @@ class Leaderboard(SearchLog):
     def choose_single_model(self) -> None:
         """Take the best single model, of those that could lead; those within limits come first.
 
-        By posterior means of the single models alone, which share nothing: what is known of other
-        mixes does not make up for a model that was never right by itself. Equal ones by price.
+        One that was run on all examples stays, unless another one is shown to be better.
         """
-        scored = [c for c in self.singles.values() if self.evaluator.known(c).scores]
-        able = [config for config in scored if self.may_lead(config)] or scored
-        fit = [c for c in able if self.objective.meets(self.evaluator.known(c).costs)] or able
-        means = self._own_means(scored)
-        best = max((means[config.key] for config in fit), default=0.0)
-        tied = [config for config in fit if means[config.key] >= best - EQUAL]
-        usd = {config.key: self.evaluator.known(config).usd_per_example for config in tied}
-        self.single_model = min(tied, key=lambda config: usd[config.key], default=None)
+        ranked = self.ranked_singles()
+        if not ranked:
+            return
+        posterior, rivals = self._alone(ranked), len(ranked)
+        whole = next((place for place, one in enumerate(ranked) if self.is_complete(one)), None)
+        places = range(rivals)
+        self.single_model = ranked[
+            next(p for p in places if whole is None or earns_place(posterior, p, whole, rivals))
+        ]
 
-    def _own_means(self, configs: Sequence[PipelineConfig]) -> Mapping[str, float]:
-        """By config key, the mean score shrunk to that of all these configs."""
-        if not configs:
-            return {}
+    def ranked_singles(self) -> list[PipelineConfig]:
+        """The single models by what is known of them alone, equal ones by price.
+
+        What is known of other mixes does not make up for a model that was never right by itself.
+        """
+        known = self.evaluator.known
+        scored = [config for config in self.singles.values() if known(config).scores]
+        able = [config for config in scored if self.may_lead(config)] or scored
+        fit = [config for config in able if self.objective.meets(known(config).costs)] or able
+        if not fit:
+            return []
+        means = self._alone(fit).mean
+        usd = [known(config).usd_per_example for config in fit]
+        bands = np.floor((means.max() - means) / EQUAL + 1e-9)
+        return [fit[place] for place in np.lexsort((usd, bands))]
+
+    def _alone(self, configs: Sequence[PipelineConfig]) -> Posterior:
+        """What the scores of these configs say if nothing is shared between them."""
         known = [self.evaluator.known(config).scores for config in configs]
         scores = np.array([[own.get(i, np.nan) for i in self.examples] for own in known])
         design = Design(np.empty((len(configs), 0), dtype=np.int64), np.eye(len(configs)))
-        means = Posterior.fit(scores, design).mean
-        return {config.key: float(mean) for config, mean in zip(configs, means, strict=True)}
+        return Posterior.fit(scores, design)
 
     def unproven(self) -> list[PipelineConfig]:
         """Configs within the limits whose estimates are above the incumbent's, best first.

@@ -68,7 +68,7 @@ class SearchState(RacingState):
     @property
     def ablest_model(self) -> Model:
         """The one that does best alone, as far as is known."""
-        best = self.single_model or self.incumbent
+        best = next(iter(self.ranked_singles()), self.incumbent)
         return self.evaluator.models[next(iter(best.allocation.values()))[0]]
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines import Module, Pipeline, Program
-from pipelines.llms.budget import PurposeSpend
+from pipelines.llms.budget import PurposeSpend, Spend
 from pipelines.llms.call import LMCall, LMReply
 from pipelines.llms.call_race import CallRace, cost_of
 from pipelines.llms.model import Model
@@ -54,6 +54,8 @@ def signed(call: LMCall) -> str:
 
 class ScriptedSession:
     """Stands in for the gateway's `Session`."""
+
+    nominal = Spend()
 
     def __init__(self, script: Script = signed) -> None:
         self.script = script

@@ -16,9 +16,9 @@ from optimizer.search.strategies.arena import Arena
 
 FEWEST_CALLS, MORE_CALLS = 48, 0.06
 """A batch takes so many calls, or this share of all calls so far, whichever is more."""
-WORTH = 0.0015
-"""Running one candidate on all examples must be expected to gain so much score, in the final
-choice, unless the search was told how many calls to plan for."""
+WORTH, SMALLEST_GAIN = 0.0015, 0.005
+"""Unless the search was told how many calls to plan for, they must be expected to improve the final
+choice by so much: those for running one candidate on all examples, and all that are planned."""
 RATED = 6
 """On so many examples modules are rated, where it is for the strategy to ask."""
 PROPOSED = 16
@@ -104,7 +104,8 @@ class PosteriorSearch:
         while most > 0:
             number = min(number, most)
             planned = plan(arena.posterior, arena.field, number, arena.rng, self.value)
-            if planned.gain - worth * number > best.gain - worth * calls:
+            net = planned.gain - worth * number
+            if planned.gain >= SMALLEST_GAIN and net > best.gain - worth * calls:
                 calls, best = number, planned
             if number >= most:
                 break

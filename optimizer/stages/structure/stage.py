@@ -174,5 +174,4 @@ def _partners(state: SearchState) -> Iterator[tuple[str, list[str]]]:
 
 def _ablest(state: SearchState) -> str:
     """The model that does best alone judges, until the allocation finds a better one."""
-    best = state.single_model or state.incumbent
-    return next(iter(best.allocation.values()))[0]
+    return state.ablest_model.label

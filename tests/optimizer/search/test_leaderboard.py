@@ -25,11 +25,23 @@ def state_of_singles(**options: Any) -> SearchState:
 
 def test_the_best_single_model_goes_by_what_it_did_alone() -> None:
     state = state_of_singles()
-    state.look("single-model", list(state.singles.values()), 8)
+    state.look("single-model", list(state.singles.values()), 16)
     in_mixes = {CHECKER: 0.9, FOOL: 0.95}
     state.estimates.update({state.singles[label].key: mean for label, mean in in_mixes.items()})
     state.choose_single_model()
     assert state.single_model == state.singles[CHECKER]
+
+
+def test_a_look_at_a_few_examples_does_not_replace_a_single_model_run_on_all() -> None:
+    state = state_of_singles()
+    state.look("single-model", list(state.singles.values()), 4)
+    state.finish(state.singles[VOTER])
+    state.choose_single_model()
+    known, (first, *_) = state.evaluator.known, state.ranked_singles()
+    assert first == state.singles[CHECKER]
+    assert known(first).mean > known(state.singles[VOTER]).mean
+    assert state.single_model == state.singles[VOTER]
+    assert state.ablest_model.label == CHECKER
 
 
 def test_a_single_model_right_on_one_example_is_not_taken_at_its_word() -> None:
