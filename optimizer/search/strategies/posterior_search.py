@@ -19,7 +19,7 @@ FEWEST_CALLS, MORE_CALLS = 48, 0.06
 WORTH, SMALLEST_GAIN = 0.0015, 0.005
 """Unless the search was told how many calls to plan for, they must be expected to improve the final
 choice by so much: those for running one candidate on all examples, and all that are planned."""
-RATED = 6
+RATED = 4
 """On so many examples modules are rated, where it is for the strategy to ask."""
 PROPOSED = 16
 """Of combinations too many to list, so many are drawn at a time."""

@@ -19,7 +19,7 @@ from search_spaces import PipelineConfig
 
 Fields = dict[str, Any]
 
-RATED = 6
+RATED = 4
 """On how many examples the models of a module are rated."""
 
 
