@@ -144,14 +144,16 @@ class Leaderboard(SearchLog):
     def unproven(self) -> list[PipelineConfig]:
         """Configs within the limits whose estimates are above the incumbent's, best first.
 
-        They did not earn its place. None where more than quality is sought.
+        They did not earn its place. What saw less than a quarter of the examples is not listed, and
+        nothing where more than quality is sought.
         """
         if self.objective.within is not None or self.objective.pareto:
             return []
         known, leads = self.evaluator.known, self.incumbent
         bar = self.estimates.get(leads.key, known(leads).mean) + EQUAL
         above = [c for c in self.raced() if self.estimates.get(c.key, -math.inf) > bar]
-        fit = [c for c in above if self.objective.meets(known(c).costs) and known(c).scores]
+        few = len(self.examples) / 4
+        fit = [c for c in above if self.objective.meets(known(c).costs) and self.seen(c) >= few]
         return sorted(fit, key=lambda config: -self.estimates[config.key])
 
     def protect_holdout(self) -> None:
