@@ -36,8 +36,8 @@ class Plan(NamedTuple):
 
 
 def best_mean(means: Floats) -> Floats:
-    """The best score, which is 1 at most: what counts where quality is all."""
-    highest: Floats = np.minimum(means.max(axis=0), 1.0)
+    """The value of the best score: what counts where quality is all."""
+    highest: Floats = means.max(axis=0)
     return highest
 
 

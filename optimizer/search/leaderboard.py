@@ -14,7 +14,7 @@ from evaluators.outcome import Evaluation
 from evaluators.racing.posterior import Design, Posterior
 from optimizer.search.budget.reserve import Reserve
 from optimizer.search.config_arena import ConfigArena
-from optimizer.search.leading.earning import EQUAL, Protected, earns_place, leader
+from optimizer.search.leading.earning import EQUAL, SURE, Protected, leader
 from optimizer.search.records.search_log import SearchLog
 from search_spaces import PipelineConfig
 
@@ -111,12 +111,10 @@ class Leaderboard(SearchLog):
         ranked = self.ranked_singles()
         if not ranked:
             return
-        posterior, rivals = self._alone(ranked), len(ranked)
-        whole = next((place for place, one in enumerate(ranked) if self.is_complete(one)), None)
-        places = range(rivals)
-        self.single_model = ranked[
-            next(p for p in places if whole is None or earns_place(posterior, p, whole, rivals))
-        ]
+        better = self._alone(ranked).probability_better
+        whole = next((place for place, one in enumerate(ranked) if self.is_complete(one)), 0)
+        surer = (place for place in range(whole) if better(place, whole) >= SURE)
+        self.single_model = ranked[next(surer, whole)]
 
     def ranked_singles(self) -> list[PipelineConfig]:
         """The single models by what is known of them alone, equal ones by price.

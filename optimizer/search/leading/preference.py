@@ -44,7 +44,7 @@ class Preference:
     def value(self, means: Floats) -> Floats:
         """What the choice made by posterior means (C x D) is worth in each of D futures."""
         price = self.usd / max(float(self.usd.mean()), 1e-12)
-        fit = np.minimum(means, 1.0) - 10 * np.maximum(0.0, self.excess - 1)[:, None]
+        fit = means - 10 * np.maximum(0.0, self.excess - 1)[:, None]
         if self.objective.pareto:
             weighed = [(fit - weight * price[:, None]).max(axis=0) for weight in PRICE_WEIGHTS]
             together: Floats = np.mean(weighed, axis=0)

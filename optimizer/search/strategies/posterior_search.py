@@ -99,14 +99,15 @@ class PosteriorSearch:
         worth; no calls where none does."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
+        highest_gain = 1 - float(self.value(arena.posterior.mean[:, None])[0])  # no score exceeds 1
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
         while most > 0:
             number = min(number, most)
             planned = plan(arena.posterior, arena.field, number, arena.rng, self.value)
-            net = planned.gain - worth * number
-            if planned.gain >= SMALLEST_GAIN and net > best.gain - worth * calls:
-                calls, best = number, planned
+            gain = min(planned.gain, highest_gain)
+            if gain >= SMALLEST_GAIN and gain - worth * number > best.gain - worth * calls:
+                calls, best = number, Plan(planned.candidates, gain)
             if number >= most:
                 break
             number *= 2

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from evaluators.racing.field import Field
 from evaluators.racing.posterior import Posterior
-from optimizer.search.leading.earning import SURE, Protected, earns_place, leader
+from optimizer.search.leading.earning import (
+    SURE,
+    Protected,
+    earns_place,
+    leader,
+    paired_probability,
+)
 from optimizer.search.strategies import Arena
 from optimizer.search.strategies.posterior_search import PosteriorSearch
 
@@ -38,8 +44,28 @@ def test_who_leads_is_better_than_what_was_kept_with_the_stated_probability(
     assert found is not None
     assert found == 0 or posterior.probability_better(found, 0) >= SURE
     ahead = ranked[: ranked.index(found)]
-    assert not any(earns_place(posterior, one, 0, len(means)) for one in ahead)
+    assert not any(earns_place(posterior, field.scores, one, 0, len(means)) for one in ahead)
     assert leader(posterior, field, ranked) == ranked[0], "nothing is protected"
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "shown"), [(0, 0, False), (1, 0, False), (2, 0, True), (3, 1, False)]
+)
+def test_a_lead_must_show_in_the_pairs_of_its_own_scores(won: int, lost: int, shown: bool) -> None:
+    differences = np.array([1.0] * won + [-1.0] * lost + [0.0] * (42 - won - lost) + [np.nan])
+    assert (paired_probability(differences) >= SURE) == shown
+    assert paired_probability(-differences) == pytest.approx(1 - paired_probability(differences))
+
+
+def test_what_others_with_the_same_settings_did_is_not_enough() -> None:
+    """All candidates with the second setting do well, but this one as well as the given one."""
+    design = Field.of(np.array([[0], [1], [1], [1], [0]]), [[c] for c in range(5)], 40)
+    design.scores[:] = np.arange(40) < np.array([30, 30, 40, 40, 10])[:, None]
+    design.ran[:] = True
+    posterior = Posterior.fit(design.scores, design.design)
+    assert posterior.probability_better(1, 0) >= SURE
+    assert not earns_place(posterior, design.scores, 1, 0, 5)
+    assert earns_place(posterior, design.scores, 2, 0, 5)
 
 
 def test_it_is_kept_only_against_those_that_it_is_protected_from() -> None:
