@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from evaluators.objective import Costs, front
+from evaluators.objective import Costs
 from evaluators.statistics import Interval
 from optimizer.formatting import setting
 from pipelines.aggregators.notation import aggregation_text, network_text
@@ -80,17 +80,6 @@ class Trial:
     def name(self) -> str:
         """Number, stage and who is asked in one line, at most 200 characters."""
         return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
-
-
-def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The complete trials that no other beats in score, dollars and mean seconds at once.
-
-    Of trials with the same config, the last counts: it has seen the most examples.
-    """
-    last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
-    scored = [(trial, trial.score.mean) for trial in last.values() if trial.score is not None]
-    costs = [trial.costs(score) for trial, score in scored]
-    return [scored[place][0] for place in front(costs)]
 
 
 def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:

@@ -97,10 +97,6 @@ class Knobs:
             if self.makes_sense(config):
                 yield config
 
-    def size(self, base: PipelineConfig) -> float:
-        """How many configs there are at most; infinite with a distribution of Optuna's."""
-        return math.prod(self._size(name, own) for name, own in base.modules.items())
-
     def options(self, name: str, own: ModuleConfig) -> list[ModuleConfig]:
         """Every setting of one module, each once; aggregators with their default parameters."""
         made = _for_all_choices(lambda choose: self._setting(choose, name, own, with_params=False))

@@ -47,7 +47,8 @@ def sampled(*aggregators: str, examples: int = 40, width: int = 3) -> SearchStat
     state = begun(MODELS, space(*aggregators), examples=examples)
     vote = with_solve(state, width=width, aggregator="majority_vote")
     state.look("vote", [vote], examples)
-    state.incumbent = state.best([state.baseline, vote]) or state.baseline
+    known = state.evaluator.known
+    state.incumbent = max(state.baseline, vote, key=lambda config: known(config).mean)
     return state
 
 
