@@ -257,7 +257,7 @@ def _noise(design: Design, variances: Variances, mean: Floats) -> Floats:
 
 
 def _correlations(scores: Floats, mean: Floats, design: Design, variances: Variances) -> Variances:
-    """How far scores spread around the means, and how they hang together on one example."""
+    """How far scores spread around the means, and how they correlate on one example."""
     from scipy.optimize import nnls
 
     seen = ~np.isnan(scores)

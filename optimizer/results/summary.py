@@ -288,8 +288,7 @@ def _over_single(result: Result) -> Iterator[str]:
     figures, rival = result.single_model_figures, _single_model_text(result)
     if figures is None or result.gain_over_single is None:
         return
-    given, label = result.baseline_config, result.single_model_label or ""
-    if result.config == given.with_models(dict.fromkeys(given.allocation, label)):
+    if result.config == result.baseline_config.with_single_model(result.single_model_label or ""):
         if changes(result):
             yield f"What was found is the best single model: {rival}."
     else:

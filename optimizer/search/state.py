@@ -69,7 +69,7 @@ class SearchState(RacingState):
     def ablest_model(self) -> Model:
         """The one that does best alone, as far as is known."""
         best = next(iter(self.ranked_singles()), self.incumbent)
-        return self.evaluator.models[next(iter(best.allocation.values()))[0]]
+        return self.evaluator.models[best.labels[0]]
 
     @property
     def uniform(self) -> dict[str, tuple[str, ...]]:

@@ -17,8 +17,8 @@ from optimizer.search.strategies.arena import Arena, swapped
 FEWEST_CALLS, MORE_CALLS = 48, 0.06
 """A batch takes so many calls, or this share of all calls so far, whichever is more."""
 WORTH, SMALLEST_GAIN = 0.0015, 0.005
-"""Unless the search was told how many calls to plan for, they must be expected to improve the final
-choice by so much: those for running one candidate on all examples, and all that are planned."""
+"""Unless the arena says how many calls to plan for: the price of running one candidate on all
+examples, in units of value, and the least that planned calls must gain, whatever they cost."""
 RATED = 4
 """On so many examples the choices of a module are rated."""
 PROPOSED = 16

@@ -76,7 +76,7 @@ class Knobs:
         return [
             config
             for name, own in base.modules.items()
-            for config in (_with(base, name, each) for each in self.options(name, own))
+            for config in (base.with_module(name, each) for each in self.options(name, own))
             if self.makes_sense(config)
         ]
 
@@ -84,7 +84,7 @@ class Knobs:
         """The base with each of the networks that the user lists for one of its modules."""
         listed = self.space.network_choices().items()
         made = [
-            _with(base, name, base.modules[name].with_network(network))
+            base.with_module(name, base.modules[name].with_network(network))
             for name, networks in listed
             for network in networks
         ]
@@ -256,10 +256,6 @@ def _is_redundant(module: ModuleConfig) -> bool:
     greedy = all(member == members[0] and member.temperature == 0 for member in members)
     votes = module.aggregation is not None and module.aggregation.name == "majority_vote"
     return greedy or (votes and module.width == 2)
-
-
-def _with(base: PipelineConfig, name: str, module: ModuleConfig) -> PipelineConfig:
-    return PipelineConfig(modules={**base.modules, name: module})
 
 
 def _for_all_choices(make: Callable[[Choose], T]) -> Iterator[T]:

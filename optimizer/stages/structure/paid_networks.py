@@ -51,7 +51,7 @@ def paid_networks(
     for pool in _pools(state, module, size):
         best = ranked(state, module, list(pool.draws), pool.rest)[:MOST_MIXED]
         for made in _networks(knobs, module, pool.rest, pool.draws, best):
-            config = PipelineConfig(modules={**state.incumbent.modules, module: made})
+            config = state.incumbent.with_module(module, made)
             if len(found) < MOST_NETWORKS and config.key not in done and knobs.makes_sense(config):
                 done.add(config.key)
                 found.append(config)
@@ -97,7 +97,7 @@ def ranked(
     def merit(member: Asked) -> tuple[float, float]:
         label = member if isinstance(member, str) else member.model
         own = setting.with_members([member], None)
-        alone = PipelineConfig(modules={**state.incumbent.modules, module: own})
+        alone = state.incumbent.with_module(module, own)
         for config in (alone, state.singles.get(label, alone)):
             known = state.evaluator.known(config)
             if known.scores:

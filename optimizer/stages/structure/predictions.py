@@ -69,12 +69,12 @@ def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[Pipelin
         widths = knobs.space.of("width", module)
         best = _best_vote(samples, widths)
         if best is not None and best[1] > bar:
-            yield _with(state, module, _wide(votes, best[0], votes.aggregation))
+            yield state.incumbent.with_module(module, _wide(votes, best[0], votes.aggregation))
         for verifier in knobs.aggregations(module).values():
             if verifier.name == "verifier":
                 best = _best_of_k(state, module, samples, verifier, widths)
                 if best is not None and best[1] > bar:
-                    yield _with(state, module, _wide(votes, best[0], verifier))
+                    yield state.incumbent.with_module(module, _wide(votes, best[0], verifier))
 
 
 def _sampled_votes(state: SearchState, module: str) -> Iterator[ModuleConfig]:
@@ -99,7 +99,7 @@ def _samples(state: SearchState, module: str, votes: ModuleConfig) -> Samples | 
 
     None if they are there for too few examples: where a member met an outage, one is missing.
     """
-    seen = state.examples[: state.seen(_with(state, module, votes))]
+    seen = state.examples[: state.seen(state.incumbent.with_module(module, votes))]
     scored = state.evaluator.known(state.incumbent).scores
     right, rival = [], []
     alone, forecast = _alone(state, module, votes), state.forecast
@@ -167,7 +167,9 @@ def _verifier_rates(
     """How often the verifier accepts right samples, and rejects wrong ones."""
     tried = samples.examples[:VERIFIED_EXAMPLES]
     answers = [a for index in tried for a in _answers(state, module, samples.module, index)]
-    config = _with(state, module, _wide(samples.module, samples.module.width, verifier))
+    config = state.incumbent.with_module(
+        module, _wide(samples.module, samples.module.width, verifier)
+    )
     verdicts = _verdicts(state, module, config, [step for step, _ in answers])
     pairs = [(right, said) for (_, right), said in zip(answers, verdicts, strict=True)]
     of_right = [said for right, said in pairs if right and said is not None]
@@ -226,13 +228,13 @@ def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[Pipelin
     for place in range(votes.width):
         weights = [float(place == member) for member in range(votes.width)]
         aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-        found.append(_with(state, module, votes.model_copy(update={"aggregator": aggregation})))
+        found.append(
+            state.incumbent.with_module(
+                module, votes.model_copy(update={"aggregator": aggregation})
+            )
+        )
     return found
 
 
 def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:
     return votes.with_members(votes.models[:1] * width, aggregation)
-
-
-def _with(state: SearchState, module: str, changed: ModuleConfig) -> PipelineConfig:
-    return PipelineConfig(modules={**state.incumbent.modules, module: changed})

@@ -1,8 +1,8 @@
 """Structure: widths, members, temperatures and aggregators of modules.
 
 Where the space is small, all of its configs race together, listed prompts and networks included;
-where it is too large to list, Optuna proposes. In both cases networks whose answers are there already
-are scored for free, and two closed forms predict wider votes and verifiers.
+where it is too large to list, Optuna proposes. In both cases networks of answers that are there
+already are scored for free, and two closed forms predict wider votes and verifiers.
 """
 
 from __future__ import annotations
