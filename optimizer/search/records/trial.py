@@ -85,7 +85,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Number, stage and who is asked in one line, at most 200 characters."""
+        """Number, stage and models in one line, at most 200 characters."""
         return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
 
 
@@ -125,7 +125,7 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
 
 
 def config_text(config: PipelineConfig) -> str:
-    """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
+    """Models and temperature of each module: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
 
     Functions are shown with the parameters that are set: `retrieve(k=3)`.
     """

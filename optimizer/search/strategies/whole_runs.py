@@ -13,7 +13,7 @@ from optimizer.search.strategies.arena import Arena
 from optimizer.search.strategies.quiet_optuna import quiet_optuna
 
 STALE = 100
-"""A sampler that has brought nothing new so often in a row has nothing more to say."""
+"""A sampler that has brought nothing new so often in a row is stopped."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> Pipeli
 def _choices(state: SearchState, settled: PipelineConfig | None) -> Choices:
     """The models of the modules that have changed since models were chosen last.
 
-    Whom an aggregator consults may have any model, too.
+    The models that aggregators ask are chosen, too.
     """
     now = state.incumbent.modules
     then = settled.modules if settled else {}

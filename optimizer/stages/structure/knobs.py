@@ -46,7 +46,7 @@ class Knobs:
     with_models: bool
     """Whether models vary too; else a module keeps the one that most of its members have."""
     judge: Callable[[], str]
-    """Who judges where an aggregator names no model."""
+    """The label of the model that judges where an aggregator names none."""
     partners: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By module, the models that may be mixed in."""
     has: Callable[[str, Knob], bool] = lambda label, knob: True

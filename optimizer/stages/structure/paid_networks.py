@@ -1,4 +1,4 @@
-"""Networks whose answers are paid for already: votes and cascades over members that were asked."""
+"""Networks that need no call: votes and cascades over members that have answered already."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def paid_networks(
 
 
 def _pools(state: SearchState, module: str, size: int) -> list[Pool]:
-    """Who answered on the incumbent's inputs for so many examples."""
+    """The members that answered on the incumbent's inputs for so many examples."""
     pools: dict[str, Pool] = {}
     others = _without(state.incumbent, module)
     for config in state.raced():
@@ -130,9 +130,9 @@ def _networks(
             yield from (_network(rest, chosen, each) for each in votes)
     for config in free:
         if config.name == "cascade":
-            for steps, told in _cascades(config, members):
+            for steps, cascade in _cascades(config, members):
                 if not distinct or _of_different_models(steps):
-                    yield _network(rest, steps, told)
+                    yield _network(rest, steps, cascade)
 
 
 def _of_different_models(members: Sequence[MemberConfig]) -> bool:
@@ -158,5 +158,5 @@ def _cascades(
             for first in itertools.combinations(others, width):
                 for share in AGREEMENTS if width > 2 else (1.0,):
                     steps = {"steps": [width, 1], "agreement": share}
-                    told = AggregatorConfig(name="cascade", params={**steps, **config.params})
-                    yield (*first, last), told
+                    cascade = AggregatorConfig(name="cascade", params={**steps, **config.params})
+                    yield (*first, last), cascade

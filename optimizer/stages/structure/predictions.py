@@ -1,4 +1,4 @@
-"""What closed forms predict from samples that are paid for: widths of votes, and K of best-of-K.
+"""What closed forms predict from samples that are there: widths of votes, and K of best-of-K.
 
 They only propose: what looks better by more than a tie meets the best so far in a race.
 """
@@ -45,7 +45,7 @@ class Samples:
     """How many agree on the most frequent wrong outcome."""
 
     @property
-    def told(self) -> list[tuple[int, int]]:
+    def decided(self) -> list[tuple[int, int]]:
         """How many samples were right, and right or the rival's, where any were."""
         pairs = zip(self.right, self.rival, strict=True)
         return [(right, right + wrong) for right, wrong in pairs if right + wrong]
@@ -53,7 +53,7 @@ class Samples:
     @property
     def decisive(self) -> float:
         """The share of those samples that decide a vote: right ones, and those of the rival."""
-        return sum(decided for _, decided in self.told) / (len(self.told) * self.module.width)
+        return sum(decided for _, decided in self.decided) / (len(self.decided) * self.module.width)
 
 
 def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
@@ -62,7 +62,7 @@ def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[Pipelin
         return
     for votes in _sampled_votes(state, module):
         samples = _samples(state, module, votes)
-        if samples is None or not samples.told:
+        if samples is None or not samples.decided:
             continue
         best_so_far = state.evaluator.known(state.incumbent).on(samples.examples)
         bar = best_so_far.mean + TOLERANCE
@@ -131,7 +131,7 @@ def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | N
     wider = [width for width in widths if width > samples.module.width]
     if not wider:
         return None
-    right, decided = zip(*samples.told, strict=True)
+    right, decided = zip(*samples.decided, strict=True)
     scaling = VoteScaling.fit(right, decided, samples.decisive)
     width = scaling.best_width(wider)
     return width, len(right) / len(samples.right) * scaling.accuracy(width)
