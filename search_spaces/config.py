@@ -259,9 +259,12 @@ class PipelineConfig(BaseModel):
     @property
     def single_model(self) -> str | None:
         """The label that all modules have in common, each asked once; None if there is none."""
-        labels = self.labels
-        wide = any(module.width > 1 for module in self.modules.values())
-        return labels[0] if len(labels) == 1 and not wide else None
+        return self.labels[0] if len(self.labels) == 1 and not self.is_wide else None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a module has several members."""
+        return any(module.width > 1 for module in self.modules.values())
 
     def with_single_model(self, label: str) -> PipelineConfig:
         """A copy in which this model is the only one, asked as often as the others were."""

@@ -32,8 +32,7 @@ def run_rows(
 
 def is_wide(pipeline: Tunable) -> bool:
     """Whether a module has several members, so that the confidence means anything."""
-    config = pipeline.config or pipeline.default_config()
-    return any(module.width > 1 for module in config.modules.values())
+    return (pipeline.config or pipeline.default_config()).is_wide
 
 
 def input_types(pipeline: Tunable) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,6 +87,11 @@ class Trial:
     def name(self) -> str:
         """Number, stage and models in one line, at most 200 characters."""
         return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
+
+
+def last_trials(trials: Iterable[Trial]) -> list[Trial]:
+    """Each config's last, which has seen the most examples."""
+    return list({trial.config.key: trial for trial in trials}.values())
 
 
 def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:

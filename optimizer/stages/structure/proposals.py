@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.search.strategies.quiet_optuna import quiet_optuna
+from optimizer.quiet_logs import quiet_optuna
 from optimizer.stages.structure.knobs import Knobs
 from search_spaces import PipelineConfig
 

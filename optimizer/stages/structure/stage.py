@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 
 from optimizer.search.state import SearchState
@@ -158,7 +157,7 @@ def _knobs(state: SearchState) -> Knobs:
         space=state.space,
         baseline=state.baseline,
         with_models=costs_count,
-        judge=partial(_ablest, state),
+        judge=lambda: state.ablest_model.label,  # the allocation may find a better one
         partners=dict(_partners(state)),
         has=lambda label, knob: has_knob(state.evaluator.models[label], knob),
     )
@@ -170,8 +169,3 @@ def _partners(state: SearchState) -> Iterator[tuple[str, list[str]]]:
         widest = max(state.space.of("width", module), default=1)
         most = max(MIXED_IN, widest) if state.space.distinct(module) else MIXED_IN
         yield module, ranked(state, module, labels, setting)[:most]
-
-
-def _ablest(state: SearchState) -> str:
-    """The model that does best alone judges, until the allocation finds a better one."""
-    return state.ablest_model.label
