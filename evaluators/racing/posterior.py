@@ -137,8 +137,9 @@ class Posterior:
     """C x C: the covariance of scores on one example, given the mean scores."""
     variances: Variances
     all_equal: float = 1.0
-    """The p-value of all configs having the same mean score (chi-squared tests of heterogeneity,
-    as Cochran's Q is one): if it is small, they differ."""
+    """The p-value of all configs having the same mean score: if it is small, they differ. The least
+    of chi-squared tests of heterogeneity (as Cochran's Q is one), of the configs and of the levels
+    of each factor, times their number."""
 
     @classmethod
     def fit(cls, scores: Floats, design: Design, variances: Variances | None = None) -> Posterior:

@@ -19,7 +19,7 @@ from evaluators.racing.posterior import Posterior
 SURE = 0.8
 """The probability of being better with which a challenger takes the place of what is protected."""
 DIFFERENT = 0.02
-"""Candidates are taken to differ if equality of all has a smaller p-value."""
+"""Candidates are taken to differ if their equality has no larger p-value; see `Posterior`."""
 EQUAL = 0.001
 """Posterior means that differ by no more, a tenth of a point, are equal: the cheaper one leads."""
 

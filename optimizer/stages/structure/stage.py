@@ -82,7 +82,7 @@ class _Search:
             state.race(self.stage, able)
 
     def use_answers(self) -> None:
-        """Race networks that the answers so far suggest, until they suggest nothing new."""
+        """Race networks that the answers so far suggest."""
         self.use_what_is_paid()
         for module in self.state.space.models:
             self.race(list(predicted(self.state, self.knobs, module)))
