@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
@@ -13,7 +12,8 @@ from pydantic.dataclasses import dataclass
 from search_spaces.refusals import nearest, refusing_with
 
 TOLERANCE = 0.005
-"""Configs whose means differ by no more than this tie; a tie goes to the cheaper."""
+"""Points of a front whose estimates differ by no more tie, and the cheapest is picked. What is only
+predicted must promise more than this."""
 
 MOST_SLOW = 0.05
 """The share of runs that may take longer than the 95th percentile."""
@@ -107,32 +107,22 @@ class Objective:
         """How far below the best a score may be for its config to be as good, if it is cheaper."""
         return TOLERANCE if self.within is None else self.within
 
-    def choose(
-        self,
-        candidates: Sequence[T],
-        costs: Sequence[Costs],
-        bar: float = -math.inf,
-        single: float | None = None,
-    ) -> T:
-        """The best of at least one candidate: of those within the limits, the cheapest within the
+    def choose(self, candidates: Sequence[T], costs: Sequence[Costs]) -> T:
+        """The candidate to pick from a front: of those within the limits, the cheapest within the
         tolerance of the best; if there are none, the one that exceeds the limits least.
+
+        The search itself ranks candidates by posterior means (`optimizer/search/leading/`).
 
         Args:
             candidates: at least one.
             costs: of each candidate, on the same examples.
-            bar: the least score that counts as the best.
-            single: the best single model's score, for `of="single_model"`.
         """
         both = list(zip(candidates, costs, strict=True))
         fit = [(c, cost) for c, cost in both if self.meets(cost)]
         if not fit:
             return min(both, key=lambda pair: (self.excess(pair[1]), -pair[1].score))[0]
-        best = max(bar, max(cost.score for _, cost in fit))
-        if self.of == "single_model" and single is not None:
-            best = single
+        best = max(cost.score for _, cost in fit)
         tied = [(c, cost) for c, cost in fit if cost.score >= best - self.tolerance - 1e-12]
-        if not tied:
-            return max(fit, key=lambda pair: pair[1].score)[0]
         return min(tied, key=lambda pair: (pair[1].usd, -pair[1].score))[0]
 
     def __str__(self) -> str:

@@ -1,8 +1,9 @@
-"""Silences the logs of other libraries for a while."""
+"""Silences other libraries for a while."""
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,3 +20,13 @@ def log_level(level: int, *names: str) -> Iterator[None]:
     finally:
         for logger, old in zip(loggers, before, strict=True):
             logger.setLevel(old)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Silence what Optuna logs of every trial, and its warnings of experimental features."""
+    import optuna
+
+    with log_level(logging.WARNING, "optuna"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

@@ -58,8 +58,7 @@ class Pipeline(Tunable):
         object.__setattr__(self, "outputs", self._checked_outputs())
         object.__setattr__(self, "provenance", dict(self.provenance))
         if self.config is not None:
-            named = [label for labels in self.config.allocation.values() for label in labels]
-            plain = [label for label in named if "/" in label]  # litellm's names need no `Model`
+            plain = [label for label in self.config.labels if "/" in label]  # litellm's names
             labels = [model.label for model in self.models]
             check_config(self.modules, self.config, [*labels, *plain] if labels else None)
         else:

@@ -258,6 +258,17 @@ class Tunable(ABC):
         """A copy that says where its config comes from."""
         return dataclasses.replace(self, provenance=provenance)  # type: ignore[type-var]
 
+    def named_models(self) -> dict[str, Model]:
+        """By label, the models that the config names; a label that the pipeline does not describe
+        is a model's name.
+
+        Raises:
+            PipelineError: there is no config, and a module names no model.
+        """
+        given = {model.label: model for model in self.models}
+        labels = (self.config or self.default_config()).labels
+        return {label: given.get(label) or Model(label) for label in labels}
+
     def __call__(self, **inputs: Any) -> dspy.Prediction:
         """Run with the attached config, or as the modules say, through the default gateway.
 
@@ -267,10 +278,7 @@ class Tunable(ABC):
             ModelError: a model has no known provider, no key or no price; else the other members
                 would decide without it, and nobody would notice.
         """
-        config = self.config or self.default_config()
-        given = {model.label: model for model in self.models}
-        asked = dict.fromkeys(label for labels in config.allocation.values() for label in labels)
-        models = {label: given.get(label) or Model(label) for label in asked}
+        config, models = self.config or self.default_config(), self.named_models()
         session = None
         if self.llm_modules:
             from pipelines.llms.gateway import default_session

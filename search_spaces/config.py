@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -251,11 +252,27 @@ class PipelineConfig(BaseModel):
         return {path: module.models for path, module in walked if module.models}
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label of the allocation once, in the order of modules and members."""
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(self.allocation.values())))
+
+    @property
     def single_model(self) -> str | None:
         """The label that all modules have in common, each asked once; None if there is none."""
-        labels = {label for labels in self.allocation.values() for label in labels}
-        wide = any(module.width > 1 for module in self.modules.values())
-        return labels.pop() if len(labels) == 1 and not wide else None
+        return self.labels[0] if len(self.labels) == 1 and not self.is_wide else None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a module has several members."""
+        return any(module.width > 1 for module in self.modules.values())
+
+    def with_single_model(self, label: str) -> PipelineConfig:
+        """A copy in which this model is the only one, asked as often as the others were."""
+        return self.with_models(dict.fromkeys(self.allocation, label))
+
+    def with_module(self, name: str, module: ModuleConfig) -> PipelineConfig:
+        """A copy with another config of one module."""
+        return PipelineConfig(modules={**self.modules, name: module})
 
     def with_models(self, models: Mapping[str, str | tuple[str, ...]]) -> PipelineConfig:
         """A copy in which the named modules, such as `solve` or `solve.judge`, use other models.
@@ -284,7 +301,7 @@ class PipelineConfig(BaseModel):
         except KeyError:
             known = [path for name, module in self.modules.items() for path, _ in module.walk(name)]
             raise KeyError(f"there is no module {name!r}; there are {known}") from None
-        return PipelineConfig(modules={**self.modules, top: module})
+        return self.with_module(top, module)
 
     def place(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The module that a name such as `solve.judge` begins with, and the roles that follow.

@@ -137,8 +137,9 @@ class Posterior:
     """C x C: the covariance of scores on one example, given the mean scores."""
     variances: Variances
     all_equal: float = 1.0
-    """The p-value of all configs having the same mean score (chi-squared tests of heterogeneity,
-    as Cochran's Q is one): if it is small, they differ."""
+    """The p-value of all configs having the same mean score: if it is small, they differ. The least
+    of chi-squared tests of heterogeneity (as Cochran's Q is one), of the configs and of the levels
+    of each factor, times their number."""
 
     @classmethod
     def fit(cls, scores: Floats, design: Design, variances: Variances | None = None) -> Posterior:
@@ -257,7 +258,7 @@ def _noise(design: Design, variances: Variances, mean: Floats) -> Floats:
 
 
 def _correlations(scores: Floats, mean: Floats, design: Design, variances: Variances) -> Variances:
-    """How far scores spread around the means, and how they hang together on one example."""
+    """How far scores spread around the means, and how they correlate on one example."""
     from scipy.optimize import nnls
 
     seen = ~np.isnan(scores)

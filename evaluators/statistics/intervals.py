@@ -35,6 +35,10 @@ class Interval:
     low: float
     high: float
 
+    def named(self, name: str) -> dict[str, float]:
+        """As plain figures: the mean by this name, and the ends by `<name>_low`, `<name>_high`."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def __str__(self) -> str:
         return f"{self.mean:z.3f} [{self.low:z.3f}, {self.high:z.3f}]"
 

@@ -1,6 +1,6 @@
 """The tuned pipeline for other programs: as an MLflow model, and over many rows at once."""
 
-from optimizer.export.batch import failure_of, input_types, is_wide, models_of, run_rows
+from optimizer.export.batch import failure_of, input_types, is_wide, run_rows
 from optimizer.export.dspy_model import save_dspy_program
 from optimizer.export.pyfunc_model import save_pyfunc
 
@@ -8,7 +8,6 @@ __all__ = [
     "failure_of",
     "input_types",
     "is_wide",
-    "models_of",
     "run_rows",
     "save_dspy_program",
     "save_pyfunc",

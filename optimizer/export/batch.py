@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from pipelines.llms.model import Model
-
 if TYPE_CHECKING:
     from pipelines import Trace, Tunable
     from pipelines.llms.gateway import Session
@@ -27,28 +25,14 @@ def run_rows(
         PipelineError: a row lacks an input, or a module names no model.
     """
     config = pipeline.config or pipeline.default_config()
-    program = pipeline.bind(config, models_of(pipeline), session)
+    program = pipeline.bind(config, pipeline.named_models(), session)
     with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
         yield from pool.map(program.run, rows)
 
 
-def models_of(pipeline: Tunable) -> dict[str, Model]:
-    """By label, the models that the config names; a label that the pipeline does not describe is a
-    model's name.
-
-    Raises:
-        PipelineError: there is no config, and a module names no model.
-    """
-    allocation = (pipeline.config or pipeline.default_config()).allocation
-    described = {model.label: model for model in pipeline.models}
-    labels = dict.fromkeys(label for models in allocation.values() for label in models)
-    return {label: described.get(label) or Model(label) for label in labels}
-
-
 def is_wide(pipeline: Tunable) -> bool:
     """Whether a module has several members, so that the confidence means anything."""
-    config = pipeline.config or pipeline.default_config()
-    return any(module.width > 1 for module in config.modules.values())
+    return (pipeline.config or pipeline.default_config()).is_wide
 
 
 def input_types(pipeline: Tunable) -> dict[str, Any]:

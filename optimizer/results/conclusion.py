@@ -58,7 +58,7 @@ def conclude(
         tuned_figures=_figures(final.tuned, final.mean),
         baseline_figures=_figures(final.baseline, final.mean),
         single_model_figures=_figures(scored, final.mean) if scored else None,
-        single_model_label=next(iter(single.allocation.values()))[0] if single else None,
+        single_model_label=single.labels[0] if single else None,
         gain=gain,
         gain_over_single=NO_GAIN if scored and chosen == single else over_single,
         held_out=final.held_out,
@@ -160,8 +160,7 @@ def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
     """The pipeline with this config and the models that it names."""
-    labels = {label for labels in config.allocation.values() for label in labels}
-    used = tuple(model for label, model in plan.models.items() if label in labels)
+    used = tuple(model for label, model in plan.models.items() if label in config.labels)
     return plan.pipeline.with_config(config, used)
 
 

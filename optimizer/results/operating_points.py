@@ -92,9 +92,7 @@ def points_frame(points: Sequence[OperatingPoint]) -> pd.DataFrame:
     rows = [
         {
             "measured_on": point.measured_on,
-            "score": point.score.mean,
-            "score_low": point.score.low,
-            "score_high": point.score.high,
+            **point.score.named("score"),
             "usd_per_example": point.usd_per_example,
             "latency_s": point.latency_s,
             "latency_p95_s": point.latency_p95_s,

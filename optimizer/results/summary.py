@@ -18,7 +18,7 @@ from optimizer.formatting import (
     ui_command,
 )
 from optimizer.search.records.config_changes import Change, config_changes
-from optimizer.search.records.trial import config_text, shortened
+from optimizer.search.records.trial import config_text, last_trials, shortened
 from pipelines import PipelineError
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def measured_on(result: Result) -> str:
 def cautions(result: Result) -> list[str]:
     """What kept the search from seeing all that it set out to see."""
     lines = [f"stopped early: {result.stopped}"] if result.stopped else []
-    last = {trial.config.key: trial for trial in result.trials_}.values()
-    unfit = [trial.detail for trial in last if trial.status == "disqualified"]
+    unfit = [t.detail for t in last_trials(result.trials_) if t.status == "disqualified"]
     if unfit:
         configs = counted(len(unfit), "config")
         lines.append(f"{configs} disqualified, too many calls having failed; the first: {unfit[0]}")
@@ -280,16 +279,15 @@ def _unproven(result: Result) -> Iterator[str]:
 
 def _single_model_text(result: Result) -> str:
     """The rival: one model wherever the pipeline as given asks one, as often as that does."""
-    wide = any(module.width > 1 for module in result.baseline_config.modules.values())
-    return f"{result.single_model_label} in all modules" + (", as wide as given" if wide else "")
+    width = ", as wide as given" if result.baseline_config.is_wide else ""
+    return f"{result.single_model_label} in all modules{width}"
 
 
 def _over_single(result: Result) -> Iterator[str]:
     figures, rival = result.single_model_figures, _single_model_text(result)
     if figures is None or result.gain_over_single is None:
         return
-    given, label = result.baseline_config, result.single_model_label or ""
-    if result.config == given.with_models(dict.fromkeys(given.allocation, label)):
+    if result.config == result.baseline_config.with_single_model(result.single_model_label or ""):
         if changes(result):
             yield f"What was found is the best single model: {rival}."
     else:
@@ -354,9 +352,8 @@ def _unmet(result: Result) -> Iterator[str]:
 
 def _votes_without_agreement(result: Result) -> Iterator[str]:
     """Votes of which hardly any two members gave the same answer."""
-    last = {trial.config.key: trial for trial in result.trials_}.values()
     alone: dict[str, list[bool]] = {}
-    for trial in last:
+    for trial in last_trials(result.trials_):
         for module, share in trial.agreement.items():
             config = trial.config.modules[module]
             votes = config.aggregation is not None and config.aggregation.name in _VOTES

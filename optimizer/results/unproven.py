@@ -58,7 +58,9 @@ def unproven(
 
 def _reason(state: SearchState, config: PipelineConfig) -> str:
     last, examples = state.last_trial(config), len(state.examples)
-    if not state.is_complete(config):
+    if state.evaluator.known(config).disqualified:
+        return "too many of its calls failed"
+    if not state.has_seen_all(config):
         seen = f"on {state.seen(config)} of {examples} search examples"
         ended = " when the budget ended" if last and last.status == "cut_off" else ""
         return f"run {seen} only{ended}"

@@ -10,15 +10,11 @@ import numpy as np
 
 from evaluators.evaluator import Evaluator
 from evaluators.objective import Costs, Objective
-from evaluators.racing.posterior import Floats
 from optimizer.search.budget.forecast import Forecast
 from optimizer.search.leading.preference import Preference
 from optimizer.search.strategies.arena import Arena, Levels
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
-
-Known = dict[int, float | None]
-"""By place among the search examples, the score; None where a run has none."""
 
 
 class ConfigArena(Arena):
@@ -152,22 +148,6 @@ def calls_left(forecast: Forecast) -> float:
     if not math.isinf(left.usd) and nominal.usd > 0:
         calls = min(calls, max(0.0, left.usd) * nominal.calls / nominal.usd)
     return calls
-
-
-def mean_ratings(labels: Sequence[str], ratings: dict[str, dict[int, float]]) -> Floats:
-    """The mean rating of each label, NaN where there is none; shrunk to the mean of all."""
-    everything = [value for own in ratings.values() for value in own.values()]
-    if not everything:
-        return np.full(len(labels), np.nan)
-    overall = float(np.mean(everything))
-    return np.array(
-        [
-            (sum(own.values()) + overall) / (len(own) + 1)
-            if (own := ratings.get(label))
-            else np.nan
-            for label in labels
-        ]
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ class FinalScores:
     calibration: Calibration | None = None
     """By which the errors of a judge are taken out of what is reported, if they are known.
 
-    Who leads is the same with and without, so the search does not need it.
+    The best config is the same with and without, so the search does not need it.
     """
 
     @property

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.objective import QUALITY, Costs, Objective, front
-from evaluators.outcome import Evaluation
+from evaluators.objective import QUALITY, Objective, front
 from evaluators.racing.posterior import Design, Posterior
 from optimizer.search.budget.reserve import Reserve
 from optimizer.search.config_arena import ConfigArena
@@ -168,20 +167,6 @@ class Leaderboard(SearchLog):
         points = [config for config in self.operating_points() if config not in finalists]
         return [self.single_model or self.incumbent, *points]
 
-    def best(self, configs: Sequence[PipelineConfig]) -> PipelineConfig | None:
-        """What the objective prefers by the estimates on the configs' common examples.
-
-        None when there are no common examples with a score.
-        """
-        known = {c.key: self.evaluator.known(c) for c in configs}
-        common = set.intersection(*(set(e.scores) for e in known.values())) if known else set()
-        if not common:
-            return None
-        costs = [_costs(known[c.key], common) for c in configs]
-        singles = (self.evaluator.known(c) for c in self.raced() if c.single_model)
-        means = (e.on(common).mean for e in singles if common <= set(e.scores))
-        return self.objective.choose(configs, costs, single=max(means, default=None))
-
     def reference(self, examples: Collection[int]) -> float:
         """The score on these examples that the cheapest is to come close to.
 
@@ -218,8 +203,3 @@ class Leaderboard(SearchLog):
             return ranked
         places = np.linspace(0, len(ranked) - 1, MOST_POINTS).round().astype(int)
         return [ranked[place] for place in places]
-
-
-def _costs(evaluation: Evaluation, common: set[int]) -> Costs:
-    """The score on common examples; dollars and seconds on all there are."""
-    return evaluation.costs._replace(score=evaluation.on(common).mean)

@@ -36,7 +36,7 @@ class SearchState(RacingState):
     proposer: Proposer | None = None
     """Optuna's state, once the structure stage has begun one."""
     prompted: list[tuple[str, str, str, int]] = field(default_factory=list)
-    """Prompt optimizers that were asked: the config's key, the module, who, and which attempt."""
+    """Runs of prompt optimizers: the config's key, the module, the optimizer, and which attempt."""
     judgements: Judgements = field(default_factory=Judgements)
     verdicts: dict[str, bool] = field(default_factory=dict)
     """What verifiers said when they were tried, by verifier and answer."""
@@ -69,7 +69,7 @@ class SearchState(RacingState):
     def ablest_model(self) -> Model:
         """The one that does best alone, as far as is known."""
         best = next(iter(self.ranked_singles()), self.incumbent)
-        return self.evaluator.models[next(iter(best.allocation.values()))[0]]
+        return self.evaluator.models[best.labels[0]]
 
     @property
     def uniform(self) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from evaluators.racing.field import Run
 from evaluators.racing.posterior import Floats
 from evaluators.score_table import ScoreTable
 from optimizer.search.strategies import STRATEGIES, Arena, Levels, Strategy, named
+from optimizer.search.strategies.arena import swapped
 
 Rater = Callable[[str, Mapping[str, Any], int], Sequence[float]]
 """From a module, the choices of all modules, and an example's index to the ratings in [0, 1] of
@@ -102,12 +103,10 @@ def _rating(
 
     def rate(module: int, levels: Levels, examples: int) -> Floats:
         """Run the module with each of its choices, as far as the calls reach, and rate it."""
-        swapped = [
-            (*levels[:module], own, *levels[module + 1 :]) for own in range(arena.choices[module])
-        ]
-        arena.add(swapped)
-        asked = {call for one in swapped for call in arena.call_numbers(one)[: module + 1]}
-        ratings = np.full((len(swapped), examples), np.nan)
+        choices = [swapped(levels, module, own) for own in range(arena.choices[module])]
+        arena.add(choices)
+        asked = {call for one in choices for call in arena.call_numbers(one)[: module + 1]}
+        ratings = np.full((len(choices), examples), np.nan)
         for place in range(examples):
             new = [call for call in asked if not arena.field.made[call, place]]
             if len(new) > arena.left:

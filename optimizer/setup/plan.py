@@ -113,7 +113,7 @@ def prepare(
     space = _fitted(search_space or SearchSpace(), pipeline, list(by_label))
     baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
     known = {**{m.label: m for m in pipeline.models}, **by_label}
-    for label in (label for labels in baseline.allocation.values() for label in labels):
+    for label in baseline.labels:
         known.setdefault(label, Model(label))
     check_space(space, pipeline, baseline, known)
     sought = as_objective(objective)
@@ -184,9 +184,7 @@ def check_calls_can_be_made(plan: Plan) -> None:
     """Raises ModelError for unknown models, missing prices and API keys; names them all."""
     from pipelines.llms.prices import ModelError, check_models
 
-    labels = {label for labels in plan.space.models.values() for label in labels}
-    labels |= {label for labels in plan.baseline.allocation.values() for label in labels}
-    labels |= set(named_models(plan.space))
+    labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
     used = {label: plan.models[label] for label in plan.models if label in labels}
     check_models(used.values())
     judging = plan.metric.judging

@@ -136,7 +136,7 @@ def _check(
     labels: Collection[str],
     knob: str,
 ) -> None:
-    config = PipelineConfig(modules={**baseline.modules, module: changed})
+    config = baseline.with_module(module, changed)
     with _at(f"{knob} of module {module!r}"):
         check_config(pipeline.modules, config, labels)
 

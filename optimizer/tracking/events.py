@@ -124,11 +124,8 @@ def _texts(values: Mapping[str, Any], most: int) -> dict[str, str]:
 
 
 def _trial_metrics(trial: Trial) -> dict[str, float | None]:
-    interval = trial.score
     return {
-        "score": interval.mean if interval else None,
-        "score_low": interval.low if interval else None,
-        "score_high": interval.high if interval else None,
+        **(trial.score.named("score") if trial.score else {}),
         "examples": trial.examples,
         "failures": sum(trial.failures.values()),
         "unscored": trial.unscored,

@@ -55,9 +55,7 @@ def final_figures(result: Result) -> Event:
     metrics: dict[str, float | None] = {
         **_held_out("final/", result.tuned_figures),
         **_held_out("final/baseline_", result.baseline_figures),
-        "final/gain": result.gain.mean,
-        "final/gain_low": result.gain.low,
-        "final/gain_high": result.gain.high,
+        **result.gain.named("final/gain"),
         "spent_usd": result.spent.usd,
         "spent_calls": float(result.spent.calls),
         "paid_now_usd": result.spent.paid_now_usd,
@@ -82,9 +80,7 @@ def final_figures(result: Result) -> Event:
 
 def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
     return {
-        f"{prefix}score": figures.score.mean,
-        f"{prefix}score_low": figures.score.low,
-        f"{prefix}score_high": figures.score.high,
+        **figures.score.named(f"{prefix}score"),
         f"{prefix}examples": float(figures.examples),
         f"{prefix}cost_usd": figures.usd_per_example,
         f"{prefix}latency_s": figures.latency_s,

@@ -114,16 +114,6 @@ class Tracker:
         if not self._ended:
             self._end(end_event(status, reason), *self._file_events("end", files or {}))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
-    ) -> None:
-        """A run that has not ended by now has failed."""
-        killed = isinstance(error, KeyboardInterrupt)
-        self.fail(repr(error) if error else "not ended", "KILLED" if killed else "FAILED")
-
     def _put(self, *events: Event) -> None:
         for each in events:
             self._delivery.put(each)

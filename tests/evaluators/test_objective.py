@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.hypervolume import hypervolume
@@ -125,25 +125,6 @@ def test_limits_are_met_where_no_figure_is_above_its_own(objective: Objective, c
     )
     assert objective.meets(c) == fits
     assert objective.limited == ({*limits, objective.within} != {None})
-
-
-@given(st.lists(COSTS, min_size=1, max_size=6), SCORES)
-def test_a_bar_keeps_ties_from_leading_downhill(costs: Sequence[Costs], bar: float) -> None:
-    """Who ties must tie with the bar too; where nobody does, the best score is taken."""
-    chosen = QUALITY.choose(costs, costs, bar)
-    best = max(c.score for c in costs)
-    assert chosen.score >= min(best, bar - QUALITY.tolerance) - 1e-9
-    assert chosen.score >= best - QUALITY.tolerance - 1e-9
-
-
-@given(st.lists(COSTS, min_size=1, max_size=6), SCORES)
-def test_as_good_as_the_best_single_model_for_less(costs: Sequence[Costs], single: float) -> None:
-    objective = Objective(within=0.01, of="single_model")
-    chosen = objective.choose(costs, costs, single=single)
-    enough = [c for c in costs if c.score >= single - 0.01 - 1e-9]
-    assume(enough)
-    assert chosen in enough
-    assert chosen.usd == min(c.usd for c in enough)
 
 
 def test_names_stand_for_objectives() -> None:

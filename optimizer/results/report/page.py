@@ -16,7 +16,7 @@ from optimizer.results.provenance import provenance
 from optimizer.results.summary import Table, probes_lines, sections
 from optimizer.search.records.config_changes import config_changes
 from optimizer.search.records.probe import Probe
-from optimizer.search.records.trial import Trial, config_text, shortened
+from optimizer.search.records.trial import Trial, config_text, last_trials, shortened
 from pipelines.llms.secrets import redacted
 from search_spaces import PipelineConfig
 
@@ -117,7 +117,7 @@ def _probe(probe: Probe) -> tuple[str, ...]:
 def _failures(result: Result) -> list[tuple[str, str]]:
     """How often each kind of failure occurred to all configs, the most frequent first."""
     kinds: Counter[str] = Counter()
-    for trial in {trial.config.key: trial for trial in result.trials_}.values():
+    for trial in last_trials(result.trials_):
         kinds.update(trial.failures)  # a config's last trial has all of its failures
         kinds.update(trial.members_failed)
     return [(kind, str(count)) for kind, count in kinds.most_common()]

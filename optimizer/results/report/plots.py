@@ -9,7 +9,7 @@ import numpy as np
 
 from optimizer.results.report.drawing import as_png, new_plot
 from optimizer.results.report.heatmap import module_scores_heatmap
-from optimizer.search.records.trial import Trial, pareto_front
+from optimizer.search.records.trial import Trial, last_trials
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,9 +95,9 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
 
 def best_for_the_money(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
     """Dollars per example, ascending, and the highest score of a complete trial for no more."""
-    front = sorted(pareto_front(trials), key=lambda trial: trial.usd_per_example)
-    scores = [trial.score.mean for trial in front if trial.score]
-    return [t.usd_per_example for t in front], list(np.maximum.accumulate(scores))
+    complete = last_trials(trial for trial in trials if trial.status == "complete")
+    scored = sorted((t.usd_per_example, t.score.mean) for t in complete if t.score)
+    return [usd for usd, _ in scored], list(np.maximum.accumulate([s for _, s in scored]))
 
 
 def _steps(axes: Axes, places: Sequence[float], scores: Sequence[float], label: str) -> None:

@@ -118,9 +118,9 @@ def _asked(bound: BoundModule, around: str = "") -> Iterator[tuple[str, str]]:
     them too.
     """
     module = bound.module
-    told = signature_identity(module.signature), module.strategy
-    parts: list[object] = [around, *told, bound.reads, bound.sees]
-    if _is_own(bound) or _races(bound):  # then a call may hang on all the others
+    parts: list[object] = [around, signature_identity(module.signature), module.strategy]
+    parts += [bound.reads, bound.sees]
+    if _is_own(bound) or _races(bound):  # then a call may depend on all the others
         parts += [bound.path, bound.samples]
     asked = _digest(canonical_json(parts))
     yield bound.path, asked

@@ -80,7 +80,7 @@ class Reserve:
 
         Its input is bounded by bytes, of which a token has about four.
         """
-        models = [self.evaluator.models[i] for labels in config.allocation.values() for i in labels]
+        models = [self.evaluator.models[label] for label in config.labels]
         if self.evaluator.metric.judging:
             models.append(self.evaluator.metric.judging.model)
         answer = max(price_of(model).output_usd * model.max_tokens for model in models)

@@ -20,7 +20,7 @@ from evaluators.racing.posterior import Floats, Posterior
 SURE = 0.8
 """The probability of being better with which a challenger takes the place of what is protected."""
 DIFFERENT = 0.02
-"""Candidates are taken to differ if equality of all has a smaller p-value."""
+"""Candidates are taken to differ if their equality has no larger p-value; see `Posterior`."""
 GAIN_SCALE = 0.1
 """Standard deviation of the prior of a true difference between two candidates' means."""
 EQUAL = 0.001

@@ -105,10 +105,9 @@ def check_something_works(state: SearchState) -> None:
     if not _always_fails(state):
         return
     known, baseline = state.evaluator.known, state.baseline
-    single = [dict.fromkeys(baseline.allocation, label) for label in state.space.single_models()]
     few = state.examples[:PRICED_EXAMPLES]
-    for models in single:
-        tried = state.evaluator.evaluate(baseline.with_models(models), few)
+    for label in state.space.single_models():
+        tried = state.evaluator.evaluate(baseline.with_single_model(label), few)
         if not all(outcome.failure for outcome in tried.outcomes.values()):
             return
     told = "the pipeline as given fails on every example tried, and so does every single model"

@@ -67,10 +67,9 @@ def _constant(known: Evaluation) -> float | None:
 def _other_models(state: SearchState) -> list[PipelineConfig]:
     """Every single model in all modules, and then other models in one module each."""
     baseline, choices = state.baseline, state.space.models
-    models = [dict.fromkeys(baseline.allocation, label) for label in state.space.single_models()]
-    models += [{module: label} for module, labels in choices.items() for label in labels]
-    configs = {config.key: config for config in map(baseline.with_models, models)}
-    return [config for key, config in configs.items() if key != baseline.key]
+    found = [baseline.with_single_model(label) for label in state.space.single_models()]
+    found += [baseline.with_models({m: label}) for m, labels in choices.items() for label in labels]
+    return [config for config in {c.key: c for c in found}.values() if config != baseline]
 
 
 def _nothing_to_gain(state: SearchState, known: Evaluation) -> str | None:

@@ -49,13 +49,13 @@ def _compared(judge: str, scores: Sequence[Score], human: Sequence[float]) -> Ju
     """How far the judge agrees with people, where it said anything."""
     failures = [score.failure for score in scores if score.failure]
     pairs = [(s.value, h) for s, h in zip(scores, human, strict=True) if s.value is not None]
-    told = [label for _, label in pairs]
-    if len(failures) > MOST_UNSCORED * len(scores) or len(set(told)) < 2:
+    judged = [label for _, label in pairs]
+    if len(failures) > MOST_UNSCORED * len(scores) or len(set(judged)) < 2:
         raise OptimizationError(
             f"the judge {judge} failed on {len(failures)} of {len(scores)} human labels; "
             f"the first: {failures[0].message}"
         )
-    return judge_agreement(judge, [value for value, _ in pairs], told)
+    return judge_agreement(judge, [value for value, _ in pairs], judged)
 
 
 def _check_informative(measured: JudgeAgreement) -> None:

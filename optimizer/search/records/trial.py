@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from evaluators.objective import Costs, front
+from evaluators.objective import Costs
 from evaluators.statistics import Interval
 from optimizer.formatting import setting
 from pipelines.aggregators.notation import aggregation_text, network_text
@@ -20,6 +21,12 @@ Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_o
 runs were expected to gain too little; with too many infrastructure failures for its mean to count;
 when the budget ran out, with what it had seen; or before it began, because what should have
 proposed a config failed."""
+
+_COLUMNS = (
+    "number", "stage", "turn", "base", "changed", "status", "score", "score_low", "score_high",
+    "examples", "unscored", "failures", "members_failed", "usd_per_example", "calls_per_example",
+    "latency_s", "latency_p95_s", "nominal_usd", "nominal_calls", "seconds", "detail",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,19 +85,13 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Number, stage and who is asked in one line, at most 200 characters."""
+        """Number, stage and models in one line, at most 200 characters."""
         return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
 
 
-def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The complete trials that no other beats in score, dollars and mean seconds at once.
-
-    Of trials with the same config, the last counts: it has seen the most examples.
-    """
-    last = {trial.config.key: trial for trial in trials if trial.status == "complete"}
-    scored = [(trial, trial.score.mean) for trial in last.values() if trial.score is not None]
-    costs = [trial.costs(score) for trial, score in scored]
-    return [scored[place][0] for place in front(costs)]
+def last_trials(trials: Iterable[Trial]) -> list[Trial]:
+    """Each config's last, which has seen the most examples."""
+    return list({trial.config.key: trial for trial in trials}.values())
 
 
 def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:
@@ -104,14 +105,11 @@ def trials_frame(trials: Sequence[Trial]) -> pd.DataFrame:
     import pandas as pd  # 0.3 s
 
     rows = [
-        {name: figure(trial) for name, figure in _FIGURES.items()}
-        | _costs_by_module(trial)
-        | flat_config(trial.config)
-        for trial in trials
+        _figures(trial) | _costs_by_module(trial) | flat_config(trial.config) for trial in trials
     ]
     costs = [name for trial in trials for name in _costs_by_module(trial)]
     knobs = [knob for trial in trials for knob in flat_config(trial.config)]
-    columns = dict.fromkeys([*_FIGURES, *costs, *knobs])
+    columns = dict.fromkeys([*_COLUMNS, *costs, *knobs])
     frame = pd.DataFrame([columns | row for row in rows], columns=list(columns))
     return frame.astype({"base": "Int64"})
 
@@ -132,7 +130,7 @@ def flat_config(config: PipelineConfig) -> dict[str, Any]:
 
 
 def config_text(config: PipelineConfig) -> str:
-    """Who is asked in each module, how hot: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
+    """Models and temperature of each module: `locate=a, solve=[3x b -> majority_vote] at 0.7`.
 
     Functions are shown with the parameters that are set: `retrieve(k=3)`.
     """
@@ -163,6 +161,14 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def _figures(trial: Trial) -> dict[str, Any]:
+    """The columns that every table of trials begins with."""
+    score = trial.score or Interval(math.nan, math.nan, math.nan)
+    summed = {name: sum(getattr(trial, name).values()) for name in ("failures", "members_failed")}
+    figures = vars(trial) | score.named("score") | summed
+    return {name: figures[name] for name in _COLUMNS}
+
+
 def _costs_by_module(trial: Trial) -> dict[str, float]:
     """Dollars and seconds per example, in the order of the config's modules."""
     usd, seconds = trial.usd_by_module, trial.seconds_by_module
@@ -191,29 +197,3 @@ def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
     if module.demos:
         yield "demos", len(module.demos)
     yield from module.params.items()
-
-
-_FIGURES: dict[str, Callable[[Trial], Any]] = {
-    "number": lambda trial: trial.number,
-    "stage": lambda trial: trial.stage,
-    "turn": lambda trial: trial.turn,
-    "base": lambda trial: trial.base,
-    "changed": lambda trial: trial.changed,
-    "status": lambda trial: trial.status,
-    "score": lambda trial: trial.score.mean if trial.score else float("nan"),
-    "score_low": lambda trial: trial.score.low if trial.score else float("nan"),
-    "score_high": lambda trial: trial.score.high if trial.score else float("nan"),
-    "examples": lambda trial: trial.examples,
-    "unscored": lambda trial: trial.unscored,
-    "failures": lambda trial: sum(trial.failures.values()),
-    "members_failed": lambda trial: sum(trial.members_failed.values()),
-    "usd_per_example": lambda trial: trial.usd_per_example,
-    "calls_per_example": lambda trial: trial.calls_per_example,
-    "latency_s": lambda trial: trial.latency_s,
-    "latency_p95_s": lambda trial: trial.latency_p95_s,
-    "nominal_usd": lambda trial: trial.nominal_usd,
-    "nominal_calls": lambda trial: trial.nominal_calls,
-    "seconds": lambda trial: trial.seconds,
-    "detail": lambda trial: trial.detail,
-}
-"""The columns that every table of trials begins with."""

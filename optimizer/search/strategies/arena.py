@@ -21,6 +21,11 @@ Levels = tuple[int, ...]
 """The number of the choice that each module has."""
 
 
+def swapped(levels: Levels, module: int, level: int) -> Levels:
+    """The candidate with another choice for one module."""
+    return (*levels[:module], level, *levels[module + 1 :])
+
+
 @dataclass(eq=False)
 class Arena:
     """Candidates that a strategy may run, and how many calls it has left."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluators.racing.field import Run
 from evaluators.racing.posterior import Floats
-from optimizer.search.strategies.arena import Arena, Levels
+from optimizer.search.strategies.arena import Arena, swapped
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class LLMSelector:
         now = arena.start if arena.start is not None else (0,) * len(arena.choices)
         unchanged, module = 0, 0
         while unchanged < len(arena.choices):
-            swapped = [_with(now, module, level) for level in range(arena.choices[module])]
-            places = [arena.place(levels) for levels in swapped]
+            choices = range(arena.choices[module])
+            places = [arena.place(swapped(now, module, level)) for level in choices]
             if arena.rate is None:
                 yield arena.field.missing(places, math.inf)
                 ratings = arena.field.scores[places]
             else:
                 ratings = arena.rate(module, now, arena.examples)
-            chosen = _with(now, module, _most_often_best(ratings, now[module]))
+            chosen = swapped(now, module, _most_often_best(ratings, now[module]))
             unchanged = 0 if chosen != now else unchanged + 1
             now, module = chosen, (module + 1) % len(arena.choices)
             arena.start = now
@@ -46,10 +46,6 @@ class LLMSelector:
     def pick(self, arena: Arena) -> int:
         """The candidate that it has come to."""
         return arena.place(arena.start if arena.start is not None else (0,) * len(arena.choices))
-
-
-def _with(levels: Levels, module: int, level: int) -> Levels:
-    return (*levels[:module], level, *levels[module + 1 :])
 
 
 def _most_often_best(ratings: Floats, now: int) -> int:

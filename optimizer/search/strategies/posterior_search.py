@@ -12,15 +12,15 @@ from evaluators.racing.field import Run
 from evaluators.racing.knowledge_gradient import Plan, Value, best_mean, plan
 from evaluators.racing.posterior import Floats
 from optimizer.search.leading.earning import Protected, leader
-from optimizer.search.strategies.arena import Arena
+from optimizer.search.strategies.arena import Arena, swapped
 
 FEWEST_CALLS, MORE_CALLS = 48, 0.06
 """A batch takes so many calls, or this share of all calls so far, whichever is more."""
 WORTH, SMALLEST_GAIN = 0.0015, 0.005
-"""Unless the search was told how many calls to plan for, they must be expected to improve the final
-choice by so much: those for running one candidate on all examples, and all that are planned."""
+"""Unless the arena says how many calls to plan for: the price of running one candidate on all
+examples, in units of value, and the least that planned calls must gain, whatever they cost."""
 RATED = 4
-"""On so many examples modules are rated, where it is for the strategy to ask."""
+"""On so many examples the choices of a module are rated."""
 PROPOSED = 16
 """Of combinations too many to list, so many are drawn at a time."""
 MOST_FINISHED = 3
@@ -155,6 +155,14 @@ class PosteriorSearch:
         arena.add(tuple(int(level) for level in row) for row in best)
 
 
+def mean_ratings(ratings: Floats) -> Floats:
+    """The mean of each row of choices x examples, shrunk to that of all; NaN where it has none."""
+    known = ~np.isnan(ratings)
+    overall = ratings[known].mean() if known.any() else np.nan
+    shrunk = (np.where(known, ratings, 0).sum(axis=1) + overall) / (known.sum(axis=1) + 1)
+    return np.where(known.any(axis=1), shrunk, np.nan)
+
+
 def _rate_modules(arena: Arena) -> None:
     """Ask for ratings of all choices, each module after the best-rated choices before it."""
     assert arena.rate is not None
@@ -162,11 +170,8 @@ def _rate_modules(arena: Arena) -> None:
     ratings = []
     for module in range(len(arena.choices)):
         rated = arena.rate(module, now, RATED)
-        known = ~np.isnan(rated)
-        if not known.any():
+        if np.isnan(rated).all():
             return
-        overall = rated[known].mean()
-        shrunk = (np.where(known, rated, 0).sum(axis=1) + overall) / (known.sum(axis=1) + 1)
-        ratings.append(np.where(known.any(axis=1), shrunk, np.nan))
-        now = (*now[:module], int(np.nanargmax(ratings[-1])), *now[module + 1 :])
+        ratings.append(mean_ratings(rated))
+        now = swapped(now, module, int(np.nanargmax(ratings[-1])))
     arena.take_ratings(ratings)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluators.racing.field import Run
+from optimizer.quiet_logs import quiet_optuna
 from optimizer.search.strategies.arena import Arena
-from optimizer.search.strategies.quiet_optuna import quiet_optuna
 
 STALE = 100
-"""A sampler that has brought nothing new so often in a row has nothing more to say."""
+"""A sampler that has brought nothing new so often in a row is stopped."""
 
 
 @dataclass(frozen=True)

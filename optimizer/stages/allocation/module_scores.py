@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from evaluators.diagnosis.diagnoser import Diagnoser
+from evaluators.racing.posterior import Floats
 from optimizer.search.records.judgements import judged, shown
 from optimizer.search.records.probe import Probe
 from optimizer.search.state import SearchState
+from optimizer.search.strategies.posterior_search import RATED
 from pipelines import ModuleStep
 from pipelines.aggregators.calls import most_calls
 from search_spaces import PipelineConfig
 
 Fields = dict[str, Any]
-
-RATED = 4
-"""On how many examples the models of a module are rated."""
 
 
 @dataclass
@@ -49,6 +48,11 @@ class ModuleRatings:
     def best(self, labels: Sequence[str]) -> str:
         """The label with the best mean rating, the cheaper of equals."""
         return min(labels, key=lambda label: (-(self.mean(label) or 0.0), self._price(label)))
+
+    def table(self, labels: Sequence[str], examples: Sequence[int]) -> Floats:
+        """Labels x examples, NaN where there is no rating."""
+        rows = (self.ratings.get(label, {}) for label in labels)
+        return np.array([[row.get(index, np.nan) for index in examples] for row in rows])
 
     def _price(self, label: str) -> float:
         return float(np.mean(self.usd.get(label, [np.inf])))

@@ -18,13 +18,8 @@ def look_at_single_models(state: SearchState) -> None:
     Raises:
         BudgetExhausted: the budget does not reach.
     """
-    config = state.baseline
-    state.singles.update(
-        {
-            label: config.with_models(dict.fromkeys(config.allocation, label))
-            for label in state.space.single_models()
-        }
-    )
+    for label in state.space.single_models():
+        state.singles[label] = state.baseline.with_single_model(label)
     if state.singles:
         state.look(STAGE, list(state.singles.values()), LOOK)
         state.choose_single_model()

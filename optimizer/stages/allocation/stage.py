@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-
 from evaluators.racing.posterior import Floats
-from optimizer.search.config_arena import ConfigArena, calls_left, mean_ratings
+from optimizer.search.config_arena import ConfigArena, calls_left
 from optimizer.search.state import SearchState
 from optimizer.search.strategies import STRATEGIES, Levels, named
+from optimizer.search.strategies.posterior_search import RATED, mean_ratings
 from optimizer.stages.allocation.module_scores import ModuleRatings, rate_module, rate_modules
 from optimizer.stages.allocation.turn_scores import turn_scores
 from search_spaces import PipelineConfig
@@ -110,9 +109,9 @@ class _Search:
     def _mean_ratings(self) -> list[Floats] | None:
         if not self.rated:
             return None
-        nothing: dict[str, dict[int, float]] = {}
+        few = self.state.examples[:RATED]
         return [
-            mean_ratings(labels, self.rated[module].ratings if module in self.rated else nothing)
+            mean_ratings(self.rated.get(module, ModuleRatings(module)).table(labels, few))
             for module, labels in self.choices.items()
         ]
 
@@ -125,9 +124,7 @@ class _Search:
         few = state.examples[:examples]
         rated = rate_module(state, state.diagnoser, config, module, labels, few)
         self.rated[module] = rated
-        return np.array(
-            [[rated.ratings.get(label, {}).get(i, np.nan) for i in few] for label in labels]
-        )
+        return rated.table(labels, few)
 
 
 def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> PipelineConfig:
@@ -143,7 +140,7 @@ def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> Pipeli
 def _choices(state: SearchState, settled: PipelineConfig | None) -> Choices:
     """The models of the modules that have changed since models were chosen last.
 
-    Whom an aggregator consults may have any model, too.
+    The models that aggregators ask are chosen, too.
     """
     now = state.incumbent.modules
     then = settled.modules if settled else {}

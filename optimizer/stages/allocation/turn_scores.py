@@ -99,8 +99,8 @@ def _agreement(rated: ModuleRatings | None, means: Mapping[str, float]) -> float
         np.sign(known[one] - known[other]) * np.sign(means[one] - means[other])
         for one, other in combinations(known, 2)
     ]
-    told = [sign for sign in signs if sign]
-    return float(np.mean([sign > 0 for sign in told])) if told else None
+    untied = [sign > 0 for sign in signs if sign]
+    return float(np.mean(untied)) if untied else None
 
 
 def _decision(had: bool, has: bool, better: float | None) -> Decision:

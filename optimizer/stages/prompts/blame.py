@@ -30,7 +30,7 @@ class Blame:
 def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
     """The modules that the diagnoser blames, most blamed first; without a diagnoser, all of them.
 
-    None if the incumbent scores 1 everywhere. Of the examples, those with the lowest scores are
+    Empty if the incumbent scores 1 everywhere. Of the examples, those with the lowest scores are
     diagnosed.
 
     Raises:

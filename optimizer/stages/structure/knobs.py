@@ -46,7 +46,7 @@ class Knobs:
     with_models: bool
     """Whether models vary too; else a module keeps the one that most of its members have."""
     judge: Callable[[], str]
-    """Who judges where an aggregator names no model."""
+    """The label of the model that judges where an aggregator names none."""
     partners: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By module, the models that may be mixed in."""
     has: Callable[[str, Knob], bool] = lambda label, knob: True
@@ -76,7 +76,7 @@ class Knobs:
         return [
             config
             for name, own in base.modules.items()
-            for config in (_with(base, name, each) for each in self.options(name, own))
+            for config in (base.with_module(name, each) for each in self.options(name, own))
             if self.makes_sense(config)
         ]
 
@@ -84,7 +84,7 @@ class Knobs:
         """The base with each of the networks that the user lists for one of its modules."""
         listed = self.space.network_choices().items()
         made = [
-            _with(base, name, base.modules[name].with_network(network))
+            base.with_module(name, base.modules[name].with_network(network))
             for name, networks in listed
             for network in networks
         ]
@@ -96,10 +96,6 @@ class Knobs:
             config = PipelineConfig(modules=dict(zip(base.modules, mix, strict=True)))
             if self.makes_sense(config):
                 yield config
-
-    def size(self, base: PipelineConfig) -> float:
-        """How many configs there are at most; infinite with a distribution of Optuna's."""
-        return math.prod(self._size(name, own) for name, own in base.modules.items())
 
     def options(self, name: str, own: ModuleConfig) -> list[ModuleConfig]:
         """Every setting of one module, each once; aggregators with their default parameters."""
@@ -260,10 +256,6 @@ def _is_redundant(module: ModuleConfig) -> bool:
     greedy = all(member == members[0] and member.temperature == 0 for member in members)
     votes = module.aggregation is not None and module.aggregation.name == "majority_vote"
     return greedy or (votes and module.width == 2)
-
-
-def _with(base: PipelineConfig, name: str, module: ModuleConfig) -> PipelineConfig:
-    return PipelineConfig(modules={**base.modules, name: module})
 
 
 def _for_all_choices(make: Callable[[Choose], T]) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""Networks whose answers are paid for already: votes and cascades over members that were asked."""
+"""Networks that need no call: votes and cascades over members that have answered already."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def paid_networks(
     for pool in _pools(state, module, size):
         best = ranked(state, module, list(pool.draws), pool.rest)[:MOST_MIXED]
         for made in _networks(knobs, module, pool.rest, pool.draws, best):
-            config = PipelineConfig(modules={**state.incumbent.modules, module: made})
+            config = state.incumbent.with_module(module, made)
             if len(found) < MOST_NETWORKS and config.key not in done and knobs.makes_sense(config):
                 done.add(config.key)
                 found.append(config)
@@ -59,7 +59,7 @@ def paid_networks(
 
 
 def _pools(state: SearchState, module: str, size: int) -> list[Pool]:
-    """Who answered on the incumbent's inputs for so many examples."""
+    """The members that answered on the incumbent's inputs for so many examples."""
     pools: dict[str, Pool] = {}
     others = _without(state.incumbent, module)
     for config in state.raced():
@@ -97,7 +97,7 @@ def ranked(
     def merit(member: Asked) -> tuple[float, float]:
         label = member if isinstance(member, str) else member.model
         own = setting.with_members([member], None)
-        alone = PipelineConfig(modules={**state.incumbent.modules, module: own})
+        alone = state.incumbent.with_module(module, own)
         for config in (alone, state.singles.get(label, alone)):
             known = state.evaluator.known(config)
             if known.scores:
@@ -130,9 +130,9 @@ def _networks(
             yield from (_network(rest, chosen, each) for each in votes)
     for config in free:
         if config.name == "cascade":
-            for steps, told in _cascades(config, members):
+            for steps, cascade in _cascades(config, members):
                 if not distinct or _of_different_models(steps):
-                    yield _network(rest, steps, told)
+                    yield _network(rest, steps, cascade)
 
 
 def _of_different_models(members: Sequence[MemberConfig]) -> bool:
@@ -158,5 +158,5 @@ def _cascades(
             for first in itertools.combinations(others, width):
                 for share in AGREEMENTS if width > 2 else (1.0,):
                     steps = {"steps": [width, 1], "agreement": share}
-                    told = AggregatorConfig(name="cascade", params={**steps, **config.params})
-                    yield (*first, last), told
+                    cascade = AggregatorConfig(name="cascade", params={**steps, **config.params})
+                    yield (*first, last), cascade

@@ -1,4 +1,4 @@
-"""What closed forms predict from samples that are paid for: widths of votes, and K of best-of-K.
+"""What closed forms predict from samples that are there: widths of votes, and K of best-of-K.
 
 They only propose: what looks better by more than a tie meets the best so far in a race.
 """
@@ -45,7 +45,7 @@ class Samples:
     """How many agree on the most frequent wrong outcome."""
 
     @property
-    def told(self) -> list[tuple[int, int]]:
+    def decided(self) -> list[tuple[int, int]]:
         """How many samples were right, and right or the rival's, where any were."""
         pairs = zip(self.right, self.rival, strict=True)
         return [(right, right + wrong) for right, wrong in pairs if right + wrong]
@@ -53,7 +53,7 @@ class Samples:
     @property
     def decisive(self) -> float:
         """The share of those samples that decide a vote: right ones, and those of the rival."""
-        return sum(decided for _, decided in self.told) / (len(self.told) * self.module.width)
+        return sum(decided for _, decided in self.decided) / (len(self.decided) * self.module.width)
 
 
 def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
@@ -62,19 +62,19 @@ def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[Pipelin
         return
     for votes in _sampled_votes(state, module):
         samples = _samples(state, module, votes)
-        if samples is None or not samples.told:
+        if samples is None or not samples.decided:
             continue
         best_so_far = state.evaluator.known(state.incumbent).on(samples.examples)
         bar = best_so_far.mean + TOLERANCE
         widths = knobs.space.of("width", module)
         best = _best_vote(samples, widths)
         if best is not None and best[1] > bar:
-            yield _with(state, module, _wide(votes, best[0], votes.aggregation))
+            yield state.incumbent.with_module(module, _wide(votes, best[0], votes.aggregation))
         for verifier in knobs.aggregations(module).values():
             if verifier.name == "verifier":
                 best = _best_of_k(state, module, samples, verifier, widths)
                 if best is not None and best[1] > bar:
-                    yield _with(state, module, _wide(votes, best[0], verifier))
+                    yield state.incumbent.with_module(module, _wide(votes, best[0], verifier))
 
 
 def _sampled_votes(state: SearchState, module: str) -> Iterator[ModuleConfig]:
@@ -99,7 +99,7 @@ def _samples(state: SearchState, module: str, votes: ModuleConfig) -> Samples | 
 
     None if they are there for too few examples: where a member met an outage, one is missing.
     """
-    seen = state.examples[: state.seen(_with(state, module, votes))]
+    seen = state.examples[: state.seen(state.incumbent.with_module(module, votes))]
     scored = state.evaluator.known(state.incumbent).scores
     right, rival = [], []
     alone, forecast = _alone(state, module, votes), state.forecast
@@ -131,7 +131,7 @@ def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | N
     wider = [width for width in widths if width > samples.module.width]
     if not wider:
         return None
-    right, decided = zip(*samples.told, strict=True)
+    right, decided = zip(*samples.decided, strict=True)
     scaling = VoteScaling.fit(right, decided, samples.decisive)
     width = scaling.best_width(wider)
     return width, len(right) / len(samples.right) * scaling.accuracy(width)
@@ -167,7 +167,9 @@ def _verifier_rates(
     """How often the verifier accepts right samples, and rejects wrong ones."""
     tried = samples.examples[:VERIFIED_EXAMPLES]
     answers = [a for index in tried for a in _answers(state, module, samples.module, index)]
-    config = _with(state, module, _wide(samples.module, samples.module.width, verifier))
+    config = state.incumbent.with_module(
+        module, _wide(samples.module, samples.module.width, verifier)
+    )
     verdicts = _verdicts(state, module, config, [step for step, _ in answers])
     pairs = [(right, said) for (_, right), said in zip(answers, verdicts, strict=True)]
     of_right = [said for right, said in pairs if right and said is not None]
@@ -226,13 +228,13 @@ def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[Pipelin
     for place in range(votes.width):
         weights = [float(place == member) for member in range(votes.width)]
         aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-        found.append(_with(state, module, votes.model_copy(update={"aggregator": aggregation})))
+        found.append(
+            state.incumbent.with_module(
+                module, votes.model_copy(update={"aggregator": aggregation})
+            )
+        )
     return found
 
 
 def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:
     return votes.with_members(votes.models[:1] * width, aggregation)
-
-
-def _with(state: SearchState, module: str, changed: ModuleConfig) -> PipelineConfig:
-    return PipelineConfig(modules={**state.incumbent.modules, module: changed})

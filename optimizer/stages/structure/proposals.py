@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.search.strategies.quiet_optuna import quiet_optuna
+from optimizer.quiet_logs import quiet_optuna
 from optimizer.stages.structure.knobs import Knobs
 from search_spaces import PipelineConfig
 
@@ -101,7 +101,7 @@ def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float
     """What Optuna maximises: all three figures on a front, else one figure less what limits cost.
 
     That is the score. Where the cheapest is sought that is near enough to a reference, it lies in
-    [0, 1] for those who are, falling with the price, and below 0 by what the others miss.
+    [0, 1] for those that are, falling with the price, and below 0 by what the others miss.
     """
     if objective.pareto:
         return (costs.score, -costs.usd, -costs.latency_s)
@@ -113,7 +113,7 @@ def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float
 
 
 def _samplers(seed: int) -> list[optuna.samplers.BaseSampler]:
-    """Who draws, and who does so when the first has nothing new to say."""
+    """The sampler that draws, and the one that takes over when it brings nothing new."""
     from optuna.samplers import RandomSampler, TPESampler
 
     tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True)

@@ -1,8 +1,8 @@
-"""Structure: how often a module is asked, by whom, how hot, and how the answers are combined.
+"""Structure: widths, members, temperatures and aggregators of modules.
 
 Where the space is small, all of its configs race together, listed prompts and networks included;
-where it is too large to list, Optuna proposes. In both cases networks of answers that are paid for
-are scored for free, and two closed forms predict wider votes and verifiers.
+where it is too large to list, Optuna proposes. In both cases networks of answers that are there
+already are scored for free, and two closed forms predict wider votes and verifiers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 
 from optimizer.search.state import SearchState
@@ -83,7 +82,7 @@ class _Search:
             state.race(self.stage, able)
 
     def use_answers(self) -> None:
-        """Race networks that the answers so far suggest, until they suggest nothing new."""
+        """Race networks that the answers so far suggest."""
         self.use_what_is_paid()
         for module in self.state.space.models:
             self.race(list(predicted(self.state, self.knobs, module)))
@@ -158,7 +157,7 @@ def _knobs(state: SearchState) -> Knobs:
         space=state.space,
         baseline=state.baseline,
         with_models=costs_count,
-        judge=partial(_ablest, state),
+        judge=lambda: state.ablest_model.label,  # the allocation may find a better one
         partners=dict(_partners(state)),
         has=lambda label, knob: has_knob(state.evaluator.models[label], knob),
     )
@@ -170,8 +169,3 @@ def _partners(state: SearchState) -> Iterator[tuple[str, list[str]]]:
         widest = max(state.space.of("width", module), default=1)
         most = max(MIXED_IN, widest) if state.space.distinct(module) else MIXED_IN
         yield module, ranked(state, module, labels, setting)[:most]
-
-
-def _ablest(state: SearchState) -> str:
-    """The model that does best alone judges, until the allocation finds a better one."""
-    return state.ablest_model.label

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from optimizer.export import failure_of, models_of, run_rows
+from optimizer.export import failure_of, run_rows
 from pipelines import Module, Pipeline, PipelineError
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model
@@ -50,5 +50,5 @@ def test_models_are_those_the_config_names_as_the_pipeline_describes_them() -> N
                                                        aggregator="majority_vote")})  # fmt: skip
     pipeline = Pipeline("p", [Module("a", "q -> r")], config=config,
                         models=(own, Model("openai/x"), Model("openai/unused")))  # fmt: skip
-    assert models_of(pipeline) == {"own": own, "openai/x": Model("openai/x")}
-    assert models_of(HALVING) == {}
+    assert pipeline.named_models() == {"own": own, "openai/x": Model("openai/x")}
+    assert HALVING.named_models() == {}

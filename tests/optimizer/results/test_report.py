@@ -162,12 +162,12 @@ def test_best_so_far_never_falls_and_ends_at_the_last_trial(scores: list[float |
         assert calls[-1] == trials[-1].nominal_calls
 
 
-def test_best_for_the_money_leaves_out_what_costs_more_and_scores_less() -> None:
+def test_best_for_the_money_never_falls_as_costs_rise() -> None:
     trials = [
         make_trial(i, score, usd_per_example=usd, config=make_config(temperature=i / 10))
         for i, (score, usd) in enumerate([(0.5, 2.0), (0.4, 1.0), (0.45, 3.0), (0.9, 4.0)])
     ]
-    assert best_for_the_money(trials) == ([1.0, 2.0, 4.0], [0.4, 0.5, 0.9])
+    assert best_for_the_money(trials) == ([1.0, 2.0, 3.0, 4.0], [0.4, 0.5, 0.5, 0.9])
 
 
 def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None:

@@ -5,48 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import Result
-from optimizer.search.records.trial import Trial, pareto_front
 from pipelines import Module, Pipeline, PipelineError
-from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result, make_trial
-
-figures = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
-
-
-def _trials(drawn: list[tuple[int, int, int]]) -> tuple[Trial, ...]:
-    return tuple(
-        make_trial(i, score / 4, usd_per_example=float(usd), latency_s=float(latency),
-                   config=make_config(temperature=i / 100))
-        for i, (score, usd, latency) in enumerate(drawn)
-    )  # fmt: skip
-
-
-@given(st.lists(figures, max_size=12))
-def test_pareto_front_keeps_exactly_what_nothing_beats(drawn: list[tuple[int, int, int]]) -> None:
-    trials = _trials(drawn)
-    kept = {trial.number for trial in pareto_front(trials)}
-    for number, (score, usd, latency) in enumerate(drawn):
-        beaten = any(
-            s >= score and u <= usd and t <= latency and (s, u, t) != (score, usd, latency)
-            for s, u, t in drawn
-        )
-        first = drawn.index((score, usd, latency))
-        assert (number in kept) is (not beaten and first == number), "of equals, the first"
-
-
-def test_pareto_front_leaves_out_trials_that_did_not_complete() -> None:
-    cheap_but_stopped = make_trial(1, 1.0, status="stopped_early", usd_per_example=0.0)
-    assert pareto_front((make_trial(0, 0.4), cheap_but_stopped)) == [make_trial(0, 0.4)]
-
-
-def test_pareto_front_takes_the_last_trial_of_a_config() -> None:
-    first, second = make_trial(0, 0.9), make_trial(1, 0.5)
-    assert pareto_front((first, second)) == [second]
+from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
 
 
 def point(

@@ -161,8 +161,8 @@ def test_the_users_own_run_and_settings_are_left_alone(
 
 def test_two_runs_share_an_experiment_and_a_deleted_one_comes_back(default_store: str) -> None:
     for _ in range(2):
-        with Tracker.start("locate-solve", "my experiment") as tracked:
-            pass
+        tracked = Tracker.start("locate-solve", "my experiment")
+        tracked.fail("not ended")
         client = _client(default_store)
         experiment = client.get_experiment_by_name("my experiment")
         assert experiment.lifecycle_stage == "active"
@@ -263,8 +263,7 @@ def test_a_search_that_fails_leaves_its_module_scores() -> None:
 
 def test_more_params_than_mlflow_takes_at_once(default_store: str) -> None:
     params = {f"params {number}": number for number in range(250)}
-    with Tracker.start("locate-solve", params=params) as tracked:
-        assert tracked.run_id
+    Tracker.start("locate-solve", params=params).fail("not ended")
     parent, _ = _runs(default_store)
     assert len(parent.data.params) == 250
 
@@ -323,8 +322,9 @@ def test_a_store_that_can_not_be_written_is_said_once_and_logged_to_later(
     assert f"kept in {kept}; the next run logs it" in caplog.text
 
     Path("mlruns").unlink()
-    with Tracker.start("locate-solve", "the next run") as following:
-        assert following.run_id
+    following = Tracker.start("locate-solve", "the next run")
+    assert following.run_id
+    following.fail("not ended")
     assert _unlogged() == []
     parent, children = _runs(following.store.uri)
     assert parent.info.status == "FINISHED"
@@ -366,8 +366,7 @@ def test_a_killed_process_leaves_its_run_to_the_next_one(default_store: str) -> 
     ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert ended.returncode == -9
     assert len(_unlogged()) == 1
-    with Tracker.start("locate-solve", "the next run"):
-        pass
+    Tracker.start("locate-solve", "the next run").fail("not ended")
     parent, children = _runs(default_store)
     assert parent.info.status == "KILLED"
     assert [run.data.tags["trial"] for run in children] == ["0", "1", "2"]
@@ -389,8 +388,7 @@ def test_an_event_written_twice_is_there_once(default_store: str) -> None:
     tracked._delivery._writer.write = deaf  # type: ignore[assignment]
     tracked.record(make_trial(0))
     tracked.fail("enough")
-    with Tracker.start("locate-solve", "the next run"):
-        pass
+    Tracker.start("locate-solve", "the next run").fail("not ended")
     parent, children = _runs(default_store)
     assert calls.count("trial") >= 1
     assert [run.data.tags["trial"] for run in children] == ["0"]

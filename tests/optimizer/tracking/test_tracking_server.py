@@ -85,8 +85,7 @@ def test_a_server_that_dies_midway_gets_everything_when_it_is_back(
         lasting.record(trials[4])
         lasting.finish(_result(ids[0], address))
         _check(address, ids[0])
-        with Tracker.start("locate-solve", "the next run"):
-            pass
+        Tracker.start("locate-solve", "the next run").fail("not ended")
         _check(address, ids[1])
     assert list((default_cache_folder() / "unlogged").iterdir()) == []
     said = [r.getMessage() for r in caplog.records if "the search goes on" in r.getMessage()]

@@ -8,8 +8,8 @@ from evaluators.statistics import mean_interval
 from optimizer.loop import search, start_search
 from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.state import SearchState
+from optimizer.search.strategies.posterior_search import RATED
 from optimizer.setup.plan import prepare
-from optimizer.stages.allocation.module_scores import RATED
 from optimizer.stages.resolver import resolve_stages
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway

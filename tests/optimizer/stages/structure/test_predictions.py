@@ -47,7 +47,8 @@ def sampled(*aggregators: str, examples: int = 40, width: int = 3) -> SearchStat
     state = begun(MODELS, space(*aggregators), examples=examples)
     vote = with_solve(state, width=width, aggregator="majority_vote")
     state.look("vote", [vote], examples)
-    state.incumbent = state.best([state.baseline, vote]) or state.baseline
+    known = state.evaluator.known
+    state.incumbent = max(state.baseline, vote, key=lambda config: known(config).mean)
     return state
 
 
@@ -248,7 +249,7 @@ def test_the_best_so_far_is_to_be_beaten_on_the_same_examples() -> None:
 def test_examples_without_right_or_agreeing_samples_do_not_count_as_undecided_votes() -> None:
     votes = ModuleConfig(models=(VOTER,), width=3, aggregator="majority_vote")
     samples = Samples(votes, range(3), right=[2, 0, 0], rival=[1, 0, 3])
-    assert samples.told == [(2, 3), (0, 3)]
+    assert samples.decided == [(2, 3), (0, 3)]
     assert samples.decisive == 1
 
 
