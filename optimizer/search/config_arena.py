@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,9 @@ class ConfigArena(Arena):
         """Of all candidates in the field, in its order."""
         return [self.config(levels) for levels in self.places]
 
+    _preference: Preference | None = None
+    """Of the candidates and costs as they are now."""
+
     def take_in(self) -> None:
         """Note the scores that are known and not in the field yet, and what may still be made."""
         for candidate, config in enumerate(self.configs):
@@ -63,6 +66,7 @@ class ConfigArena(Arena):
             if known.disqualified and known.hit > 1:
                 self.field.entrants[candidate] = False
         self.left = calls_left(self.forecast)
+        self._preference = None
 
     def preference(self, objective: Objective, given: PipelineConfig) -> Preference:
         """The objective on the candidates in the field.
@@ -71,10 +75,16 @@ class ConfigArena(Arena):
             objective: of the search.
             given: the config as given, which fewer changes are closer to.
         """
-        singles = [config.single_model is not None for config in self.configs]
-        costs = [self._costs(config) for config in self.configs]
-        changes = [len(given.differences(config)) for config in self.configs]
-        return Preference(objective, costs, np.array(singles), np.array(changes))
+        if self._preference is None:
+            singles = [config.single_model is not None for config in self.configs]
+            costs = [self._costs(config) for config in self.configs]
+            changes = [len(given.differences(config)) for config in self.configs]
+            self._preference = Preference(objective, costs, np.array(singles), np.array(changes))
+        return self._preference
+
+    def _build(self, rows: Iterable[Levels], kept: int) -> None:
+        super()._build(rows, kept)
+        self._preference = None
 
     def _costs(self, config: PipelineConfig) -> Costs:
         """As measured; of what was never run, the price of its calls and no latency."""

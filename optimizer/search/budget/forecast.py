@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Outcome
+from optimizer.formatting import counted
 from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
 from optimizer.search.budget.made_calls import MadeCalls, example_set
 from pipelines.llms.call import BudgetExhausted
@@ -54,7 +55,8 @@ class Forecast:
             return
         calls, usd = self.cost(runs)
         examples, configs = len({index for _, index in runs}), len({c.key for c, _ in runs})
-        wanted = f"the next {examples} examples of {configs} configs would take about "
+        rows = counted(examples, "example")
+        wanted = f"the next {rows} of {counted(configs, 'config')} would take about "
         if calls > max(0.0, left.calls):
             raise BudgetExhausted(
                 f"{wanted}{calls:.0f} calls, and {max(0, left.calls):.0f} are left for the search"

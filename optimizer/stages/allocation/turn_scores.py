@@ -67,6 +67,7 @@ def _of_module(
             better = arena.posterior.probability_better(place, now)
         had, has = (label in config.allocation[module] for config in (before, state.incumbent))
         rating = rated.mean(label) if rated else None
+        mean = means.get(label)
         scores.append(
             ModuleScore(
                 module=module,
@@ -75,7 +76,7 @@ def _of_module(
                 examples=len(rated.ratings.get(label, {})) if rated else 0,
                 rating=rating,
                 agreement=agreement,
-                measured=means.get(label),
+                measured=None if mean is None else min(max(mean, 0.0), 1.0),
                 measured_se=_spread(arena, place),
                 decision=_decision(had, has, better),
             )

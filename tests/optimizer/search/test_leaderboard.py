@@ -17,8 +17,8 @@ from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun, calls
 MODELS = (VOTER, CHECKER, FOOL)
 
 
-def state_of_singles(**options: Any) -> SearchState:
-    state = begun(MODELS, SearchSpace(), examples=16, **options)
+def state_of_singles(examples: int = 16, **options: Any) -> SearchState:
+    state = begun(MODELS, SearchSpace(), examples=examples, **options)
     state.singles.update({label: state.baseline.with_models({"solve": label}) for label in MODELS})
     return state
 
@@ -94,7 +94,7 @@ def test_what_looked_better_and_was_not_finished_is_named() -> None:
 
 
 def test_a_loser_is_not_unproven() -> None:
-    state = state_of_singles()
+    state = state_of_singles(40)
     before = calls(state)
     state.race("race", list(state.singles.values()))
     assert calls(state) > before
