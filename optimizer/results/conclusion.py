@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from evaluators.evaluator import Evaluator
@@ -179,6 +179,13 @@ def _spent(state: SearchState, paid_before: Spend) -> Spent:
     )
 
 
+def _untied_pairs(scores: Iterable[ModuleScore]) -> int:
+    """How many pairs of models differ both in rating and in measured score."""
+    known = [(score.rating, score.measured) for score in scores if score.measured is not None]
+    pairs = combinations(known, 2)
+    return sum(one[0] != other[0] and one[1] != other[1] for one, other in pairs)
+
+
 def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
     read = state.diagnoser.could_read if state.diagnoser else {}
     asked = Counter(module for module, _ in read)
@@ -192,7 +199,7 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
             module=module,
             agreement=next((score.agreement for score in by_module.get(module, [])), None),
             judged=state.judgements.judged.get(module, 0),
-            compared=math.comb(len([s for s in by_module.get(module, []) if s.measured]), 2),
+            compared=_untied_pairs(by_module.get(module, [])),
             asked=asked[module],
             unread=unread[module],
         )

@@ -45,7 +45,8 @@ def search_table(
     Args:
         table: the scores.
         strategy: `default`, `llmselector`, `halving`, `exhaustive`, `random` or `tpe`.
-        calls: how many calls may be made; None leaves it to the strategy.
+        calls: how many calls may be made, and with the default strategy are, as long as anything is
+            left to run; None leaves it to the strategy, which stops where more would gain little.
         seed: of the order of examples, and of the strategy's draws.
         start: the combination in place. With the default strategy it stays, unless one that has
             seen all examples is better with a probability of at least 80%. Without it, the pick is

@@ -40,7 +40,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """For knobs of a search space, the stages that compare what it lists."""
 
-SEARCH_VERSION = 8
+SEARCH_VERSION = 9
 """Part of a state's key; raised whenever the search would take another path."""
 
 

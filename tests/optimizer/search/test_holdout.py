@@ -57,7 +57,7 @@ def test_baseline_and_incumbent_come_first_where_not_all_can_be_paid(beyond: int
     assert (final.single_model is not None) == (beyond == 8)
 
 
-@pytest.mark.parametrize("calls", [260, 290])
+@pytest.mark.parametrize("calls", [330, 500])
 def test_all_points_of_a_front_are_paid_for_on_the_holdout(calls: int) -> None:
     rows = simulated_dataset("locate_solve", 40, rows=4)
     tuning: Any = {"objective": "pareto", "holdout": 0.7, "diagnoser": None}

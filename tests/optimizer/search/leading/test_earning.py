@@ -49,7 +49,7 @@ def test_who_leads_is_better_than_what_was_kept_with_the_stated_probability(
 
 
 @pytest.mark.parametrize(
-    ("won", "lost", "shown"), [(0, 0, False), (1, 0, False), (2, 0, True), (3, 1, False)]
+    ("won", "lost", "shown"), [(0, 0, False), (1, 0, False), (2, 0, True), (3, 2, False)]
 )
 def test_a_lead_must_show_in_the_pairs_of_its_own_scores(won: int, lost: int, shown: bool) -> None:
     differences = np.array([1.0] * won + [-1.0] * lost + [0.0] * (42 - won - lost) + [np.nan])
