@@ -249,6 +249,8 @@ def next_steps(result: Result) -> list[str]:
     with suppress(PipelineError):  # a function of the script itself can't be written down
         result.pipeline.to_yaml()
         steps.insert(1, 'result.save("tuned.yaml")')
+    if result.unproven:
+        steps.append("result.pick(unproven=True), the first of result.unproven")
     return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
 
 
@@ -271,10 +273,8 @@ def _over_baseline(result: Result) -> Iterator[str]:
 def _unproven(result: Result) -> Iterator[str]:
     if result.unproven:
         more = len(result.unproven) - 1
-        others = f", and {more} more in result.unproven" if more else ""
-        yield (
-            f"Looked better, not chosen: {result.unproven[0]} (result.pick(unproven=True)){others}."
-        )
+        others = f"; and {more} more" if more else ""
+        yield f"Looked better, not chosen: {result.unproven[0]}{others}."
 
 
 def _single_model_text(result: Result) -> str:
