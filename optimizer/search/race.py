@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -167,18 +167,12 @@ class RacingState(Leaderboard):
     def _strategy(self, arena: ConfigArena) -> Strategy:
         """The default one, for the objective."""
 
-        def wanted(means: Floats) -> list[int]:
+        def wanted(means: Floats) -> Iterator[int]:
             configs, kept = arena.configs, [] if self.objective.pareto else self.protected(arena)
-            ranked = arena.preference(self.objective, self.baseline).wanted(means)
-            return [
-                one
-                for one in ranked
-                if configs[one] == self.incumbent
-                or (
-                    all(means[one] > means[each.candidate] for each in kept if each.against[one])
-                    and self.may_lead(configs[one])
-                )
-            ]
+            for one in arena.preference(self.objective, self.baseline).wanted(means):
+                above = all(means[one] > means[each.candidate] for each in kept if each.against[one])
+                if configs[one] == self.incumbent or (above and self.may_lead(configs[one])):
+                    yield one
 
         return PosteriorSearch(
             value=lambda means: arena.preference(self.objective, self.baseline).value(means),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ class PosteriorSearch:
     name: str = "default"
     value: Value = best_mean
     """What the final choice is for."""
-    wanted: Callable[[Floats], Sequence[int]] = best_first
+    wanted: Callable[[Floats], Iterable[int]] = best_first
     """From posterior means to the candidates that should be run on all examples, the most wanted
     first."""
     finish: int = 1
@@ -140,10 +140,10 @@ class PosteriorSearch:
                 return cost
         return 0
 
-    def _eligible(self, arena: Arena) -> list[int]:
+    def _eligible(self, arena: Arena) -> Iterator[int]:
         """The candidates that may lead or be run until they may, the most wanted first."""
         eligible = arena.field.entrants | arena.field.complete
-        return [one for one in self.wanted(arena.posterior.mean) if eligible[one]]
+        return (one for one in self.wanted(arena.posterior.mean) if eligible[one])
 
     def _propose(self, arena: Arena) -> None:
         """Combinations of the choices that are best in draws from what is believed of each."""
