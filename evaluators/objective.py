@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool, StrictFloat
 from pydantic.dataclasses import dataclass
 
 from search_spaces.refusals import nearest, refusing_with
@@ -56,18 +56,18 @@ class Objective:
         ValueError: an unknown name, a value that makes no sense, or two that exclude each other.
     """
 
-    max_cost_usd: float | None = Field(default=None, gt=0)
+    max_cost_usd: StrictFloat | None = Field(default=None, gt=0)
     """Most dollars per example."""
-    max_latency_s: float | None = Field(default=None, gt=0)
+    max_latency_s: StrictFloat | None = Field(default=None, gt=0)
     """Most seconds per example on the critical path, members in parallel."""
-    max_latency_p95_s: float | None = Field(default=None, gt=0)
+    max_latency_p95_s: StrictFloat | None = Field(default=None, gt=0)
     """Most seconds in 95% of the examples: the limit of the 95th percentile by nearest rank
     (`Evaluation.latency_p95_s`), which with fewer than 20 examples is the slowest run."""
-    within: float | None = None
+    within: StrictFloat | None = None
     """The cheapest config whose score is at most this much below the best: 0.01 is one point."""
     of: Literal["best", "single_model"] = "best"
     """Below the best of all, or the best single model in all modules: as good as that, for less."""
-    pareto: bool = False
+    pareto: StrictBool = False
     """Look for every config that no other beats in score, dollars and seconds at once."""
 
     def __post_init__(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from search_spaces.refusals import nearest, refusing_with
 
 
+@refusing_with(ValueError)
 @dataclass(frozen=True)
 class ScoreTable:
     """What every combination of choices scores on every example.
@@ -19,7 +23,8 @@ class ScoreTable:
     """
 
     scores: NDArray[np.float64] = field(repr=False)
-    """In [0, 1], with an axis for each module and a last one for the examples."""
+    """In [0, 1], with an axis for each module and a last one for the examples; a copy of what was
+    given, such as nested lists. None may be missing."""
     modules: Mapping[str, Sequence[Any]]
     """Each module's choices, in the order of the axes."""
     shared: bool = True
@@ -28,12 +33,8 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Raises ValueError if these are no scores, or do not fit the modules."""
-        try:
-            values = np.asarray(self.scores, dtype=np.float64)
-        except (TypeError, ValueError):
-            message = f"scores must be an array of numbers, but got {self.scores!r}"
-            raise ValueError(message) from None
-        expected = tuple(len(choices) for choices in self.modules.values())
+        modules, values = _choices(self.modules), _numbers(self.scores)
+        expected = tuple(len(choices) for choices in modules.values())
         if not expected or values.ndim != len(expected) + 1 or values.shape[:-1] != expected:
             raise ValueError(
                 f"scores must have an axis for each module and one for examples, that is shape "
@@ -41,11 +42,17 @@ class ScoreTable:
                 f"shape {values.shape}"
             )
         if not values.size:
-            raise ValueError(f"there must be a choice and an example, but shape is {values.shape}")
-        if not bool(np.all((values >= 0) & (values <= 1))):  # NaN fails this too
-            raise ValueError("scores must lie in [0, 1], and none may be missing")
+            raise ValueError(f"there must be an example, but the scores have shape {values.shape}")
+        wrong = np.argwhere(~((values >= 0) & (values <= 1)))  # NaN is among them
+        if wrong.size:
+            place = tuple(map(int, wrong[0]))
+            raise ValueError(
+                "scores must lie in [0, 1], and none may be missing (NaN), but "
+                f"scores{list(place)} is {values[place]:g}"
+            )
         values.setflags(write=False)
         object.__setattr__(self, "scores", values)
+        object.__setattr__(self, "modules", modules)
 
     @property
     def examples(self) -> int:
@@ -58,17 +65,19 @@ class ScoreTable:
         Raises:
             ValueError: a module or a choice is not in the table; names those that are.
         """
-        if set(choices) != set(self.modules):
+        if not isinstance(choices, Mapping) or set(choices) != set(self.modules):
+            example = {name: own[0] for name, own in self.modules.items()}
             raise ValueError(
-                f"a choice is needed for each of {list(self.modules)}, but got {dict(choices)}"
+                f"a choice is needed for each module, such as {example}, but got {choices!r}"
             )
         for module, choice in choices.items():
-            if choice not in list(self.modules[module]):
+            own = self.modules[module]
+            if choice not in own:
                 raise ValueError(
-                    f"module {module!r} has no choice {choice!r}; it has "
-                    f"{list(self.modules[module])}"
+                    f"module {module!r} has no choice {choice!r}{nearest(choice, own)} "
+                    f"(choices: {', '.join(map(str, own))})"
                 )
-        return tuple(list(own).index(choices[name]) for name, own in self.modules.items())
+        return tuple(own.index(choices[name]) for name, own in self.modules.items())
 
     def choices(self, levels: Sequence[int]) -> dict[str, Any]:
         """The choices at these indices, by module."""
@@ -87,3 +96,35 @@ class ScoreTable:
             calls.append(offset + int(np.ravel_multi_index(beginning, sizes[:depth])))
             offset += int(np.prod(sizes[:depth]))
         return calls
+
+
+def _numbers(given: ArrayLike) -> NDArray[np.float64]:
+    """A copy, which may be made read-only; raises ValueError if these are no numbers."""
+    try:
+        values = np.array(given)
+    except ValueError:  # rows of different lengths
+        values = np.array(None)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            "scores must be an array of numbers, or nested lists of equal lengths, but got "
+            f"{reprlib.repr(given)}"
+        )
+    return values.astype(np.float64)
+
+
+def _choices(given: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The choices by module; raises ValueError if there is none, or one twice."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"modules must map names to choices, but got {given!r}")
+    modules = {}
+    for module, choices in given.items():
+        if not isinstance(module, str):
+            raise ValueError(f"a module's name must be text, but got {module!r}")
+        if isinstance(choices, str | Set) or not isinstance(choices, Iterable):
+            raise ValueError(f"choices of module {module!r} must be a list, but got {choices!r}")
+        modules[module] = listed = list(choices)
+        twice = [choice for place, choice in enumerate(listed) if choice in listed[:place]]
+        if twice or not listed:
+            got = f"{twice[0]!r} twice" if twice else "none"
+            raise ValueError(f"module {module!r} needs choices that differ, but got {got}")
+    return modules

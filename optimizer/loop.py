@@ -32,7 +32,6 @@ from optimizer.search.state import SearchState
 from optimizer.setup.plan import (
     Plan,
     check_calls_can_be_made,
-    check_concurrency,
     check_kind,
     prepare,
 )
@@ -49,6 +48,7 @@ from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway, Session, default_gateway
 from pipelines.llms.model import Model
 from search_spaces import SearchSpace
+from search_spaces.refusals import check_whole
 
 if TYPE_CHECKING:
     import dspy
@@ -123,7 +123,7 @@ def optimize(
         resolve_stages(stages), diagnoser, holdout, seed,
         objective,
     )  # fmt: skip
-    check_concurrency(concurrency)
+    check_whole("concurrency", concurrency, 1)
     check_kind(gateway, Gateway)
     check_calls_can_be_made(plan)
     session = (gateway or default_gateway()).session(plan.key, plan.budget)

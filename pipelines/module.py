@@ -11,6 +11,7 @@ from pipelines.errors import PipelineError
 from pipelines.functions import Function
 from pipelines.module_checks import CHECKS
 from pipelines.signature import REASONING, Strategy, signature_fields
+from search_spaces.refusals import refusing_with
 
 if TYPE_CHECKING:
     from pipelines.signature import Signature
@@ -22,6 +23,7 @@ LLM_KNOBS = (
 """The knobs of a module that asks a model, beside its `reasoning_effort`."""
 
 
+@refusing_with(PipelineError)
 @dataclass(frozen=True)
 class Module:
     """One step of a pipeline, checked when it is made.

@@ -19,6 +19,7 @@ from pipelines.signature import signature_identity
 from pipelines.tunable import Tunable
 from pipelines.wiring import check_outputs, dependencies, levels, writers
 from search_spaces import PipelineConfig
+from search_spaces.refusals import refusing_with
 
 if TYPE_CHECKING:
     from pipelines.llms.gateway import Session
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.program import Program
 
 
+@refusing_with(PipelineError)
 @dataclass(frozen=True)
 class Pipeline(Tunable):
     """Modules wired by the names of their fields, checked when it is made.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipelines.errors import PipelineError
 from pipelines.functions import reference_of
@@ -168,7 +168,7 @@ def _model(form: Any, index: int) -> Model:
         if isinstance(form, str):
             return Model(form)
         check_keys(form, "a model", keys, ("name",))
-        return Model(**form)
+        return TypeAdapter(Model).validate_python(form)  # whose errors have places
     except PipelineError as error:
         raise error.within("models", index) from error
     except ValidationError as error:
@@ -182,7 +182,7 @@ def _config(form: Any) -> PipelineConfig:
     for name, knobs in form.items():
         try:
             check_keys(knobs, "a module's config", tuple(ModuleConfig.model_fields), ())
-            modules[name] = ModuleConfig(**knobs)
+            modules[name] = ModuleConfig.model_validate(knobs)
         except PipelineError as error:
             raise error.within("config", name) from error
         except ValidationError as error:

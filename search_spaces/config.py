@@ -14,12 +14,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictFloat,
     field_validator,
     model_validator,
 )
 
 from search_spaces.canonical import canonical_json as canonical_json
 from search_spaces.member import SETTINGS, MemberConfig, normal_form, same
+from search_spaces.refusals import Whole, refusing_with
 
 
 def _as_member(given: Any) -> Any:
@@ -31,6 +33,7 @@ def _is_empty(value: Sequence[Any]) -> bool:
     return not value
 
 
+@refusing_with(ValueError)
 class AggregatorConfig(BaseModel):
     """What turns members' answers into one, with its parameters and the models that it asks."""
 
@@ -43,6 +46,7 @@ class AggregatorConfig(BaseModel):
     """The knobs of the aggregator's own calls to language models, by role, such as `judge`."""
 
 
+@refusing_with(ValueError)
 class ModuleConfig(BaseModel):
     """The values of one module's knobs.
 
@@ -61,9 +65,9 @@ class ModuleConfig(BaseModel):
     )
     """One per member, if any has its own temperature, instructions or demos; else empty. Labels
     among them are members without settings of their own. See also `resolved_members`."""
-    temperature: float | None = Field(default=None, ge=0, le=2)
+    temperature: StrictFloat | None = Field(default=None, ge=0, le=2)
     """Sampling temperature; None leaves it to the provider."""
-    width: int = Field(default=1, ge=1)
+    width: Whole = Field(default=1, ge=1)
     """How many members answer. Filled in where `members` are given."""
     aggregator: str | AggregatorConfig | None = None
     """What turns the members' answers into one; needed when `width` is above 1. A name alone says
@@ -159,7 +163,7 @@ class ModuleConfig(BaseModel):
         """A copy with other values for some knobs; `models` alone leaves members their settings.
 
         Raises:
-            pydantic.ValidationError: a knob can't have that value.
+            ValueError: a knob can't have that value.
         """
         kept = {knob: getattr(self, knob) for knob in self.model_fields_set}
         models = knobs.get("models")
@@ -171,7 +175,7 @@ class ModuleConfig(BaseModel):
             labels = models * len(self.members) if len(models) == 1 else models
             pairs = zip(self.members, labels, strict=False)
             kept["members"] = tuple(replace(member, model=label) for member, label in pairs)
-        return type(self).model_validate({**kept, **knobs})
+        return type(self)(**{**kept, **knobs})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy; unlike pydantic's own, it checks and normalizes what is updated."""
@@ -213,6 +217,9 @@ class ModuleConfig(BaseModel):
         return self.model_copy(update={"aggregator": changed})
 
 
+AggregatorConfig.model_rebuild()  # now that there is the class that it names
+
+
 LEFT_OUT: Any = object()
 """Stands for a parameter that a config does not set: it is what the function says."""
 
@@ -226,6 +233,7 @@ class Difference(NamedTuple):
     new: Any
 
 
+@refusing_with(ValueError)
 class PipelineConfig(BaseModel):
     """The values of every knob of a pipeline: frozen, with canonical JSON and a stable key."""
 
@@ -293,7 +301,7 @@ class PipelineConfig(BaseModel):
 
         Raises:
             KeyError: there is no module of that name.
-            pydantic.ValidationError: a knob can't have that value.
+            ValueError: a knob can't have that value.
         """
         try:
             top, path = self.place(name)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, replace
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictFloat
 from pydantic.dataclasses import dataclass
 
 from search_spaces.canonical import canonical_json
+from search_spaces.refusals import refusing_with
 
 SETTINGS = ("temperature", "instructions", "demos")
 """What a member may set for itself; everything else is the module's."""
@@ -19,6 +20,7 @@ def _is_none(value: Any) -> bool:
     return value is None
 
 
+@refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class MemberConfig:
     """Who answers: a model, and the settings in which it differs from its module.
@@ -26,13 +28,13 @@ class MemberConfig:
     A setting of None is the module's.
 
     Raises:
-        pydantic.ValidationError: a value is out of range, or there is no such setting.
+        ValueError: a value is out of range, or there is no such setting.
     """
 
     model: str
     """Its label."""
     _: KW_ONLY
-    temperature: float | None = Field(default=None, ge=0, le=2, exclude_if=_is_none)
+    temperature: StrictFloat | None = Field(default=None, ge=0, le=2, exclude_if=_is_none)
     """Its own sampling temperature."""
     instructions: str | None = Field(default=None, exclude_if=_is_none)
     """Its own instructions."""

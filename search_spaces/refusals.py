@@ -7,27 +7,41 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from numbers import Integral
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
+
+
+def _as_int(given: Any) -> Any:
+    """NumPy's integers are whole numbers too; True and False are not."""
+    return int(given) if isinstance(given, Integral) and not isinstance(given, bool) else given
+
+
+Whole = Annotated[StrictInt, BeforeValidator(_as_int)]
+"""The type of fields that are whole numbers."""
 
 
 def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
     """Has a class raise an error of one line where pydantic would raise one of many.
 
     It is told by the names that the user wrote, as in `SearchSpace(width=...) must be ...`, and
-    a misspelt one with the nearest. Works for pydantic's models and for all dataclasses.
+    a misspelt one with the nearest. Works for pydantic's models, for dataclasses and for other
+    classes. Where pydantic is told to hide inputs, only numbers are quoted.
     """
 
     def decorated(made: type[T]) -> type[T]:
         initialise = made.__init__
+        config = getattr(made, "__pydantic_config__", None) or {}
 
         @functools.wraps(initialise)
         def checked(self: T, *args: Any, **given: Any) -> None:
-            names = tuple(inspect.signature(type(self)).parameters)
+            # a subclass may have arguments of its own, and call this with ours
+            own: Any = type(self) if type(self).__init__ is checked else made
+            names = _names(own)
             for name in given:
                 if name not in names:
                     hint = f"{nearest(name, names)} (it has {', '.join(names)})"
@@ -36,7 +50,10 @@ def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
                 initialise(self, *args, **given)
             except ValidationError as refused:
                 by_name = {**dict(zip(names, args, strict=False)), **given}
-                told = [_told(made.__name__, names, each, by_name) for each in _closest(refused)]
+                hidden = config.get("hide_input_in_errors", False)
+                told = [
+                    _told(made.__name__, names, each, by_name, hidden) for each in _closest(refused)
+                ]
                 raise error("; ".join(told)) from None
 
         made.__init__ = checked  # type: ignore[assignment]
@@ -52,6 +69,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; nearest: {found[0]!r}" if found else ""
 
 
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raises ValueError unless the value is a whole number of at least that."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"`{name} >= {least}` must hold (a whole number), but got {value!r}")
+
+
+@functools.cache
+def _names(made: type) -> tuple[str, ...]:
+    return tuple(inspect.signature(made).parameters)
+
+
 def _closest(refused: ValidationError) -> Iterable[ErrorDetails]:
     """One error for each field: of the types that were tried, the one that fitted most of it."""
     errors: dict[Any, ErrorDetails] = {}
@@ -62,20 +90,26 @@ def _closest(refused: ValidationError) -> Iterable[ErrorDetails]:
     return errors.values()
 
 
-def _told(made: str, names: tuple[str, ...], error: ErrorDetails, given: Mapping[str, Any]) -> str:
+def _told(
+    made: str, names: tuple[str, ...], error: ErrorDetails, by_name: Mapping[str, Any], hidden: bool
+) -> str:
     field, *path = error["loc"] or ("",)
-    name = names[field] if isinstance(field, int) else field
-    place = f"{made}({name}={_keys(path, given.get(name))})"
+    name = dict[Any, Any](enumerate(names)).get(field, field)
+    place = f"{made}({name}={_keys(path, by_name.get(name))})"
     if error["type"] == "value_error":  # raised by a check of ours, which says all
         message = str(error["ctx"]["error"])
         return f"{place}: {message}" if name else message
+    if error["type"].startswith("missing"):
+        return f"{place}: {path[-1]!r} is missing" if path else f"{place} is missing"
     rule = f": {error['msg']}".replace(": Input should", " must", 1)
     hint = ""
     if error["type"] == "literal_error":
         hint = nearest(
             str(error["input"]).lower(), re.findall(r"'([^']*)'", error["ctx"]["expected"])
         )
-    return f"{place}{rule}, but got {error['input']!r}{hint}"
+    quoted = not hidden or isinstance(error["input"], int | float)
+    given = f", but got {error['input']!r}" if quoted else ""
+    return f"{place}{rule}{given}{hint}"
 
 
 def _keys(path: Iterable[str | int], value: Any) -> str:

@@ -17,10 +17,11 @@ from pydantic import (
     Field,
     PlainSerializer,
     StrictBool,
+    StrictFloat,
 )
 
 from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
-from search_spaces.refusals import nearest, refusing_with
+from search_spaces.refusals import Whole, nearest, refusing_with
 
 T = TypeVar("T")
 
@@ -95,11 +96,11 @@ class SearchSpace(BaseModel):
 
     models: ByModule[Listed[str]] = {}
     """Model labels by module."""
-    temperature: Choices[Annotated[float, Field(ge=0, le=2)] | None] | None = None
+    temperature: Choices[Annotated[StrictFloat, Field(ge=0, le=2)] | None] | None = None
     """0, 0.7 and 1, if not given; models that have no such parameter ignore it."""
     reasoning_effort: Choices[Effort | None] | None = None
     """Such as `("low", "medium", "high")`; not searched, if not given."""
-    width: Choices[Annotated[int, Field(ge=1)]] | None = None
+    width: Choices[Annotated[Whole, Field(ge=1)]] | None = None
     """1, 3 and 5, if not given. Those above 8 are tried only where a closed form predicts
     a gain; those in between are scored too, where the answers are there anyway."""
     aggregator: Choices[str | AggregatorConfig] | None = None

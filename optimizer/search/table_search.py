@@ -14,10 +14,14 @@ from evaluators.racing.posterior import Floats
 from evaluators.score_table import ScoreTable
 from optimizer.search.strategies import STRATEGIES, Arena, Levels, Strategy, named
 from optimizer.search.strategies.arena import swapped
+from search_spaces.refusals import check_whole
 
 Rater = Callable[[str, Mapping[str, Any], int], Sequence[float]]
-"""From a module, the choices of all modules, and an example's index to the ratings in [0, 1] of
-what the module returns there with each of its own choices."""
+"""`diagnoser(module, choices, example)`: how good what the module returns on that example is.
+
+It is called with a module's name, a choice for each module by name, and the example's index on the
+table's last axis, and returns a rating in [0, 1], or NaN for none, for each of the module's own
+choices in their order, the other modules being as in `choices`."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,29 @@ def search_table(
 
     Args:
         table: the scores.
-        strategy: `default`, `llmselector`, `halving`, `exhaustive`, `random` or `tpe`.
+        strategy: `default`, `llmselector`, `halving`, `exhaustive`, `random` or `tpe`; or an
+            object of your own.
         calls: how many calls may be made, and with the default strategy are, as long as anything is
             left to run; None leaves it to the strategy, which stops where more would gain little.
         seed: of the order of examples, and of the strategy's draws.
-        start: the combination in place. With the default strategy it stays, unless one that has
-            seen all examples is better with a probability of at least 80%. Without it, the pick is
-            the best estimate.
-        diagnoser: rates modules, for strategies that use module scores. Its calls are not counted.
+        start: the combination in place, a choice for each module by name. With the default strategy
+            it stays, unless one that has seen all examples is better with a probability of at least
+            80%. Without it, the pick is the best estimate.
+        diagnoser: rates modules, for strategies that use module scores; see `Rater`. Its calls are
+            not counted.
 
     Raises:
-        ValueError: there is no such strategy or choice, or not `calls >= 1`.
+        ValueError: an argument is not as described, there is no such strategy or choice, or the
+            diagnoser returns what are no ratings.
     """
-    if calls is not None and (isinstance(calls, bool) or not calls >= 1):
-        raise ValueError(f"`calls >= 1` must hold (or None), but got {calls!r}")
-    chosen = named(strategy, STRATEGIES) if isinstance(strategy, str) else strategy
+    if not isinstance(table, ScoreTable):
+        raise ValueError(f"table must be a ScoreTable(scores, modules), but got {table!r}")
+    if calls is not None:
+        check_whole("calls", calls, 1)
+    check_whole("seed", seed, 0)
+    if diagnoser is not None and not callable(diagnoser):
+        raise ValueError(f"diagnoser must be a function, but got {diagnoser!r}")
+    chosen = named(strategy, STRATEGIES)
     order = np.random.default_rng(seed).permutation(table.examples)
     arena = Arena(
         choices=table.scores.shape[:-1],
@@ -114,7 +126,22 @@ def _rating(
                 break
             arena.left -= len(new)
             arena.field.made[new, place] = True
-            ratings[:, place] = diagnoser(names[module], table.choices(levels), int(order[place]))
+            rated = diagnoser(names[module], table.choices(levels), int(order[place]))
+            ratings[:, place] = _checked(rated, names[module], len(choices))
         return ratings
 
     return rate
+
+
+def _checked(given: Any, module: str, choices: int) -> Floats:
+    """The ratings; raises ValueError if they are none."""
+    try:
+        ratings = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        ratings = np.array(np.nan)
+    if ratings.shape != (choices,) or bool(np.any((ratings < 0) | (ratings > 1))):
+        raise ValueError(
+            f"diagnoser must return {choices} ratings in [0, 1], or NaN for none, one for each "
+            f"choice of module {module!r}, but returned {given!r}"
+        )
+    return ratings

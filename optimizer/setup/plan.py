@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, is_dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.dataset import Dataset
@@ -26,7 +25,7 @@ from pipelines.llms.gateway import Gateway
 from pipelines.llms.model import Model, as_models
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
-from search_spaces.refusals import nearest
+from search_spaces.refusals import check_whole, nearest
 
 if TYPE_CHECKING:
     import dspy
@@ -103,7 +102,7 @@ def prepare(
     the rule and the nearest valid choice."""
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         check_kind(value, kind)
-    _check_whole("seed", seed, 0)
+    check_whole("seed", seed, 0)
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
     if not pipeline.llm_modules:
@@ -168,16 +167,6 @@ def _fair_examples(
     if metric.judging and metric.judging.labels:
         warn_of_labelled(data, inputs, metric.judging.labels.answers)
     return data
-
-
-def check_concurrency(concurrency: int) -> None:
-    """Raises ValueError unless it is a whole number above 0."""
-    _check_whole("concurrency", concurrency, 1)
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"`{name} >= {least}` must hold (a whole number), but got {value!r}")
 
 
 def check_calls_can_be_made(plan: Plan) -> None:

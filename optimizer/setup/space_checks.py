@@ -43,7 +43,7 @@ def check_space(
     """
     for module, networks in space.network_choices().items():
         for network in networks:
-            _check_models(network, labels, f"network of module {module!r}")
+            _check_known(network, labels, f"network of module {module!r}")
             whole = baseline.modules[module].with_network(network)
             _check(pipeline, baseline, module, whole, labels, "network")
     for asking in pipeline.llm_modules:
@@ -174,11 +174,14 @@ def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[
         if role not in roles:
             hint = nearest(role, roles) or "; it asks no model"
             raise SearchSpaceError(f"search_space, {place}: unknown role {role!r}{hint}")
-        _check_models(consulted, labels, place)
+        _check_known(consulted, labels, place)
 
 
-def _check_models(network: ModuleConfig, labels: Collection[str], place: str) -> None:
-    """Every model that it asks, at any depth, must be known."""
+def _check_known(network: ModuleConfig, labels: Collection[str], place: str) -> None:
+    """Every model and aggregator that it names, at any depth, must be known."""
     for _, module in network.walk(""):
+        if module.aggregation is not None:
+            with _at(place):
+                aggregator(module.aggregation)
         for label in module.models:
             check_model(label, labels, place)

@@ -21,8 +21,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from pipelines.aggregators import aggregator, aggregator_class, parameters
 from pipelines.errors import PipelineError
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig
@@ -142,10 +140,8 @@ class _Parser:
                 aggregator=aggregation,
                 **knobs,
             )
-        except ValidationError as error:
-            first = error.errors()[0]
-            knob = ".".join(map(str, first["loc"]))
-            raise PipelineError(f"{knob}: {first['msg']}, but got {first['input']!r}") from error
+        except ValueError as error:
+            raise PipelineError(str(error)) from error
 
     def expect_end(self) -> None:
         rest = self._text[self._place :].strip()

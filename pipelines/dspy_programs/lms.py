@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import dspy
 from dspy.utils.exceptions import LMConfigurationError
-from pydantic import ValidationError
 
 from pipelines.errors import PipelineError
 from pipelines.llms.model import Model
@@ -64,9 +63,8 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
         told["max_tokens"] = most
     try:
         return Model(lm.model, **told)
-    except ValidationError as error:
-        refused = error.errors(include_input=False)[0]["msg"]  # its input may hold a key
-        raise PipelineError(f"{where} has an LM that can't be tuned: {refused}") from None
+    except ValueError as error:
+        raise PipelineError(f"{where} has an LM that can't be tuned: {error}") from None
 
 
 def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) -> dspy.LM:

@@ -18,6 +18,7 @@ from pipelines.llms.flights import Flights
 from pipelines.llms.limits import Limit, ProviderGate
 from pipelines.llms.session import Session
 from pipelines.llms.store import Store
+from search_spaces.refusals import refusing_with
 
 __all__ = ["Gateway", "Session", "default_cache_folder", "default_gateway", "default_session"]
 
@@ -33,6 +34,7 @@ def default_cache_folder() -> Path:
     return Path(base) / "compound-optimizer"
 
 
+@refusing_with(ValueError)
 class Gateway:
     """How calls are made: where replies are kept, what providers allow, how often to retry.
 

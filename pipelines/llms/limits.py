@@ -6,22 +6,25 @@ import threading
 import time
 from collections.abc import Callable
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool, StrictFloat
 from pydantic.dataclasses import dataclass
+
+from search_spaces.refusals import Whole, refusing_with
 
 _LOOK_S = 0.1
 """How often those who wait look whether it is still worth while."""
 
 
+@refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Limit:
     """What one provider allows."""
 
-    concurrency: int = Field(default=64, ge=1)
+    concurrency: Whole = Field(default=64, ge=1)
     """Most calls in flight at once."""
-    requests_per_minute: float | None = Field(default=None, gt=0)
+    requests_per_minute: StrictFloat | None = Field(default=None, gt=0)
     """Most calls started a minute; None does not limit."""
-    bills_cancelled: bool = True
+    bills_cancelled: StrictBool = True
     """Whether it charges in full for a request that is cut off: a fact about it that you state.
 
     True, the safe assumption, charges a call that was cut off its whole reservation. False

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    ValidationInfo,
+)
 from pydantic.dataclasses import dataclass
 
 from pipelines.llms.params import check_address, check_params
+from search_spaces.refusals import Whole, refusing_with
 
 
 def _label_or_name(label: str | None, info: ValidationInfo) -> str:
@@ -26,6 +34,7 @@ def _checked_address(address: str | None) -> str | None:
 
 
 # Errors do not quote what was given: it may be a key that was put into `params`.
+@refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Model:
     """A model by its litellm name, and what the name alone does not say.
@@ -44,11 +53,11 @@ class Model:
     """Address of an own server, without a key or a password."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key itself."""
-    input_usd_per_million: float | None = Field(default=None, ge=0)
+    input_usd_per_million: StrictFloat | None = Field(default=None, ge=0)
     """Dollars per million input tokens; litellm's price, if not given."""
-    output_usd_per_million: float | None = Field(default=None, ge=0)
+    output_usd_per_million: StrictFloat | None = Field(default=None, ge=0)
     """Dollars per million output tokens; litellm's price, if not given."""
-    max_tokens: int = Field(default=2048, ge=1)
+    max_tokens: Whole = Field(default=2048, ge=1)
     """Most output tokens of one call; every call carries it, so that its cost is bounded."""
     params: Annotated[dict[str, Any], AfterValidator(_checked)] = Field(default_factory=dict)
     """Further parameters sent with every call, such as `{"reasoning_effort": "low"}`.

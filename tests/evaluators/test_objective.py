@@ -147,8 +147,9 @@ def test_what_is_no_objective_is_refused(given: Any) -> None:
     [
         ({"max_cost_usd": 0}, "Objective(max_cost_usd=...) must be greater than 0, but got 0"),
         ({"max_latency_s": "1s"},
-         "Objective(max_latency_s=...) must be a valid number, unable to parse string as a number, "
-         "but got '1s'"),
+         "Objective(max_latency_s=...) must be a valid number, but got '1s'"),
+        ({"max_latency_p95_s": True},
+         "Objective(max_latency_p95_s=...) must be a valid number, but got True"),
         ({"within": 2}, "`0 <= within < 1` must hold (0.01 is one point), but got 2"),
         ({"within": -0.01}, "`0 <= within < 1` must hold (0.01 is one point), but got -0.01"),
         ({"within": float("nan")}, "`0 <= within < 1` must hold (0.01 is one point), but got nan"),

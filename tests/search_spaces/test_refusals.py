@@ -8,11 +8,12 @@ import inspect
 import pickle
 from typing import Any
 
+import numpy as np
 import pydantic
 import pydantic.dataclasses
 import pytest
 
-from search_spaces.refusals import nearest, refusing_with
+from search_spaces.refusals import Whole, nearest, refusing_with
 
 
 class OddError(ValueError):
@@ -38,7 +39,18 @@ class Plain:
     count: int = 1
 
 
-@pytest.mark.parametrize("made", [Model, Checked, Plain])
+@refusing_with(OddError)
+class Ordinary:
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+
+
+class Own(Ordinary):
+    def __init__(self, own: int) -> None:
+        super().__init__(count=own)
+
+
+@pytest.mark.parametrize("made", [Model, Checked, Plain, Ordinary])
 def test_a_misspelt_field_is_told_with_the_nearest(made: Any) -> None:
     with pytest.raises(OddError, match=rf"^{made.__name__} has no 'cuont'; nearest: 'count' \(it "):
         made(cuont=2)
@@ -62,6 +74,18 @@ def test_what_is_accepted_is_as_before(made: Any) -> None:
     assert next(iter(inspect.signature(made).parameters)) == "count"
     with pytest.raises(OddError, match="has no 'x'"):
         made(**{"x": 1})
+
+
+def test_a_subclass_may_have_arguments_of_its_own() -> None:
+    assert Own(own=2).count == 2
+
+
+def test_whole_numbers_may_be_numpys() -> None:
+    whole = pydantic.TypeAdapter(Whole)
+    assert whole.validate_python(np.int64(3)) == 3
+    for wrong in (True, "3", 3.0):
+        with pytest.raises(pydantic.ValidationError):
+            whole.validate_python(wrong)
 
 
 def test_nearest_says_nothing_where_there_is_nothing() -> None:

@@ -22,8 +22,8 @@ def check_scores_differ(state: SearchState) -> str | None:
         Why there is nothing to search for: all scores are 1, and the objective wants only quality.
 
     Raises:
-        OptimizationError: all scores are equal and below 1, those of other models too; shows an
-            example with its answer.
+        OptimizationError: all answers score the same, below 1, and so do those of other models;
+            shows an example with its answer.
         BudgetExhausted: the look at other models can't be paid.
     """
     known = state.evaluator.known(state.baseline)
@@ -35,7 +35,7 @@ def check_scores_differ(state: SearchState) -> str | None:
     others = _other_models(state)
     for config in others:
         examples = state.examples[: LOOK if config.single_model else GLANCE]
-        if {*state.evaluator.evaluate(config, examples).scores.values()} - {score}:
+        if {*_answered(state.evaluator.evaluate(config, examples))} - {score}:
             return None
     if any(state.space.params.values()) or any(state.space.instructions.values()):
         return None  # what the user lists beside models may be what is missing
@@ -56,12 +56,22 @@ def all_scores_equal(state: SearchState) -> str | None:
 
 
 def _constant(known: Evaluation) -> float | None:
-    """The score of all examples; None if they differ, or too few say so."""
-    scores = {*known.scores.values()}
-    if len(scores) != 1 or known.disqualified:
+    """The score of all examples, or else of all answers; None if they differ, or are too few.
+
+    All 1 is no matter of how many: it leaves nothing to gain, unless by fewer failures.
+    """
+    equal = len({*known.scores.values()}) == 1
+    scores = [*known.scores.values()] if equal else _answered(known)
+    if len({*scores}) != 1 or known.disqualified:
         return None
-    (score,) = scores
-    return score if score == 1 or len(known.scores) >= FEWEST else None
+    if scores[0] == 1:
+        return 1 if equal else None
+    return scores[0] if len(scores) >= FEWEST else None
+
+
+def _answered(known: Evaluation) -> list[float]:
+    """The scores that the metric gave; what failed scores 0 whatever the metric."""
+    return [score for i, score in known.scores.items() if known.outcomes[i].failure is None]
 
 
 def _other_models(state: SearchState) -> list[PipelineConfig]:
@@ -75,19 +85,24 @@ def _other_models(state: SearchState) -> list[PipelineConfig]:
 def _nothing_to_gain(state: SearchState, known: Evaluation) -> str | None:
     if state.objective.limited or state.objective.pareto:
         return None
+    few = len(known.scores) < FEWEST
+    gain = "no gain can be measured on so few" if few else "no quality can be gained"
     return (
-        f"metric {state.evaluator.metric.name!r} scores 1 on {_all(known)}, so no quality can be "
-        "gained, and the pipeline stays as given. Objective(within=0.01) looks for one that is as "
-        f"good for less. {_example(state)}"
+        f"metric {state.evaluator.metric.name!r} scores 1 on {_all(known)}, so {gain}, and the "
+        "pipeline stays as given. Objective(within=0.01) looks for one that is as good for less. "
+        f"{_example(state)}"
     )
 
 
 def _constant_text(state: SearchState, score: float, others: int) -> str:
     metric, outputs = state.evaluator.metric, ", ".join(state.evaluator.pipeline.outputs)
+    known = state.evaluator.known(state.baseline)
+    equal = {*known.scores.values()} == {score}
+    where = _all(known) if equal else f"all {len(_answered(known))} search examples answered"
     told = f", and on some of them with {counted(others, 'other choice')} of models"
     forgiving = "; contains and numeric_match accept more forms than exact_match"
     return (
-        f"metric {metric.name!r} scores {score:g} on {_all(state.evaluator.known(state.baseline))} "
+        f"metric {metric.name!r} scores {score:g} on {where} "
         f"with the pipeline as given{told if others else ''}: there is nothing to choose by. "
         f"{_example(state)}. Check that the metric compares the label with what the pipeline "
         f"writes{f' ({outputs})' if outputs else ''}, and accepts the form in which answers are "

@@ -197,15 +197,17 @@ class Strategy(Protocol):
         ...
 
 
-def named(name: str, strategies: Mapping[str, Strategy]) -> Strategy:
-    """The strategy of that name.
+def named(given: str | Strategy, strategies: Mapping[str, Strategy]) -> Strategy:
+    """The strategy of that name; one of the user's own as it is.
 
     Raises:
         ValueError: there is none; names the nearest.
     """
-    if name not in strategies:
+    if not isinstance(given, str) and hasattr(given, "runs"):
+        return given
+    if not isinstance(given, str) or given not in strategies:
         raise ValueError(
-            f"there is no strategy {name!r}{nearest(name, strategies)} "
+            f"there is no strategy {given!r}{nearest(str(given), strategies)} "
             f"(strategies: {', '.join(strategies)})"
         )
-    return strategies[name]
+    return strategies[given]

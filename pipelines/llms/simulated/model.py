@@ -10,6 +10,8 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from search_spaces.refusals import refusing_with
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, le=3)]
@@ -25,11 +27,12 @@ class Effort(NamedTuple):
     """What it multiplies the length of the thoughts by."""
 
 
+@refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SimulatedModel:
     """One simulated language model; litellm calls it by the name `sim/<name>`.
 
-    Raises `pydantic.ValidationError` (a `ValueError`) for a share outside [0, 1], a negative
+    Raises `ValueError` for a share outside [0, 1], a negative
     price or speed, or a length for an effort that has no shift.
     """
 

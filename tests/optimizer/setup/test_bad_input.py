@@ -11,6 +11,7 @@ import pytest
 
 from evaluators.errors import DatasetError, MetricError
 from evaluators.metrics import llm_judge
+from evaluators.score_table import ScoreTable
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.setup.plan import prepare
 from optimizer.stages.allocation.stage import Allocation
@@ -25,7 +26,13 @@ from pipelines.llms.model import Model
 from pipelines.llms.prices import ModelError
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
-from search_spaces import SearchSpace
+from search_spaces import (
+    AggregatorConfig,
+    MemberConfig,
+    ModuleConfig,
+    PipelineConfig,
+    SearchSpace,
+)
 from tests.optimizer.runs import MODELS, ROWS, counting_server, served_models, tune
 
 RENAMED = [{"tables": r["table"], "question": r["question"], "answer": r["answer"]} for r in ROWS]
@@ -101,18 +108,40 @@ def test_a_function_that_can_not_be_saved_is_told_before_the_search(
     assert "the result can be used, but not saved as YAML" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [Budget, Limit])
-def test_a_misspelt_cap_is_refused(kind: type) -> None:
-    with pytest.raises((TypeError, ValueError), match="dollars"):
-        kind(dollars=5)
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        (Budget, {"call": 5}, "Budget has no 'call'; nearest: 'calls' (it has usd, calls, seconds"),
+        (Limit, {"concurency": 5}, "Limit has no 'concurency'; nearest: 'concurrency' (it has con"),
+        (Gateway, {"retrys": 5}, "Gateway has no 'retrys'; nearest: 'retries' (it has cache, limi"),
+        (Model, {"maxtokens": 5}, "Model has no 'maxtokens'; nearest: 'max_tokens' (it has name"),
+        (Module, {"instruction": "x"}, "Module has no 'instruction'; nearest: 'instructions' (it"),
+        (Pipeline, {"output": ["x"]}, "Pipeline has no 'output'; nearest: 'outputs' (it has name"),
+        (ScoreTable, {"share": True}, "ScoreTable has no 'share'; nearest: 'shared' (it has sc"),
+        (AggregatorConfig, {"param": {}}, "AggregatorConfig has no 'param'; nearest: 'params' (it"),
+        (MemberConfig, {"demo": ()}, "MemberConfig has no 'demo'; nearest: 'demos' (it has model"),
+        (ModuleConfig, {"modles": ()}, "ModuleConfig has no 'modles'; nearest: 'models' (it has"),
+        (PipelineConfig, {"module": {}}, "PipelineConfig has no 'module'; nearest: 'modules' (it"),
+        (Limit, {"requests_per_minute": True}, "must be a valid number, but got True"),
+        (ModuleConfig, {"width": True}, "ModuleConfig(width=...) must be a valid integer, but got"),
+        (MemberConfig, {"temperature": 1}, "MemberConfig(model=...) is missing"),
+        (Model, {"name": "m", "max_tokens": 0}, "Model(max_tokens=...) must be greater than or "
+         "equal to 1, but got 0"),
+    ],
+)  # fmt: skip
+def test_what_a_class_does_not_take_is_told_in_one_line(
+    kind: type, given: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is what counts
+        kind(**given)
+    assert expected in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_the_caps_of_a_budget_are_named_to_who_misspells_one() -> None:
-    values: Any = {"call": 5}
-    with pytest.raises(
-        ValueError, match=r"^Budget has no 'call'; nearest: 'calls' \(it has usd, ca"
-    ):
-        Budget(**values)
+def test_what_may_be_a_key_is_not_quoted() -> None:
+    wrong: Any = "sk-1234"
+    with pytest.raises(ValueError, match=r"^Model\(params=...\) must be a valid dictionary$"):
+        Model("m", params=wrong)
 
 
 def test_a_missing_label_column_is_named_with_the_nearest() -> None:
@@ -192,6 +221,9 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
          "none of the widths [2, 3] fits 'first_to_finish': "),
         ({"search_space": SearchSpace(aggregator=("filter_cluster",))},
          "none of the widths [3, 5] fits 'filter_cluster': "),
+        ({"search_space": SearchSpace(aggregator=(AggregatorConfig(name="judge", modules={
+            "judge": ModuleConfig(models=MODELS[:1], width=3, aggregator="majority_vot")}),))},
+         "unknown aggregator 'majority_vot'; nearest: 'majority_vote'"),
         ({"search_space": SearchSpace(instructions={"solv": ("Solve it.",)})},
          "search_space, instructions: 'solv' is no module that asks a model; nearest: 'solve'"),
         ({"search_space": {"solve": ["sim/alder"]}}, "search_space must be a SearchSpace"),

@@ -145,5 +145,5 @@ def test_a_label_is_none(label: str) -> None:
 
 
 def test_a_knob_out_of_range_is_told_in_one_line() -> None:
-    with pytest.raises(PipelineError, match=r"^network 'a': temperature: .*, but got 9$"):
+    with pytest.raises(PipelineError, match=r"^network 'a': .*temperature=.* got 9$"):
         parse_network("a", temperature=9)

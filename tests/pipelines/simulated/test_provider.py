@@ -103,5 +103,5 @@ def test_any_request_has_a_reply_and_has_it_again(system: str, text: str) -> Non
     "settings", [{"skills": {"locate": 1.2}}, {"refusal_rate": -0.1}, {"input_usd_per_million": -1}]
 )
 def test_impossible_models_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="validation error"):
+    with pytest.raises(ValueError, match=r"^SimulatedModel\(.* must be .*, but got "):
         SimulatedModel("bad", **settings)  # type: ignore[arg-type]

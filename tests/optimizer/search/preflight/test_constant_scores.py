@@ -65,6 +65,15 @@ def test_it_costs_the_baseline_and_a_look_at_the_other_models() -> None:
         assert server.requests <= 2 * (baseline + singles + mixes), "nobody asks a diagnoser"
 
 
+def test_failures_do_not_hide_that_all_answers_score_the_same() -> None:
+    shy = "sim/constant-shy"
+    register(SimulatedModel("constant-shy", {"arithmetic": 0.5}, refusal_rate=0.3))
+    message = told(SUMS, [shy], pipeline=SOLVE, metric=same(0.5))
+    assert re.search(r"scores 0\.5 on all 1\d search examples answered with the pipel", message)
+    result = tune(SUMS, [shy], pipeline=SOLVE, metric=same(1))
+    assert result.stopped is None, "an answer to what was refused would be a gain"
+
+
 def test_labels_that_no_answer_can_match_are_shown() -> None:
     rows = [{**row, "answer": f"about {row['answer']}"} for row in SUMS]
     message = told(rows, [CHECKER, LOST], pipeline=SOLVE)
@@ -198,4 +207,4 @@ def test_on_few_examples_scores_may_be_equal_by_chance(score: float) -> None:
 def test_one_example_that_is_right_leaves_nothing_to_gain() -> None:
     result = tune(ROWS[:1], metric=same(1), holdout=0)
     assert result.stopped is not None
-    assert "scores 1 on the only search example" in result.stopped
+    assert "scores 1 on the only search example, so no gain can be measured" in result.stopped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -149,28 +150,55 @@ def test_any_table_comes_to_a_pick(
     ("wrong", "told"),
     [
         ({"scores": np.zeros((2, 3))}, "shape"),
-        ({"scores": np.full((2, 3, 4), 1.5)}, "lie in [0, 1]"),
-        ({"scores": np.full((2, 3, 4), np.nan)}, "lie in [0, 1]"),
-        ({"scores": "no"}, "array of numbers"),
+        ({"scores": np.full((2, 3, 4), 1.5)}, "lie in [0, 1], and none may be missing (NaN), but "
+         "scores[0, 0, 0] is 1.5"),
+        ({"scores": np.full((2, 3, 4), np.nan)}, "but scores[0, 0, 0] is nan"),
+        ({"scores": "no"}, "must be an array of numbers, or nested lists of equal lengths, but"),
+        ({"scores": None}, "array of numbers"),
+        ({"scores": [[["0.5"]]]}, "but got [[['0.5']]]"),
+        ({"scores": [[1, 0], [1]]}, "equal lengths, but got [[1, 0], [1]]"),
         ({"modules": {}}, "axis for each module"),
+        ({"modules": ["a", "b"]}, "modules must map names to choices, but got ['a', 'b']"),
+        ({"modules": {1: [1, 2], "b": [1, 2, 3]}}, "a module's name must be text, but got 1"),
+        ({"modules": {"a": "xy", "b": [1, 2, 3]}}, "choices of module 'a' must be a list, but got"),
+        ({"modules": {"a": [1, 1], "b": [1, 2, 3]}}, "choices that differ, but got 1 twice"),
+        ({"modules": {"a": [], "b": [1, 2, 3]}}, "module 'a' needs choices that differ, but got n"),
         ({"scores": np.zeros((2, 3, 0))}, "an example"),
     ],
-)
+)  # fmt: skip
 def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str) -> None:
     fine = {"scores": np.zeros((2, 3, 4)), "modules": {"a": [1, 2], "b": [1, 2, 3]}}
-    with pytest.raises(ValueError, match=told.replace("[", r"\[")):
+    with pytest.raises(ValueError, match=re.escape(told)):
         ScoreTable(**{**fine, **wrong})
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"strategy": "halfing"}, "halving"),
-        ({"calls": 0}, "calls >= 1"),
-        ({"start": {"locate": "a"}}, "each of"),
-        ({"start": {"locate": "z", "solve": "p"}}, "no choice 'z'"),
+        ({"strategy": "halfing"}, "no strategy 'halfing'; nearest: 'halving'"),
+        ({"strategy": ["tpe"]}, "no strategy ['tpe']; nearest: 'tpe'"),
+        ({"calls": 0}, "`calls >= 1` must hold (a whole number), but got 0"),
+        ({"calls": 10.5}, "but got 10.5"),
+        ({"seed": "0"}, "`seed >= 0` must hold (a whole number), but got '0'"),
+        ({"start": {"locate": "a"}}, "each module, such as {'locate': 'a', 'solve': 'p'}, but got"),
+        ({"start": ("a", "p")}, "but got ('a', 'p')"),
+        ({"start": {"locate": "bb", "solve": "p"}}, "no choice 'bb'; nearest: 'b' (choices: a, b,"),
+        ({"table": np.zeros((4, 5, 60))}, "table must be a ScoreTable(scores, modules), but got"),
+        ({"diagnoser": "auto"}, "diagnoser must be a function, but got 'auto'"),
+        ({"diagnoser": lambda *_: [0.5]}, "must return 4 ratings in [0, 1], or NaN for none, one "
+         "for each choice of module 'locate', but returned [0.5]"),
+        ({"diagnoser": lambda module, *_: [1.5] * len(MODULES[module])}, "returned [1.5, 1.5, 1."),
+        ({"diagnoser": lambda *_: None}, "returned None"),
     ],
-)
+)  # fmt: skip
 def test_searches_that_make_no_sense_are_refused(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        search_table(table(), **arguments)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        search_table(**{"table": table(), **arguments})
+
+
+def test_a_table_may_be_of_lists_and_leaves_an_array_as_it_was() -> None:
+    given = np.eye(2)
+    made = ScoreTable(given, {"a": range(1, 3)})
+    given[0, 0] = 0.5
+    nested: Any = [[1, 0], [0, 1]]
+    assert np.array_equal(made.scores, ScoreTable(nested, {"a": (1, 2)}).scores)
