@@ -6,7 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -44,6 +44,8 @@ def conclude(
     if withdrawn is not None:
         final, chosen = replace(final, tuned=final.baseline), state.baseline
     single, scored = state.single_model, final.single_model
+    if len(state.singles) < 2 and single == state.baseline:  # then there was no other to compare
+        single = scored = None
     if scored is not None and not scored.scores:
         scored = None
     gain = NO_GAIN if chosen == state.baseline else final.gain(final.baseline)
@@ -73,6 +75,7 @@ def conclude(
         spent=_spent(state, paid_before),
         diagnoser=_agreements(state),
         diagnoser_model=state.rater,
+        diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,
         judge=state.judge,
         stopped=stopped,
         metric=plan.metric.name,
@@ -103,11 +106,14 @@ def is_withdrawn(gain: Interval) -> bool:
 
 
 def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
-    """Of a search that did not end, its module scores, and the incumbent if it was scored."""
+    """Of a search that did not end, its module scores and probes, and the incumbent if scored."""
     files = {}
     if state.module_scores:
         rows = module_score_rows(state.module_scores, state.rater)
         files["module_scores.json"] = json.dumps(rows, indent=1, default=str)
+    if state.probes:
+        probes = [asdict(probe) for probe in state.probes]
+        files["probes.json"] = json.dumps(probes, indent=1, default=str)
     known = state.evaluator.known(state.incumbent)
     if known.scores:
         try:
@@ -198,10 +204,10 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
         DiagnoserAgreement(
             module=module,
             agreement=next((score.agreement for score in by_module.get(module, [])), None),
-            judged=state.judgements.judged.get(module, 0),
+            judged=max((score.examples for score in by_module.get(module, [])), default=0),
             compared=_untied_pairs(by_module.get(module, [])),
             asked=asked[module],
             unread=unread[module],
         )
-        for module in dict.fromkeys((*by_module, *sorted(unread)))
+        for module in dict.fromkeys((*by_module, *sorted(asked)))
     )

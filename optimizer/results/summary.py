@@ -82,6 +82,7 @@ def sections(result: Result, picking: str = "result.pick(...), which goes") -> I
         yield Section(f"To choose from, with {picking} by the estimate", [front])
     yield Section("What it took", [_spend(result), _paid_now(result), *probes_lines(result)])
     by = f": {result.diagnoser_model}" if result.diagnoser_model else ""
+    by += ", the best single model on the first few examples" if result.diagnoser_chosen else ""
     yield Section(f"Diagnoser{by}", diagnoser_lines(result))
     yield Section("Judge", judge_lines(result))
 
@@ -203,13 +204,13 @@ def diagnoser_lines(result: Result) -> list[str]:
     return [
         f"{entry.module}: {'; '.join(_diagnoses(entry))}"
         for entry in result.diagnoser
-        if entry.judged or entry.unread
+        if entry.judged or entry.asked
     ]
 
 
 def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
     if entry.judged:
-        yield f"judged {counted(entry.judged, 'example')}"
+        yield f"rated {counted(entry.judged, 'example')}"
         yield (
             "nothing to compare its ratings with"
             if entry.agreement is None
@@ -218,6 +219,8 @@ def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
         )
     if entry.unread:
         yield f"could not be read in {entry.unread} of {counted(entry.asked, 'question')}"
+    elif not entry.judged:
+        yield f"asked {counted(entry.asked, 'question')} for its prompt"
 
 
 def judge_lines(result: Result) -> list[str]:
