@@ -1,4 +1,4 @@
-"""From a finished search to the `Result` that a user gets."""
+"""Builds the `Result` of a finished search."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def conclude(
 
 
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
-    """What the search chose, where the held-out examples show it below what was given.
+    """The search's choice, if it scored below the given pipeline on the held-out examples.
 
-    Not where something cheaper was sought, which may score less, nor where what was given misses
-    the limits.
+    None where the cheapest is sought, which may score less, or where the given pipeline misses the
+    limits.
     """
     objective = plan.objective
     if not final.held_out or state.incumbent == state.baseline or objective.within is not None:
@@ -101,12 +101,12 @@ def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn 
 
 
 def is_withdrawn(gain: Interval) -> bool:
-    """Whether a paired held-out gain over what was given lets that keep its place."""
+    """Whether this paired held-out gain withdraws the search's choice."""
     return gain.mean < 0
 
 
 def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
-    """Of a search that did not end, its module scores and probes, and the incumbent if scored."""
+    """The module scores and probes of an unfinished search, and its incumbent if it was scored."""
     files = {}
     if state.module_scores:
         rows = module_score_rows(state.module_scores, state.rater)
@@ -119,7 +119,7 @@ def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
         try:
             pipeline = _bound(plan, state.incumbent)
             files["config.yaml"] = estimated_yaml(pipeline, known, plan.metric.name)
-        except Exception:  # it must not take the place of what ended the search
+        except Exception:  # it must not hide the error that ended the search
             logger.exception("the best so far can't be written")
     return files
 
@@ -156,7 +156,7 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
 
 
 def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """To be shown with the model, in JSON; None where JSON has no form for them."""
+    """The inputs to log beside the model, in JSON; None where JSON has no form for them."""
     try:
         json.dumps(inputs)
     except (TypeError, ValueError):

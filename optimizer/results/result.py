@@ -42,7 +42,7 @@ class HeldOut:
     unscored: int = 0
     """How many examples infrastructure failures left without a score."""
     disqualified: bool = False
-    """Whether outages hit too many for the mean to mean anything."""
+    """Whether outages hit too many examples for the mean to be meaningful."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
     failures: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class HeldOut:
 
     @property
     def costs(self) -> Costs:
-        """What an objective's limits are held against."""
+        """The figures that an objective's limits apply to."""
         return Costs(self.score.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
 

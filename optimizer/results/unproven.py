@@ -1,4 +1,4 @@
-"""What looked better than the result by the search's estimates, and why it is not the result."""
+"""Configs that looked better than the search's choice, and why they were not chosen."""
 
 from __future__ import annotations
 

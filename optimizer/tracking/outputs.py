@@ -1,4 +1,4 @@
-"""What a result leaves in MLflow: figures, artifacts, and the tuned pipeline as a model."""
+"""A result's events for MLflow: figures, artifacts, and the tuned pipeline as a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots: what the search found when, what quality costs, what was held out, module scores."""
+"""The plots: quality against calls, cost and quality, held-out scores, and module scores."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_summary_says_why_the_search_stopped() -> None:
 
 
 def test_summary_says_who_was_disqualified(result: Result) -> None:
-    told = "1 config disqualified, too many calls having failed; the first: locate: the server"
+    told = "1 config disqualified because too many calls failed; the first: locate: the server"
     assert told in " ".join(str(result).split())
     assert "disqualified" not in str(make_result(trials_=make_trials()[:2]))
 
