@@ -1,4 +1,4 @@
-"""How prompts are written and replies are read, where a program does not say it itself."""
+"""The default chat adapter: how prompts are written and replies are parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a config to bound modules: each with its models, sample indices and whom it consults."""
+"""Binds a config: each module gets its models, sample indices and the modules it consults."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _bind(
     after: tuple[str, ...] = (),
     sees: str = "",
 ) -> BoundModule:
-    """The module with its models, and those whom its aggregator consults."""
+    """The module with its models, and the modules that its aggregator consults."""
     members = tuple(models[label] for label in config.labels) if module.is_llm else ()
     bound = BoundModule(module, config, after, models=members, path=path, sees=sees)
     roles = aggregators.aggregator(config.aggregation).roles if config.aggregation else {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoundModule:
-    """A module whose knobs have their values."""
+    """A module with a value for each knob."""
 
     module: Module
     config: ModuleConfig
@@ -55,7 +55,7 @@ class BoundModule:
 
     @cached_property
     def members(self) -> tuple[MemberConfig, ...]:
-        """Every member with the settings that it runs with, and what it is told."""
+        """Every member with the settings and instructions that it runs with."""
         told = self.instructions
         return tuple(
             replace(member, instructions=told) if member.instructions is None else member
@@ -64,12 +64,12 @@ class BoundModule:
 
     @property
     def aggregation(self) -> AggregatorConfig:
-        """What turns its members' answers into one; there is one, as it is wide."""
+        """The aggregator's config; a wide module always has one."""
         assert self.config.aggregation is not None
         return self.config.aggregation
 
     def prompt(self, member: MemberConfig) -> str:
-        """All that decides what one of `members` is told about equal inputs."""
+        """Everything that determines the prompt of one of `members` for given inputs."""
         return "\n".join(
             (
                 signature_identity(self.module.signature),
@@ -81,12 +81,12 @@ class BoundModule:
 
     @cached_property
     def all_samples(self) -> tuple[int, ...]:
-        """Sample index by member, and of those whom its aggregator consults."""
+        """Sample indices of its members and of the modules that its aggregator consults."""
         consulted = (each.all_samples for each in self.consultants.values())
         return (*self.samples, *itertools.chain.from_iterable(consulted))
 
     def walk(self) -> Iterator[BoundModule]:
-        """This, and all that are consulted, at any depth."""
+        """This module and all consulted ones, at any depth."""
         yield self
         for each in self.consultants.values():
             yield from each.walk()
@@ -107,7 +107,7 @@ class BoundModule:
         return canonical_json(self.config.model_dump(mode="json"))
 
     def memo_key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
-        """Under which a step on these inputs is remembered; None if they have no exact JSON."""
+        """The memo key of a step on these inputs; None if they have no exact JSON."""
         received = fingerprint(inputs)
         if received is None:
             return None
@@ -127,7 +127,7 @@ class BoundModule:
         return {wired: record[own] for own, wired in self.writes}
 
     def call_function(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """What the function makes of the pipeline's values, under the pipeline's names."""
+        """The function's outputs for the pipeline's values, under the pipeline's names."""
         params = {**self.module.params, **self.config.params}
         fields = [own for own, _ in self.writes]
         function = self.module.callable

@@ -1,4 +1,4 @@
-"""Running things side by side, and runs that pause where they would hold up a thread."""
+"""Runs tasks concurrently, and defines runs that pause instead of blocking a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ such as a call, and a future where it can't go on before that is done. It return
 
 
 def finish(run: Resumable[T]) -> T:
-    """Run to the end in the caller's thread, waiting where the run has to.
+    """Run to the end in the caller's thread, blocking at pauses.
 
     Raises:
         BaseException: what the run raises.
@@ -36,7 +36,7 @@ def run_together(tasks: Sequence[Callable[[], T]]) -> list[T]:
     A single task runs in the caller's thread. Every task is waited for, also when one raises.
 
     Raises:
-        BaseException: what the first of the tasks that raised has raised.
+        BaseException: the first error, in the order of the tasks.
     """
     if len(tasks) <= 1:
         return [task() for task in tasks]

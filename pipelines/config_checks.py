@@ -20,7 +20,7 @@ LLM_PARAMS = ("reasoning_effort",)
 def check_config(
     modules: Sequence[Module], config: PipelineConfig, labels: Collection[str] | None
 ) -> None:
-    """Whether the config gives every module what it needs.
+    """Check that the config gives every module what it needs.
 
     Args:
         modules: the pipeline's.
@@ -90,7 +90,7 @@ def _check_roles(
     roles: Mapping[str, Role],
     labels: Collection[str] | None,
 ) -> None:
-    """Those whom the aggregator consults are modules too."""
+    """Check the modules that the aggregator consults."""
     told = module.instructions if config.instructions is None else config.instructions
     for role, role_config in config.roles.items():
         consulted = roles[role].module(f"{module.name}_{role}", module, told)

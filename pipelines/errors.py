@@ -1,4 +1,4 @@
-"""What is said when a pipeline, its YAML or its config does not hold together."""
+"""The error of a pipeline, its YAML or its config that breaks a rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failure an exception is; what is no failure is a bug and rises."""
+"""Maps exceptions to failures; any other exception is a bug and propagates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFUSAL = re.compile(
 
 
 class ModuleFailed(Exception):
-    """A module brought no outputs; `failure` says why."""
+    """A module returned no outputs; `failure` holds the reason."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"module {failure.module!r} failed ({failure.kind}): {failure.message}")

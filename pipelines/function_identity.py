@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 def function_identity(function: Callable[..., Any]) -> str:
     """Where it is defined and a hash of its source, defaults and captured values.
 
-    What it calls is not looked into, and without source (a builtin, a REPL) its name stands alone.
+    Functions that it calls are not inspected. Without source (a builtin, a REPL), the name alone.
     """
     if isinstance(function, functools.partial):
         bound = _hash(_written([function.args, function.keywords]))
@@ -31,7 +31,7 @@ def function_identity(function: Callable[..., Any]) -> str:
 
 
 def _captured(called: Callable[..., Any]) -> str:
-    """The values besides its source that a function's or an object's behaviour hangs on."""
+    """The values besides its source that a function's or an object's behaviour depends on."""
     holder = called if not inspect.isroutine(called) else getattr(called, "__self__", None)
     function = getattr(inspect.unwrap(called), "__func__", inspect.unwrap(called))
     cells = getattr(function, "__closure__", None) or ()
@@ -48,7 +48,7 @@ def _captured(called: Callable[..., Any]) -> str:
 def _written(values: list[Any]) -> str:
     try:
         return json.dumps(values, sort_keys=True, skipkeys=True, default=_described)
-    except (TypeError, ValueError):  # values that refer to each other in a circle
+    except (TypeError, ValueError):  # circular references
         return _described(values)
 
 

@@ -34,7 +34,7 @@ def import_function(reference: str) -> Function:
 
 
 def reference_of(function: Function) -> str:
-    """The `"package.module:name"` that leads back to the function, or class.
+    """The `"package.module:name"` from which the function or class can be imported.
 
     Raises:
         PipelineError: nothing does, because it is a lambda, a local function, a function of a
@@ -90,7 +90,7 @@ def call_function(
     """The record that the function makes of its inputs, by output field.
 
     With one output field the function may return the bare value. Lists and dicts are copied
-    first, so that a function which changes its inputs spoils nobody else's.
+    first, so that a function that changes its inputs affects no other module.
 
     Raises:
         TypeError: it returns a record with other fields.

@@ -48,7 +48,7 @@ class MemberKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Heard:
-    """What became of asking once: a prediction, or a failure; and the calls."""
+    """The outcome of one request: a prediction or a failure, and the calls."""
 
     said: dspy.Prediction | Failure
     recorder: Recorder
@@ -58,7 +58,7 @@ class Consultant(NamedTuple):
     """A module of the aggregator's own."""
 
     field: str
-    """Where it sees the candidates."""
+    """The field with the candidates."""
     rename: Mapping[str, str]
     """The aggregator's name for what it writes, where that is another."""
     predictor: Callable[..., dspy.Prediction]
@@ -67,20 +67,20 @@ class Consultant(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One member of a module, apart from any example."""
+    """One member of a module, independent of any example."""
 
     config: MemberConfig
     """With the settings that it runs with."""
     lm: GatewayLM
     prompt: str
-    """All that decides what it is told about equal inputs."""
+    """Everything that determines its prompt for given inputs."""
     own: Mapping[str, Any]
     """What DSPy's `Predict` is given in place of its own `signature` and `demos`."""
 
 
 @dataclass
 class Network:
-    """What the members of one module are, apart from any example."""
+    """The members of one module, independent of any example."""
 
     name: str
     """The module's path, for failures."""
@@ -116,13 +116,13 @@ Ask = Callable[["GatewayLM", Mapping[str, Any]], dspy.Prediction]
 
 @dataclass
 class AskedMembers:
-    """`Members` that really ask."""
+    """`Members` that call models."""
 
     network: Network
     inputs: Record
     predict: Ask
     predictions: dict[int | None, dspy.Prediction] = field(default_factory=dict)
-    """What each member said that answered, by its place; under None, what was written instead."""
+    """Each answer by the member's place; under None, one that no member gave."""
     recorder: Recorder = field(default_factory=current_recorder)
     """Where it notes what it does."""
     waited_s: float = 0.0
@@ -157,7 +157,8 @@ class AskedMembers:
         """See `Members.ask`.
 
         Raises:
-            PipelineError: the aggregator asks whom there is not, or more than it says.
+            PipelineError: the aggregator asks a member that does not exist, or more often than it
+                declares.
         """
         self._check_asked(members, greedy)
         given = inputs or [self.inputs] * len(members)
@@ -245,7 +246,7 @@ class AskedMembers:
             raise self.wrong(f"may ask its {role} {most} times, but asks {asked} times")
 
     def wrong(self, told: str) -> PipelineError:
-        """What the aggregator, which may be a user's own, must not do."""
+        """The error for what an aggregator, maybe a user's own, must not do."""
         network = self.network
         return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
 
@@ -254,7 +255,7 @@ class AskedMembers:
         return member._replace(lm=self.network.greedy(place)) if greedy else member
 
     def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
-        """What they say, from the memo or by asking them together."""
+        """Their answers, from the memo or from concurrent calls."""
         memo = Memo() if self.network.memo is None else self.network.memo
         keys = [self._key(*one) or object() for one in asked]
         makers = {key: partial(self._say, *one) for key, one in zip(keys, asked, strict=True)}
@@ -295,7 +296,7 @@ class AskedMembers:
 
 
 def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
-    """Ask, and note what happens; a failure is a value here."""
+    """Ask, and record what happens; a failure is returned, not raised."""
     with recording() as recorder:
         try:
             return Heard(ask(), recorder)
@@ -308,16 +309,16 @@ def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
 
 
 def _lasts(key: object, heard: Heard) -> bool:
-    """Whether it is to be remembered: an outage may be over, and some inputs have no key."""
+    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
     outage = isinstance(heard.said, Failure) and heard.said.infrastructure
     return isinstance(key, MemberKey) and not outage
 
 
 def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
-    """What the aggregator makes of it.
+    """The aggregator's verdict.
 
     Raises:
-        PipelineError: it returned what is no verdict; it may be one of the user's own.
+        PipelineError: a user's own aggregator returned something else.
         Exception: whatever it raises itself.
     """
     verdict = aggregator.aggregate(members)
@@ -346,7 +347,7 @@ def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
 
 
 def failure_of_all(members: AskedMembers) -> ModuleFailed:
-    """Why no member answered: the first one's failure; an outage's if any met one."""
+    """Why no member answered: the first failure, or an outage if any member met one."""
     failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
     if not failures:
         raise members.wrong("chose none of the answers")

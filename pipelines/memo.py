@@ -1,4 +1,4 @@
-"""What was made before by its key, such as a module's step, and what is being made right now."""
+"""A memo of values by key, such as modules' steps, and of values that are being computed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ V = TypeVar("V")
 class Memo(dict[Any, Any]):
     """Values by key, each made once even when several threads ask for it at the same time.
 
-    Programs keep steps by `MemoKey` in it, and what members said by `MemberKey`. Whoever finds no
-    value claims its key, makes the value and lands it; whoever comes meanwhile waits for that.
+    Programs keep steps by `MemoKey` in it, and what members said by `MemberKey`. The first thread
+    that misses a key claims it, computes the value and lands it; others wait.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Memo(dict[Any, Any]):
             return flight, True
 
     def land(self, key: Any, value: Any = None, *, lasts: bool = True) -> None:
-        """Hand a claimed value to those who wait; None leaves it to them to make it."""
+        """Give a claimed value to the waiting threads; None leaves them to compute it."""
         with self._lock:
             flight = self._flights.pop(key)
             if value is not None and (lasts or self._keepers):
@@ -88,7 +88,7 @@ class Memo(dict[Any, Any]):
 
     @contextmanager
     def keeping_all(self) -> Iterator[None]:
-        """Within it what does not last is known too.
+        """Context in which transient values are kept too.
 
         So that an outage is the same for all who share a step, whoever comes first.
         """

@@ -1,4 +1,4 @@
-"""The door of `Module`: one check per knob, each giving the value that the module keeps."""
+"""Validation of `Module`: one check per knob, each returning the value to keep."""
 
 from __future__ import annotations
 

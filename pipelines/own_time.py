@@ -63,7 +63,7 @@ def waiting(
 
 @contextmanager
 def own_time(members: AskedMembers) -> Iterator[None]:
-    """Within it an aggregator decides; what the user's code in it takes counts as latency."""
+    """Context in which an aggregator decides; the user's code in it counts as latency."""
     network = members.network
     started = time.perf_counter()
     yield

@@ -1,4 +1,4 @@
-"""What a pipeline returns: its outputs, and how far its members agreed."""
+"""A pipeline's prediction: its outputs, and how far its members agreed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Prediction(dspy.Prediction):
         return made
 
     def copy(self, **changed: Any) -> Prediction:
-        """As sure as this one, with some outputs changed."""
+        """A copy with some outputs changed and the same confidence."""
         made: Prediction = super().copy(**changed)
         made._agreement = self._agreement
         return made

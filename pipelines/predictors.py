@@ -49,7 +49,7 @@ def make_predictor(
 
 
 def bare_predictor(bound: BoundModule) -> dspy.Predict:
-    """What the bound module says to a model, with nobody to say it to."""
+    """The bound module's predictor, without a language model."""
     signature = fresh_signature(bound.module.signature, bound.instructions)
     if bound.module.strategy == "chain_of_thought":
         signature = dspy.ChainOfThought(signature).predict.signature
@@ -64,7 +64,7 @@ def make_network(
     signature: type[dspy.Signature],
     memo: Memo | None,
 ) -> Network:
-    """The members of a wide module, and whom its aggregator consults."""
+    """The members of a wide module, and the modules that its aggregator consults."""
     made = aggregator(bound.aggregation)
     prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
     return Network(
@@ -95,7 +95,7 @@ def make_network(
 def _own_prompt(
     bound: BoundModule, place: int, signature: type[dspy.Signature]
 ) -> Mapping[str, Any]:
-    """What a member is told instead of what the module says; see `Member.own`."""
+    """The signature and demos of a member's own prompt; see `Member.own`."""
     if not bound.config.members:
         return {}
     member, own = bound.config.members[place], {}
@@ -109,7 +109,7 @@ def _own_prompt(
 def member_lm(
     bound: BoundModule, session: Session, place: int, *, greedy: bool = False
 ) -> GatewayLM:
-    """Who answers for one member of a module; `greedy` is at temperature 0."""
+    """The language model of one member; `greedy` is at temperature 0."""
     return GatewayLM(
         bound.models[place],
         session,
@@ -127,7 +127,7 @@ def _with_predict(outer: Any, inner: WidePredict) -> Any:
 
 
 def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
-    """What the aggregator makes of members that are about to be asked.
+    """The aggregator's outcome for members that are about to be asked.
 
     Raises:
         ModuleFailed: no member answered.
@@ -145,8 +145,8 @@ class WidePredict(dspy.Predict):
     """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
     A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
-    Giving it another `lm`, as DSPy's optimizers do, leaves that one member, told what the module
-    says. Editing its signature or demos changes members without a prompt of their own.
+    Giving it another `lm`, as DSPy's optimizers do, leaves that one member, with the module's
+    prompt. Editing its signature or demos changes members without a prompt of their own.
     """
 
     def __init__(

@@ -42,10 +42,10 @@ class Program(dspy.Module):
 
     Its predictors are attributes named as the modules. The memo answers for a module whose
     config, sample indices and inputs it has seen; it belongs to one pipeline and one set of
-    models, and knows nothing of predictors that are edited afterwards, so copies have none.
+    models, and does not see later edits of predictors, so copies have none.
 
     Raises:
-        PipelineError: the config does not fit the pipeline, or there is no session to ask by.
+        PipelineError: the config does not fit the pipeline, or there is no session.
     """
 
     def __init__(
@@ -147,13 +147,13 @@ class Program(dspy.Module):
             done = yield from self._run_level(bound, values, settings)
             steps.extend(done)
             failed = next((step.failure for step in done if step.failure is not None), None)
-            if failed is not None:  # there will be no outputs, so no further call is worth it
+            if failed is not None:  # there will be no outputs, so further calls would be wasted
                 return Trace(tuple(steps), None, failed)
             values.update(self._written(done))
         return Trace(tuple(steps), {field: values[field] for field in self._pipeline.outputs})
 
     def _written(self, steps: Sequence[ModuleStep]) -> dict[str, Any]:
-        """What modules that did not fail wrote for others."""
+        """The outputs of modules that did not fail."""
         return {
             field: (step.outputs or {})[field]
             for step in steps
@@ -163,7 +163,7 @@ class Program(dspy.Module):
     def _run_level(
         self, level: Sequence[BoundModule], values: Mapping[str, Any], settings: _Settings
     ) -> Resumable[list[ModuleStep]]:
-        """The steps of modules that do not wait for each other; those that ask do so together."""
+        """The steps of independent modules; those that ask models run concurrently."""
         memo = Memo() if self._memo is None else self._memo
         asking: dict[Any, Callable[[], ModuleStep]] = {}
         calling: dict[Any, Callable[[], ModuleStep]] = {}
@@ -206,7 +206,7 @@ def _untraced() -> AbstractContextManager[None]:
 
 
 def _lasts(key: Any, step: ModuleStep) -> bool:
-    """Whether the step is to be remembered: an outage may be over, and some inputs have no key."""
+    """Whether the memo keeps the step: outages are transient, and some inputs have no key."""
     return isinstance(key, MemoKey) and not any(f.infrastructure for f in step.failures)
 
 

@@ -56,12 +56,12 @@ def signature_text(signature: Signature) -> str:
 
 
 def signature_identity(signature: Signature) -> str:
-    """All that it says, as text."""
+    """Everything that the signature says, as text."""
     return signature if isinstance(signature, str) else repr(signature)
 
 
 def own_instructions(signature: Signature) -> str | None:
-    """What a class says itself of what to do; None for text, which says nothing."""
+    """A signature class's own instructions; None for text, which has none."""
     return None if isinstance(signature, str) else signature.instructions
 
 
@@ -115,7 +115,7 @@ def _parsed(text: str) -> type[dspy.Signature]:
         # No custom types: DSPy would look for them in the callers' frames, and the same text
         # would then mean one thing in Python and another in YAML.
         parsed: type[dspy.Signature] = dspy.Signature(text, custom_types={})
-    except Exception as error:  # DSPy lets through whatever an unknown type runs into
+    except Exception as error:  # DSPy passes on whatever error an unknown type causes
         raise PipelineError(f"DSPy cannot read it: {error}") from error
     return parsed
 

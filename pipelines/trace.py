@@ -1,4 +1,4 @@
-"""What a run leaves behind: every module's inputs, outputs, calls, seconds and failure."""
+"""The trace of a run: every module's inputs, outputs, calls, seconds and failure."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class Trace:
 
     @property
     def made_up_for(self) -> tuple[Failure, ...]:
-        """Failures in spite of which the run went on: of members, and of modules whose failure the
-        program dealt with."""
+        """Failures that did not end the run: of members, and of modules whose failure the program
+        handled."""
         if self.failure is not None:
             return tuple(f for step in self.steps for f in step.members_failed)
         return tuple(f for step in self.steps for f in step.failures)

@@ -81,7 +81,7 @@ class BoundProgram(Protocol):
     def consult(
         self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
-        """What a module that an aggregator consults says of one answer; None if it fails.
+        """The reply of a consulted module about one answer; None if it fails.
 
         Args:
             name: the wide module.
@@ -134,7 +134,7 @@ class Tunable(ABC):
     @property
     def is_fixed(self) -> bool:
         """Whether a run asks every module once, and runs no code but that of function modules; else
-        code of the user's decides how often it asks whom."""
+        the user's code decides which modules it asks, and how often."""
         return False
 
     @property
@@ -149,7 +149,7 @@ class Tunable(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Find out, without making anything, what would keep it from being written down.
+        """Check, without making anything, whether it can be written as YAML.
 
         Raises:
             PipelineError: as `to_yaml`.
@@ -247,15 +247,15 @@ class Tunable(ABC):
         return dataclasses.replace(self, config=config, models=models)  # type: ignore[type-var]
 
     def with_outputs(self, outputs: Sequence[str]) -> Self:
-        """A copy that tells the fields which runs have returned, where only running tells."""
+        """A copy with the output fields that runs returned, where they are not known before."""
         return self
 
     def with_fallback(self, model: Model) -> Self:
-        """A copy whose own code asks this model where nothing says whom; a spec has none."""
+        """A copy whose own code asks this model by default; a spec has no such code."""
         return self
 
     def with_provenance(self, provenance: Mapping[str, Any]) -> Self:
-        """A copy that says where its config comes from."""
+        """A copy with this provenance."""
         return dataclasses.replace(self, provenance=provenance)  # type: ignore[type-var]
 
     def named_models(self) -> dict[str, Model]:

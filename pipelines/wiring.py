@@ -1,4 +1,4 @@
-"""How modules hang together by field names: who writes, who reads, what runs first."""
+"""The wiring of modules by field names: writers, readers and the order of execution."""
 
 from __future__ import annotations
 

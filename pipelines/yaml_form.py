@@ -200,7 +200,7 @@ def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
 
 
 def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:
-    """Whether a form is a mapping with the keys that it needs, and none that nobody knows.
+    """Check that a form is a mapping with all required keys and no unknown ones.
 
     Raises:
         PipelineError: names the key, and the nearest.

@@ -12,7 +12,7 @@ _UNUSUAL_BREAKS = frozenset("\r\x85\u2028\u2029")
 
 
 class Lines:
-    """Where in a YAML text each key and list item stands."""
+    """The line of each key and list item in a YAML text."""
 
     def __init__(self, by_place: dict[Location, int]) -> None:
         self._by_place = by_place

@@ -1,4 +1,4 @@
-"""From a finished search to the `Result` that a user gets."""
+"""Builds the `Result` of a finished search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -44,6 +44,8 @@ def conclude(
     if withdrawn is not None:
         final, chosen = replace(final, tuned=final.baseline), state.baseline
     single, scored = state.single_model, final.single_model
+    if len(state.singles) < 2 and single == state.baseline:  # then there was no other to compare
+        single = scored = None
     if scored is not None and not scored.scores:
         scored = None
     gain = NO_GAIN if chosen == state.baseline else final.gain(final.baseline)
@@ -73,6 +75,7 @@ def conclude(
         spent=_spent(state, paid_before),
         diagnoser=_agreements(state),
         diagnoser_model=state.rater,
+        diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,
         judge=state.judge,
         stopped=stopped,
         metric=plan.metric.name,
@@ -83,10 +86,10 @@ def conclude(
 
 
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
-    """What the search chose, where the held-out examples show it below what was given.
+    """The search's choice, if it scored below the given pipeline on the held-out examples.
 
-    Not where something cheaper was sought, which may score less, nor where what was given misses
-    the limits.
+    None where the cheapest is sought, which may score less, or where the given pipeline misses the
+    limits.
     """
     objective = plan.objective
     if not final.held_out or state.incumbent == state.baseline or objective.within is not None:
@@ -98,22 +101,25 @@ def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn 
 
 
 def is_withdrawn(gain: Interval) -> bool:
-    """Whether a paired held-out gain over what was given lets that keep its place."""
+    """Whether this paired held-out gain withdraws the search's choice."""
     return gain.mean < 0
 
 
 def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
-    """Of a search that did not end, its module scores, and the incumbent if it was scored."""
+    """The module scores and probes of an unfinished search, and its incumbent if it was scored."""
     files = {}
     if state.module_scores:
         rows = module_score_rows(state.module_scores, state.rater)
         files["module_scores.json"] = json.dumps(rows, indent=1, default=str)
+    if state.probes:
+        probes = [asdict(probe) for probe in state.probes]
+        files["probes.json"] = json.dumps(probes, indent=1, default=str)
     known = state.evaluator.known(state.incumbent)
     if known.scores:
         try:
             pipeline = _bound(plan, state.incumbent)
             files["config.yaml"] = estimated_yaml(pipeline, known, plan.metric.name)
-        except Exception:  # it must not take the place of what ended the search
+        except Exception:  # it must not hide the error that ended the search
             logger.exception("the best so far can't be written")
     return files
 
@@ -150,7 +156,7 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
 
 
 def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """To be shown with the model, in JSON; None where JSON has no form for them."""
+    """The inputs to log beside the model, in JSON; None where JSON has no form for them."""
     try:
         json.dumps(inputs)
     except (TypeError, ValueError):
@@ -198,10 +204,10 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
         DiagnoserAgreement(
             module=module,
             agreement=next((score.agreement for score in by_module.get(module, [])), None),
-            judged=state.judgements.judged.get(module, 0),
+            judged=max((score.examples for score in by_module.get(module, [])), default=0),
             compared=_untied_pairs(by_module.get(module, [])),
             asked=asked[module],
             unread=unread[module],
         )
-        for module in dict.fromkeys((*by_module, *sorted(unread)))
+        for module in dict.fromkeys((*by_module, *sorted(asked)))
     )

@@ -30,7 +30,7 @@ def library_version() -> str:
 
 
 def provenance(result: Result) -> dict[str, Any]:
-    """What a reader of the tuned pipeline's YAML should know about its score."""
+    """The facts about its score that the tuned pipeline's YAML carries."""
     facts: dict[str, Any] = {
         "tuned_by": f"{DISTRIBUTION} {library_version()}",
         "date": result.finished.date().isoformat(),
@@ -70,13 +70,13 @@ def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
 
 
 def estimated_yaml(pipeline: Tunable, evaluation: Evaluation, metric: str) -> str:
-    """The YAML form of the best config of a search that did not end, marked as an estimate.
+    """The YAML form of the best config of an unfinished search, marked as an estimate.
 
     The config alone, where a function module can't be imported by name.
     """
     facts = {
         "tuned_by": f"{DISTRIBUTION} {library_version()}",
-        "unfinished": "the best so far of a search that did not end",
+        "unfinished": "the best so far of an unfinished search",
         "metric": metric,
         "measured_on": OPTIMISTIC,
         "examples": len(evaluation.scores),
@@ -92,7 +92,7 @@ def estimated_yaml(pipeline: Tunable, evaluation: Evaluation, metric: str) -> st
 
 
 def plain_yaml(value: Any) -> str:
-    """Any value as YAML; what YAML does not know is written as text."""
+    """Any value as YAML; values without a YAML form become text."""
     import yaml
 
     text: str = yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False)

@@ -42,7 +42,7 @@ class HeldOut:
     unscored: int = 0
     """How many examples infrastructure failures left without a score."""
     disqualified: bool = False
-    """Whether outages hit too many for the mean to mean anything."""
+    """Whether outages hit too many examples for the mean to be meaningful."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
     failures: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class HeldOut:
 
     @property
     def costs(self) -> Costs:
-        """What an objective's limits are held against."""
+        """The figures that an objective's limits apply to."""
         return Costs(self.score.mean, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
 
@@ -98,11 +98,12 @@ class DiagnoserAgreement:
     agreement: float | None
     """Share of comparisons in [0, 1] that went the same way; None if there were none."""
     judged: int
-    """How many examples of the module it judged."""
+    """How many examples it rated the module on, as `examples` in `Result.module_scores` counts them
+    in the last turn that rated it; 0 if it rated none."""
     compared: int
     """How many pairs had both a rating and a measured score that differed."""
     asked: int = 0
-    """How many questions about the module it was asked, also about prompts."""
+    """How many questions about the module it was asked, in all turns and also for prompts."""
     unread: int = 0
     """How many of these had no readable reply."""
 
@@ -125,7 +126,8 @@ class Result:
     tuned_figures: HeldOut
     baseline_figures: HeldOut
     single_model_figures: HeldOut | None = None
-    """The best allocation of one model to all modules; None if none was run."""
+    """The best allocation of one model to all modules; None if none was run, or if there is only
+    one, which is the pipeline as given."""
     single_model_label: str | None = None
     gain: Interval
     """Paired gain over the baseline, with its 95% interval."""
@@ -145,6 +147,8 @@ class Result:
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
     diagnoser_model: str | None = None
     """Label of the model that rated modules; None without a diagnoser."""
+    diagnoser_chosen: bool = False
+    """Whether it was chosen as the model that did best alone when the search began."""
     judge: JudgeAgreement | None = None
     """The metric's judge; None if it asks none. With human labels, scores and gains are corrected
     for its errors, and their intervals wider; trials and estimates are not."""

@@ -1,4 +1,4 @@
-"""A result in words and tables, the same for the terminal, the notebook and the report."""
+"""The summary of a result as text and tables, for the terminal, the notebook and the report."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def sections(result: Result, picking: str = "result.pick(...), which goes") -> I
         yield Section(f"To choose from, with {picking} by the estimate", [front])
     yield Section("What it took", [_spend(result), _paid_now(result), *probes_lines(result)])
     by = f": {result.diagnoser_model}" if result.diagnoser_model else ""
+    by += ", the best single model on the first few examples" if result.diagnoser_chosen else ""
     yield Section(f"Diagnoser{by}", diagnoser_lines(result))
     yield Section("Judge", judge_lines(result))
 
@@ -97,12 +98,12 @@ def measured_on(result: Result) -> str:
 
 
 def cautions(result: Result) -> list[str]:
-    """What kept the search from seeing all that it set out to see."""
+    """Warnings about what limited the search."""
     lines = [f"stopped early: {result.stopped}"] if result.stopped else []
     unfit = [t.detail for t in last_trials(result.trials_) if t.status == "disqualified"]
     if unfit:
         configs = counted(len(unfit), "config")
-        lines.append(f"{configs} disqualified, too many calls having failed; the first: {unfit[0]}")
+        lines.append(f"{configs} disqualified because too many calls failed; the first: {unfit[0]}")
     lines += [trial.detail for trial in result.trials_ if trial.status == "failed"]
     if result.held_out and result.single_model_label and not result.single_model_figures:
         lines.append(
@@ -203,13 +204,13 @@ def diagnoser_lines(result: Result) -> list[str]:
     return [
         f"{entry.module}: {'; '.join(_diagnoses(entry))}"
         for entry in result.diagnoser
-        if entry.judged or entry.unread
+        if entry.judged or entry.asked
     ]
 
 
 def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
     if entry.judged:
-        yield f"judged {counted(entry.judged, 'example')}"
+        yield f"rated {counted(entry.judged, 'example')}"
         yield (
             "nothing to compare its ratings with"
             if entry.agreement is None
@@ -218,10 +219,12 @@ def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
         )
     if entry.unread:
         yield f"could not be read in {entry.unread} of {counted(entry.asked, 'question')}"
+    elif not entry.judged:
+        yield f"asked {counted(entry.asked, 'question')} for its prompt"
 
 
 def judge_lines(result: Result) -> list[str]:
-    """How far the metric's judge can be trusted, and what was made of that."""
+    """How far the metric's judge can be trusted, and which figures are corrected for its errors."""
     judge = result.judge
     if judge is None:
         return []
@@ -243,7 +246,7 @@ def judge_lines(result: Result) -> list[str]:
 
 
 def next_steps(result: Result) -> list[str]:
-    """What to do with it now, in Python."""
+    """The next steps, in Python."""
     arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
     steps = [f"result.pipeline({arguments})", 'result.report("report.html")']
     with suppress(PipelineError):  # a function of the script itself can't be written down
@@ -324,7 +327,7 @@ def _tail_change(result: Result) -> Iterator[str]:
 
 
 def _failed(result: Result) -> Iterator[str]:
-    """Runs that brought no answer, where they are more than a few."""
+    """Failed runs, where there are more than a few."""
     for name, figures in (("baseline", result.baseline_figures), ("tuned", result.tuned_figures)):
         count, runs = sum(figures.failures.values()), figures.examples + figures.unscored
         if count > _MOST_FAILED * runs and (name == "tuned" or changes(result)):
@@ -351,7 +354,7 @@ def _unmet(result: Result) -> Iterator[str]:
 
 
 def _votes_without_agreement(result: Result) -> Iterator[str]:
-    """Votes of which hardly any two members gave the same answer."""
+    """Votes in which hardly any two members gave the same answer."""
     alone: dict[str, list[bool]] = {}
     for trial in last_trials(result.trials_):
         for module, share in trial.agreement.items():

@@ -35,7 +35,7 @@ def summary_text(result: Result, *, shell: bool = False) -> str:
 
 
 def _lines(block: str | Table, indent: int) -> Iterator[str]:
-    """Text wrapped; columns aligned, figures to the right."""
+    """Wrapped text, or a table with aligned columns, figures to the right."""
     if isinstance(block, str):
         width = _WIDTH - indent
         yield from textwrap.wrap(block, width, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""What looked better than the result by the search's estimates, and why it is not the result."""
+"""Configs that looked better than the search's choice, and why they were not chosen."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class Unproven:
     """Its estimate is the posterior mean, which shrinks the luck of the best of many."""
     reason: str
     """Why it was not chosen."""
+    chosen: float
+    """The estimate of what the search chose."""
 
     def __str__(self) -> str:
-        estimate = f"estimated at {percent(self.point.estimate)}"
-        return f"{config_text(self.point.config)}, {estimate}, but {self.reason}"
+        estimates = f"{percent(self.point.estimate)} (what was chosen: {percent(self.chosen)})"
+        return f"{config_text(self.point.config)}, estimated at {estimates}, but {self.reason}"
 
 
 def unproven(
@@ -48,10 +50,10 @@ def unproven(
         mean: the score that is reported.
         bound: the pipeline with a config.
     """
-    configs = state.unproven()[:MOST]
+    configs, chosen = state.unproven()[:MOST], state.estimate(state.incumbent)
     points = (operating_points([c], state.evaluator.known, {}, mean, bound)[0] for c in configs)
     return tuple(
-        Unproven(replace(point, estimate=state.estimates[config.key]), _reason(state, config))
+        Unproven(replace(point, estimate=state.estimate(config)), _reason(state, config), chosen)
         for config, point in zip(configs, points, strict=True)
     )
 

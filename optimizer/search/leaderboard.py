@@ -138,17 +138,27 @@ class Leaderboard(SearchLog):
         design = Design(np.empty((len(configs), 0), dtype=np.int64), np.eye(len(configs)))
         return Posterior.fit(scores, design)
 
-    def unproven(self) -> list[PipelineConfig]:
-        """Configs within the limits whose estimates are above the incumbent's, best first.
+    def estimate(self, config: PipelineConfig) -> float:
+        """The posterior mean of its last race; its own mean, where it was in none."""
+        return self.estimates.get(config.key, self.evaluator.known(config).mean)
 
-        They did not earn its place. What saw less than a quarter of the examples is not listed, and
-        nothing where more than quality is sought.
+    def unproven(self) -> list[PipelineConfig]:
+        """Configs within the limits that look better than the incumbent, best estimate first.
+
+        Their estimates are above the incumbent's, and so are their scores on the same examples, but
+        they did not earn its place. Configs that saw less than a quarter of the examples are left
+        out; with objectives other than quality, the list is empty.
         """
         if self.objective.within is not None or self.objective.pareto:
             return []
-        known, leads = self.evaluator.known, self.incumbent
-        bar = self.estimates.get(leads.key, known(leads).mean) + EQUAL
-        above = [c for c in self.raced() if self.estimates.get(c.key, -math.inf) > bar]
+        known, leads = self.evaluator.known, self.evaluator.known(self.incumbent)
+        bar = self.estimate(self.incumbent) + EQUAL
+        above = [
+            config
+            for config in self.raced()
+            if self.estimates.get(config.key, -math.inf) > bar
+            and known(config).mean > leads.on(known(config).outcomes).mean
+        ]
         few = len(self.examples) / 4
         fit = [c for c in above if self.objective.meets(known(c).costs) and self.seen(c) >= few]
         return sorted(fit, key=lambda config: -self.estimates[config.key])

@@ -102,19 +102,23 @@ class RacingState(Leaderboard):
         base = self.last_trial(after or self.incumbent)
         ran: dict[str, PipelineConfig] = {}
         cut_off = None
-        for batch in (strategy or self._strategy(arena)).runs(arena):
-            configs = arena.configs
-            payable = self._payable_on_holdout(arena, batch) if self.objective.pareto else batch
-            runs = [(configs[candidate], self.examples[place]) for candidate, place in payable]
-            ran.update((config.key, config) for config, _ in runs)
-            cut_off = self._run(runs)
-            if batch and not payable:
-                cut_off = BudgetExhausted("the holdout pass of further configs can't be paid")
-            if self.objective.pareto:
-                self.record(stage, filter(self.has_seen_all, ran.values()), base, "complete")
-            arena.take_in()
-            if cut_off is not None:
-                break
+        try:
+            for batch in (strategy or self._strategy(arena)).runs(arena):
+                configs = arena.configs
+                payable = self._payable_on_holdout(arena, batch) if self.objective.pareto else batch
+                runs = [(configs[candidate], self.examples[place]) for candidate, place in payable]
+                ran.update((config.key, config) for config, _ in runs)
+                cut_off = self._run(runs)
+                if batch and not payable:
+                    cut_off = BudgetExhausted("the holdout pass of further configs can't be paid")
+                if self.objective.pareto:
+                    self.record(stage, filter(self.has_seen_all, ran.values()), base, "complete")
+                arena.take_in()
+                if cut_off is not None:
+                    break
+        except BaseException:  # what ran is listed, also when ctrl-C ends the race
+            self.record(stage, ran.values(), base, "cut_off")
+            raise
         if cut_off is None and arena.cut_short:
             self.cut_short = f"{arena.left:.0f} more calls could be paid for, and more were wanted"
         self.lead(arena)

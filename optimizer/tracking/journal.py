@@ -56,8 +56,10 @@ class Journal:
             lock = filelock.FileLock(folder / _LOCK, thread_local=False)
             lock.acquire(timeout=1)
         except OSError as error:
-            logger.warning("what MLflow can't take won't be kept: %s can't be written (%s)",
-                           parent, error)  # fmt: skip
+            logger.warning(
+                "events that MLflow does not take won't be kept: %s can't be written (%s)",
+                parent, error,
+            )  # fmt: skip
             return cls(Path(tempfile.mkdtemp(prefix="compound-optimizer-")), None)
         journal = cls(folder, lock)
         journal._write({"store": store})

@@ -1,4 +1,4 @@
-"""What a result leaves in MLflow: figures, artifacts, and the tuned pipeline as a model."""
+"""A result's events for MLflow: figures, artifacts, and the tuned pipeline as a model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.export import save_dspy_program, save_pyfunc
+from optimizer.formatting import percent
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
 from optimizer.results.summary_text import summary_text
@@ -45,7 +46,7 @@ def file_events(result: Result, folder: Path) -> list[Event]:
     except PipelineError as error:
         logger.warning("the tuned pipeline is not logged as a model: %s", error)
         return events
-    tags = {"pipeline": result.pipeline.name, "score": result.score.mean}
+    tags = {"pipeline": result.pipeline.name, "score": percent(result.score.mean)}
     params = flat_config(result.config)
     return [*events, event("model", folder="model", name="tuned", params=params, tags=tags)]
 

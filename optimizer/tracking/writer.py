@@ -27,7 +27,7 @@ _WAIT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEO
          HTTPStatus.TOO_MANY_REQUESTS}  # fmt: skip
 """Refusals that are not about the event."""
 _NEVER = (FileNotFoundError, LookupError, TypeError, AttributeError)
-"""A journal that lost its files or its beginning, or a mistake of ours: no use to try again."""
+"""A journal that lost its files or its beginning, or a bug of ours: retrying is pointless."""
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-"""What an aggregator is: one method that makes one answer of several members'."""
+"""The base class of aggregators: one method that turns members' answers into one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of it."""
+    """An aggregator's outcome."""
 
     answer: Answer
     """The winner, or one that is made of several."""
@@ -115,7 +115,7 @@ class Members(Protocol):
         ...
 
     def failed(self, kind: str, message: str) -> None:
-        """Note that something failed which the outcome does not show."""
+        """Record a failure that the outcome does not show."""
         ...
 
 
@@ -129,7 +129,7 @@ class Aggregator(ABC):
 
     @property
     def needed(self) -> Collection[str]:
-        """Those of the roles that it can't do without."""
+        """The roles that it requires."""
         return ()
 
     @property

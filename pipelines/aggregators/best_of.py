@@ -45,7 +45,7 @@ class BestOf(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"scorer": SCORER}
 
     function: FunctionName | None = None
@@ -54,7 +54,7 @@ class BestOf(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """What it calls."""
+        """The functions that it calls."""
         return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:

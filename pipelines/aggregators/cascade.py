@@ -37,7 +37,7 @@ class Cascade(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"verifier": YES_OR_NO}
 
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
@@ -51,7 +51,7 @@ class Cascade(Aggregator):
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
-        """What is worth trying."""
+        """The values worth trying."""
         return {"agreement": (0.6, 1.0)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:

@@ -36,7 +36,7 @@ class ConfidentVote(Aggregator):
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
-        """What is worth trying."""
+        """The values worth trying."""
         return {"threshold": (0.4, 0.6, 0.8)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:

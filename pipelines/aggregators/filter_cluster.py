@@ -38,7 +38,7 @@ class FilterCluster(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"filter": YES_OR_NO}
 
     check_function: FunctionName | None = None
@@ -52,7 +52,7 @@ class FilterCluster(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """What it calls."""
+        """The functions that it calls."""
         return tuple(filter(None, (self.check_function, self.key_function, self.score_function)))
 
     def check(self, config: ModuleConfig, module: Module) -> None:

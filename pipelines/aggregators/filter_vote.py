@@ -21,12 +21,12 @@ class FilterVote(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"filter": YES_OR_NO}
 
     @property
     def needed(self) -> Collection[str]:
-        """What it can't do without."""
+        """The roles that it requires."""
         return {"filter"}
 
     def aggregate(self, members: Members) -> Verdict | None:

@@ -48,17 +48,17 @@ class Judge(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"judge": PICK if self.answer == "pick" else WRITE}
 
     @property
     def needed(self) -> Collection[str]:
-        """What it can't do without."""
+        """The roles that it requires."""
         return {"judge"}
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
-        """What is worth trying."""
+        """The values worth trying."""
         return {"answer": ("pick", "write")}
 
     def aggregate(self, members: Members) -> Verdict | None:

@@ -1,4 +1,4 @@
-"""How an aggregator's own modules are shown candidates, and how they are understood."""
+"""Formats candidates for an aggregator's own modules, and interprets their replies."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Shortest(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"verifier": YES_OR_NO}
 
     function: FunctionName | None = None
@@ -45,7 +45,7 @@ class Shortest(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """What it calls."""
+        """The functions that it calls."""
         return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:

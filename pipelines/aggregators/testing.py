@@ -165,7 +165,7 @@ class AggregatorConformance:
         self.make().aggregate(members)
         assert max(members.asked.values()) <= 1 + (members.greedy_record is not None)
 
-    def test_it_decides_also_when_whom_it_consults_fails(self) -> None:
+    def test_it_decides_when_a_consulted_module_fails(self) -> None:
         members = self.members(0, 1, 1)
         members.said = dict.fromkeys(self.make().roles, lambda _: None)
         verdict = self._decided(members)

@@ -32,12 +32,12 @@ class Verifier(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """What it consults."""
+        """The roles that it consults."""
         return {"verifier": YES_OR_NO}
 
     @property
     def needed(self) -> Collection[str]:
-        """What it can't do without."""
+        """The roles that it requires."""
         return {"verifier"}
 
     fallback: Literal["first", "vote"] = "vote"
@@ -45,7 +45,7 @@ class Verifier(Aggregator):
 
     @property
     def choices(self) -> Mapping[str, Sequence[Any]]:
-        """What is worth trying."""
+        """The values worth trying."""
         return {"fallback": ("vote", "first")}
 
     def aggregate(self, members: Members) -> Verdict | None:

@@ -180,7 +180,7 @@ class BoundCallable:
 
 
 def _lasts(key: object, trace: Trace) -> bool:
-    """Whether it is to be remembered: an outage may be over, and some inputs have no key."""
+    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
     failures = (failure for step in trace.steps for failure in step.failures)
     return isinstance(key, TraceKey) and not any(f.infrastructure for f in failures)
 

@@ -15,7 +15,7 @@ class Draws:
         self._lock = threading.Lock()
 
     def take(self, key: str) -> int:
-        """The first sample of this call that nobody has."""
+        """The first unused sample of this call."""
         with self._lock:
             taken = self._taken[key]
             sample = next(n for n in itertools.count() if n not in taken)
@@ -23,6 +23,6 @@ class Draws:
             return sample
 
     def give_back(self, key: str, sample: int) -> None:
-        """The call brought nothing: whoever asks again asks for the same sample."""
+        """The call failed: the next equal call gets the same sample."""
         with self._lock:
             self._taken[key].discard(sample)

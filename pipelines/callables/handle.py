@@ -1,4 +1,4 @@
-"""What the code gets in the place of a model's name."""
+"""Handles, which the user's code uses in place of models' names."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Instance:
         return f"{lease.address}/{self._token}/{module}/v1"
 
     def close(self) -> None:
-        """It needs the server no more, and never will."""
+        """It no longer needs the server."""
         with self._opening:
             self._closed = True
             self._lease = None
@@ -92,7 +92,7 @@ class Instances:
     def lent(self, run: Run, settings: Mapping[str, Setting]) -> Iterator[Instance]:
         """An instance for this run alone; one whose run went wrong is not lent again.
 
-        Who knows what its threads still do: they would ask in the name of the next run.
+        Its threads may still be running, and would make calls in the name of the next run.
 
         Args:
             run: what it is for.
@@ -123,7 +123,7 @@ class Instances:
         return None
 
     def _put_back(self, instance: Instance) -> Instance | None:
-        """Let it rest; the one that has rested longest, if there are too many."""
+        """Keep it idle; drop the one that was idle longest, if there are too many."""
         with self._lock:
             self._idle.append(instance)
             return self._idle.pop(0) if len(self._idle) > KEPT * self._most else None

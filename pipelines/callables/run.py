@@ -48,7 +48,7 @@ class Run:
 
     @property
     def steps(self) -> tuple[ModuleStep, ...]:
-        """Each after the one before: nobody knows better what it hung on."""
+        """Each is taken to depend on the one before; the real dependencies are unknown."""
         steps: list[ModuleStep] = []
         for step in filter(None, self._steps):
             steps.append(replace(step, after=(steps[-1].module,)) if steps else step)

@@ -1,4 +1,4 @@
-"""What a predictor of a running program is bound to, and what it remembers."""
+"""The binding of a running program's predictor, and its memo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Binding:
     lm: GatewayLM
     """What the predictor has for its own; see `TunedPredict`."""
     member: GatewayLM
-    """Who is asked; the first, if there are several."""
+    """The model that is asked; the first, if there are several."""
     network: Network | None
     """The members, if there are several."""
     memo: Memo | None
@@ -55,9 +55,9 @@ class Binding:
                 return known.copied()
 
     def remember(self, key: MemoKey | None, visit: Visit) -> None:
-        """Hand it to those who wait, and keep it if it lasts."""
+        """Give it to the waiting runs, and keep it unless it is transient."""
         if self.memo is not None and key is not None:
-            self.memo.land(key, visit.copied() if visit.is_told else None, lasts=visit.lasts)
+            self.memo.land(key, visit.copied() if visit.is_shareable else None, lasts=visit.lasts)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Which failure a program's run died of."""
+"""The failure that ended a program's run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a DSPy program the one it is, apart from its predictors: for keys."""
+"""The identity of a DSPy program apart from its predictors, for keys."""
 
 from __future__ import annotations
 

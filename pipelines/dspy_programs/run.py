@@ -47,10 +47,10 @@ _ENDING = (BudgetExhausted, PastTheGateway, PipelineError, Reached)
 
 @dataclass(eq=False)
 class Run(BaseCallback):
-    """Notes the steps of one run, in any thread.
+    """Records the steps of one run, in any thread.
 
-    Predictors of the program's tell it themselves; of those that are made in `forward`, and of
-    language models, it hears by DSPy's callbacks.
+    The program's predictors report themselves; those that are made in `forward`, and language
+    models, are observed by DSPy's callbacks.
     """
 
     settings: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Run(BaseCallback):
 
     @property
     def steps(self) -> tuple[ModuleStep, ...]:
-        """In the order in which they began, each after the one before: nobody knows better."""
+        """In the order in which they began, each taken to depend on the one before."""
         ordered = [step for _, step in sorted(self._steps.items())]
         before = [(), *((step.module,) for step in ordered)]
         return tuple(replace(s, after=names) for s, names in zip(ordered, before, strict=False))

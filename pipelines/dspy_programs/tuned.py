@@ -1,4 +1,4 @@
-"""What stands in a running program for one of its predictors, and asks what the config says."""
+"""The predictor that replaces one of a running program's, and asks as the config says."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TunedPredict(dspy.Predict):
         return await asyncio.to_thread(TunedPredict.__call__, self, *args, **inputs)
 
     def forward(self, **inputs: Any) -> Any:
-        """Ask the members, or whom the program itself names."""
+        """Ask the members, or the model that the program itself names."""
         if "lm" in inputs or not isinstance(self.lm, GatewayLM | None):
             return super().forward(**inputs)
         network = self.binding.network

@@ -1,4 +1,4 @@
-"""What became of asking one predictor."""
+"""The outcome of one call of a predictor."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ class Visit:
     """None until it has ended."""
 
     @property
-    def is_told(self) -> bool:
-        """Whether others may be told of it: it came to an end, and not by an error that is no
-        module's."""
+    def is_shareable(self) -> bool:
+        """Whether waiting runs may share it: it ended, and by no error from outside of modules."""
         step, raised = self.step, self.raised
         if step is not None and isinstance(raised, Exception):
             return failure_of(raised, step.calls, step.module) is not None
@@ -31,7 +30,7 @@ class Visit:
 
     @property
     def lasts(self) -> bool:
-        """Whether it may be told again later: it met no outage."""
+        """Whether the memo may keep it: it met no outage."""
         failures = self.step.failures if self.step is not None else ()
         return not any(failure.infrastructure for failure in failures)
 

@@ -1,4 +1,4 @@
-"""What one study may really spend, and what its calls in flight may still cost it."""
+"""The account of one study: its real spend, and the reservations of its calls in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.llms.gateway import Gateway
 
 _LOOK_S = 0.05
-"""How often those who wait look whether another process has settled, or the run was stopped."""
+"""Seconds between two checks whether another process has settled, or the run was stopped."""
 
 
 class Protected(NamedTuple):
@@ -89,7 +89,7 @@ class Account:
         self._tell()
 
     def stop(self) -> None:
-        """Refuse whatever asks from now on."""
+        """Refuse every further call."""
         self._stopped.set()
 
     @contextmanager

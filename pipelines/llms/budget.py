@@ -1,4 +1,4 @@
-"""What may be spent, and what was."""
+"""Budgets and spend."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CallLife:
-    """How one call comes to its reply. A replica of a race lives so too, until it is cut off."""
+    """The life of one call, from request to reply. A race's calls share it until cut off."""
 
     def __init__(self, account: Account, call: LMCall) -> None:
         self.account = account
@@ -38,7 +38,7 @@ class CallLife:
             raise CallFailed("unusable_model", str(error)) from error
 
     def run(self) -> LMReply:
-        """The reply: from the cache, from who is making this call just now, or paid for."""
+        """The reply: from the cache, from a thread that is making this call, or paid for."""
         return self._flights.once(self.call.key, self.recorded, self.pay, self.check_waiting)
 
     def recorded(self) -> LMReply | None:
@@ -56,7 +56,7 @@ class CallLife:
             raise
 
     def check_waiting(self) -> None:
-        """Raise if there is no use any more in waiting for another thread's reply."""
+        """Raise if it is pointless to go on waiting for another thread's reply."""
         self.account.check_not_stopped()
 
     def check(self) -> None:

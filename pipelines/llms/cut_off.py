@@ -1,4 +1,4 @@
-"""Cutting off calls that nobody waits for any more."""
+"""Cancellation of calls whose replies are no longer needed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CutOff:
         self._was_cut.wait(seconds)
 
     def result(self, request: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """What the request brings.
+        """The result of the request.
 
         Raises:
             NotSent: it was cut off before.

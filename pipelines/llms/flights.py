@@ -1,4 +1,4 @@
-"""Calls in the air: who makes a call, and who waits for its reply."""
+"""Calls in flight: one thread makes a call, and others wait for its reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.llms.call import CallFailed
 T = TypeVar("T")
 
 _LOOK_S = 0.05
-"""How often those who wait look whether it is still worth while."""
+"""Seconds between two checks whether to go on waiting."""
 
 
 @dataclass(eq=False)
@@ -82,7 +82,7 @@ class Flights:
     def _wait_for(
         self, flight: Flight, recorded: Callable[[], T | None], check: Callable[[], None]
     ) -> T | None:
-        """What another thread made; None if it made nothing for a reason of its own."""
+        """Another thread's result; None if it ended without one for a reason of its own."""
         while not flight.landed.wait(_LOOK_S):
             check()
         if flight.failure is not None:

@@ -1,4 +1,4 @@
-"""Waiting for a provider: how many calls at once, how many a minute, and pauses it asks for."""
+"""Rate limits of a provider: calls in flight, calls per minute, and the pauses it asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from search_spaces.refusals import Whole, refusing_with
 
 _LOOK_S = 0.1
-"""How often those who wait look whether it is still worth while."""
+"""Seconds between two checks whether to go on waiting."""
 
 
 @refusing_with(ValueError)

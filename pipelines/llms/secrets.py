@@ -1,4 +1,4 @@
-"""Keeping secrets out of what is written down."""
+"""Removes secrets from everything that is written."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Session:
         The calls differ in model or sample index and share one purpose. Each is reserved before
         any starts. Whose provider only declares its latency (`sim/`, `recorded/`), and whose
         replies are all in the cache, the declared or recorded latencies decide. The same race
-        again is answered from the cache, whoever would be faster now.
+        again is answered from the cache, even if others would be faster now.
 
         Raises:
             ValueError: fewer calls than `count`, two equal ones, or two purposes.

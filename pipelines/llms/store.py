@@ -1,4 +1,4 @@
-"""What is kept on disk: replies, races, reservations of calls in flight, and what was spent.
+"""The store on disk: replies, races, reservations of calls in flight, and spend.
 
 One SQLite file in WAL mode holds them all, so that a reply and the money it cost are written
 in one transaction, and so that several processes agree (docs/decisions/002-cache-is-the-resume.md).
@@ -61,7 +61,7 @@ class Caps(NamedTuple):
 
 
 class Claim(Enum):
-    """What came of asking for the right to make a call."""
+    """The outcome of asking for a reservation."""
 
     GRANTED = "reserved: make the call, then settle"
     ANSWERED = "the reply is there"

@@ -1,4 +1,4 @@
-"""Several debaters, who see each other's answers and may change their own, and a last word."""
+"""Several debaters, who see each other's answers and may change their own, and a final decision."""
 
 from __future__ import annotations
 

@@ -58,6 +58,9 @@ def test_the_better_mix_is_found_and_measured_on_held_out_examples(tuned: Result
     assert tuned.gain_over_single.mean > 0.3
     assert {"baseline", "single-model", "allocation"} <= set(tuned.trials["stage"])
     assert set(tuned.spent.by_purpose) == {"task", "diagnoser"}
+    assert tuned.diagnoser_chosen
+    last = tuned.module_scores.groupby("module")["examples"].last()
+    assert {told.module: told.judged for told in tuned.diagnoser} == last.to_dict()
 
 
 def test_the_tuned_pipeline_runs(tuned: Result) -> None:
@@ -105,6 +108,8 @@ def test_one_model_may_be_given_as_text() -> None:
     result = tune(models="sim/birch")
     assert result.config.allocation == {"locate": ("sim/birch",), "solve": ("sim/birch",)}
     assert result.stopped is None
+    assert result.single_model is None, "the pipeline as given is the only one"
+    assert "best single model" not in str(result)
 
 
 def test_without_models_those_that_the_modules_name_are_the_choices() -> None:

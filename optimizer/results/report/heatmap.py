@@ -29,17 +29,18 @@ class _Panel(NamedTuple):
 def module_scores_heatmap(
     scores: Sequence[ModuleScore], allocation: Mapping[str, Sequence[str]], diagnoser: str | None
 ) -> bytes:
-    """The last ratings, if there are any, above the last measured scores, as a PNG.
+    """The ratings, if there are any, above the measured scores, as a PNG.
 
     A cell has the figure, its precision (how many examples a rating is the mean of; the standard
     error of a measured score) and the decision. The models of the tuned pipeline's allocation are
-    outlined. Of each module and model the last score counts.
+    outlined. A module's row is of the last turn that scored it, which its label names.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     last = latest_scores(scores)
-    rows = list(dict.fromkeys(score.module for score in last))
+    turns = {score.module: score.turn for score in last}
+    rows = list(turns)
     columns = list(dict.fromkeys(score.model for score in last))
     cells = {(rows.index(s.module), columns.index(s.model)): s for s in last}
     rated = f"Rated by the diagnoser, {diagnoser}: mean, and of how many examples"
@@ -54,7 +55,8 @@ def module_scores_heatmap(
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(len(panels), 1, place)
         _draw(axes, panel, cells, (len(rows), len(columns)))
-        axes.set_yticks(range(len(rows)), rows, fontsize=9)
+        labels = [f"{module}\nturn {turn}" for module, turn in turns.items()]
+        axes.set_yticks(range(len(rows)), labels, fontsize=9)
         axes.set_xticks([])
         for (row, column), score in cells.items():
             if score.model in allocation.get(score.module, ()):
@@ -76,7 +78,7 @@ def _rated_text(score: ModuleScore) -> str:
 
 def _measured_text(score: ModuleScore) -> str:
     if score.measured is None:
-        return score.decision
+        return score.decision.replace(" ", "\n")
     spread = f" ± {100 * score.measured_se:.1f}" if score.measured_se is not None else ""
     return f"{100 * score.measured:.1f}{spread}\n{score.decision}"
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from optimizer.results.result import Result
 
 _TRIALS = (
-    "#", "stage", "turn", "from #", "status", "score", "95% interval", "examples", "$/example",
-    "latency", "calls so far", "allocation", "by module, per example", "failures", "",
+    "#", "turn, stage", "from #", "status", "score", "95% interval", "examples", "$/example",
+    "latency", "calls so far", "config, cost by module and example, failures",
 )  # fmt: skip
 _PROBES = (
     "kind", "turn", "from #", "module", "model", "examples", "rating or score", "dollars", "",
@@ -70,10 +70,15 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> tuple[str, ...]:
     prompts = (
         f"{c.knob}: {c.new}" for c in changes if c.knob.endswith((".instructions", ".demos"))
     )
+    notes = (
+        "; ".join((config_text(trial.config), *prompts)),
+        "; ".join(by_module),
+        ", ".join(f"{n} {kind}" for kind, n in trial.failures.items()),
+        shortened(trial.detail, 150),
+    )
     return (
         str(trial.number),
-        trial.stage,
-        str(trial.turn),
+        f"{trial.turn} {trial.stage}",
         "" if trial.base is None else str(trial.base),
         trial.status.replace("_", " "),
         percent(trial.score.mean) if trial.score else "n/a",
@@ -82,10 +87,7 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> tuple[str, ...]:
         dollars(trial.usd_per_example),
         seconds(trial.latency_s),
         f"{trial.nominal_calls:,}",
-        "; ".join((config_text(trial.config), *prompts)),
-        "; ".join(by_module),
-        ", ".join(f"{n} {kind}" for kind, n in trial.failures.items()),
-        shortened(trial.detail, 300),
+        "\n".join(filter(None, notes)),
     )
 
 

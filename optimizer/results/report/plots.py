@@ -1,4 +1,4 @@
-"""The plots: what the search found when, what quality costs, what was held out, module scores."""
+"""The plots: quality against calls, cost and quality, held-out scores, and module scores."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def best_for_the_money(trials: Sequence[Trial]) -> tuple[list[float], list[float
 def _steps(axes: Axes, places: Sequence[float], scores: Sequence[float], label: str) -> None:
     axes.step(places, [100 * s for s in scores], where="post", color=_BEST, label=label)
     axes.set_ylabel("score, %")
-    axes.legend(loc="lower right", fontsize=8, framealpha=0.9)  # "best" is slow with many trials
+    assert axes.figure is not None
+    axes.figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
 
 
 def _scatter(axes: Axes, placed: Sequence[tuple[Trial, float]]) -> None:

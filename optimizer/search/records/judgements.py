@@ -15,8 +15,6 @@ from search_spaces.config import canonical_json
 class Judgements:
     """The ratings of modules' outputs, of all rounds."""
 
-    judged: dict[str, int] = field(default_factory=dict)
-    """By module, how many examples the diagnoser judged."""
     _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     """By module and its inputs, then by its output, both as canonical JSON."""
 
@@ -26,8 +24,6 @@ class Judgements:
 
     def note(self, steps: Sequence[ModuleStep], diagnosis: Diagnosis) -> None:
         """Keep the diagnoser's ratings of a module's distinct outputs on the same inputs."""
-        module = steps[0].module
-        self.judged[module] = self.judged.get(module, 0) + 1
         for step, rating in zip(steps, diagnosis.ratings, strict=True):
             self._ratings.setdefault(_inputs(step), {})[shown(step)] = rating
 

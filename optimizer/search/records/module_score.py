@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-Decision = Literal["kept", "chosen", "promising", "eliminated", "not rated"]
+Decision = Literal["kept", "chosen", "promising", "eliminated", "not rated", "members differ"]
 """What a turn made of a model in a module: the incumbent had it and still has it (`kept`); the
 incumbent has it now (`chosen`); it is better than the incumbent's with a probability of at least 5%
-(`promising`) or less (`eliminated`); or there is no estimate of it (`not rated`)."""
+(`promising`) or less (`eliminated`); there is no estimate of it (`not rated`); or the module's
+members ask different models, which are left to the structure stage (`members differ`)."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,22 @@ class ModuleScore:
 
 
 def latest_scores(scores: Sequence[ModuleScore]) -> list[ModuleScore]:
-    """The last one of each module and model, in the order in which they were first scored."""
-    return list({(score.module, score.model): score for score in scores}.values())
+    """Of each module, the scores of its last turn with any figures; if none has any, its last."""
+    turns = {score.module: score.turn for score in scores}
+    known = (score for score in scores if (score.rating, score.measured) != (None, None))
+    turns |= {score.module: score.turn for score in known}
+    return [score for score in scores if score.turn == turns[score.module]]
 
 
 def module_score_rows(scores: Sequence[ModuleScore], diagnoser: str | None) -> list[dict[str, Any]]:
-    """The scores as plain data, each with the label of the diagnoser's model."""
-    return [{**asdict(score), "diagnoser": diagnoser} for score in scores]
+    """The scores as plain data to four digits, each with the label of the diagnoser's model."""
+    return [
+        {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in row.items()
+        }
+        for row in ({**asdict(score), "diagnoser": diagnoser} for score in scores)
+    ]
 
 
 def module_scores_frame(scores: Sequence[ModuleScore], diagnoser: str | None) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from optimizer.search.state import SearchState
 from optimizer.search.strategies import STRATEGIES, Levels, named
 from optimizer.search.strategies.posterior_search import RATED, mean_ratings
 from optimizer.stages.allocation.module_scores import ModuleRatings, rate_module, rate_modules
-from optimizer.stages.allocation.turn_scores import turn_scores
+from optimizer.stages.allocation.turn_scores import mixed_scores, turn_scores
 from search_spaces import PipelineConfig
 
 Choices = Mapping[str, Sequence[str]]
@@ -46,6 +46,8 @@ class Allocation:
         """Search the allocations, unless nothing has changed since they were searched last."""
         if state.incumbent == state.settled.get(self.name):
             return
+        if mixed := mixed_scores(state):
+            state.note_module_scores(mixed)
         choices = _choices(state, state.settled.get(self.name))
         if any(len(labels) > 1 for labels in choices.values()):
             _Search(state, self, choices).run()

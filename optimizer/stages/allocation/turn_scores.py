@@ -41,6 +41,16 @@ def turn_scores(
     ]
 
 
+def mixed_scores(state: SearchState) -> list[ModuleScore]:
+    """A row for each model of the modules whose members ask different ones; without figures."""
+    return [
+        ModuleScore(module, label, state.turn, 0, None, None, None, None, "members differ")
+        for module in state.space.models
+        if module not in state.uniform
+        for label in dict.fromkeys(state.incumbent.modules[module].labels)
+    ]
+
+
 def _of_module(
     state: SearchState,
     before: PipelineConfig,

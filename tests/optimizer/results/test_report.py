@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.report import plots
@@ -109,6 +111,28 @@ def test_the_heatmap_grows_with_the_models() -> None:
         return int.from_bytes(module_scores_heatmap(scores, {}, "judge")[16:20], "big")
 
     assert width(3) == width(4) < width(20)
+
+
+def test_the_heatmap_names_the_turn_of_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    monkeypatch.setattr(Axes, "set_yticks", lambda _, __, texts, **___: labels.extend(texts))
+    module_scores_heatmap(make_module_scores(), {}, "judge")
+    assert labels == ["locate\nturn 1", "solve\nturn 2"] * 2, "ratings, and measured scores"
+
+
+def test_the_legend_covers_no_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def noted(figure: Figure, *where: Any, **how: Any) -> None:
+        drawn.append(figure)
+        save(figure, *where, **how)
+
+    monkeypatch.setattr(Figure, "savefig", noted)
+    plots(make_result())
+    for figure in drawn[:2]:
+        (legend,), (axes,) = figure.legends, figure.axes
+        assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
 def test_the_page_shows_the_path_to_the_tuned_config(written_page: Written) -> None:

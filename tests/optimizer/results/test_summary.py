@@ -30,8 +30,8 @@ def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
         "Cost per example: $0.00120 -> $0.00500 (+317%).",
         "solve.model  openai/small -> openai/large",
         "paid now: $0.100 for 160 calls",
-        "locate: judged 24 examples; agreed with measured scores in 85.0% of 40 comparisons",
-        "solve: judged 24 examples; nothing to compare",
+        "locate: rated 24 examples; agreed with measured scores in 85.0% of 40 comparisons",
+        "solve: rated 24 examples; nothing to compare",
         "Diagnoser: openai/large",
         "beside the trials: 16 runs of single modules and 1 prompt tried inside optimizers",
         "result.pipeline(table=..., question=...)",
@@ -82,7 +82,7 @@ def test_summary_says_why_the_search_stopped() -> None:
 
 
 def test_summary_says_who_was_disqualified(result: Result) -> None:
-    told = "1 config disqualified, too many calls having failed; the first: locate: the server"
+    told = "1 config disqualified because too many calls failed; the first: locate: the server"
     assert told in " ".join(str(result).split())
     assert "disqualified" not in str(make_result(trials_=make_trials()[:2]))
 
@@ -225,14 +225,22 @@ def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
                 DiagnoserAgreement("locate", None, 0, 0, asked=12, unread=12),
                 DiagnoserAgreement("solve", 0.5, 3, 4, asked=4, unread=1),
                 DiagnoserAgreement("vote", None, 0, 0),
+                DiagnoserAgreement("check", None, 0, 0, asked=3),
             )
         )
     )
     assert told == [
         "locate: could not be read in 12 of 12 questions",
-        "solve: judged 3 examples; agreed with measured scores in 50.0% of 4 comparisons; could "
+        "solve: rated 3 examples; agreed with measured scores in 50.0% of 4 comparisons; could "
         "not be read in 1 of 4 questions",
+        "check: asked 3 questions for its prompt",
     ]
+
+
+def test_the_early_choice_of_the_diagnoser_is_not_taken_for_the_rival() -> None:
+    chosen = str(make_result(diagnoser_chosen=True))
+    assert "Diagnoser: openai/large, the best single model on the first few examples\n" in chosen
+    assert "first few" not in str(make_result())
 
 
 def test_runs_that_fail_are_told_where_they_are_many() -> None:

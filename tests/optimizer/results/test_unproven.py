@@ -14,7 +14,7 @@ from optimizer.search.config_arena import arena_of
 from optimizer.search.records.trial import config_text
 from search_spaces import SearchSpace
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
-from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun
+from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun, with_solve
 
 
 def named(estimate: float, temperature: float) -> Unproven:
@@ -23,7 +23,7 @@ def named(estimate: float, temperature: float) -> Unproven:
         make_pipeline().with_config(config, ()), Interval(0.9, 0.7, 1.0), 0.01, 1.0, 2.0,
         "search", estimate,
     )  # fmt: skip
-    return Unproven(point, "run on 12 of 40 search examples only")
+    return Unproven(point, "run on 12 of 40 search examples only", chosen=0.9)
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def result() -> Result:
 def test_the_best_of_them_is_printed_with_its_estimate_and_the_reason(result: Result) -> None:
     printed = " ".join(str(result).split())
     text = config_text(result.unproven[0].point.config)
-    assert f"Looked better, not chosen: {text}, estimated at 95.0%, but run on 12 of 40" in printed
+    estimates = "estimated at 95.0% (what was chosen: 90.0%)"
+    assert f"Looked better, not chosen: {text}, {estimates}, but run on 12 of 40" in printed
     assert "; and 1 more." in printed
     assert "result.pick(unproven=True)" in printed
     assert "Looked better" not in str(replace(result, unproven=()))
@@ -50,20 +51,22 @@ def test_it_can_be_picked_and_is_not_picked_unasked(result: Result) -> None:
 
 def test_the_reason_is_what_kept_it_from_leading() -> None:
     state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16)
-    few, most = (state.baseline.with_models({"solve": label}) for label in (CHECKER, FOOL))
+    few = state.baseline.with_models({"solve": CHECKER})
+    most, equal = (with_solve(state, temperature=degrees) for degrees in (0.7, 0.9))
     state.look("look", [few], 4)
-    state.look("look", [most], 16)
+    state.look("look", [most, equal], 16)
+    assert state.evaluator.known(equal).mean == state.evaluator.known(state.baseline).mean
     arena = arena_of(
         state.evaluator, state.forecast, state.examples, [few, most], [state.baseline],
         state.baseline, 0,
     )  # fmt: skip
     state.lead(arena)
-    state.estimates[most.key] = 0.999
+    state.estimates |= {most.key: 0.999, equal.key: 0.999}
     bound = state.evaluator.pipeline.with_config
     found = unproven(state, lambda known: known.interval, lambda config: bound(config, ()))
     assert [(each.point.config, each.reason) for each in found] == [
         (most, "not better with a probability of 80%"),
         (few, "run on 4 of 16 search examples only"),
     ]
-    assert found[0].point.estimate == 0.999
+    assert (found[0].point.estimate, found[0].chosen) == (0.999, state.estimate(state.baseline))
     assert state.incumbent == state.baseline

@@ -52,18 +52,19 @@ def test_more_examples_for_the_incumbent_change_nothing(state: SearchState) -> N
     assert (again.status, again.examples) == ("complete", 16)
 
 
-def test_a_trial_that_the_budget_cut_off_shows_what_it_had_seen(
-    state: SearchState, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [BudgetExhausted("no call is left"), KeyboardInterrupt()])
+def test_a_trial_that_is_cut_off_shows_what_it_had_seen(
+    state: SearchState, monkeypatch: pytest.MonkeyPatch, end: BaseException
 ) -> None:
     config, run = solved_by(state, CHECKER), state.evaluator.run
 
     def cut_short(runs: Sequence[tuple[PipelineConfig, int]]) -> None:
         run([(entrant, index) for entrant, index in runs if entrant == config][:5])
         if runs:
-            raise BudgetExhausted("no call is left")
+            raise end
 
     monkeypatch.setattr(state.evaluator, "run", cut_short)
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(type(end)):
         state.race("allocation", [config, solved_by(state, FOOL)])
     (trial,) = state.trials[1:]
     assert (trial.config, trial.status, trial.examples) == (config, "cut_off", 5)

@@ -259,6 +259,7 @@ def test_a_search_that_fails_leaves_its_module_scores() -> None:
     assert {score["module"] for score in scores} == {"locate", "solve"}
     assert {score["model"] for score in scores} == set(MODELS)
     assert all(score["diagnoser"] in MODELS for score in scores)
+    assert {probe["model"] for probe in json.loads(files["probes.json"])} == set(MODELS)
 
 
 def test_more_params_than_mlflow_takes_at_once(default_store: str) -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from optimizer.results.result import Result
-from optimizer.search.records.module_score import latest_scores, module_scores_frame
+from optimizer.search.records.module_score import (
+    latest_scores,
+    module_score_rows,
+    module_scores_frame,
+)
 from tests.optimizer.made import MODELS, make_module_scores
 
 COLUMNS = [
@@ -29,8 +34,15 @@ def test_without_scores_the_columns_are_there_and_are_numbers() -> None:
     assert frame["rating"].dtype == float
 
 
-def test_the_latest_turn_that_scored_a_model_counts() -> None:
-    latest = latest_scores(make_module_scores())
+def test_rows_have_four_digits() -> None:
+    (score,) = make_module_scores()[:1]
+    (row,) = module_score_rows([replace(score, rating=2 / 3, measured=None)], None)
+    assert (row["rating"], row["measured"]) == (0.6667, None)
+
+
+def test_the_latest_turn_that_scored_a_module_counts_as_a_whole() -> None:
+    bare = replace(make_module_scores()[0], turn=2, rating=None, measured=None)
+    latest = latest_scores([*make_module_scores(), bare])
     assert [(score.module, score.turn) for score in latest] == [
         ("locate", 1), ("locate", 1), ("solve", 2), ("solve", 2),
     ]  # fmt: skip

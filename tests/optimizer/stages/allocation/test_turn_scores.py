@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from evaluators.statistics import mean_interval
@@ -99,3 +101,22 @@ def test_a_search_that_is_cut_off_keeps_the_ratings_that_it_paid_for() -> None:
     assert decisions["locate", "sim/elm"] == "kept"
     assert decisions["solve", "sim/birch"] == "promising"
     assert len(decisions) == len(state.probes) == 8
+
+
+@pytest.mark.parametrize("mixed", [("solve",), ("locate", "solve")])
+def test_modules_whose_members_differ_are_named_where_they_are_left_out(
+    mixed: tuple[str, ...],
+) -> None:
+    plan = prepare(
+        locate_solve(), simulated_dataset("locate_solve", 4, 1), MODELS, "exact_match", None, None,
+        resolve_stages("allocation"), None, 0.0, 0,
+    )  # fmt: skip
+    wide = plan.baseline
+    for module in mixed:
+        wide = wide.with_knobs(
+            module, models=tuple(MODELS[:3]), width=3, aggregator="majority_vote"
+        )
+    state = start_search(replace(plan, baseline=wide), Gateway(None).session("study", None), 8)
+    search(state, plan)
+    left = [(s.module, s.model) for s in state.module_scores if s.decision == "members differ"]
+    assert left == [(module, label) for module in mixed for label in MODELS[:3]]
