@@ -85,14 +85,17 @@ def conclude(
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
     """What the search chose, where the held-out examples show it below what was given.
 
-    Not where something cheaper was sought, which may score less, nor where what was given misses
-    the limits.
+    Not where something cheaper was sought, which may score less, nor where what was given is
+    farther from the limits.
     """
     objective = plan.objective
     if not final.held_out or state.incumbent == state.baseline or objective.within is not None:
         return None
     gain = final.gain(final.baseline)
-    if gain is None or not is_withdrawn(gain) or not objective.meets(final.baseline.costs):
+    if gain is None or not is_withdrawn(gain):
+        return None
+    chosen, given = (max(1.0, objective.excess(e.costs)) for e in (final.tuned, final.baseline))
+    if chosen < given:
         return None
     return Withdrawn(_bound(plan, state.incumbent), _figures(final.tuned, final.mean), gain)
 
