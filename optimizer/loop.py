@@ -126,7 +126,7 @@ def optimize(
     check_whole("concurrency", concurrency, 1)
     check_kind(gateway, Gateway)
     check_calls_can_be_made(plan)
-    session = (gateway or default_gateway()).session(plan.key, plan.budget)
+    session = (gateway or default_gateway()).session(plan.account, plan.budget)
     paid_before = session.spent
     state = start_search(plan, session, concurrency)
     state.journal = _journal(gateway or default_gateway(), plan)

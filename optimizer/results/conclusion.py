@@ -88,14 +88,17 @@ def conclude(
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
     """The search's choice, if it scored below the given pipeline on the held-out examples.
 
-    None where the cheapest is sought, which may score less, or where the given pipeline misses the
-    limits.
+    None where the cheapest is sought, which may score less, or where the given pipeline is farther
+    from the limits.
     """
     objective = plan.objective
     if not final.held_out or state.incumbent == state.baseline or objective.within is not None:
         return None
     gain = final.gain(final.baseline)
-    if gain is None or not is_withdrawn(gain) or not objective.meets(final.baseline.costs):
+    if gain is None or not is_withdrawn(gain):
+        return None
+    chosen, given = (max(1.0, objective.excess(e.costs)) for e in (final.tuned, final.baseline))
+    if chosen < given:
         return None
     return Withdrawn(_bound(plan, state.incumbent), _figures(final.tuned, final.mean), gain)
 

@@ -66,6 +66,6 @@ def _reason(state: SearchState, config: PipelineConfig) -> str:
         seen = f"on {state.seen(config)} of {examples} search examples"
         ended = " when the budget ended" if last and last.status == "cut_off" else ""
         return f"run {seen} only{ended}"
-    if not state.may_lead(config):
+    if config.key in state.too_dear:
         return "too dear for what was left for the holdout"
     return f"not better with a probability of {SURE:.0%}"

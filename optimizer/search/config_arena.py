@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -65,7 +64,7 @@ class ConfigArena(Arena):
                         self.field.note((candidate, place), score)
             if known.disqualified and known.hit > 1:
                 self.field.entrants[candidate] = False
-        self.left = calls_left(self.forecast)
+        self.left = self.forecast.calls_left()
         self._preference = None
 
     def preference(self, objective: Objective, given: PipelineConfig) -> Preference:
@@ -148,16 +147,6 @@ def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...
     if not levels:
         return [(0,)] * len(configs)
     return [tuple(int(level) for level in row) for row in np.stack(levels, axis=1)]
-
-
-def calls_left(forecast: Forecast) -> float:
-    """How many more calls the nominal budget has room for, dollars at the mean price so far."""
-    session = forecast.evaluator.session
-    left, nominal = session.nominal_left(), session.nominal
-    calls = max(0.0, left.calls)
-    if not math.isinf(left.usd) and nominal.usd > 0:
-        calls = min(calls, max(0.0, left.usd) * nominal.calls / nominal.usd)
-    return calls
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,13 @@ class Leaderboard(SearchLog):
     """By label, the configs with that model in all modules."""
     estimates: dict[str, float] = field(default_factory=dict)
     """By config key, the posterior mean of the last race that it was in."""
+    too_dear: set[str] = field(default_factory=set)
+    """Keys of configs that had earned a place when the holdout pass could not be paid with them."""
+
+    waited_s: float = 0.0
+    """How long batches of runs took by the clock, of those in which calls were paid."""
+    paid_calls: int = 0
+    """How many these were."""
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
@@ -49,12 +57,12 @@ class Leaderboard(SearchLog):
         """
         configs, means, able = arena.configs, arena.posterior.mean, self._able(arena)
         ranked = arena.preference(self.objective, self.baseline).ranked(means)
-        found = leader(
-            arena.posterior,
-            arena.field,
-            [place for place in ranked if able[place]],
-            self.protected(arena),
-        )
+        leading = partial(leader, arena.posterior, arena.field, protected=self.protected(arena))
+        found = leading([place for place in ranked if able[place]])
+        for place in ranked:
+            whole = self.is_complete(configs[place])
+            if whole and not self.reserve.allows(configs[place]) and leading([place]) is not None:
+                self.too_dear.add(configs[place].key)
         bounded = np.clip(means, 0, 1)
         self.estimates.update(
             zip((config.key for config in configs), bounded.tolist(), strict=True)
@@ -66,22 +74,23 @@ class Leaderboard(SearchLog):
         """Candidates that keep their place against what is not shown to be better.
 
         Those are the config as given, and against anything dearer the best single model and the
-        incumbent; but not where they miss the limits, or where the cheapest is sought.
+        incumbent, unless these miss the limits. Where the config as given does, it gives way to
+        what comes closer to them. Nothing is protected where the cheapest is sought.
         """
         if self.objective.within is not None:
             return []
         known, configs = self.evaluator.known, arena.configs
-        able = map(int, np.flatnonzero(self._able(arena)))
+        able = [int(place) for place in np.flatnonzero(self._able(arena))]
         fit = [place for place in able if self.objective.meets(known(configs[place]).costs)]
         singles = [place for place in fit if configs[place].single_model]
         best = sorted(singles, key=lambda place: -arena.posterior.mean[place])[:1]
         leads = [place for place in fit if configs[place] == self.incumbent]
-        given = [place for place in fit if configs[place] == self.baseline]
-        usd = arena.preference(self.objective, self.baseline).usd
-        everything = np.ones(len(configs), dtype=bool)
+        given = [place for place in able if configs[place] == self.baseline]
+        preference = arena.preference(self.objective, self.baseline)
+        usd, over = preference.usd, np.maximum(1.0, preference.excess)
         return [
             *(Protected(place, usd > usd[place]) for place in best + leads),
-            *(Protected(place, everything) for place in given),
+            *(Protected(place, over >= over[place]) for place in given),
         ]
 
     def _able(self, arena: ConfigArena) -> NDArray[np.bool_]:
@@ -165,17 +174,18 @@ class Leaderboard(SearchLog):
 
     def protect_holdout(self) -> None:
         """Keep back what the final pass over the holdout may take."""
-        self.reserve.keep(self.incumbent, self.other_finalists())
+        pace = self.waited_s / max(1, self.paid_calls)
+        self.reserve.keep(self.incumbent, self.other_finalists(), pace)
 
     def other_finalists(self) -> list[PipelineConfig]:
         """What is scored on the holdout besides baseline and incumbent, where it can be paid.
 
-        The best single model first; until there is one, it is taken to cost as much as the
-        incumbent.
+        The best single model first, if there is one yet.
         """
-        finalists = (self.baseline, self.incumbent)
+        singles = [self.single_model] if self.single_model else []
+        finalists = (self.baseline, self.incumbent, *singles)
         points = [config for config in self.operating_points() if config not in finalists]
-        return [self.single_model or self.incumbent, *points]
+        return [*singles, *points]
 
     def reference(self, examples: Collection[int]) -> float:
         """The score on these examples that the cheapest is to come close to.

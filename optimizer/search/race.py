@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ class RacingState(Leaderboard):
             self.record(stage, ran.values(), base, "cut_off")
             raise
         if cut_off is None and arena.cut_short:
-            self.cut_short = f"{arena.left:.0f} more calls could be paid for, and more were wanted"
+            self.cut_short = f"more was wanted, and {self.forecast.what_is_left()}"
         self.lead(arena)
         entrants = [
             c for c, enters in zip(arena.configs, arena.field.entrants, strict=True) if enters
@@ -161,22 +162,39 @@ class RacingState(Leaderboard):
         Returns:
             Why they could not all be made, if so.
         """
+        session = self.evaluator.session
+        began, paid_before = time.monotonic(), session.spent.calls
         try:
             self.forecast.check(runs)
             self.evaluator.run(runs)
         except BudgetExhausted as exhausted:
             return exhausted
+        if paid := session.spent.calls - paid_before:
+            self.paid_calls += paid
+            self.waited_s += time.monotonic() - began
         return None
+
+    def is_payable(self, config: PipelineConfig) -> bool:
+        """Whether it can be run on all search examples and, if it leads then, on the holdout."""
+        calls, usd = self.forecast.cost([(config, index) for index in self.examples])
+        return self.reserve.has_room(config, [], calls, usd)
 
     def _strategy(self, arena: ConfigArena) -> Strategy:
         """The default one, for the objective."""
 
         def wanted(means: Floats) -> Iterator[int]:
             configs, kept = arena.configs, [] if self.objective.pareto else self.protected(arena)
+            found = False
             for one in arena.preference(self.objective, self.baseline).wanted(means):
-                above = all(means[one] > means[each.candidate] for each in kept if each.against[one])
-                if configs[one] == self.incumbent or (above and self.may_lead(configs[one])):
+                better = all(
+                    means[one] > means[each.candidate] for each in kept if each.against[one]
+                )
+                able = better and not self.evaluator.known(configs[one]).disqualified
+                if configs[one] == self.incumbent or (able and self.is_payable(configs[one])):
+                    found = True
                     yield one
+                elif able and not found and arena.field.entrants[one]:
+                    arena.cut_short = True
 
         return PosteriorSearch(
             value=lambda means: arena.preference(self.objective, self.baseline).value(means),

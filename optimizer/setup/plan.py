@@ -39,7 +39,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """For knobs of a search space, the stages that compare what it lists."""
 
-SEARCH_VERSION = 9
+SEARCH_VERSION = 10
 """Part of a state's key; raised whenever the search would take another path."""
 
 
@@ -60,7 +60,16 @@ class Plan:
     diagnoser: Model | Literal["auto"] | None
     seed: int
     key: str
-    """Identifies the search, so that a run started again counts its earlier spend."""
+    """Identifies the search, whatever its budget."""
+
+    @property
+    def account(self) -> str:
+        """Where what is paid is counted, so that a run started again counts its earlier spend.
+
+        Another budget has another account: what a search with less ran beside its path, such as
+        its own pass over the holdout, does not count against it.
+        """
+        return hashlib.sha256(canonical_json([self.key, asdict(self.budget)]).encode()).hexdigest()
 
     @property
     def least_calls(self) -> int:
@@ -74,8 +83,8 @@ class Plan:
 
     @property
     def final_passes(self) -> int:
-        """How many configs the holdout scores: baseline, best single model and winner."""
-        return 3 if self.may_change else 1
+        """How many configs the holdout scores at least: the baseline, and what replaces it."""
+        return 2 if self.may_change else 1
 
     @property
     def may_change(self) -> bool:

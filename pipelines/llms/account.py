@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,7 +67,7 @@ class Account:
             check()
             claim = self._store.claim(worst_usd, self.study, purpose, self._caps())
             if claim is Claim.NO_ROOM:
-                raise BudgetExhausted(self._no_room(what, math.fsum(worst_usd.values())))
+                raise BudgetExhausted(self._no_room(what, worst_usd.values()))
             if claim in (Claim.GRANTED, Claim.ANSWERED):
                 return claim is Claim.GRANTED
             with self._settled:
@@ -149,16 +149,13 @@ class Account:
             None if budget.calls is None else budget.calls - kept.calls,
         )
 
-    def _no_room(self, what: str, worst_usd: float) -> str:
-        spent, (usd, calls, _) = self.spent, self.protected
-        kept = f", of which ${usd:.4f} and {calls} calls are kept back" if usd or calls else ""
-        return (
-            f"{what} may cost ${worst_usd:.6f}; ${spent.usd:.6f} and "
-            f"{spent.calls} calls are spent of {_caps_text(self.budget)}{kept}"
-        )
-
-
-def _caps_text(budget: Budget) -> str:
-    caps = [f"${budget.usd:g}"] if budget.usd is not None else []
-    caps += [f"{budget.calls} calls"] if budget.calls is not None else []
-    return " and ".join(caps) or "no cap"
+    def _no_room(self, what: str, worst_usd: Collection[float]) -> str:
+        spent, budget, (usd, calls, _) = self.spent, self.budget, self.protected
+        if budget.calls is not None and spent.calls + len(worst_usd) > budget.calls - calls:
+            kept = f", and {calls} are kept back" if calls else ""
+            return (
+                f"no room for {what}: {spent.calls} calls are spent of {budget.calls} calls{kept}"
+            )
+        kept = f", and ${usd:.4f} are kept back" if usd else ""
+        worst = math.fsum(worst_usd)
+        return f"{what} may cost ${worst:.6f}; ${spent.usd:.6f} are spent of ${budget.usd:g}{kept}"

@@ -99,6 +99,10 @@ class Session:
         """Seconds since the session was opened."""
         return time.monotonic() - self._started
 
+    def check_running(self) -> None:
+        """Raise `BudgetExhausted` if stopped, or if the seconds that are not protected are over."""
+        self._account.check_running()
+
     def first_seconds(self, key: str, seconds: float) -> float:
         """The seconds that some work took when this study did it first; these, if it does so now.
 

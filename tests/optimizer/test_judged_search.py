@@ -159,7 +159,7 @@ def test_a_judge_that_answers_too_is_told(result: Result) -> None:
 LEAN = [Model(name, max_tokens=100) for name in MODELS]
 
 
-@pytest.mark.parametrize("budget", [Budget(calls=120), Budget(calls=185), Budget(usd=0.08)])
+@pytest.mark.parametrize("budget", [Budget(calls=120), Budget(calls=185), Budget(usd=0.07)])
 def test_the_caps_hold_and_the_holdout_is_judged_whatever_they_are(budget: Budget) -> None:
     result = judged(models=LEAN, budget=budget)
     assert result.held_out
@@ -173,7 +173,7 @@ def test_the_caps_hold_and_the_holdout_is_judged_whatever_they_are(budget: Budge
     ("usd", "told"),
     [
         (0.01, "the budget can't pay for arbiter judging 24 human labels: a call to arbiter may"),
-        (0.06, "run the pipeline 32 times and judge its answers, which takes about"),
+        (0.06, "run the pipeline 26 times and judge its answers, which takes about"),
     ],
 )
 def test_a_budget_too_small_for_the_judge_is_refused(usd: float, told: str) -> None:
@@ -198,8 +198,8 @@ def test_where_the_pipeline_failed_no_judge_is_corrected() -> None:
 
 
 def test_calls_of_the_judge_are_counted_at_the_door() -> None:
-    with pytest.raises(BudgetTooSmall, match=r"take 120 calls \(2 each and 1 of the judge, which"):
-        judged(budget=Budget(calls=119))
+    with pytest.raises(BudgetTooSmall, match=r"take 102 calls \(2 each and 1 of the judge, which"):
+        judged(budget=Budget(calls=101))
 
 
 def plan_of(metric: Any) -> Any:

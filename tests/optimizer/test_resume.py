@@ -96,6 +96,14 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended(tmp_path: Path) -> No
     assert more.spent.paid_now_calls == more.spent.calls - first.spent.calls
 
 
+def test_what_a_smaller_budget_paid_for_does_not_count_against_a_larger_one(tmp_path: Path) -> None:
+    tune(cache=tmp_path / "replies", budget=Budget(calls=64))
+    more = tune(cache=tmp_path / "replies", budget=Budget(calls=90))
+    assert more.stopped is not None
+    assert outcome(more) == outcome(tune(budget=Budget(calls=90)))
+    assert 0 < more.spent.paid_now_calls < more.spent.calls
+
+
 @pytest.mark.usefixtures("default_store")
 def test_ctrl_c_shows_the_best_so_far_and_the_next_run_pays_only_the_rest(
     launch: Launcher, server: LoopbackServer, unharmed: tuple[str, int]

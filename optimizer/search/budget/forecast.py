@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Outcome
@@ -42,7 +42,7 @@ class Forecast:
         self._made = MadeCalls(self.evaluator.pipeline)
 
     def check(self, runs: Runs) -> None:
-        """Stop before a step that the nominal budget has no room for.
+        """Stop before a step that the nominal budget has no room for, or when its seconds are over.
 
         Nominal spend does not depend on what the cache held, so that a run started again stops
         at the same place; the gateway guards the real spend call by call.
@@ -50,6 +50,7 @@ class Forecast:
         Raises:
             BudgetExhausted: these can't be paid; says what they would take.
         """
+        self.evaluator.session.check_running()
         left = self.evaluator.session.nominal_left()
         if math.isinf(left.calls) and math.isinf(left.usd):
             return
@@ -58,21 +59,9 @@ class Forecast:
         rows = counted(examples, "example")
         wanted = f"the next {rows} of {counted(configs, 'config')} would take about "
         if calls > max(0.0, left.calls):
-            raise BudgetExhausted(
-                f"{wanted}{calls:.0f} calls, and {max(0, left.calls):.0f} are left for the search"
-            )
+            raise BudgetExhausted(f"{wanted}{calls:.0f} calls, and {self._left('calls')}")
         if usd > max(0.0, left.usd):
-            raise BudgetExhausted(
-                f"{wanted}${usd:.4f}, and ${max(0.0, left.usd):.4f} are left for the search"
-            )
-
-    def has_room(self, runs: Runs) -> bool:
-        """Whether the nominal budget reaches for these."""
-        try:
-            self.check(runs)
-        except BudgetExhausted:
-            return False
-        return True
+            raise BudgetExhausted(f"{wanted}${usd:.4f}, and {self._left('usd')}")
 
     def check_calls(self, calls: int) -> None:
         """Stop before so many calls that the nominal budget has no room for them.
@@ -82,7 +71,34 @@ class Forecast:
         """
         left = self.evaluator.session.nominal_left()
         if calls > max(0.0, left.calls):
-            raise BudgetExhausted(f"{calls} calls come next, but {left.calls:.0f} are left")
+            raise BudgetExhausted(
+                f"{counted(calls, 'call')} would come next, and {self._left('calls')}"
+            )
+
+    def calls_left(self) -> float:
+        """How many more calls the nominal budget has room for, dollars at the mean price so far."""
+        left = self.evaluator.session.nominal_left()
+        return max(0.0, min(left.calls, self._calls_for(left.usd)))
+
+    def what_is_left(self) -> str:
+        """In words, of the cap that ends first."""
+        left = self.evaluator.session.nominal_left()
+        return self._left("usd" if self._calls_for(left.usd) < left.calls else "calls")
+
+    def _calls_for(self, usd: float) -> float:
+        nominal = self.evaluator.session.nominal
+        return usd * nominal.calls / nominal.usd if nominal.usd > 0 else math.inf
+
+    def _left(self, cap: Literal["usd", "calls"]) -> str:
+        session = self.evaluator.session
+        whole, spent = getattr(session.budget, cap), getattr(session.nominal, cap)
+        left = max(0, getattr(session.nominal_left(), cap))
+        kept = max(0, whole - spent - left)
+        if cap == "usd":
+            told, kept_too = f"${left:.4f} of ${whole:g}", f"${kept:.4f}"
+        else:
+            told, kept_too = f"{left:.0f} of {whole} calls", f"{kept:.0f}"
+        return f"{told} are left for the search, besides {kept_too} for the holdout"
 
     def cost(self, runs: Runs) -> tuple[int, float]:
         """At most so many new calls it takes to run and judge these, and about what they cost."""

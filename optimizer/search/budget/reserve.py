@@ -39,29 +39,33 @@ class Reserve:
     may_change: bool
     """Whether there is anything to search, so that the holdout has more than the baseline."""
 
-    def keep(self, incumbent: PipelineConfig, others: Sequence[PipelineConfig]) -> None:
+    def keep(
+        self, incumbent: PipelineConfig, others: Sequence[PipelineConfig], pace: float = 0.0
+    ) -> None:
         """Keep back enough for the baseline, the incumbent, and those of the others that fit.
+
+        The incumbent counts beside the baseline, or the best single model, also where it is the
+        same: another one as dear may lead next. The baseline counts once where it is the best
+        single model.
 
         Args:
             incumbent: what leads.
             others: the best single model first, which may be too dear for what is left.
+            pace: seconds by the clock that calls took each, waiting for providers included.
         """
-        usd, calls, seconds = self._cost(self.payable(incumbent, others))
+        needed = [self.baseline, incumbent] if self.may_change else [self.baseline]
+        usd, calls, seconds = self._cost(self._with_payable(needed, others))
         session = self.evaluator.session
         if session.budget.seconds is not None:  # latencies may be those of another time
             seconds = min(seconds, session.budget.seconds / 3)
-        session.protect(usd, calls, seconds)
+        session.protect(usd, calls, max(seconds, calls * pace))
 
     def payable(
         self, incumbent: PipelineConfig, others: Sequence[PipelineConfig]
     ) -> list[PipelineConfig]:
         """Baseline and incumbent, and those of the others whose worst cost fits, too."""
-        finalists = self._finalists(incumbent)
-        if self.may_change:
-            for more in others:
-                if self._fits(self._cost([*finalists, more])):
-                    finalists.append(more)
-        return finalists
+        distinct = [config for config in others if config != incumbent]
+        return self._with_payable(self._finalists(incumbent), distinct)
 
     def allows(self, incumbent: PipelineConfig) -> bool:
         """Whether the final pass stays affordable with this config leading."""
@@ -90,7 +94,16 @@ class Reserve:
         )
 
     def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
-        return [self.baseline, incumbent] if self.may_change else [self.baseline]
+        return [self.baseline] if incumbent == self.baseline else [self.baseline, incumbent]
+
+    def _with_payable(
+        self, needed: Sequence[PipelineConfig], others: Sequence[PipelineConfig]
+    ) -> list[PipelineConfig]:
+        finalists = list(needed)
+        for more in others:
+            if more != self.baseline and self._fits(self._cost([*finalists, more])):
+                finalists.append(more)
+        return finalists
 
     def _cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
         """What it may take to run these on the holdout.

@@ -46,7 +46,8 @@ def _paying(state: SearchState) -> Iterator[None]:
     try:
         yield
     except BudgetExhausted as exhausted:
-        need = f"; {_usd_need(state)}" if state.evaluator.session.budget.usd is not None else ""
+        cap = state.evaluator.session.budget.usd
+        need = f"; {_usd_need(state)}" if cap is not None and _usd_needed(state) > cap else ""
         raise BudgetTooSmall(
             f"the budget can't pay for the baseline: {exhausted}{need}"
         ) from exhausted
@@ -69,7 +70,7 @@ def _check_price(state: SearchState) -> None:
 
 def _runs(state: SearchState) -> int:
     """How often the pipeline runs for the baseline and the final pass over the holdout."""
-    passes = 3 if state.reserve.may_change else 1
+    passes = 2 if state.reserve.may_change else 1
     return len(state.examples) + state.reserve.examples * passes
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evaluators.racing.posterior import Floats
-from optimizer.search.config_arena import ConfigArena, calls_left
+from optimizer.search.config_arena import ConfigArena
 from optimizer.search.state import SearchState
 from optimizer.search.strategies import STRATEGIES, Levels, named
 from optimizer.search.strategies.posterior_search import RATED, mean_ratings
@@ -100,7 +100,7 @@ class _Search:
             partial(_config_of, state.incumbent, self.choices),
             choices=[len(labels) for labels in self.choices.values()],
             start=(0,) * len(self.choices),
-            left=calls_left(state.forecast),
+            left=state.forecast.calls_left(),
             rate=self._ratings_of if state.diagnoser and not self.rated else None,
             ratings=self._mean_ratings(),
             seed=state.seed,

@@ -7,11 +7,13 @@ already are scored for free, and two closed forms predict wider votes and verifi
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from optimizer.formatting import counted
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
 from optimizer.stages.structure.paid_networks import paid_networks, ranked
@@ -75,9 +77,14 @@ class _Search:
         self.put_back()
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
-        """Let configs meet the best so far, of those that the budget can run on all examples."""
+        """Let configs meet the best so far, of those that the budget lets lead."""
         state = self.state
-        able = [c for c in configs if state.forecast.has_room(list(product([c], state.examples)))]
+        able = [config for config in configs if state.is_payable(config)]
+        if left_out := len(configs) - len(able):
+            state.cut_short = (
+                f"each of {counted(left_out, 'more config')} would take too much on all examples "
+                f"and the holdout, and {state.forecast.what_is_left()}"
+            )
         if any(state.seen(config) < len(state.examples) for config in able):
             state.race(self.stage, able)
 
@@ -157,10 +164,16 @@ def _knobs(state: SearchState) -> Knobs:
         space=state.space,
         baseline=state.baseline,
         with_models=costs_count,
-        judge=lambda: state.ablest_model.label,  # the allocation may find a better one
+        judge=_judge(state),
         partners=dict(_partners(state)),
         has=lambda label, knob: has_knob(state.evaluator.models[label], knob),
     )
+
+
+def _judge(state: SearchState) -> Callable[[], str]:
+    """The ablest model, which the allocation may find to be another; listing a space asks often."""
+    after = functools.cache(lambda runs: state.ablest_model.label)
+    return lambda: after(len(state.evaluator.history))
 
 
 def _partners(state: SearchState) -> Iterator[tuple[str, list[str]]]:

@@ -12,6 +12,7 @@ from optimizer.results.result import Result
 from optimizer.results.unproven import Unproven, unproven
 from optimizer.search.config_arena import arena_of
 from optimizer.search.records.trial import config_text
+from pipelines.llms.budget import Budget
 from search_spaces import SearchSpace
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
 from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun, with_solve
@@ -70,3 +71,18 @@ def test_the_reason_is_what_kept_it_from_leading() -> None:
     ]
     assert (found[0].point.estimate, found[0].chosen) == (0.999, state.estimate(state.baseline))
     assert state.incumbent == state.baseline
+
+
+@pytest.mark.parametrize("label", [CHECKER, FOOL])
+def test_only_what_had_earned_its_place_is_too_dear(label: str) -> None:
+    state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16, budget=Budget(calls=32 + 8))
+    state.reserve = replace(state.reserve, examples=8, may_change=True)
+    other = state.baseline.with_models({"solve": label})
+    state.look("look", [other], 16)
+    arena = arena_of(
+        state.evaluator, state.forecast, state.examples, [other], [state.baseline],
+        state.baseline, 0,
+    )  # fmt: skip
+    state.lead(arena)
+    assert state.incumbent == state.baseline, "nothing is left for the holdout"
+    assert (other.key in state.too_dear) == (label == CHECKER)

@@ -57,6 +57,25 @@ def test_baseline_and_incumbent_come_first_where_not_all_can_be_paid(beyond: int
     assert (final.single_model is not None) == (beyond == 8)
 
 
+@pytest.mark.parametrize(("lead", "single", "passes"), [
+    (VOTER, None, 2), (VOTER, VOTER, 2), (VOTER, FOOL, 3), (FOOL, FOOL, 3), (CHECKER, FOOL, 3),
+    (CHECKER, VOTER, 2),
+])  # fmt: skip
+def test_what_is_kept_is_for_the_baseline_what_leads_and_another_single_model(
+    lead: str, single: str | None, passes: int
+) -> None:
+    state, _ = searched(200)
+    state.incumbent = state.baseline.with_models({"solve": lead})
+    state.single_model = state.baseline.with_models({"solve": single}) if single else None
+    state.waited_s, state.paid_calls = 3.0, 2
+    with patch.object(state.evaluator.session, "protect") as kept:
+        state.protect_holdout()
+    _, calls, seconds = kept.call_args.args
+    assert (calls, seconds) == (8 * passes, 1.5 * 8 * passes)
+    finalists = state.reserve.payable(state.incumbent, state.other_finalists())
+    assert len(finalists) == len({VOTER, lead, single or VOTER})
+
+
 @pytest.mark.parametrize("calls", [330, 500])
 def test_all_points_of_a_front_are_paid_for_on_the_holdout(calls: int) -> None:
     rows = simulated_dataset("locate_solve", 40, rows=4)

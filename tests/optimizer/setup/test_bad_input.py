@@ -327,18 +327,18 @@ def test_when_all_calls_fail_the_message_says_how() -> None:
 
 
 def test_a_budget_too_small_in_calls_says_what_is_needed() -> None:
-    message = told(BudgetTooSmall, budget=Budget(calls=63))
-    # 14 search examples once, 6 held-out ones for three configs, two modules
-    assert "the baseline on 14 search examples and 3 final passes over 6 held-out" in message
-    assert "take 64 calls (2 each), and the search itself takes more; give more" in message
-    assert tune(budget=Budget(calls=64)).held_out
+    message = told(BudgetTooSmall, budget=Budget(calls=51))
+    # 14 search examples once, 6 held-out ones for two configs, two modules
+    assert "the baseline on 14 search examples and 2 final passes over 6 held-out" in message
+    assert "take 52 calls (2 each), and the search itself takes more; give more" in message
+    assert tune(budget=Budget(calls=52)).held_out
 
 
 def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
     with counting_server() as server:
         message = told(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
         assert "the budget can't pay for the baseline: a call to alder may cost $0.0" in message
-        assert "run the pipeline 32 times, which takes over $0.0030" in message
+        assert "run the pipeline 26 times, which takes over $0.0030" in message
         assert "give more, fewer examples, or models a lower max_tokens" in message
         assert server.requests == 0
 

@@ -355,6 +355,18 @@ def test_configs_that_can_not_all_be_paid_are_raced_as_far_as_the_budget_reaches
     assert result.spent.paid_now_calls <= 300
 
 
+def test_what_can_not_lead_takes_no_calls_from_what_can_and_is_reported() -> None:
+    space = SearchSpace(width=(1, 3, 5), temperature=(1.0,), aggregator=("majority_vote",))
+    few, more = (
+        structured(VOTER, examples=60, search_space=space, budget=Budget(calls=calls))
+        for calls in (180, 270)
+    )
+    assert {trial.stage for trial in few.trials_}.isdisjoint({"structure"})
+    assert few.stopped is not None
+    assert "each of 2 more configs would take too much on all examples and the" in few.stopped
+    assert more.config.modules["solve"].width == 3, "the votes of five are left out"
+
+
 # What it pays
 
 
@@ -383,8 +395,8 @@ def test_a_width_that_the_holdout_has_no_calls_for_does_not_lead(calls: int, lea
 
 
 def test_a_budget_that_is_too_small_is_refused() -> None:
-    with pytest.raises(BudgetTooSmall, match="take 38 calls"):
-        structured("sim/rowan", examples=24, budget=Budget(calls=37))
+    with pytest.raises(BudgetTooSmall, match="take 31 calls"):
+        structured("sim/rowan", examples=24, budget=Budget(calls=30))
 
 
 @pytest.mark.parametrize(
