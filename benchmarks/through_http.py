@@ -63,10 +63,10 @@ class Watched(PosteriorSearch):
         assert isinstance(arena, ConfigArena)
         for batch in super().runs(arena):
             yield batch
-            wanted = self.wanted(arena.posterior.mean)
-            if wanted:
+            wanted = next(iter(self.wanted(arena.posterior.mean)), None)
+            if wanted is not None:
                 calls = arena.evaluator.session.nominal.calls
-                self.leads.append((calls, str(arena.configs[wanted[0]].allocation)))
+                self.leads.append((calls, str(arena.configs[wanted].allocation)))
 
 
 def main() -> None:
