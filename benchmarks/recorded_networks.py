@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import dspy
 import numpy as np
+import pandas as pd
 
 from benchmarks.recorded_votes import HOLDOUT, MODELS
 from benchmarks.searching import Bench
@@ -37,48 +39,57 @@ LABELS = (*MODELS, STRONG)
 WITHIN = 0.01
 
 
+class Split(NamedTuple):
+    """Calls, dollars per example, and mean scores, by default on the search examples."""
+
+    enumeration_calls: float
+    best: float
+    ours: float
+    calls: float
+    halved: float
+    halved_calls: float
+    halved_at_our_calls: float
+    halved_from_same_start: float
+    held_out_ours: float
+    held_out_halved_at_our_calls: float
+    held_out_halved_from_same_start: float
+    held_out_given: float
+    least_usd: float
+    cheapest_usd: float
+    near_enough: float
+    """1 if the cheapest is as good as was asked for."""
+    cheapest_calls: float
+
+
 def main() -> None:
-    print(
-        "split | all | quality: best  ours  regret  calls | halving: regret  calls, our calls, "
-        "same start | cheapest: true $/1000  ours  near enough  calls"
-    )
-    table = []
+    print(" | ".join(["split", *Split._fields]))
+    rows = []
     for seed, row in over_splits(__doc__ or "", run_split):
-        table.append(row)
-        everything, best, ours, calls, *rivals, least, cost, near, cheap_calls = row
-        halved, halved_calls, ended, same_start = rivals
-        print(
-            f"{seed:5d} | {everything:.0f} | {100 * best:13.2f} {100 * ours:5.2f} "
-            f"{100 * (best - ours):7.2f} {calls:6.0f} | {100 * (best - halved):15.2f} "
-            f"{halved_calls:6.0f} {100 * (best - ended):13.2f} {100 * (best - same_start):11.2f} | "
-            f"{1000 * least:15.4f} "
-            f"{1000 * cost:7.4f} {near:11.0f} "
-            f"{cheap_calls:6.0f}",
-            flush=True,
-        )
-    summarise(np.array(table))
+        rows.append(row)
+        print(f"{seed:5d} | " + " | ".join(f"{figure:.5g}" for figure in row), flush=True)
+    summarise(pd.DataFrame(rows, columns=Split._fields))
 
 
-def run_split(recording: str, seed: int) -> tuple[float, ...]:
-    """Everything on one split, on its search examples."""
+def run_split(recording: str, seed: int) -> Split:
+    """Both searches and their rivals on one split."""
     known = recorded_answers(recording)
     quality = _bench(recording, seed, known.gateway, Objective(within=0.0))
     state, calls = quality.search()
     cheapest = _bench(recording, seed, known.gateway, Objective(within=WITHIN, of="single_model"))
     cheap, cheap_calls = cheapest.search()
-    places = [known.places[example["question"]] for example in quality.plan().search]
-    table = Table([_row(known, config, places) for config in networks()])
+    plan = quality.plan()
+    table, held_out = (_table(known, examples) for examples in (plan.search, plan.holdout))
     keys = [config.key for config in networks()]
     scores, usd = table.scores.mean(axis=1), table.usd.mean(axis=1)
-    single = max(scores[:8])
-    near = scores >= single - WITHIN - 1e-12
+    fresh = held_out.scores.mean(axis=1)
+    near = scores >= max(scores[:8]) - WITHIN - 1e-12
     halved, halved_calls = table.successive_halving(np.random.default_rng(seed))
     ended, _ = table.successive_halving(np.random.default_rng(seed), calls)
     given = LABELS.index(STRONG)
     same_start, _ = table.successive_halving(np.random.default_rng(seed), calls, given)
     ours, found = keys.index(state.incumbent.key), keys.index(cheap.incumbent.key)
-    return (
-        8 * len(places),
+    return Split(
+        8 * table.scores.shape[1],
         scores.max(),
         scores[ours],
         calls,
@@ -86,6 +97,10 @@ def run_split(recording: str, seed: int) -> tuple[float, ...]:
         halved_calls,
         scores[ended],
         scores[same_start],
+        fresh[ours],
+        fresh[ended],
+        fresh[same_start],
+        fresh[given],
         usd[near].min(),
         usd[found],
         float(near[found]),
@@ -170,6 +185,11 @@ def recorded_answers(recording: str) -> Recorded:
     return Recorded(gateway, places, np.array(ballots), np.array(scores), np.array(usd))
 
 
+def _table(known: Recorded, examples: Sequence[dspy.Example]) -> Table:
+    places = [known.places[example["question"]] for example in examples]
+    return Table([_row(known, config, places) for config in networks()])
+
+
 def _row(known: Recorded, config: PipelineConfig, places: Sequence[int]) -> Row:
     """What a network comes to: the answer of which member it takes, and whom it asks."""
     module = config.modules["solve"]
@@ -235,23 +255,23 @@ def _bench(
     )
 
 
-def summarise(table: np.ndarray) -> None:
+def summarise(found: pd.DataFrame) -> None:
     """The figures that the README quotes."""
-    everything, best, ours, calls, *rivals, least, cost, near, cheap_calls = table.T
-    halved, halved_calls, ended, same_start = rivals
-    print(
-        f"\nquality: mean regret {100 * (best - ours).mean():.2f} points, with "
-        f"{calls.mean():.0f} calls, {(calls / everything).mean():.2f} of enumeration's; successive "
-        f"halving: {100 * (best - halved).mean():.2f} points, "
-        f"{(halved_calls / everything).mean():.2f} of the calls, and "
-        f"{100 * (best - ended).mean():.2f} points where as many calls as ours end it, "
-        f"{100 * (best - same_start).mean():.2f} if it begins with the pipeline as given"
-    )
+    calls = found[["calls", "halved_calls", "cheapest_calls"]]
+    shares = calls.div(found["enumeration_calls"], axis=0)
+    regrets = 100 * found[["ours", *found.filter(regex="^halved")]].rsub(found["best"], axis=0)
+    print("\nquality: mean regret in points")
+    print(regrets.drop(columns="halved_calls").mean().to_string(float_format="{:.2f}".format))
+    print("mean score on the examples held out")
+    print(found.filter(like="held_out").mean().to_string(float_format="{:.4f}".format))
+    print("share of enumeration's calls")
+    print(shares.mean().to_string(float_format="{:.2f}".format))
+    usd, least = found["cheapest_usd"], found["least_usd"]
     print(
         f"cheapest within {100 * WITHIN:g} point of the best single model: "
-        f"{(cost / least).mean():.2f} times the cheapest's dollars on average, "
-        f"{cost.mean() / least.mean():.2f} times in all; near enough in {near.mean():.0%} of "
-        f"splits; {(cheap_calls / everything).mean():.2f} of enumeration's calls"
+        f"{(usd / least).mean():.2f} times the cheapest's dollars on average, "
+        f"{usd.mean() / least.mean():.2f} times in all; near enough in "
+        f"{found['near_enough'].mean():.0%} of splits"
     )
 
 
