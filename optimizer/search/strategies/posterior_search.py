@@ -14,9 +14,9 @@ from evaluators.racing.posterior import Floats
 from optimizer.search.leading.earning import Protected, leader
 from optimizer.search.strategies.arena import Arena, swapped
 
-FEWEST_CALLS, MORE_CALLS, PASS_SHARE = 48, 0.06, 0.125
-"""A batch takes so many calls, or this share of all calls so far, or this share of those that one
-candidate takes on all examples, whichever is most."""
+FEWEST_CALLS, MORE_CALLS, CALLS_PER_EXAMPLE = 48, 0.06, 0.25
+"""A batch takes so many calls, or this share of all calls so far, or so many for each example there
+is, whichever is most."""
 WORTH, SMALLEST_GAIN = 0.0015, 0.005
 """Unless the arena says how many calls to plan for: the price of running one candidate on all
 examples, in units of value, and the least that planned calls must gain, whatever they cost."""
@@ -80,7 +80,7 @@ class PosteriorSearch:
         if free := arena.field.free(arena.field.unfinished):
             return free
         made = int(arena.field.made.sum())
-        batch = max(FEWEST_CALLS, MORE_CALLS * made, PASS_SHARE * _pass(arena))
+        batch = max(FEWEST_CALLS, MORE_CALLS * made, CALLS_PER_EXAMPLE * arena.examples)
         affordable = arena.left - self._reserved(arena)
         if arena.planned is not None:
             calls = min(affordable, arena.planned - made)
@@ -98,7 +98,7 @@ class PosteriorSearch:
     def _worthwhile(self, arena: Arena, batch: float) -> tuple[float, Plan]:
         """How many calls to plan for, and the plan, so that the gain most exceeds what they are
         worth; no calls where none does."""
-        worth = WORTH / _pass(arena)
+        worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
         highest_gain = 1 - float(self.value(arena.posterior.mean[:, None])[0])  # no score exceeds 1
         best = Plan(arena.field.unfinished[:0], 0.0)
@@ -154,11 +154,6 @@ class PosteriorSearch:
         )
         best = np.stack([effects.argmax(axis=0) for effects in drawn], axis=1)
         arena.add(tuple(int(level) for level in row) for row in best)
-
-
-def _pass(arena: Arena) -> float:
-    """How many calls it takes on average to run one candidate on all examples."""
-    return float(arena.field.uses.sum(axis=1).mean()) * arena.examples
 
 
 def mean_ratings(ratings: Floats) -> Floats:
