@@ -117,28 +117,21 @@ class Forecast:
         """About what one run costs, by what calls to the same models have cost so far."""
         return sum(self._usd_per_call(group.label) for group in self.call_groups(config))
 
-    def is_free(self, config: PipelineConfig, index: int) -> bool:
-        """Whether it is certain that a run makes no new call, a judge's included.
+    def are_free(self, config: PipelineConfig, indices: Iterable[int]) -> bool:
+        """Whether it is certain that runs on these examples make no new call, a judge's included.
 
         Where the metric asks a judge, only a run that is known is free, since the verdict depends
         on the answer; the same holds for a program whose own code decides how often it asks.
         """
-        return bool(self._free(config) >> index & 1)
-
-    def are_free(self, config: PipelineConfig, indices: Iterable[int]) -> bool:
-        """Whether it is certain that runs on these examples make no new call."""
-        return not example_set(indices) & ~self._free(config)
-
-    def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
-        """The calls that a config makes on an example, at most."""
-        return call_groups(self._of(config, self.evaluator.times()))
-
-    def _free(self, config: PipelineConfig) -> int:
         self._catch_up()
         free = self._needless(config)
         if self.evaluator.pipeline.is_fixed and not self.evaluator.metric.judging:
             free |= self._made.free(self._of(config, {}))
-        return free
+        return not example_set(indices) & ~free
+
+    def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
+        """The calls that a config makes on an example, at most."""
+        return call_groups(self._of(config, self.evaluator.times()))
 
     def _needless(self, config: PipelineConfig) -> int:
         """The examples that the evaluator would not run the config on."""

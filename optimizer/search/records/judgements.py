@@ -15,17 +15,17 @@ from search_spaces.config import canonical_json
 class Judgements:
     """The ratings of modules' outputs, of all rounds."""
 
-    _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
-    """By module and its inputs, then by its output, both as canonical JSON."""
+    _ratings: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """By module, its inputs and its output, both as canonical JSON."""
 
     def rating(self, step: ModuleStep) -> float | None:
         """The diagnoser's rating of this output on the same inputs, from any round, if any."""
-        return self._ratings.get(_inputs(step), {}).get(shown(step))
+        return self._ratings.get(_key(step))
 
     def note(self, steps: Sequence[ModuleStep], diagnosis: Diagnosis) -> None:
         """Keep the diagnoser's ratings of a module's distinct outputs on the same inputs."""
         for step, rating in zip(steps, diagnosis.ratings, strict=True):
-            self._ratings.setdefault(_inputs(step), {})[shown(step)] = rating
+            self._ratings[_key(step)] = rating
 
 
 def judged(step: ModuleStep) -> dict[str, Any]:
@@ -38,5 +38,5 @@ def shown(step: ModuleStep) -> str:
     return canonical_json(judged(step))
 
 
-def _inputs(step: ModuleStep) -> tuple[str, str]:
-    return step.module, canonical_json(step.inputs)
+def _key(step: ModuleStep) -> tuple[str, str, str]:
+    return step.module, canonical_json(step.inputs), shown(step)

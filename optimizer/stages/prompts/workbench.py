@@ -18,7 +18,6 @@ import numpy as np
 from evaluators.outcome import Outcome
 from optimizer.search.records.config_changes import changed_text
 from optimizer.search.records.probe import Probe
-from optimizer.search.records.trial import models_text
 from optimizer.search.state import SearchState
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor
@@ -146,7 +145,7 @@ class Workbench:
                 turn=self.state.turn,
                 base=base.number if base else None,
                 module=self.module,
-                model=models_text(config.modules[self.module].models),
+                model=", ".join(config.modules[self.module].models),
                 examples=len(known.scores),
                 score=known.mean if known.scores else None,
                 usd=math.fsum(outcome.usd for outcome in known.outcomes.values()),

@@ -103,7 +103,7 @@ def _samples(state: SearchState, module: str, votes: ModuleConfig) -> Samples | 
     scored = state.evaluator.known(state.incumbent).scores
     right, rival = [], []
     alone, forecast = _alone(state, module, votes), state.forecast
-    examples = [i for i in seen if i in scored and all(forecast.is_free(c, i) for c in alone)]
+    examples = [i for i in seen if i in scored and all(forecast.are_free(c, [i]) for c in alone)]
     for index in examples:
         samples = [_sample(state, module, each, index) for each in alone]
         wrong = Counter(s.ballot for s in samples if not s.right and any(s.ballot))
@@ -119,7 +119,7 @@ class _Sample(NamedTuple):
 
 
 def _sample(state: SearchState, module: str, alone: PipelineConfig, index: int) -> _Sample:
-    outcome = state.evaluator.peek(alone, [index]).outcomes[index]
+    outcome = state.evaluator.peek(alone, index)
     outputs = state.evaluator.trace(alone, index).outputs
     if outputs is None or not outcome.agreement[module]:  # the vote was without the member's weight
         return _Sample(False, ())
