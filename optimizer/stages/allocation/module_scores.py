@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.racing.posterior import Floats
 from optimizer.search.records.judgements import judged, shown
 from optimizer.search.records.probe import Probe
@@ -18,8 +17,6 @@ from optimizer.search.strategies.posterior_search import RATED
 from pipelines import ModuleStep
 from pipelines.aggregators.calls import most_calls
 from search_spaces import PipelineConfig
-
-Fields = dict[str, Any]
 
 
 @dataclass
@@ -75,7 +72,7 @@ class ModuleRatings:
 
 
 def rate_modules(
-    state: SearchState, diagnoser: Diagnoser, choices: Mapping[str, Sequence[str]]
+    state: SearchState, choices: Mapping[str, Sequence[str]]
 ) -> Iterator[ModuleRatings]:
     """Rate the models of these modules, upstream modules first.
 
@@ -90,14 +87,13 @@ def rate_modules(
         if module not in choices:  # what comes after it needs its outputs
             state.forecast.check_calls(len(examples) * most_calls(config.modules[module]))
             continue
-        rated = rate_module(state, diagnoser, config, module, choices[module], examples)
+        rated = rate_module(state, config, module, choices[module], examples)
         yield rated
         config = config.with_models({module: rated.best(choices[module])})
 
 
 def rate_module(
     state: SearchState,
-    diagnoser: Diagnoser,
     config: PipelineConfig,
     module: str,
     labels: Sequence[str],
@@ -108,24 +104,16 @@ def rate_module(
     Raises:
         BudgetExhausted: the calls can't be paid.
     """
-    values = _received(state, config, module, examples)
-    rated = ModuleRatings(module)
-    if values:
-        asked = len(labels) * most_calls(config.modules[module])
-        state.forecast.check_calls(len(values) * (asked + 1))
-        _rate(state, diagnoser, rated, _run_models(state, config, module, labels, values))
-    return rated
-
-
-def _received(
-    state: SearchState, config: PipelineConfig, module: str, examples: Sequence[int]
-) -> dict[int, Fields]:
-    """What the module receives by example, where it is reached."""
-    evaluator = state.evaluator
+    evaluator, rated = state.evaluator, ModuleRatings(module)
     program = evaluator.program(config)
     received = evaluator.map(lambda i: program.inputs_of(module, evaluator.inputs(i)), examples)
     pairs = zip(examples, received, strict=True)
-    return {index: dict(fields) for index, fields in pairs if fields is not None}
+    values = {index: dict(fields) for index, fields in pairs if fields is not None}  # it is reached
+    if values:
+        asked = len(labels) * most_calls(config.modules[module])
+        state.forecast.check_calls(len(values) * (asked + 1))
+        _rate(state, rated, _run_models(state, config, module, labels, values))
+    return rated
 
 
 def _run_models(
@@ -133,7 +121,7 @@ def _run_models(
     config: PipelineConfig,
     module: str,
     labels: Sequence[str],
-    values: Mapping[int, Fields],
+    values: Mapping[int, dict[str, Any]],
 ) -> dict[int, dict[str, ModuleStep]]:
     """The module's step by example and model label, all on the same inputs."""
     programs = {
@@ -141,23 +129,20 @@ def _run_models(
     }
     tasks = [(index, label) for index in values for label in programs]
     steps = state.evaluator.map(lambda t: programs[t[1]].run_module(module, values[t[0]]), tasks)
-    by_index: dict[int, dict[str, ModuleStep]] = {index: {} for index in values}
-    for (index, label), step in zip(tasks, steps, strict=True):
-        by_index[index][label] = step
-    return by_index
+    made = dict(zip(tasks, steps, strict=True))
+    return {index: {label: made[index, label] for label in labels} for index in values}
 
 
 def _rate(
-    state: SearchState,
-    diagnoser: Diagnoser,
-    rated: ModuleRatings,
-    steps: Mapping[int, Mapping[str, ModuleStep]],
+    state: SearchState, rated: ModuleRatings, steps: Mapping[int, Mapping[str, ModuleStep]]
 ) -> None:
     """Note what the diagnoser says of what the models returned, by example and label."""
+    assert state.diagnoser is not None
+    diagnose = state.diagnoser.diagnose
     outputs = {index: _distinct(of_index.values()) for index, of_index in steps.items()}
     unclear = [i for i, of_index in outputs.items() if not _is_clear(state, of_index)]
     diagnoses = state.evaluator.map(
-        lambda i: diagnoser.diagnose(
+        lambda i: diagnose(
             rated.module, outputs[i][0].inputs, [judged(s) for s in outputs[i]], state.desired(i)
         ),
         unclear,
