@@ -21,7 +21,7 @@ from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 MOST_OBSERVERS = 100
-"""So many earlier configs inform a race."""
+"""So many earlier configs inform a race, besides the given one and the single models."""
 
 
 @dataclass(kw_only=True)
@@ -54,7 +54,10 @@ class RacingState(Leaderboard):
             BudgetExhausted: the race was cut off; what it had found by then is taken.
         """
         in_place = self.incumbent if self.is_complete(self.incumbent) else None
-        others = [*self._observers(), *([in_place] if in_place else [])]
+        raced = self.raced()
+        singles = [config for config in self.singles.values() if config in raced]
+        others = [self.baseline, *singles, *raced[-MOST_OBSERVERS:]]
+        others += [in_place] if in_place else []
         arena = arena_of(
             self.evaluator, self.forecast, self.examples, configs, others, in_place, self.seed
         )
@@ -196,12 +199,6 @@ class RacingState(Leaderboard):
             wanted=wanted,
             finish=MOST_POINTS if self.objective.pareto else 1,
         )
-
-    def _observers(self) -> list[PipelineConfig]:
-        """Configs whose scores inform about others: the given one, single models, the last ones."""
-        raced = self.raced()
-        singles = [config for config in self.singles.values() if config in raced]
-        return [self.baseline, *singles, *raced[-MOST_OBSERVERS:]]
 
     def note_failed(self, stage: str, detail: str) -> None:
         """Record that something failed before there was a config to run; the search goes on."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluators.racing.posterior import Floats
-from optimizer.search.records.judgements import judged, shown
+from optimizer.search.records.judgements import judged, rating_key, shown
 from optimizer.search.records.probe import Probe
 from optimizer.search.state import SearchState
 from optimizer.search.strategies.posterior_search import RATED
@@ -44,15 +44,13 @@ class ModuleRatings:
 
     def best(self, labels: Sequence[str]) -> str:
         """The label with the best mean rating, the cheaper of equals."""
-        return min(labels, key=lambda label: (-(self.mean(label) or 0.0), self._price(label)))
+        usd = {label: np.mean(self.usd.get(label, [np.inf])) for label in labels}
+        return min(labels, key=lambda label: (-(self.mean(label) or 0.0), usd[label]))
 
     def table(self, labels: Sequence[str], examples: Sequence[int]) -> Floats:
         """Labels x examples, NaN where there is no rating."""
         rows = (self.ratings.get(label, {}) for label in labels)
         return np.array([[row.get(index, np.nan) for index in examples] for row in rows])
-
-    def _price(self, label: str) -> float:
-        return float(np.mean(self.usd.get(label, [np.inf])))
 
     def probes(self, state: SearchState, stage: str) -> Iterator[Probe]:
         """The runs of the module with each model, as the result lists them."""
@@ -149,11 +147,12 @@ def _rate(
     )
     for index, diagnosis in zip(unclear, diagnoses, strict=True):
         if diagnosis is not None:
-            state.judgements.note(outputs[index], diagnosis)
+            keys = map(rating_key, outputs[index])
+            state.ratings.update(zip(keys, diagnosis.ratings, strict=True))
     for index, of_index in steps.items():
         clear = _is_clear(state, outputs[index])
         for label, step in of_index.items():
-            rating = 1.0 if len(outputs[index]) == 1 else state.judgements.rating(step)
+            rating = 1.0 if len(outputs[index]) == 1 else state.ratings.get(rating_key(step))
             rated.note(label, index, step, rating if clear else None)
 
 
@@ -164,4 +163,4 @@ def _distinct(steps: Iterable[ModuleStep]) -> list[ModuleStep]:
 
 def _is_clear(state: SearchState, steps: Sequence[ModuleStep]) -> bool:
     """Whether the diagnoser has rated all of them; a single output needs no judge."""
-    return len(steps) <= 1 or all(state.judgements.rating(step) is not None for step in steps)
+    return len(steps) <= 1 or all(rating_key(step) in state.ratings for step in steps)

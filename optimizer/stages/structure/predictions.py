@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from evaluators.objective import TOLERANCE
 from evaluators.statistics.best_of_k import BestOfK, verdict_rate
 from evaluators.statistics.difficulty import Difficulty
@@ -225,14 +227,10 @@ def _verdicts(
 def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[PipelineConfig]:
     """By member, the vote in which it has all the weight: that is its own answer."""
     found = []
-    for place in range(votes.width):
-        weights = [float(place == member) for member in range(votes.width)]
+    for weights in np.eye(votes.width).tolist():
         aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-        found.append(
-            state.incumbent.with_module(
-                module, votes.model_copy(update={"aggregator": aggregation})
-            )
-        )
+        alone = votes.model_copy(update={"aggregator": aggregation})
+        found.append(state.incumbent.with_module(module, alone))
     return found
 
 
