@@ -91,21 +91,21 @@ class Evaluator:
         known, shown = self.known(config).outcomes, self.shown_in(config)
         return Evaluation({index: known[index] for index in indices if index not in shown})
 
-    def peek(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
-        """As `evaluate`, but new outcomes do not become `known`.
+    def peek(self, config: PipelineConfig, index: int) -> Outcome:
+        """The config on one example, without the outcome becoming `known`.
 
         For examples that were picked by another config's scores on them, which would bias later
         comparisons.
 
         Raises: as `run`.
         """
-        new, error = self._outcomes(self._missing([(config, index) for index in indices]))
-        if error is not None:
-            raise error
-        self.history.extend(run for run in new if not run.outcome.outage)
-        outcomes = {**self.known(config).outcomes, **{run.example: run.outcome for run in new}}
-        shown = self.shown_in(config)
-        return Evaluation({index: outcomes[index] for index in indices if index not in shown})
+        known = self.known(config).outcomes
+        if index in known:
+            return known[index]
+        outcome = finish(self._outcome(config, index))
+        if not outcome.outage:
+            self.history.append(Run(config, index, outcome))
+        return outcome
 
     def outcome(self, config: PipelineConfig, index: int) -> Outcome:
         """The config on one example, in the caller's thread; safe for threads.
@@ -225,12 +225,10 @@ class Evaluator:
         """The configs still to run, by their keys and the examples' indices."""
         configs = {config.key: config for config, _ in runs}
         shown = {key: self.shown_in(config) for key, config in configs.items()}
-        known = {key: self._known.get(key, {}) for key in configs}
-        pairs = ((config.key, index) for config, index in runs)
         return {
-            (key, index): configs[key]
-            for key, index in pairs
-            if index not in known[key] and index not in shown[key]
+            (config.key, index): config
+            for config, index in runs
+            if index not in self._known.get(config.key, {}) and index not in shown[config.key]
         }
 
     def _outcomes(

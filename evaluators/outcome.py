@@ -147,7 +147,7 @@ class Evaluation:
         """Mean dollars per example, at recorded prices."""
         return self._mean("usd")
 
-    @property
+    @cached_property
     def calls_per_example(self) -> float:
         """Mean calls per example."""
         return self._mean("calls")
@@ -184,6 +184,10 @@ class Evaluation:
     def seconds_by_module(self) -> dict[str, float]:
         """Mean seconds per example by module, 0 where it was not reached."""
         return {module: cost.seconds for module, cost in self._by_module.items()}
+
+    def gains_over(self, other: Evaluation) -> list[float]:
+        """The differences to the scores of the other, on the examples that both were scored on."""
+        return [score - other.scores[i] for i, score in self.scores.items() if i in other.scores]
 
     def on(self, examples: Collection[int]) -> Evaluation:
         """The evaluation on these examples only."""

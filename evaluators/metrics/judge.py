@@ -9,6 +9,7 @@ from typing import Any, Final
 import dspy
 
 from pipelines import Failure
+from pipelines.adapter import chat_adapter
 from pipelines.aggregators.role import free_name
 from pipelines.failures import failure_of
 from pipelines.llms.call_record import current_recorder
@@ -95,9 +96,8 @@ class Judge:
         return verdict
 
     def _verdict(self, lm: GatewayLM, fields: Mapping[str, str]) -> Verdict | Failure:
-        adapter = dspy.ChatAdapter(use_json_adapter_fallback=False)
         try:
-            with dspy.context(adapter=adapter, disable_history=True, trace=None):
+            with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
                 reply = self._predict(lm=lm, **fields)
         except Exception as error:
             failure = failure_of(error, current_recorder().calls, JUDGE)

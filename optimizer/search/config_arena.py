@@ -123,7 +123,7 @@ def arena_of(
         choices=(len(every),),
         listed=True,
         factors_of=lambda levels: factors[levels[0]],
-        start=None if start is None else (next(i for i, c in enumerate(every) if c == start),),
+        start=None if start is None else (every.index(start),),
         seed=seed,
     )
     arena.field.entrants[:] = [config.key in entering for config in every]

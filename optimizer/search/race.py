@@ -21,7 +21,7 @@ from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 MOST_OBSERVERS = 100
-"""So many earlier configs inform a race."""
+"""So many earlier configs inform a race, besides the given one and the single models."""
 
 
 @dataclass(kw_only=True)
@@ -54,7 +54,10 @@ class RacingState(Leaderboard):
             BudgetExhausted: the race was cut off; what it had found by then is taken.
         """
         in_place = self.incumbent if self.is_complete(self.incumbent) else None
-        others = [*self._observers(), *([in_place] if in_place else [])]
+        raced = self.raced()
+        singles = [config for config in self.singles.values() if config in raced]
+        others = [self.baseline, *singles, *raced[-MOST_OBSERVERS:]]
+        others += [in_place] if in_place else []
         arena = arena_of(
             self.evaluator, self.forecast, self.examples, configs, others, in_place, self.seed
         )
@@ -67,10 +70,12 @@ class RacingState(Leaderboard):
             BudgetExhausted: they can't be paid.
         """
         base = self.last_trial(self.incumbent)
-        cut_off = self._run(list(product(configs, self.examples[:size])))
-        self.record(stage, configs, base, "cut_off" if cut_off else "promoted")
-        if cut_off is not None:
-            raise cut_off
+        ended: Status = "cut_off"
+        try:
+            self._run(list(product(configs, self.examples[:size])))
+            ended = "promoted"
+        finally:
+            self.record(stage, configs, base, ended)
 
     def finish(self, config: PipelineConfig) -> None:
         """Run a config on all search examples that it has not seen.
@@ -78,9 +83,7 @@ class RacingState(Leaderboard):
         Raises:
             BudgetExhausted: they can't be paid.
         """
-        cut_off = self._run([(config, index) for index in self.examples])
-        if cut_off is not None:
-            raise cut_off
+        self._run([(config, index) for index in self.examples])
 
     def explore(
         self,
@@ -109,7 +112,10 @@ class RacingState(Leaderboard):
                 payable = self._payable_on_holdout(arena, batch) if self.objective.pareto else batch
                 runs = [(configs[candidate], self.examples[place]) for candidate, place in payable]
                 ran.update((config.key, config) for config, _ in runs)
-                cut_off = self._run(runs)
+                try:
+                    self._run(runs)
+                except BudgetExhausted as exhausted:
+                    cut_off = exhausted
                 if batch and not payable:
                     cut_off = BudgetExhausted("the holdout pass of further configs can't be paid")
                 if self.objective.pareto:
@@ -150,34 +156,26 @@ class RacingState(Leaderboard):
         for candidate, count in runs.items():
             if arena.field.ran[candidate].sum() + count == arena.examples:
                 finalists = [*self.other_finalists(), *coming, arena.configs[candidate]]
-                if self.reserve.has_room(self.incumbent, finalists, calls, usd):
+                if self.reserve.allows(self.incumbent, finalists, calls, usd):
                     coming.append(arena.configs[candidate])
                 else:
                     arena.field.entrants[candidate] = False
         return [run for run in batch if arena.field.entrants[run[0]]]
 
-    def _run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> BudgetExhausted | None:
-        """Make runs, where the nominal budget has room for all of them.
-
-        Returns:
-            Why they could not all be made, if so.
-        """
+    def _run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
+        """Make runs, where the nominal budget has room for all of them."""
         session = self.evaluator.session
         began, paid_before = time.monotonic(), session.spent.calls
-        try:
-            self.forecast.check(runs)
-            self.evaluator.run(runs)
-        except BudgetExhausted as exhausted:
-            return exhausted
+        self.forecast.check(runs)
+        self.evaluator.run(runs)
         if paid := session.spent.calls - paid_before:
             self.paid_calls += paid
             self.waited_s += time.monotonic() - began
-        return None
 
     def is_payable(self, config: PipelineConfig) -> bool:
         """Whether it can be run on all search examples and, if it leads then, on the holdout."""
         calls, usd = self.forecast.cost([(config, index) for index in self.examples])
-        return self.reserve.has_room(config, [], calls, usd)
+        return self.reserve.allows(config, calls=calls, usd=usd)
 
     def _strategy(self, arena: ConfigArena) -> Strategy:
         """The default one, for the objective."""
@@ -201,12 +199,6 @@ class RacingState(Leaderboard):
             wanted=wanted,
             finish=MOST_POINTS if self.objective.pareto else 1,
         )
-
-    def _observers(self) -> list[PipelineConfig]:
-        """Configs whose scores inform about others: the given one, single models, the last ones."""
-        raced = self.raced()
-        singles = [config for config in self.singles.values() if config in raced]
-        return [self.baseline, *singles, *raced[-MOST_OBSERVERS:]]
 
     def note_failed(self, stage: str, detail: str) -> None:
         """Record that something failed before there was a config to run; the search goes on."""

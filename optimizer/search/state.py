@@ -13,7 +13,6 @@ import numpy as np
 from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from optimizer.search.race import RacingState
-from optimizer.search.records.judgements import Judgements
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig, SearchSpace
 
@@ -37,7 +36,8 @@ class SearchState(RacingState):
     """Optuna's state, once the structure stage has begun one."""
     prompted: list[tuple[str, str, str, int]] = field(default_factory=list)
     """Runs of prompt optimizers: the config's key, the module, the optimizer, and which attempt."""
-    judgements: Judgements = field(default_factory=Judgements)
+    ratings: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """The diagnoser's ratings in [0, 1] of modules' outputs, of all rounds, by `rating_key`."""
     verdicts: dict[str, bool] = field(default_factory=dict)
     """What verifiers said when they were tried, by verifier and answer."""
 

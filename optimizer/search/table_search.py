@@ -83,18 +83,17 @@ def search_table(
     )
     if diagnoser is not None:
         arena.rate = _rating(arena, table, diagnoser, order)
+
+    def picked() -> Mapping[str, Any]:
+        return table.choices(arena.levels(chosen.pick(arena)))
+
     curve = []
     for batch in chosen.runs(arena):
         done = _make(arena, table, order, batch)
-        picked = table.choices(arena.levels(chosen.pick(arena)))
-        curve.append((int(arena.field.made.sum()), picked))
+        curve.append((int(arena.field.made.sum()), picked()))
         if not done:
             break
-    return TableSearch(
-        pick=table.choices(arena.levels(chosen.pick(arena))),
-        calls=int(arena.field.made.sum()),
-        curve=tuple(curve),
-    )
+    return TableSearch(picked(), int(arena.field.made.sum()), tuple(curve))
 
 
 def _make(arena: Arena, table: ScoreTable, order: NDArray[np.int64], batch: Sequence[Run]) -> bool:

@@ -99,7 +99,7 @@ class CallPlanner:
             asked = dict(_asked(bound)) if self._is_fixed else {}
             groups = (
                 [group._replace(asked=asked.get(group.asked, group.asked)) for group in each]
-                for each in (most, _sure(bound, ""))
+                for each in (most, _sure(bound))
             )
             self._own[id(bound)] = _Own(bound, text, *groups)
         return self._own[id(bound)]
@@ -120,21 +120,14 @@ def _asked(bound: BoundModule, around: str = "") -> Iterator[tuple[str, str]]:
     module = bound.module
     parts: list[object] = [around, signature_identity(module.signature), module.strategy]
     parts += [bound.reads, bound.sees]
-    if _is_own(bound) or _races(bound):  # then a call may depend on all the others
+    many = len(bound.samples) > 1
+    races = many and isinstance(aggregator(bound.aggregation), FirstToFinish)
+    if _is_own(bound) or races:  # then a call may depend on all the others
         parts += [bound.path, bound.samples]
     asked = _digest(canonical_json(parts))
     yield bound.path, asked
     for consulted in bound.consultants.values():
         yield from _asked(consulted, f"{asked} {bound.instructions}")
-
-
-def _races(bound: BoundModule) -> bool:
-    return len(bound.samples) > 1 and isinstance(aggregator(bound.aggregation), FirstToFinish)
-
-
-def call_groups(calls: Sequence[ModuleCalls]) -> frozenset[CallGroup]:
-    """At most these calls one run makes; some may turn out not to be needed."""
-    return frozenset().union(*(module.most for module in calls))
 
 
 def _digest(text: str) -> str:
@@ -151,9 +144,9 @@ def _of_module(bound: BoundModule, before: str, times: int) -> Iterator[CallGrou
         yield from _of_module(consulted, f"{bound.config_json}{bound.samples}\n{before}", asked)
 
 
-def _sure(bound: BoundModule, before: str) -> list[CallGroup]:
+def _sure(bound: BoundModule) -> list[CallGroup]:
     """Those members that are asked first; of a user's own aggregator nothing is known."""
-    members = list(_members(bound, before))
+    members = list(_members(bound, ""))
     if len(members) < 2:
         return members
     made = aggregator(bound.aggregation)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Outcome
 from optimizer.formatting import counted
-from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls, call_groups
+from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls
 from optimizer.search.budget.made_calls import MadeCalls, example_set
 from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
@@ -36,7 +36,6 @@ class Forecast:
     """By how often modules are asked."""
     _calls: dict[tuple[str, tuple[int, ...]], list[ModuleCalls]] = field(default_factory=dict)
     """By config key, too."""
-    _prices: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._made = MadeCalls(self.evaluator.pipeline)
@@ -103,8 +102,10 @@ class Forecast:
     def cost(self, runs: Runs) -> tuple[int, float]:
         """At most so many new calls it takes to run and judge these, and about what they cost."""
         coming = self._coming(runs)
-        calls = self._verdicts(coming)
-        usd = calls * self._usd_per_verdict()
+        # every answer may be one that the judge has not seen yet
+        calls = self.evaluator.metric.calls * sum(bits.bit_count() for _, bits in coming)
+        judged = self.evaluator.session.nominal.by_purpose.get("judge")
+        usd = calls * judged.usd / judged.calls if judged else 0.0
         prices: dict[str, float] = {}
         for group, ahead in self._made.ahead(coming).items():
             if group.label not in prices:
@@ -117,28 +118,22 @@ class Forecast:
         """About what one run costs, by what calls to the same models have cost so far."""
         return sum(self._usd_per_call(group.label) for group in self.call_groups(config))
 
-    def is_free(self, config: PipelineConfig, index: int) -> bool:
-        """Whether it is certain that a run makes no new call, a judge's included.
+    def are_free(self, config: PipelineConfig, indices: Iterable[int]) -> bool:
+        """Whether it is certain that runs on these examples make no new call, a judge's included.
 
         Where the metric asks a judge, only a run that is known is free, since the verdict depends
         on the answer; the same holds for a program whose own code decides how often it asks.
         """
-        return bool(self._free(config) >> index & 1)
-
-    def are_free(self, config: PipelineConfig, indices: Iterable[int]) -> bool:
-        """Whether it is certain that runs on these examples make no new call."""
-        return not example_set(indices) & ~self._free(config)
-
-    def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
-        """The calls that a config makes on an example, at most."""
-        return call_groups(self._of(config, self.evaluator.times()))
-
-    def _free(self, config: PipelineConfig) -> int:
         self._catch_up()
         free = self._needless(config)
         if self.evaluator.pipeline.is_fixed and not self.evaluator.metric.judging:
             free |= self._made.free(self._of(config, {}))
-        return free
+        return not example_set(indices) & ~free
+
+    def call_groups(self, config: PipelineConfig) -> frozenset[CallGroup]:
+        """The calls that a config makes on an example, at most."""
+        calls = self._of(config, self.evaluator.times())
+        return frozenset().union(*(module.most for module in calls))
 
     def _needless(self, config: PipelineConfig) -> int:
         """The examples that the evaluator would not run the config on."""
@@ -171,15 +166,6 @@ class Forecast:
             self._known[key] = self._known.get(key, 0) | example_set(outcomes[key])
             self._made.note(self._of(config, times), outcomes[key])
 
-    def _verdicts(self, coming: Iterable[tuple[Sequence[ModuleCalls], int]]) -> int:
-        """At most so many calls to a judge: every answer may be one that it has not seen yet."""
-        return self.evaluator.metric.calls * sum(bits.bit_count() for _, bits in coming)
-
-    def _usd_per_verdict(self) -> float:
-        """As those so far cost on average."""
-        judged = self.evaluator.session.nominal.by_purpose.get("judge")
-        return judged.usd / judged.calls if judged and judged.calls else 0.0
-
     def _of(self, config: PipelineConfig, times: Mapping[str, int]) -> list[ModuleCalls]:
         asked = tuple(times.values())
         key = config.key, asked
@@ -191,12 +177,8 @@ class Forecast:
 
     def _usd_per_call(self, label: str) -> float:
         """As measured with the model alone in all modules; else as the baseline's calls cost."""
-        for config in (self.singles.get(label), self.baseline):
-            known = self.evaluator.known(config) if config else None
-            if config is not None and known is not None and known.outcomes:
-                measured = config.key, len(known.outcomes)
-                if measured not in self._prices:
-                    calls = max(1.0, known.calls_per_example)
-                    self._prices[measured] = known.usd_per_example / calls
-                return self._prices[measured]
+        for config in (self.singles.get(label, self.baseline), self.baseline):
+            known = self.evaluator.known(config)
+            if known.outcomes:
+                return known.usd_per_example / max(1.0, known.calls_per_example)
         return 0.0

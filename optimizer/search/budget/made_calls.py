@@ -58,7 +58,8 @@ class MadeCalls:
             for module in calls:
                 if module.module in settled:
                     self._ran[module.key] = self._ran.get(module.key, 0) | bits
-                    for group in _made_of(module, extent):
+                    groups = {"most": module.most, "sure": module.sure}.get(extent, ())
+                    for group in groups:
                         self._made[group] = self._made.get(group, 0) | bits
 
     def ahead(self, coming: Iterable[tuple[Sequence[ModuleCalls], int]]) -> dict[CallGroup, int]:
@@ -114,12 +115,6 @@ class MadeCalls:
                 lost.add(name)
         ran = (name for name, level in self._levels.items() if level <= self._levels[failed])
         return frozenset((*ran, *lost))
-
-
-def _made_of(module: ModuleCalls, extent: str) -> frozenset[CallGroup]:
-    if extent == "none":
-        return frozenset()
-    return module.most if extent == "most" else module.sure
 
 
 def _end_of(outcome: Outcome) -> tuple[str, int, bool]:

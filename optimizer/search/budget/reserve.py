@@ -67,12 +67,12 @@ class Reserve:
         distinct = [config for config in others if config != incumbent]
         return self._with_payable(self._finalists(incumbent), distinct)
 
-    def allows(self, incumbent: PipelineConfig) -> bool:
-        """Whether the final pass stays affordable with this config leading."""
-        return self._fits(self._cost(self._finalists(incumbent)))
-
-    def has_room(
-        self, incumbent: PipelineConfig, others: Sequence[PipelineConfig], calls: int, usd: float
+    def allows(
+        self,
+        incumbent: PipelineConfig,
+        others: Sequence[PipelineConfig] = (),
+        calls: int = 0,
+        usd: float = 0.0,
     ) -> bool:
         """Whether all of these can be paid on the holdout after so many more calls and dollars."""
         finalists = {config.key: config for config in [*self._finalists(incumbent), *others]}

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from optimizer.formatting import counted, setting
-from optimizer.search.records.trial import models_text, module_text, shortened
+from optimizer.search.records.trial import module_text, shortened
 from search_spaces import PipelineConfig
 from search_spaces.config import LEFT_OUT
 
@@ -41,7 +41,8 @@ def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change
                 changes.setdefault(network.knob, network)
             changes |= {change.knob: change for change in own}
         else:
-            changes[f"{name}.{knob}"] = Change(f"{name}.{_knob(knob)}", *_values(old, new))
+            shown = "model" if knob == "models" else knob
+            changes[f"{name}.{knob}"] = Change(f"{name}.{shown}", *_values(old, new))
     return list(changes.values())
 
 
@@ -63,10 +64,6 @@ def _member_changes(
                 yield Change(f"{module}.members.{place}.{knob}", *_values(*pair))
 
 
-def _knob(knob: str) -> str:
-    return "model" if knob == "models" else knob
-
-
 def _values(old: Any, new: Any) -> tuple[str, str]:
     """Both in a few words; long texts with a common beginning start shortly before they differ."""
     if isinstance(old, str) and isinstance(new, str):
@@ -80,7 +77,7 @@ def _values(old: Any, new: Any) -> tuple[str, str]:
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
         if all(isinstance(item, str) for item in value):
-            return models_text(value) or "none"
+            return ", ".join(value) or "none"
         return counted(len(value), "demo")
     if isinstance(value, dict):
         return ", ".join(f"{name}={setting(one)}" for name, one in value.items()) or "none"

@@ -1,31 +1,11 @@
-"""The diagnoser's ratings so far."""
+"""What the diagnoser is shown of a step, and how its ratings are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from evaluators.diagnosis.diagnoser import Diagnosis
 from pipelines import ModuleStep
 from search_spaces.config import canonical_json
-
-
-@dataclass
-class Judgements:
-    """The ratings of modules' outputs, of all rounds."""
-
-    _ratings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
-    """By module and its inputs, then by its output, both as canonical JSON."""
-
-    def rating(self, step: ModuleStep) -> float | None:
-        """The diagnoser's rating of this output on the same inputs, from any round, if any."""
-        return self._ratings.get(_inputs(step), {}).get(shown(step))
-
-    def note(self, steps: Sequence[ModuleStep], diagnosis: Diagnosis) -> None:
-        """Keep the diagnoser's ratings of a module's distinct outputs on the same inputs."""
-        for step, rating in zip(steps, diagnosis.ratings, strict=True):
-            self._ratings.setdefault(_inputs(step), {})[shown(step)] = rating
 
 
 def judged(step: ModuleStep) -> dict[str, Any]:
@@ -38,5 +18,6 @@ def shown(step: ModuleStep) -> str:
     return canonical_json(judged(step))
 
 
-def _inputs(step: ModuleStep) -> tuple[str, str]:
-    return step.module, canonical_json(step.inputs)
+def rating_key(step: ModuleStep) -> tuple[str, str, str]:
+    """What a rating is of: a module, its inputs and its output, both as canonical JSON."""
+    return step.module, canonical_json(step.inputs), shown(step)

@@ -151,11 +151,6 @@ def module_text(module: ModuleConfig) -> str:
     return f"[{text}]" if module.width > 1 else text
 
 
-def models_text(models: Sequence[str]) -> str:
-    """Labels in the order of members: `a`, or `a, b, b`."""
-    return ", ".join(models)
-
-
 def shortened(text: str, most: int) -> str:
     """The text, cut with an ellipsis to at most so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -182,7 +177,7 @@ def _costs_by_module(trial: Trial) -> dict[str, float]:
 
 def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
     if module.models:
-        yield "model", models_text(module.models)
+        yield "model", ", ".join(module.models)
     for place, member in enumerate(module.members):
         for knob, value in member.own.items():
             yield f"members.{place}.{knob}", len(value) if knob == "demos" else value

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from evaluators.racing.field import Field, Ints, Run
+from evaluators.racing.field import Field, Run
 from evaluators.racing.posterior import Floats, Posterior
 from search_spaces.refusals import nearest
 
@@ -131,10 +131,7 @@ class Arena:
     @property
     def calls_ahead(self) -> float:
         """About how many calls it would take to run all entrants on all examples."""
-        unfinished = self.field.unfinished
-        if not unfinished.size:
-            return 0.0
-        return float(self.field.new_calls(unfinished).sum())
+        return float(self.field.new_calls(self.field.unfinished).sum())
 
     def place(self, levels: Levels) -> int:
         """The candidate's index in the field, which takes it in."""
@@ -167,12 +164,15 @@ class Arena:
         means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
         return means
 
-    def best(self, candidates: Ints | None = None) -> int:
-        """The one with the best mean, of those that were run on the most examples, or one fewer."""
-        depth = self.field.ran.sum(axis=1)
-        among = np.arange(len(depth)) if candidates is None else candidates
-        deepest = among[depth[among] >= depth[among].max() - 1]
-        return int(deepest[self.means()[deepest].argmax()])
+
+class BestMean:
+    """The pick of strategies that go by plain means."""
+
+    def pick(self, arena: Arena) -> int:
+        """The best mean, of those that were run on the most examples, or one fewer."""
+        depth = arena.field.ran.sum(axis=1)
+        deepest = np.flatnonzero(depth >= depth.max() - 1)
+        return int(deepest[arena.means()[deepest].argmax()])
 
 
 class Strategy(Protocol):

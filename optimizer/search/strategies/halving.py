@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluators.racing.field import Run
-from optimizer.search.strategies.arena import MOST_LISTED, Arena
+from optimizer.search.strategies.arena import MOST_LISTED, Arena, BestMean
 
 FIRST = 8
 """Without a budget, so many examples are in the first rung."""
 
 
 @dataclass(frozen=True)
-class Halving:
+class Halving(BestMean):
     """Karnin, Koren & Somekh (2013), all candidates in one bracket; ties are broken at random."""
 
     name: str = "halving"
@@ -35,10 +35,6 @@ class Halving:
             if size == arena.examples or len(alive) == 1:
                 return
             alive, size = ranked[: (len(ranked) + 1) // 2], 2 * size
-
-    def pick(self, arena: Arena) -> int:
-        """The best mean of those that came farthest."""
-        return arena.best()
 
 
 def _first_rung(arena: Arena) -> int:

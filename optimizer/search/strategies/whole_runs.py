@@ -10,14 +10,14 @@ import numpy as np
 
 from evaluators.racing.field import Run
 from optimizer.quiet_logs import quiet_optuna
-from optimizer.search.strategies.arena import Arena
+from optimizer.search.strategies.arena import Arena, BestMean
 
 STALE = 100
 """A sampler that has brought nothing new so often in a row is stopped."""
 
 
 @dataclass(frozen=True)
-class Exhaustive:
+class Exhaustive(BestMean):
     """Every candidate, example by example."""
 
     name: str = "exhaustive"
@@ -27,13 +27,9 @@ class Exhaustive:
         arena.add(np.ndindex(*arena.choices))
         yield arena.field.missing(range(len(arena.places)), math.inf)
 
-    def pick(self, arena: Arena) -> int:
-        """The best mean."""
-        return arena.best()
-
 
 @dataclass(frozen=True)
-class RandomSearch:
+class RandomSearch(BestMean):
     """Candidates at random, each on all examples."""
 
     name: str = "random"
@@ -48,13 +44,9 @@ class RandomSearch:
             if runs:
                 yield runs
 
-    def pick(self, arena: Arena) -> int:
-        """The best mean."""
-        return arena.best()
-
 
 @dataclass(frozen=True)
-class TPE:
+class TPE(BestMean):
     """Optuna's tree-structured Parzen estimator, one categorical parameter per module."""
 
     name: str = "tpe"
@@ -81,7 +73,3 @@ class TPE:
                 yield runs
             with quiet_optuna():
                 study.tell(trial, float(arena.means()[place]))
-
-    def pick(self, arena: Arena) -> int:
-        """The best mean."""
-        return arena.best()

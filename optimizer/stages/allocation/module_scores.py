@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.racing.posterior import Floats
-from optimizer.search.records.judgements import judged, shown
+from optimizer.search.records.judgements import judged, rating_key, shown
 from optimizer.search.records.probe import Probe
 from optimizer.search.state import SearchState
 from optimizer.search.strategies.posterior_search import RATED
 from pipelines import ModuleStep
 from pipelines.aggregators.calls import most_calls
 from search_spaces import PipelineConfig
-
-Fields = dict[str, Any]
 
 
 @dataclass
@@ -47,15 +44,13 @@ class ModuleRatings:
 
     def best(self, labels: Sequence[str]) -> str:
         """The label with the best mean rating, the cheaper of equals."""
-        return min(labels, key=lambda label: (-(self.mean(label) or 0.0), self._price(label)))
+        usd = {label: np.mean(self.usd.get(label, [np.inf])) for label in labels}
+        return min(labels, key=lambda label: (-(self.mean(label) or 0.0), usd[label]))
 
     def table(self, labels: Sequence[str], examples: Sequence[int]) -> Floats:
         """Labels x examples, NaN where there is no rating."""
         rows = (self.ratings.get(label, {}) for label in labels)
         return np.array([[row.get(index, np.nan) for index in examples] for row in rows])
-
-    def _price(self, label: str) -> float:
-        return float(np.mean(self.usd.get(label, [np.inf])))
 
     def probes(self, state: SearchState, stage: str) -> Iterator[Probe]:
         """The runs of the module with each model, as the result lists them."""
@@ -75,7 +70,7 @@ class ModuleRatings:
 
 
 def rate_modules(
-    state: SearchState, diagnoser: Diagnoser, choices: Mapping[str, Sequence[str]]
+    state: SearchState, choices: Mapping[str, Sequence[str]]
 ) -> Iterator[ModuleRatings]:
     """Rate the models of these modules, upstream modules first.
 
@@ -90,14 +85,13 @@ def rate_modules(
         if module not in choices:  # what comes after it needs its outputs
             state.forecast.check_calls(len(examples) * most_calls(config.modules[module]))
             continue
-        rated = rate_module(state, diagnoser, config, module, choices[module], examples)
+        rated = rate_module(state, config, module, choices[module], examples)
         yield rated
         config = config.with_models({module: rated.best(choices[module])})
 
 
 def rate_module(
     state: SearchState,
-    diagnoser: Diagnoser,
     config: PipelineConfig,
     module: str,
     labels: Sequence[str],
@@ -108,24 +102,16 @@ def rate_module(
     Raises:
         BudgetExhausted: the calls can't be paid.
     """
-    values = _received(state, config, module, examples)
-    rated = ModuleRatings(module)
-    if values:
-        asked = len(labels) * most_calls(config.modules[module])
-        state.forecast.check_calls(len(values) * (asked + 1))
-        _rate(state, diagnoser, rated, _run_models(state, config, module, labels, values))
-    return rated
-
-
-def _received(
-    state: SearchState, config: PipelineConfig, module: str, examples: Sequence[int]
-) -> dict[int, Fields]:
-    """What the module receives by example, where it is reached."""
-    evaluator = state.evaluator
+    evaluator, rated = state.evaluator, ModuleRatings(module)
     program = evaluator.program(config)
     received = evaluator.map(lambda i: program.inputs_of(module, evaluator.inputs(i)), examples)
     pairs = zip(examples, received, strict=True)
-    return {index: dict(fields) for index, fields in pairs if fields is not None}
+    values = {index: dict(fields) for index, fields in pairs if fields is not None}  # it is reached
+    if values:
+        asked = len(labels) * most_calls(config.modules[module])
+        state.forecast.check_calls(len(values) * (asked + 1))
+        _rate(state, rated, _run_models(state, config, module, labels, values))
+    return rated
 
 
 def _run_models(
@@ -133,7 +119,7 @@ def _run_models(
     config: PipelineConfig,
     module: str,
     labels: Sequence[str],
-    values: Mapping[int, Fields],
+    values: Mapping[int, dict[str, Any]],
 ) -> dict[int, dict[str, ModuleStep]]:
     """The module's step by example and model label, all on the same inputs."""
     programs = {
@@ -141,34 +127,32 @@ def _run_models(
     }
     tasks = [(index, label) for index in values for label in programs]
     steps = state.evaluator.map(lambda t: programs[t[1]].run_module(module, values[t[0]]), tasks)
-    by_index: dict[int, dict[str, ModuleStep]] = {index: {} for index in values}
-    for (index, label), step in zip(tasks, steps, strict=True):
-        by_index[index][label] = step
-    return by_index
+    made = dict(zip(tasks, steps, strict=True))
+    return {index: {label: made[index, label] for label in labels} for index in values}
 
 
 def _rate(
-    state: SearchState,
-    diagnoser: Diagnoser,
-    rated: ModuleRatings,
-    steps: Mapping[int, Mapping[str, ModuleStep]],
+    state: SearchState, rated: ModuleRatings, steps: Mapping[int, Mapping[str, ModuleStep]]
 ) -> None:
     """Note what the diagnoser says of what the models returned, by example and label."""
+    assert state.diagnoser is not None
+    diagnose = state.diagnoser.diagnose
     outputs = {index: _distinct(of_index.values()) for index, of_index in steps.items()}
     unclear = [i for i, of_index in outputs.items() if not _is_clear(state, of_index)]
     diagnoses = state.evaluator.map(
-        lambda i: diagnoser.diagnose(
+        lambda i: diagnose(
             rated.module, outputs[i][0].inputs, [judged(s) for s in outputs[i]], state.desired(i)
         ),
         unclear,
     )
     for index, diagnosis in zip(unclear, diagnoses, strict=True):
         if diagnosis is not None:
-            state.judgements.note(outputs[index], diagnosis)
+            keys = map(rating_key, outputs[index])
+            state.ratings.update(zip(keys, diagnosis.ratings, strict=True))
     for index, of_index in steps.items():
         clear = _is_clear(state, outputs[index])
         for label, step in of_index.items():
-            rating = 1.0 if len(outputs[index]) == 1 else state.judgements.rating(step)
+            rating = 1.0 if len(outputs[index]) == 1 else state.ratings.get(rating_key(step))
             rated.note(label, index, step, rating if clear else None)
 
 
@@ -179,4 +163,4 @@ def _distinct(steps: Iterable[ModuleStep]) -> list[ModuleStep]:
 
 def _is_clear(state: SearchState, steps: Sequence[ModuleStep]) -> bool:
     """Whether the diagnoser has rated all of them; a single output needs no judge."""
-    return len(steps) <= 1 or all(state.judgements.rating(step) is not None for step in steps)
+    return len(steps) <= 1 or all(rating_key(step) in state.ratings for step in steps)

@@ -8,7 +8,7 @@ to end, those first from which the search expects to gain most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -72,20 +72,18 @@ class _Search:
             if state.diagnoser is not None and self.stage.strategy == "default":
                 self._rate_modules()
             arena = self._arena()
-            strategy = None
-            if self.stage.strategy != "default":
-                strategy = STRATEGIES[self.stage.strategy]
-            state.explore(self.stage.name, arena, strategy)
+            named = self.stage.strategy != "default"
+            state.explore(
+                self.stage.name, arena, STRATEGIES[self.stage.strategy] if named else None
+            )
         finally:
             scores = turn_scores(state, before, self.choices, self.rated, arena)
             state.note_module_scores(scores)
 
     def _rate_modules(self) -> None:
         state = self.state
-        assert state.diagnoser is not None
-        uniform = {m: labels for m, labels in self.choices.items() if m in state.incumbent.modules}
         try:
-            for rated in rate_modules(state, state.diagnoser, uniform):
+            for rated in rate_modules(state, self.choices):
                 self.rated[rated.module] = rated
         finally:
             for rated in self.rated.values():
@@ -119,14 +117,11 @@ class _Search:
 
     def _ratings_of(self, number: int, levels: Levels, examples: int) -> Floats:
         """As LLMSelector asks for them: all models of a module, on the first examples."""
-        state = self.state
-        assert state.diagnoser is not None
         module, labels = list(self.choices.items())[number]
-        config = _config_of(state.incumbent, self.choices, levels)
-        few = state.examples[:examples]
-        rated = rate_module(state, state.diagnoser, config, module, labels, few)
-        self.rated[module] = rated
-        return rated.table(labels, few)
+        config = _config_of(self.state.incumbent, self.choices, levels)
+        few = self.state.examples[:examples]
+        self.rated[module] = rate_module(self.state, config, module, labels, few)
+        return self.rated[module].table(labels, few)
 
 
 def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> PipelineConfig:
@@ -144,17 +139,10 @@ def _choices(state: SearchState, settled: PipelineConfig | None) -> Choices:
 
     The models that aggregators ask are chosen, too.
     """
-    now = state.incumbent.modules
+    incumbent, has = state.incumbent, state.incumbent.allocation
     then = settled.modules if settled else {}
-    changed = (pair for pair in state.uniform.items() if now[pair[0]] != then.get(pair[0]))
-    labels: dict[str, Sequence[str]] = dict(changed)
-    labels |= dict(_roles(state)) if labels else {}
-    has = state.incumbent.allocation
+    labels = {m: own for m, own in state.uniform.items() if incumbent.modules[m] != then.get(m)}
+    if labels:
+        roles = (path for path in has if path not in incumbent.modules)
+        labels |= {path: state.space.models[incumbent.place(path)[0]] for path in roles}
     return {m: list(dict.fromkeys([has[m][0], *own])) for m, own in labels.items()}
-
-
-def _roles(state: SearchState) -> Iterator[tuple[str, Sequence[str]]]:
-    incumbent = state.incumbent
-    for path in incumbent.allocation:
-        if path not in incumbent.modules:
-            yield path, state.space.models[incumbent.place(path)[0]]

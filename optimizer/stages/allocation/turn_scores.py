@@ -61,43 +61,32 @@ def _of_module(
     places: Mapping[str, int],
 ) -> list[ModuleScore]:
     swapped = {label: state.incumbent.with_models({module: label}) for label in labels}
-    now = places.get(state.incumbent.key)
-    found = {label: places.get(config.key) for label, config in swapped.items()}
-    means = {
-        label: float(arena.posterior.mean[place])
-        for label, place in found.items()
-        if arena is not None and place is not None
-    }
+    found = {m: places[config.key] for m, config in swapped.items() if config.key in places}
+    means = {m: float(arena.posterior.mean[place]) for m, place in found.items() if arena}
     agreement = _agreement(rated, means)
     scores = []
     for label in labels:
-        place = found[label]
-        better = None
-        if arena is not None and place is not None and now is not None and place != now:
-            better = arena.posterior.probability_better(place, now)
+        measured = spread = better = None
+        if arena is not None and label in found:
+            place, posterior = found[label], arena.posterior
+            measured = min(max(means[label], 0.0), 1.0)
+            spread = float(np.sqrt(max(posterior.covariance[place, place], 0.0)))
+            better = posterior.probability_better(place, places[state.incumbent.key])
         had, has = (label in config.allocation[module] for config in (before, state.incumbent))
-        rating = rated.mean(label) if rated else None
-        mean = means.get(label)
         scores.append(
             ModuleScore(
                 module=module,
                 model=label,
                 turn=state.turn,
                 examples=len(rated.ratings.get(label, {})) if rated else 0,
-                rating=rating,
+                rating=rated.mean(label) if rated else None,
                 agreement=agreement,
-                measured=None if mean is None else min(max(mean, 0.0), 1.0),
-                measured_se=_spread(arena, place),
+                measured=measured,
+                measured_se=spread,
                 decision=_decision(had, has, better),
             )
         )
     return scores
-
-
-def _spread(arena: ConfigArena | None, place: int | None) -> float | None:
-    if arena is None or place is None:
-        return None
-    return float(np.sqrt(max(arena.posterior.covariance[place, place], 0.0)))
 
 
 def _agreement(rated: ModuleRatings | None, means: Mapping[str, float]) -> float | None:

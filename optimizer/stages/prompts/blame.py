@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from evaluators.diagnosis.diagnoser import Diagnoser
 from optimizer.search.records.judgements import judged
 from optimizer.search.state import SearchState
 from pipelines import ModuleStep
@@ -67,12 +66,11 @@ def _failed(state: SearchState, examples: Sequence[int]) -> list[int]:
 
 def _first_wrong(state: SearchState, names: Sequence[str], index: int) -> tuple[str, str] | None:
     """The first module whose output is rated wrong, and the reason; else the worst, if any is."""
-    assert state.diagnoser is not None
     worst: tuple[float, tuple[str, str] | None] = (1.0, None)
     for step in state.evaluator.trace(state.incumbent, index).steps:
         if step.module not in names:
             continue
-        rating, reason = _rated(state, state.diagnoser, step, index)
+        rating, reason = _rated(state, step, index)
         if rating < WRONG:
             return step.module, reason
         if rating < worst[0]:
@@ -80,11 +78,12 @@ def _first_wrong(state: SearchState, names: Sequence[str], index: int) -> tuple[
     return worst[1]
 
 
-def _rated(
-    state: SearchState, diagnoser: Diagnoser, step: ModuleStep, index: int
-) -> tuple[float, str]:
+def _rated(state: SearchState, step: ModuleStep, index: int) -> tuple[float, str]:
     """The rating in [0, 1] of what a module returned, and the reason; 1 if nothing is known."""
     if step.failure is not None:
         return 0.0, step.failure.message
-    diagnosis = diagnoser.diagnose(step.module, step.inputs, [judged(step)], state.desired(index))
+    assert state.diagnoser is not None
+    diagnosis = state.diagnoser.diagnose(
+        step.module, step.inputs, [judged(step)], state.desired(index)
+    )
     return (1.0, "") if diagnosis is None else (diagnosis.ratings[0], diagnosis.reason)

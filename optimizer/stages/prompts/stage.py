@@ -159,27 +159,18 @@ def _next_rival(state: SearchState, module: str) -> PipelineConfig | None:
     Configs that were tuned before are left out, and those that could not lead with any prompt.
     """
     had = {key for key, name, *_ in state.prompted if name == module}
-    raced = (config for config in state.raced() if config.key not in had)
-    alike = (c for c in raced if _differs_in_models_of(state.incumbent, c, module))
-    able = [c for c in alike if state.may_lead(c) and _within_limits(state, c)]
-    return max(able, key=lambda config: _gain(state, config), default=None)
-
-
-def _within_limits(state: SearchState, config: PipelineConfig) -> bool:
-    known = state.evaluator.known(config)
-    return known.works and state.objective.meets(known.costs)
-
-
-def _differs_in_models_of(one: PipelineConfig, other: PipelineConfig, module: str) -> bool:
-    return [(d.module, d.knob) for d in one.differences(other)] == [(module, "models")]
-
-
-def _gain(state: SearchState, config: PipelineConfig) -> float:
-    """Mean gain over the incumbent on the examples that both were scored on."""
-    ours = state.evaluator.known(config).scores
-    theirs = state.evaluator.known(state.incumbent).scores
-    gains = [ours[i] - theirs[i] for i in ours if i in theirs]
-    return float(np.mean(gains)) if gains else -1.0
+    known, leads = state.evaluator.known, state.incumbent
+    able = [
+        config
+        for config in state.raced()
+        if config.key not in had
+        and [(d.module, d.knob) for d in leads.differences(config)] == [(module, "models")]
+        and state.may_lead(config)
+        and known(config).works
+        and state.objective.meets(known(config).costs)
+    ]
+    gains = {config.key: known(config).gains_over(known(leads)) or [-1.0] for config in able}
+    return max(able, key=lambda config: np.mean(gains[config.key]), default=None)
 
 
 def _blamed(state: SearchState) -> list[Blame]:

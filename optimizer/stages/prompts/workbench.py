@@ -18,7 +18,6 @@ import numpy as np
 from evaluators.outcome import Outcome
 from optimizer.search.records.config_changes import changed_text
 from optimizer.search.records.probe import Probe
-from optimizer.search.records.trial import models_text
 from optimizer.search.state import SearchState
 from pipelines.binding import BoundModule
 from pipelines.predictors import bare_predictor
@@ -83,21 +82,17 @@ class Workbench:
         Raises:
             Exception: the run failed (kept in `broken`), or no config can hold the predictor.
         """
-        config = self.config_of(predictor)
+        config, evaluator = self.config_of(predictor), self.state.evaluator
         self.tried.setdefault(config.key, config)
         try:
-            return self._run(config, predictor, index)
+            if index in evaluator.shown_in(config):  # it would only repeat the demo
+                config = self.base
+            outcome = evaluator.outcome(config, index)
+            if dspy.settings.trace is not None and not outcome.outage:
+                self._trace(config, predictor, index)
         except Exception as error:
             self.broken = self.broken or error
             raise
-
-    def _run(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> Outcome:
-        evaluator = self.state.evaluator
-        if index in evaluator.shown_in(config):  # it would only repeat the demo
-            config = self.base
-        outcome = evaluator.outcome(config, index)
-        if dspy.settings.trace is not None and not outcome.outage:
-            self._trace(config, predictor, index)
         return outcome
 
     def score(self, index: int, outcome: Outcome) -> float:
@@ -128,12 +123,9 @@ class Workbench:
 
     def gain(self, config: PipelineConfig) -> float | None:
         """Mean gain over the base; None where too little is known."""
-        evaluator = self.state.evaluator
-        ours, theirs = evaluator.known(config).scores, evaluator.known(self.base).scores
-        common = [i for i in self.examples if i in ours and i in theirs]
-        if len(common) < len(self.examples) / 2:
-            return None
-        return float(np.mean([ours[i] - theirs[i] for i in common]))
+        known = self.state.evaluator.known
+        gains = known(config).on(self.examples).gains_over(known(self.base))
+        return float(np.mean(gains)) if len(gains) >= len(self.examples) / 2 else None
 
     def probes(self, stage: str, optimizer: str) -> Iterator[Probe]:
         """One for every prompt that was tried, with all that is known of it so far."""
@@ -146,7 +138,7 @@ class Workbench:
                 turn=self.state.turn,
                 base=base.number if base else None,
                 module=self.module,
-                model=models_text(config.modules[self.module].models),
+                model=", ".join(config.modules[self.module].models),
                 examples=len(known.scores),
                 score=known.mean if known.scores else None,
                 usd=math.fsum(outcome.usd for outcome in known.outcomes.values()),

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from evaluators.objective import TOLERANCE
 from evaluators.statistics.best_of_k import BestOfK, verdict_rate
 from evaluators.statistics.difficulty import Difficulty
@@ -103,7 +105,7 @@ def _samples(state: SearchState, module: str, votes: ModuleConfig) -> Samples | 
     scored = state.evaluator.known(state.incumbent).scores
     right, rival = [], []
     alone, forecast = _alone(state, module, votes), state.forecast
-    examples = [i for i in seen if i in scored and all(forecast.is_free(c, i) for c in alone)]
+    examples = [i for i in seen if i in scored and all(forecast.are_free(c, [i]) for c in alone)]
     for index in examples:
         samples = [_sample(state, module, each, index) for each in alone]
         wrong = Counter(s.ballot for s in samples if not s.right and any(s.ballot))
@@ -119,7 +121,7 @@ class _Sample(NamedTuple):
 
 
 def _sample(state: SearchState, module: str, alone: PipelineConfig, index: int) -> _Sample:
-    outcome = state.evaluator.peek(alone, [index]).outcomes[index]
+    outcome = state.evaluator.peek(alone, index)
     outputs = state.evaluator.trace(alone, index).outputs
     if outputs is None or not outcome.agreement[module]:  # the vote was without the member's weight
         return _Sample(False, ())
@@ -225,14 +227,10 @@ def _verdicts(
 def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[PipelineConfig]:
     """By member, the vote in which it has all the weight: that is its own answer."""
     found = []
-    for place in range(votes.width):
-        weights = [float(place == member) for member in range(votes.width)]
+    for weights in np.eye(votes.width).tolist():
         aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-        found.append(
-            state.incumbent.with_module(
-                module, votes.model_copy(update={"aggregator": aggregation})
-            )
-        )
+        alone = votes.model_copy(update={"aggregator": aggregation})
+        found.append(state.incumbent.with_module(module, alone))
     return found
 
 

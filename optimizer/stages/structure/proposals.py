@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import optuna
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from evaluators.objective import Costs, Objective
 from optimizer.quiet_logs import quiet_optuna
 from optimizer.stages.structure.knobs import Knobs
 from search_spaces import PipelineConfig
-
-if TYPE_CHECKING:
-    import optuna
-
-    from evaluators.objective import Costs, Objective
 
 STARTUP_TRIALS = 8
 """Draws at random before Optuna's sampler models what was measured."""
@@ -47,8 +48,15 @@ class Proposer:
         self._objective = objective
         self._proposed: set[str] = set()
         with quiet_optuna():
-            self._samplers = _samplers(seed)
-            self._study = _new_study(objective, journal, name)
+            tpe = TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
+            )
+            self._samplers = (tpe, RandomSampler(seed=seed))
+            self._study = optuna.create_study(
+                study_name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
+                storage=None if journal is None else _storage(journal),
+                directions=["maximize"] * (3 if objective.pareto else 1),
+            )
 
     def note(self, config: PipelineConfig) -> None:
         """It is known already, and need not be proposed."""
@@ -79,7 +87,7 @@ class Proposer:
                     self._proposed.add(config.key)
                     trial.set_user_attr("config", config.key)
                     return Proposal(config, trial)
-                self._study.tell(trial, state=_failed())  # else it would count as measured
+                self._study.tell(trial, state=TrialState.FAIL)  # else it would count as measured
         return None
 
     def tell(self, proposal: Proposal, costs: Costs | None, reference: float = -math.inf) -> None:
@@ -90,11 +98,9 @@ class Proposer:
             costs: None if it could not be scored.
             reference: the score to come close to on its examples, where the cheapest is sought.
         """
+        values = None if costs is None else _values(self._objective, costs, reference)
         with quiet_optuna():
-            if costs is None:
-                self._study.tell(proposal.trial, state=_failed())
-                return
-            self._study.tell(proposal.trial, list(_values(self._objective, costs, reference)))
+            self._study.tell(proposal.trial, values, TrialState.FAIL if values is None else None)
 
 
 def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float, ...]:
@@ -112,33 +118,6 @@ def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float
     return (value - max(0.0, objective.excess(costs) - 1),)
 
 
-def _samplers(seed: int) -> list[optuna.samplers.BaseSampler]:
-    """The sampler that draws, and the one that takes over when it brings nothing new."""
-    from optuna.samplers import RandomSampler, TPESampler
-
-    tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True)
-    return [tpe, RandomSampler(seed=seed)]
-
-
-def _new_study(objective: Objective, journal: Path | None, name: str) -> optuna.study.Study:
-    import optuna
-
-    return optuna.create_study(
-        study_name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
-        storage=None if journal is None else _storage(journal),
-        directions=["maximize"] * (3 if objective.pareto else 1),
-    )
-
-
-def _storage(journal: Path) -> optuna.storages.JournalStorage:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
+def _storage(journal: Path) -> JournalStorage:
     journal.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(journal)))
-
-
-def _failed() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL

@@ -57,7 +57,7 @@ def test_a_single_model_right_on_one_example_is_not_taken_at_its_word() -> None:
 class OnlyOthers(Reserve):
     """Has room for every config but the baseline."""
 
-    def allows(self, incumbent: PipelineConfig) -> bool:
+    def allows(self, incumbent: PipelineConfig, *more: Any, **needed: Any) -> bool:
         return incumbent != self.baseline
 
 

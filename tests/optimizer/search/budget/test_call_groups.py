@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
-from optimizer.search.budget.call_groups import CallPlanner, ModuleCalls, call_groups
+from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls
 from optimizer.search.budget.forecast import Forecast
 from optimizer.search.budget.made_calls import example_set
 from pipelines import Module, Pipeline
@@ -126,7 +126,8 @@ def test_a_run_makes_at_most_the_calls_that_are_said(config: PipelineConfig, ask
     runs = Runs(STEPS, asking(asked))
     plan = runs.plan(config)
     made = runs.run(config, [0])
-    assert len(made) <= len(call_groups(plan)) <= calls_per_run(config)
+    most = frozenset[CallGroup]().union(*(module.most for module in plan))
+    assert len(made) <= len(most) <= calls_per_run(config)
     assert sum(len(module.sure) for module in plan[:1]) <= len(made)
     assert all(module.sure <= module.most for module in plan)
 
@@ -192,7 +193,7 @@ def test_of_twins_it_is_known_exactly_what_is_free(
     for labels in allocations:
         runs.run(config(labels), [0])
     for every in map(config, itertools.product("abc", repeat=3)):
-        free, ahead = runs.forecast.is_free(every, 0), runs.ahead([every], [0])
+        free, ahead = runs.forecast.are_free(every, [0]), runs.ahead([every], [0])
         assert len(runs.run(every, [0])) == ahead
         assert free == (ahead == 0)
 
@@ -327,7 +328,7 @@ def test_what_is_claimed_to_be_free_makes_no_new_call(
     for config in ran:
         runs.run(config, [0, 1])
     for config in (*ran, *mixes, *others):
-        free = [index for index in (0, 1) if runs.forecast.is_free(config, index)]
+        free = [index for index in (0, 1) if runs.forecast.are_free(config, [index])]
         assert runs.forecast.are_free(config, free)
         assert runs.run(config, free) == []
         ahead = runs.ahead([config], [0, 1])
@@ -350,7 +351,7 @@ def test_a_network_that_is_claimed_to_be_free_makes_no_new_call(
     for text in ran:
         runs.run(every[text], [0, 1])
     for config in every.values():
-        free = [index for index in (0, 1) if runs.forecast.is_free(config, index)]
+        free = [index for index in (0, 1) if runs.forecast.are_free(config, [index])]
         assert runs.run(config, free) == []
 
 
@@ -377,11 +378,11 @@ def test_networks_of_answers_that_are_there_are_free(ran: Sequence[str], free: s
         [PipelineConfig(modules={"solve": parse_network(t, temperature=0.7)}) for t in texts]
         for texts in (ran, [free])
     )
-    assert not runs.forecast.is_free(wanted[0], 0)
+    assert not runs.forecast.are_free(wanted[0], [0])
     for config in made:
         runs.run(config, [0])
-    assert runs.forecast.is_free(wanted[0], 0)
-    assert not runs.forecast.is_free(wanted[0], 1)
+    assert runs.forecast.are_free(wanted[0], [0])
+    assert not runs.forecast.are_free(wanted[0], [1])
 
 
 def test_a_cascade_that_went_to_its_end_has_asked_all_its_members() -> None:
@@ -394,5 +395,5 @@ def test_a_cascade_that_went_to_its_end_has_asked_all_its_members() -> None:
         for text in ("a + b + c -> cascade(steps=[2, 1])", "c")
     )
     runs.run(cascade, [0, 1])
-    assert runs.forecast.is_free(last, 0)
-    assert not runs.forecast.is_free(last, 1), "the first two agreed"
+    assert runs.forecast.are_free(last, [0])
+    assert not runs.forecast.are_free(last, [1]), "the first two agreed"
