@@ -203,7 +203,7 @@ class Posterior:
         if ratings is not None:
             slopes = RATING_SLOPE + drawn[sum(levels) :]
             effects = [
-                own + np.nan_to_num(rating - np.nanmean(rating))[:, None] * slope
+                own + np.nan_to_num(rating - _mean_known(rating))[:, None] * slope
                 for own, rating, slope in zip(effects, ratings, slopes, strict=True)
             ]
         return effects
@@ -219,6 +219,10 @@ class Posterior:
         )
         gap = self.mean[one] - self.mean[other]
         return float(norm.cdf(gap / np.sqrt(max(variance, 1e-12))))
+
+
+def _mean_known(ratings: Floats) -> float:
+    return float(np.nansum(ratings) / max(1, np.isfinite(ratings).sum()))
 
 
 def _drawn(mean: Floats, covariance: Floats, count: int, rng: np.random.Generator) -> Floats:

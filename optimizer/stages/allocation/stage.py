@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
 from evaluators.racing.posterior import Floats
 from optimizer.search.config_arena import ConfigArena
 from optimizer.search.state import SearchState
@@ -120,6 +122,8 @@ class _Search:
         module, labels = list(self.choices.items())[number]
         config = _config_of(self.state.incumbent, self.choices, levels)
         few = self.state.examples[:examples]
+        if module not in config.modules:  # what an aggregator asks is not rated
+            return np.full((len(labels), len(few)), np.nan)
         self.rated[module] = rate_module(self.state, config, module, labels, few)
         return self.rated[module].table(labels, few)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +15,12 @@ from optimizer.setup.plan import Plan, prepare
 from optimizer.stages.allocation.single_models import look_at_single_models, needs_comparison
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
+from pipelines import Pipeline
 from pipelines.aggregators.calls import calls_per_run
+from pipelines.llms.budget import Budget
+from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway
+from pipelines.llms.simulated import MODELS as BUILT_IN
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve, majority_vote
 
@@ -132,3 +138,22 @@ def test_every_strategy_finds_a_better_mix_and_only_leads_when_complete(strategy
     known = state.evaluator.known
     assert known(state.incumbent).mean > known(state.baseline).mean + 0.2
     assert len(known(state.incumbent).scores) == len(state.examples)
+
+
+@pytest.mark.parametrize("strategy", ["llmselector", "default"])
+def test_what_an_aggregator_asks_is_allocated_without_ratings(strategy: str) -> None:
+    locate, solve = locate_solve().modules
+    wide = replace(solve, model="2x sim/birch -> judge(sim/alder)", temperature=0.7)
+    plan = prepare(
+        Pipeline("wide", [locate, wide]), simulated_dataset("locate_solve", 12, 1),
+        [f"sim/{model.name}" for model in BUILT_IN[:7]], "exact_match", None, None,
+        resolve_stages("allocation"), "sim/elm", 0.0, 0,
+    )  # fmt: skip
+    state = start_search(plan, Gateway(None).session("study", Budget(calls=900)), 8)
+    state.race("baseline", [state.baseline])
+    state.diagnoser = diagnoser_of(plan, state)
+    with contextlib.suppress(BudgetExhausted):
+        Allocation(strategy).improve(state)
+    rated = {score.module for score in state.module_scores if score.rating is not None}
+    assert "solve.judge" in {score.module for score in state.module_scores}
+    assert rated == {"locate", "solve"}
