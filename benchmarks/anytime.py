@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ from benchmarks.resuming import (
     TABLE_CODE,
     FinishedRuns,
     Goal,
+    LiveSearches,
+    TableSearches,
     resuming_parser,
     tell_goals,
 )
@@ -40,19 +42,6 @@ from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
 
 EXAMPLES, FRESH, FRESH_SEED = 60, 200, 9000
-
-
-class TableSearches(NamedTuple):
-    """Searches on one table at all shares of the budget."""
-
-    table: str
-    seed: int
-
-
-class LiveSearches(NamedTuple):
-    """The same search on a pipeline at all shares of its calls."""
-
-    seed: int
 
 
 def main() -> None:
@@ -145,7 +134,3 @@ def on_pipeline(run: LiveSearches) -> dict[str, Any]:
         state, _ = bench.search(f"{share:.0%}", Budget(calls=budget))
         scores.append(mean_score(fresh, state.incumbent))
     return {"regrets": [max(scores) - score for score in scores], "calls": calls}
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ from benchmarks.resuming import (
     TABLE_CODE,
     FinishedRuns,
     Goal,
+    LiveSearches,
+    TableSearches,
     resuming_parser,
     tell_goals,
 )
@@ -46,19 +48,6 @@ ABLEST = find_model("sim/elm")
 EXAMPLES = 100
 KINDS = ("good", "random", "adversarial", "unreadable")
 QUALITY_GOAL, CALLS_GOAL = 0.003, 0.25
-
-
-class TableSearches(NamedTuple):
-    """Searches on one table, with each diagnoser."""
-
-    table: str
-    seed: int
-
-
-class LiveSearches(NamedTuple):
-    """Searches of locate-solve, with each diagnoser."""
-
-    seed: int
 
 
 def main() -> None:
@@ -207,7 +196,3 @@ def _reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> 
         return f"{match[1]}[{', '.join(str(rerate(int(n))) for n in match[2].split(','))}]"
 
     return re.sub(r"(\[\[ ## ratings ## \]\]\s*)\[([\d, ]+)\]", rerated, text)
-
-
-if __name__ == "__main__":
-    main()

@@ -156,7 +156,3 @@ def searches(run: Searches) -> Mapping[str, Any]:
 def _bench(pipeline: Pipeline, examples: int, seed: int, gateway: Gateway) -> Bench:
     rows = simulated_dataset("locate_solve", examples, seed)
     return Bench(pipeline, rows, [f"sim/{model.name}" for model in MODELS], gateway)
-
-
-if __name__ == "__main__":
-    main()

@@ -103,7 +103,3 @@ def search(run: Run) -> dict[str, Any]:
         "chosen_low": found.measured.low,
         "chosen_high": found.measured.high,
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -96,7 +96,3 @@ def search(run: Run) -> dict[str, Any]:
         "dearer": price(found.final) > price(found.given),
         "gain_shown": found.gain.low > 0,
     }
-
-
-if __name__ == "__main__":
-    main()

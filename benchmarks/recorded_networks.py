@@ -253,7 +253,3 @@ def summarise(table: np.ndarray) -> None:
         f"{cost.mean() / least.mean():.2f} times in all; near enough in {near.mean():.0%} of "
         f"splits; {(cheap_calls / everything).mean():.2f} of enumeration's calls"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -44,6 +44,19 @@ class Goal(NamedTuple):
     met: bool
 
 
+class TableSearches(NamedTuple):
+    """All searches of a benchmark on one table."""
+
+    table: str
+    seed: int
+
+
+class LiveSearches(NamedTuple):
+    """All searches of a benchmark on a pipeline."""
+
+    seed: int
+
+
 class FinishedRuns:
     """A file with a line of JSON for each finished run.
 

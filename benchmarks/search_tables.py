@@ -285,7 +285,3 @@ def plot(found: pd.DataFrame, options: argparse.Namespace) -> None:
         panel.legend()
     figure.savefig(options.plot, dpi=150)
     print(f"\nplot: {options.plot} (lines: along searches of {most:,} calls; points: their ends)")
-
-
-if __name__ == "__main__":
-    main()

@@ -215,7 +215,3 @@ class _Replies:
         by = int(re.findall(r"draft \d+ by (\d)", asked)[-1])
         right = self._scores[by, model, question] == 1
         return fields.written({"answer": f"right {question}" if right else "wrong"})
-
-
-if __name__ == "__main__":
-    main()

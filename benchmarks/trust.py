@@ -49,7 +49,3 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if unknown := [name for name in options.only if name not in QUICK]:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(QUICK)}")
     return options
-
-
-if __name__ == "__main__":
-    main()
