@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pipelines.llms.recorded import (
     recorded_dataset,
 )
 from pipelines.llms.recorded.replay import recording_for, replay
+from tests.launching import run_python
 
 
 def line(question: str, options: list[str], **answers: str | None) -> dict[str, Any]:
@@ -221,11 +220,9 @@ def test_prices_are_dollars_per_token() -> None:
     assert "recorded/unheard-of" not in price_map()
 
 
-def test_importing_the_package_does_not_import_litellm(repository: Path) -> None:
+def test_importing_the_package_does_not_import_litellm() -> None:
     code = "import sys, pipelines.llms.recorded; print('litellm' in sys.modules)"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
+    ran = run_python("-c", code)
     assert ran.stdout.strip() == "False"
 
 

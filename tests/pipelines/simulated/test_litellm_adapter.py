@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import dspy
@@ -13,6 +10,7 @@ from dspy.adapters import ChatAdapter
 
 from pipelines.llms.litellm_import import load_litellm
 from pipelines.llms.simulated import MODELS, SimulatedModel, find_model, register, simulate
+from tests.launching import run_python
 
 MESSAGES = [{"role": "user", "content": "Compute 17 * 23 - 5"}]
 
@@ -27,9 +25,9 @@ def call(litellm: Any, **arguments: Any) -> Any:
     return litellm.completion(**{**settings, **arguments})
 
 
-def test_importing_the_package_does_not_import_litellm(repository: Path) -> None:
+def test_importing_the_package_does_not_import_litellm() -> None:
     code = "import sys, pipelines.llms.simulated; sys.exit('litellm' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=repository, check=False).returncode == 0
+    assert run_python("-c", code).returncode == 0
 
 
 def test_a_call_through_litellm_is_the_pure_function(litellm: Any) -> None:
