@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,6 @@ from benchmarks.resuming import (
     Goal,
     LiveSearches,
     TableSearches,
-    resuming_parser,
-    tell_goals,
 )
 from benchmarks.search_tables import DEFAULT_CALLS, SHARES, is_there, table_of, words
 from benchmarks.searching import Bench, mean_score
@@ -44,17 +42,10 @@ from pipelines.patterns import locate_solve
 EXAMPLES, FRESH, FRESH_SEED = 60, 200, 9000
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "anytime")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--live-seeds", type=int, default=5)
     parser.add_argument("--tables", type=words, default=["mathqa", "pair", "trap", "chain"])
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:

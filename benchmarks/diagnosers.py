@@ -30,8 +30,6 @@ from benchmarks.resuming import (
     Goal,
     LiveSearches,
     TableSearches,
-    resuming_parser,
-    tell_goals,
 )
 from benchmarks.search_tables import is_there, table_of, words
 from benchmarks.searching import Bench, mean_score
@@ -50,17 +48,10 @@ KINDS = ("good", "random", "adversarial", "unreadable")
 QUALITY_GOAL, CALLS_GOAL = 0.003, 0.25
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "diagnosers")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--live-seeds", type=int, default=5)
     parser.add_argument("--tables", type=words, default=["mathqa", "pair"])
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
