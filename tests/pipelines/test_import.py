@@ -1,11 +1,20 @@
-"""Importing the spec is cheap: no DSPy, no litellm."""
+"""Importing the spec and the providers is cheap: no DSPy, no litellm."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests.launching import run_python
 
 
-def test_importing_pipelines_imports_neither_dspy_nor_litellm() -> None:
-    program = "import sys, pipelines; print([m for m in ('dspy', 'litellm') if m in sys.modules])"
-    done = run_python("-c", program)
-    assert done.stdout.strip() == "[]"
+@pytest.mark.parametrize(
+    ("package", "heavy"),
+    [
+        ("pipelines", {"dspy", "litellm"}),
+        ("pipelines.llms.recorded", {"litellm"}),
+        ("pipelines.llms.simulated", {"litellm"}),
+    ],
+)
+def test_importing_a_package_imports_nothing_heavy(package: str, heavy: set[str]) -> None:
+    done = run_python("-c", f"import sys, {package}; print({heavy} & sys.modules.keys())")
+    assert done.stdout.strip() == "set()"

@@ -17,7 +17,6 @@ from pipelines.llms.recorded import (
     recorded_dataset,
 )
 from pipelines.llms.recorded.replay import recording_for, replay
-from tests.launching import run_python
 
 
 def line(question: str, options: list[str], **answers: str | None) -> dict[str, Any]:
@@ -218,12 +217,6 @@ def test_prices_are_dollars_per_token() -> None:
     entry = price_map()["recorded/Phi-3-mini-4k-instruct"]
     assert entry["input_cost_per_token"] == entry["output_cost_per_token"] == pytest.approx(1e-7)
     assert "recorded/unheard-of" not in price_map()
-
-
-def test_importing_the_package_does_not_import_litellm() -> None:
-    code = "import sys, pipelines.llms.recorded; print('litellm' in sys.modules)"
-    ran = run_python("-c", code)
-    assert ran.stdout.strip() == "False"
 
 
 def test_every_question_of_the_mmlu_pro_recording_finds_itself(shared_data: Path) -> None:
