@@ -36,17 +36,23 @@ def main(arguments: Sequence[str]) -> int:
         print(f"there is no benchmark {name!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     sys.argv = [f"python -m benchmarks {name}", *options]
-    importlib.import_module(f"benchmarks.{name}").main()
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(benchmark, "goals"):
+        from benchmarks.resuming import goals_of, tell_goals
+
+        tell_goals(goals_of(name, options))
+    else:
+        benchmark.main()
     return 0
 
 
 def benchmarks() -> dict[str, str]:
-    """The first line about each, by name: the files of this folder that have a `main()`."""
+    """The first line about each, by name: the files of this folder with a `main` or `goals`."""
     found = {}
     for path in sorted(HERE.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        runs = any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
-        if runs and path.stem != "__main__":
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if functions & {"main", "goals"} and path.stem != "__main__":
             found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
 

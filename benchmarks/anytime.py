@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,8 @@ from benchmarks.resuming import (
     TABLE_CODE,
     FinishedRuns,
     Goal,
-    resuming_parser,
-    tell_goals,
+    LiveSearches,
+    TableSearches,
 )
 from benchmarks.search_tables import DEFAULT_CALLS, SHARES, is_there, table_of, words
 from benchmarks.searching import Bench, mean_score
@@ -42,30 +42,10 @@ from pipelines.patterns import locate_solve
 EXAMPLES, FRESH, FRESH_SEED = 60, 200, 9000
 
 
-class TableSearches(NamedTuple):
-    """Searches on one table at all shares of the budget."""
-
-    table: str
-    seed: int
-
-
-class LiveSearches(NamedTuple):
-    """The same search on a pipeline at all shares of its calls."""
-
-    seed: int
-
-
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "anytime")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--live-seeds", type=int, default=5)
     parser.add_argument("--tables", type=words, default=["mathqa", "pair", "trap", "chain"])
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
@@ -145,7 +125,3 @@ def on_pipeline(run: LiveSearches) -> dict[str, Any]:
         state, _ = bench.search(f"{share:.0%}", Budget(calls=budget))
         scores.append(mean_score(fresh, state.incumbent))
     return {"regrets": [max(scores) - score for score in scores], "calls": calls}
-
-
-if __name__ == "__main__":
-    main()

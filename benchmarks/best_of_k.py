@@ -81,7 +81,3 @@ def fitted(right: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> BestOfK:
         accepted_right=int((right & accepted).sum()),
         rejected_wrong=int((~right & ~accepted).sum()),
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -98,7 +98,3 @@ def model_of(seed: int, modules: int) -> str:
     judging = {"diagnose": 0.85, "compare": 0.97, "write_instructions": 0.8}
     model = SimulatedModel(f"weak-{seed}", skills={**abilities, **judging}, phrase_effects=effects)
     return f"sim/{register(model).name}"
-
-
-if __name__ == "__main__":
-    main()

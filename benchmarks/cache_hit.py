@@ -79,7 +79,3 @@ def main() -> None:
     print(f"paid call over loopback HTTP {paid:8.1f} us")
     print(f"paid calls, instant provider {paid_rate:8,.0f} a second, {THREADS} threads")
     print(f"cache hits                   {hit_rate:8,.0f} a second, {THREADS} threads")
-
-
-if __name__ == "__main__":
-    main()

@@ -77,7 +77,3 @@ def exponent(calls: dict[int, list[int]]) -> float:
     x = [math.log(length) for length in calls]
     y = [math.log(np.mean(counts)) for counts in calls.values()]
     return float(np.polyfit(x, y, 1)[0])
-
-
-if __name__ == "__main__":
-    main()

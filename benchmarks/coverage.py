@@ -287,7 +287,3 @@ def plot(path: Path) -> None:
 
 def row(title: str, cells: Iterable[str]) -> None:
     print(f"{title:26} | " + " | ".join(f"{cell:23}" for cell in cells), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,8 @@ from benchmarks.resuming import (
     TABLE_CODE,
     FinishedRuns,
     Goal,
-    resuming_parser,
-    tell_goals,
+    LiveSearches,
+    TableSearches,
 )
 from benchmarks.search_tables import is_there, table_of, words
 from benchmarks.searching import Bench, mean_score
@@ -48,30 +48,10 @@ KINDS = ("good", "random", "adversarial", "unreadable")
 QUALITY_GOAL, CALLS_GOAL = 0.003, 0.25
 
 
-class TableSearches(NamedTuple):
-    """Searches on one table, with each diagnoser."""
-
-    table: str
-    seed: int
-
-
-class LiveSearches(NamedTuple):
-    """Searches of locate-solve, with each diagnoser."""
-
-    seed: int
-
-
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "diagnosers")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--live-seeds", type=int, default=5)
     parser.add_argument("--tables", type=words, default=["mathqa", "pair"])
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
@@ -207,7 +187,3 @@ def _reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> 
         return f"{match[1]}[{', '.join(str(rerate(int(n))) for n in match[2].split(','))}]"
 
     return re.sub(r"(\[\[ ## ratings ## \]\]\s*)\[([\d, ]+)\]", rerated, text)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ with what was given on further fresh examples.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks.resuming import ALL_CODE, FinishedRuns, Goal, resuming_parser, tell_goals
+from benchmarks.resuming import ALL_CODE, FinishedRuns, Goal
 from benchmarks.searching import Bench, every_allocation, mean_score
 from optimizer.search.records.trial import config_text
 from pipelines import Pipeline
@@ -57,16 +57,9 @@ class Searches(NamedTuple):
     solve: str
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "do_no_harm")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--fresh", type=int, default=400, help="examples that score the results")
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
@@ -156,7 +149,3 @@ def searches(run: Searches) -> Mapping[str, Any]:
 def _bench(pipeline: Pipeline, examples: int, seed: int, gateway: Gateway) -> Bench:
     rows = simulated_dataset("locate_solve", examples, seed)
     return Bench(pipeline, rows, [f"sim/{model.name}" for model in MODELS], gateway)
-
-
-if __name__ == "__main__":
-    main()

@@ -126,7 +126,3 @@ def score(session: Session, model: str, program: dspy.Module, examples: list[Any
     )
     with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
         return float(evaluate(program).score) / 100
-
-
-if __name__ == "__main__":
-    main()

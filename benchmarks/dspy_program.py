@@ -71,7 +71,3 @@ def searched(
     changed = state.baseline.differences(state.incumbent)
     score = mean_score(bench.state("scored"), state.incumbent)
     return [(each.module, each.knob, each.new) for each in changed], score, taken
-
-
-if __name__ == "__main__":
-    main()

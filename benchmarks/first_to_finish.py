@@ -102,7 +102,3 @@ def run(gateway: Gateway, label: str, text: str, rows: list[dict[str, str]]) -> 
         np.array([trace.usd for trace in traces]),
         np.array([trace.latency_s for trace in traces]),
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

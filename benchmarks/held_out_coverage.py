@@ -13,12 +13,12 @@ truth stands in a column of its own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal, resuming_parser, tell_goals
+from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal
 from benchmarks.simulated_tables import TableWorld, search_and_hold_out
 
 WORLDS: Mapping[str, TableWorld] = {
@@ -39,15 +39,8 @@ class Run(NamedTuple):
     seed: int
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "held_out_coverage")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=250, help="searches of each world")
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
@@ -103,7 +96,3 @@ def search(run: Run) -> dict[str, Any]:
         "chosen_low": found.measured.low,
         "chosen_high": found.measured.high,
     }
-
-
-if __name__ == "__main__":
-    main()

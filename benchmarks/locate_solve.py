@@ -90,7 +90,3 @@ def summarise(table: np.ndarray) -> None:
         )
     share = np.max(calls["ours"] / calls["llmselector"])
     print(f"ours takes {share:.2f} of LLMSelector's calls at most")
-
-
-if __name__ == "__main__":
-    main()

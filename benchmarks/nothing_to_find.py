@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal, resuming_parser, tell_goals
+from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal
 from benchmarks.simulated_tables import TableWorld, search_and_hold_out
 
 SHAPES: Mapping[str, tuple[tuple[int, ...], int]] = {
@@ -40,15 +40,8 @@ class Run(NamedTuple):
     seed: int
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "nothing_to_find")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=100, help="searches of each shape")
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
@@ -96,7 +89,3 @@ def search(run: Run) -> dict[str, Any]:
         "dearer": price(found.final) > price(found.given),
         "gain_shown": found.gain.low > 0,
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -112,7 +112,3 @@ def _random(
         tried.append(configs[place])
         state.evaluator.evaluate(configs[place], state.examples)
     return tried
-
-
-if __name__ == "__main__":
-    main()

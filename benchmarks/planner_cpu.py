@@ -136,7 +136,3 @@ def told(size: Size) -> float:
         flush=True,
     )
     return seconds
-
-
-if __name__ == "__main__":
-    main()

@@ -112,7 +112,3 @@ def score(state: SearchState, rows: Sequence[dict[str, str]]) -> float:
         plan.pipeline, plan.models, plan.search, plan.metric, Gateway(cache=None).session("unseen")
     )
     return evaluator.evaluate(state.incumbent, range(len(plan.search))).mean
-
-
-if __name__ == "__main__":
-    main()

@@ -273,7 +273,3 @@ def summarise(found: pd.DataFrame) -> None:
         f"{usd.mean() / least.mean():.2f} times in all; near enough in "
         f"{found['near_enough'].mean():.0%} of splits"
     )
-
-
-if __name__ == "__main__":
-    main()

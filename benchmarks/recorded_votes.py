@@ -129,7 +129,3 @@ def points(gains: np.ndarray) -> str:
     mean, spread = 100 * float(np.mean(gains)), 100 * float(np.std(gains, ddof=1))
     half = 1.96 * spread * np.sqrt(1 / len(gains) + HOLDOUT / (1 - HOLDOUT))
     return f"{mean:+.2f} points [{mean - half:+.2f}, {mean + half:+.2f}]"
-
-
-if __name__ == "__main__":
-    main()

@@ -51,7 +51,3 @@ def told(result: Result) -> object:
     figures = (result.tuned_figures, result.baseline_figures, result.single_model_figures)
     spent = (result.spent.usd, result.spent.calls, result.spent.tokens)
     return result.config, figures, result.gain, result.gain_over_single, spent, trials
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,19 @@ class Goal(NamedTuple):
     measured: str
     goal: str
     met: bool
+
+
+class TableSearches(NamedTuple):
+    """All searches of a benchmark on one table."""
+
+    table: str
+    seed: int
+
+
+class LiveSearches(NamedTuple):
+    """All searches of a benchmark on a pipeline."""
+
+    seed: int
 
 
 class FinishedRuns:
@@ -114,13 +128,22 @@ def code_digest(patterns: tuple[str, ...]) -> str:
     return digest.hexdigest()[:12]
 
 
-def resuming_parser(about: str | None, name: str) -> argparse.ArgumentParser:
-    """The options of a benchmark that keeps its runs; by default in a scratch folder."""
-    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+def goals_of(name: str, arguments: Sequence[str]) -> list[Goal]:
+    """Run a benchmark that keeps its runs, by default in a scratch folder.
+
+    Args:
+        name: its file, which has `add_options(parser)` and `goals(options)`.
+        arguments: of its command line.
+    """
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    about = (benchmark.__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(f"python -m benchmarks {name}", description=about)
     parser.add_argument("--jobs", type=int, default=2)
     scratch = Path(tempfile.gettempdir()) / "compound-optimizer" / f"{name}.jsonl"
     parser.add_argument("--results", type=Path, default=scratch, help="where finished runs are")
-    return parser
+    benchmark.add_options(parser)
+    goals: list[Goal] = benchmark.goals(parser.parse_args(arguments))
+    return goals
 
 
 def tell_goals(goals: Sequence[Goal]) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.__main__ import shared_data
-from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal, resuming_parser, tell_goals
+from benchmarks.resuming import TABLE_CODE, FinishedRuns, Goal
 from benchmarks.simulated_tables import TableWorld, ascents
 from evaluators.racing.field import Run
 from evaluators.score_table import ScoreTable
@@ -82,10 +82,6 @@ class Watched:
         return picked
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
 def goals(options: argparse.Namespace) -> list[Goal]:
     """Search, print the tables, draw the plot, and compare with the goals."""
     names = [name for name in options.tables if is_there(name)]
@@ -130,18 +126,13 @@ def _reached(found: pd.DataFrame) -> Iterator[Goal]:
         yield Goal(what, f"{share:.0%}", f"{STARTS_GOAL:.0%}", share >= STARTS_GOAL)
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "search_tables")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--calls", type=numbers, default=list(GOALS))
     parser.add_argument("--tables", type=words, default=["mathqa", "pair", "trap"])
     parser.add_argument("--strategies", type=words, default=list(STRATEGIES))
     parser.add_argument("--starts", type=int, default=None, help="so many starting pairs, or all")
     parser.add_argument("--plot", type=Path, default=None, help="by default beside the results")
-    options = parser.parse_args(arguments)
-    options.plot = options.plot or options.results.with_suffix(".png")
-    return options
 
 
 def words(text: str) -> list[str]:
@@ -283,9 +274,6 @@ def plot(found: pd.DataFrame, options: argparse.Namespace) -> None:
         panel.set_yscale("symlog", linthresh=0.001)
         panel.set_ylim(bottom=0)
         panel.legend()
-    figure.savefig(options.plot, dpi=150)
-    print(f"\nplot: {options.plot} (lines: along searches of {most:,} calls; points: their ends)")
-
-
-if __name__ == "__main__":
-    main()
+    path = options.plot or options.results.with_suffix(".png")
+    figure.savefig(path, dpi=150)
+    print(f"\nplot: {path} (lines: along searches of {most:,} calls; points: their ends)")

@@ -330,7 +330,3 @@ def plot(curves: pd.DataFrame, path: Path) -> None:
     axes.set(xlabel="samples in the vote", ylabel="accuracy")
     figure.savefig(path, dpi=120)
     print(f"plot: {path}")
-
-
-if __name__ == "__main__":
-    main()

@@ -29,7 +29,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.__main__ import shared_data
-from benchmarks.resuming import ALL_CODE, FinishedRuns, Goal, resuming_parser, tell_goals
+from benchmarks.resuming import ALL_CODE, FinishedRuns, Goal
 from benchmarks.search_tables import MATHQA, is_there, numbers
 from evaluators.racing.field import Run
 from optimizer import Budget, Gateway, Model, Module, Pipeline, optimize
@@ -69,16 +69,9 @@ class Watched(PosteriorSearch):
                 self.leads.append((calls, str(arena.configs[wanted].allocation)))
 
 
-def main() -> None:
-    tell_goals(goals(parse()))
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
-    parser = resuming_parser(__doc__, "through_http")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--calls", type=numbers, default=list(GOALS))
-    return parser.parse_args(arguments)
 
 
 def goals(options: argparse.Namespace) -> list[Goal]:
@@ -215,7 +208,3 @@ class _Replies:
         by = int(re.findall(r"draft \d+ by (\d)", asked)[-1])
         right = self._scores[by, model, question] == 1
         return fields.written({"answer": f"right {question}" if right else "wrong"})
-
-
-if __name__ == "__main__":
-    main()

@@ -10,10 +10,8 @@ also plots regret against calls.
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Sequence
 
-from benchmarks.resuming import Goal, tell_goals
+from benchmarks.resuming import Goal, goals_of, tell_goals
 from benchmarks.search_tables import words
 
 QUICK = {
@@ -29,27 +27,16 @@ QUICK = {
 
 
 def main() -> None:
-    options = parse()
-    found: list[Goal] = []
-    for name in options.only:
-        print(f"\n== {name}", flush=True)
-        benchmark = importlib.import_module(f"benchmarks.{name}")
-        arguments = QUICK[name].split() if options.quick else []
-        found += benchmark.goals(benchmark.parse([*arguments, "--jobs", str(options.jobs)]))
-    tell_goals(found)
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, by default those of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", type=words, default=list(QUICK), help="some of them, by name")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if unknown := [name for name in options.only if name not in QUICK]:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(QUICK)}")
-    return options
-
-
-if __name__ == "__main__":
-    main()
+    found: list[Goal] = []
+    for name in options.only:
+        print(f"\n== {name}", flush=True)
+        arguments = QUICK[name].split() if options.quick else []
+        found += goals_of(name, [*arguments, "--jobs", str(options.jobs)])
+    tell_goals(found)

@@ -191,7 +191,3 @@ def rates(losses: list[dict[str, float]]) -> str:
 
 def told(cells: tuple[str, ...] | list[str]) -> str:
     return " | ".join(f"{cell:>15}" for cell in cells)
-
-
-if __name__ == "__main__":
-    main()

@@ -156,7 +156,3 @@ def told(concurrency: int, name: str, found: list[Timed], goal: float) -> None:
         f"{share:14.0%} | {goal:4.0%} | {1000 * cpu / calls:.1f}",
         flush=True,
     )
-
-
-if __name__ == "__main__":
-    main()

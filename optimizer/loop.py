@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.diagnosis.diagnoser import Diagnoser
@@ -126,10 +125,12 @@ def optimize(
     check_whole("concurrency", concurrency, 1)
     check_kind(gateway, Gateway)
     check_calls_can_be_made(plan)
-    session = (gateway or default_gateway()).session(plan.account, plan.budget)
+    gateway = gateway or default_gateway()
+    session = gateway.session(plan.account, plan.budget)
     paid_before = session.spent
     state = start_search(plan, session, concurrency)
-    state.journal = _journal(gateway or default_gateway(), plan)
+    if gateway.folder:  # Optuna's state goes beside the answers that it was made of
+        state.journal = gateway.folder / "optuna" / f"{plan.key[:16]}.log"
     held_out = Evaluator(
         plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency
     )
@@ -221,11 +222,6 @@ def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
     """The one asked for; "auto" is the model that did best alone."""
     chosen = state.ablest_model if plan.diagnoser == "auto" else plan.diagnoser
     return Diagnoser(chosen, plan.pipeline, state.evaluator.session) if chosen else None
-
-
-def _journal(gateway: Gateway, plan: Plan) -> Path | None:
-    """Where Optuna's state goes: beside the answers that it was made of."""
-    return gateway.folder / "optuna" / f"{plan.key[:16]}.log" if gateway.folder else None
 
 
 def _listener(

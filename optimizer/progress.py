@@ -32,24 +32,21 @@ class Progress:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._bar: tqdm[Any] | None = None
         self._trials = 0
         self._best: float | None = None
 
     def __enter__(self) -> Self:
-        self._bar = _bar()
+        self._bar: tqdm[Any] = _bar()
         self.stage("starting")
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()
 
     @contextmanager
     def following(self, session: Session) -> Iterator[None]:
         """Within it, the line is refreshed every second."""
-        if self._bar is None:
+        if self._bar.disable:
             yield
             return
         ended = threading.Event()
@@ -68,8 +65,7 @@ class Progress:
 
     def stage(self, name: str) -> None:
         """A stage begins."""
-        if self._bar is not None:
-            self._bar.set_description_str(name)
+        self._bar.set_description_str(name)
 
     def update(self, best: float | None, spend: Spend, elapsed_s: float) -> None:
         """A trial ended; all is as of now, and `best` the best mean score, in [0, 1]."""
@@ -79,8 +75,6 @@ class Progress:
 
     def refresh(self, spend: Spend, elapsed_s: float) -> None:
         """More was spent; the arguments are those of `update`."""
-        if self._bar is None:
-            return
         best, used, calls = self._best, self.used(spend, elapsed_s), self._budget.calls
         left = self.seconds_left(used, elapsed_s)
         parts = [  # a narrow terminal cuts the end off
@@ -114,19 +108,19 @@ def _of(value: str, cap: str | float | None) -> str:
     return f"{value} of {cap}" if cap else value
 
 
-def _bar() -> tqdm[Any] | None:
+def _bar() -> tqdm[Any]:
     """A widget in a notebook that has them, a line on a terminal or plain notebook, or nothing."""
+    from tqdm.std import tqdm
+
     ipython = sys.modules.get("IPython")  # imported by a notebook's kernel, but not only there
     shell = ipython.get_ipython() if ipython is not None else None
     notebook = shell is not None and "IPKernelApp" in shell.config
     if not notebook and (sys.stderr is None or not sys.stderr.isatty()):  # None in a service
-        return None
+        return tqdm(disable=True)
     if notebook and importlib.util.find_spec("ipywidgets"):
         from tqdm.notebook import tqdm_notebook
 
         return tqdm_notebook(total=1.0, bar_format=_FORMAT, leave=False)
-    from tqdm.std import tqdm
-
     width, height = shutil.get_terminal_size((100, 24))  # of size 0, tqdm would show nothing
     return tqdm(
         total=1.0, bar_format=_FORMAT, leave=False, file=sys.stderr, ncols=width, nrows=height

@@ -16,15 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.launching import Launcher, launcher
+from tests.launching import REPOSITORY, Launcher, launcher
 
 # Before anything imports these libraries: they read their switches at import.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["LITELLM_MODE"] = "PRODUCTION"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("MPLBACKEND", "Agg")
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Timing is not a property here, and a failure must come again on the next run and on every machine.
 settings.register_profile(

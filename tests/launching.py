@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+
 LAUNCHER = """
 import gc, json, os, sys
 gc.disable()  # it would look through millions of objects, none of which is garbage
@@ -45,6 +47,14 @@ USED = (
     "tests.docs.run_page",
     "tests.optimizer.runs",
 )
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python arguments` in a process of its own, which can import the rooms."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True
+    )
 
 
 class Launcher:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -107,11 +107,8 @@ def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     return inputs
 
 
-@contextmanager
-def _output(path: str | None) -> Iterator[TextIO]:
+def _output(path: str | None) -> AbstractContextManager[TextIO]:
     if path is None:
-        yield sys.stdout
-        return
+        return nullcontext(sys.stdout)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        yield file
+    return open(path, "w", encoding="utf-8")

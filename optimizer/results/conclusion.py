@@ -14,10 +14,9 @@ from typing import Any
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
-from optimizer.results.operating_points import operating_points
+from optimizer.results.operating_points import operating_points, unproven
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
-from optimizer.results.unproven import unproven
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
 from optimizer.search.records.module_score import ModuleScore, latest_scores, module_score_rows
 from optimizer.search.state import SearchState
@@ -65,9 +64,7 @@ def conclude(
         gain_over_single=NO_GAIN if scored and chosen == single else over_single,
         held_out=final.held_out,
         objective=plan.objective,
-        points=operating_points(
-            state.front(), state.evaluator.known, final.points, final.mean, partial(_bound, plan)
-        ),
+        points=operating_points(state, final.points, final.mean, partial(_bound, plan)),
         unproven=unproven(state, final.mean, partial(_bound, plan)),
         trials_=tuple(state.trials),
         module_scores_=tuple(state.module_scores),

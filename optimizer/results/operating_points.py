@@ -1,21 +1,27 @@
-"""The front to choose from: configs that no other beats in score, cost and latency at once."""
+"""The front to choose from, and what looked better but did not earn its place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from evaluators.objective import Costs, Objective
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
+from optimizer.search.leading.earning import SURE
 from optimizer.search.records.trial import config_text, flat_config
 from pipelines import Tunable
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from optimizer.search.state import SearchState
+
+MOST_UNPROVEN = 3
+"""So many are listed."""
 
 
 @dataclass(frozen=True)
@@ -56,33 +62,39 @@ class OperatingPoint:
 
 
 def operating_points(
-    configs: Sequence[PipelineConfig],
-    search: Callable[[PipelineConfig], Evaluation],
+    state: SearchState,
     held_out: Mapping[str, Evaluation],
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[OperatingPoint, ...]:
-    """The configs of a front with their figures, best estimate first: those of the holdout (by
-    config key) where there are any, else those of the search; `mean` is the reported score."""
-    points = []
-    for config in configs:
-        estimated, final = search(config), held_out.get(config.key)
-        measured = final if final is not None and final.scores else estimated
-        score = mean(measured)
-        if score is None:
-            raise RuntimeError(f"no example of {config_text(config)} was scored")
-        points.append(
-            OperatingPoint(
-                pipeline=bound(config),
-                score=score,
-                usd_per_example=measured.usd_per_example,
-                latency_s=measured.latency_s,
-                latency_p95_s=measured.latency_p95_s,
-                measured_on="holdout" if measured is final else "search",
-                estimate=estimated.mean,
-            )
-        )
+    """The front's configs with their figures, best estimate first: those of the holdout (by config
+    key) where there are any, else those of the search; `mean` is the reported score."""
+    points = [
+        _point(config, state.evaluator.known(config), held_out.get(config.key), mean, bound)
+        for config in state.front()
+    ]
     return tuple(sorted(points, key=lambda point: -point.estimate))
+
+
+def _point(
+    config: PipelineConfig,
+    estimated: Evaluation,
+    final: Evaluation | None,
+    mean: Callable[[Evaluation], Interval | None],
+    bound: Callable[[PipelineConfig], Tunable],
+) -> OperatingPoint:
+    measured = final if final is not None and final.scores else estimated
+    score = mean(measured)
+    assert score is not None, "only configs with scores are listed"
+    return OperatingPoint(
+        pipeline=bound(config),
+        score=score,
+        usd_per_example=measured.usd_per_example,
+        latency_s=measured.latency_s,
+        latency_p95_s=measured.latency_p95_s,
+        measured_on="holdout" if measured is final else "search",
+        estimate=estimated.mean,
+    )
 
 
 def points_frame(points: Sequence[OperatingPoint]) -> pd.DataFrame:
@@ -116,3 +128,52 @@ def pick(points: Sequence[OperatingPoint], objective: Objective) -> OperatingPoi
     if not objective.meets(chosen.costs):
         raise ValueError(f"no point meets the limits ({objective}); the closest is {chosen}")
     return chosen
+
+
+@dataclass(frozen=True)
+class Unproven:
+    """A config with a better estimate than the result's that did not earn its place."""
+
+    point: OperatingPoint
+    """Its estimate is the posterior mean, which shrinks the luck of the best of many."""
+    reason: str
+    """Why it was not chosen."""
+    chosen: float
+    """The estimate of what the search chose."""
+
+    def __str__(self) -> str:
+        estimates = f"{percent(self.point.estimate)} (what was chosen: {percent(self.chosen)})"
+        return f"{config_text(self.point.config)}, estimated at {estimates}, but {self.reason}"
+
+
+def unproven(
+    state: SearchState,
+    mean: Callable[[Evaluation], Interval | None],
+    bound: Callable[[PipelineConfig], Tunable],
+) -> tuple[Unproven, ...]:
+    """The best of them, the best estimate first.
+
+    Args:
+        state: of a search that is over.
+        mean: the score that is reported.
+        bound: the pipeline with a config.
+    """
+    chosen, found = state.estimate(state.incumbent), []
+    for config in state.unproven()[:MOST_UNPROVEN]:
+        point = _point(config, state.evaluator.known(config), None, mean, bound)
+        point = replace(point, estimate=state.estimate(config))
+        found.append(Unproven(point, _reason(state, config), chosen))
+    return tuple(found)
+
+
+def _reason(state: SearchState, config: PipelineConfig) -> str:
+    last, examples = state.last_trial(config), len(state.examples)
+    if state.evaluator.known(config).disqualified:
+        return "too many of its calls failed"
+    if not state.has_seen_all(config):
+        seen = f"on {state.seen(config)} of {examples} search examples"
+        ended = " when the budget ended" if last and last.status == "cut_off" else ""
+        return f"run {seen} only{ended}"
+    if config.key in state.too_dear:
+        return "too dear for what was left for the holdout"
+    return f"not better with a probability of {SURE:.0%}"

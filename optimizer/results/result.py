@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
-from optimizer.results.operating_points import OperatingPoint, pick, points_frame
-from optimizer.results.unproven import Unproven
+from optimizer.results.operating_points import OperatingPoint, Unproven, pick, points_frame
 from optimizer.search.records.module_score import ModuleScore, module_scores_frame
 from optimizer.search.records.probe import Probe, probes_frame
 from optimizer.search.records.trial import Trial, trials_frame

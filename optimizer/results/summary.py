@@ -137,10 +137,19 @@ def _row(name: str, held_out: HeldOut, note: str) -> tuple[str, ...]:
 def _verdict(result: Result) -> Iterator[str]:
     """What may be claimed, and what may not."""
     yield from _over_baseline(result)
-    yield from _unproven(result)
+    if result.unproven:
+        more = len(result.unproven) - 1
+        others = f"; and {more} more" if more else ""
+        yield f"Looked better, not chosen: {result.unproven[0]}{others}."
     yield from _over_single(result)
-    yield from _cost_change(result)
-    yield from _tail_change(result)
+    given, tuned = result.baseline_figures, result.tuned_figures
+    before, after = given.usd_per_example, tuned.usd_per_example
+    if before > 0 and after != before:
+        ratio = f" ({100 * (after / before - 1):+z.0f}%)"
+        yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
+    if result.objective.max_latency_p95_s is not None:
+        tail = f"{seconds(given.latency_p95_s)} -> {seconds(tuned.latency_p95_s)}"
+        yield f"Latency in 95% of the examples: at most {tail}."
 
 
 def changes(result: Result) -> list[Change]:
@@ -273,13 +282,6 @@ def _over_baseline(result: Result) -> Iterator[str]:
             yield "More examples would narrow the interval."
 
 
-def _unproven(result: Result) -> Iterator[str]:
-    if result.unproven:
-        more = len(result.unproven) - 1
-        others = f"; and {more} more" if more else ""
-        yield f"Looked better, not chosen: {result.unproven[0]}{others}."
-
-
 def _single_model_text(result: Result) -> str:
     """The rival: one model wherever the pipeline as given asks one, as often as that does."""
     width = ", as wide as given" if result.baseline_config.is_wide else ""
@@ -310,20 +312,6 @@ def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
     if result.objective.limited:  # then to be as good may be all that was wanted
         return f"No clear difference from {rival}: {points(gain)}; the interval includes 0."
     return f"Not shown to be better than {rival}: {points(gain)}; the interval includes 0."
-
-
-def _cost_change(result: Result) -> Iterator[str]:
-    before, after = result.baseline_figures.usd_per_example, result.tuned_figures.usd_per_example
-    if before > 0 and after != before:
-        ratio = f" ({100 * (after / before - 1):+z.0f}%)"
-        yield f"Cost per example: {dollars(before)} -> {dollars(after)}{ratio}."
-
-
-def _tail_change(result: Result) -> Iterator[str]:
-    """The 95th percentile of the latency, where there is a limit to it."""
-    if result.objective.max_latency_p95_s is not None:
-        before, after = result.baseline_figures.latency_p95_s, result.tuned_figures.latency_p95_s
-        yield f"Latency in 95% of the examples: at most {seconds(before)} -> {seconds(after)}."
 
 
 def _failed(result: Result) -> Iterator[str]:

@@ -78,7 +78,19 @@ def trial_event(trial: Trial, took_s: float) -> Event:
         "trial",
         name=redacted(trial.name),
         params=flat_config(trial.config),
-        metrics=_trial_metrics(trial),
+        metrics={
+            **(trial.score.named("score") if trial.score else {}),
+            "examples": trial.examples,
+            "failures": sum(trial.failures.values()),
+            "unscored": trial.unscored,
+            "cost_usd": trial.usd_per_example,
+            "calls": trial.calls_per_example,
+            "latency_s": trial.latency_s,
+            "latency_p95_s": trial.latency_p95_s,
+            **{f"failures/{kind}": count for kind, count in trial.failures.items()},
+            **{f"cost_usd/{module}": usd for module, usd in trial.usd_by_module.items()},
+            **{f"latency_s/{module}": s for module, s in trial.seconds_by_module.items()},
+        },
         tags={
             "trial": trial.number,
             "stage": trial.stage,
@@ -120,20 +132,4 @@ def _texts(values: Mapping[str, Any], most: int) -> dict[str, str]:
         as_key(name): shortened(redacted(str(value)), most)
         for name, value in values.items()
         if value is not None
-    }
-
-
-def _trial_metrics(trial: Trial) -> dict[str, float | None]:
-    return {
-        **(trial.score.named("score") if trial.score else {}),
-        "examples": trial.examples,
-        "failures": sum(trial.failures.values()),
-        "unscored": trial.unscored,
-        "cost_usd": trial.usd_per_example,
-        "calls": trial.calls_per_example,
-        "latency_s": trial.latency_s,
-        "latency_p95_s": trial.latency_p95_s,
-        **{f"failures/{kind}": count for kind, count in trial.failures.items()},
-        **{f"cost_usd/{module}": usd for module, usd in trial.usd_by_module.items()},
-        **{f"latency_s/{module}": s for module, s in trial.seconds_by_module.items()},
     }

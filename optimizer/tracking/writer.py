@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EVENT_TAG = "event_id"
-_BATCH = 100
-"""Most params of one request."""
 _WAIT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT,
          HTTPStatus.TOO_MANY_REQUESTS}  # fmt: skip
 """Refusals that are not about the event."""
@@ -161,9 +159,7 @@ class EventWriter:
         metrics = [Metric(k, v, time_ms, step) for k, v in event.metrics.items()]
         params = [Param(k, v) for k, v in event.params.items()]
         tags = [RunTag(k, v) for k, v in event.tags.items()]
-        self._client.log_batch(run_id, metrics, params[:_BATCH], tags)
-        for start in range(_BATCH, len(params), _BATCH):
-            self._client.log_batch(run_id, params=params[start : start + _BATCH])
+        self._client.log_batch(run_id, metrics, params, tags)
 
 
 def _dataset_input(digest: str) -> Any:

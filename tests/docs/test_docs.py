@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.__main__ import benchmarks
 from optimizer.cli.arguments import parser
-from tests.docs.pages import PAGES, REPOSITORY, blocks, commands, links, name_of
-from tests.launching import Launcher
+from tests.docs.pages import PAGES, blocks, commands, links, name_of
+from tests.launching import REPOSITORY, Launcher
 
 SHOWING = [page for page in PAGES if blocks(page, "python")]
 ANY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from optimizer import Pipeline, locate_solve
-from tests.docs.pages import REPOSITORY
-from tests.launching import Launcher
+from tests.launching import REPOSITORY, Launcher
 
 EXAMPLES = REPOSITORY / "examples"
 

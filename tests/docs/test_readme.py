@@ -10,7 +10,7 @@ import pytest
 from optimizer import Pipeline
 from optimizer.cli import main
 from pipelines.llms.gateway import default_gateway
-from tests.docs.pages import REPOSITORY
+from tests.launching import REPOSITORY
 
 _SECONDS = re.compile(r"(?m)^  in [\d.:]+(?: s)?$")
 

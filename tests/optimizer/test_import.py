@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.launching import REPOSITORY, run_python
 
 
 def run_script(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     """Run a script in this folder, whose own folder comes first on `sys.path`."""
     script = folder / "script.py"
     script.write_text(program, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        [sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    return run_python(str(script))
 
 
 @pytest.mark.parametrize("room", ["search_spaces", "pipelines", "evaluators"])

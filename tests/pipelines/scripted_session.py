@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines import Module, Pipeline, Program
+from pipelines import Module, Pipeline, Program, patterns
 from pipelines.llms.budget import PurposeSpend, Spend
 from pipelines.llms.call import LMCall, LMReply
 from pipelines.llms.call_race import CallRace, cost_of
@@ -20,6 +20,8 @@ from search_spaces import PipelineConfig
 
 Script = Callable[[LMCall], str | LMReply]
 
+LOCATE_SOLVE = patterns.locate_solve()
+INPUTS = {"table": "t", "question": "q"}
 MODELS = {label: Model(f"sim/{label}", label=label) for label in ("a", "b", "c")}
 
 

@@ -9,12 +9,7 @@ from typing import Any
 import dspy
 import pytest
 
-from pipelines import (
-    Module,
-    Pipeline,
-    PipelineError,
-    patterns,
-)
+from pipelines import Module, Pipeline, PipelineError, patterns
 from pipelines.llms import gateway
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
@@ -22,14 +17,13 @@ from pipelines.llms.prices import ModelError
 from pipelines.memo import Memo
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import (
+    INPUTS,
+    LOCATE_SOLVE,
     MODELS,
     ScriptedSession,
     bind,
     one,
 )
-
-LOCATE_SOLVE = patterns.locate_solve()
-INPUTS = {"table": "t", "question": "q"}
 
 
 def count_words(text: str, least: int = 0) -> int:

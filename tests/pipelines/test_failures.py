@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import (
-    ModuleFailed,
-    patterns,
-)
+from pipelines import ModuleFailed, patterns
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall, LMReply
 from tests.pipelines.scripted_session import (
+    INPUTS,
+    LOCATE_SOLVE,
     ScriptedSession,
     bind,
     one,
     reply,
     written,
 )
-
-LOCATE_SOLVE = patterns.locate_solve()
-INPUTS = {"table": "t", "question": "q"}
 
 
 @pytest.mark.parametrize(

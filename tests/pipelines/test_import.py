@@ -1,19 +1,20 @@
-"""Importing the spec is cheap: no DSPy, no litellm."""
+"""Importing the spec and the providers is cheap: no DSPy, no litellm."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+import pytest
+
+from tests.launching import run_python
 
 
-def test_importing_pipelines_imports_neither_dspy_nor_litellm() -> None:
-    program = "import sys, pipelines; print([m for m in ('dspy', 'litellm') if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"
+@pytest.mark.parametrize(
+    ("package", "heavy"),
+    [
+        ("pipelines", {"dspy", "litellm"}),
+        ("pipelines.llms.recorded", {"litellm"}),
+        ("pipelines.llms.simulated", {"litellm"}),
+    ],
+)
+def test_importing_a_package_imports_nothing_heavy(package: str, heavy: set[str]) -> None:
+    done = run_python("-c", f"import sys, {package}; print({heavy} & sys.modules.keys())")
+    assert done.stdout.strip() == "set()"

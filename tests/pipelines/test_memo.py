@@ -10,23 +10,18 @@ from typing import Any
 
 import pytest
 
-from pipelines import (
-    Module,
-    Pipeline,
-    patterns,
-)
+from pipelines import Module, Pipeline, patterns
 from pipelines.concurrency import finish
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.memo import Memo
 from tests.pipelines.scripted_session import (
+    INPUTS,
+    LOCATE_SOLVE,
     ScriptedSession,
     bind,
     one,
     signed,
 )
-
-LOCATE_SOLVE = patterns.locate_solve()
-INPUTS = {"table": "t", "question": "q"}
 
 
 def test_a_memorised_run_asks_nothing_and_tells_the_same() -> None:

@@ -5,24 +5,18 @@ from __future__ import annotations
 import dspy
 import pytest
 
-from pipelines import (
-    Module,
-    Pipeline,
-    PipelineError,
-    patterns,
-)
+from pipelines import Module, Pipeline, PipelineError, patterns
 from pipelines.aggregators.notation import parse_network
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import (
+    INPUTS,
+    LOCATE_SOLVE,
     ScriptedSession,
     bind,
     one,
     received,
     written,
 )
-
-LOCATE_SOLVE = patterns.locate_solve()
-INPUTS = {"table": "t", "question": "q"}
 
 
 def test_a_run_passes_each_module_what_the_earlier_ones_wrote() -> None:

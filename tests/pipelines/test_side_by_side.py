@@ -8,14 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipelines import (
-    Module,
-    Pipeline,
-    patterns,
-)
+from pipelines import Module, Pipeline, patterns
 from pipelines.llms.call import LMCall, LMReply
 from search_spaces import PipelineConfig
 from tests.pipelines.scripted_session import (
+    LOCATE_SOLVE,
     ScriptedSession,
     bind,
     received,
@@ -24,9 +21,6 @@ from tests.pipelines.scripted_session import (
     signed,
     written,
 )
-
-LOCATE_SOLVE = patterns.locate_solve()
-INPUTS = {"table": "t", "question": "q"}
 
 
 def test_independent_modules_run_at_the_same_time() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from pydantic import ValidationError
 
 from search_spaces import AggregatorConfig, Difference, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
+from tests.launching import run_python
 
 NAMES = st.sampled_from(["locate", "solve", "check"])
 VALUES: Any = st.recursive(
@@ -60,14 +59,12 @@ def test_keys_are_equal_when_the_values_are(one: PipelineConfig, other: Pipeline
         assert (one == other) == (not one.differences(other))
 
 
-def test_the_key_is_the_same_in_every_process(repository: Path) -> None:
+def test_the_key_is_the_same_in_every_process() -> None:
     code = (
         "from search_spaces import ModuleConfig, PipelineConfig; print(PipelineConfig(modules={"
         "'solve': ModuleConfig(models=('a',), params={'y': 1, 'x': 'é'})}).key)"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
+    ran = run_python("-c", code)
     here = ModuleConfig(models=("a",), params={"x": "é", "y": 1})
     assert ran.stdout.strip() == PipelineConfig(modules={"solve": here}).key == "dd69213a8228356f"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
-from optimizer.results.lineage import best_path, branches
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.provenance import provenance
 from optimizer.results.summary import Table, probes_lines, sections
@@ -89,6 +89,27 @@ def _trial(trial: Trial, baseline: PipelineConfig) -> tuple[str, ...]:
         f"{trial.nominal_calls:,}",
         "\n".join(filter(None, notes)),
     )
+
+
+def branches(trials: Sequence[Trial]) -> dict[int, list[Trial]]:
+    """By each trial's number, the trials that departed from it, in the order of their numbers."""
+    below: dict[int, list[Trial]] = {trial.number: [] for trial in trials}
+    for trial in trials:
+        if trial.base in below:
+            below[trial.base].append(trial)
+    return below
+
+
+def best_path(trials: Sequence[Trial], tuned: PipelineConfig) -> list[Trial]:
+    """The trials from the first to the tuned config's last, each departing from the one before."""
+    by_number = {trial.number: trial for trial in trials}
+    ran = [trial for trial in trials if trial.status != "failed" and trial.config.key == tuned.key]
+    step = max(ran, key=lambda trial: trial.number, default=None)
+    path: list[Trial] = []
+    while step is not None:
+        path.append(step)
+        step = None if step.base is None else by_number.get(step.base)
+    return path[::-1]
 
 
 def _step(trial: Trial) -> dict[str, str]:

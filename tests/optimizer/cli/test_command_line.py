@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +20,10 @@ from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import ModuleConfig, PipelineConfig
-from tests.launching import Launcher
+from tests.launching import Launcher, run_python
 from tests.optimizer.made import make_config, make_pipeline, make_result
 
 Captured = pytest.CaptureFixture[str]
-REPOSITORY = Path(__file__).parents[3]
 MODELS = "sim/hazel,sim/alder,sim/birch"
 
 
@@ -64,19 +61,13 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'mlflow', 'litellm', 'dspy', 'optuna', 'numpy', 'pandas', 'pydantic'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    ran = run_python("-c", code)
     assert "PIPELINE.yaml DATASET" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
 def test_python_m_ends_with_the_commands_code() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "optimizer.cli", "run", "nowhere.yaml", "--input", "a=b"],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-    )  # fmt: skip
+    ran = run_python("-m", "optimizer.cli", "run", "nowhere.yaml", "--input", "a=b")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "nowhere.yaml: No such file" in ran.stderr
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from evaluators.statistics import Interval
-from optimizer.results.operating_points import OperatingPoint
+from optimizer.results.operating_points import OperatingPoint, Unproven, unproven
 from optimizer.results.result import Result
-from optimizer.results.unproven import Unproven, unproven
 from optimizer.search.config_arena import arena_of
 from optimizer.search.records.trial import config_text
 from pipelines.llms.budget import Budget

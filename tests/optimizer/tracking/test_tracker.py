@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +16,7 @@ from optimizer.results.result import Result
 from optimizer.tracking import Tracker, delivery
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import default_cache_folder
+from tests.launching import run_python
 from tests.optimizer import runs
 from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial
 from tests.optimizer.runs import MODELS, Untracked, tune
@@ -363,8 +362,7 @@ def test_a_killed_process_leaves_its_run_to_the_next_one(default_store: str) -> 
         "    tracked.record(make_trial(number))\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    ended = run_python("-c", code)
     assert ended.returncode == -9
     assert len(_unlogged()) == 1
     Tracker.start("locate-solve", "the next run").fail("not ended")

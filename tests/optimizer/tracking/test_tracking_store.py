@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import http.server
-import os
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 
 from optimizer.formatting import ui_command, without_credentials
 from optimizer.tracking.store import TrackingStore, chosen_store
+from tests.launching import run_python
 
 
 @pytest.fixture
@@ -69,19 +67,13 @@ def test_set_tracking_uri_decides() -> None:
         "import mlflow; mlflow.set_tracking_uri('http://127.0.0.1:1234')\n"
         "from optimizer.tracking.store import chosen_store; print(chosen_store().uri)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    ran = run_python("-c", code)
     assert ran.stdout.strip() == "http://127.0.0.1:1234"
 
 
 def test_importing_tracking_does_not_import_mlflow() -> None:
     code = "import sys, optimizer.tracking; print('mlflow' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    ran = run_python("-c", code)
     assert ran.stdout.strip() == "False"
 
 
@@ -158,11 +150,8 @@ def test_a_read_only_folder_is_a_problem(tmp_path: Path) -> None:
         "    os.setuid(65534)\n"
         f"print(TrackingStore('sqlite:///{folder}/mlflow.db').problem())"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     for parent in (tmp_path, *tmp_path.parents):
         if parent.name.startswith(("popen-", "pytest-", "test_")):  # made by pytest for its user
             parent.chmod(0o755)
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    ran = run_python("-c", code)
     assert ran.stdout.strip() == "unable to open database file"

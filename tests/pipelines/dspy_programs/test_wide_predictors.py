@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import dspy
-import pydantic
 import pytest
 
 from pipelines import PipelineError
@@ -13,6 +12,7 @@ from pipelines.dspy_programs import from_dspy
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.memo import Memo
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
+from tests.pipelines.dspy_programs.importable import Extract, Person
 from tests.pipelines.dspy_programs.programs import LocateSolve, bound, prompt
 from tests.pipelines.scripted_session import ScriptedSession, requested, signed, written
 
@@ -140,19 +140,6 @@ def test_one_answer_can_be_shown_to_whom_an_aggregator_consults() -> None:
     assert "four" in prompt(session.calls[0])
     with pytest.raises(PipelineError, match="'locate' is asked once"):
         program.consult("locate", "verifier", INPUTS, {"task": "t"})
-
-
-class Person(pydantic.BaseModel):
-    name: str
-    age: int
-
-
-class Extract(dspy.Signature):
-    """Who is it, and how is the mood?"""
-
-    text: str = dspy.InputField()
-    person: Person = dspy.OutputField()
-    mood: Literal["good", "bad"] = dspy.OutputField()
 
 
 def test_typed_outputs_are_objects_in_steps_and_votes() -> None:

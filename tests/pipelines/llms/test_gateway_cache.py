@@ -21,6 +21,7 @@ from pipelines.llms.budget import Budget
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
+from tests.launching import run_python
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
@@ -148,7 +149,7 @@ def test_two_processes_on_one_folder_pay_a_shared_call_once(
 
 
 def test_a_cache_hit_does_not_import_litellm(
-    make_call: MakeCall, open_gateway: OpenGateway, cache: Path, repository: Path
+    make_call: MakeCall, open_gateway: OpenGateway, cache: Path
 ) -> None:
     with LoopbackServer() as server:
         call = make_call(server)
@@ -167,9 +168,7 @@ def test_a_cache_hit_does_not_import_litellm(
         print(reply.cached, {{"litellm", "dspy", "openai"}} & sys.modules.keys())
         """
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
-    )
+    ran = run_python("-c", code)
     assert ran.stdout.strip() == "True set()", ran.stderr
 
 
@@ -347,16 +346,14 @@ def test_the_store_is_readable_by_plain_sqlite(
     assert counts == [1, 0, 1]
 
 
-def test_a_process_that_ends_leaves_no_lock_behind(cache: Path, repository: Path) -> None:
+def test_a_process_that_ends_leaves_no_lock_behind(cache: Path) -> None:
     code = f"from pipelines.llms.gateway import Gateway; g = Gateway({str(cache)!r}); print(1)"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
+    ended = run_python("-c", code)
     assert ended.stdout == "1\n"
     assert list((cache / "owners").iterdir()) == []
 
 
-def test_a_fork_that_ends_leaves_its_parent_alive(cache: Path, repository: Path) -> None:
+def test_a_fork_that_ends_leaves_its_parent_alive(cache: Path) -> None:
     code = textwrap.dedent(
         f"""
         import os, pathlib, sys
@@ -369,7 +366,5 @@ def test_a_fork_that_ends_leaves_its_parent_alive(cache: Path, repository: Path)
         print(len(list(pathlib.Path({str(cache)!r}, "owners").iterdir())))
         """
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
+    ended = run_python("-c", code)
     assert ended.stdout == "1\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -24,6 +22,7 @@ from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
+from tests.launching import run_python
 from tests.pipelines.llms.waiting import until
 
 MakeCall = Callable[..., LMCall]
@@ -199,7 +198,7 @@ def test_a_race_is_held_once(
 
 
 def test_another_process_finds_the_race_without_litellm(
-    make_call: MakeCall, open_gateway: OpenGateway, cache: Path, repository: Path
+    make_call: MakeCall, open_gateway: OpenGateway, cache: Path
 ) -> None:
     with LoopbackServer(delays(FOREVER, 0.1), reply=said) as server:
         calls = samples(make_call, server, 2)
@@ -219,9 +218,7 @@ def test_another_process_finds_the_race_without_litellm(
         print(race.winners, race.replies[0].text, "litellm" in sys.modules)
         """
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
-    )
+    ran = run_python("-c", code)
     assert ran.stdout.strip() == "(1,) sample 1 False", ran.stderr
 
 

@@ -119,28 +119,26 @@ def test_every_single_model_may_score_0_where_a_mix_is_right() -> None:
     assert result.config.allocation == {"locate": ("a",), "solve": ("b",)}
 
 
-def test_what_is_listed_beside_models_may_be_what_is_missing() -> None:
+def tune_marks(*marks: str) -> Result:
+    """Answers in km, and a function that ends them with one of these."""
     rows = [{**row, "answer": f"{row['answer']} km"} for row in SUMS]
     pipeline = Pipeline(
         "p",
         [Module("solve", "question -> said"), Module("end", "said -> answer", function=ended)],
     )
-    space = SearchSpace(params={"end": {"mark": (" m", " km")}}, width=(1,), temperature=())
+    space = SearchSpace(params={"end": {"mark": marks}}, width=(1,), temperature=())
     tuning: Any = {"pipeline": pipeline, "search_space": space, "stages": "structure"}
-    result = tune(rows, [CHECKER], **tuning)
+    return tune(rows, [CHECKER], **tuning)
+
+
+def test_what_is_listed_beside_models_may_be_what_is_missing() -> None:
+    result = tune_marks(" m", " km")
     assert result.baseline.mean == 0
     assert result.config.modules["end"].params == {"mark": " km"}
 
 
 def test_a_search_of_what_is_listed_in_which_all_scores_are_0_says_so() -> None:
-    rows = [{**row, "answer": f"{row['answer']} km"} for row in SUMS]
-    pipeline = Pipeline(
-        "p",
-        [Module("solve", "question -> said"), Module("end", "said -> answer", function=ended)],
-    )
-    space = SearchSpace(params={"end": {"mark": (" m", " cm")}}, width=(1,), temperature=())
-    tuning: Any = {"pipeline": pipeline, "search_space": space, "stages": "structure"}
-    result = tune(rows, [CHECKER], **tuning)
+    result = tune_marks(" m", " cm")
     assert result.score.mean == 0
     assert result.config == result.baseline_config
     assert result.stopped is not None
