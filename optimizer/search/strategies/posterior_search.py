@@ -66,7 +66,8 @@ class PosteriorSearch:
         """The best posterior mean, if it may take the place of what there is."""
         ranked = np.argsort(-arena.posterior.mean, kind="stable")
         if arena.start is None:
-            return int(ranked[0])
+            whole = arena.field.complete[ranked] if arena.planned is None else ranked >= 0
+            return int(ranked[whole][0] if whole.any() else ranked[0])
         given = arena.places[arena.start]
         complete = [int(candidate) for candidate in ranked if arena.field.complete[candidate]]
         protected = Protected(given, np.ones(len(ranked), dtype=bool))
@@ -100,7 +101,7 @@ class PosteriorSearch:
         worth; no calls where none does."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
-        highest_gain = 1 - float(self.value(arena.posterior.mean[:, None])[0])  # no score exceeds 1
+        highest_gain = 1 - float(self.value(self._sure(arena)[:, None])[0])  # no score exceeds 1
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
         while most > 0:
@@ -113,6 +114,15 @@ class PosteriorSearch:
                 break
             number *= 2
         return calls, best
+
+    def _sure(self, arena: Arena) -> Floats:
+        """Posterior means of what ran on all examples, and a standard deviation less of the rest.
+
+        Few examples, all solved, can make the mean of a linear model 1 or more.
+        """
+        spread = np.sqrt(np.diag(arena.posterior.covariance))
+        sure: Floats = arena.posterior.mean - np.where(arena.field.complete, 0.0, spread)
+        return sure
 
     def _to_finish(self, arena: Arena) -> Sequence[Run]:
         """What the most wanted candidate lacks, of those that the calls left can finish."""
