@@ -101,7 +101,9 @@ class PosteriorSearch:
         worth; no calls where none does."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
-        highest_gain = 1 - float(self.value(self._sure(arena)[:, None])[0])  # no score exceeds 1
+        highest_gain = math.inf
+        if arena.field.complete.any():  # no score exceeds 1, but means of few scores may
+            highest_gain = 1 - float(self.value(arena.posterior.mean[:, None])[0])
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
         while most > 0:
@@ -114,15 +116,6 @@ class PosteriorSearch:
                 break
             number *= 2
         return calls, best
-
-    def _sure(self, arena: Arena) -> Floats:
-        """Posterior means of what ran on all examples, and a standard deviation less of the rest.
-
-        Few examples, all solved, can make the mean of a linear model 1 or more.
-        """
-        spread = np.sqrt(np.diag(arena.posterior.covariance))
-        sure: Floats = arena.posterior.mean - np.where(arena.field.complete, 0.0, spread)
-        return sure
 
     def _to_finish(self, arena: Arena) -> Sequence[Run]:
         """What the most wanted candidate lacks, of those that the calls left can finish."""
