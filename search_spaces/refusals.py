@@ -1,4 +1,4 @@
-"""How a refused value is told: in one line, with the field, the rule and the nearest valid name."""
+"""Errors about refused values: one line with the field, the rule and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Whole = Annotated[StrictInt, BeforeValidator(_as_int)]
 def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
     """Has a class raise an error of one line where pydantic would raise one of many.
 
-    It is told by the names that the user wrote, as in `SearchSpace(width=...) must be ...`, and
-    a misspelt one with the nearest. Works for pydantic's models, for dataclasses and for other
+    It names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`, and the
+    nearest name for a misspelt one. Works for pydantic's models, for dataclasses and for other
     classes. Where pydantic is told to hide inputs, only numbers are quoted.
     """
 

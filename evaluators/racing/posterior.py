@@ -29,8 +29,8 @@ FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.01, 0.005, 0.05
 """What the variances of effects are drawn to while little is known: factors' levels differ by 10
 points, configs by 7 points more, and a rating of 1 rather than 0 is worth 15 +- 22 points."""
 RATING_SLOPE = 0.15
-"""What a rating of 1 rather than 0 is expected to be worth before any score: ratings are there
-because they mostly say something."""
+"""What a rating of 1 rather than 0 is expected to be worth before any score: ratings count as
+informative until scores show otherwise."""
 FACTOR_WEIGHT, OWN_WEIGHT = 3.0, 10.0
 """As many levels, and as many configs, these prior variances weigh."""
 CORRELATION, SHARED_CORRELATION = 0.3, 0.1

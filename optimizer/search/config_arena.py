@@ -32,6 +32,8 @@ class ConfigArena(Arena):
         self.indices = examples
         self.config_of = config_of
         self._configs: dict[Levels, PipelineConfig] = {}
+        self._preference: Preference | None = None
+        """Of the candidates and costs as they are now."""
         super().__init__(
             examples=len(examples),
             calls_of=lambda levels: forecast.call_groups(self.config(levels)),
@@ -48,9 +50,6 @@ class ConfigArena(Arena):
     def configs(self) -> list[PipelineConfig]:
         """Of all candidates in the field, in its order."""
         return [self.config(levels) for levels in self.places]
-
-    _preference: Preference | None = None
-    """Of the candidates and costs as they are now."""
 
     def take_in(self) -> None:
         """Note the scores that are known and not in the field yet, and what may still be made."""

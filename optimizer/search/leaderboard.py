@@ -19,7 +19,7 @@ from optimizer.search.records.search_log import SearchLog
 from search_spaces import PipelineConfig
 
 MOST_POINTS = 8
-"""So many configs of a front are scored on the holdout."""
+"""At most this many configs of a front are scored on the holdout."""
 
 
 @dataclass(kw_only=True)
@@ -47,7 +47,7 @@ class Leaderboard(SearchLog):
         self.incumbent = self.baseline
 
     def may_lead(self, config: PipelineConfig) -> bool:
-        """Whether its mean is its own, and the final pass stays affordable with it."""
+        """Whether outages did not disqualify it, and the final pass stays affordable with it."""
         return not self.evaluator.known(config).disqualified and self.reserve.allows(config)
 
     def lead(self, arena: ConfigArena) -> None:
@@ -156,7 +156,7 @@ class Leaderboard(SearchLog):
 
         Their estimates are above the incumbent's, and so are their scores on the same examples, but
         they did not earn its place. Configs that saw less than a quarter of the examples are left
-        out; with objectives other than quality, the list is empty.
+        out; where the cheapest or a front is sought, the list is empty.
         """
         if self.objective.within is not None or self.objective.pareto:
             return []

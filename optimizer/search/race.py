@@ -1,4 +1,4 @@
-"""How configs race: which runs are made, and what a race that is over leaves behind."""
+"""Races of configs against the incumbent, and the trials that they leave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from pipelines.llms.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 MOST_OBSERVERS = 100
-"""So many earlier configs inform a race, besides the given one and the single models."""
+"""At most this many earlier configs, the latest, inform a race besides the given one and the single
+models."""
 
 
 @dataclass(kw_only=True)
@@ -31,7 +32,7 @@ class RacingState(Leaderboard):
     seed: int = 0
     forecast: Forecast = field(init=False)
     cut_short: str | None = None
-    """What the budget had no room for, of a race that went on with what it had."""
+    """What the budget had no room for in a race that went on without it; None if nothing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,7 +147,7 @@ class RacingState(Leaderboard):
             self.protect_holdout()
 
     def _payable_on_holdout(self, arena: ConfigArena, batch: Sequence[Run]) -> Sequence[Run]:
-        """The runs but those of configs that would be on a front whose holdout pass is too dear.
+        """The batch without configs that it would complete, but that can't be paid on the holdout.
 
         These leave the race.
         """

@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def final_passes(self) -> int:
-        """How many configs the holdout scores at least: the baseline, and what replaces it."""
+        """How many configs the holdout scores at least: the baseline, and what may replace it."""
         return 2 if self.may_change else 1
 
     @property

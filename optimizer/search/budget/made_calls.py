@@ -1,7 +1,7 @@
 """Which calls were made on which examples, so that no call is counted or paid for twice.
 
-A set of examples is a whole number here, with a bit for each example: sets of any size are joined
-and compared in no time.
+A set of examples is a whole number here, with a bit for each example, so that unions and
+comparisons of sets are fast.
 """
 
 from __future__ import annotations

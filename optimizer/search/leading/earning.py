@@ -20,7 +20,8 @@ from evaluators.racing.posterior import Floats, Posterior
 SURE = 0.8
 """The probability of being better with which a challenger takes the place of what is protected."""
 DIFFERENT = 0.02
-"""Candidates are taken to differ if their equality has no larger p-value; see `Posterior`."""
+"""Candidates are taken to differ if the test of their equality has no larger p-value; see
+`Posterior.all_equal`."""
 EQUAL = 0.001
 """Posterior means that differ by no more, a tenth of a point, are equal: the cheaper one leads."""
 
@@ -44,7 +45,7 @@ def leader(
         ranked: those that may lead, the most preferred first.
         protected: those that must be shown to be worse.
     """
-    rivals = int(field.ran.any(axis=1).sum())
+    rivals = int(field.ran.any(axis=1).sum()) - 1
     earning = (
         one
         for one in ranked
@@ -69,13 +70,13 @@ def earns_place(
         posterior: of the candidates.
         scores: C x N, what the posterior is of.
         challenger, kept: which of them.
-        rivals: how many have scores.
+        rivals: how many other candidates were run.
     """
     if challenger == kept:
         return True
     better = posterior.probability_better(challenger, kept)
     if posterior.all_equal > DIFFERENT:
-        better **= max(1, rivals - 1)
+        better **= max(1, rivals)
     return min(better, paired_probability(scores[challenger] - scores[kept])) >= SURE
 
 

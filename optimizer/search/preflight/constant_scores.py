@@ -56,9 +56,9 @@ def all_scores_equal(state: SearchState) -> str | None:
 
 
 def _constant(known: Evaluation) -> float | None:
-    """The score of all examples, or else of all answers; None if they differ, or are too few.
+    """The score that all examples have, or all answered ones; None if these differ or are too few.
 
-    All 1 is no matter of how many: it leaves nothing to gain, unless by fewer failures.
+    A score of 1 counts on any number of examples, but not beside failures, which could be fewer.
     """
     equal = len({*known.scores.values()}) == 1
     scores = [*known.scores.values()] if equal else _answered(known)

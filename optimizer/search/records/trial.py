@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Status = Literal["complete", "promoted", "stopped_early", "disqualified", "cut_off", "failed"]
 """How a trial ended: on all search examples; after a first look at a part of them; because further
 runs were expected to gain too little; with too many infrastructure failures for its mean to count;
-when the budget ran out, with what it had seen; or before it began, because what should have
-proposed a config failed."""
+when the budget, ctrl-C or an error ended its race, with what it had seen; or before it began,
+because what should have proposed a config failed."""
 
 _COLUMNS = (
     "number", "stage", "turn", "base", "changed", "status", "score", "score_low", "score_high",
@@ -40,8 +40,8 @@ class Trial:
     turn: int
     """The round of the loop, from 1; 0 for what runs before it."""
     base: int | None
-    """Number of the trial it departed from: the incumbent's last when the race began. None for the
-    baseline."""
+    """Number of the trial it departed from: the last one of the incumbent when the race began, or
+    of the config that its prompt was written for. None for the baseline."""
     changed: str
     """What differs from the base, as `solve.model: a -> b`; empty where only examples were added to
     the base itself."""

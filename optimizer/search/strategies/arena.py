@@ -15,7 +15,7 @@ from evaluators.racing.posterior import Floats, Posterior
 from search_spaces.refusals import nearest
 
 MOST_LISTED = 256
-"""Up to so many combinations are all candidates from the beginning."""
+"""Up to this many combinations are all candidates from the beginning."""
 
 Levels = tuple[int, ...]
 """The number of the choice that each module has."""
@@ -92,7 +92,7 @@ class Arena:
         self._build(self.places, kept=len(self.places))
 
     def forget_unseen(self) -> None:
-        """Take candidates that were never run out of the field, but for the one in place."""
+        """Drop the candidates that were never run from the field, but for the one in place."""
         seen = [
             (levels, place)
             for levels, place in self.places.items()

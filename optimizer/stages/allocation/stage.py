@@ -42,7 +42,7 @@ class Allocation:
     name: str = "allocation"
 
     def __post_init__(self) -> None:
-        named(self.strategy, STRATEGIES)
+        named(str(self.strategy), STRATEGIES)  # none of the user's own: only tables take these
 
     def improve(self, state: SearchState) -> None:
         """Search the allocations, unless nothing has changed since they were searched last."""
@@ -74,9 +74,9 @@ class _Search:
             if state.diagnoser is not None and self.stage.strategy == "default":
                 self._rate_modules()
             arena = self._arena()
-            named = self.stage.strategy != "default"
+            chosen = self.stage.strategy  # the default one depends on the objective
             state.explore(
-                self.stage.name, arena, STRATEGIES[self.stage.strategy] if named else None
+                self.stage.name, arena, None if chosen == "default" else STRATEGIES[chosen]
             )
         finally:
             scores = turn_scores(state, before, self.choices, self.rated, arena)

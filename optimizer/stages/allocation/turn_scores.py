@@ -1,4 +1,4 @@
-"""What a turn of the allocation leaves behind: the module scores."""
+"""The module scores of one turn of the allocation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optimizer.stages.allocation.module_scores import ModuleRatings
 from search_spaces import PipelineConfig
 
 UNLIKELY = 0.05
-"""Models whose probability of being better than the incumbent's is less are out."""
+"""Models that are better than the incumbent's with a lower probability are eliminated."""
 
 
 def turn_scores(
@@ -42,9 +42,19 @@ def turn_scores(
 
 
 def mixed_scores(state: SearchState) -> list[ModuleScore]:
-    """A row for each model of the modules whose members ask different ones; without figures."""
+    """For modules whose members ask different models, a row without figures for each model."""
     return [
-        ModuleScore(module, label, state.turn, 0, None, None, None, None, "members differ")
+        ModuleScore(
+            module=module,
+            model=label,
+            turn=state.turn,
+            examples=0,
+            rating=None,
+            agreement=None,
+            measured=None,
+            measured_se=None,
+            decision="members differ",
+        )
         for module in state.space.models
         if module not in state.uniform
         for label in dict.fromkeys(state.incumbent.modules[module].labels)
@@ -61,8 +71,8 @@ def _of_module(
     places: Mapping[str, int],
 ) -> list[ModuleScore]:
     swapped = {label: state.incumbent.with_models({module: label}) for label in labels}
-    found = {m: places[config.key] for m, config in swapped.items() if config.key in places}
-    means = {m: float(arena.posterior.mean[place]) for m, place in found.items() if arena}
+    found = {label: places[config.key] for label, config in swapped.items() if config.key in places}
+    means = {label: float(arena.posterior.mean[place]) for label, place in found.items() if arena}
     agreement = _agreement(rated, means)
     scores = []
     for label in labels:

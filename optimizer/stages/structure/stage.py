@@ -171,9 +171,9 @@ def _knobs(state: SearchState) -> Knobs:
 
 
 def _judge(state: SearchState) -> Callable[[], str]:
-    """The ablest model, which the allocation may find to be another; listing a space asks often."""
-    after = functools.cache(lambda runs: state.ablest_model.label)
-    return lambda: after(len(state.evaluator.history))
+    """Returns the ablest model; cached until more is run, as listing a space asks for it often."""
+    ablest = functools.cache(lambda runs: state.ablest_model.label)
+    return lambda: ablest(len(state.evaluator.history))
 
 
 def _partners(state: SearchState) -> Iterator[tuple[str, list[str]]]:

@@ -130,6 +130,7 @@ def test_the_legend_covers_no_dot(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Figure, "savefig", noted)
     plots(make_result())
+    assert len(drawn) >= 2
     for figure in drawn[:2]:
         (legend,), (axes,) = figure.legends, figure.axes
         assert not legend.get_window_extent().overlaps(axes.get_window_extent())

@@ -44,7 +44,7 @@ def test_who_leads_is_better_than_what_was_kept_with_the_stated_probability(
     assert found is not None
     assert found == 0 or posterior.probability_better(found, 0) >= SURE
     ahead = ranked[: ranked.index(found)]
-    assert not any(earns_place(posterior, field.scores, one, 0, len(means)) for one in ahead)
+    assert not any(earns_place(posterior, field.scores, one, 0, len(means) - 1) for one in ahead)
     assert leader(posterior, field, ranked) == ranked[0], "nothing is protected"
 
 
@@ -64,8 +64,8 @@ def test_what_others_with_the_same_settings_did_is_not_enough() -> None:
     design.ran[:] = True
     posterior = Posterior.fit(design.scores, design.design)
     assert posterior.probability_better(1, 0) >= SURE
-    assert not earns_place(posterior, design.scores, 1, 0, 5)
-    assert earns_place(posterior, design.scores, 2, 0, 5)
+    assert not earns_place(posterior, design.scores, 1, 0, 4)
+    assert earns_place(posterior, design.scores, 2, 0, 4)
 
 
 def test_it_is_kept_only_against_those_that_it_is_protected_from() -> None:

@@ -11,6 +11,7 @@ import pytest
 from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
 from optimizer.loop import diagnoser_of, search, start_search
 from optimizer.search.state import SearchState
+from optimizer.search.strategies.halving import Halving
 from optimizer.setup.plan import Plan, prepare
 from optimizer.stages.allocation.single_models import look_at_single_models, needs_comparison
 from optimizer.stages.allocation.stage import Allocation
@@ -157,3 +158,9 @@ def test_what_an_aggregator_asks_is_allocated_without_ratings(strategy: str) -> 
     rated = {score.module for score in state.module_scores if score.rating is not None}
     assert "solve.judge" in {score.module for score in state.module_scores}
     assert rated == {"locate", "solve"}
+
+
+@pytest.mark.parametrize("strategy", ["halfing", Halving()])
+def test_what_names_no_strategy_is_refused(strategy: Any) -> None:
+    with pytest.raises(ValueError, match=r"there is no strategy .*; nearest: 'halving'"):
+        Allocation(strategy)
