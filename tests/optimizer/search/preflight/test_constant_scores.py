@@ -220,3 +220,9 @@ def test_one_example_that_is_right_leaves_nothing_to_gain() -> None:
     result = tune(ROWS[:1], metric=same(1), holdout=0)
     assert result.stopped is not None
     assert "scores 1 on the only search example, so no gain can be measured" in result.stopped
+
+
+def test_ratings_are_compared_with_no_scores_that_are_all_equal() -> None:
+    result = tune(ROWS[:5], metric=same(0), holdout=0)
+    assert any(entry.judged for entry in result.diagnoser)
+    assert {(entry.agreement, entry.compared) for entry in result.diagnoser} == {(None, 0)}
