@@ -50,6 +50,8 @@ class ScoreTable:
                 "scores must lie in [0, 1], and none may be missing (NaN), but "
                 f"scores{list(place)} is {values[place]:g}"
             )
+        if not isinstance(self.shared, bool):
+            raise ValueError(f"shared must be True or False, but got {self.shared!r}")
         values.setflags(write=False)
         object.__setattr__(self, "scores", values)
         object.__setattr__(self, "modules", modules)

@@ -187,7 +187,8 @@ def _spent(state: SearchState, paid_before: Spend) -> Spent:
 
 def _untied_pairs(scores: Iterable[ModuleScore]) -> int:
     """How many pairs of models differ both in rating and in measured score."""
-    known = [(score.rating, score.measured) for score in scores if score.measured is not None]
+    compared = (score for score in scores if score.agreement is not None)
+    known = [(score.rating, score.measured) for score in compared if score.measured is not None]
     pairs = combinations(known, 2)
     return sum(one[0] != other[0] and one[1] != other[1] for one, other in pairs)
 

@@ -64,7 +64,8 @@ def search_table(
             diagnoser returns what are no ratings.
     """
     if not isinstance(table, ScoreTable):
-        raise ValueError(f"table must be a ScoreTable(scores, modules), but got {table!r}")
+        kind = type(table).__name__
+        raise ValueError(f"table must be a ScoreTable(scores, modules), but got {kind}")
     if calls is not None:
         check_whole("calls", calls, 1)
     check_whole("seed", seed, 0)

@@ -35,6 +35,7 @@ def check_scores_differ(state: SearchState) -> str | None:
     others = _other_models(state)
     for config in others:
         examples = state.examples[: LOOK if config.single_model else GLANCE]
+        state.forecast.check([(config, index) for index in examples])
         if {*_answered(state.evaluator.evaluate(config, examples))} - {score}:
             return None
     if any(state.space.params.values()) or any(state.space.instructions.values()):

@@ -206,8 +206,8 @@ def named(given: str | Strategy, strategies: Mapping[str, Strategy]) -> Strategy
     if not isinstance(given, str) and hasattr(given, "runs"):
         return given
     if not isinstance(given, str) or given not in strategies:
+        hint = nearest(given, strategies) if isinstance(given, str) else ""
         raise ValueError(
-            f"there is no strategy {given!r}{nearest(str(given), strategies)} "
-            f"(strategies: {', '.join(strategies)})"
+            f"there is no strategy {given!r}{hint} (strategies: {', '.join(strategies)})"
         )
     return strategies[given]

@@ -28,13 +28,19 @@ class Halving(BestMean):
         alive = arena.rng.permutation(len(arena.places))
         size = FIRST if math.isinf(arena.left) else _first_rung(arena)
         while True:
-            size = min(size, arena.examples)
+            size = _rung(arena, len(alive), size)
             wanted = arena.field.missing(alive, math.inf)
             yield [(candidate, example) for candidate, example in wanted if example < size]
             ranked = alive[np.argsort(-arena.means()[alive], kind="stable")]
             if size == arena.examples or len(alive) == 1:
                 return
             alive, size = ranked[: (len(ranked) + 1) // 2], 2 * size
+
+
+def _rung(arena: Arena, alive: int, size: int) -> int:
+    """How many examples a rung takes: all for the last candidate, if only that lets it lead."""
+    finishes = alive == 1 and arena.start is not None
+    return arena.examples if finishes else min(size, arena.examples)
 
 
 def _first_rung(arena: Arena) -> int:
@@ -49,7 +55,7 @@ def _cost(arena: Arena, first: int) -> float:
     everyone = len(arena.field.uses)
     alive, size, before, total = everyone, first, 0, 0.0
     while True:
-        size = min(size, arena.examples)
+        size = _rung(arena, alive, size)
         asked = float((1 - (1 - alive / everyone) ** users).sum())
         total += asked * (size - before)
         if size == arena.examples or alive == 1:

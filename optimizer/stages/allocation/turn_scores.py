@@ -73,7 +73,8 @@ def _of_module(
     swapped = {label: state.incumbent.with_models({module: label}) for label in labels}
     found = {label: places[config.key] for label, config in swapped.items() if config.key in places}
     means = {label: float(arena.posterior.mean[place]) for label, place in found.items() if arena}
-    agreement = _agreement(rated, means)
+    seen = {mean for mean in arena.means()[[*found.values()]] if np.isfinite(mean)} if arena else ()
+    agreement = _agreement(rated, means) if len(seen) > 1 else None  # else it is of ratings alone
     scores = []
     for label in labels:
         measured = spread = better = None

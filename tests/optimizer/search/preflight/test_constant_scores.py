@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -13,6 +14,7 @@ from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
 from optimizer.search.preflight.constant_scores import FEWEST, GLANCE
 from pipelines import Module, Pipeline
+from pipelines.llms.budget import Budget
 from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
@@ -63,6 +65,18 @@ def test_it_costs_the_baseline_and_a_look_at_the_other_models() -> None:
         told(ROWS, served_models(server), metric=same(0))
         baseline, singles, mixes = len(ROWS) - HELD_OUT, 2 * (len(ROWS) - HELD_OUT), 4 * GLANCE
         assert server.requests <= 2 * (baseline + singles + mixes), "nobody asks a diagnoser"
+
+
+def test_a_look_that_can_not_be_paid_is_not_made_of_what_is_cached(tmp_path: Path) -> None:
+    def tuned(calls: int) -> Result:
+        budget = Budget(calls=calls)
+        return tune(
+            SUMS[:8], [LOST, CHECKER], pipeline=SOLVE, holdout=0, budget=budget, cache=tmp_path
+        )
+
+    assert len(tuned(400).trials_) > 1
+    poor = tuned(8)
+    assert (poor.spent.calls, len(poor.trials_)) == (8, 1)
 
 
 def test_failures_do_not_hide_that_all_answers_score_the_same() -> None:
@@ -206,3 +220,9 @@ def test_one_example_that_is_right_leaves_nothing_to_gain() -> None:
     result = tune(ROWS[:1], metric=same(1), holdout=0)
     assert result.stopped is not None
     assert "scores 1 on the only search example, so no gain can be measured" in result.stopped
+
+
+def test_ratings_are_compared_with_no_scores_that_are_all_equal() -> None:
+    result = tune(ROWS[:5], metric=same(0), holdout=0)
+    assert any(entry.judged for entry in result.diagnoser)
+    assert {(entry.agreement, entry.compared) for entry in result.diagnoser} == {(None, 0)}

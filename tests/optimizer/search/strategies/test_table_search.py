@@ -164,6 +164,7 @@ def test_any_table_comes_to_a_pick(
         ({"modules": {"a": [1, 1], "b": [1, 2, 3]}}, "choices that differ, but got 1 twice"),
         ({"modules": {"a": [], "b": [1, 2, 3]}}, "module 'a' needs choices that differ, but got n"),
         ({"scores": np.zeros((2, 3, 0))}, "an example"),
+        ({"shared": "no"}, "shared must be True or False, but got 'no'"),
     ],
 )  # fmt: skip
 def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str) -> None:
@@ -176,14 +177,14 @@ def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str)
     ("arguments", "told"),
     [
         ({"strategy": "halfing"}, "no strategy 'halfing'; nearest: 'halving'"),
-        ({"strategy": ["tpe"]}, "no strategy ['tpe']; nearest: 'tpe'"),
+        ({"strategy": ["tpe"]}, "no strategy ['tpe'] (strategies: default, "),
         ({"calls": 0}, "`calls >= 1` must hold (a whole number), but got 0"),
         ({"calls": 10.5}, "but got 10.5"),
         ({"seed": "0"}, "`seed >= 0` must hold (a whole number), but got '0'"),
         ({"start": {"locate": "a"}}, "each module, such as {'locate': 'a', 'solve': 'p'}, but got"),
         ({"start": ("a", "p")}, "but got ('a', 'p')"),
         ({"start": {"locate": "bb", "solve": "p"}}, "no choice 'bb'; nearest: 'b' (choices: a, b,"),
-        ({"table": np.zeros((4, 5, 60))}, "table must be a ScoreTable(scores, modules), but got"),
+        ({"table": np.zeros((4, 5, 60))}, "ScoreTable(scores, modules), but got ndarray"),
         ({"diagnoser": "auto"}, "diagnoser must be a function, but got 'auto'"),
         ({"diagnoser": lambda *_: [0.5]}, "must return 4 ratings in [0, 1], or NaN for none, one "
          "for each choice of module 'locate', but returned [0.5]"),

@@ -141,6 +141,14 @@ def test_every_strategy_finds_a_better_mix_and_only_leads_when_complete(strategy
     assert len(known(state.incumbent).scores) == len(state.examples)
 
 
+def test_halving_runs_the_last_candidate_on_all_examples_within_a_budget() -> None:
+    state = start_search(planned(None), Gateway(None).session("study", Budget(calls=240)), 8)
+    state.race("baseline", [state.baseline])
+    Allocation("halving").improve(state)
+    assert state.incumbent != state.baseline
+    assert state.is_complete(state.incumbent)
+
+
 @pytest.mark.parametrize("strategy", ["llmselector", "default"])
 def test_what_an_aggregator_asks_is_allocated_without_ratings(strategy: str) -> None:
     locate, solve = locate_solve().modules
