@@ -156,6 +156,8 @@ class Result:
     tracking_uri: str = ""
     stopped: str | None = None
     """Why the search ended early, if it did."""
+    left_out: tuple[str, ...] = ()
+    """Which models were left out for their price, and why."""
     metric: str = ""
     seed: int = 0
     dataset_digest: str = ""
