@@ -429,6 +429,16 @@ def test_a_model_too_dear_to_call_does_not_end_the_search_for_the_others(
     assert "left out" not in str(alone)
 
 
+def test_a_budget_that_leaves_nothing_to_search_with_is_told_once() -> None:
+    models = ["sim/hazel", "sim/birch"]
+    with pytest.raises(BudgetTooSmall) as raised:
+        tune(models=models, budget=Budget(usd=0.003))
+    needed = float(str(raised.value).partition("takes about $")[2].split()[0])
+    (told,) = tune(models=models, budget=Budget(usd=needed)).left_out
+    assert told.startswith("nothing is left to search with")
+    assert "max_tokens" not in told
+
+
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_outages_on_the_holdout_are_no_gain_and_no_crash(
     share: float, monkeypatch: pytest.MonkeyPatch

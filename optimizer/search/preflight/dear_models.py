@@ -31,8 +31,11 @@ def leave_out_dear_models(state: SearchState) -> None:
         worst = model.max_tokens * price.output_usd + inputs * price.input_usd
         if 2 * worst > left:
             dear[label] = (
-                f"{label} is left out: its longest answer may cost ${worst:.4f}, more than half "
-                f"of the ${max(0.0, left):.4f} left for the search; give more, or "
+                "nothing is left to search with beside the final pass over the holdout: give more, "
+                "or fewer examples"
+                if left <= 0
+                else f"{label} is left out: its longest answer may cost ${worst:.4f}, more than "
+                f"half of the ${left:.4f} left for the search; give more, or "
                 f"Model({model.name!r}, max_tokens=...) below {model.max_tokens}"
             )
     for told in dict.fromkeys(dear.values()):
