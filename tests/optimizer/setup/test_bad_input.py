@@ -243,6 +243,8 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         ({"seed": None}, "`seed >= 0` must hold (a whole number), but got None"),
         ({"seed": -1}, "`seed >= 0` must hold (a whole number), but got -1"),
         ({"holdout": "0.3"}, "`0 <= holdout < 1` must hold (a fraction), but got '0.3'"),
+        ({"experiment": 3}, "experiment must be a name that is not blank, but got 3"),
+        ({"experiment": " "}, "experiment must be a name that is not blank, but got ' '"),
         ({"concurrency": 0}, "`concurrency >= 1` must hold (a whole number), but got 0"),
         ({"concurrency": 2.5}, "but got 2.5"),
         ({"holdout": 1}, "`0 <= holdout < 1` must hold (a fraction), but got 1"),
