@@ -256,9 +256,12 @@ class Result:
 
         Raises:
             PipelineError: a function module can't be imported by name.
+            ValueError: `point` is none of the front's.
         """
         from optimizer.results.provenance import tuned_yaml
 
+        if point is not None and not isinstance(point, OperatingPoint):
+            raise ValueError(f"point must be one that result.pick(...) returned, but got {point!r}")
         text = tuned_yaml(self, point)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
