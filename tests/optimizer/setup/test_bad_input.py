@@ -238,6 +238,8 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         ({"models": 5}, "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]"),
         ({"diagnoser": 5}, "diagnoser must name a model, such as 'openai/gpt-4o-mini'"),
         ({"diagnoser": ["sim/alder"]}, "diagnoser must name a model, such as"),
+        ({"diagnoser": "Auto"}, "diagnoser must be a model, 'auto' or None, but got 'Auto'"),
+        ({"diagnoser": "none"}, "diagnoser must be a model, 'auto' or None, but got 'none'"),
         ({"objective": "qualty"}, "but got 'qualty'; nearest: 'quality'"),
         ({"objective": {"within": 0.01}}, "objective must be 'quality', 'pareto', or an Objec"),
         ({"seed": None}, "`seed >= 0` must hold (a whole number), but got None"),
