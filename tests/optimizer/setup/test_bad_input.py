@@ -342,7 +342,9 @@ def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
     with counting_server() as server:
         message = told(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
         assert "the budget can't pay for the baseline: a call to alder may cost $0.0" in message
-        assert "run the pipeline 26 times, which takes over $0.0030" in message
+        assert (
+            "run the pipeline 26 times, and the longest answer to the first call alone" in message
+        )
         assert "give more, fewer examples, or models a lower max_tokens" in message
         assert server.requests == 0
 
