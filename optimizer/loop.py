@@ -123,6 +123,8 @@ def optimize(
         objective,
     )  # fmt: skip
     check_whole("concurrency", concurrency, 1)
+    if experiment is not None and not (isinstance(experiment, str) and experiment.strip()):
+        raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
     check_kind(gateway, Gateway)
     check_calls_can_be_made(plan)
     gateway = gateway or default_gateway()

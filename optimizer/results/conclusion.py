@@ -75,6 +75,7 @@ def conclude(
         diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,
         judge=state.judge,
         stopped=stopped,
+        left_out=tuple(dict.fromkeys(state.left_out.values())),
         metric=plan.metric.name,
         seed=plan.seed,
         dataset_digest=plan.search.digest,

@@ -156,6 +156,8 @@ class Result:
     tracking_uri: str = ""
     stopped: str | None = None
     """Why the search ended early, if it did."""
+    left_out: tuple[str, ...] = ()
+    """Which models were left out for their price, and why."""
     metric: str = ""
     seed: int = 0
     dataset_digest: str = ""
@@ -254,9 +256,12 @@ class Result:
 
         Raises:
             PipelineError: a function module can't be imported by name.
+            ValueError: `point` is none of the front's.
         """
         from optimizer.results.provenance import tuned_yaml
 
+        if point is not None and not isinstance(point, OperatingPoint):
+            raise ValueError(f"point must be one that result.pick(...) returned, but got {point!r}")
         text = tuned_yaml(self, point)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")

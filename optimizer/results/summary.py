@@ -100,6 +100,7 @@ def measured_on(result: Result) -> str:
 def cautions(result: Result) -> list[str]:
     """Warnings about what limited the search."""
     lines = [f"stopped early: {result.stopped}"] if result.stopped else []
+    lines += result.left_out
     unfit = [t.detail for t in last_trials(result.trials_) if t.status == "disqualified"]
     if unfit:
         configs = counted(len(unfit), "config")

@@ -25,6 +25,8 @@ class SearchState(RacingState):
     """One search over one pipeline. Sequential: concurrency lives inside the evaluator."""
 
     space: SearchSpace
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why models were left out for their price, by label."""
     journal: Path | None = None
     """Where Optuna's state is kept; None keeps it in memory."""
     diagnoser: Diagnoser | None = None

@@ -277,6 +277,8 @@ def _diagnoser(
     given = _model(diagnoser, "diagnoser")
     if given == "auto":
         return "auto"
+    if isinstance(given, str) and given not in models and given.lower() in ("auto", "none"):
+        raise ValueError(f"diagnoser must be a model, 'auto' or None, but got {given!r}")
     return given if isinstance(given, Model) else models.get(given) or Model(given)
 
 

@@ -424,6 +424,19 @@ def test_a_model_too_dear_to_call_does_not_end_the_search_for_the_others(
     assert beside.config == alone.config != alone.baseline_config
     assert beside.spent.calls == alone.spent.calls
     assert "sim/cedar is left out: its longest answer may cost $0.1" in caplog.text
+    assert beside.left_out == tuple(caplog.messages)
+    assert "sim/cedar is left out: its longest answer" in str(beside)
+    assert "left out" not in str(alone)
+
+
+def test_a_budget_that_leaves_nothing_to_search_with_is_told_once() -> None:
+    models = ["sim/hazel", "sim/birch"]
+    with pytest.raises(BudgetTooSmall) as raised:
+        tune(models=models, budget=Budget(usd=0.003))
+    needed = float(str(raised.value).partition("takes about $")[2].split()[0])
+    (told,) = tune(models=models, budget=Budget(usd=needed + 1e-4)).left_out
+    assert told.startswith("nothing is left to search with")
+    assert "max_tokens" not in told
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

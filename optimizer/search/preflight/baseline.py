@@ -87,12 +87,16 @@ def _usd_needed(state: SearchState) -> float:
 def _usd_need(state: SearchState) -> str:
     calls, needed = state.evaluator.session.nominal.calls, _usd_needed(state)
     last = state.reserve.most_usd_of_a_call(state.baseline)
-    takes = f"about ${needed:.4f} (measured on {calls} calls)" if calls else f"over ${needed:.4f}"
+    takes = (
+        f"which takes about ${needed:.4f} (measured on {calls} calls); ${last:.4f} of that must be "
+        "left for the longest answer"
+        if calls
+        else f"and the longest answer to the first call alone may cost ${last:.4f}"
+    )
     judged = " and judge its answers" if state.evaluator.metric.judging else ""
     return (
         f"the baseline and the final pass over the holdout run the pipeline {_runs(state)} times"
-        f"{judged}, which takes {takes}; ${last:.4f} of that must be left for the longest answer: "
-        "give more, fewer examples, or models a lower max_tokens"
+        f"{judged}, {takes}: give more, fewer examples, or models a lower max_tokens"
     )
 
 

@@ -106,6 +106,12 @@ def test_a_picked_point_is_saved_with_its_own_figures(tmp_path: Path) -> None:
     assert saved.provenance["dataset"] == "sha256:" + "ab" * 32
 
 
+def test_what_is_no_point_can_not_be_saved(result: Result, tmp_path: Path) -> None:
+    told = r"point must be one that result.pick\(...\) returned, but got 'pt'"
+    with pytest.raises(ValueError, match=told):
+        result.save(tmp_path / "x.yaml", "pt")  # type: ignore[arg-type]
+
+
 def test_saved_search_estimates_are_labelled(tmp_path: Path) -> None:
     make_result(held_out=False).save(tmp_path / "tuned.yaml")
     assert "search examples (optimistic)" in (tmp_path / "tuned.yaml").read_text()

@@ -238,11 +238,15 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         ({"models": 5}, "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]"),
         ({"diagnoser": 5}, "diagnoser must name a model, such as 'openai/gpt-4o-mini'"),
         ({"diagnoser": ["sim/alder"]}, "diagnoser must name a model, such as"),
+        ({"diagnoser": "Auto"}, "diagnoser must be a model, 'auto' or None, but got 'Auto'"),
+        ({"diagnoser": "none"}, "diagnoser must be a model, 'auto' or None, but got 'none'"),
         ({"objective": "qualty"}, "but got 'qualty'; nearest: 'quality'"),
         ({"objective": {"within": 0.01}}, "objective must be 'quality', 'pareto', or an Objec"),
         ({"seed": None}, "`seed >= 0` must hold (a whole number), but got None"),
         ({"seed": -1}, "`seed >= 0` must hold (a whole number), but got -1"),
         ({"holdout": "0.3"}, "`0 <= holdout < 1` must hold (a fraction), but got '0.3'"),
+        ({"experiment": 3}, "experiment must be a name that is not blank, but got 3"),
+        ({"experiment": " "}, "experiment must be a name that is not blank, but got ' '"),
         ({"concurrency": 0}, "`concurrency >= 1` must hold (a whole number), but got 0"),
         ({"concurrency": 2.5}, "but got 2.5"),
         ({"holdout": 1}, "`0 <= holdout < 1` must hold (a fraction), but got 1"),
@@ -338,7 +342,9 @@ def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
     with counting_server() as server:
         message = told(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
         assert "the budget can't pay for the baseline: a call to alder may cost $0.0" in message
-        assert "run the pipeline 26 times, which takes over $0.0030" in message
+        assert (
+            "run the pipeline 26 times, and the longest answer to the first call alone" in message
+        )
         assert "give more, fewer examples, or models a lower max_tokens" in message
         assert server.requests == 0
 
