@@ -21,6 +21,7 @@ from pipelines.llms.engine import GatewayLM
 from pipelines.llms.gateway import Session
 from pipelines.llms.model import Model
 from pipelines.signature import own_instructions, signature_text
+from pipelines.trace import Failure
 from search_spaces.config import canonical_json
 
 BEST_RATING = 10
@@ -60,8 +61,9 @@ class Diagnoser:
         self._pipeline = pipeline
         self._predict = dspy.Predict(DiagnoseModule)
         self._predict.lm = GatewayLM(model, session, temperature=0.0, purpose="diagnoser")
-        self.could_read: dict[tuple[str, str], bool] = {}
-        """Whether each diagnosis was readable, by its module and what it was about."""
+        self.failures: dict[tuple[str, str], str | None] = {}
+        """Why each diagnosis was unreadable, by its module and what it was about; None if it was
+        readable."""
 
     def diagnose(
         self,
@@ -80,19 +82,19 @@ class Diagnoser:
         """
         order = _shuffled(len(outputs), canonical_json(inputs))
         lines = [f"[{n}] {canonical_json(outputs[i])}" for n, i in enumerate(order, start=1)]
+        about = module, canonical_json([inputs, *outputs])
         verdict = self._verdict(module, inputs, lines, desired)
-        ratings = verdict.ratings if verdict else []
-        could_read = verdict is not None and len(ratings) == len(outputs)
-        self.could_read[module, canonical_json([inputs, *outputs])] = could_read
-        if verdict is None or not could_read:
+        if isinstance(verdict, Failure) or len(verdict.ratings) != len(outputs):
+            self.failures[about] = verdict.kind if isinstance(verdict, Failure) else "unparsable"
             return None
-        scaled = [min(max(rating, 0), BEST_RATING) / BEST_RATING for rating in ratings]
+        self.failures[about] = None
+        scaled = [min(max(rating, 0), BEST_RATING) / BEST_RATING for rating in verdict.ratings]
         in_order = [scaled[order.index(i)] for i in range(len(outputs))]
         return Diagnosis(tuple(in_order), str(verdict.reason))
 
     def _verdict(
         self, module: str, inputs: Mapping[str, Any], lines: list[str], desired: Mapping[str, Any]
-    ) -> dspy.Prediction | None:
+    ) -> dspy.Prediction | Failure:
         try:
             with dspy.context(adapter=chat_adapter(), disable_history=True, trace=None):
                 return self._predict(
@@ -103,9 +105,10 @@ class Diagnoser:
                     desired_final_answer=canonical_json(desired),
                 )
         except Exception as error:
-            if failure_of(error, (), "diagnoser") is None:
+            failure = failure_of(error, (), "diagnoser")
+            if failure is None:
                 raise
-            return None
+            return failure
 
 
 def _described(module: Module) -> str:

@@ -195,9 +195,10 @@ def _untied_pairs(scores: Iterable[ModuleScore]) -> int:
 
 
 def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
-    read = state.diagnoser.could_read if state.diagnoser else {}
-    asked = Counter(module for module, _ in read)
-    unread = Counter(module for (module, _), well in read.items() if not well)
+    failures = state.diagnoser.failures if state.diagnoser else {}
+    asked = Counter(module for module, _ in failures)
+    unread = Counter(module for (module, _), kind in failures.items() if kind)
+    truncated = Counter(module for (module, _), kind in failures.items() if kind == "truncated")
     by_module: dict[str, list[ModuleScore]] = {}
     for score in latest_scores(state.module_scores):
         if score.rating is not None:
@@ -210,6 +211,7 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
             compared=_untied_pairs(by_module.get(module, [])),
             asked=asked[module],
             unread=unread[module],
+            truncated=truncated[module],
         )
         for module in dict.fromkeys((*by_module, *sorted(asked)))
     )

@@ -105,6 +105,8 @@ class DiagnoserAgreement:
     """How many questions about the module it was asked, in all turns and also for prompts."""
     unread: int = 0
     """How many of these had no readable reply."""
+    truncated: int = 0
+    """How many of these replies ended at `max_tokens`."""
 
 
 @dataclass(frozen=True, kw_only=True)

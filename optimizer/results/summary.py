@@ -220,7 +220,9 @@ def diagnoser_lines(result: Result) -> list[str]:
 
 def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
     if entry.judged:
-        yield f"rated {counted(entry.judged, 'example')}"
+        unasked = " without a question (outputs alike or failed)"
+        none_read = entry.unread and entry.unread == entry.asked
+        yield f"rated {counted(entry.judged, 'example')}{unasked if none_read else ''}"
         yield (
             "nothing to compare its ratings with"
             if entry.agreement is None
@@ -229,6 +231,11 @@ def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
         )
     if entry.unread:
         yield f"could not be read in {entry.unread} of {counted(entry.asked, 'question')}"
+        if entry.truncated:
+            yield (
+                f"{entry.truncated} of the replies were cut off: raise its max_tokens, or name "
+                "another diagnoser"
+            )
     elif not entry.judged:
         yield f"asked {counted(entry.asked, 'question')} for its prompt"
 

@@ -223,6 +223,7 @@ def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
         make_result(
             diagnoser=(
                 DiagnoserAgreement("locate", None, 0, 0, asked=12, unread=12),
+                DiagnoserAgreement("find", None, 2, 0, asked=3, unread=3, truncated=3),
                 DiagnoserAgreement("solve", 0.5, 3, 4, asked=4, unread=1),
                 DiagnoserAgreement("vote", None, 0, 0),
                 DiagnoserAgreement("check", None, 0, 0, asked=3),
@@ -231,6 +232,9 @@ def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
     )
     assert told == [
         "locate: could not be read in 12 of 12 questions",
+        "find: rated 2 examples without a question (outputs alike or failed); nothing "
+        "to compare its ratings with; could not be read in 3 of 3 questions; 3 of the replies were "
+        "cut off: raise its max_tokens, or name another diagnoser",
         "solve: rated 3 examples; agreed with measured scores in 50.0% of 4 comparisons; could "
         "not be read in 1 of 4 questions",
         "check: asked 3 questions for its prompt",
