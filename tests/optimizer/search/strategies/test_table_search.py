@@ -43,6 +43,16 @@ def test_each_strategy_finds_the_best_when_calls_are_plenty(strategy: str) -> No
     assert search_table(table(), strategy, calls=3_000).pick == BEST
 
 
+@pytest.mark.parametrize("seed", [3, 8, 9])
+def test_few_solved_examples_do_not_end_a_search(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rates = np.clip(rng.uniform(0.7, 0.99, (9, 1)) + rng.uniform(-0.1, 0.05, (9, 9)), 0, 0.99)
+    hard = 0.5 * rng.uniform(size=120)
+    scores = 0.5 * rng.random((9, 9, 120)) + hard < rates[..., None] - 0.05
+    made = ScoreTable(scores, {"answer": list("abcdefghi"), "critic": list("rstuvwxyz")})
+    assert regret(made, search_table(made, calls=None, seed=seed).pick) <= 0.02
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("calls", [1, 37, 200])
 def test_no_strategy_makes_more_calls_than_it_may(strategy: str, calls: int) -> None:
