@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def describe(pipeline: Tunable) -> str:
-    """One line on the pipeline, then each module with its wiring and what it is told."""
+    """One line on the pipeline, then each module with its wiring and instructions."""
     inputs, outputs = ", ".join(pipeline.inputs), ", ".join(pipeline.outputs)
     lines = [f"Pipeline {pipeline.name}: {inputs} -> {outputs}"]
     for number, module in enumerate(pipeline.modules, start=1):

@@ -32,7 +32,7 @@ class Role:
     writes: str
     """Its output fields, such as `accepted: bool`; empty for those of the module itself."""
     instructions: str
-    """What it is told; `{task}` stands for what the module is told."""
+    """Its instructions; `{task}` stands for those of the module."""
 
     @property
     def once(self) -> bool:

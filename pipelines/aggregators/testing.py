@@ -4,7 +4,7 @@
         def make(self) -> Aggregator:
             return Mine()
 
-pytest collects the inherited tests. `ScriptedMembers` answers what it is told to, without a model.
+pytest collects the inherited tests. `ScriptedMembers` gives scripted answers, without a model.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class ScriptedMembers(Members):
         return [a for a in map(self._answer, order) if a is not None][:count]
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
-        """What the role is told to say."""
+        """The role's scripted answers."""
         self.consulted += [(role, text) for text in shown]
         return [self.said[role](text) for text in shown]
 

@@ -26,7 +26,7 @@ class FactoryFailed(PipelineError):
 
 
 class Instance:
-    """What the factory made with handles of its own, by whose token its calls are told apart."""
+    """What the factory made with handles of its own; their token identifies its calls."""
 
     def __init__(self, factory: Factory, settings: Mapping[str, Setting]) -> None:
         self.settings = settings

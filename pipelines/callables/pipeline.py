@@ -1,4 +1,4 @@
-"""Any plain Python as a pipeline: a factory is told which models to ask, and returns a function."""
+"""Any plain Python as a pipeline: a factory takes the models to ask, and returns a function."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def from_callable(
     `models["plan"].complete(messages)`. So every call goes through the gateway, is counted and
     kept, and appears in traces. What code asks past its handles is neither counted nor seen.
 
-    The factory is called once now, and then once for each run that goes on at the same time, since
-    that is how their calls are told apart: load what is heavy outside of it. It asks no model
+    The factory is called once now, and then once for each concurrent run,
+    which identifies its calls: load what is heavy outside of it. It asks no model
     itself.
 
     Args:

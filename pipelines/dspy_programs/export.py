@@ -71,6 +71,6 @@ def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
 
 
 def _prompt(predictor: dspy.Predict) -> list[Any]:
-    """All that it is told but its inputs, as DSPy's ordinary adapter writes it."""
+    """Its whole prompt but the inputs, as DSPy's ordinary adapter writes it."""
     messages: list[Any] = chat_adapter().format(predictor.signature, predictor.demos, {})
     return [repr(predictor.signature), *messages]

@@ -39,7 +39,7 @@ class DSPyPipeline(Tunable):
     modules: tuple[PredictorModule, ...]
     arguments: Arguments
     outputs: tuple[str, ...]
-    """What it returns; if nobody has said so, all that its predictors write."""
+    """What it returns; unless declared, all that its predictors write."""
     _: KW_ONLY
     declared: bool = False
     """Whether the user has said what it returns."""

@@ -23,8 +23,8 @@ def locate_solve(
     Args:
         locate: signature of the first module.
         solve: signature of the second, which reads what the first writes.
-        locate_instructions: what the first is told; None leaves DSPy's sentence.
-        solve_instructions: what the second is told.
+        locate_instructions: of the first module; None leaves DSPy's sentence.
+        solve_instructions: of the second module.
         strategy: of both modules.
     """
     return Pipeline(

@@ -23,7 +23,7 @@ def majority_vote(
     Args:
         n: how many solvers, at least 1.
         signature: of each solver and of the whole; one output, the answer.
-        instructions: what each solver is told; None leaves DSPy's sentence.
+        instructions: the solvers' instructions; None leaves DSPy's sentence.
         strategy: of the solvers.
         temperature: of the solvers. Above 0, so that solvers of one model differ from each
             other; with None or 0 they give the same answer.

@@ -37,9 +37,9 @@ def multi_agent_debate(
         rounds: how many, at least 1.
         signature: of the whole; one output, the answer.
         final: who decides: a language model that reads the last answers, or their majority.
-        answer_instructions: what debaters are told in the first round.
-        debate_instructions: what they are told later.
-        final_instructions: what the model is told that decides.
+        answer_instructions: of the debaters in the first round.
+        debate_instructions: of the debaters in later rounds.
+        final_instructions: of the model that decides.
         strategy: of all modules.
         temperature: of the debaters. Above 0, so that debaters of one model differ in the first
             round; with None or 0 they give the same answer.

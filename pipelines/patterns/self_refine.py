@@ -25,9 +25,9 @@ def self_refine(
         signature: of the whole; one output, the answer.
         draft: name of the field between generate and the other two.
         feedback: name of the field between criticise and refine.
-        generate_instructions: what the first module is told; None leaves DSPy's sentence.
-        criticise_instructions: what the second is told.
-        refine_instructions: what the third is told.
+        generate_instructions: of the first module; None leaves DSPy's sentence.
+        criticise_instructions: of the second module.
+        refine_instructions: of the third module.
         strategy: of all modules.
     """
     asked = parse_question(signature)
