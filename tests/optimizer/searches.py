@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluators.objective import QUALITY, Objective
 from optimizer.loop import start_search
+from optimizer.search.config_arena import ConfigArena, arena_of
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
@@ -57,6 +58,14 @@ def begun(
     state = start_search(plan, session, concurrency)
     state.race("baseline", [state.baseline])
     return state
+
+
+def against_given(state: SearchState, entrants: Sequence[PipelineConfig]) -> ConfigArena:
+    """The arena of a race of these against the config as given."""
+    return arena_of(
+        state.evaluator, state.forecast, state.examples, entrants, [state.baseline],
+        state.baseline, 0,
+    )  # fmt: skip
 
 
 def knobs_of(state: SearchState, judge: str = CHECKER) -> Knobs:

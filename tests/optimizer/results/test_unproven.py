@@ -9,12 +9,11 @@ import pytest
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, Unproven, unproven
 from optimizer.results.result import Result
-from optimizer.search.config_arena import arena_of
 from optimizer.search.records.trial import config_text
 from pipelines.llms.budget import Budget
 from search_spaces import SearchSpace
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
-from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun, with_solve
+from tests.optimizer.searches import CHECKER, FOOL, VOTER, against_given, begun, with_solve
 
 
 def named(estimate: float, temperature: float) -> Unproven:
@@ -56,10 +55,7 @@ def test_the_reason_is_what_kept_it_from_leading() -> None:
     state.look("look", [few], 4)
     state.look("look", [most, equal], 16)
     assert state.evaluator.known(equal).mean == state.evaluator.known(state.baseline).mean
-    arena = arena_of(
-        state.evaluator, state.forecast, state.examples, [few, most], [state.baseline],
-        state.baseline, 0,
-    )  # fmt: skip
+    arena = against_given(state, [few, most])
     state.lead(arena)
     state.estimates |= {most.key: 0.999, equal.key: 0.999}
     bound = state.evaluator.pipeline.with_config
@@ -78,10 +74,7 @@ def test_only_what_had_earned_its_place_is_too_dear(label: str) -> None:
     state.reserve = replace(state.reserve, examples=8, may_change=True)
     other = state.baseline.with_models({"solve": label})
     state.look("look", [other], 16)
-    arena = arena_of(
-        state.evaluator, state.forecast, state.examples, [other], [state.baseline],
-        state.baseline, 0,
-    )  # fmt: skip
+    arena = against_given(state, [other])
     state.lead(arena)
     assert state.incumbent == state.baseline, "nothing is left for the holdout"
     assert (other.key in state.too_dear) == (label == CHECKER)

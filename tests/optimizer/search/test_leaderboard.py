@@ -8,10 +8,9 @@ import numpy as np
 
 from evaluators.objective import Objective
 from optimizer.search.budget.reserve import Reserve
-from optimizer.search.config_arena import arena_of
 from optimizer.search.state import SearchState
 from search_spaces import PipelineConfig, SearchSpace
-from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun, calls
+from tests.optimizer.searches import CHECKER, FOOL, VOTER, against_given, begun, calls
 
 MODELS = (VOTER, CHECKER, FOOL)
 
@@ -66,10 +65,7 @@ def test_a_candidate_that_is_likely_worse_is_not_finished() -> None:
     state.reserve = OnlyOthers(**vars(state.reserve))
     fool = state.singles[FOOL]
     state.evaluator.evaluate(fool, state.examples[:8])
-    arena = arena_of(
-        state.evaluator, state.forecast, state.examples, [fool], [state.baseline],
-        state.baseline, 0,
-    )  # fmt: skip
+    arena = against_given(state, [fool])
     assert arena.posterior.mean[arena.places[(0,)]] < arena.posterior.mean[arena.places[(1,)]]
     arena.planned = 1.0  # one call more, and then it is time to finish
     state.explore("race", arena)
@@ -81,10 +77,7 @@ def test_what_looked_better_and_was_not_finished_is_named() -> None:
     state = state_of_singles()
     checker = state.singles[CHECKER]
     state.look("look", [checker], 8)
-    arena = arena_of(
-        state.evaluator, state.forecast, state.examples, [checker], [state.baseline],
-        state.baseline, 0,
-    )  # fmt: skip
+    arena = against_given(state, [checker])
     state.lead(arena)
     assert state.incumbent == state.baseline, "it has not seen all examples"
     assert state.unproven() == [checker]
@@ -103,10 +96,7 @@ def test_a_loser_is_not_unproven() -> None:
 
 def test_the_given_config_is_protected_against_all_and_a_single_model_against_the_dearer() -> None:
     state = state_of_singles()
-    arena = arena_of(
-        state.evaluator, state.forecast, state.examples, list(state.singles.values()), [],
-        state.baseline, 0,
-    )  # fmt: skip
+    arena = against_given(state, list(state.singles.values()))
     kept = state.protected(arena)
     given = next(place for place, c in enumerate(arena.configs) if c == state.baseline)
     assert {each.candidate for each in kept} == {given}, "the others have not run"
