@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -131,11 +132,26 @@ def arena_of(
 
 
 def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...]]:
-    """For each config, the level of every knob that is not the same in all of them."""
+    """For each config, the level of every knob that is not the same in all of them.
+
+    Where the members of a module differ, there is a factor for each model: how many members have
+    it.
+    """
+    mixed = {
+        name
+        for config in configs
+        for name, module in config.modules.items()
+        if len(set(module.labels)) > 1
+    }
     columns: dict[tuple[str, str], list[str]] = {}
     for row, config in enumerate(configs):
         for name, module in config.modules.items():
-            for knob, value in {**module.own_knobs(), **module.params}.items():
+            models = Counter(module.labels)
+            knobs = {**module.own_knobs(), **module.params}
+            if name in mixed:
+                del knobs["models"]
+                knobs |= {f"members with {label}": count for label, count in models.items()}
+            for knob, value in knobs.items():
                 column = columns.setdefault((name, knob), [""] * len(configs))
                 column[row] = canonical_json(_plain(value))
     levels = [
