@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
+from benchmarks.loopback import LoopbackServer
 from pipelines.llms.call import LMCall, LMReply
 from pipelines.llms.gateway import Gateway, Session
-from pipelines.llms.loopback import LoopbackServer
 from pipelines.llms.model import Model
 
 REPEATS = 2000

@@ -25,13 +25,13 @@ from typing import Any
 
 import dspy
 
+from benchmarks.loopback import Behaviour, LoopbackServer
 from evaluators.dataset import Dataset
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.litellm_import import load_litellm
-from pipelines.llms.loopback import Behaviour, LoopbackServer
 from pipelines.llms.model import Model
 
 IN_FLIGHT = 32

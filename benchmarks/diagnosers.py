@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.loopback import LoopbackServer
 from benchmarks.resuming import (
     ALL_CODE,
     TABLE_CODE,
@@ -36,7 +37,6 @@ from benchmarks.searching import Bench, mean_score
 from evaluators.score_table import ScoreTable
 from optimizer.search.table_search import Rater, search_table
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import LoopbackServer
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import MODELS, find_model, simulate, simulated_dataset
 from pipelines.patterns import locate_solve

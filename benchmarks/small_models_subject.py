@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.__main__ import shared_data
+from benchmarks.loopback import LoopbackServer, Price
 from benchmarks.searching import Bench
 from evaluators.racing.posterior import Floats
 from evaluators.statistics.vote_scaling import VoteScaling
@@ -39,7 +40,6 @@ from optimizer.search.strategies import STRATEGIES, Arena, Strategy
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model
 from pipelines.llms.output_fields import message_text, requested_fields
 from search_spaces import MemberConfig, PipelineConfig, SearchSpace

@@ -29,6 +29,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.__main__ import shared_data
+from benchmarks.loopback import LoopbackServer
 from benchmarks.resuming import ALL_CODE, FinishedRuns, Goal
 from benchmarks.search_tables import MATHQA, is_there, numbers
 from evaluators.racing.field import Run
@@ -36,7 +37,6 @@ from optimizer import Budget, Gateway, Model, Module, Pipeline, optimize
 from optimizer.search.config_arena import ConfigArena
 from optimizer.search.strategies import Arena
 from optimizer.search.strategies.posterior_search import PosteriorSearch
-from pipelines.llms.loopback import LoopbackServer
 from pipelines.llms.output_fields import message_text, requested_fields
 
 GOALS = {2000: 0.005, 2800: 0.002}

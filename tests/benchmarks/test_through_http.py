@@ -2,11 +2,11 @@ import re
 
 import numpy as np
 
+from benchmarks.loopback import LoopbackServer
 from benchmarks.searching import Bench, every_allocation
 from benchmarks.through_http import _Replies
 from pipelines import Module, Pipeline
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import LoopbackServer
 from pipelines.llms.model import Model
 
 

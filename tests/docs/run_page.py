@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pipelines.llms.loopback import LoopbackServer
+from benchmarks.loopback import LoopbackServer
 from pipelines.llms.simulated import MODELS, find_model, simulate, simulated_dataset
 from tests.docs.pages import blocks
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from evaluators.dataset import Dataset
 from evaluators.errors import MetricError
 from evaluators.evaluator import Evaluator
@@ -23,7 +24,6 @@ from pipelines import Failure, Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.model import Model
 from search_spaces import PipelineConfig
 

@@ -11,10 +11,10 @@ from typing import Any, Self
 from unittest.mock import patch
 
 import optimizer.loop
+from benchmarks.loopback import LoopbackServer, Price, Script
 from optimizer.loop import optimize
 from optimizer.results.result import Result
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import LoopbackServer, Price, Script
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import find_model, simulate, simulated_dataset
 from pipelines.patterns import locate_solve

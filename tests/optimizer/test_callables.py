@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.loopback import Behaviour
 from evaluators.errors import MetricError
 from optimizer import OptimizationError, SearchSpace, from_callable
 from optimizer.cli import main
 from pipelines import Pipeline
 from pipelines.callables import CallablePipeline
 from pipelines.llms.budget import Budget
-from pipelines.llms.loopback import Behaviour
 from search_spaces import SearchSpaceError
 from tests.optimizer.runs import MODELS, ROWS, counting_server, outcome, served_models, tune
 from tests.pipelines.callables.agents import (

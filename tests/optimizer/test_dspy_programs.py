@@ -12,13 +12,13 @@ from typing import Any, Literal
 import dspy
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from evaluators.errors import DatasetError
 from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
 from pipelines import Pipeline, PipelineError
 from pipelines.dspy_programs import DSPyPipeline, from_dspy
 from pipelines.llms.budget import Budget
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.model import Model
 from pipelines.llms.output_fields import requested_fields
 from tests.optimizer.runs import MODELS, ROWS, counting_server, outcome, served_models, tune

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest
 from evaluators.errors import DatasetError, MetricError
 from evaluators.metrics import llm_judge, llm_preference
 from evaluators.metrics.judge_agreement import JudgeAgreement
@@ -27,7 +28,6 @@ from optimizer.tracking.outputs import final_figures
 from pipelines import Failure
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
 from pipelines.llms.prices import ModelError
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset

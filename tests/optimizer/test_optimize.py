@@ -17,13 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import optimizer.results.conclusion
+from benchmarks.loopback import Behaviour, LoopbackRequest
 from optimizer.errors import BudgetTooSmall
 from optimizer.results.result import Result
 from optimizer.search.holdout import FinalScores, score_finalists
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway, Session
-from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
 from pipelines.llms.simulated import simulated_dataset

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines import Pipeline
 from pipelines.llms.budget import Budget
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines.llms.model import Model
 from pipelines.patterns import locate_solve
 from tests.launching import Launcher, tune_served, wait_until

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines import Module, Pipeline, Program
 from pipelines.aggregators.notation import parse_network
 from pipelines.llms.call import LMCall, LMReply
 from pipelines.llms.call_record import recording
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.limits import Limit
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import simulated_dataset
 from search_spaces import PipelineConfig

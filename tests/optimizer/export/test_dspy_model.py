@@ -15,13 +15,13 @@ from typing import Any
 import dspy
 import pytest
 
+from benchmarks.loopback import LoopbackServer
 from optimizer.export import save_dspy_program
 from optimizer.results.result import Result
 from optimizer.tracking.outputs import file_events
 from optimizer.tracking.tracker import import_mlflow
 from pipelines import PipelineError
 from pipelines.dspy_programs import DSPyPipeline, from_dspy
-from pipelines.llms.loopback import LoopbackServer
 from pipelines.llms.model import Model
 from tests.pipelines.dspy_programs.programs import LocateSolve
 

@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest
 from evaluators.errors import DatasetError, MetricError
 from evaluators.metrics import llm_judge
 from evaluators.score_table import ScoreTable
@@ -21,7 +22,6 @@ from pipelines.callables import from_callable
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.limits import Limit
-from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
 from pipelines.llms.prices import ModelError
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset

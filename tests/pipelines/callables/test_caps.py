@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from benchmarks.loopback import Behaviour
 from pipelines import Trace
 from pipelines.callables.bound import BoundCallable
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour
 from tests.optimizer.runs import counting_server, served_models
 from tests.pipelines.callables.agents import FEW, ROUTES, Models, bound, once
 

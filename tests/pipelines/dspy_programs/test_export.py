@@ -12,9 +12,9 @@ from typing import Any
 import dspy
 import pytest
 
+from benchmarks.loopback import LoopbackServer
 from pipelines import PipelineError
 from pipelines.dspy_programs import DSPyPipeline, from_dspy
-from pipelines.llms.loopback import LoopbackServer
 from pipelines.llms.model import Model
 from tests.pipelines.dspy_programs.importable import Extracting, Person
 from tests.pipelines.dspy_programs.programs import LocateSolve

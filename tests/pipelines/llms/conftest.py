@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.loopback import LoopbackServer, Price
 from pipelines.llms.call import LMCall
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.litellm_import import load_litellm
-from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model
 
 PRICE = Price(input=2.0, output=8.0)

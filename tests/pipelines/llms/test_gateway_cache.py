@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from tests.launching import run_python
 
 MakeCall = Callable[..., LMCall]

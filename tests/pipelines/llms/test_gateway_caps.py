@@ -16,10 +16,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.llms.gateway import Gateway, Session
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.prices import price_of
 
 IN_FLIGHT = 64

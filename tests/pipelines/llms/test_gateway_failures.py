@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackServer, Price
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import CallFailed, LMCall
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour, LoopbackServer, Price
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.budget import Budget
 from pipelines.llms.call import BudgetExhausted, LMCall
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms import prices, transport
 from pipelines.llms.budget import Budget, PurposeSpend
 from pipelines.llms.call import CallFailed, LMCall, LMReply
 from pipelines.llms.cut_off import CutOff
 from pipelines.llms.gateway import Gateway
 from pipelines.llms.limits import Limit
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.llms.model import Model
 from pipelines.llms.prices import price_of
 from tests.launching import run_python

@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.budget import Budget, Spend
 from pipelines.llms.call import BudgetExhausted, LMCall, LMReply
 from pipelines.llms.gateway import Gateway, Session
 from pipelines.llms.limits import Limit
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.llms.session import Left
 from tests.pipelines.llms.waiting import until
 

@@ -9,13 +9,13 @@ from typing import Any
 import dspy
 import pytest
 
+from benchmarks.loopback import LoopbackServer, Price
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
 from optimizer.search.preflight.constant_scores import FEWEST, GLANCE
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
-from pipelines.llms.loopback import LoopbackServer, Price
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import SearchSpace

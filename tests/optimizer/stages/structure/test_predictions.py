@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
+from benchmarks.loopback.replies import Reply
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.predictions import VERIFIED_EXAMPLES, Samples, predicted
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
 from pipelines.llms.gateway import Gateway
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
-from pipelines.llms.loopback.replies import Reply
 from pipelines.llms.model import Model
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace

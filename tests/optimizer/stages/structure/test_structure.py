@@ -15,6 +15,7 @@ import dspy
 import pytest
 from optuna.distributions import IntDistribution
 
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from evaluators.objective import Objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.formatting import points
@@ -24,7 +25,6 @@ from optimizer.search.state import SearchState
 from optimizer.stages.structure.stage import Structure
 from pipelines import Module, Pipeline
 from pipelines.llms.budget import Budget
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
-from pipelines.llms.loopback.behaviour import Behaviour, LoopbackRequest
+from benchmarks.loopback.behaviour import Behaviour, LoopbackRequest
 
 if TYPE_CHECKING:
-    from pipelines.llms.loopback.server import LoopbackServer
+    from benchmarks.loopback.server import LoopbackServer
 
 
 class RefusedRequest(Exception):

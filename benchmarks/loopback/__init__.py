@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipelines.llms.loopback.behaviour import Behaviour, LoopbackRequest, Script, dies_after
-from pipelines.llms.loopback.metering import Price, quarter_of_bytes
-from pipelines.llms.loopback.replies import Reply, echo
-from pipelines.llms.loopback.server import LoopbackServer
+from benchmarks.loopback.behaviour import Behaviour, LoopbackRequest, Script, dies_after
+from benchmarks.loopback.metering import Price, quarter_of_bytes
+from benchmarks.loopback.replies import Reply, echo
+from benchmarks.loopback.server import LoopbackServer
 
 __all__ = [
     "Behaviour",

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.llms.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, dies_after
-from pipelines.llms.loopback.metering import cut, quarter_of_bytes
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, dies_after
+from benchmarks.loopback.metering import cut, quarter_of_bytes
 
 
 def post(server: LoopbackServer, content: str = "hello", **params: Any) -> httpx.Response:

@@ -10,14 +10,14 @@ from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-from pipelines.llms.loopback.behaviour import (
+from benchmarks.loopback.behaviour import (
     Behaviour,
     LoopbackRequest,
     Script,
     behaviour_for,
 )
-from pipelines.llms.loopback.handler import LoopbackHandler, RefusedRequest
-from pipelines.llms.loopback.metering import (
+from benchmarks.loopback.handler import LoopbackHandler, RefusedRequest
+from benchmarks.loopback.metering import (
     CountTokens,
     Meter,
     Price,
@@ -26,7 +26,7 @@ from pipelines.llms.loopback.metering import (
     input_tokens,
     quarter_of_bytes,
 )
-from pipelines.llms.loopback.replies import Reply, echo
+from benchmarks.loopback.replies import Reply, echo
 
 FREE = Price(0.0, 0.0)
 
