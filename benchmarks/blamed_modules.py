@@ -21,8 +21,8 @@ from benchmarks.chains import chain_bench
 from benchmarks.searching import mean_score, seeds_parser, tastes
 from optimizer.loop import search
 from optimizer.search.records.trial import Trial
-from pipelines.llms.budget import Budget
-from pipelines.llms.simulated import SimulatedModel, chain_modules, register
+from pipelines.gateway.budget import Budget
+from pipelines.providers.simulated import SimulatedModel, chain_modules, register
 from search_spaces import PipelineConfig
 
 WEAK, ABLE = 0.4, 0.97

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 from benchmarks.loopback import LoopbackServer
-from pipelines.llms.call import LMCall, LMReply
-from pipelines.llms.gateway import Gateway, Session
-from pipelines.llms.model import Model
+from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.gateway import Gateway, Session
+from pipelines.gateway.model import Model
 
 REPEATS = 2000
 THREADS = 32
@@ -70,7 +70,7 @@ def main() -> None:
             for i in range(1, REPEATS)
         ]
         instant = LMReply("an answer", "stop", 400, 3, 0.0004, 1.0)
-        with patch("pipelines.llms.transport.send", lambda *_: instant):
+        with patch("pipelines.providers.litellm.send", lambda *_: instant):
             paid_rate = calls_a_second(session, many)
         hit_rate = calls_a_second(session, many)
         gateway.close()

@@ -30,9 +30,9 @@ from evaluators.dataset import Dataset
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
 from pipelines import Module, Pipeline
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.litellm_import import load_litellm
-from pipelines.llms.model import Model
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.litellm.litellm_import import load_litellm
 
 IN_FLIGHT = 32
 SLOW_S, SLOW_IN_FLIGHT = 0.5, 64

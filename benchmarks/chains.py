@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.searching import Bench, mean_score
 from pipelines import Module, Pipeline
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import MODELS, chain_modules, simulated_dataset
+from pipelines.gateway.gateway import Gateway
+from pipelines.providers.simulated import MODELS, chain_modules, simulated_dataset
 
 LENGTHS = (2, 4, 6, 8)
 WAYS = ("ours", "no diagnoser", "halving", "random")

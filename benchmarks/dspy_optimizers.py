@@ -21,11 +21,11 @@ from benchmarks.prompts_and_models import UNSEEN, models_of
 from benchmarks.searching import Bench, compared, seeds_parser
 from optimizer.loop import search
 from optimizer.stages.prompts.quiet import quiet
-from pipelines.llms.budget import Budget
-from pipelines.llms.engine import GatewayLM
-from pipelines.llms.gateway import Gateway, Session
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway, Session
+from pipelines.gateway.model import Model
+from pipelines.programs.engine import GatewayLM
+from pipelines.providers.simulated import simulated_dataset
 
 MINIBATCH = 35
 """MIPROv2's own: a trial runs the program so many times."""

@@ -18,10 +18,10 @@ from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.searching import Bench, mean_score, seeds_parser
 from optimizer.loop import search
 from pipelines import Tunable
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import MODELS, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import MODELS, simulated_dataset
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ from evaluators.metrics import resolve_metric
 from evaluators.statistics import paired_interval
 from pipelines import Module, Pipeline
 from pipelines.aggregators.notation import parse_network
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.limits import Limit
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.limits import Limit
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import PipelineConfig
 
 SPREAD = 1.3

@@ -21,8 +21,8 @@ from evaluators.objective import Costs, front
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import Module, Pipeline
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.gateway import Gateway
+from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 
 MODELS = ("sim/hazel", "sim/alder", "sim/birch", "sim/rowan")

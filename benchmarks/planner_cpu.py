@@ -26,8 +26,8 @@ from optimizer.search.state import SearchState
 from optimizer.stages.allocation.single_models import look_at_single_models
 from optimizer.stages.allocation.stage import Allocation
 from pipelines import Module, Pipeline
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 
 SPREAD = 0.5

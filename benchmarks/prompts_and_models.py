@@ -21,10 +21,10 @@ from optimizer.loop import search, start_search
 from optimizer.search.state import SearchState
 from optimizer.setup.stage import Stage
 from optimizer.stages.prompts import Prompts
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import SearchSpace
 
 SKILLS = ("locate", "arithmetic")

@@ -29,9 +29,9 @@ from benchmarks.splits import over_splits
 from evaluators.objective import Objective
 from pipelines import Module, Pipeline
 from pipelines.aggregators.normalising import normalised
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.recorded import recorded_dataset
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.recorded import recorded_dataset
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
 
 STRONG = "Meta-Llama-3.1-70B-Instruct"

@@ -19,10 +19,10 @@ from benchmarks.searching import Bench
 from benchmarks.splits import over_splits
 from optimizer.search.state import SearchState
 from pipelines.aggregators import majority_vote as vote
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.recorded import load_recording, recorded_dataset
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from pipelines.patterns import majority_vote
+from pipelines.providers.recorded import load_recording, recorded_dataset
 
 HOLDOUT = 0.3
 

@@ -10,8 +10,8 @@ import contextlib
 import tempfile
 
 from optimizer import Gateway, Result, optimize
-from pipelines.llms.simulated import MODELS, simulated_dataset
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import MODELS, simulated_dataset
 
 
 def main() -> None:

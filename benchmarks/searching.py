@@ -22,10 +22,10 @@ from optimizer.setup.stage import Stage
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Tunable
-from pipelines.llms.budget import Budget, Spend
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import PHRASES
+from pipelines.gateway.budget import Budget, Spend
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import PHRASES
 from search_spaces import PipelineConfig, SearchSpace
 
 SPREAD = 0.7

@@ -38,10 +38,10 @@ from evaluators.racing.posterior import Floats
 from evaluators.statistics.vote_scaling import VoteScaling
 from optimizer.search.strategies import STRATEGIES, Arena, Strategy
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.output_fields import message_text, requested_fields
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.output_fields import message_text, requested_fields
 from search_spaces import MemberConfig, PipelineConfig, SearchSpace
 
 DATA = "small_models_subject.jsonl.gz"

@@ -37,7 +37,7 @@ from optimizer import Budget, Gateway, Model, Module, Pipeline, optimize
 from optimizer.search.config_arena import ConfigArena
 from optimizer.search.strategies import Arena
 from optimizer.search.strategies.posterior_search import PosteriorSearch
-from pipelines.llms.output_fields import message_text, requested_fields
+from pipelines.providers.output_fields import message_text, requested_fields
 
 GOALS = {2000: 0.005, 2800: 0.002}
 """Mean regret by calls."""

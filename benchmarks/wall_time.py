@@ -29,9 +29,9 @@ from evaluators.dataset import Dataset
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
 from pipelines import Module, Pipeline
-from pipelines.llms.call import LMCall, LMReply
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
+from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 
 PIPELINE = Pipeline(
     "locate-solve", [Module("locate", "question -> task"), Module("solve", "task -> answer")]
@@ -100,7 +100,7 @@ def evaluator(examples: int, concurrency: int) -> Evaluator:
 def timed(run: Callable[[], object], concurrency: int, latency_s: float) -> Timed:
     """How long it takes."""
     provider = SleepingProvider(latency_s)
-    with patch("pipelines.llms.transport.send", provider.send):
+    with patch("pipelines.providers.litellm.send", provider.send):
         wall, cpu = time.perf_counter(), time.process_time()
         run()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

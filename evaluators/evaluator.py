@@ -18,13 +18,13 @@ from evaluators.outcome import Evaluation, Outcome, Run, cost_by_module
 from evaluators.pool import Raised, first_error, run_pool
 from pipelines import BoundProgram, Trace, Tunable
 from pipelines.aggregators.calls import calls_per_run, most_calls
-from pipelines.bind_modules import Binder
-from pipelines.binding import BoundModule
-from pipelines.concurrency import Resumable, finish
-from pipelines.fingerprint import fingerprint
-from pipelines.llms.gateway import Session
-from pipelines.llms.model import Model
-from pipelines.memo import Memo
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+from pipelines.programs.bind_modules import Binder
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.fingerprint import fingerprint
+from pipelines.programs.memo import Memo
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pipelines.concurrency import Resumable
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.programs.concurrency import Resumable
 
 R = TypeVar("R")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from optimizer import Budget, Module, Objective, Pipeline, SearchSpace, optimize
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.providers.simulated import simulated_dataset
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 
 from optimizer import Budget, Gateway, Module, Pipeline, network_text
-from pipelines.llms.model import Model
-from pipelines.llms.prices import check_models
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.model import Model
+from pipelines.providers.litellm.prices import check_models
+from pipelines.providers.simulated import simulated_dataset
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer import Budget, Model, locate_solve, optimize
-from pipelines.llms.simulated import find_model, simulate
+from pipelines.providers.simulated import find_model, simulate
 
 if TYPE_CHECKING:
     from benchmarks.loopback import LoopbackServer

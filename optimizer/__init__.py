@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from optimizer.stages.allocation.stage import Allocation
     from optimizer.stages.prompts import Prompts
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
+    from pipelines.adapters.callables import from_callable
+    from pipelines.adapters.dspy_programs import from_dspy
     from pipelines.aggregators.notation import network_text, parse_network
-    from pipelines.callables import from_callable
-    from pipelines.dspy_programs import from_dspy
-    from pipelines.llms.budget import Budget
-    from pipelines.llms.gateway import Gateway
-    from pipelines.llms.limits import Limit
-    from pipelines.llms.model import Model
-    from pipelines.llms.prices import ModelError
+    from pipelines.gateway.budget import Budget
+    from pipelines.gateway.gateway import Gateway
+    from pipelines.gateway.limits import Limit
+    from pipelines.gateway.model import Model
+    from pipelines.gateway.prices import ModelError
     from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine
     from search_spaces import (
         AggregatorConfig,

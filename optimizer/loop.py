@@ -42,10 +42,10 @@ from optimizer.stages.allocation.single_models import (
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking import Tracker
 from pipelines import Tunable
-from pipelines.llms.budget import Budget
-from pipelines.llms.call import BudgetExhausted
-from pipelines.llms.gateway import Gateway, Session, default_gateway
-from pipelines.llms.model import Model
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.gateway import Gateway, Session, default_gateway
+from pipelines.gateway.model import Model
 from search_spaces import SearchSpace
 from search_spaces.refusals import check_whole
 

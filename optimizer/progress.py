@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from optimizer.formatting import counted, dollars, percent, seconds
-from pipelines.llms.budget import Budget, Spend
+from pipelines.gateway.budget import Budget, Spend
 
 if TYPE_CHECKING:
     from tqdm.std import tqdm
 
-    from pipelines.llms.gateway import Session
+    from pipelines.gateway.gateway import Session
 
 REFRESH_S = 1.0
 """Between two refreshes of the line during a trial."""

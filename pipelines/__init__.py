@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.aggregators import Aggregator, majority_vote
 from pipelines.errors import PipelineError
-from pipelines.failures import ModuleFailed
-from pipelines.module import Module
-from pipelines.pipeline import Pipeline
-from pipelines.trace import CallRecord, Failure, MemoKey, ModuleStep, Trace
-from pipelines.tunable import BoundProgram, Tunable
+from pipelines.modules.module import Module
+from pipelines.programs.failures import ModuleFailed
+from pipelines.programs.trace import CallRecord, Failure, MemoKey, ModuleStep, Trace
+from pipelines.spec.pipeline import Pipeline
+from pipelines.spec.tunable import BoundProgram, Tunable
 
 if TYPE_CHECKING:
-    from pipelines.program import Program
+    from pipelines.programs.program import Program
 
 __all__ = [
     "Aggregator",
@@ -36,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """`Program` when it is first asked for: it needs DSPy, which takes half a second to import."""
     if name == "Program":
-        from pipelines.program import Program
+        from pipelines.programs.program import Program
 
         return Program
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 USED = (
     "optimizer.loop",
-    "pipelines.llms.transport",
+    "pipelines.providers.litellm",
     "dspy.clients.execution",
     "optimizer.tracking.outputs",
     "optimizer.cli.optimize",
@@ -102,7 +102,7 @@ def launcher(repository: Path) -> Iterator[Launcher]:
 def import_all() -> None:
     """What a search, its report and its model import."""
     from optimizer.tracking.tracker import import_mlflow
-    from pipelines.llms.litellm_import import load_litellm
+    from pipelines.providers.litellm.litellm_import import load_litellm
 
     load_litellm()
     import_mlflow()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.llms.output_fields import message_text
+from pipelines.providers.output_fields import message_text
 
 CountTokens = Callable[[str], int]
 """Text to tokens: monotonous in the text's prefixes, zero for the empty text."""

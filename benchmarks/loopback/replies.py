@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipelines.llms.output_fields import message_text, requested_fields
+from pipelines.providers.output_fields import message_text, requested_fields
 
 Reply = Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], str]
 """`reply(messages, params) -> text`, called from many threads; `params` has the model's name."""

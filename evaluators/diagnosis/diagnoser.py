@@ -15,13 +15,13 @@ import dspy
 import numpy as np
 
 from pipelines import Module, Tunable
-from pipelines.adapter import chat_adapter
-from pipelines.failures import failure_of
-from pipelines.llms.engine import GatewayLM
-from pipelines.llms.gateway import Session
-from pipelines.llms.model import Model
-from pipelines.signature import own_instructions, signature_text
-from pipelines.trace import Failure
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+from pipelines.modules.signature import own_instructions, signature_text
+from pipelines.programs.adapter import chat_adapter
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.failures import failure_of
+from pipelines.programs.trace import Failure
 from search_spaces.config import canonical_json
 
 BEST_RATING = 10

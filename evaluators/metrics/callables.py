@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluators.errors import MetricError
 from evaluators.metrics.metric import BoundMetric
-from pipelines.function_identity import function_identity
+from pipelines.modules.function_identity import function_identity
 
 _MOST_ARGUMENTS = 5
 """GEPA's metrics take `(gold, pred, trace, pred_name, pred_trace)`, DSPy's the first three."""

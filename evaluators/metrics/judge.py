@@ -9,13 +9,13 @@ from typing import Any, Final
 import dspy
 
 from pipelines import Failure
-from pipelines.adapter import chat_adapter
 from pipelines.aggregators.role import free_name
-from pipelines.failures import failure_of
-from pipelines.llms.call_record import current_recorder
-from pipelines.llms.engine import GatewayLM
-from pipelines.llms.gateway import Session
-from pipelines.llms.model import Model
+from pipelines.gateway.call_record import current_recorder
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+from pipelines.programs.adapter import chat_adapter
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.failures import failure_of
 from search_spaces.config import canonical_json
 
 JUDGE: Final = "judge"

@@ -13,10 +13,10 @@ from evaluators.metrics.judge import Judge, Question, Verdict
 from evaluators.metrics.metric import BoundMetric, Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure, Tunable
-from pipelines.llms.call_record import recording
-from pipelines.llms.gateway import Session
-from pipelines.llms.model import Model
-from pipelines.signature import REASONING
+from pipelines.gateway.call_record import recording
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+from pipelines.modules.signature import REASONING
 from search_spaces.config import canonical_json
 
 Ask = Callable[[Mapping[str, str]], Verdict | Failure]

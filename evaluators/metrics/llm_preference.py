@@ -12,7 +12,7 @@ from evaluators.metrics.judged import Ask, JudgedMetric, check_text
 from evaluators.metrics.metric import Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure
-from pipelines.llms.model import Model
+from pipelines.gateway.model import Model
 from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 

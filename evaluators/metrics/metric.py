@@ -13,7 +13,7 @@ from pipelines import Failure
 
 if TYPE_CHECKING:
     from evaluators.metrics.judged import Judging
-    from pipelines.llms.gateway import Session
+    from pipelines.gateway.gateway import Session
 
 
 @dataclass(frozen=True, slots=True)

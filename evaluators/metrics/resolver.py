@@ -17,7 +17,7 @@ from evaluators.metrics.llm_preference import llm_preference
 from evaluators.metrics.metric import BoundMetric, LabelMetric, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
-from pipelines.signature import REASONING
+from pipelines.modules.signature import REASONING
 from search_spaces.refusals import nearest
 
 METRICS: Mapping[str, Callable[[], LabelMetric]] = MappingProxyType(

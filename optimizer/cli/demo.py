@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     from optimizer import Budget, locate_solve, optimize
     from optimizer.cli.optimize import save
     from optimizer.results.summary_text import summary_text
-    from pipelines.llms.simulated import MODELS, simulated_dataset
+    from pipelines.providers.simulated import MODELS, simulated_dataset
 
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)
     print("Tuning a pipeline of two modules with ten simulated models: prices are made up, "

@@ -65,8 +65,8 @@ def _run_one(pipeline: Tunable, inputs: Row, output: str | None) -> int:
 def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[Trace]:
     """Traces in order, once it is known that the models can be called."""
     from optimizer.export import run_rows
-    from pipelines.llms.gateway import default_session
-    from pipelines.llms.prices import check_models
+    from pipelines.gateway.gateway import default_session
+    from pipelines.providers.litellm.prices import check_models
 
     if models := pipeline.named_models():
         check_models(models.values())

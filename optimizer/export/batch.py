@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines import Trace, Tunable
-    from pipelines.llms.gateway import Session
+    from pipelines.gateway.gateway import Session
 
 CONCURRENCY = 16
 

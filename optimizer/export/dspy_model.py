@@ -13,8 +13,8 @@ import dspy
 
 from optimizer.export.pyfunc_model import model_signature, pinned, quiet
 from pipelines import PipelineError
-from pipelines.dspy_programs import DSPyPipeline
-from pipelines.dspy_programs.lms import as_lm
+from pipelines.adapters.dspy_programs import DSPyPipeline
+from pipelines.adapters.dspy_programs.lms import as_lm
 
 _REQUIREMENTS = ("mlflow", "dspy-ai", "litellm")
 

@@ -60,7 +60,7 @@ class ServedPipeline:
         """
         import pandas as pd
 
-        from pipelines.llms.gateway import Gateway
+        from pipelines.gateway.gateway import Gateway
 
         frame = pd.DataFrame(model_input)
         rows = [

@@ -22,8 +22,8 @@ from optimizer.search.records.module_score import ModuleScore, latest_scores, mo
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from pipelines import Tunable
-from pipelines.llms.budget import Spend
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.budget import Spend
+from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 logger = logging.getLogger(__name__)

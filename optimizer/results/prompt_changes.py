@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines import Module, Tunable
-from pipelines.signature import fresh_signature, own_instructions
+from pipelines.modules.signature import fresh_signature, own_instructions
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 

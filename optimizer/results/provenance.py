@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluators.statistics import Interval
 from pipelines import PipelineError, Tunable
-from pipelines.llms.secrets import redacted
+from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
     from evaluators.metrics.judge_agreement import JudgeAgreement

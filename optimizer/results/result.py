@@ -17,7 +17,7 @@ from optimizer.search.records.module_score import ModuleScore, module_scores_fra
 from optimizer.search.records.probe import Probe, probes_frame
 from optimizer.search.records.trial import Trial, trials_frame
 from pipelines import PipelineError, Tunable
-from pipelines.llms.budget import PurposeSpend
+from pipelines.gateway.budget import PurposeSpend
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class Result:
         Raises:
             PipelineError: what was tuned is no DSPy program, or its config is wider than one.
         """
-        from pipelines.dspy_programs import DSPyPipeline
+        from pipelines.adapters.dspy_programs import DSPyPipeline
 
         if not isinstance(self.pipeline, DSPyPipeline):
             raise PipelineError(

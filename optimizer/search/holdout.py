@@ -11,7 +11,7 @@ from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Calibration, Interval, paired_interval
 from optimizer.search.state import SearchState
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from optimizer.search.leaderboard import MOST_POINTS, Leaderboard
 from optimizer.search.records.trial import Status, Trial
 from optimizer.search.strategies import Strategy
 from optimizer.search.strategies.posterior_search import PosteriorSearch
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 MOST_OBSERVERS = 100

@@ -13,7 +13,7 @@ import numpy as np
 from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from optimizer.search.race import RacingState
-from pipelines.llms.model import Model
+from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig, SearchSpace
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluators.metrics import BoundMetric, JudgedMetric, LabelMetric, resolve_metric
 from pipelines import Tunable
-from pipelines.llms.model import Model
+from pipelines.gateway.model import Model
 
 
 def bind_metric(
@@ -32,7 +32,7 @@ def bind_metric(
         return resolve_metric(metric, outputs, columns, inputs=pipeline.inputs, certain=certain)
     judge = metric.model
     if judge is None:
-        from pipelines.llms.prices import price_of
+        from pipelines.providers.litellm.prices import price_of
 
         judge = max(choices, key=lambda model: price_of(model).output_usd)
     elif isinstance(judge, str):

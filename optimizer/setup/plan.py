@@ -20,9 +20,9 @@ from optimizer.setup.stage import Stage
 from pipelines import PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model, as_models
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model, as_models
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
 from search_spaces.refusals import check_whole, nearest
@@ -180,7 +180,8 @@ def _fair_examples(
 
 def check_calls_can_be_made(plan: Plan) -> None:
     """Raises ModelError for unknown models, missing prices and API keys; names them all."""
-    from pipelines.llms.prices import ModelError, check_models
+    from pipelines.gateway.prices import ModelError
+    from pipelines.providers.litellm.prices import check_models
 
     labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
     used = {label: plan.models[label] for label in plan.models if label in labels}
@@ -211,7 +212,7 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
     """A pipeline of any kind as it is; a DSPy program as a pipeline of its predictors."""
     import dspy
 
-    from pipelines.dspy_programs import DSPyPipeline, from_dspy
+    from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
 
     if isinstance(pipeline, dspy.Module):
         pipeline = from_dspy(pipeline)

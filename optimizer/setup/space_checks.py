@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from pipelines import Module, PipelineError, Tunable
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import parse_aggregation, parse_network
-from pipelines.config_checks import check_config
+from pipelines.spec.config_checks import check_config
 from search_spaces import (
     AggregatorConfig,
     ModuleConfig,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from optimizer.search.records.trial import Trial, flat_config, shortened
-from pipelines.llms.secrets import redacted
+from pipelines.gateway.secrets import redacted
 
 Kind = Literal["start", "trial", "prompt", "figures", "artifacts", "model", "end"]
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]

@@ -17,8 +17,8 @@ from optimizer.search.records.module_score import module_score_rows
 from optimizer.search.records.trial import Trial, flat_config
 from optimizer.tracking.events import Event, event
 from pipelines import PipelineError
-from pipelines.dspy_programs import DSPyPipeline
-from pipelines.llms.secrets import redacted
+from pipelines.adapters.dspy_programs import DSPyPipeline
+from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
     from evaluators.metrics.judge_agreement import JudgeAgreement

@@ -14,8 +14,8 @@ from optimizer.search.records.trial import Trial
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import MOST_KEY, Event, Outcome, end_event, event, trial_event
 from optimizer.tracking.store import TrackingStore, chosen_store
-from pipelines.llms.gateway import default_cache_folder
-from pipelines.llms.secrets import redacted
+from pipelines.gateway.gateway import default_cache_folder
+from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result

@@ -24,11 +24,11 @@ from pipelines.aggregators.shortest import Shortest
 from pipelines.aggregators.shuffled_vote import ShuffledVote
 from pipelines.aggregators.verifier import Verifier
 from pipelines.errors import PipelineError
-from pipelines.functions import import_function
+from pipelines.modules.functions import import_function
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import AggregatorConfig, ModuleConfig
 
 AGGREGATORS: Mapping[str, Callable[..., Aggregator]] = {

@@ -13,7 +13,7 @@ from pipelines.aggregators.role import Role
 from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import MemberConfig, ModuleConfig
 
 Record = Mapping[str, Any]

@@ -24,7 +24,7 @@ from pipelines.aggregators.judging import scored
 from pipelines.aggregators.role import CANDIDATE, Role
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import ModuleConfig
 
 SCORER = Role(

@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator
 
 from pipelines.aggregators.aggregator import Answer, Members
-from pipelines.functions import check_arguments, import_function
-from pipelines.module import Module
-from pipelines.signature import REASONING
+from pipelines.modules.functions import check_arguments, import_function
+from pipelines.modules.module import Module
+from pipelines.modules.signature import REASONING
 from search_spaces.config import canonical_json
 
 T = TypeVar("T")

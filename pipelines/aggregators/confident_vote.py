@@ -12,7 +12,7 @@ from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, elect
 from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import ModuleConfig
 
 

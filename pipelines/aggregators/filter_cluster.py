@@ -24,7 +24,7 @@ from pipelines.aggregators.judging import accepted
 from pipelines.aggregators.role import YES_OR_NO, Role
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import ModuleConfig
 
 

@@ -11,7 +11,7 @@ from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Verdic
 from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import ModuleConfig
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pipelines.module import Module
-from pipelines.signature import (
+from pipelines.modules.module import Module
+from pipelines.modules.signature import (
     REASONING,
     RESERVED_INPUTS,
     Strategy,
@@ -20,7 +20,7 @@ from pipelines.signature import (
 if TYPE_CHECKING:
     import dspy
 
-    from pipelines.signature import Signature
+    from pipelines.modules.signature import Signature
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pipelines.aggregators.role import YES_OR_NO, Role
 from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import ModuleConfig
 
 

@@ -23,7 +23,7 @@ from pipelines.errors import PipelineError
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
-    from pipelines.module import Module
+    from pipelines.modules.module import Module
     from search_spaces import ModuleConfig
 
 _OPTION = re.compile(r"^([ \t]*\(?)([A-Z])([).:][ \t]+)(\S.*?)[ \t]*$", re.MULTILINE)

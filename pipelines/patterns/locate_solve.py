@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.module import Module
-from pipelines.pipeline import Pipeline
-from pipelines.signature import Strategy
+from pipelines.modules.module import Module
+from pipelines.modules.signature import Strategy
+from pipelines.spec.pipeline import Pipeline
 
 
 def locate_solve(

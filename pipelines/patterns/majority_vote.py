@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipelines import aggregators
 from pipelines.errors import PipelineError
-from pipelines.module import Module
+from pipelines.modules.module import Module
+from pipelines.modules.signature import Strategy
 from pipelines.patterns.question import parse_question
-from pipelines.pipeline import Pipeline
-from pipelines.signature import Strategy
+from pipelines.spec.pipeline import Pipeline
 
 
 def majority_vote(

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pipelines import aggregators
 from pipelines.errors import PipelineError
-from pipelines.module import Module
+from pipelines.modules.module import Module
+from pipelines.modules.signature import Strategy
 from pipelines.patterns.question import Question, parse_question
-from pipelines.pipeline import Pipeline
-from pipelines.signature import Strategy
+from pipelines.spec.pipeline import Pipeline
 
 
 def multi_agent_debate(

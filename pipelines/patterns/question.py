@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipelines.errors import PipelineError
-from pipelines.signature import signature_fields
+from pipelines.modules.signature import signature_fields
 
 
 class Question(NamedTuple):

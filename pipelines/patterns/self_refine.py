@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipelines.module import Module
+from pipelines.modules.module import Module
+from pipelines.modules.signature import Strategy
 from pipelines.patterns.question import parse_question
-from pipelines.pipeline import Pipeline
-from pipelines.signature import Strategy
+from pipelines.spec.pipeline import Pipeline
 
 
 def self_refine(

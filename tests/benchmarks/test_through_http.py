@@ -6,8 +6,8 @@ from benchmarks.loopback import LoopbackServer
 from benchmarks.searching import Bench, every_allocation
 from benchmarks.through_http import _Replies
 from pipelines import Module, Pipeline
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 
 
 def test_every_pair_of_models_scores_as_recorded() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.loopback import LoopbackServer
-from pipelines.llms.simulated import MODELS, find_model, simulate, simulated_dataset
+from pipelines.providers.simulated import MODELS, find_model, simulate, simulated_dataset
 from tests.docs.pages import blocks
 
 PLAYED_BY = {

@@ -9,7 +9,7 @@ import pytest
 
 from optimizer import Pipeline
 from optimizer.cli import main
-from pipelines.llms.gateway import default_gateway
+from pipelines.gateway.gateway import default_gateway
 from tests.launching import REPOSITORY
 
 _SECONDS = re.compile(r"(?m)^  in [\d.:]+(?: s)?$")

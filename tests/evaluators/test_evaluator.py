@@ -21,10 +21,10 @@ from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
 from evaluators.outcome import Evaluation, Outcome
 from pipelines import Failure, Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.call import BudgetExhausted
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 
 PIPELINE = Pipeline("twice", [Module("double", "number -> doubled"),

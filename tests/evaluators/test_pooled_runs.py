@@ -21,13 +21,13 @@ from evaluators.metrics import resolve_metric
 from evaluators.outcome import Outcome
 from evaluators.pool import Raised, first_error, run_pool
 from pipelines import Module, Pipeline
+from pipelines.adapters.dspy_programs import from_dspy
 from pipelines.aggregators.notation import parse_network
-from pipelines.concurrency import Resumable
-from pipelines.dspy_programs import from_dspy
-from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall, LMReply
-from pipelines.tunable import Tunable
+from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall, LMReply
+from pipelines.programs.concurrency import Resumable
+from pipelines.spec.tunable import Tunable
 from search_spaces import PipelineConfig
-from tests.pipelines.dspy_programs.programs import LocateSolve
+from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
 from tests.pipelines.scripted_session import (
     MODELS,
     CachingSession,

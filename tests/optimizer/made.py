@@ -11,8 +11,8 @@ from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.records.probe import Probe
 from optimizer.search.records.trial import Status, Trial
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import PurposeSpend
-from pipelines.llms.model import Model
+from pipelines.gateway.budget import PurposeSpend
+from pipelines.gateway.model import Model
 from search_spaces import ModuleConfig, PipelineConfig
 
 MODELS = ("openai/small", "openai/large")

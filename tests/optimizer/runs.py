@@ -14,10 +14,10 @@ import optimizer.loop
 from benchmarks.loopback import LoopbackServer, Price, Script
 from optimizer.loop import optimize
 from optimizer.results.result import Result
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import find_model, simulate, simulated_dataset
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import find_model, simulate, simulated_dataset
 
 NAMES = ("alder", "birch", "rowan")
 MODELS = tuple(f"sim/{name}" for name in NAMES)

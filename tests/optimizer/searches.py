@@ -13,10 +13,10 @@ from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 
 VOTER, CHECKER, FOOL = "sim/structure-voter", "sim/structure-checker", "sim/structure-fool"

@@ -14,11 +14,11 @@ from evaluators.errors import MetricError
 from optimizer import OptimizationError, SearchSpace, from_callable
 from optimizer.cli import main
 from pipelines import Pipeline
-from pipelines.callables import CallablePipeline
-from pipelines.llms.budget import Budget
+from pipelines.adapters.callables import CallablePipeline
+from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpaceError
 from tests.optimizer.runs import MODELS, ROWS, counting_server, outcome, served_models, tune
-from tests.pipelines.callables.agents import (
+from tests.pipelines.adapters.callables.agents import (
     Models,
     by_gateway,
     by_openai,

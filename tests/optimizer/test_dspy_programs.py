@@ -17,12 +17,12 @@ from evaluators.errors import DatasetError
 from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
 from pipelines import Pipeline, PipelineError
-from pipelines.dspy_programs import DSPyPipeline, from_dspy
-from pipelines.llms.budget import Budget
-from pipelines.llms.model import Model
-from pipelines.llms.output_fields import requested_fields
+from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.model import Model
+from pipelines.providers.output_fields import requested_fields
 from tests.optimizer.runs import MODELS, ROWS, counting_server, outcome, served_models, tune
-from tests.pipelines.dspy_programs.programs import LocateSolve
+from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
 
 BEST = {"locate": ("sim/alder",), "solve": ("sim/birch",)}
 

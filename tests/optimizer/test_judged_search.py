@@ -26,12 +26,12 @@ from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking.outputs import final_figures
 from pipelines import Failure
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.prices import ModelError
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from tests.optimizer.runs import (
     HELD_OUT,
     MODELS,

@@ -22,12 +22,12 @@ from optimizer.errors import BudgetTooSmall
 from optimizer.results.result import Result
 from optimizer.search.holdout import FinalScores, score_finalists
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway, Session
-from pipelines.llms.model import Model
-from pipelines.llms.prices import price_of
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway, Session
+from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
+from pipelines.providers.litellm.prices import price_of
+from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import (
     HELD_OUT,

@@ -11,7 +11,7 @@ import pytest
 
 import optimizer.progress
 from optimizer.progress import Progress
-from pipelines.llms.budget import Budget, PurposeSpend, Spend
+from pipelines.gateway.budget import Budget, PurposeSpend, Spend
 
 SPEND = Spend({"task": PurposeSpend(usd=0.5, calls=300)})
 

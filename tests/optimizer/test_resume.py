@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from pipelines import Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.model import Model
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
 from tests.launching import Launcher, tune_served, wait_until
 from tests.optimizer.runs import NAMES, ROWS, counting_server, outcome, served_models, tune

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines import Module, Pipeline, Program, patterns
-from pipelines.llms.budget import PurposeSpend, Spend
-from pipelines.llms.call import LMCall, LMReply
-from pipelines.llms.call_race import CallRace, cost_of
-from pipelines.llms.model import Model
-from pipelines.memo import Memo
+from pipelines.gateway.budget import PurposeSpend, Spend
+from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.model import Model
+from pipelines.gateway.races.call_race import CallRace, cost_of
+from pipelines.programs.memo import Memo
 from search_spaces import PipelineConfig
 
 Script = Callable[[LMCall], str | LMReply]

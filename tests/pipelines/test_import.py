@@ -11,8 +11,8 @@ from tests.launching import run_python
     ("package", "heavy"),
     [
         ("pipelines", {"dspy", "litellm"}),
-        ("pipelines.llms.recorded", {"litellm"}),
-        ("pipelines.llms.simulated", {"litellm"}),
+        ("pipelines.providers.recorded", {"litellm"}),
+        ("pipelines.providers.simulated", {"litellm"}),
     ],
 )
 def test_importing_a_package_imports_nothing_heavy(package: str, heavy: set[str]) -> None:

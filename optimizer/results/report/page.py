@@ -17,7 +17,7 @@ from optimizer.results.summary import Table, probes_lines, sections
 from optimizer.search.records.config_changes import config_changes
 from optimizer.search.records.probe import Probe
 from optimizer.search.records.trial import Trial, config_text, last_trials, shortened
-from pipelines.llms.secrets import redacted
+from pipelines.gateway.secrets import redacted
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:

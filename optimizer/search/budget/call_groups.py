@@ -17,8 +17,8 @@ from pipelines.aggregators import (
     ShuffledVote,
     aggregator,
 )
-from pipelines.binding import BoundModule
-from pipelines.signature import signature_identity
+from pipelines.modules.signature import signature_identity
+from pipelines.programs.binding import BoundModule
 from search_spaces import MemberConfig
 from search_spaces.config import canonical_json
 

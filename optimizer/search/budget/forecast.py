@@ -12,7 +12,7 @@ from evaluators.outcome import Outcome
 from optimizer.formatting import counted
 from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls
 from optimizer.search.budget.made_calls import MadeCalls, example_set
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 Runs: TypeAlias = Sequence[tuple[PipelineConfig, int]]

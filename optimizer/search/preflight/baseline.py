@@ -10,7 +10,7 @@ from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.search.preflight.dear_models import leave_out_dear_models
 from optimizer.search.preflight.unseen_modules import warn_of_unseen
 from optimizer.search.state import SearchState
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
 
 PRICED_EXAMPLES = 4
 """How many examples the baseline runs on to learn what an example costs."""

@@ -11,7 +11,7 @@ from evaluators.outcome import MOST_UNSCORED
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.formatting import agreement_text, counted
 from optimizer.search.state import SearchState
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
 
 
 def measure_judge(state: SearchState) -> JudgeAgreement | None:

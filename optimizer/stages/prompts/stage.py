@@ -20,7 +20,7 @@ from optimizer.stages.prompts.blame import Blame, blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
 from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
-from pipelines.llms.engine import GatewayLM
+from pipelines.programs.engine import GatewayLM
 from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 

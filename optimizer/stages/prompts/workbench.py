@@ -19,8 +19,8 @@ from evaluators.outcome import Outcome
 from optimizer.search.records.config_changes import changed_text
 from optimizer.search.records.probe import Probe
 from optimizer.search.state import SearchState
-from pipelines.binding import BoundModule
-from pipelines.predictors import bare_predictor
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.predictors import bare_predictor
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 

@@ -22,8 +22,8 @@ from optimizer.stages.structure.knobs import Knobs
 from pipelines import ModuleStep
 from pipelines.aggregators import Answer
 from pipelines.aggregators.calls import most_calls
-from pipelines.llms.call import BudgetExhausted
-from pipelines.llms.call_record import recording
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.call_record import recording
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
 

@@ -19,8 +19,8 @@ from optimizer.stages.structure.knobs import Knobs
 from optimizer.stages.structure.paid_networks import paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposer
-from pipelines.llms.call import BudgetExhausted
-from pipelines.llms.model_knobs import has_knob
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.providers.litellm.model_knobs import has_knob
 from search_spaces import PipelineConfig
 
 MOST_LISTED = 256

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
 from pipelines import Module, Pipeline
-from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall
-from pipelines.llms.model import Model
+from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.gateway.model import Model
 from tests.pipelines.scripted_session import Script, ScriptedSession, received, written
 
 PIPELINE = Pipeline(

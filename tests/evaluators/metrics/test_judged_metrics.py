@@ -26,12 +26,12 @@ from evaluators.metrics import (
 )
 from evaluators.metrics.judge_agreement import judge_agreement
 from pipelines import Failure, Module, Pipeline, Tunable
-from pipelines.callables import from_callable
-from pipelines.dspy_programs import from_dspy
-from pipelines.llms.call import BudgetExhausted, CallFailed, LMCall
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.adapters.callables import from_callable
+from pipelines.adapters.dspy_programs import from_dspy
+from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import simulated_dataset
 from tests.pipelines.scripted_session import Script, ScriptedSession, one, received, written
 
 PIPELINE = Pipeline("ask", [Module("solve", "question -> answer", strategy="chain_of_thought")])

@@ -16,9 +16,9 @@ from optimizer.cli import main
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import Result
 from pipelines import Module, Pipeline
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.launching import Launcher, run_python
 from tests.optimizer.made import make_config, make_pipeline, make_result

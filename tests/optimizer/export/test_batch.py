@@ -6,8 +6,8 @@ import pytest
 
 from optimizer.export import failure_of, run_rows
 from pipelines import Module, Pipeline, PipelineError
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from search_spaces import ModuleConfig, PipelineConfig
 
 

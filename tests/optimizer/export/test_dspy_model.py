@@ -21,9 +21,9 @@ from optimizer.results.result import Result
 from optimizer.tracking.outputs import file_events
 from optimizer.tracking.tracker import import_mlflow
 from pipelines import PipelineError
-from pipelines.dspy_programs import DSPyPipeline, from_dspy
-from pipelines.llms.model import Model
-from tests.pipelines.dspy_programs.programs import LocateSolve
+from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
+from pipelines.gateway.model import Model
+from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
 
 SECRET = "sk-planted-31de"
 LOAD = """

@@ -19,7 +19,7 @@ from optimizer.export import save_pyfunc
 from optimizer.export.pyfunc_model import ServedPipeline
 from optimizer.tracking.tracker import import_mlflow
 from pipelines import Module, Pipeline
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig
 
 ROWS = simulated_dataset("locate_solve", 3, seed=5)
@@ -158,7 +158,7 @@ def test_saving_asks_no_model_and_leaves_nothing_behind(
     def forbidden(*_: object) -> None:
         raise AssertionError("a model was asked")
 
-    monkeypatch.setattr("pipelines.llms.gateway.Gateway.session", forbidden)
+    monkeypatch.setattr("pipelines.gateway.gateway.Gateway.session", forbidden)
     save_pyfunc(_tuned().to_yaml(), tmp_path / "model", example_inputs=INPUTS[0])
     assert Pipeline.load(tmp_path / "model" / "data" / "pipeline.yaml") == _tuned()
     assert (tmp_path / "model" / "input_example.json").exists()

@@ -10,7 +10,7 @@ from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, Unproven, unproven
 from optimizer.results.result import Result
 from optimizer.search.records.trial import config_text
-from pipelines.llms.budget import Budget
+from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
 from tests.optimizer.searches import CHECKER, FOOL, VOTER, against_given, begun, with_solve

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from evaluators.objective import Objective
 from optimizer import BudgetTooSmall
-from pipelines.llms.budget import Budget
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import MODELS, tune
 
 ROWS = simulated_dataset("locate_solve", 14, rows=3)

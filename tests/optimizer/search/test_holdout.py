@@ -11,8 +11,8 @@ import pytest
 from evaluators.evaluator import Evaluator
 from optimizer.search.holdout import score_finalists
 from optimizer.search.state import SearchState
-from pipelines.llms.budget import Budget
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.runs import MODELS, tune
 from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun

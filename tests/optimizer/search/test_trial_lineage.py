@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from optimizer.search.state import SearchState
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.made import make_probe
 from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun

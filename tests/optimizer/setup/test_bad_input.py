@@ -18,14 +18,14 @@ from optimizer.setup.plan import prepare
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Module, Pipeline
-from pipelines.callables import from_callable
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.limits import Limit
-from pipelines.llms.model import Model
-from pipelines.llms.prices import ModelError
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.adapters.callables import from_callable
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.limits import Limit
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
     MemberConfig,

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.loopback import LoopbackServer, Price
 from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
 from optimizer.results.result import Result
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import MODELS, NAMES, served_model, simulated_reply, tune
 
 

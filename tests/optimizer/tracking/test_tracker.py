@@ -15,7 +15,7 @@ import pytest
 from optimizer.results.result import Result
 from optimizer.tracking import Tracker, delivery
 from pipelines import Module, Pipeline
-from pipelines.llms.gateway import default_cache_folder
+from pipelines.gateway.gateway import default_cache_folder
 from tests.launching import run_python
 from tests.optimizer import runs
 from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial

@@ -18,7 +18,7 @@ import pytest
 from optimizer.results.result import Result
 from optimizer.tracking import Tracker, delivery
 from optimizer.tracking.store import TrackingStore
-from pipelines.llms.gateway import default_cache_folder
+from pipelines.gateway.gateway import default_cache_folder
 from tests.optimizer.made import make_result, make_trial
 
 

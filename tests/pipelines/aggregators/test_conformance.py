@@ -11,7 +11,7 @@ from pipelines.aggregators import AGGREGATORS, Aggregator, aggregator
 from pipelines.aggregators.notation import parse_network
 from pipelines.aggregators.role import Role
 from pipelines.aggregators.testing import AggregatorConformance, Say, ScriptedMembers
-from pipelines.llms.call import LMCall
+from pipelines.gateway.call import LMCall
 from search_spaces import AggregatorConfig, PipelineConfig
 from tests.pipelines.scripted_session import (
     ScriptedSession,

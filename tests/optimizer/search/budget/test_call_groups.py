@@ -20,7 +20,7 @@ from optimizer.search.budget.made_calls import example_set
 from pipelines import Module, Pipeline
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import parse_network
-from pipelines.llms.call import CallFailed, LMCall
+from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.patterns import majority_vote
 from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json

@@ -8,8 +8,8 @@ from itertools import product
 
 import pytest
 
-from pipelines.llms.budget import Budget
-from pipelines.llms.call import BudgetExhausted
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted
 from search_spaces import SearchSpace
 from tests.optimizer.searches import CHECKER, VOTER, begun, with_solve
 

@@ -15,9 +15,9 @@ from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
 from optimizer.search.preflight.constant_scores import FEWEST, GLANCE
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import SearchSpace
 from tests.optimizer.runs import HELD_OUT, MODELS, ROWS, counting_server, served_models, tune
 from tests.optimizer.searches import CHECKER, SOLVE, tailored

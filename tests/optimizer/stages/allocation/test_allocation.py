@@ -18,12 +18,12 @@ from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Pipeline
 from pipelines.aggregators.calls import calls_per_run
-from pipelines.llms.budget import Budget
-from pipelines.llms.call import BudgetExhausted
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import MODELS as BUILT_IN
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve, majority_vote
+from pipelines.providers.simulated import MODELS as BUILT_IN
+from pipelines.providers.simulated import simulated_dataset
 
 MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 

@@ -13,10 +13,10 @@ from optimizer.search.state import SearchState
 from optimizer.search.strategies.posterior_search import RATED
 from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import simulated_dataset
 
 MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 

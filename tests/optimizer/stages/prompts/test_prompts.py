@@ -24,12 +24,12 @@ from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.call import BudgetExhausted, LMCall
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.session import Session
-from pipelines.llms.simulated import PHRASES, SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted, LMCall
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.session import Session
 from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import PHRASES, SimulatedModel, register, simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace, SearchSpaceError
 from search_spaces.config import canonical_json
 from tests.optimizer.runs import outcome, tune

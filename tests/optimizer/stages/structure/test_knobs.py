@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optimizer.setup.space_checks import resolve
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import Module, Pipeline
-from pipelines.config_checks import check_config
+from pipelines.spec.config_checks import check_config
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 
 LABELS = ("a", "b", "c")

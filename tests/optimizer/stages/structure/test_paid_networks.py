@@ -9,7 +9,7 @@ import pytest
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.paid_networks import AGREEMENTS, paid_networks
 from pipelines import Module, Pipeline
-from pipelines.llms.simulated import simulated_dataset
+from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.searches import begun, calls, knobs_of, with_solve
 

@@ -14,10 +14,10 @@ from benchmarks.loopback.replies import Reply
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.predictions import VERIFIED_EXAMPLES, Samples, predicted
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.gateway import Gateway
-from pipelines.llms.model import Model
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import simulated_reply
 from tests.optimizer.searches import (

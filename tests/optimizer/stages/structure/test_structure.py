@@ -24,8 +24,8 @@ from optimizer.search.records.trial import Trial
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.stage import Structure
 from pipelines import Module, Pipeline
-from pipelines.llms.budget import Budget
-from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
+from pipelines.gateway.budget import Budget
+from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
     ModuleConfig,

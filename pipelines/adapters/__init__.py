@@ -1,0 +1,1 @@
+"""Pipelines that were not written for this library: DSPy programs and plain Python."""

@@ -1,0 +1,194 @@
+"""Plain Python bound to a config: instances of the code whose models are the config's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from pipelines.adapters.callables.arguments import outputs_of, taken
+from pipelines.adapters.callables.handle import Setting
+from pipelines.adapters.callables.instances import FactoryFailed, Instances
+from pipelines.adapters.callables.run import Reached, Run
+from pipelines.adapters.entrances import RefusedRequest, RunEnded, chat_request, open_litellm
+from pipelines.errors import PipelineError
+from pipelines.gateway.call import CallFailed
+from pipelines.programs.bind_modules import bind_modules
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.failures import ModuleFailed
+from pipelines.programs.fingerprint import fingerprint
+from pipelines.programs.memo import Memo
+from pipelines.programs.prediction import Prediction
+from pipelines.programs.trace import ModuleStep, Trace
+from pipelines.spec.config_checks import check_config
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    import dspy
+
+    from pipelines.adapters.callables.pipeline import CallablePipeline
+    from pipelines.gateway.gateway import Session
+    from pipelines.gateway.model import Model
+
+
+class TraceKey(NamedTuple):
+    """What decides a whole run, as far as the code does the same again."""
+
+    config: str
+    inputs: str
+    """Their fingerprint."""
+
+
+class BoundCallable:
+    """See `pipelines.spec.tunable.BoundProgram`.
+
+    Raises:
+        PipelineError: the config does not fit the modules.
+    """
+
+    def __init__(
+        self,
+        pipeline: CallablePipeline,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session,
+        memo: Memo | None = None,
+    ) -> None:
+        check_config(pipeline.modules, config, models)
+        open_litellm()  # from here on the code may ask `compound/...`
+        self._pipeline = pipeline
+        self._config = config
+        self._session = session
+        self._memo = Memo() if memo is None else memo
+        self._bound = {
+            # twins need no samples of their own: draws are counted over all modules of a run
+            name: replace(each, samples=(0,))
+            for name, each in bind_modules(pipeline, config, models).items()
+        }
+        self._settings = {
+            name: Setting(each.models[0].name, each.config.temperature)
+            for name, each in self._bound.items()
+        }
+        # in the memo, so that so many may rest, and not so many of every config
+        self._instances: Instances = self._memo.setdefault(Instances, Instances(pipeline.factory))
+
+    @property
+    def bound(self) -> Mapping[str, BoundModule]:
+        """The modules with their configs, by name."""
+        return self._bound
+
+    @property
+    def wide(self) -> frozenset[str]:
+        """None: the code says how often it asks."""
+        return frozenset()
+
+    def run(self, inputs: Mapping[str, Any]) -> Trace:
+        """See `BoundProgram.run`.
+
+        What was run before on the same inputs is not run again, unless it met an outage.
+
+        Raises:
+            PipelineError: an input is missing, or the factory makes no function.
+        """
+        return finish(self.resumable(inputs))
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`; the code runs as a whole."""
+        own = taken(inputs, self._pipeline.inputs)
+        key = self._key(own) or object()
+        made = yield from self._memo.make({key: lambda: self._run(own)[0]}, _lasts)
+        return made[key]
+
+    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """See `BoundProgram.prediction_of`."""
+        trace, error = self._run(taken(inputs, self._pipeline.inputs))
+        if trace.failure is not None:
+            raise ModuleFailed(trace.failure) from error
+        return Prediction.of(trace.outputs or {}, trace.confidence)
+
+    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the module is first asked; see `BoundProgram.inputs_of`.
+
+        The code is run up to there.
+        """
+        module = self._pipeline.module(name).name
+        own = taken(inputs, self._pipeline.inputs)
+        known = self._memo.get(self._key(own))
+        if known is not None:
+            return next((step.inputs for step in known.steps if step.module == module), None)
+        run = Run(self._bound, self._session, stop_at=module)
+        self._called(run, own)
+        return run.ended.inputs if isinstance(run.ended, Reached) else None
+
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """Send the same messages to the module's model; see `BoundProgram.run_module`."""
+        module = self._pipeline.module(name).name
+        run = Run(self._bound, self._session)
+        try:
+            given = taken(inputs, ("messages",))
+            run.ask(module, chat_request(given["messages"], inputs.get("params") or {}))
+        except CallFailed:  # it is in the step
+            pass
+        except RefusedRequest as refused:
+            raise PipelineError(f"module {module!r}: {refused}") from refused
+        except RunEnded:
+            _raise_end(run)
+        return run.steps[0]
+
+    def consult(
+        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """See `BoundProgram.consult`.
+
+        Raises:
+            PipelineError: always; no module has an aggregator.
+        """
+        raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
+
+    def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | SystemExit | None]:
+        """What the run leaves behind, and what the code raised."""
+        run = Run(self._bound, self._session)
+        outputs, error = self._called(run, inputs)
+        if error is None:
+            return Trace(run.steps, outputs), None
+        return Trace(run.steps, None, run.failure_of(error, self._pipeline.name)), error
+
+    def _called(
+        self, run: Run, inputs: Mapping[str, Any]
+    ) -> tuple[dict[str, Any] | None, Exception | SystemExit | None]:
+        """The outputs, or what the code raised; neither if it was stopped where it should be."""
+        outputs: dict[str, Any] | None = None
+        error: Exception | SystemExit | None = None
+        try:
+            with self._instances.lent(run, self._settings) as instance:
+                outputs = outputs_of(instance.call(run, inputs), self._pipeline.outputs)
+        except FactoryFailed:
+            raise
+        except (Exception, SystemExit) as raised:  # a script's exit must not end the search
+            error = raised
+        except RunEnded:
+            pass
+        if run.ended is not None and not isinstance(run.ended, Reached):
+            _raise_end(run)
+        return outputs, error
+
+    def _key(self, inputs: Mapping[str, Any]) -> TraceKey | None:
+        received = fingerprint(inputs)
+        return None if received is None else TraceKey(self._config.key, received)
+
+
+def _lasts(key: object, trace: Trace) -> bool:
+    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
+    failures = (failure for step in trace.steps for failure in step.failures)
+    return isinstance(key, TraceKey) and not any(f.infrastructure for f in failures)
+
+
+def _raise_end(run: Run) -> NoReturn:
+    """Raise what ended the run, whatever the code made of it.
+
+    Raises:
+        BudgetExhausted: a call could break a cap.
+    """
+    assert run.ended is not None
+    raise run.ended

@@ -1,0 +1,124 @@
+"""One run of the user's code: what it asks, in which draws, and the steps that it leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pipelines.adapters.callables.draws import Draws
+from pipelines.adapters.entrances import ChatRequest, RefusedRequest, RunEnded
+from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.call_record import CallRecord
+from pipelines.programs.concurrency import run_together
+from pipelines.programs.trace import Failure, ModuleStep
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    from pipelines.gateway.gateway import Session
+    from pipelines.programs.binding import BoundModule
+
+
+class Reached(BaseException):
+    """The module was reached that the run was to stop at."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        super().__init__("it was run up to here only")
+        self.inputs = inputs
+
+
+@dataclass
+class Run:
+    """Sends what the code asks through the gateway, and notes it. Safe for threads."""
+
+    bound: Mapping[str, BoundModule]
+    session: Session
+    stop_at: str | None = None
+    """The module to stop at; see `Reached`."""
+    ended: BaseException | None = None
+    """Why it can't go on: raised when the code is done, whatever that made of it."""
+    _steps: list[ModuleStep | None] = field(default_factory=list)
+    """In the order in which they began; None while they go on."""
+    _failed: dict[str, CallFailed] = field(default_factory=dict)
+    """By the calls' keys. They were retried: asked again, they fail again at once."""
+    _draws: Draws = field(default_factory=Draws)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def steps(self) -> tuple[ModuleStep, ...]:
+        """Each is taken to depend on the one before; the real dependencies are unknown."""
+        steps: list[ModuleStep] = []
+        for step in filter(None, self._steps):
+            steps.append(replace(step, after=(steps[-1].module,)) if steps else step)
+        return tuple(steps)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether calls are on their way."""
+        return None in self._steps
+
+    def ask(self, module: str, request: ChatRequest) -> list[LMReply]:
+        """See `Asker.ask`; each reply is a step."""
+        if self.ended is not None:
+            raise RunEnded(str(self.ended))
+        if module not in self.bound:
+            raise RefusedRequest(f"there is no module {module!r}{nearest(module, self.bound)}")
+        if module == self.stop_at:
+            self._end(Reached(request.inputs))
+        once = replace(request, count=1)
+        calls = [self._call(module, once) for _ in range(request.count)]
+        return run_together([partial(self._reply, module, once, call) for call in calls])
+
+    def failure_of(self, error: Exception | SystemExit, code: str) -> Failure:
+        """Why the code brought no outputs: an outage that it met, another failed call, or itself.
+
+        Clients wrap failures in exceptions of their own, which do not tell which call they are of.
+        An outage goes first: what follows from it must not count as the config's fault.
+        """
+        failures = [step.failure for step in self.steps if step.failure]
+        failures.sort(key=lambda failure: not failure.infrastructure)
+        if failures:
+            return failures[0]
+        message = f"{type(error).__name__}: {error}"
+        return Failure("program_error", code, message, infrastructure=False)
+
+    def _call(self, module: str, request: ChatRequest) -> LMCall:
+        """The call; one that was made before is its next draw, unless the code names a seed."""
+        bound = self.bound[module]
+        call = request.call(bound.models[0], bound.config.temperature, bound.config.params)
+        if request.seed is not None or call.temperature == 0:  # at 0 a model has one answer
+            return call
+        return replace(call, sample=self._draws.take(call.key))
+
+    def _reply(self, module: str, request: ChatRequest, call: LMCall) -> LMReply:
+        with self._lock:
+            place = len(self._steps)
+            self._steps.append(None)
+        step = ModuleStep(module, request.inputs, None, (), 0.0)
+        try:
+            reply = self._answered(call)
+            record = CallRecord.of(call, reply)
+            outputs = {"reply": reply.text}
+            step = replace(step, outputs=outputs, calls=(record,), latency_s=reply.latency_s)
+            return reply
+        except CallFailed as failed:
+            self._failed[call.key] = failed
+            self._draws.give_back(replace(call, sample=0).key, call.sample)
+            failure = Failure(failed.kind, module, str(failed), failed.infrastructure)
+            step = replace(step, failure=failure, agreement=0.0)
+            raise
+        except BaseException as error:  # the budget, the store: not the code's to deal with
+            self._end(error)
+        finally:
+            self._steps[place] = step
+
+    def _answered(self, call: LMCall) -> LMReply:
+        if call.key in self._failed:
+            raise self._failed[call.key]
+        return self.session.complete(call)
+
+    def _end(self, error: BaseException) -> NoReturn:
+        self.ended = self.ended or error
+        raise RunEnded(str(error)) from error

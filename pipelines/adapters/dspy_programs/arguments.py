@@ -1,0 +1,54 @@
+"""What a DSPy program takes from an example, and what it may return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import dspy
+
+from pipelines.adapters.dspy_programs.calling import entry_point
+from pipelines.modules.signature import REASONING
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Arguments(NamedTuple):
+    """The names that a program is called with."""
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    """Those that have defaults."""
+    guessed: bool = False
+    """Whether `forward` takes just any, so that the signature was asked."""
+
+
+def arguments_of(program: dspy.Module, predictors: Mapping[str, dspy.Predict]) -> Arguments:
+    """The parameters of `forward`; where it takes just any, the inputs of its signature.
+
+    A program without a signature of its own is taken to need what its predictors read and none of
+    them writes.
+
+    Raises:
+        PipelineError: it has no `forward`.
+    """
+    method = getattr(type(program), entry_point(program))
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    named = [p for p in parameters if p.kind in _NAMED]
+    if named or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        needed = tuple(p.name for p in named if p.default is p.empty)
+        return Arguments(needed, tuple(p.name for p in named if p.default is not p.empty))
+    signature: Any = getattr(program, "signature", None)
+    if hasattr(signature, "input_fields"):
+        return Arguments(tuple(signature.input_fields), guessed=True)
+    written = {name for each in predictors.values() for name in each.signature.output_fields}
+    read = (name for each in predictors.values() for name in each.signature.input_fields)
+    unwritten = tuple(dict.fromkeys(name for name in read if name not in written))
+    return Arguments(unwritten, guessed=True)
+
+
+def outputs_of(predictors: Iterable[dspy.Predict]) -> tuple[str, ...]:
+    """All that predictors write but their chains of thought: what the program may return."""
+    written = (name for each in predictors for name in each.signature.output_fields)
+    return tuple(dict.fromkeys(name for name in written if name != REASONING))

@@ -1,0 +1,69 @@
+"""The binding of a running program's predictor, and its memo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import dspy
+
+from pipelines.adapters.dspy_programs.visit import Visit
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.members import Network
+from pipelines.programs.trace import MemoKey
+
+if TYPE_CHECKING:
+    from pipelines.programs.memo import Memo
+
+
+@dataclass(eq=False)
+class Binding:
+    """What a predictor is bound to; copies that a program makes of the predictor share it."""
+
+    bound: BoundModule
+    lm: GatewayLM
+    """What the predictor has for its own; see `TunedPredict`."""
+    member: GatewayLM
+    """The model that is asked; the first, if there are several."""
+    network: Network | None
+    """The members, if there are several."""
+    memo: Memo | None
+    state: tuple[Any, ...] = ()
+    """Of the predictor as it was bound; see `state_of`."""
+    had_lm: bool = False
+    """Whether the program's own predictor has an LM, and not just that of DSPy's settings."""
+
+    def key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
+        """Under which a step on these inputs is remembered; None if it is not."""
+        return None if self.memo is None else self.bound.memo_key(inputs)
+
+    def recall(self, key: MemoKey | None) -> Visit | None:
+        """What is remembered, or what another run is making right now, for the caller to keep.
+
+        None if there is nothing: then the caller makes it, and has to `remember` it.
+        """
+        if self.memo is None or key is None:
+            return None
+        while True:
+            flight, is_mine = self.memo.claim(key)
+            if is_mine:
+                return None
+            known: Visit | None = flight.result()
+            if known is not None:
+                return known.copied()
+
+    def remember(self, key: MemoKey | None, visit: Visit) -> None:
+        """Give it to the waiting runs, and keep it unless it is transient."""
+        if self.memo is not None and key is not None:
+            self.memo.land(key, visit.copied() if visit.is_shareable else None, lasts=visit.lasts)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def state_of(predictor: dspy.Predict) -> tuple[Any, ...]:
+    """What a config sets; changed, if it is not the same."""
+    demos = tuple(map(id, predictor.demos))
+    return (id(predictor.signature), id(predictor.lm), demos, list(predictor.config.items()))

@@ -1,0 +1,234 @@
+"""A DSPy program bound to a config: a copy whose predictors ask what the config says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pipelines.adapters.dspy_programs.calling import (
+    call_program,
+    missing_outputs,
+    no_outputs,
+    outputs_of,
+)
+from pipelines.adapters.dspy_programs.copying import copy_program
+from pipelines.adapters.dspy_programs.lms import Fallback
+from pipelines.adapters.dspy_programs.places import every_predictor
+from pipelines.adapters.dspy_programs.quiet import quieten
+from pipelines.adapters.dspy_programs.run import PastTheGateway, Reached, Run, outside_step
+from pipelines.adapters.dspy_programs.tuned import (
+    TunedPredict,
+    copied_predictor,
+    tuned_predictor,
+    untuned_predictor,
+)
+from pipelines.aggregators import Answer
+from pipelines.aggregators.judging import shown
+from pipelines.errors import PipelineError
+from pipelines.gateway.call_record import recording
+from pipelines.modules.signature import REASONING
+from pipelines.programs.adapter import chat_adapter
+from pipelines.programs.bind_modules import bind_modules
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.concurrency import Resumable
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.failures import ModuleFailed
+from pipelines.programs.members import AskedMembers
+from pipelines.programs.prediction import Prediction
+from pipelines.programs.trace import ModuleStep, Trace
+from pipelines.spec.config_checks import check_config
+from search_spaces import PipelineConfig
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
+    from pipelines.gateway.gateway import Session
+    from pipelines.gateway.model import Model
+    from pipelines.programs.memo import Memo
+
+
+class BoundDSPyProgram:
+    """See `pipelines.spec.tunable.BoundProgram`.
+
+    Every run has a copy of the program, so that what one leaves behind decides nothing in another.
+
+    Raises:
+        PipelineError: the config does not fit the program.
+    """
+
+    def __init__(
+        self,
+        pipeline: DSPyPipeline,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session,
+        memo: Memo | None = None,
+    ) -> None:
+        check_config(pipeline.modules, config, models)
+        quieten()
+        self._pipeline = pipeline
+        self._bound = bind_modules(pipeline, config, models)
+        fallback = pipeline.fallback or Fallback(next(iter(models.values())))
+        lm = GatewayLM(fallback.model, session, temperature=fallback.temperature)
+        self._settings = {
+            **dspy.settings.copy(),
+            "adapter": pipeline.adapter or chat_adapter(),
+            "lm": lm,
+            "disable_history": True,
+            "warn_on_type_mismatch": False,
+        }
+        self._predictors = {
+            module.name: tuned_predictor(
+                module.predictor, self._bound[module.name], session, lm, memo
+            )
+            for module in pipeline.modules
+        }
+        stand_ins: dict[int, dspy.Predict] = {
+            id(module.predictor): self._predictors[module.name] for module in pipeline.modules
+        }
+        for place, each in every_predictor(pipeline.program):
+            if id(each) not in stand_ins:
+                stand_ins[id(each)] = untuned_predictor(place, each, session)
+        self._all = tuple(stand_ins.values())
+        self._program = copy_program(pipeline.program, stand_ins)
+
+    @property
+    def bound(self) -> Mapping[str, BoundModule]:
+        """The modules with their configs and sample indices, by name."""
+        return self._bound
+
+    @cached_property
+    def wide(self) -> frozenset[str]:
+        """The modules that have several members."""
+        return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
+
+    def run(self, inputs: Mapping[str, Any]) -> Trace:
+        """See `BoundProgram.run`.
+
+        Raises:
+            PipelineError: an input is missing; or the program asks models past the gateway, or
+                changes its predictors.
+        """
+        run = self._new_run()
+        said, failure = None, None
+        with recording() as outside:
+            try:
+                said = self._said(run, inputs)
+            except PipelineError:
+                raise
+            except (Exception, SystemExit) as error:  # a script's exit must not end the search
+                failure = run.failure_of(error)
+        outputs = outputs_of(said)
+        if failure is None and outputs is None:
+            failure = no_outputs(self._program, said)
+        elif failure is None and self._pipeline.declared:
+            failure = missing_outputs(self._program, self._pipeline.outputs, outputs or {})
+        steps = run.steps
+        if outside.calls:
+            steps = (*steps, outside_step(outside))
+        return Trace(steps, None if failure else outputs, failure)
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`; the program runs as a whole."""
+        yield None
+        return self.run(inputs)
+
+    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """See `BoundProgram.prediction_of`."""
+        trace = self.run(inputs)
+        if trace.failure is not None:
+            raise ModuleFailed(trace.failure)
+        return Prediction.of(trace.outputs or {}, trace.confidence)
+
+    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the module receives when it is first asked; see `BoundProgram.inputs_of`."""
+        try:
+            self._said(self._new_run(self._pipeline.module(name).name), inputs)
+        except Reached as reached:
+            return reached.inputs
+        except PipelineError:
+            raise
+        except (Exception, SystemExit):  # something before it failed: it is not reached
+            return None
+        return None
+
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """See `BoundProgram.run_module`."""
+        run = self._new_run()
+        predictor = self._in_run(run, self._predictors[self._pipeline.module(name).name])
+        try:
+            predictor(**inputs)
+        except PipelineError:
+            raise
+        except (Exception, SystemExit):  # the run has noted it
+            pass
+        return run.steps[0]
+
+    def consult(
+        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """See `BoundProgram.consult`."""
+        run = self._new_run()
+        predictor = self._in_run(run, self._predictors[self._pipeline.module(name).name])
+        members: AskedMembers | None = predictor.members(inputs)
+        if members is None:
+            raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
+        record = {field: value for field, value in outputs.items() if field != REASONING}
+        with run.entered():
+            return members.consult(role, [shown(Answer(None, record))])[0]
+
+    def _new_run(self, stop_at: str | None = None) -> Run:
+        return Run({**self._settings, "trace": []}, stop_at)
+
+    def _said(self, run: Run, inputs: Mapping[str, Any]) -> Any:
+        """What a copy of the program returns; errors as `run`."""
+        taken = self._taken(inputs)
+        own = {id(each): self._in_run(run, each) for each in self._all}
+        program = copy_program(self._program, own)
+        try:
+            with run.entered():
+                said = call_program(program, taken)
+        except Exception:
+            if run.ended is None:
+                raise
+        except PastTheGateway:
+            pass
+        if isinstance(run.ended, PastTheGateway):
+            raise PipelineError(f"program {self._pipeline.name!r}: {run.ended}") from None
+        if run.ended is not None:
+            raise run.ended
+        self._check_unchanged(program, own)
+        return said
+
+    def _in_run(self, run: Run, predictor: dspy.Predict) -> Any:
+        copied = copied_predictor(predictor)
+        copied.run = run
+        return copied
+
+    def _taken(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        arguments = self._pipeline.arguments
+        for name in arguments.needed:
+            if name not in inputs:
+                raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
+        known = {*arguments.needed, *arguments.optional}
+        return {name: value for name, value in inputs.items() if name in known}
+
+    def _check_unchanged(self, program: dspy.Module, own: Mapping[int, dspy.Predict]) -> None:
+        """A config means nothing for a program that sets its predictors' knobs itself."""
+        there = {id(each) for _, each in every_predictor(program)}
+        for name, bound in self._predictors.items():
+            predictor = own[id(bound)]
+            if not isinstance(predictor, TunedPredict) or not predictor.is_as_bound:
+                raise PipelineError(
+                    f"program {self._pipeline.name!r} changes its predictor {name!r} while it "
+                    "runs (its signature, demos, config or lm): what is tuned would not be what "
+                    "runs; make the change in __init__, or hand the values to forward"
+                )
+            if id(predictor) not in there:
+                raise PipelineError(
+                    f"program {self._pipeline.name!r} replaces its predictor {name!r} while it "
+                    "runs, so that it can't be tuned; make it in __init__"
+                )

@@ -1,0 +1,76 @@
+"""A tuned DSPy program as one that runs without this library."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pipelines.adapters.dspy_programs.copying import copy_program
+from pipelines.adapters.dspy_programs.lms import as_lm
+from pipelines.errors import PipelineError
+from pipelines.gateway.model import Model
+from pipelines.modules.signature import fresh_signature
+from pipelines.programs.adapter import chat_adapter
+from search_spaces import ModuleConfig
+
+if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.module import PredictorModule
+    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
+
+
+def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
+    """See `DSPyPipeline.to_dspy`."""
+    config = pipeline.config or pipeline.default_config()
+    models = {model.label: model for model in pipeline.models}
+    stand_ins = {}
+    for module in pipeline.modules:
+        told = config.modules[module.name]
+        if told.width > 1:
+            raise PipelineError(
+                f"module {module.name!r} asks {told.width} members, which a program of DSPy's own "
+                "has no form for: call the tuned pipeline itself, or search with "
+                "SearchSpace(width=1)"
+            )
+        stand_ins[id(module.predictor)] = _tuned(module, told, models)
+    program: dspy.Module = copy_program(pipeline.program, stand_ins)
+    _check_survives(pipeline, program)
+    return program
+
+
+def _tuned(module: PredictorModule, config: ModuleConfig, models: dict[str, Model]) -> dspy.Predict:
+    """The predictor with its knobs set, as DSPy keeps them."""
+    (label,) = config.models
+    tuned = copy.deepcopy(module.predictor)
+    tuned.signature = fresh_signature(module.signature, config.instructions)
+    tuned.demos = [dspy.Example(**demo) for demo in config.demos]
+    tuned.lm = as_lm(models.get(label) or Model(label), config.temperature, config.params)
+    tuned.config = {k: v for k, v in tuned.config.items() if k != "temperature"}
+    return tuned
+
+
+def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
+    """What DSPy writes down must bring back the same prompts.
+
+    Raises:
+        PipelineError: names the module whose prompts would be others.
+    """
+    untuned = {id(m.predictor): copy.deepcopy(m.predictor) for m in pipeline.modules}
+    loaded = copy_program(pipeline.program, untuned)
+    rule = "would not survive dspy's save and load"
+    try:
+        loaded.load_state(json.loads(json.dumps(program.dump_state())), allow_unsafe_lm_state=True)
+    except Exception as error:  # whatever a value runs into that DSPy has no form for
+        raise PipelineError(f"program {pipeline.name!r} {rule}: {error}") from error
+    pairs = zip(program.named_predictors(), loaded.named_predictors(), strict=True)
+    for (name, tuned), (_, again) in pairs:
+        if _prompt(tuned) != _prompt(again):
+            raise PipelineError(f"module {name!r}: its signature or a demo {rule}")
+
+
+def _prompt(predictor: dspy.Predict) -> list[Any]:
+    """Its whole prompt but the inputs, as DSPy's ordinary adapter writes it."""
+    messages: list[Any] = chat_adapter().format(predictor.signature, predictor.demos, {})
+    return [repr(predictor.signature), *messages]

@@ -1,0 +1,52 @@
+"""A predictor of a DSPy program as a module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+
+from pipelines.adapters.dspy_programs.lms import as_model
+from pipelines.gateway.model import Model
+from pipelines.modules.module import Module
+
+
+@dataclass(frozen=True)
+class PredictorModule(Module):
+    """A predictor as a module: its fields are its signature's, its name is DSPy's.
+
+    Nothing is checked: it runs in its program already.
+    """
+
+    predictor: dspy.Predict = field(kw_only=True, repr=False)
+    """The original, which is never changed."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check."""
+
+
+def as_module(name: str, predictor: dspy.Predict) -> tuple[PredictorModule, Model | None]:
+    """The module, and the model that its own LM asks; None if it has no LM of its own.
+
+    Raises:
+        PipelineError: its LM can't go through the gateway.
+    """
+    lm = predictor.lm
+    model = None if lm is None else as_model(lm, f"predictor {name!r}")
+    own = {} if lm is None else lm.kwargs
+    temperature = predictor.config.get("temperature", own.get("temperature"))
+    fields = {*predictor.signature.fields, "augmented"}
+    module = PredictorModule(
+        name,
+        predictor.signature,
+        model=model.label if model else None,
+        temperature=None if temperature is None else float(temperature),
+        demos=tuple({k: v for k, v in _items(demo) if k in fields} for demo in predictor.demos),
+        predictor=predictor,
+    )
+    return module, model
+
+
+def _items(demo: Any) -> Any:
+    return demo.toDict().items() if isinstance(demo, dspy.Example) else demo.items()

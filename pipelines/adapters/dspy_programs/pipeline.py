@@ -1,0 +1,213 @@
+"""Any `dspy.Module` as a pipeline: its predictors are the modules, under DSPy's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import dspy
+
+from pipelines.adapters.dspy_programs.arguments import Arguments, arguments_of, outputs_of
+from pipelines.adapters.dspy_programs.identity import classes_of, described, program_identity
+from pipelines.adapters.dspy_programs.lms import Fallback, configured_lm
+from pipelines.adapters.dspy_programs.module import PredictorModule, as_module
+from pipelines.adapters.dspy_programs.places import tunable_predictors
+from pipelines.errors import PipelineError
+from pipelines.gateway.model import Model
+from pipelines.modules.module import Module
+from pipelines.spec.config_checks import check_config
+from pipelines.spec.tunable import Tunable
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
+    from pipelines.gateway.gateway import Session
+    from pipelines.programs.memo import Memo
+
+
+@dataclass(frozen=True)
+class DSPyPipeline(Tunable):
+    """A DSPy program whose predictors are tuned. `from_dspy` makes one.
+
+    The program is never changed: it runs in copies, which share with it whatever is no module.
+    """
+
+    program: dspy.Module = field(repr=False)
+    name: str
+    modules: tuple[PredictorModule, ...]
+    arguments: Arguments
+    outputs: tuple[str, ...]
+    """What it returns; unless declared, all that its predictors write."""
+    _: KW_ONLY
+    declared: bool = False
+    """Whether the user has said what it returns."""
+    adapter: dspy.Adapter | None = field(default=None, repr=False)
+    """How prompts are written, as `dspy.configure` has it; None for DSPy's ordinary one."""
+    fallback: Fallback | None = field(default=None, repr=False)
+    """What `dspy.configure` has; predictors that are made in `forward` ask it."""
+    config: PipelineConfig | None = None
+    models: Sequence[Model] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.config is not None:
+            check_config(self.modules, self.config, None)
+
+    @property
+    def knows_outputs(self) -> bool:
+        """See `Tunable.knows_outputs`."""
+        return self.declared
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a run takes from an example."""
+        return self.arguments.needed
+
+    @property
+    def code(self) -> Sequence[Callable[..., Any]]:
+        """The classes of the program and of the modules in it."""
+        return list(dict.fromkeys(classes_of(self.program)))
+
+    def check_writable(self) -> None:
+        """See `Tunable.check_writable`."""
+        from pipelines.files.dspy_form import check_reference
+
+        check_reference(type(self.program))
+
+    @cached_property
+    def identity(self) -> Any:
+        """Its modules and their sources, its predictors, what it was said to return, and how
+        prompts are written."""
+        predictors = [
+            [module.name, repr(module.signature), list(module.demos), module.temperature]
+            for module in self.modules
+        ]
+        adapter = self.adapter and [type(self.adapter).__name__, described(vars(self.adapter))]
+        asked = self.fallback and [asdict(self.fallback.model), self.fallback.temperature]
+        declared = list(self.outputs) if self.declared else None
+        program = program_identity(self.program)
+        return [program, predictors, self.arguments, declared, adapter, asked]
+
+    def for_columns(self, columns: Iterable[str], marked: Iterable[str] | None) -> Self:
+        """For data with these columns: takes the optional arguments that there are columns for.
+
+        Args:
+            columns: of the data.
+            marked: what the examples themselves call their inputs, if they do; where `forward`
+                takes just any, it gets these.
+        """
+        there = set(columns)
+        needed, optional, guessed = self.arguments
+        if guessed and marked is not None:
+            return self.with_inputs(marked)
+        return self.with_inputs((*needed, *(name for name in optional if name in there)))
+
+    def with_inputs(self, inputs: Iterable[str]) -> Self:
+        """A copy that takes these from an example."""
+        return replace(self, arguments=self.arguments._replace(needed=tuple(inputs)))
+
+    def with_outputs(self, outputs: Sequence[str]) -> Self:
+        """See `Tunable.with_outputs`."""
+        return self if self.declared else replace(self, outputs=tuple(outputs) or self.outputs)
+
+    def with_fallback(self, model: Model) -> Self:
+        """See `Tunable.with_fallback`."""
+        return self if self.fallback else replace(self, fallback=Fallback(model))
+
+    def _naming_a_model(self, module: Module) -> str:
+        return "dspy.configure(lm=dspy.LM('openai/gpt-4o-mini'))"
+
+    def bind(
+        self,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session | None,
+        memo: Memo | None = None,
+    ) -> BoundDSPyProgram:
+        """See `Tunable.bind`."""
+        from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
+
+        if session is None:
+            raise PipelineError(f"{self.name!r} asks models, so bind needs a session")
+        return BoundDSPyProgram(self, config, models, session, memo)
+
+    def to_yaml(self) -> str:
+        """See `Tunable.to_yaml`.
+
+        Raises:
+            PipelineError: the program can't be made again by calling its class.
+        """
+        from pipelines.files.dspy_form import to_yaml
+
+        return to_yaml(self)
+
+    def to_dspy(self) -> dspy.Module:
+        """A program of the same class with the config in it, which needs nothing of this library.
+
+        Raises:
+            PipelineError: the config asks several members, which DSPy has no form for.
+        """
+        from pipelines.adapters.dspy_programs.export import to_dspy
+
+        return to_dspy(self)
+
+
+def from_dspy(
+    program: dspy.Module, *, name: str | None = None, outputs: Sequence[str] | None = None
+) -> DSPyPipeline:
+    """A DSPy program as a pipeline; what `optimize` does with one that it is given.
+
+    Its predictors are the modules, by the names that `program.named_predictors()` has. Their
+    instructions, demos and LMs are what the search starts from; predictors without an LM start
+    with that of `dspy.configure`, or else with the first model.
+
+    Args:
+        program: stays as it is.
+        name: names the experiment in MLflow; that of the program's class, if not given.
+        outputs: the fields that it returns, or those of them that a metric compares and a judge is
+            to see; what its predictors write, if not given.
+
+    Raises:
+        PipelineError: it has no predictors, or one that can't be tuned; says which and why.
+    """
+    if not isinstance(program, dspy.Module):
+        raise PipelineError(f"a DSPy program is a dspy.Module, but got {program!r}")
+    predictors = tunable_predictors(program)
+    fallback = configured_lm()
+    made = [as_module(name, predictor) for name, predictor in predictors.items()]
+    own = [model for _, model in made if model]
+    return DSPyPipeline(
+        program,
+        name or type(program).__name__,
+        tuple(_starting_with(module, fallback) for module, _ in made),
+        arguments_of(program, predictors),
+        _names(outputs) or outputs_of(predictors.values()),
+        declared=bool(outputs),
+        adapter=dspy.settings.adapter,
+        fallback=fallback,
+        models=_distinct([*own, fallback.model] if fallback else own),
+    )
+
+
+def _names(outputs: Sequence[str] | None) -> tuple[str, ...]:
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs or ())
+
+
+def _starting_with(module: PredictorModule, fallback: Fallback | None) -> PredictorModule:
+    if module.model is not None or fallback is None:
+        return module
+    temperature = fallback.temperature if module.temperature is None else module.temperature
+    return replace(module, model=fallback.model.label, temperature=temperature)
+
+
+def _distinct(models: Sequence[Model]) -> tuple[Model, ...]:
+    by_label: dict[str, Model] = {}
+    for model in models:
+        if by_label.setdefault(model.label, model) != model:
+            raise PipelineError(
+                f"two LMs of the program are {model.label!r} with different settings: take them "
+                "away, and name both in `models`, as Model(..., label='...')"
+            )
+    return tuple(by_label.values())

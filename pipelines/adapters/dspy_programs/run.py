@@ -1,0 +1,233 @@
+"""One run of a DSPy program: what its predictors receive and return, noted as it goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import dspy
+from dspy.utils.callback import BaseCallback
+
+from pipelines.adapters.dspy_programs.blame import program_error, why_it_failed
+from pipelines.adapters.dspy_programs.visit import Visit
+from pipelines.errors import PipelineError
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.call_record import Failure, Recorder, recording
+from pipelines.modules.signature import signature_text
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.failures import failure_of
+from pipelines.programs.trace import ModuleStep
+
+NAME = "_module_name"
+"""The attribute that tells a predictor's module, also in copies that a program makes of it."""
+
+_INSIDE: ContextVar[bool] = ContextVar("_INSIDE", default=False)
+"""Whether a predictor is running: what it asks in its turn belongs to it."""
+
+
+class Reached(BaseException):
+    """The module was reached that the run was to stop at. No `Exception`: it must get through."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
+class PastTheGateway(BaseException):
+    """The program asks a model in a way that no budget knows of."""
+
+
+_ENDING = (BudgetExhausted, PastTheGateway, PipelineError, Reached)
+"""What ends a run, whatever the program's own code makes of it."""
+
+
+@dataclass(eq=False)
+class Run(BaseCallback):
+    """Records the steps of one run, in any thread.
+
+    The program's predictors report themselves; those that are made in `forward`, and language
+    models, are observed by DSPy's callbacks.
+    """
+
+    settings: Mapping[str, Any]
+    """DSPy's, for this run."""
+    stop_at: str | None = None
+    """The module to stop at; see `Reached`."""
+    ended: BaseException | None = None
+    """What ends the run, though the program may have caught it."""
+    _begun: int = 0
+    _steps: dict[int, ModuleStep] = field(default_factory=dict)
+    _raised: dict[int, BaseException] = field(default_factory=dict)
+    _open: dict[str, tuple[Visit, ExitStack]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def steps(self) -> tuple[ModuleStep, ...]:
+        """In the order in which they began, each taken to depend on the one before."""
+        ordered = [step for _, step in sorted(self._steps.items())]
+        before = [(), *((step.module,) for step in ordered)]
+        return tuple(replace(s, after=names) for s, names in zip(ordered, before, strict=False))
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """With DSPy's settings of this run, which a program's own threads would be without."""
+        if any(each is self for each in dspy.settings.callbacks):
+            yield
+            return
+        callbacks = [*self.settings["callbacks"], self]
+        with dspy.context(**{**self.settings, "callbacks": callbacks}):
+            yield
+
+    def failure_of(self, error: Exception | SystemExit) -> Failure:
+        """Why the run brought no outputs: a step that failed, or the program's own code."""
+        failed = [(self._raised.get(place), step) for place, step in self._steps.items()]
+        return why_it_failed(error, failed)
+
+    @contextmanager
+    def step(
+        self, predictor: dspy.Predict, given: Mapping[str, Any], visit: Visit
+    ) -> Iterator[None]:
+        """Within it the predictor runs; its step, and what it raises, are in the visit then.
+
+        Raises:
+            Reached: it is the one to stop at.
+        """
+        name = _name_of(predictor)
+        inputs = {k: v for k, v in given.items() if k in predictor.signature.input_fields}
+        place = self._begin(name, inputs)
+        token = _INSIDE.set(True)
+        try:
+            with recording() as recorder:
+                yield
+        except BaseException as error:
+            visit.raised = error
+            self._note(error)
+            raise
+        finally:
+            _INSIDE.reset(token)
+            fields = list(predictor.signature.output_fields)
+            visit.step = _step(name, inputs, fields, visit, recorder)
+            self._end(place, visit.step, visit.raised)
+
+    def check_lm(self, predictor: str) -> None:
+        """The program leaves it to the config which model a predictor asks.
+
+        Raises:
+            PastTheGateway: it names one by `dspy.context(lm=...)`.
+        """
+        if dspy.settings.lm is not self.settings["lm"]:
+            self.ended = PastTheGateway(
+                f"it asks its predictor {predictor!r} within dspy.context(lm=...), so that no "
+                "config could say which model that asks: give that LM to the predictor in __init__"
+            )
+            raise self.ended
+
+    def repeat(self, visit: Visit) -> None:
+        """A step that was taken before, in another run.
+
+        Raises:
+            Reached: it is the one to stop at.
+        """
+        if visit.step is not None:
+            self._end(self._begin(visit.step.module, visit.step.inputs), visit.step, visit.raised)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a predictor is running here."""
+        return _INSIDE.get()
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """A module begins; only predictors count that do not tell it themselves."""
+        if isinstance(instance, dspy.Predict) and not _INSIDE.get():
+            visit, scope = Visit(), ExitStack()
+            scope.enter_context(self.step(instance, inputs.get("kwargs", {}), visit))
+            self._open[call_id] = visit, scope
+
+    def on_module_end(
+        self, call_id: str, outputs: Any, exception: BaseException | None = None
+    ) -> None:
+        """It ends."""
+        if call_id in self._open:
+            visit, scope = self._open.pop(call_id)
+            visit.said = outputs
+            scope.__exit__(type(exception) if exception else None, exception, None)
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """A language model is asked.
+
+        Raises:
+            PastTheGateway: it is none of ours.
+        """
+        if not isinstance(instance, GatewayLM):
+            self.ended = PastTheGateway(
+                f"it asks {getattr(instance, 'model', instance)!r} past the gateway, so that no "
+                "budget would hold: give that LM to a predictor made in __init__, or ask "
+                "dspy.settings.lm"
+            )
+            raise self.ended
+
+    def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """It answered, or not."""
+        if exception is not None:
+            self._note(exception)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copies that a program makes of its predictors belong to the same run."""
+        return self
+
+    def _begin(self, name: str, inputs: Mapping[str, Any]) -> int:
+        if self.ended is not None:
+            raise self.ended
+        if name == self.stop_at:
+            self.ended = Reached(inputs)
+            raise self.ended
+        with self._lock:
+            self._begun += 1
+            return self._begun
+
+    def _end(self, place: int, step: ModuleStep, raised: BaseException | None) -> None:
+        self._steps[place] = step
+        if raised is not None:
+            self._raised[place] = raised
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, _ENDING):
+            self.ended = error
+
+
+def outside_step(recorder: Recorder) -> ModuleStep:
+    """The calls that the program made itself, without a predictor."""
+    return ModuleStep("forward", {}, {}, tuple(recorder.calls), recorder.latency_s)
+
+
+def _step(
+    name: str, inputs: Mapping[str, Any], fields: list[str], visit: Visit, recorder: Recorder
+) -> ModuleStep:
+    failure, raised = None, visit.raised
+    if isinstance(raised, Exception | SystemExit):
+        failure = failure_of(raised, recorder.calls, name) or program_error(name, raised)
+    elif raised is not None:  # asyncio's cancellation, for one
+        failure = Failure("cancelled", name, repr(raised), infrastructure=False)
+    return ModuleStep(
+        module=name,
+        inputs=inputs,
+        outputs=_outputs(visit.said, fields),
+        calls=tuple(recorder.calls),
+        latency_s=recorder.latency_s,
+        failure=failure,
+        agreement=recorder.agreement if failure is None else 0.0,
+        members_failed=tuple(f for f in recorder.failures if f != failure),
+    )
+
+
+def _outputs(said: Any, fields: list[str]) -> dict[str, Any] | None:
+    return {name: said.get(name) for name in fields} if isinstance(said, dspy.Example) else None
+
+
+def _name_of(predictor: dspy.Predict) -> str:
+    made_there = f"made in forward ({signature_text(predictor.signature)})"
+    return getattr(predictor, NAME, None) or made_there

@@ -1,0 +1,169 @@
+"""The predictor that replaces one of a running program's, and asks as the config says."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import dspy
+
+from pipelines.adapters.dspy_programs.binding import Binding, state_of
+from pipelines.adapters.dspy_programs.lms import as_model
+from pipelines.adapters.dspy_programs.run import NAME, Run
+from pipelines.adapters.dspy_programs.visit import Visit
+from pipelines.aggregators import aggregator
+from pipelines.modules.signature import fresh_signature
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.members import AskedMembers
+from pipelines.programs.predictors import make_network, member_lm, prediction_of
+from pipelines.programs.trace import MemoKey
+
+if TYPE_CHECKING:
+    from pipelines.gateway.gateway import Session
+    from pipelines.programs.memo import Memo
+
+
+class TunedPredict(dspy.Predict):
+    """A predictor that asks what its config says, notes its steps, and remembers them.
+
+    The `lm` of all predictors of a program is one, which is never asked: DSPy's `BestOfN` and
+    `Refine` look for the one LM of a module, and give copies of it, with other rollouts and
+    temperatures, to copies of the module. Such a copy leaves each predictor its own model.
+    """
+
+    binding: Binding
+    run: Run
+
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
+        """As `dspy.Predict`."""
+        if self.run.is_inside:
+            return super().__call__(*args, **inputs)
+        with self.run.entered():
+            if not self.binding.had_lm:  # its own would go before that of any context
+                self.run.check_lm(self.binding.bound.name)
+            key = self._key(args, inputs)
+            known = self.binding.recall(key)
+            if known is not None:
+                return self._again(known, inputs)
+            visit = Visit()
+            try:
+                with self.run.step(self, inputs, visit):
+                    visit.said = super().__call__(*args, **inputs)
+                return visit.said
+            finally:
+                self.binding.remember(key, visit)
+
+    async def acall(self, *args: Any, **inputs: Any) -> Any:
+        """As `dspy.Predict`, off the event loop, which the gateway would hold up."""
+        return await asyncio.to_thread(TunedPredict.__call__, self, *args, **inputs)
+
+    def forward(self, **inputs: Any) -> Any:
+        """Ask the members, or the model that the program itself names."""
+        if "lm" in inputs or not isinstance(self.lm, GatewayLM | None):
+            return super().forward(**inputs)
+        network = self.binding.network
+        if network is None:
+            return self._ask(self.binding.member, inputs)
+        if not self.is_as_bound:  # the members' memo knows nothing of what was changed
+            network = dataclasses.replace(network, memo=None)
+        made = aggregator(self.binding.bound.aggregation)
+        prediction = prediction_of(made, AskedMembers(network, inputs, self._ask))
+        self._trace(inputs, prediction)
+        return prediction
+
+    def members(self, inputs: Mapping[str, Any]) -> AskedMembers | None:
+        """The members, about to be asked; None if there is only one."""
+        network = self.binding.network
+        return None if network is None else AskedMembers(network, inputs, self._ask)
+
+    @property
+    def is_as_bound(self) -> bool:
+        """Whether the program has left it as it was."""
+        return state_of(self) == self.binding.state
+
+    def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        own = self.lm.kwargs if self.lm is not None else {}
+        changed = {k: v for k, v in own.items() if v != self.binding.lm.kwargs.get(k)}
+        return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
+
+    def _trace(self, inputs: Mapping[str, Any], said: dspy.Prediction) -> None:
+        """As DSPy does it, where it asks itself."""
+        if dspy.settings.trace is not None:
+            dspy.settings.trace.append((self, dict(inputs), said))
+
+    def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
+        """Under which the step is remembered; None if more than the inputs may decide it."""
+        plain = not args and inputs.keys() <= self.signature.input_fields.keys()
+        same_prompts = dspy.settings.adapter is self.run.settings["adapter"]
+        if type(self) is not TunedPredict or not (plain and same_prompts and self.is_as_bound):
+            return None
+        return self.binding.key(inputs)
+
+    def _again(self, known: Visit, inputs: Mapping[str, Any]) -> Any:
+        self.run.repeat(known)
+        if known.raised is not None:
+            raise known.raised
+        self._trace(inputs, known.said)
+        return known.said
+
+
+def tuned_predictor(
+    predictor: dspy.Predict,
+    bound: BoundModule,
+    session: Session,
+    stand_in: GatewayLM,
+    memo: Memo | None,
+) -> TunedPredict:
+    """A copy of the predictor that asks as its config says.
+
+    Args:
+        predictor: the program's own, which stays as it is.
+        bound: the module that it is, with its config.
+        session: the account at the gateway.
+        stand_in: what all predictors of the program have for an LM.
+        memo: steps by what decides them.
+    """
+    signature = fresh_signature(bound.module.signature, bound.config.instructions)
+    network = make_network(bound, session, signature, memo) if len(bound.models) > 1 else None
+    member = member_lm(bound, session, 0)
+    tuned = copied_predictor(predictor)
+    tuned.__class__ = _tuned_class(cast(Any, type(predictor)))
+    tuned.signature, tuned.lm = signature, stand_in
+    tuned.demos = [dspy.Example(**demo) for demo in bound.config.demos]
+    tuned.config = {k: v for k, v in predictor.config.items() if k != "temperature"}
+    had_lm = predictor.lm is not None
+    tuned.binding = Binding(bound, stand_in, member, network, memo, state_of(tuned), had_lm)
+    setattr(tuned, NAME, bound.name)
+    return cast(TunedPredict, tuned)
+
+
+def untuned_predictor(place: str, predictor: dspy.Predict, session: Session) -> dspy.Predict:
+    """A predictor that DSPy does not name: it stays as it is, but asks through the gateway."""
+    untuned: dspy.Predict = copied_predictor(predictor)
+    lm = predictor.lm
+    if lm is not None:
+        model = as_model(lm, f"predictor {place!r}")
+        untuned.lm = GatewayLM(model, session, temperature=lm.kwargs.get("temperature"))
+    setattr(untuned, NAME, place)
+    return untuned
+
+
+def copied_predictor(predictor: dspy.Predict) -> Any:
+    """A copy with lists of its own."""
+    copied = object.__new__(type(predictor))
+    vars(copied).update(vars(predictor))
+    copied.callbacks, copied.history = list(predictor.callbacks), []
+    copied.traces, copied.train, copied.demos = [], [], list(predictor.demos)
+    return copied
+
+
+@lru_cache(maxsize=256)
+def _tuned_class(kind: type[dspy.Predict]) -> type[TunedPredict]:
+    """A class of the user's goes first: what it does goes on around what is asked."""
+    if kind is dspy.Predict:
+        return TunedPredict
+    return type(kind.__name__, (kind, TunedPredict), {})

@@ -1,0 +1,63 @@
+"""Who answers the calls of running code, by token; forgotten with the run's instance."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from pipelines.adapters.entrances.chat_request import ChatRequest, RefusedRequest
+from pipelines.gateway.call import LMReply
+
+
+class RunEnded(BaseException):
+    """The run can't go on, and nothing that it asks is answered any more.
+
+    Not an `Exception`: the code must not take it for a failed call and go on.
+    """
+
+
+class Asker(Protocol):
+    """Answers the calls that carry one token. Safe for threads."""
+
+    def ask(self, module: str, request: ChatRequest) -> list[LMReply]:
+        """As many replies as the request wants.
+
+        Raises:
+            RefusedRequest: nothing can be asked so, or just now.
+            CallFailed: no answer.
+            RunEnded: the run can't go on.
+        """
+        ...
+
+    def base_url(self, module: str) -> str:
+        """The address at which an OpenAI-compatible client asks this module's model."""
+        ...
+
+
+_ASKERS: WeakValueDictionary[str, Asker] = WeakValueDictionary()
+
+
+def register(asker: Asker) -> str:
+    """A new token, by which this one is found for as long as it lives.
+
+    It can't be guessed: whoever else may reach 127.0.0.1 must not ask at this study's cost.
+    """
+    token = secrets.token_urlsafe(16)
+    _ASKERS[token] = asker
+    return token
+
+
+def asker_of(token: str) -> Asker:
+    """Who answers the calls with this token.
+
+    Raises:
+        RefusedRequest: nobody does any more.
+    """
+    asker = _ASKERS.get(token)
+    if asker is None:
+        raise RefusedRequest(
+            "this model belonged to a run that is over: use what the factory is given within the "
+            "function that it returns, and keep none of it"
+        )
+    return asker

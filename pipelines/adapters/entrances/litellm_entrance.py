@@ -1,0 +1,99 @@
+"""The litellm provider `compound/<token>/<module>`. Imports litellm, so it is imported late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+from litellm import exceptions
+from litellm.llms.custom_llm import CustomLLM
+from litellm.types.utils import GenericStreamingChunk, ModelResponse
+
+from pipelines.adapters.entrances.askers import asker_of
+from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
+from pipelines.adapters.entrances.openai_form import completion, status_of
+from pipelines.gateway.call import CallFailed
+
+_PROVIDER = "compound"
+_BY_STATUS: Mapping[int, Callable[..., Exception]] = {
+    400: exceptions.BadRequestError,
+    401: exceptions.AuthenticationError,
+    429: exceptions.RateLimitError,
+    500: exceptions.InternalServerError,
+    502: exceptions.BadGatewayError,
+    503: exceptions.ServiceUnavailableError,
+    504: exceptions.Timeout,
+}
+_BY_KIND: Mapping[str, Callable[..., Exception]] = {
+    "context_window": exceptions.ContextWindowExceededError,
+    "refusal": exceptions.ContentPolicyViolationError,
+}
+
+
+class LitellmEntrance(CustomLLM):
+    """Hands a call to the run that it belongs to, and its reply back to the code."""
+
+    def completion(self, *_args: Any, **call: Any) -> ModelResponse:
+        """Answer one call.
+
+        Raises:
+            litellm's exceptions: as a provider would, for a call that failed or can't be made.
+            RunEnded: the run can't go on.
+        """
+        return ModelResponse(**_answered(call))
+
+    async def acompletion(self, *_args: Any, **call: Any) -> ModelResponse:
+        """The same, off the event loop."""
+        return ModelResponse(**await asyncio.to_thread(_answered, call))
+
+    def streaming(self, *_args: Any, **call: Any) -> Iterator[GenericStreamingChunk]:
+        """The same, all of it in one chunk."""
+        yield _chunk(_answered(call))
+
+    # litellm declares it to be awaited, and then iterates over what is not
+    async def astreaming(  # type: ignore[override]
+        self, *_args: Any, **call: Any
+    ) -> AsyncIterator[GenericStreamingChunk]:
+        """The same, off the event loop."""
+        yield _chunk(await asyncio.to_thread(_answered, call))
+
+
+def _answered(call: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run answers, in OpenAI's form."""
+    model = call["model"]
+    token, _, module = model.partition("/")
+    try:
+        request = chat_request(call["messages"], _params(call))
+        replies = asker_of(token).ask(module, request)
+    except RefusedRequest as error:
+        raise exceptions.BadRequestError(str(error), model, _PROVIDER) from error
+    except CallFailed as failure:
+        raise _as_litellm(failure, model) from failure
+    return completion(f"{_PROVIDER}/{model}", replies)
+
+
+def _params(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The call's parameters; `reasoning_effort` stands in litellm's log alone, if it is dropped."""
+    given = getattr(call.get("logging_obj"), "model_call_details", {})
+    return {"reasoning_effort": given.get("reasoning_effort"), **call["optional_params"]}
+
+
+def _as_litellm(failure: CallFailed, model: str) -> Exception:
+    status = status_of(failure)
+    kind = _BY_KIND.get(failure.kind) or _BY_STATUS.get(status)
+    if kind is None:
+        return exceptions.APIError(status, str(failure), _PROVIDER, model)
+    return kind(message=str(failure), model=model, llm_provider=_PROVIDER)
+
+
+def _chunk(answered: Mapping[str, Any]) -> GenericStreamingChunk:
+    choice = answered["choices"][0]
+    return {
+        "text": choice["message"]["content"],
+        "is_finished": True,
+        "finish_reason": choice["finish_reason"],
+        "usage": answered["usage"],
+        "index": 0,
+        "tool_use": None,
+    }

@@ -1,6 +1,0 @@
-"""Plain Python as pipelines: the places where its code asks a model are the modules."""
-
-from pipelines.callables.handle import ModelHandle
-from pipelines.callables.pipeline import CallablePipeline, from_callable
-
-__all__ = ["CallablePipeline", "ModelHandle", "from_callable"]

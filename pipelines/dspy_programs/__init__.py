@@ -1,5 +1,0 @@
-"""Programs of DSPy's as pipelines: their predictors are the modules."""
-
-from pipelines.dspy_programs.pipeline import DSPyPipeline, from_dspy
-
-__all__ = ["DSPyPipeline", "from_dspy"]

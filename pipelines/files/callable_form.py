@@ -1,0 +1,58 @@
+"""The YAML form of plain Python: where its factory is, and the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import PipelineError
+from pipelines.files.yaml_form import check_keys, told_form
+from pipelines.files.yaml_text import write_yaml
+from pipelines.modules.functions import import_function, reference_of
+
+if TYPE_CHECKING:
+    from pipelines.adapters.callables.pipeline import CallablePipeline
+
+_KEYS = ("name", "factory", "modules", "inputs", "outputs", "models", "config", "provenance")
+
+
+def to_yaml(pipeline: CallablePipeline) -> str:
+    """The YAML text; see `CallablePipeline.to_yaml`."""
+    start = {module.name: module.model for module in pipeline.modules}
+    form: dict[str, Any] = {
+        "name": pipeline.name,
+        "factory": reference_of(pipeline.factory),
+        "modules": start if any(start.values()) else list(start),
+        "inputs": list(pipeline.inputs),
+    }
+    if pipeline.outputs:
+        form["outputs"] = list(pipeline.outputs)
+    return write_yaml({**form, **told_form(pipeline)})
+
+
+def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> CallablePipeline:
+    """The pipeline that the form names.
+
+    Args:
+        form: as read from YAML.
+        told: its config, models and provenance, read already.
+
+    Raises:
+        PipelineError: the factory can't be imported, or the config does not fit the modules.
+    """
+    from pipelines.adapters.callables.pipeline import from_callable
+
+    check_keys(form, "a pipeline", _KEYS, ("name", "factory", "modules"))
+    try:
+        factory = import_function(form["factory"])
+        pipeline = from_callable(
+            factory,
+            form["modules"],
+            name=form["name"],
+            inputs=form.get("inputs"),
+            outputs=form.get("outputs") or (),
+        )
+    except PipelineError as error:
+        raise PipelineError(error.message, error.at or ("factory",)) from error
+    return replace(pipeline, **told)

@@ -1,0 +1,229 @@
+"""The YAML form of a pipeline: exact both ways, and every error tells its line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.errors import PipelineError
+from pipelines.files.yaml_text import read_yaml, write_yaml
+from pipelines.gateway.model import Model
+from pipelines.modules.functions import reference_of
+from pipelines.modules.module import Module
+from pipelines.modules.signature import signature_fields, signature_text
+from pipelines.spec.pipeline import Pipeline
+from pipelines.spec.tunable import Tunable
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest
+
+_PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
+_MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
+
+
+def to_yaml(pipeline: Pipeline) -> str:
+    """The YAML text; see `Pipeline.to_yaml`."""
+    form: dict[str, Any] = {
+        "name": pipeline.name,
+        "modules": [_module_form(module) for module in pipeline.modules],
+    }
+    if tuple(pipeline.outputs) != pipeline.default_outputs:
+        form["outputs"] = list(pipeline.outputs)
+    return write_yaml({**form, **told_form(pipeline)})
+
+
+def told_form(pipeline: Tunable) -> dict[str, Any]:
+    """What a tuned pipeline carries: its models, its config, and where that comes from."""
+    form: dict[str, Any] = {}
+    if pipeline.models:
+        form["models"] = [_model_form(model) for model in pipeline.models]
+    if pipeline.config is not None:
+        form["config"] = _config_form(pipeline.config)
+    if pipeline.provenance:
+        form["provenance"] = dict(pipeline.provenance)
+    return form
+
+
+def from_yaml(text: str, source: str | None = None) -> Tunable:
+    """The pipeline that the text describes; see `Pipeline.from_yaml`."""
+    form, lines = read_yaml(text, source)
+    try:
+        return _pipeline(form)
+    except PipelineError as error:
+        raise PipelineError(
+            error.message, error.at, line=lines.of(error.at), source=source
+        ) from error
+
+
+def _module_form(module: Module) -> dict[str, Any]:
+    if not isinstance(module.signature, str):
+        text = signature_text(module.signature)
+        advice = f"write it as text, {text!r}, with instructions=..."
+        try:
+            signature_fields(text)
+        except PipelineError:
+            advice = "a dspy.Module with this signature can be saved, for YAML names its class"
+        raise PipelineError(
+            f"module {module.name!r} has a class for its signature, which YAML has no form for: "
+            f"{advice}"
+        )
+    form = _told(module)
+    if module.function is not None:
+        form["function"] = reference_of(module.callable)
+    if module.demos:
+        form["demos"] = [dict(demo) for demo in module.demos]
+    return form
+
+
+def _model_form(model: Model) -> dict[str, Any]:
+    """What the name alone does not say."""
+    bare = Model(model.name)
+    names = [field.name for field in dataclasses.fields(model)]
+    told = [name for name in names if getattr(model, name) != getattr(bare, name)]
+    return {name: getattr(model, name) for name in ("name", *told)}
+
+
+def _config_form(config: PipelineConfig) -> dict[str, Any]:
+    return {name: _module_config_form(module) for name, module in config.modules.items()}
+
+
+def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
+    form: dict[str, Any] = {}
+    for knob, field in ModuleConfig.model_fields.items():
+        value = getattr(config, knob)
+        if knob == "models" and config.members:
+            continue  # they name their models themselves
+        if isinstance(value, AggregatorConfig):
+            form[knob] = _aggregator_form(value)
+        elif knob == "members" and value:
+            form[knob] = [_member_form(member) for member in value]
+        elif value != field.get_default(call_default_factory=True):
+            form[knob] = list(value) if isinstance(value, tuple) else value
+    return form
+
+
+def _member_form(member: MemberConfig) -> dict[str, Any]:
+    own = {k: list(v) if isinstance(v, tuple) else v for k, v in member.own.items()}
+    return {"model": member.model, **own}
+
+
+def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
+    form: dict[str, Any] = {"name": config.name}
+    if config.params:
+        form["params"] = dict(config.params)
+    if config.modules:
+        form["modules"] = {role: _module_config_form(each) for role, each in config.modules.items()}
+    return form
+
+
+def _told(spec: Module) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    told = {}
+    for field in dataclasses.fields(spec):
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        value = getattr(spec, field.name)
+        if value != default:
+            told[field.name] = value
+    return told
+
+
+def _pipeline(form: Any) -> Tunable:
+    if isinstance(form, Mapping) and "program" in form:
+        from pipelines.files import dspy_form
+
+        return dspy_form.from_form(form, _told_of(form))
+    if isinstance(form, Mapping) and "factory" in form:
+        from pipelines.files import callable_form
+
+        return callable_form.from_form(form, _told_of(form))
+    check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
+    modules = [_module(given, index) for index, given in enumerate(_list(form, "modules"))]
+    return Pipeline(form["name"], modules, _list(form, "outputs"), **_told_of(form))
+
+
+def _told_of(form: Mapping[str, Any]) -> dict[str, Any]:
+    """What `told_form` wrote."""
+    config = form.get("config")
+    return {
+        "config": None if config is None else _config(config),
+        "models": [_model(given, index) for index, given in enumerate(_list(form, "models"))],
+        "provenance": _mapping(form, "provenance"),
+    }
+
+
+def _module(form: Any, index: int) -> Module:
+    try:
+        check_keys(form, "a module", _MODULE_KEYS, ("name", "signature"))
+        return Module(**form)
+    except PipelineError as error:
+        raise error.within("modules", index) from error
+
+
+def _model(form: Any, index: int) -> Model:
+    keys = tuple(field.name for field in dataclasses.fields(Model))
+    try:
+        if isinstance(form, str):
+            return Model(form)
+        check_keys(form, "a model", keys, ("name",))
+        return TypeAdapter(Model).validate_python(form)  # whose errors have places
+    except PipelineError as error:
+        raise error.within("models", index) from error
+    except ValidationError as error:
+        raise _refused(error, quoted=False).within("models", index) from None  # may hold a key
+
+
+def _config(form: Any) -> PipelineConfig:
+    if not isinstance(form, Mapping):
+        raise PipelineError(f"config must be a mapping by module, but is {form!r}", ("config",))
+    modules = {}
+    for name, knobs in form.items():
+        try:
+            check_keys(knobs, "a module's config", tuple(ModuleConfig.model_fields), ())
+            modules[name] = ModuleConfig.model_validate(knobs)
+        except PipelineError as error:
+            raise error.within("config", name) from error
+        except ValidationError as error:
+            raise _refused(error).within("config", name) from error
+    return PipelineConfig(modules=modules)
+
+
+def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
+    first = error.errors()[0]
+    if first["type"] == "value_error" and not first["loc"]:  # a check of ours, which says all
+        return PipelineError(str(first["ctx"]["error"]))
+    knob = ".".join(map(str, first["loc"]))
+    given = f", but got {first['input']!r}" if quoted else ""
+    return PipelineError(f"{knob}: {first['msg']}{given}", first["loc"])
+
+
+def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:
+    """Check that a form is a mapping with all required keys and no unknown ones.
+
+    Raises:
+        PipelineError: names the key, and the nearest.
+    """
+    if not isinstance(form, Mapping):
+        raise PipelineError(f"{what} must be a mapping, but is {form!r}")
+    for key in form:
+        if key not in known:
+            raise PipelineError(f"{what} has no key {key!r}{nearest(key, known)}", (key,))
+    for key in needed:
+        if key not in form:
+            raise PipelineError(f"{what} needs the key {key!r}")
+
+
+def _list(form: Mapping[str, Any], key: str) -> list[Any]:
+    given = form.get(key)
+    if given is not None and not isinstance(given, list):
+        raise PipelineError(f"{key} must be a list, but is {given!r}", (key,))
+    return given or []
+
+
+def _mapping(form: Mapping[str, Any], key: str) -> dict[str, Any]:
+    given = form.get(key)
+    if given is not None and not isinstance(given, dict):
+        raise PipelineError(f"{key} must be a mapping, but is {given!r}", (key,))
+    return given or {}

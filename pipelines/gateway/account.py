@@ -1,0 +1,161 @@
+"""The account of one study: its real spend, and the reservations of its calls in flight."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
+from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.store import Caps, Claim
+
+if TYPE_CHECKING:
+    from pipelines.gateway.gateway import Gateway
+
+_LOOK_S = 0.05
+"""Seconds between two checks whether another process has settled, or the run was stopped."""
+
+
+class Protected(NamedTuple):
+    """What is kept out of reach."""
+
+    usd: float = 0.0
+    calls: int = 0
+    seconds: float = 0.0
+
+
+class Account:
+    """Real money: reservations before calls, settlements after them, under caps. For threads.
+
+    `clock` tells the seconds that the study takes of its budget so far.
+    """
+
+    def __init__(
+        self, gateway: Gateway, study: str, budget: Budget, clock: Callable[[], float]
+    ) -> None:
+        self.gateway = gateway
+        self.study = study
+        self.budget = budget
+        self.protected = Protected()
+        self._store = gateway.store
+        self._clock = clock
+        self._settled = threading.Condition()
+        self._sending = 0
+        self._stopped = threading.Event()
+
+    @property
+    def spent(self) -> Spend:
+        """What was paid, in this process and in all others of the same study."""
+        return self._store.spent(self.study)
+
+    def reserve(
+        self, worst_usd: Mapping[str, float], purpose: str, what: str, check: Callable[[], None]
+    ) -> bool:
+        """Reserve the worst cost of all these calls, by their keys, or of none.
+
+        False if every one of them turns out to be answered; of several, those that are answered
+        are left out. It waits while other calls in flight may still leave room; what `check`
+        raises ends the wait.
+
+        Raises:
+            BudgetExhausted: there is no room for them; `what` names them.
+        """
+        while True:
+            check()
+            claim = self._store.claim(worst_usd, self.study, purpose, self._caps())
+            if claim is Claim.NO_ROOM:
+                raise BudgetExhausted(self._no_room(what, worst_usd.values()))
+            if claim in (Claim.GRANTED, Claim.ANSWERED):
+                return claim is Claim.GRANTED
+            with self._settled:
+                self._settled.wait(_LOOK_S)
+
+    def settle(self, call: LMCall, reply: LMReply | None, *, billed: bool = False) -> None:
+        """Turn a reservation into what the call cost; see `Store.settle`."""
+        self._store.settle(call.key, self.study, call.purpose, reply, billed=billed)
+        self._tell()
+
+    def settle_cut_off(self, call: LMCall, written: PurposeSpend) -> None:
+        """Turn a reservation into what a call had written when it was cut off."""
+        self._store.settle_cut_off(call.key, self.study, call.purpose, written)
+        self._tell()
+
+    def release(self, call: LMCall) -> None:
+        """Give a reservation back: the call was never sent."""
+        self._store.release(call.key)
+        self._tell()
+
+    def stop(self) -> None:
+        """Refuse every further call."""
+        self._stopped.set()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Around a request, until it is settled."""
+        with self._settled:
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._sending -= 1
+                self._settled.notify_all()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests of this process a provider is answering just now."""
+        return self._sending
+
+    def drain(self) -> None:
+        """Wait until none is in flight."""
+        with self._settled:
+            while self._sending:
+                self._settled.wait(_LOOK_S)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not beyond the seconds of the budget, nor when stopped."""
+        self._stopped.wait(min(seconds, max(0.0, self.seconds_left)))
+
+    def check_not_stopped(self) -> None:
+        """Raise `BudgetExhausted` if stopped."""
+        if self._stopped.is_set():
+            raise BudgetExhausted("the run was stopped")
+
+    def check_running(self) -> None:
+        """Raise `BudgetExhausted` if stopped, or if the seconds of the budget are over."""
+        self.check_not_stopped()
+        if self.seconds_left <= 0:
+            seconds = self.protected.seconds
+            kept = f" but for {seconds:.1f} kept back" if seconds else ""
+            raise BudgetExhausted(f"the budget of {self.budget.seconds:g} seconds is used up{kept}")
+
+    @property
+    def seconds_left(self) -> float:
+        """Infinite without a cap."""
+        cap = math.inf if self.budget.seconds is None else self.budget.seconds
+        return cap - self.protected.seconds - self._clock()
+
+    def _tell(self) -> None:
+        with self._settled:
+            self._settled.notify_all()
+
+    def _caps(self) -> Caps:
+        budget, kept = self.budget, self.protected
+        return Caps(
+            None if budget.usd is None else picodollars(budget.usd - kept.usd),
+            None if budget.calls is None else budget.calls - kept.calls,
+        )
+
+    def _no_room(self, what: str, worst_usd: Collection[float]) -> str:
+        spent, budget, (usd, calls, _) = self.spent, self.budget, self.protected
+        if budget.calls is not None and spent.calls + len(worst_usd) > budget.calls - calls:
+            kept = f", and {calls} are kept back" if calls else ""
+            return (
+                f"no room for {what}: {spent.calls} calls are spent of {budget.calls} calls{kept}"
+            )
+        kept = f", and ${usd:.4f} are kept back" if usd else ""
+        worst = math.fsum(worst_usd)
+        return f"{what} may cost ${worst:.6f}; ${spent.usd:.6f} are spent of ${budget.usd:g}{kept}"

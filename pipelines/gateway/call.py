@@ -1,0 +1,114 @@
+"""One call to a language model, what comes back, and how it can fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from pipelines.gateway.model import Model
+from pipelines.gateway.params import check_params
+
+Purpose = Literal["task", "diagnoser", "judge", "prompts"]
+
+BYTES_PER_MESSAGE = 32
+"""Room for the role and the separators that a chat template puts around each message."""
+
+
+@dataclass(frozen=True)
+class LMCall:
+    """Everything that decides what a model answers, and what the call is for."""
+
+    model: Model
+    messages: tuple[Mapping[str, Any], ...]
+    temperature: float | None = None
+    sample: int = 0
+    """Which draw of an otherwise equal call this is; it travels as `seed`."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of this call alone; the same are refused as in `Model.params`."""
+    purpose: Purpose = "task"
+
+    def __post_init__(self) -> None:
+        check_params(self.params)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over model, address, messages, parameters and sample index."""
+        parts = [
+            self.model.name,
+            self.model.api_base,
+            self.model.max_tokens,
+            self.model.params,
+            self.messages,
+            self.temperature,
+            self.sample,
+            self.params,
+        ]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def most_input_tokens(self) -> int:
+        """A bound on the input tokens: no tokenizer makes more tokens than there are bytes."""
+        texts = [json.dumps(message, ensure_ascii=False) for message in self.messages]
+        params = {**self.model.params, **self.params}
+        extra = len(json.dumps(params, default=str).encode()) if params else 0
+        return sum(len(text.encode()) + BYTES_PER_MESSAGE for text in texts) + extra
+
+
+@dataclass(frozen=True)
+class LMReply:
+    """What a model answered."""
+
+    text: str
+    finish_reason: str
+    """`stop`, `length` (cut off by `max_tokens`), `content_filter`, ..."""
+    input_tokens: int
+    output_tokens: int
+    usd: float
+    """What the provider charged, paid now or when it was first recorded."""
+    latency_s: float
+    """Seconds that the call took when it was first made."""
+    cached: bool = False
+    """Whether it was answered from the cache, at no cost."""
+    latency_declared: bool = False
+    """Whether the provider says what it would have taken, and comes back at once. Not kept."""
+
+
+class CallFailed(Exception):
+    """A call that brought no answer, after all retries.
+
+    `infrastructure` tells an outage, which says nothing about the model, from what the model
+    did itself (a refusal, an answer cut off, a prompt beyond its context window).
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        retryable: bool = False,
+        billed: bool = False,
+        retry_after: float | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retryable = retryable
+        self.billed = billed
+        """Whether the provider may have charged for it: the outcome is unknown."""
+        self.retry_after = retry_after
+        """Seconds that the provider asks to wait."""
+        self.attempts = attempts
+
+    @property
+    def infrastructure(self) -> bool:
+        """Whether it says nothing about the model."""
+        return self.kind not in ("refusal", "truncated", "context_window")
+
+
+class BudgetExhausted(BaseException):
+    """The next call could break a cap. Not an `Exception`: nothing but `optimize` may catch it."""

@@ -1,0 +1,130 @@
+"""The life of one call: recorded, in another thread's flight, or reserved, sent and settled."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from pipelines.gateway.account import Account
+from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.limits import ProviderGate
+from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.races.cut_off import NotSent
+
+
+class CallLife:
+    """The life of one call, from request to reply. A race's calls share it until cut off."""
+
+    def __init__(self, account: Account, call: LMCall) -> None:
+        self.account = account
+        self.call = call
+        self._store = account.gateway.store
+        self._flights = account.gateway.flights
+
+    @cached_property
+    def price(self) -> Price:
+        """What its tokens cost.
+
+        Raises:
+            CallFailed: nobody knows.
+        """
+        try:
+            return self.account.gateway.provider.price_of(self.call.model)
+        except ModelError as error:
+            raise CallFailed("unusable_model", str(error)) from error
+
+    def run(self) -> LMReply:
+        """The reply: from the cache, from a thread that is making this call, or paid for."""
+        return self._flights.once(self.call.key, self.recorded, self.pay, self.check_waiting)
+
+    def recorded(self) -> LMReply | None:
+        """The reply that the cache holds."""
+        return self._store.reply(self.call.key)
+
+    def pay(self) -> LMReply:
+        """Make the call, and again if it fails for a while; its flight is the caller's."""
+        try:
+            return self._attempts()
+        except CallFailed:
+            raise
+        except BaseException:
+            self._store.abandon(self.call.key)  # ctrl-C: it may be reserved and not yet settled
+            raise
+
+    def check_waiting(self) -> None:
+        """Raise if it is pointless to go on waiting for another thread's reply."""
+        self.account.check_not_stopped()
+
+    def check(self) -> None:
+        """Raise if the call should not be sent any more."""
+        self.account.check_running()
+
+    def wait(self, seconds: float) -> None:
+        """Wait before a retry."""
+        self.account.wait(seconds)
+
+    def reserve(self) -> bool:
+        """Reserve the worst that an attempt may cost; False if it is answered by now."""
+        call = self.call
+        worst = {call.key: self.price.worst_usd(call)}
+        return self.account.reserve(
+            worst, call.purpose, f"a call to {call.model.label}", self.check
+        )  # fmt: skip
+
+    def send(self) -> LMReply:
+        """Make one request."""
+        gateway = self.account.gateway
+        return gateway.provider.send(self.call, self.price, gateway.timeout_s)
+
+    def settle_cut_off(self) -> None:
+        """Settle a request whose reply did not arrive because it was cut off on our side."""
+        self.account.settle(self.call, None, billed=True)
+
+    def _attempts(self) -> LMReply:
+        gateway = self.account.gateway
+        gate = gateway.gate(self.call.model.provider)
+        for attempt in range(gateway.retries + 1):
+            if not self.reserve() and (recorded := self.recorded()) is not None:
+                return recorded
+            try:
+                return self._attempt(gate)
+            except CallFailed as failure:
+                failure.attempts = attempt + 1
+                if not failure.retryable or attempt == gateway.retries:
+                    raise
+                self._wait_to_retry(gate, attempt, failure)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(self, gate: ProviderGate) -> LMReply:
+        """Make a reserved call once, and settle it; give the reservation back if it never left."""
+        try:
+            gate.enter(self.check)
+        except BaseException:
+            self.account.release(self.call)
+            raise
+        try:
+            with self.account.sending():
+                return self._sent()
+        finally:
+            gate.leave()
+
+    def _sent(self) -> LMReply:
+        try:
+            reply = self.send()
+            self.account.settle(self.call, reply)
+            return reply
+        except CallFailed as failure:
+            self.account.settle(self.call, None, billed=failure.billed)
+            raise
+        except NotSent:
+            self.account.release(self.call)
+            raise
+        except BaseException:
+            self.settle_cut_off()
+            raise
+
+    def _wait_to_retry(self, gate: ProviderGate, attempt: int, failure: CallFailed) -> None:
+        seconds = self.account.gateway.backoff(attempt, failure)
+        if failure.kind == "rate_limited":
+            gate.pause(seconds)
+        self.wait(seconds)
+        self.check()

@@ -1,0 +1,110 @@
+"""What one answered call was and cost, how a module fails, and where both are noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.gateway.call import LMCall, LMReply
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One reply of the gateway, as it appears in a trace."""
+
+    model: str
+    """The model's label."""
+    input_tokens: int
+    output_tokens: int
+    usd: float
+    """The call's price, also when it came from the cache and was paid earlier."""
+    latency_s: float
+    """Seconds the model took when it was asked, also when the reply came from the cache."""
+    cached: bool
+    key: str
+    """The call's key in the cache: 64 hexadecimal digits."""
+    purpose: str = "task"
+    """What the call was for: task, diagnoser, judge or prompts."""
+    finish_reason: str = "stop"
+    """Why the model stopped: `stop`, `length`, `content_filter`, or what the provider says."""
+
+    @classmethod
+    def of(cls, call: LMCall, reply: LMReply) -> CallRecord:
+        """The record of a call that was answered."""
+        return cls(
+            model=call.model.label,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            usd=reply.usd,
+            latency_s=reply.latency_s,
+            cached=reply.cached,
+            key=call.key,
+            purpose=call.purpose,
+            finish_reason=reply.finish_reason,
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a module brought no outputs."""
+
+    kind: str
+    """The model's own: `refusal`, `unparsable`, `truncated`, `empty`, `context_window`; a
+    function's: `function_error`; a DSPy program's: `program_error` or `cancelled`; an outage's,
+    such as `rate_limited` or `timeout`; or a metric's judge's, such as `judge_unparsable`."""
+    module: str
+    message: str
+    infrastructure: bool
+    """Whether it says nothing about the config, and so is no score."""
+
+
+@dataclass
+class Recorder:
+    """What one module's run does, noted as it goes on."""
+
+    calls: list[CallRecord] = field(default_factory=list)
+    latency_s: float = 0.0
+    """Seconds along the critical path."""
+    agreement: float = 1.0
+    """Share of the members that agreed with the outcome; 1 for a single one."""
+    failures: list[Failure] = field(default_factory=list)
+    """Of members that did not answer, and of the aggregator's own modules."""
+
+    def note(self, call: CallRecord) -> None:
+        """A call after what was noted before."""
+        self.calls.append(call)
+        self.latency_s += call.latency_s
+
+    def note_together(self, parts: Sequence[Recorder]) -> None:
+        """Runs side by side, after what was noted before: the slowest decides how long it took.
+
+        Equal calls are one: it is paid once.
+        """
+        for part in parts:
+            known = {call.key for call in self.calls}
+            self.calls.extend(call for call in part.calls if call.key not in known)
+            self.failures.extend(part.failures)
+        self.latency_s += max((part.latency_s for part in parts), default=0.0)
+
+
+_RECORDER: ContextVar[Recorder | None] = ContextVar("_RECORDER", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """Within it, calls made in this context are noted in the recorder that it yields."""
+    recorder = Recorder()
+    token = _RECORDER.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _RECORDER.reset(token)
+
+
+def current_recorder() -> Recorder:
+    """Where to note what happens in this context; one that nobody reads, if nobody asked."""
+    return _RECORDER.get() or Recorder()

@@ -1,0 +1,127 @@
+"""The one door to language models: cache, single flight, budget, rate limits, retries, ledger.
+
+docs/gateway.md tells the life of a call.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import CallFailed
+from pipelines.gateway.flights import Flights
+from pipelines.gateway.limits import Limit, ProviderGate
+from pipelines.gateway.session import Session
+from pipelines.gateway.store import Store
+from search_spaces.refusals import refusing_with
+
+if TYPE_CHECKING:
+    from pipelines.gateway.provider import Provider
+
+__all__ = ["Gateway", "Session", "default_cache_folder", "default_gateway", "default_session"]
+
+_MOST_BACKOFF_S = 60.0
+
+
+def default_cache_folder() -> Path:
+    """`COMPOUND_OPTIMIZER_CACHE`, else `compound-optimizer` in the user's cache folder."""
+    chosen = os.environ.get("COMPOUND_OPTIMIZER_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "compound-optimizer"
+
+
+@refusing_with(ValueError)
+class Gateway:
+    """How calls are made: where replies are kept, what providers allow, how often to retry.
+
+    `limits` gives a `Limit` by provider (the part of a model's name before the slash, or its
+    `api_base`). A transient failure is retried up to `retries` times, first after about
+    `backoff_s` seconds, then after twice that, and so on, or when `Retry-After` says.
+
+    `timeout_s` is how long a provider may stay silent: to connect, and from one byte to the next.
+    A server that drips its answer can hold a call for longer. (`sim/` and `recorded/` models run
+    in this process and have no timeout.)
+    """
+
+    def __init__(
+        self,
+        cache: str | Path | None = "",
+        *,
+        limits: Mapping[str, Limit] | None = None,
+        retries: int = 5,
+        backoff_s: float = 0.5,
+        timeout_s: float = 120.0,
+    ) -> None:
+        """`cache` is a folder, by default the user's; None keeps replies in memory only.
+
+        Raises:
+            StoreError: the folder can't be written.
+        """
+        folder = default_cache_folder() if cache == "" else Path(cache) if cache else None
+        self.folder = folder
+        """Where replies are kept; None for memory."""
+        self.store = Store(folder)
+        self.flights = Flights()
+        self.retries = retries
+        self.timeout_s = timeout_s
+        self._backoff_s = backoff_s
+        self._limits = dict(limits or {})
+        self._gates: dict[str, ProviderGate] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def provider(self) -> Provider:
+        """Makes the calls; imported with the first one that is not in the cache."""
+        from pipelines.providers import litellm
+
+        return litellm
+
+    def session(self, study: str = "", budget: Budget | None = None) -> Session:
+        """Open the account of one study.
+
+        What the study spent before counts against its dollars and calls, also what other
+        processes spent; its seconds begin anew.
+        """
+        self.store.settle_orphans(study)
+        return Session(self, study, budget or Budget())
+
+    def gate(self, provider: str) -> ProviderGate:
+        """The gate that all calls to this provider share."""
+        with self._lock:
+            if provider not in self._gates:
+                self._gates[provider] = ProviderGate(self.limit(provider))
+            return self._gates[provider]
+
+    def limit(self, provider: str) -> Limit:
+        """What this provider allows."""
+        return self._limits.get(provider, Limit())
+
+    def backoff(self, attempt: int, failure: CallFailed) -> float:
+        """Seconds to wait before the next attempt: what the provider asks, else exponential."""
+        if failure.retry_after is not None:
+            return min(failure.retry_after, _MOST_BACKOFF_S)
+        most = self._backoff_s * 2.0**attempt
+        return min(most * random.uniform(0.5, 1.0), _MOST_BACKOFF_S)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+@functools.cache
+def default_gateway() -> Gateway:
+    """The gateway of pipelines that are called without one; opened at the first call."""
+    return Gateway()
+
+
+def default_session() -> Session:
+    """An account without caps at the default gateway."""
+    return default_gateway().session("calls")

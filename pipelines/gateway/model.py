@@ -1,0 +1,93 @@
+"""One language model as the user names it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    ValidationInfo,
+)
+from pydantic.dataclasses import dataclass
+
+from pipelines.gateway.params import check_address, check_params
+from search_spaces.refusals import Whole, refusing_with
+
+
+def _label_or_name(label: str | None, info: ValidationInfo) -> str:
+    return label or str(info.data.get("name", ""))
+
+
+def _checked(params: dict[str, Any]) -> dict[str, Any]:
+    check_params(params)
+    return params
+
+
+def _checked_address(address: str | None) -> str | None:
+    if address is not None:
+        check_address(address)
+    return address
+
+
+# Errors do not quote what was given: it may be a key that was put into `params`.
+@refusing_with(ValueError)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
+class Model:
+    """A model by its litellm name, and what the name alone does not say.
+
+    `Model("openai/gpt-4o-mini")` is enough for a hosted model whose price litellm knows. An own
+    server needs `api_base` and prices; the same model behind two servers needs two labels.
+    """
+
+    name: str = Field(min_length=1)
+    """litellm's name: `provider/model`."""
+    label: Annotated[str, BeforeValidator(_label_or_name)] = Field(
+        default=None, validate_default=True
+    )
+    """What configs, reports and MLflow call it; the name, if not given."""
+    api_base: Annotated[str | None, AfterValidator(_checked_address)] = None
+    """Address of an own server, without a key or a password."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; never the key itself."""
+    input_usd_per_million: StrictFloat | None = Field(default=None, ge=0)
+    """Dollars per million input tokens; litellm's price, if not given."""
+    output_usd_per_million: StrictFloat | None = Field(default=None, ge=0)
+    """Dollars per million output tokens; litellm's price, if not given."""
+    max_tokens: Whole = Field(default=2048, ge=1)
+    """Most output tokens of one call; every call carries it, so that its cost is bounded."""
+    params: Annotated[dict[str, Any], AfterValidator(_checked)] = Field(default_factory=dict)
+    """Further parameters sent with every call, such as `{"reasoning_effort": "low"}`.
+
+    Nothing that has a field here, that the gateway sets, or that is a secret.
+    """
+
+    @property
+    def provider(self) -> str:
+        """Whose limits its calls share: the server if there is one, else the name's prefix."""
+        return self.api_base or self.name.partition("/")[0]
+
+
+def as_models(models: list[str | Model] | tuple[str | Model, ...]) -> dict[str, Model]:
+    """The models by label, in the order given.
+
+    Raises:
+        ValueError: none was given, or two share a label.
+    """
+    if isinstance(models, str | Model):
+        models = [models]
+    by_label: dict[str, Model] = {}
+    for given in models:
+        model = Model(given) if isinstance(given, str) else given
+        if model.label in by_label:
+            raise ValueError(
+                f"models must have distinct labels, but {model.label!r} is given twice; "
+                f"tell them apart with Model({model.name!r}, label=...)"
+            )
+        by_label[model.label] = model
+    if not by_label:
+        raise ValueError("models must name at least one model, such as 'openai/gpt-4o-mini'")
+    return by_label

@@ -1,0 +1,1 @@
+"""Several calls at once, of which the first to finish count."""

@@ -1,0 +1,140 @@
+"""One study's account at a gateway: replies to its calls, and what they cost."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipelines.gateway.account import Account, Protected
+from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend
+from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.call_life import CallLife
+from pipelines.gateway.races.call_race import CallRace, cost_of, race_key
+
+if TYPE_CHECKING:
+    from pipelines.gateway.gateway import Gateway
+
+
+class Left(NamedTuple):
+    """What may still be spent; infinite without a cap."""
+
+    usd: float
+    calls: float
+
+
+class Session:
+    """One study's account at a gateway. Safe for threads."""
+
+    def __init__(self, gateway: Gateway, study: str, budget: Budget) -> None:
+        self.study = study
+        self.budget = budget
+        self._started = time.monotonic()
+        self._account = Account(gateway, study, budget, lambda: self.seconds)
+        self._seen: set[str] = set()
+        self._nominal = RunningSpend()
+        self._lock = threading.Lock()
+
+    def complete(self, call: LMCall) -> LMReply:
+        """The model's reply: from the cache, or from a call that the budget has room for.
+
+        Raises:
+            CallFailed: no answer, after all retries.
+            BudgetExhausted: the call could break a cap, or the session was stopped.
+        """
+        self._account.check_not_stopped()
+        reply = CallLife(self._account, call).run()
+        self._count(call.key, call.purpose, cost_of(reply))
+        return reply
+
+    def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
+        """The replies of the `count` calls that finish first; the others are cut off.
+
+        The calls differ in model or sample index and share one purpose. Each is reserved before
+        any starts. Whose provider only declares its latency (`sim/`, `recorded/`), and whose
+        replies are all in the cache, the declared or recorded latencies decide. The same race
+        again is answered from the cache, even if others would be faster now.
+
+        Raises:
+            ValueError: fewer calls than `count`, two equal ones, or two purposes.
+            CallFailed: so many calls failed that fewer than `count` are left; the first failure.
+            BudgetExhausted: the calls could break a cap, or the session was stopped.
+        """
+        from pipelines.gateway.races.racing_calls import race
+
+        key = race_key(calls, count)
+        self._account.check_not_stopped()
+        result = race(self._account, key, calls, count)
+        self._count(key, calls[0].purpose, result.cost)
+        return result
+
+    @property
+    def spent(self) -> Spend:
+        """Real spend: what was paid, in this process and in all others of the same study."""
+        return self._account.spent
+
+    @property
+    def nominal(self) -> Spend:
+        """Nominal spend: every distinct call and race of this session once, at recorded prices.
+
+        It does not depend on what the cache held, nor on the order of concurrent calls.
+        """
+        with self._lock:
+            return self._nominal.spend
+
+    def nominal_left(self) -> Left:
+        """What nominal spend leaves of the caps, less what is protected."""
+        usd, calls, _ = self._account.protected
+        budget, nominal = self.budget, self.nominal
+        return Left(
+            math.inf if budget.usd is None else budget.usd - usd - nominal.usd,
+            math.inf if budget.calls is None else budget.calls - calls - nominal.calls,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the session was opened."""
+        return time.monotonic() - self._started
+
+    def check_running(self) -> None:
+        """Raise `BudgetExhausted` if stopped, or if the seconds that are not protected are over."""
+        self._account.check_running()
+
+    def first_seconds(self, key: str, seconds: float) -> float:
+        """The seconds that some work took when this study did it first; these, if it does so now.
+
+        A study that is repeated must not depend on how fast the machine is this time.
+        """
+        hashed = hashlib.sha256(key.encode()).hexdigest()
+        return self._account.gateway.store.first_seconds(self.study, hashed, seconds)
+
+    def protect(self, usd: float = 0.0, calls: int = 0, seconds: float = 0.0) -> None:
+        """Keep that much of the budget out of reach, until `protect()` releases it again."""
+        self._account.protected = Protected(usd, calls, seconds)
+
+    def stop(self) -> None:
+        """Refuse every further call: whoever asks or waits gets `BudgetExhausted`.
+
+        Only those go on that a provider is answering just now; their replies are kept. Races
+        end, and their calls are cut off.
+        """
+        self._account.stop()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of this process a provider is answering just now."""
+        return self._account.in_flight
+
+    def drain(self) -> None:
+        """Wait until no call is in flight; after `stop` no further one comes."""
+        self._account.drain()
+
+    def _count(self, key: str, purpose: str, cost: PurposeSpend) -> None:
+        """Count it as nominal spend, once."""
+        with self._lock:
+            if key not in self._seen:
+                self._seen.add(key)
+                self._nominal.add(purpose, cost)

@@ -1,1 +1,0 @@
-"""Language models: the gateway that all calls pass, and the providers that stand behind it."""

@@ -1,0 +1,1 @@
+"""A module of a pipeline: its signature, its function, and their checks."""

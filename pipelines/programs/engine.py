@@ -1,0 +1,281 @@
+"""DSPy's engine seam: every call of a `dspy.LM` of ours goes to the gateway.
+
+DSPy's engine never learns which sample it is asked for: `rollout_id` is stripped, and `n` becomes
+equal requests. So the LM counts the draws of one `__call__` in a context variable, and the
+engine turns rollout and draw into the sample index that the gateway keys and sends.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Self
+
+import dspy
+from dspy import lm15
+from dspy.utils.exceptions import ContextWindowExceededError
+
+from pipelines.gateway.budget import PurposeSpend
+from pipelines.gateway.call import CallFailed, LMCall, LMReply, Purpose
+from pipelines.gateway.call_record import CallRecord, current_recorder
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+
+SAMPLES_PER_ROLLOUT = 1000
+
+_DRAWS: ContextVar[Iterator[int] | None] = ContextVar("_DRAWS", default=None)
+
+
+class GatewayLM(dspy.LM):
+    """A `dspy.LM` whose calls pass the gateway: cached, budgeted, retried and metered there.
+
+    `sample` is the index of its first draw; a member of a wide module gets its own. `params` go
+    with every call.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        session: Session,
+        *,
+        temperature: float | None = None,
+        purpose: Purpose = "task",
+        sample: int = 0,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.label = model.label
+        self.sample = sample
+        self.settings = repr((temperature, sorted((params or {}).items())))
+        """All else that decides what it answers to equal messages."""
+        # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
+        # both for reasoning models, and the gateway sends them anyhow.
+        self.door = GatewayEngine(model, session, temperature, purpose, sample, params)
+        self._open(model.name, self.door)
+
+    def _open(self, name: str, engine: GatewayEngine | RacingEngine) -> None:
+        super().__init__(
+            name, engine=engine, async_engine=AsyncGatewayEngine(engine), cache=False,
+            num_retries=0,
+        )  # fmt: skip
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As `dspy.LM`, with its draws counted."""
+        token = _DRAWS.set(self._draws(kwargs))
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            _DRAWS.reset(token)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """As `dspy.LM`, with its draws counted."""
+        token = _DRAWS.set(self._draws(kwargs))
+        try:
+            return await super().acall(*args, **kwargs)
+        finally:
+            _DRAWS.reset(token)
+
+    def _draws(self, kwargs: dict[str, Any]) -> Iterator[int]:
+        rollout = {**self.kwargs, **kwargs}.get("rollout_id") or 0
+        return itertools.count(int(rollout) * SAMPLES_PER_ROLLOUT)
+
+
+class GatewayEngine:
+    """Turns DSPy's canonical request into a call of the gateway, and its reply back."""
+
+    def __init__(
+        self,
+        model: Model,
+        session: Session,
+        temperature: float | None,
+        purpose: Purpose,
+        sample: int,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._model = model
+        self.session = session
+        self._temperature = temperature
+        self._purpose = purpose
+        self._sample = sample
+        self._extra = dict(params or {})
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request.
+
+        Raises:
+            CallFailed: no answer, or one cut off by `max_tokens`, though what there is may parse;
+                wrapped by DSPy in an `LMUnexpectedError`, as its cause.
+            ContextWindowExceededError: the prompt is too long; DSPy's agents shorten theirs then.
+            BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
+        """
+        call = self.call(request, _next_draw())
+        try:
+            reply = self.session.complete(call)
+        except CallFailed as failed:
+            if failed.kind == "context_window":
+                raise ContextWindowExceededError(message=str(failed)) from failed
+            raise
+        return _answered(call, reply)
+
+    def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
+        """The call of the gateway that this request is, at the draw of so many."""
+        config = request.config
+        return LMCall(
+            model=self._model,
+            messages=_messages(request),
+            temperature=self._temperature if config.temperature is None else config.temperature,
+            sample=self._sample + draw,
+            params={**self._extra, **_params(config)},
+            purpose=self._purpose,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """DSPy deep-copies programs with their LMs; the budget behind them is one."""
+        return self
+
+
+class RacingLM(GatewayLM):
+    """A `dspy.LM` that asks several members at once and answers as those that finish first.
+
+    The first time that it is called it holds the race and answers as the winner, then as the
+    next one each time.
+
+    Args:
+        members: who runs; equal calls among them are one, and finish together.
+        count: how many members finish before the others are cut off.
+    """
+
+    def __init__(self, members: Sequence[GatewayLM], count: int) -> None:
+        first = members[0]
+        self.label, self.sample, self.settings = first.label, first.sample, first.settings
+        self.door = first.door
+        self.race = RacingEngine([member.door for member in members], count)
+        self._open(first.model, self.race)
+
+
+class RacingEngine:
+    """Turns DSPy's request into a race at the gateway, and back into its winners' replies."""
+
+    def __init__(self, doors: Sequence[GatewayEngine], count: int) -> None:
+        self._doors = doors
+        self._count = min(count, len(doors))
+        self._finished: dict[int, Iterator[tuple[LMCall, LMReply]]] = {}
+        self.winners: list[list[int]] = []
+        """The members that each call which finished in time is of, in the order of finishing;
+        empty if the race failed."""
+        self.losers: list[CallRecord] = []
+        """The calls that were cut off: they cost money and no time."""
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer as the next winner; errors as `GatewayEngine.complete`."""
+        draw = _next_draw()
+        if draw not in self._finished:
+            self._finished[draw] = self._hold(request, draw)
+        return _answered(*next(self._finished[draw]))
+
+    def _hold(self, request: lm15.Request, draw: int) -> Iterator[tuple[LMCall, LMReply]]:
+        calls = [door.call(request, draw) for door in self._doors]
+        distinct = list({call.key: call for call in calls}.values())
+        members = [[n for n, call in enumerate(calls) if call.key == d.key] for d in distinct]
+        count = _calls_for(self._count, map(len, members))
+        race = self._doors[0].session.first_of(distinct, count)
+        self.winners = self.winners or [members[place] for place in race.winners]
+        self.losers += [
+            CallRecord.of(call, _cut_off(lost))
+            for call, lost in zip(distinct, race.lost, strict=True)
+            if lost.calls
+        ]
+        return zip((distinct[place] for place in race.winners), race.replies, strict=True)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """As for the other engine."""
+        return self
+
+
+class AsyncGatewayEngine:
+    """The same door for `acall`: the call runs in a thread, so that the loop goes on."""
+
+    def __init__(self, engine: GatewayEngine | RacingEngine) -> None:
+        self._engine = engine
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request; see `GatewayEngine.complete`."""
+        import asyncio
+
+        return await asyncio.to_thread(self._engine.complete, request)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """One door, however often DSPy copies the program."""
+        return self
+
+
+def _answered(call: LMCall, reply: LMReply) -> lm15.Response:
+    """Note the call, and hand its reply to DSPy."""
+    current_recorder().note(CallRecord.of(call, reply))
+    if reply.finish_reason == "length":
+        raise CallFailed(
+            "truncated",
+            f"{call.model.label}'s answer was cut off after {reply.output_tokens} tokens; "
+            "Model(..., max_tokens=...) allows more",
+        )
+    return _response(call.model, reply)
+
+
+def _next_draw() -> int:
+    return next(_DRAWS.get() or iter((0,)))
+
+
+def _calls_for(members: int, sizes: Iterable[int]) -> int:
+    """How many calls must finish, whichever they are, so that as many members have.
+
+    Args:
+        members: no more than there are.
+        sizes: the members that each call is of.
+    """
+    return 1 + sum(fewest < members for fewest in itertools.accumulate(sorted(sizes)))
+
+
+def _cut_off(lost: PurposeSpend) -> LMReply:
+    return LMReply("", "cut_off", lost.input_tokens, lost.output_tokens, lost.usd, latency_s=0.0)
+
+
+def _messages(request: lm15.Request) -> tuple[dict[str, str], ...]:
+    system = request.system
+    if system is not None and not isinstance(system, str):
+        system = "".join(getattr(part, "text", "") for part in system)
+    first = [{"role": "system", "content": system}] if system else []
+    rest = [{"role": each.role, "content": _text(each)} for each in request.messages]
+    return (*first, *rest)
+
+
+def _text(message: lm15.Message) -> str:
+    text: str | None = message.text
+    if text is None:
+        kinds = [type(p).__name__ for p in message.parts if not isinstance(p, lm15.TextPart)]
+        raise CallFailed(
+            "unsupported_input",
+            f"a message has a part that is no text ({kinds[0]}), but the gateway sends text alone",
+        )
+    return text
+
+
+def _params(config: lm15.Config) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    if config.stop:
+        params["stop"] = list(config.stop)
+    if config.response_format is not None:
+        params["response_format"] = config.response_format
+    if config.top_p is not None:
+        params["top_p"] = config.top_p
+    return params
+
+
+def _response(model: Model, reply: LMReply) -> lm15.Response:
+    finish_reason = "content_filter" if reply.finish_reason == "content_filter" else "stop"
+    return lm15.Response(
+        id=None,
+        model=model.name,
+        message=lm15.Message.assistant([lm15.TextPart(reply.text)]),
+        finish_reason=finish_reason,
+        usage=lm15.Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
+    )

@@ -1,0 +1,69 @@
+"""Maps exceptions to failures; any other exception is a bug and propagates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.gateway.call import CallFailed
+from pipelines.gateway.call_record import CallRecord
+from pipelines.programs.trace import Failure
+
+if TYPE_CHECKING:
+    from dspy.utils.exceptions import AdapterParseError
+
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i'm |i am )?(?:very |so )?sorry|i apologi[sz]e|unfortunately)?[,.]? ?(?:but )?"
+    r"(?:as an ai[\w ]*, )?i(?:'m| am)? ?"
+    r"(?:can't|cannot|can not|won't|will not|unable to|not able to|must decline to) "
+    r"(?:help|assist|comply|provide|fulfil|answer|do that|continue|engage|discuss|support)",
+    re.IGNORECASE,
+)
+"""Only at the beginning of a reply: further on, the same words may belong to an answer."""
+
+
+class ModuleFailed(Exception):
+    """A module returned no outputs; `failure` holds the reason."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"module {failure.module!r} failed ({failure.kind}): {failure.message}")
+        self.failure = failure
+
+    def __reduce__(self) -> tuple[type[ModuleFailed], tuple[Failure]]:
+        """Picklable, for workers in other processes."""
+        return ModuleFailed, (self.failure,)
+
+
+def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -> Failure | None:
+    """The failure behind what a predictor raised, or None if it is not one that is known.
+
+    Args:
+        error: what the predictor raised; DSPy wraps what its engine raises.
+        calls: the predictor's calls so far; the last one brought the reply that did not parse.
+        module: the module's name.
+    """
+    from dspy.utils.exceptions import AdapterParseError
+
+    if isinstance(error, ModuleFailed):
+        return error.failure
+    for cause in (error, error.__cause__):
+        if isinstance(cause, CallFailed):
+            return Failure(cause.kind, module, str(cause), cause.infrastructure)
+    if isinstance(error, AdapterParseError):
+        kind = _reply_kind(error, calls[-1].finish_reason if calls else "stop")
+        return Failure(kind, module, _shortened(str(error)), infrastructure=False)
+    return None
+
+
+def _reply_kind(error: AdapterParseError, finish_reason: str) -> str:
+    reply = error.lm_response or ""
+    if finish_reason == "content_filter" or _REFUSAL.match(reply.replace("\u2019", "'")):
+        return "refusal"
+    if not reply.strip() or str(error).startswith("The LM returned an empty"):
+        return "empty"
+    return "unparsable"
+
+
+def _shortened(text: str, most: int = 2000) -> str:
+    return text if len(text) <= most else f"{text[:most]} [...]"

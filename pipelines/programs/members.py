@@ -1,0 +1,354 @@
+"""The members of a wide module on one example's inputs, as its aggregator sees them."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dspy
+
+from pipelines.aggregators import Answer, Verdict
+from pipelines.errors import PipelineError
+from pipelines.gateway.call_record import Recorder, current_recorder, recording
+from pipelines.modules.signature import REASONING
+from pipelines.programs.concurrency import finish, run_together
+from pipelines.programs.engine import RacingLM
+from pipelines.programs.failures import ModuleFailed, failure_of
+from pipelines.programs.fingerprint import fingerprint
+from pipelines.programs.memo import Memo
+from pipelines.programs.own_time import waiting
+from pipelines.programs.trace import Failure
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    from pipelines.aggregators import Aggregator
+    from pipelines.aggregators.aggregator import Record
+    from pipelines.gateway.gateway import Session
+    from pipelines.programs.engine import GatewayLM
+    from search_spaces import MemberConfig
+
+
+class MemberKey(NamedTuple):
+    """What decides a member's answer, within one pipeline and one set of models."""
+
+    module: str
+    prompt: str
+    """Signature, instructions and demos as text."""
+    model: str
+    sample: int
+    settings: str
+    """Temperature and parameters as text."""
+    inputs: str
+    """The fingerprint of the module's own."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The outcome of one request: a prediction or a failure, and the calls."""
+
+    said: dspy.Prediction | Failure
+    recorder: Recorder
+
+
+class Consultant(NamedTuple):
+    """A module of the aggregator's own."""
+
+    field: str
+    """The field with the candidates."""
+    rename: Mapping[str, str]
+    """The aggregator's name for what it writes, where that is another."""
+    predictor: Callable[..., dspy.Prediction]
+    most_times: int
+    """How often it may be asked."""
+
+
+class Member(NamedTuple):
+    """One member of a module, independent of any example."""
+
+    config: MemberConfig
+    """With the settings that it runs with."""
+    lm: GatewayLM
+    prompt: str
+    """Everything that determines its prompt for given inputs."""
+    own: Mapping[str, Any]
+    """What DSPy's `Predict` is given in place of its own `signature` and `demos`."""
+
+
+@dataclass
+class Network:
+    """The members of one module, independent of any example."""
+
+    name: str
+    """The module's path, for failures."""
+    aggregator: str
+    """Its name, for errors."""
+    members: Sequence[Member]
+    greedy: Callable[[int], GatewayLM]
+    """A member at temperature 0."""
+    consultants: Mapping[str, Consultant]
+    """By role."""
+    answer_fields: Sequence[str]
+    """The output fields without the reasoning."""
+    asks_again: int = 0
+    """How many members may be asked greedily."""
+    memo: Memo | None = None
+    session: Session | None = None
+    """Where the time of the user's code is recorded."""
+    users_code: str = ""
+    """Identifies the user's code that the aggregator runs; empty if it runs none."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        """Copies may be edited, which the memo would not notice."""
+        copied = copy.copy(self)
+        copied.members = copy.deepcopy(self.members, memo)
+        copied.consultants = copy.deepcopy(self.consultants, memo)
+        copied.memo = None
+        return copied
+
+
+Ask = Callable[["GatewayLM", Mapping[str, Any]], dspy.Prediction]
+"""One call of DSPy's `Predict` with a given language model."""
+
+
+@dataclass
+class AskedMembers:
+    """`Members` that call models."""
+
+    network: Network
+    inputs: Record
+    predict: Ask
+    predictions: dict[int | None, dspy.Prediction] = field(default_factory=dict)
+    """Each answer by the member's place; under None, one that no member gave."""
+    recorder: Recorder = field(default_factory=current_recorder)
+    """Where it notes what it does."""
+    waited_s: float = 0.0
+    """Seconds that the aggregator has spent on asking."""
+    _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
+    _asked: set[tuple[int, bool]] = field(default_factory=set)
+    _consultations: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def models(self) -> Sequence[str]:
+        """Model label by member."""
+        return [member.config.model for member in self.network.members]
+
+    @property
+    def configs(self) -> Sequence[MemberConfig]:
+        """See `Members.configs`."""
+        return [member.config for member in self.network.members]
+
+    @property
+    def roles(self) -> Collection[str]:
+        """The aggregator's own modules that have a model."""
+        return self.network.consultants.keys()
+
+    @waiting
+    def ask(
+        self,
+        members: Sequence[int],
+        *,
+        greedy: bool = False,
+        inputs: Sequence[Record] | None = None,
+    ) -> list[Answer]:
+        """See `Members.ask`.
+
+        Raises:
+            PipelineError: the aggregator asks a member that does not exist, or more often than it
+                declares.
+        """
+        self._check_asked(members, greedy)
+        given = inputs or [self.inputs] * len(members)
+        new = [
+            (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._asked
+        ]
+        heard = self._heard([(self._member(m, greedy), received) for m, received in new])
+        for (member, _), one in zip(new, heard, strict=True):
+            self._asked.add((member, greedy))
+            if isinstance(one.said, dspy.Prediction):
+                self._answers[member, greedy] = self._answer(member, one)
+        found = (self._answers.get((member, greedy)) for member in members)
+        return [answer for answer in found if answer is not None]
+
+    @waiting
+    def first(self, count: int) -> list[Answer]:
+        """See `Members.first`.
+
+        Raises:
+            PipelineError: members were asked before, or have prompts of their own: one request
+                goes to all that race.
+        """
+        if self._asked:
+            raise self.wrong("must not have members race who were asked before")
+        if any(member.own for member in self.network.members):
+            raise self.wrong("must not have members race that have prompts of their own")
+        self._asked.update((member, False) for member in range(len(self.models)))
+        lm = RacingLM([member.lm for member in self.network.members], count)
+        racing = self.network.members[0]._replace(lm=lm)
+        heard = [self._say(racing, self.inputs)]  # holds the race
+        heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
+        losers = Recorder(lm.race.losers)
+        self.recorder.note_together([*(one.recorder for one in heard), losers])
+        answers = {
+            member: self._answer(member, one)
+            for alike, one in zip(lm.race.winners, heard, strict=False)  # no winners if it failed
+            for member in alike
+            if isinstance(one.said, dspy.Prediction)
+        }
+        self._answers.update({(member, False): answer for member, answer in answers.items()})
+        return list(answers.values())[:count]
+
+    @waiting
+    def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
+        """See `Members.consult`.
+
+        Raises:
+            PipelineError: there is no such role, or it is asked too often.
+        """
+        self._check_consulted(role, len(shown))
+        done = run_together([partial(self._consulted, role, text) for text in shown])
+        self.recorder.note_together([heard.recorder for heard in done])
+        said = [heard.said if isinstance(heard.said, dspy.Prediction) else None for heard in done]
+        for one in said:
+            if one and set(self.network.answer_fields) <= set(one.keys()):
+                self.predictions[None] = one
+        rename = self.network.consultants[role].rename
+        return [
+            one and {rename.get(k, k): v for k, v in one.items() if k != REASONING} for one in said
+        ]
+
+    def failed(self, kind: str, message: str) -> None:
+        """See `Members.failed`."""
+        failure = Failure(kind, self.network.name, message, infrastructure=False)
+        self.recorder.failures.append(failure)
+
+    def _check_asked(self, members: Sequence[int], greedy: bool) -> None:
+        width, most = len(self.models), self.network.asks_again
+        for member in members:
+            if member not in range(width):
+                raise self.wrong(f"must ask members from 0 to {width - 1}, but asks {member!r}")
+        if len(set(members)) < len(members):
+            raise self.wrong(f"must ask each member once, but asks {list(members)}")
+        again = {*members, *(m for m, earlier in self._asked if earlier)} if greedy else set()
+        if len(again) > most:
+            raise self.wrong(f"asks {len(again)} members greedily, but its asks_again is {most}")
+
+    def _check_consulted(self, role: str, times: int) -> None:
+        if role not in self.roles:
+            hint = nearest(role, self.roles)
+            raise self.wrong(f"consults {role!r}, which has no model{hint}")
+        self._consultations[role] += times
+        asked, most = self._consultations[role], self.network.consultants[role].most_times
+        if asked > most:
+            raise self.wrong(f"may ask its {role} {most} times, but asks {asked} times")
+
+    def wrong(self, told: str) -> PipelineError:
+        """The error for what an aggregator, maybe a user's own, must not do."""
+        network = self.network
+        return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
+
+    def _member(self, place: int, greedy: bool) -> Member:
+        member = self.network.members[place]
+        return member._replace(lm=self.network.greedy(place)) if greedy else member
+
+    def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
+        """Their answers, from the memo or from concurrent calls."""
+        memo = Memo() if self.network.memo is None else self.network.memo
+        keys = [self._key(*one) or object() for one in asked]
+        makers = {key: partial(self._say, *one) for key, one in zip(keys, asked, strict=True)}
+        found = finish(memo.make(makers, _lasts))
+        heard = [found[key] for key in keys]
+        self.recorder.note_together([one.recorder for one in heard])
+        return heard
+
+    def _key(self, member: Member, inputs: Record) -> MemberKey | None:
+        if self.network.memo is None:
+            return None
+        received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
+        if received is None:
+            return None
+        lm, module = member.lm, self.network.name
+        return MemberKey(module, member.prompt, lm.label, lm.sample, lm.settings, received)
+
+    @cached_property
+    def _fingerprint(self) -> str | None:
+        return fingerprint(self.inputs)
+
+    def _say(self, member: Member, inputs: Record) -> Heard:
+        told = {**inputs, **member.own}
+        return _heard(self.network.name, partial(self.predict, member.lm, told))
+
+    def _consulted(self, role: str, shown: str) -> Heard:
+        consultant = self.network.consultants[role]
+        asked = {**self.inputs, consultant.field: shown}
+        return _heard(f"{self.network.name}.{role}", partial(consultant.predictor, **asked))
+
+    def _answer(self, member: int, heard: Heard) -> Answer:
+        said = heard.said
+        if not isinstance(said, dspy.Prediction):
+            raise TypeError(f"a failure is no answer: {said}")
+        self.predictions[member] = said
+        record = {name: said[name] for name in self.network.answer_fields}
+        return Answer(member, record, sum(call.output_tokens for call in heard.recorder.calls))
+
+
+def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
+    """Ask, and record what happens; a failure is returned, not raised."""
+    with recording() as recorder:
+        try:
+            return Heard(ask(), recorder)
+        except Exception as error:
+            failure = failure_of(error, recorder.calls, name)
+            if failure is None:
+                raise
+            recorder.failures.append(failure)
+            return Heard(failure, recorder)
+
+
+def _lasts(key: object, heard: Heard) -> bool:
+    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
+    outage = isinstance(heard.said, Failure) and heard.said.infrastructure
+    return isinstance(key, MemberKey) and not outage
+
+
+def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
+    """The aggregator's verdict.
+
+    Raises:
+        PipelineError: a user's own aggregator returned something else.
+        Exception: whatever it raises itself.
+    """
+    verdict = aggregator.aggregate(members)
+    if verdict is None:
+        return None
+    if not isinstance(verdict, Verdict) or not isinstance(verdict.answer, Answer):
+        raise members.wrong(f"must return a Verdict with an Answer, or None, not {verdict!r}")
+    agreement = verdict.agreement
+    if not isinstance(agreement, int | float) or not -1e-9 <= agreement <= 1 + 1e-9:
+        raise members.wrong(f"must return an agreement from 0 to 1, not {agreement!r}")
+    return verdict
+
+
+def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
+    """The winner's whole record: its reasoning, and what the aggregator made of its fields.
+
+    Raises:
+        PipelineError: a field is missing.
+    """
+    said = members.predictions.get(answer.member)
+    whole = {**({} if said is None else said), **answer.record}
+    missing = [name for name in members.network.answer_fields if name not in whole]
+    if missing:
+        raise members.wrong(f"must return the field {missing[0]!r}, not {dict(answer.record)!r}")
+    return dspy.Prediction(**whole)
+
+
+def failure_of_all(members: AskedMembers) -> ModuleFailed:
+    """Why no member answered: the first failure, or an outage if any member met one."""
+    failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
+    if not failures:
+        raise members.wrong("chose none of the answers")
+    return ModuleFailed(failures[0])

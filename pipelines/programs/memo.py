@@ -1,0 +1,110 @@
+"""A memo of values by key, such as modules' steps, and of values that are being computed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from pipelines.programs.concurrency import Resumable, run_together
+
+V = TypeVar("V")
+
+
+class Memo(dict[Any, Any]):
+    """Values by key, each made once even when several threads ask for it at the same time.
+
+    Programs keep steps by `MemoKey` in it, and what members said by `MemberKey`. The first thread
+    that misses a key claims it, computes the value and lands it; others wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._flights: dict[Any, Future[Any]] = {}
+        self._passing: set[Any] = set()
+        """Keys of values that are known only while `keeping_all`."""
+        self._keepers = 0
+        self._lock = threading.Lock()
+
+    def make(
+        self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[Any, V], bool]
+    ) -> Resumable[dict[Any, V]]:
+        """The values of all keys: those that are missing are made side by side.
+
+        It holds no claim while it pauses.
+
+        Args:
+            makers: how to make each value; never None.
+            lasts: whether a value, given with its key, is to be known from now on. One that does
+                not last, such as an outage, is shared only with those who were waiting for it.
+
+        Raises:
+            BaseException: what a maker raises; those who wait then make the value themselves.
+        """
+        found = {key: self[key] for key in makers if key in self}
+        while missing := [key for key in makers if key not in found]:
+            yield None
+            claims = {key: self.claim(key) for key in missing}
+            mine = {key: flight for key, (flight, is_mine) in claims.items() if is_mine}
+            try:
+                made = run_together([partial(self._made, key, makers[key], lasts) for key in mine])
+            finally:
+                for key, flight in mine.items():
+                    if not flight.done():
+                        self.land(key)
+            found.update(zip(mine, made, strict=True))
+            for key, (flight, is_mine) in claims.items():
+                if not is_mine:
+                    yield flight
+                    if flight.result() is not None:
+                        found[key] = flight.result()
+        return found
+
+    def claim(self, key: Any) -> tuple[Future[Any], bool]:
+        """What will hold the value, and whether it is the caller's to make and then to `land`."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                return flight, False
+            flight = Future()
+            if key in self:
+                flight.set_result(self[key])
+                return flight, False
+            self._flights[key] = flight
+            return flight, True
+
+    def land(self, key: Any, value: Any = None, *, lasts: bool = True) -> None:
+        """Give a claimed value to the waiting threads; None leaves them to compute it."""
+        with self._lock:
+            flight = self._flights.pop(key)
+            if value is not None and (lasts or self._keepers):
+                self[key] = value
+                if not lasts:
+                    self._passing.add(key)
+        flight.set_result(value)
+
+    @contextmanager
+    def keeping_all(self) -> Iterator[None]:
+        """Context in which transient values are kept too.
+
+        So that an outage is the same for all who share a step, whoever comes first.
+        """
+        with self._lock:
+            self._keepers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keepers -= 1
+                if not self._keepers:
+                    for key in self._passing:
+                        del self[key]
+                    self._passing.clear()
+
+    def _made(self, key: Any, maker: Callable[[], V], lasts: Callable[[Any, V], bool]) -> V:
+        value = maker()
+        self.land(key, value, lasts=lasts(key, value))
+        return value

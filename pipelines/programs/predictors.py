@@ -1,0 +1,189 @@
+"""DSPy's predictors for a bound module, one of them asking several members."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pipelines.aggregators import aggregator
+from pipelines.modules.signature import REASONING, fresh_signature
+from pipelines.programs.engine import GatewayLM
+from pipelines.programs.members import (
+    AskedMembers,
+    Consultant,
+    Member,
+    Network,
+    decided,
+    failure_of_all,
+    outcome,
+)
+from pipelines.programs.own_time import own_time, users_code
+
+if TYPE_CHECKING:
+    from pipelines.aggregators import Aggregator
+    from pipelines.gateway.gateway import Session
+    from pipelines.programs.binding import BoundModule
+    from pipelines.programs.memo import Memo
+
+
+def make_predictor(
+    bound: BoundModule, session: Session, memo: Memo | None = None
+) -> dspy.Predict | dspy.ChainOfThought:
+    """A fresh predictor that asks the bound module's members through the session."""
+    outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
+    if bound.module.strategy == "chain_of_thought":
+        outer = dspy.ChainOfThought(inner.signature)
+        inner = outer.predict
+    if len(bound.models) > 1:
+        network = make_network(bound, session, inner.signature, memo)
+        wide = WidePredict(inner.signature, network, aggregator(bound.aggregation))
+        inner, outer = wide, _with_predict(outer, wide)
+    else:
+        inner.lm = member_lm(bound, session, 0)
+    inner.demos = [copy.deepcopy(demo) for demo in bound.config.demos]
+    return outer
+
+
+def bare_predictor(bound: BoundModule) -> dspy.Predict:
+    """The bound module's predictor, without a language model."""
+    signature = fresh_signature(bound.module.signature, bound.instructions)
+    if bound.module.strategy == "chain_of_thought":
+        signature = dspy.ChainOfThought(signature).predict.signature
+    bare = dspy.Predict(signature)
+    bare.demos = [dspy.Example(**demo) for demo in bound.config.demos]
+    return bare
+
+
+def make_network(
+    bound: BoundModule,
+    session: Session,
+    signature: type[dspy.Signature],
+    memo: Memo | None,
+) -> Network:
+    """The members of a wide module, and the modules that its aggregator consults."""
+    made = aggregator(bound.aggregation)
+    prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
+    return Network(
+        name=bound.path,
+        aggregator=bound.aggregation.name,
+        members=[
+            Member(each, member_lm(bound, session, place), bound.prompt(each), own)
+            for place, (each, own) in enumerate(zip(bound.members, prompts, strict=True))
+        ],
+        greedy=lambda place: member_lm(bound, session, place, greedy=True),
+        consultants={
+            role: Consultant(
+                each.sees,
+                each.module.rename,
+                make_predictor(each, session, memo),
+                made.roles[role].most_times(len(bound.models)),
+            )
+            for role, each in bound.consultants.items()
+        },
+        answer_fields=[name for name in signature.output_fields if name != REASONING],
+        asks_again=made.asks_again,
+        memo=memo,
+        session=session,
+        users_code=users_code(made),
+    )
+
+
+def _own_prompt(
+    bound: BoundModule, place: int, signature: type[dspy.Signature]
+) -> Mapping[str, Any]:
+    """The signature and demos of a member's own prompt; see `Member.own`."""
+    if not bound.config.members:
+        return {}
+    member, own = bound.config.members[place], {}
+    if member.instructions is not None:
+        own["signature"] = signature.with_instructions(member.instructions)
+    if member.demos is not None:
+        own["demos"] = [copy.deepcopy(demo) for demo in member.demos]
+    return own
+
+
+def member_lm(
+    bound: BoundModule, session: Session, place: int, *, greedy: bool = False
+) -> GatewayLM:
+    """The language model of one member; `greedy` is at temperature 0."""
+    return GatewayLM(
+        bound.models[place],
+        session,
+        temperature=0.0 if greedy else bound.members[place].temperature,
+        sample=0 if greedy else bound.samples[place],
+        params=bound.config.params,
+    )
+
+
+def _with_predict(outer: Any, inner: WidePredict) -> Any:
+    if not isinstance(outer, dspy.ChainOfThought):
+        return inner
+    outer.predict = inner
+    return outer
+
+
+def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
+    """The aggregator's outcome for members that are about to be asked.
+
+    Raises:
+        ModuleFailed: no member answered.
+        PipelineError: the aggregator, a user's own, breaks a rule.
+    """
+    with dspy.context(trace=None), own_time(members):
+        verdict = decided(made, members)
+    if verdict is None:
+        raise failure_of_all(members)
+    members.recorder.agreement = verdict.agreement
+    return outcome(members, verdict.answer)
+
+
+class WidePredict(dspy.Predict):
+    """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
+
+    A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
+    Giving it another `lm`, as DSPy's optimizers do, leaves that one member, with the module's
+    prompt. Editing its signature or demos changes members without a prompt of their own.
+    """
+
+    def __init__(
+        self, signature: type[dspy.Signature], network: Network, aggregator: Aggregator
+    ) -> None:
+        super().__init__(signature)
+        self.network = network
+        self.aggregator = aggregator
+        self.lm = network.members[0].lm
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """The outcome.
+
+        Raises:
+            ModuleFailed: no member answered.
+            PipelineError: the aggregator, a user's own, breaks a rule.
+        """
+        # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
+        if self.lm not in (None, self.network.members[0].lm):
+            return super().forward(**inputs)
+        prediction = prediction_of(self.aggregator, self.members(inputs))
+        trace = dspy.settings.trace
+        if trace is not None:
+            trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))
+        return prediction
+
+    def members(self, inputs: Mapping[str, Any]) -> AskedMembers:
+        """The members, about to be asked on these inputs."""
+        return AskedMembers(self.network, inputs, self._ask)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """As `forward`, off the event loop."""
+        return await asyncio.to_thread(WidePredict.forward, self, **inputs)
+
+    @property
+    def _inputs(self) -> list[str]:
+        return list(self.signature.input_fields)
+
+    def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        return super().forward(**inputs, lm=member)

@@ -1,0 +1,253 @@
+"""A pipeline bound to a config: a `dspy.Module` that runs and leaves a trace."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self
+
+import dspy
+
+from pipelines.aggregators import Answer
+from pipelines.aggregators.judging import shown
+from pipelines.errors import PipelineError
+from pipelines.gateway.call_record import recording
+from pipelines.modules.signature import REASONING
+from pipelines.programs.adapter import chat_adapter
+from pipelines.programs.bind_modules import bind_modules
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.failures import ModuleFailed, failure_of
+from pipelines.programs.members import AskedMembers
+from pipelines.programs.memo import Memo
+from pipelines.programs.own_time import first_seconds
+from pipelines.programs.prediction import Prediction
+from pipelines.programs.predictors import make_predictor
+from pipelines.programs.trace import Failure, MemoKey, ModuleStep, Trace
+from pipelines.spec.config_checks import check_config
+from search_spaces import PipelineConfig
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    from pipelines.gateway.gateway import Session
+    from pipelines.gateway.model import Model
+    from pipelines.spec.pipeline import Pipeline
+
+
+class Program(dspy.Module):
+    """A pipeline ready to run, safe for threads; made by `Pipeline.bind`.
+
+    Its predictors are attributes named as the modules. The memo answers for a module whose
+    config, sample indices and inputs it has seen; it belongs to one pipeline and one set of
+    models, and does not see later edits of predictors, so copies have none.
+
+    Raises:
+        PipelineError: the config does not fit the pipeline, or there is no session.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session | None,
+        memo: Memo | None = None,
+    ) -> None:
+        super().__init__()
+        check_config(pipeline.modules, config, models)
+        self._pipeline = pipeline
+        self._memo = memo
+        self._session = session
+        self._bound = bind_modules(pipeline, config, models)
+        for module in pipeline.llm_modules:
+            if session is None:
+                raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
+            setattr(self, module.name, make_predictor(self._bound[module.name], session, memo))
+
+    @property
+    def bound(self) -> Mapping[str, BoundModule]:
+        """The modules with their configs and sample indices, by name."""
+        return self._bound
+
+    @cached_property
+    def wide(self) -> frozenset[str]:
+        """The modules that have several members."""
+        return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
+
+    def run(self, inputs: Mapping[str, Any]) -> Trace:
+        """See `BoundProgram.run`."""
+        return finish(self.resumable(inputs))
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`."""
+        return self._run(inputs, _untraced)
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """The pipeline's outputs, as DSPy's optimizers and users want them.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is missing.
+        """
+        trace = finish(self._run(inputs, _traced))
+        if trace.failure is not None:
+            raise ModuleFailed(trace.failure)
+        return Prediction.of(trace.outputs or {}, trace.confidence)
+
+    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """See `BoundProgram.prediction_of`."""
+        prediction: dspy.Prediction = self(**inputs)
+        return prediction
+
+    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See `BoundProgram.inputs_of`."""
+        values = _taken(inputs, self._pipeline.inputs)
+        needed = self._pipeline.before(name)
+        for level in self._pipeline.levels:
+            before = [self._bound[n] for n in level if n in needed]
+            done = finish(self._run_level(before, values, _untraced))
+            if any(step.failure for step in done):
+                return None
+            values.update(self._written(done))
+        return _taken(values, self._bound[name].module.reads)
+
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """See `BoundProgram.run_module`."""
+        bound = self._bound[self._pipeline.module(name).name]
+        values = _taken(inputs, bound.module.reads)
+        return finish(self._run_level([bound], values, _untraced))[0]
+
+    def consult(
+        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """See `BoundProgram.consult`."""
+        bound = self._bound[self._pipeline.module(name).name]
+        record = {own: outputs[wired] for own, wired in bound.writes if own != REASONING}
+        with _untraced():
+            (wide,) = getattr(self, name).predictors()
+            members: AskedMembers = wide.members(bound.own_inputs(inputs))
+            return members.consult(role, [shown(Answer(None, record))])[0]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        for module in self._pipeline.llm_modules:
+            setattr(copied, module.name, copy.deepcopy(getattr(self, module.name), memo))
+        copied._memo = None
+        return copied
+
+    def _run(self, inputs: Mapping[str, Any], settings: _Settings) -> Resumable[Trace]:
+        values = _taken(inputs, self._pipeline.inputs)
+        steps: list[ModuleStep] = []
+        for level in self._pipeline.levels:
+            bound = [self._bound[name] for name in level]
+            done = yield from self._run_level(bound, values, settings)
+            steps.extend(done)
+            failed = next((step.failure for step in done if step.failure is not None), None)
+            if failed is not None:  # there will be no outputs, so further calls would be wasted
+                return Trace(tuple(steps), None, failed)
+            values.update(self._written(done))
+        return Trace(tuple(steps), {field: values[field] for field in self._pipeline.outputs})
+
+    def _written(self, steps: Sequence[ModuleStep]) -> dict[str, Any]:
+        """The outputs of modules that did not fail."""
+        return {
+            field: (step.outputs or {})[field]
+            for step in steps
+            for field in self._bound[step.module].module.writes
+        }
+
+    def _run_level(
+        self, level: Sequence[BoundModule], values: Mapping[str, Any], settings: _Settings
+    ) -> Resumable[list[ModuleStep]]:
+        """The steps of independent modules; those that ask models run concurrently."""
+        memo = Memo() if self._memo is None else self._memo
+        asking: dict[Any, Callable[[], ModuleStep]] = {}
+        calling: dict[Any, Callable[[], ModuleStep]] = {}
+        for bound in level:
+            inputs = {field: values[field] for field in bound.module.reads}
+            key = None if self._memo is None else bound.memo_key(inputs)
+            makers = asking if bound.module.is_llm else calling
+            makers[key or object()] = partial(self._step, bound, inputs, settings)
+        steps = yield from memo.make(asking, _lasts)
+        for key, maker in calling.items():  # a user's function need not be safe for threads
+            steps.update((yield from memo.make({key: maker}, _lasts)))
+        by_module = {step.module: step for step in steps.values()}
+        return [by_module[bound.name] for bound in level]
+
+    def _step(
+        self, bound: BoundModule, inputs: Mapping[str, Any], settings: _Settings
+    ) -> ModuleStep:
+        if not bound.module.is_llm:
+            return _called(bound, inputs, self._session)
+        with settings():
+            return _asked(bound, inputs, getattr(self, bound.name))
+
+
+_Settings = Callable[[], AbstractContextManager[None]]
+"""DSPy's, within which a module asks."""
+
+
+def _traced() -> AbstractContextManager[None]:
+    context: AbstractContextManager[None] = dspy.context(
+        adapter=chat_adapter(), disable_history=True
+    )
+    return context
+
+
+def _untraced() -> AbstractContextManager[None]:
+    context: AbstractContextManager[None] = dspy.context(
+        adapter=chat_adapter(), disable_history=True, trace=None
+    )
+    return context
+
+
+def _lasts(key: Any, step: ModuleStep) -> bool:
+    """Whether the memo keeps the step: outages are transient, and some inputs have no key."""
+    return isinstance(key, MemoKey) and not any(f.infrastructure for f in step.failures)
+
+
+def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    for field in fields:
+        if field not in inputs:
+            raise PipelineError(f"the input {field!r} is missing{nearest(field, inputs)}")
+    return {field: inputs[field] for field in fields}
+
+
+def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module) -> ModuleStep:
+    outputs = failure = None
+    with recording() as recorder:
+        try:
+            outputs = bound.wired_outputs(predictor(**bound.own_inputs(inputs)))
+        except Exception as error:
+            failure = failure_of(error, recorder.calls, bound.name)
+            if failure is None:
+                raise
+    return ModuleStep(
+        module=bound.name,
+        inputs=inputs,
+        outputs=outputs,
+        calls=tuple(recorder.calls),
+        latency_s=recorder.latency_s,
+        failure=failure,
+        after=bound.after,
+        agreement=recorder.agreement if failure is None else 0.0,
+        members_failed=tuple(f for f in recorder.failures if f is not failure),
+    )
+
+
+def _called(bound: BoundModule, inputs: Mapping[str, Any], session: Session | None) -> ModuleStep:
+    outputs = failure = None
+    started = time.perf_counter()
+    try:
+        outputs = bound.call_function(inputs)
+    except (Exception, SystemExit) as error:  # what the user's function raises is its failure
+        message = f"{type(error).__name__}: {error}"
+        failure = Failure("function_error", bound.name, message, infrastructure=False)
+    latency_s = first_seconds(
+        session, time.perf_counter() - started, bound.code, bound.memo_key(inputs)
+    )
+    return ModuleStep(bound.name, inputs, outputs, (), latency_s, failure, bound.after)

@@ -1,0 +1,100 @@
+"""What a recorded model replies to a call: a pure function of recording, messages and params."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.providers.output_fields import message_text, requested_fields
+from pipelines.providers.recorded.recording import (
+    RecordedAnswer,
+    Recording,
+    RecordingError,
+    load_recording,
+)
+from search_spaces.refusals import nearest
+
+CHARACTERS_PER_TOKEN = 4
+RECORDED_TOKENS = 2048
+"""MMLU-Pro's answers were made with at most so many new tokens, so none counts as more."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A reply, with tokens as estimated from its length."""
+
+    text: str
+    finish_reason: str
+    input_tokens: int
+    output_tokens: int
+
+
+def recording_for(params: Mapping[str, Any]) -> Recording:
+    """The recording that the parameter `recording` names.
+
+    Raises:
+        RecordingError: there is no such parameter, or the file is no recording.
+    """
+    path = params.get("recording")
+    if not path:
+        raise RecordingError(
+            "recorded models need a file of answers: "
+            "Model('recorded/...', params={'recording': path})"
+        )
+    return load_recording(path)
+
+
+def replay(
+    recording: Recording,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    params: Mapping[str, Any],
+) -> Replay:
+    """What the model answered to the question that the messages ask.
+
+    Raises:
+        RecordingError: unknown model or question, or a sample beyond the first.
+    """
+    _require_first_sample(params)
+    _require_known(model, recording)
+    question = recording.find(messages)
+    if model not in question.responses:
+        raise RecordingError(f"{model} has no recorded answer to {question.question[:60]!r}")
+    text = _written(question.responses[model], messages)
+    limit = params.get("max_tokens") or params.get("max_completion_tokens") or RECORDED_TOKENS
+    tokens = min(_tokens(text), RECORDED_TOKENS)
+    input_tokens = sum(_tokens(message_text(message)) for message in messages)
+    if tokens > limit:
+        return Replay(text[: limit * CHARACTERS_PER_TOKEN], "length", input_tokens, limit)
+    return Replay(text, "stop", input_tokens, tokens)
+
+
+def _require_first_sample(params: Mapping[str, Any]) -> None:
+    seed, n = params.get("seed") or 0, params.get("n") or 1
+    if seed != 0 or n != 1:
+        raise RecordingError(
+            "a recording holds one sample per model and question, but got a request for "
+            f"another (seed={seed}, n={n}); use different models instead of more samples"
+        )
+
+
+def _require_known(model: str, recording: Recording) -> None:
+    if model not in recording.models:
+        hint = nearest(model, recording.models)
+        raise RecordingError(f"no recorded model is named {model!r}{hint}")
+
+
+def _written(answer: RecordedAnswer, messages: Sequence[Mapping[str, Any]]) -> str:
+    """The text under `reasoning`, the letter everywhere else; the text where no form is asked."""
+    fields = requested_fields(messages)
+    if fields is None:
+        return answer.text
+    return fields.written(
+        {name: answer.text if name == "reasoning" else answer.final for name in fields.names}
+    )
+
+
+def _tokens(text: str) -> int:
+    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)

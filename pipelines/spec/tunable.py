@@ -1,0 +1,297 @@
+"""What can be tuned: named modules with knobs, and a way to run them with values for these."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from pipelines.aggregators.notation import is_network, parse_network
+from pipelines.errors import PipelineError
+from pipelines.gateway.model import Model
+from pipelines.modules.module import Module
+from pipelines.modules.signature import signature_text
+from pipelines.spec.description import describe
+from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    import dspy
+
+    from pipelines.gateway.gateway import Session
+    from pipelines.programs.binding import BoundModule
+    from pipelines.programs.concurrency import Resumable
+    from pipelines.programs.memo import Memo
+    from pipelines.programs.trace import ModuleStep, Trace
+
+
+class BoundProgram(Protocol):
+    """A pipeline bound to a config, ready to run; safe for threads."""
+
+    @property
+    def bound(self) -> Mapping[str, BoundModule]:
+        """The modules with their configs and sample indices, by name."""
+        ...
+
+    @property
+    def wide(self) -> frozenset[str]:
+        """The modules that have several members."""
+        ...
+
+    def run(self, inputs: Mapping[str, Any]) -> Trace:
+        """Run on one example's inputs, by the pipeline's field names; others are ignored.
+
+        A failure is in the trace and never raised; only `BudgetExhausted` passes through.
+
+        Raises:
+            PipelineError: an input is missing.
+        """
+        ...
+
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """As `run`, pausing where a step is to be taken, or is being taken by another run."""
+        ...
+
+    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """The pipeline's outputs on one example's inputs.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is missing.
+        """
+        ...
+
+    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What one module receives on one example, by running only what comes before it.
+
+        None where it is not reached: what comes before it failed, or went another way.
+        """
+        ...
+
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """Run one module on what it received, such as a step's `inputs`.
+
+        Raises:
+            PipelineError: there is no such module, or an input is missing.
+        """
+        ...
+
+    def consult(
+        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """The reply of a consulted module about one answer; None if it fails.
+
+        Args:
+            name: the wide module.
+            role: of its aggregator, one that sees a single candidate.
+            inputs: what the module received, as its steps have it.
+            outputs: the answer, as its steps have it.
+        """
+        ...
+
+
+class Tunable(ABC):
+    """What `optimize` tunes: a frozen dataclass that has at least these fields.
+
+    A tuned one carries its config, and is called with it.
+    """
+
+    name: str
+    modules: Sequence[Module]
+    outputs: Sequence[str]
+    """The fields that a run returns; those that it may return, where only running tells."""
+    config: PipelineConfig | None
+    """The values of its knobs, when it is called; None: as the modules say."""
+    models: Sequence[Model]
+    """What the labels in `config` stand for, where a label is not just a model's name."""
+    provenance: Mapping[str, Any]
+    """Where the config comes from: plain data, kept in YAML and not interpreted."""
+
+    @property
+    def knows_outputs(self) -> bool:
+        """Whether runs return just `outputs`; else these are a guess, or nothing is known."""
+        return self.is_fixed
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The fields that a run takes from an example."""
+
+    @property
+    def dependencies(self) -> Mapping[str, tuple[str, ...]]:
+        """For each module, the modules that run before it and may decide what it receives: all that
+        come before it, where only running tells."""
+        names = [module.name for module in self.modules]
+        return {name: tuple(names[:place]) for place, name in enumerate(names)}
+
+    @property
+    def levels(self) -> tuple[tuple[str, ...], ...]:
+        """Module names in groups: a group depends only on earlier groups."""
+        return tuple((module.name,) for module in self.modules)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether a run asks every module once, and runs no code but that of function modules; else
+        the user's code decides which modules it asks, and how often."""
+        return False
+
+    @property
+    @abstractmethod
+    def identity(self) -> Any:
+        """All that decides what it does, but for its config: for keys."""
+
+    @property
+    @abstractmethod
+    def code(self) -> Sequence[Callable[..., Any]]:
+        """The functions and classes of the user's that must be there to load it."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Check, without making anything, whether it can be written as YAML.
+
+        Raises:
+            PipelineError: as `to_yaml`.
+        """
+
+    @abstractmethod
+    def bind(
+        self,
+        config: PipelineConfig,
+        models: Mapping[str, Model],
+        session: Session | None,
+        memo: Memo | None = None,
+    ) -> BoundProgram:
+        """A fresh program with these knobs; what is bound stays as it is.
+
+        Args:
+            config: values for every module. Its temperature, demos and width hold as they are;
+                instructions of None leave the module's, and params go over the module's.
+            models: model by label.
+            session: the account at the gateway; None if no module asks a model.
+            memo: steps by what decides them, filled and used by every program that shares it;
+                for this pipeline and these models only.
+
+        Raises:
+            PipelineError: the config does not fit; names module, knob and rule.
+        """
+
+    @abstractmethod
+    def to_yaml(self) -> str:
+        """The YAML form, from which `Pipeline.load` makes an equal one; holds no secrets.
+
+        Raises:
+            PipelineError: something in it can't be imported by name, or is not plain data.
+        """
+
+    @property
+    def llm_modules(self) -> tuple[Module, ...]:
+        """The modules that ask a language model."""
+        return tuple(module for module in self.modules if module.is_llm)
+
+    def module(self, name: str) -> Module:
+        """The module of that name.
+
+        Raises:
+            PipelineError: there is none; names the nearest.
+        """
+        for module in self.modules:
+            if module.name == name:
+                return module
+        hint = nearest(name, (module.name for module in self.modules))
+        raise PipelineError(f"pipeline {self.name!r} has no module {name!r}{hint}")
+
+    def default_config(self, fallback_model: str | None = None) -> PipelineConfig:
+        """Every knob as the modules say.
+
+        Args:
+            fallback_model: label for the modules that name no model.
+
+        Raises:
+            PipelineError: a module names no model, and there is no fallback.
+        """
+        given = {}
+        for index, module in enumerate(self.modules):
+            try:
+                given[module.name] = self._as_given(module, fallback_model)
+            except PipelineError as error:
+                raise error.within("modules", index, "model") from error
+        return PipelineConfig(modules=given)
+
+    def _as_given(self, module: Module, fallback_model: str | None) -> ModuleConfig:
+        if not module.is_llm:
+            return ModuleConfig(params=dict(module.params))
+        model = module.model or fallback_model
+        if model is None:
+            raise PipelineError(
+                f"module {module.name!r} names no model; give it one, as in "
+                f"{self._naming_a_model(module)}"
+            )
+        knobs: dict[str, Any] = {
+            "temperature": module.temperature,
+            "instructions": module.instructions,
+            "demos": tuple(dict(demo) for demo in module.demos),
+        }
+        if is_network(model):
+            return parse_network(model, **knobs)
+        return ModuleConfig(models=(model,), **knobs)
+
+    def _naming_a_model(self, module: Module) -> str:
+        """How to give a module a model, in Python."""
+        signature = signature_text(module.signature)
+        return f"Module({module.name!r}, {signature!r}, model='openai/gpt-4o-mini')"
+
+    def with_config(self, config: PipelineConfig, models: Sequence[Model]) -> Self:
+        """A copy that carries this config, and the models that it names."""
+        return dataclasses.replace(self, config=config, models=models)  # type: ignore[type-var]
+
+    def with_outputs(self, outputs: Sequence[str]) -> Self:
+        """A copy with the output fields that runs returned, where they are not known before."""
+        return self
+
+    def with_fallback(self, model: Model) -> Self:
+        """A copy whose own code asks this model by default; a spec has no such code."""
+        return self
+
+    def with_provenance(self, provenance: Mapping[str, Any]) -> Self:
+        """A copy with this provenance."""
+        return dataclasses.replace(self, provenance=provenance)  # type: ignore[type-var]
+
+    def named_models(self) -> dict[str, Model]:
+        """By label, the models that the config names; a label that the pipeline does not describe
+        is a model's name.
+
+        Raises:
+            PipelineError: there is no config, and a module names no model.
+        """
+        given = {model.label: model for model in self.models}
+        labels = (self.config or self.default_config()).labels
+        return {label: given.get(label) or Model(label) for label in labels}
+
+    def __call__(self, **inputs: Any) -> dspy.Prediction:
+        """Run with the attached config, or as the modules say, through the default gateway.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is missing, or a module names no model.
+            ModelError: a model has no known provider, no key or no price; else the other members
+                would decide without it, and nobody would notice.
+        """
+        config, models = self.config or self.default_config(), self.named_models()
+        session = None
+        if self.llm_modules:
+            from pipelines.gateway.gateway import default_session
+            from pipelines.providers.litellm.prices import check_models
+
+            check_models(models.values())
+            session = default_session()
+        return self.bind(config, models, session).prediction_of(inputs)
+
+    def save(self, path: str | Path) -> None:
+        """Write the YAML form to a file, in UTF-8; errors as `to_yaml`."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def describe(self) -> str:
+        """A short overview of modules and wiring, for humans and for the diagnoser."""
+        return describe(self)

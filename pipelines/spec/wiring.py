@@ -1,0 +1,106 @@
+"""The wiring of modules by field names: writers, readers and the order of execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipelines.errors import PipelineError
+from pipelines.modules.module import Module
+from pipelines.modules.signature import REASONING
+from search_spaces.refusals import nearest
+
+
+def writers(modules: Sequence[Module]) -> dict[str, str]:
+    """Which module writes each field.
+
+    Raises:
+        PipelineError: two modules have one name, or write one field.
+    """
+    names: set[str] = set()
+    by_field: dict[str, str] = {}
+    for index, module in enumerate(modules):
+        if module.name in names:
+            rule = f"modules must have distinct names, but two are called {module.name!r}"
+            raise PipelineError(rule, ("modules", index, "name"))
+        names.add(module.name)
+        for field in module.writes:
+            if field in by_field:
+                raise PipelineError(
+                    f"each field must have one writer, but modules {by_field[field]!r} and "
+                    f"{module.name!r} both write {field!r}; give one of them "
+                    f"rename={{{_own_name(module, field)!r}: ...}}",
+                    ("modules", index),
+                )
+            by_field[field] = module.name
+    return by_field
+
+
+def dependencies(modules: Sequence[Module]) -> dict[str, tuple[str, ...]]:
+    """The modules whose outputs each module reads, in the pipeline's order.
+
+    Raises:
+        PipelineError: as `writers`; or a module reads a chain of thought that is not wired.
+    """
+    by_field = writers(modules)
+    order = {module.name: index for index, module in enumerate(modules)}
+    thinker = next((module.name for module in modules if module.keeps_reasoning), None)
+    needed = {}
+    for module in modules:
+        if thinker and REASONING in module.reads and REASONING not in by_field:
+            raise PipelineError(
+                f"module {module.name!r} reads {REASONING!r}, but module {thinker!r} keeps its "
+                f"chain of thought to itself; wire it with rename={{{REASONING!r}: ...}}",
+                ("modules", order[module.name]),
+            )
+        read = {by_field[field] for field in module.reads if field in by_field}
+        needed[module.name] = tuple(sorted(read, key=order.__getitem__))
+    return needed
+
+
+def levels(needed: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Module names in groups; each group reads only what earlier groups wrote.
+
+    Raises:
+        PipelineError: modules wait for each other; shows the circle.
+    """
+    done: set[str] = set()
+    groups = []
+    while len(done) < len(needed):
+        waiting = [name for name in needed if name not in done]
+        group = tuple(name for name in waiting if done.issuperset(needed[name]))
+        if not group:
+            circle = _cycle(waiting, needed)
+            raise PipelineError(f"modules must not form a cycle, but {circle} do", ("modules",))
+        groups.append(group)
+        done.update(group)
+    return tuple(groups)
+
+
+def check_outputs(outputs: Sequence[str], by_field: Mapping[str, str]) -> tuple[str, ...]:
+    """The requested outputs.
+
+    Raises:
+        PipelineError: none is requested, one twice, or one that nobody writes.
+    """
+    if isinstance(outputs, str) or not outputs:
+        raise PipelineError(f"outputs must be a list of fields, but got {outputs!r}", ("outputs",))
+    for index, field in enumerate(outputs):
+        if field not in by_field:
+            hint = nearest(field, by_field)
+            raise PipelineError(f"no module writes the output {field!r}{hint}", ("outputs", index))
+        if field in outputs[:index]:
+            raise PipelineError(f"outputs name {field!r} twice", ("outputs", index))
+    return tuple(outputs)
+
+
+def _own_name(module: Module, field: str) -> str:
+    return next(name for name in module.output_fields if module.pipeline_field(name) == field)
+
+
+def _cycle(waiting: Sequence[str], needed: Mapping[str, Sequence[str]]) -> str:
+    """One circle among modules that all wait, as `a -> b -> a` in the direction of the data."""
+    path = [waiting[0]]
+    while path[-1] not in path[:-1]:
+        path.append(next(name for name in needed[path[-1]] if name in waiting))
+    circle = path[path.index(path[-1]) :]
+    return " -> ".join(reversed(circle))

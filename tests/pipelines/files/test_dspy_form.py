@@ -1,0 +1,108 @@
+"""The YAML form of a program: how to make it again, and what was tuned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+import pytest
+
+from pipelines import Pipeline, PipelineError
+from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
+from pipelines.gateway.model import Model
+from tests.pipelines.adapters.dspy_programs.importable import Extracting, Needing
+from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
+
+HOME = "tests.pipelines.adapters.dspy_programs.importable"
+
+
+def tuned(program: dspy.Module) -> DSPyPipeline:
+    pipeline = from_dspy(program)
+    config = pipeline.default_config("small").with_knobs("comment", instructions="Be brief.")
+    return pipeline.with_config(config, [Model("openai/x", "small", "http://127.0.0.1/v1")])
+
+
+def test_it_leads_back_to_an_equal_pipeline() -> None:
+    pipeline = tuned(Extracting()).with_inputs(("text", "tone")).with_outputs(("comment", "tone"))
+    pipeline = pipeline.with_fallback(Model("openai/y", "other")).with_provenance({"by": "hand"})
+    text = pipeline.to_yaml()
+    again: Any = Pipeline.from_yaml(text)
+    assert isinstance(again, DSPyPipeline)
+    assert again.program is not pipeline.program
+    assert (again.name, again.inputs, again.outputs) == ("Extracting", ("text", "tone"),
+                                                         ("comment", "tone"))  # fmt: skip
+    assert (again.config, again.fallback) == (pipeline.config, pipeline.fallback)
+    assert again.provenance == {"by": "hand"}
+    assert again.identity == pipeline.identity
+    assert again.to_yaml() == text
+
+
+def test_what_the_user_has_declared_stays_declared() -> None:
+    own = from_dspy(Extracting()).outputs
+    for outputs in (["comment"], list(own)):
+        pipeline = from_dspy(Extracting(), outputs=outputs)
+        again: Any = Pipeline.from_yaml(pipeline.to_yaml())
+        assert (again.outputs, again.declared) == (tuple(outputs), True)
+        assert again.identity == pipeline.identity
+
+
+def test_what_a_bare_form_leaves_out_is_as_the_program_has_it() -> None:
+    form = f"name: bare\nprogram: {HOME}:Extracting\n"
+    again: Any = Pipeline.from_yaml(form)
+    assert (again.name, again.inputs, again.config) == ("bare", ("text",), None)
+
+
+def test_it_holds_no_key() -> None:
+    pipeline = from_dspy(Extracting())
+    models = [Model("openai/x", "small", api_key_env="MY_KEY")]
+    text = pipeline.with_config(pipeline.default_config("small"), models).to_yaml()
+    assert "MY_KEY" in text
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [
+        (Needing(object()), f"{HOME}:Needing can't be made without 'retriever'"),
+        (Extracting(hops=3), "Extracting() makes another program: 'hops' is not as it was tuned"),
+    ],
+)
+def test_a_program_that_its_class_alone_does_not_make_is_refused(
+    program: dspy.Module, problem: str
+) -> None:
+    with pytest.raises(PipelineError) as caught:
+        tuned(program).to_yaml()
+    assert problem in str(caught.value)
+    assert "result.to_dspy().save(...) keeps what DSPy can keep" in str(caught.value)
+
+
+def test_another_signature_is_another_program() -> None:
+    program = Extracting()
+    program.comment = dspy.Predict("person, mood -> comment, more")
+    with pytest.raises(PipelineError, match="module 'comment' is not as it was tuned"):
+        tuned(program).to_yaml()
+
+
+def test_instructions_that_an_optimizer_changed_are_another_program() -> None:
+    program = Extracting()
+    program.comment.signature = program.comment.signature.with_instructions("Found by DSPy.")
+    with pytest.raises(PipelineError, match="module 'comment' is not as it was tuned"):
+        tuned(program).to_yaml()
+
+
+def test_a_local_class_is_refused_before_anything_is_made() -> None:
+    class Local(LocateSolve):
+        pass
+
+    with pytest.raises(PipelineError, match="but is a local class"):
+        from_dspy(Local()).check_writable()
+
+
+def test_a_class_that_raises_is_named_with_what_it_raised() -> None:
+    with pytest.raises(PipelineError, match=r"Breaking\(\) made no program: OSError: no index"):
+        Pipeline.from_yaml(f"name: x\nprogram: {HOME}:Breaking\n")
+
+
+def test_a_fallback_that_is_no_model_of_the_form_is_refused_with_the_nearest() -> None:
+    form = f"name: x\nprogram: {HOME}:Extracting\nmodels: [openai/x]\nfallback: {{model: openai/z}}"
+    with pytest.raises(PipelineError, match=r"fallback names no model.*'openai/x'"):
+        Pipeline.from_yaml(form)
