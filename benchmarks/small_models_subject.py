@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.__main__ import shared_data
-from benchmarks.loopback import LoopbackServer, Price
+from benchmarks.loopback import LoopbackServer, Price, sample_of
 from benchmarks.searching import Bench
 from evaluators.racing.posterior import Floats
 from evaluators.statistics.vote_scaling import VoteScaling
@@ -255,7 +255,7 @@ def _reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> 
     assert found is not None
     assert fields is not None
     prompt = PROMPTS["Classify exam questions" in text]
-    temperature, sample = params["temperature"], params.get("seed") or 0
+    temperature, sample = params["temperature"], sample_of(messages, params)
     question = (SMALL, prompt, temperature, 0 if temperature == 0 else sample, int(found[1]))
     return fields.written(dict.fromkeys(fields.names, recording().answers[question] or ""))
 

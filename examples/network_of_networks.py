@@ -13,7 +13,7 @@ import argparse
 
 from optimizer import Budget, Gateway, Module, Pipeline, network_text
 from pipelines.gateway.model import Model
-from pipelines.providers.litellm.prices import check_models
+from pipelines.providers import check_models
 from pipelines.providers.simulated import simulated_dataset
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.loopback.behaviour import Behaviour, LoopbackRequest, Script, dies_after
+from benchmarks.loopback.behaviour import (
+    Behaviour,
+    LoopbackRequest,
+    Script,
+    dies_after,
+    sample_of,
+)
 from benchmarks.loopback.metering import Price, quarter_of_bytes
 from benchmarks.loopback.replies import Reply, echo
 from benchmarks.loopback.server import LoopbackServer
@@ -17,4 +23,5 @@ __all__ = [
     "dies_after",
     "echo",
     "quarter_of_bytes",
+    "sample_of",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipelines.gateway.call import seed_of
+
 
 @dataclass(frozen=True)
 class LoopbackRequest:
@@ -19,6 +21,17 @@ class LoopbackRequest:
     """The whole body but the messages: model, temperature, seed, max_tokens, ..."""
     headers: Mapping[str, str]
     """HTTP headers, their names in lower case."""
+
+    @property
+    def sample(self) -> int:
+        """Which draw of its prompt it is, by its seed."""
+        return sample_of(self.messages, self.params)
+
+
+def sample_of(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> int:
+    """Which draw of a prompt a request is, by its seed: of the first thousand."""
+    seed = params.get("seed")
+    return next((n for n in range(1000) if seed == seed_of(messages, n)), 0)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterato
     """Traces in order, once it is known that the models can be called."""
     from optimizer.export import run_rows
     from pipelines.gateway.gateway import default_session
-    from pipelines.providers.litellm.prices import check_models
+    from pipelines.providers import check_models
 
     if models := pipeline.named_models():
         check_models(models.values())

@@ -32,7 +32,7 @@ def bind_metric(
         return resolve_metric(metric, outputs, columns, inputs=pipeline.inputs, certain=certain)
     judge = metric.model
     if judge is None:
-        from pipelines.providers.litellm.prices import price_of
+        from pipelines.providers import price_of
 
         judge = max(choices, key=lambda model: price_of(model).output_usd)
     elif isinstance(judge, str):

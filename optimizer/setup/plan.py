@@ -181,7 +181,7 @@ def _fair_examples(
 def check_calls_can_be_made(plan: Plan) -> None:
     """Raises ModelError for unknown models, missing prices and API keys; names them all."""
     from pipelines.gateway.prices import ModelError
-    from pipelines.providers.litellm.prices import check_models
+    from pipelines.providers import check_models
 
     labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
     used = {label: plan.models[label] for label in plan.models if label in labels}

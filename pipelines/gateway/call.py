@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -26,7 +26,7 @@ class LMCall:
     messages: tuple[Mapping[str, Any], ...]
     temperature: float | None = None
     sample: int = 0
-    """Which draw of an otherwise equal call this is; it travels as `seed`."""
+    """Which draw of an otherwise equal call this is."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Further parameters of this call alone; the same are refused as in `Model.params`."""
     purpose: Purpose = "task"
@@ -51,12 +51,27 @@ class LMCall:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def seed(self) -> int:
+        """What travels as the seed: see `seed_of`."""
+        return seed_of(self.messages, self.sample)
+
+    @property
     def most_input_tokens(self) -> int:
         """A bound on the input tokens: no tokenizer makes more tokens than there are bytes."""
         texts = [json.dumps(message, ensure_ascii=False) for message in self.messages]
         params = {**self.model.params, **self.params}
         extra = len(json.dumps(params, default=str).encode()) if params else 0
         return sum(len(text.encode()) + BYTES_PER_MESSAGE for text in texts) + extra
+
+
+def seed_of(messages: Sequence[Mapping[str, Any]], sample: int) -> int:
+    """A number in [0, 2^31) for each draw of each prompt.
+
+    A server restarts its random numbers from the seed: with the sample's index alone, all examples
+    would share one stream, and draws for different examples would not be independent.
+    """
+    text = json.dumps([list(messages), sample], sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 @dataclass(frozen=True)

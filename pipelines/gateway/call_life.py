@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 
 from pipelines.gateway.account import Account
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.failures import UNUSABLE_MODEL
 from pipelines.gateway.limits import ProviderGate
+from pipelines.gateway.metering import metered
 from pipelines.gateway.prices import ModelError, Price
-from pipelines.gateway.races.cut_off import NotSent
+from pipelines.gateway.provider import Provider, ProviderReply
+from pipelines.gateway.races.cut_off import CutOff, NotSent
 
 
 class CallLife:
@@ -19,6 +23,11 @@ class CallLife:
         self.call = call
         self._store = account.gateway.store
         self._flights = account.gateway.flights
+        self.cut = CutOff()
+
+    @property
+    def _provider(self) -> Provider:
+        return self.account.gateway.provider(self.call.model)
 
     @cached_property
     def price(self) -> Price:
@@ -28,9 +37,9 @@ class CallLife:
             CallFailed: nobody knows.
         """
         try:
-            return self.account.gateway.provider.price_of(self.call.model)
+            return self._provider.price_of(self.call.model)
         except ModelError as error:
-            raise CallFailed("unusable_model", str(error)) from error
+            raise UNUSABLE_MODEL.failure(self.call, str(error)) from error
 
     def run(self) -> LMReply:
         """The reply: from the cache, from a thread that is making this call, or paid for."""
@@ -72,12 +81,17 @@ class CallLife:
 
     def send(self) -> LMReply:
         """Make one request."""
-        gateway = self.account.gateway
-        return gateway.provider.send(self.call, self.price, gateway.timeout_s)
+        sent, elapsed_s = self.cut.result(self._timed)
+        return metered(self.call, sent, self.price, elapsed_s)
 
     def settle_cut_off(self) -> None:
         """Settle a request whose reply did not arrive because it was cut off on our side."""
         self.account.settle(self.call, None, billed=True)
+
+    async def _timed(self) -> tuple[ProviderReply, float]:
+        started = time.perf_counter()
+        sent = await self._provider.send(self.call, self.account.gateway.timeout_s)
+        return sent, time.perf_counter() - started
 
     def _attempts(self) -> LMReply:
         gateway = self.account.gateway

@@ -22,6 +22,7 @@ from pipelines.gateway.store import Store
 from search_spaces.refusals import refusing_with
 
 if TYPE_CHECKING:
+    from pipelines.gateway.model import Model
     from pipelines.gateway.provider import Provider
 
 __all__ = ["Gateway", "Session", "default_cache_folder", "default_gateway", "default_session"]
@@ -77,12 +78,11 @@ class Gateway:
         self._gates: dict[str, ProviderGate] = {}
         self._lock = threading.Lock()
 
-    @property
-    def provider(self) -> Provider:
-        """Makes the calls; imported with the first one that is not in the cache."""
-        from pipelines.providers import litellm
+    def provider(self, model: Model) -> Provider:
+        """Makes the model's calls; imported with the first one that is not in the cache."""
+        from pipelines.providers import provider_of
 
-        return litellm
+        return provider_of(model)
 
     def session(self, study: str = "", budget: Budget | None = None) -> Session:
         """Open the account of one study.

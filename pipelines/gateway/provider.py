@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
-from pipelines.gateway.races.cut_off import CutOff
+
+Knob = Literal["temperature", "reasoning_effort"]
+
+
+@dataclass(frozen=True)
+class ProviderReply:
+    """What a provider sent, as it came: the gateway checks its figures."""
+
+    text: str
+    finish_reason: str | None
+    """`stop`, `length` (cut off by `max_tokens`), `content_filter`, ..."""
+    input_tokens: object = None
+    output_tokens: object = None
+    """As the provider counts them; None if it does not say."""
+    unseen_text: str = ""
+    """Thoughts that it also wrote, which count where it does not say how many tokens it used."""
+    listed_usd: float | None = None
+    """What so many tokens cost by the provider's own price list, discounts included."""
+    declared_latency_s: float | None = None
+    """What it would have taken, where the provider comes back at once."""
 
 
 class Provider(Protocol):
-    """Makes calls, and knows what they cost. Safe for threads."""
+    """Makes calls, and knows what they cost."""
+
+    def problem_of(self, model: Model, /) -> str | None:
+        """What keeps the model from being called, as far as it shows without a call."""
+        ...
 
     def price_of(self, model: Model, /) -> Price:
         """What the model's tokens cost.
@@ -21,16 +45,18 @@ class Provider(Protocol):
         """
         ...
 
-    def send(
-        self, call: LMCall, price: Price, timeout_s: float, cut: CutOff | None = None, /
-    ) -> LMReply:
-        """Make the call exactly once. `timeout_s` bounds each wait for bytes, not their sum.
+    def has_knob(self, model: Model, knob: Knob, /) -> bool:
+        """Whether setting the knob changes what the model is asked, as far as is known."""
+        ...
 
-        With `cut` it can be cut off, which closes the connection.
+    async def send(self, call: LMCall, timeout_s: float, /) -> ProviderReply:
+        """Make the call exactly once, on the gateway's event loop; cancelled, it disconnects.
+
+        Args:
+            call: what to ask.
+            timeout_s: bounds each wait for bytes, not their sum.
 
         Raises:
-            CallFailed: it brought no answer; says whether a retry may help and whether it was
-                billed.
-            WasCut: it was cut off.
+            CallFailed: it brought no answer; see `failures`.
         """
         ...

@@ -1,1 +1,57 @@
-"""Who stands behind the gateway: litellm, and the fakes that it serves like any other model."""
+"""Who makes a model's calls: found by the prefix of its name. See `gateway.provider.Provider`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.provider import Knob, Provider
+
+DIRECT = ("openai", "hosted_vllm", "lm_studio", "llamafile", "openai_like", "custom_openai")
+"""Prefixes of servers of OpenAI's form, which are asked directly where they have an address."""
+
+
+def provider_of(model: Model) -> Provider:
+    """Who makes its calls; imported when it is first asked for."""
+    prefix = model.name.partition("/")[0]
+    if prefix == "sim":
+        from pipelines.providers.simulated.simulated_provider import SIMULATED
+
+        return SIMULATED
+    if prefix == "recorded":
+        from pipelines.providers.recorded.provider import RECORDED
+
+        return RECORDED
+    if prefix in DIRECT and model.api_base:
+        from pipelines.providers.openai_server import OPENAI_SERVER
+
+        return OPENAI_SERVER
+    from pipelines.providers.litellm.provider import LITELLM
+
+    return LITELLM
+
+
+def check_models(models: Iterable[Model]) -> None:
+    """Everything about the models that can be found out without a call.
+
+    Raises:
+        ModelError: an unknown provider, a missing API key, or no price; all of them are named.
+    """
+    problems = [problem for model in models if (problem := provider_of(model).problem_of(model))]
+    if problems:
+        raise ModelError("\n".join(problems))
+
+
+def price_of(model: Model) -> Price:
+    """What the model's tokens cost: its own figures, else what its provider lists.
+
+    Raises:
+        ModelError: nobody knows.
+    """
+    return provider_of(model).price_of(model)
+
+
+def has_knob(model: Model, knob: Knob) -> bool:
+    """Whether setting the knob changes what the model is asked, as far as is known."""
+    return provider_of(model).has_knob(model, knob)

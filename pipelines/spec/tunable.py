@@ -282,7 +282,7 @@ class Tunable(ABC):
         session = None
         if self.llm_modules:
             from pipelines.gateway.gateway import default_session
-            from pipelines.providers.litellm.prices import check_models
+            from pipelines.providers import check_models
 
             check_models(models.values())
             session = default_session()

@@ -26,7 +26,7 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
-from pipelines.providers.litellm.prices import price_of
+from pipelines.providers import price_of
 from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import (

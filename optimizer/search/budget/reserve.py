@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evaluators.evaluator import Evaluator
-from pipelines.providers.litellm.prices import price_of
+from pipelines.providers import price_of
 from search_spaces import PipelineConfig
 
 BYTES_PER_TOKEN = 6

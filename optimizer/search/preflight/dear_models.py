@@ -8,7 +8,7 @@ import logging
 from optimizer.search.budget.reserve import BYTES_PER_TOKEN
 from optimizer.search.state import SearchState
 from optimizer.setup.space_checks import named_models
-from pipelines.providers.litellm.prices import price_of
+from pipelines.providers import price_of
 
 logger = logging.getLogger(__name__)
 

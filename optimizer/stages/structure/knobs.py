@@ -16,7 +16,7 @@ from optimizer.setup.space_checks import with_judge
 from pipelines import PipelineError, Tunable
 from pipelines.aggregators import aggregator, check_aggregator
 from pipelines.aggregators.notation import aggregation_text
-from pipelines.providers.litellm.model_knobs import Knob
+from pipelines.gateway.provider import Knob
 from pipelines.spec.config_checks import check_config
 from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json

@@ -20,7 +20,7 @@ from optimizer.stages.structure.paid_networks import paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposer
 from pipelines.gateway.call import BudgetExhausted
-from pipelines.providers.litellm.model_knobs import has_knob
+from pipelines.providers import has_knob
 from search_spaces import PipelineConfig
 
 MOST_LISTED = 256

@@ -144,7 +144,7 @@ class Replica(CallLife):
 
     def __init__(self, held: HeldRace, call: LMCall) -> None:
         super().__init__(held.account, call)
-        self.held = held
+        self.held, self.cut = held, held.cut
         self.reply: LMReply | None = None
         self.failure: BaseException | None = None
         self.finished_s = math.inf
@@ -197,17 +197,17 @@ class Replica(CallLife):
 
     def check_waiting(self) -> None:
         """As for any call, or because it was cut off."""
-        self.held.cut.check()
+        self.cut.check()
         super().check_waiting()
 
     def check(self) -> None:
         """As for any call, or because it was cut off."""
-        self.held.cut.check()
+        self.cut.check()
         super().check()
 
     def wait(self, seconds: float) -> None:
         """Wait before a retry, or until it is cut off."""
-        self.held.cut.wait(seconds)
+        self.cut.wait(seconds)
 
     def reserve(self) -> bool:
         """As for any call, but for the first attempt, which the race has reserved."""
@@ -215,11 +215,6 @@ class Replica(CallLife):
             return super().reserve()
         self._is_reserved = False
         return True
-
-    def send(self) -> LMReply:
-        """Make one request that can be cut off."""
-        gateway = self.account.gateway
-        return gateway.provider.send(self.call, self.price, gateway.timeout_s, self.held.cut)
 
     def settle_cut_off(self) -> None:
         """Settle at what it may have written: nobody saw it."""

@@ -13,19 +13,14 @@ if TYPE_CHECKING:
 
 @functools.cache
 def load_litellm() -> Any:
-    """litellm, imported once, without its network look-up and with our two providers of fakes.
+    """litellm, imported once, without its network look-up.
 
     The environment variable must be set before the import, or litellm fetches a price map.
     """
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     litellm: Any = importlib.import_module("litellm")
 
-    from pipelines.providers import recorded, simulated
-
     litellm.suppress_debug_info = True
-    for prefix, provider in (("sim", simulated), ("recorded", recorded)):
-        litellm.register_model(provider.price_map())
-        add_provider(litellm, prefix, provider.litellm_provider())
     return litellm
 
 

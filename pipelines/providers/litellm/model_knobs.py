@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.gateway.model import Model
+from pipelines.gateway.provider import Knob
 from pipelines.providers.litellm.litellm_import import load_litellm
-
-Knob = Literal["temperature", "reasoning_effort"]
 
 _TRIED: dict[Knob, Any] = {"temperature": 0.0, "reasoning_effort": "low"}
 

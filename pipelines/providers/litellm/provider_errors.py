@@ -1,42 +1,41 @@
-"""What an exception of litellm means: its kind, whether to retry, whether it was billed."""
+"""What an exception of litellm means: which happening it is."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from pipelines.gateway.call import CallFailed
-from pipelines.gateway.secrets import redacted
-
-_MOST_CHARACTERS = 2000
-_NO_MONEY = ("insufficient_quota", "credit balance is too low", "billing_hard_limit")
-"""What providers write when an account is empty: with a 429 (OpenAI) or a 400 (Anthropic)."""
+from pipelines.gateway import failures
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.failures import Happening
+from pipelines.providers.openai_server import retry_after
 
 
-class _Meaning(NamedTuple):
-    kind: str
-    retryable: bool
-    billed: bool
-    """Perhaps: nothing shows that the model did not run."""
-
-
-def as_failure(litellm: Any, error: Exception, key_env: str | None = None) -> CallFailed:
+def as_failure(
+    litellm: Any, error: Exception, call: LMCall, timeout_s: float, sent: bool
+) -> CallFailed:
     """What an exception of litellm means.
 
-    `key_env` names the environment variable of the key that the call was made with; its value
-    stays out of the message, as those of all that sound like secrets.
+    Args:
+        litellm: the library.
+        error: what it raised.
+        call: what was asked.
+        timeout_s: how long the provider could stay silent.
+        sent: whether litellm came so far as to send it.
     """
-    kind, retryable, billed = _meaning(litellm, error)
-    message = redacted(f"{type(error).__name__}: {error}", key_env)[:_MOST_CHARACTERS]
-    return CallFailed(
-        kind, message, retryable=retryable, billed=billed, retry_after=_retry_after(error)
-    )
+    causes = list(_causes(error))
+    happening = _happening(litellm, error, causes, call, sent)
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    detail = f"{type(error).__name__}: {error}"
+    return happening.failure(
+        call, detail, timeout_s=timeout_s, retry_after=retry_after(headers)
+    )  # fmt: skip
 
 
-def _meaning(litellm: Any, error: Exception) -> _Meaning:
+def _happening(
+    litellm: Any, error: Exception, causes: list[BaseException], call: LMCall, sent: bool
+) -> Happening:
     """By the status that the server really sent, where it sent one.
 
     litellm gives every exception a status of its own making: 500 to a broken connection, 503 to
@@ -45,24 +44,23 @@ def _meaning(litellm: Any, error: Exception) -> _Meaning:
     import httpx
     import openai
 
+    text = " ".join(str(each) for each in causes)
     if isinstance(error, litellm.ContextWindowExceededError):
-        return _Meaning("context_window", False, False)
+        return failures.too_long(text, call)
     if isinstance(error, litellm.ContentPolicyViolationError):
-        return _Meaning("refusal", False, False)
-    causes = list(_causes(error))
+        return failures.REFUSAL
     for cause in causes:
         if isinstance(cause, openai.OpenAIError) and not isinstance(cause, openai.APIError):
-            return _Meaning("authentication", False, False)  # no key: nothing was sent
+            return failures.AUTHENTICATION  # no key: nothing was sent
         if isinstance(cause, httpx.HTTPStatusError):
-            text = " ".join(str(each) for each in causes)
-            return _meaning_of_status(cause.response.status_code, text)
+            return failures.of_status(cause.response.status_code, text, call)
     if _never_connected(causes):
-        return _Meaning("connection", True, False)
+        return failures.NOT_CONNECTED
     if isinstance(error, litellm.Timeout):
-        return _Meaning("timeout", True, True)
+        return failures.TIMED_OUT
     if any(isinstance(cause, httpx.TransportError) for cause in causes):
-        return _Meaning("connection", True, True)
-    return _meaning_of_class(litellm, error, causes)
+        return failures.BROKEN
+    return _of_class(litellm, error, causes, call, sent)
 
 
 def _never_connected(causes: list[BaseException]) -> bool:
@@ -83,34 +81,23 @@ def _never_connected(causes: list[BaseException]) -> bool:
     return refused and not after_connecting
 
 
-def _meaning_of_status(status: int, text: str) -> _Meaning:
-    """A status that says no is free, but for those with which a gateway gives up waiting."""
-    if status == 402 or any(sign in text for sign in _NO_MONEY):
-        return _Meaning("quota", False, False)
-    if status in (401, 403):
-        return _Meaning("authentication", False, False)
-    if status == 429:
-        return _Meaning("rate_limited", True, False)
-    if status in (408, 504, 524):
-        return _Meaning("timeout", True, True)
-    if status in (409, 425, 498) or status >= 500:
-        return _Meaning("server_error", True, False)
-    return _Meaning("bad_request", False, False)
-
-
-def _meaning_of_class(litellm: Any, error: Exception, causes: list[BaseException]) -> _Meaning:
+def _of_class(
+    litellm: Any, error: Exception, causes: list[BaseException], call: LMCall, sent: bool
+) -> Happening:
     """No status was seen: litellm itself said no, or what came with a 200 was no reply."""
     over_http = any(hasattr(cause, "status_code") for cause in causes[1:])
     if isinstance(error, litellm.AuthenticationError | litellm.exceptions.PermissionDeniedError):
-        return _Meaning("authentication", False, over_http)
+        return failures.AUTHENTICATION._replace(billed=over_http)
     bad = litellm.BadRequestError | litellm.NotFoundError | litellm.UnprocessableEntityError
     if isinstance(error, bad) and not over_http:
-        return _Meaning("bad_request", False, False)
+        return failures.of_status(400, str(error), call)
+    if not sent:
+        return failures.NOT_SENT
     if isinstance(error, litellm.RateLimitError):
-        return _Meaning("rate_limited", True, True)
+        return failures.RATE_LIMITED._replace(billed=True)
     if isinstance(error, litellm.ServiceUnavailableError | litellm.BadGatewayError):
-        return _Meaning("server_error", True, True)
-    return _Meaning("malformed_response", True, True)
+        return failures.UPSTREAM_ERROR
+    return failures.MALFORMED
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -118,18 +105,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _retry_after(error: Exception) -> float | None:
-    """Seconds of the `Retry-After` header, which is a number or a date, where there is one."""
-    value = (getattr(error, "litellm_response_headers", None) or {}).get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None

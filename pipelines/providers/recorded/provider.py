@@ -1,55 +1,60 @@
-"""The litellm provider `recorded/<model>`. Imports litellm, so it is imported late."""
+"""The provider of `recorded/<model>`: what that model really answered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from litellm.exceptions import BadRequestError
-from litellm.llms.custom_llm import CustomLLM
-from litellm.types.utils import ModelResponse
-
+from pipelines.gateway.call import LMCall
+from pipelines.gateway.failures import BAD_REQUEST
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.providers.prices import own_or
+from pipelines.providers.recorded.prices import USD_PER_MILLION_TOKENS
 from pipelines.providers.recorded.recording import RecordingError
-from pipelines.providers.recorded.replay import Replay, recording_for, replay
+from pipelines.providers.recorded.replay import recording_for, replay
 
 
-class RecordedProvider(CustomLLM):
+class RecordedProvider:
     """Replays real answers. Sees the messages and the call's parameters, nothing else."""
 
-    def completion(self, *_args: Any, **call: Any) -> ModelResponse:
-        """Replay one call, as litellm hands it over.
+    def problem_of(self, model: Model) -> str | None:
+        """No price."""
+        try:
+            self.price_of(model)
+        except ModelError as error:
+            return str(error)
+        return None
+
+    def price_of(self, model: Model) -> Price:
+        """The user's figures, else what hosts asked for the model.
 
         Raises:
-            litellm.BadRequestError: the recording has no such answer; trying again won't help.
+            ModelError: neither is known.
         """
-        return _response(call["model"], call["messages"], call["optional_params"])
+        usd = USD_PER_MILLION_TOKENS.get(model.name.partition("/")[2])
+        listed = None if usd is None else usd / 1e6
+        return own_or(model, lambda: (listed, listed))
 
-    async def acompletion(self, *_args: Any, **call: Any) -> ModelResponse:
-        """The same, for `litellm.acompletion`."""
-        return _response(call["model"], call["messages"], call["optional_params"])
+    def has_knob(self, model: Model, knob: Knob) -> bool:
+        """It may have any, but there is one answer only."""
+        return True
+
+    async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
+        """See `Provider`; the recording holds no times."""
+        params = {**call.model.params, **call.params}
+        params |= {"max_tokens": call.model.max_tokens, "seed": call.seed}
+        try:
+            reply = replay(
+                recording_for(params), call.model.name.partition("/")[2], call.messages, params
+            )
+        except RecordingError as error:
+            raise BAD_REQUEST.failure(call, str(error)) from error
+        return ProviderReply(
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            declared_latency_s=0.0,
+        )
 
 
-def _response(
-    model: str, messages: Sequence[Mapping[str, Any]], optional_params: Mapping[str, Any]
-) -> ModelResponse:
-    params = {**optional_params, **(optional_params.get("extra_body") or {})}
-    try:
-        reply = replay(recording_for(params), model, messages, params)
-    except RecordingError as error:
-        raise BadRequestError(str(error), model, "recorded") from error
-    return _as_litellm(model, reply)
-
-
-def _as_litellm(model: str, reply: Replay) -> ModelResponse:
-    message = {"role": "assistant", "content": reply.text}
-    response = ModelResponse(
-        model=f"recorded/{model}",
-        choices=[{"index": 0, "finish_reason": reply.finish_reason, "message": message}],
-        usage={
-            "prompt_tokens": reply.input_tokens,
-            "completion_tokens": reply.output_tokens,
-            "total_tokens": reply.input_tokens + reply.output_tokens,
-        },
-    )
-    response._hidden_params["declared_latency_s"] = 0.0  # the recording holds no times
-    return response
+RECORDED = RecordedProvider()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.gateway.call import seed_of
 from pipelines.providers.output_fields import message_text, requested_fields
 from pipelines.providers.recorded.recording import (
     RecordedAnswer,
@@ -57,7 +58,7 @@ def replay(
     Raises:
         RecordingError: unknown model or question, or a sample beyond the first.
     """
-    _require_first_sample(params)
+    _require_first_sample(messages, params.get("seed"))
     _require_known(model, recording)
     question = recording.find(messages)
     if model not in question.responses:
@@ -71,12 +72,11 @@ def replay(
     return Replay(text, "stop", input_tokens, tokens)
 
 
-def _require_first_sample(params: Mapping[str, Any]) -> None:
-    seed, n = params.get("seed") or 0, params.get("n") or 1
-    if seed != 0 or n != 1:
+def _require_first_sample(messages: Sequence[Mapping[str, Any]], seed: object) -> None:
+    if seed not in (None, 0, seed_of(messages, 0)):
         raise RecordingError(
-            "a recording holds one sample per model and question, but got a request for "
-            f"another (seed={seed}, n={n}); use different models instead of more samples"
+            "a recording holds one sample per model and question, but got a request for another; "
+            "use different models instead of more samples"
         )
 
 

@@ -8,10 +8,7 @@ and say little about quality.
 
 from __future__ import annotations
 
-import sys
-
 from pipelines.providers.simulated.model import SimulatedModel
-from pipelines.providers.simulated.tokens import MOST_OUTPUT_TOKENS
 from search_spaces.refusals import nearest
 
 _NAMES = (
@@ -74,9 +71,6 @@ def register(model: SimulatedModel) -> SimulatedModel:
     if _catalogue.get(model.name, model) != model:
         raise ValueError(f"model names must be new, but sim/{model.name} exists already")
     _catalogue[model.name] = model
-    litellm = sys.modules.get("litellm")
-    if litellm is not None:  # it took over the prices of the others when it was imported
-        litellm.register_model({f"sim/{model.name}": _price(model)})
     return model
 
 
@@ -90,25 +84,6 @@ def find_model(name: str) -> SimulatedModel:
         return _catalogue[bare]
     hint = nearest(f"sim/{bare}", [f"sim/{known}" for known in _catalogue])
     raise UnknownSimulatedModel(f"there is no simulated model 'sim/{bare}'{hint}")
-
-
-def price_map() -> dict[str, dict[str, object]]:
-    """Return what `litellm.register_model` needs to know of all models, dollars per token."""
-    return {f"sim/{model.name}": _price(model) for model in _catalogue.values()}
-
-
-def _price(model: SimulatedModel) -> dict[str, object]:
-    return {
-        "litellm_provider": "sim",
-        "mode": "chat",
-        "max_tokens": MOST_OUTPUT_TOKENS,
-        "max_input_tokens": 128_000,
-        "max_output_tokens": MOST_OUTPUT_TOKENS,
-        "input_cost_per_token": model.input_usd_per_million / 1e6,
-        "output_cost_per_token": model.output_usd_per_million / 1e6,
-        "cache_creation_input_token_cost": 0.0,
-        "cache_read_input_token_cost": 0.0,
-    }
 
 
 def _built_in(name: str) -> SimulatedModel:

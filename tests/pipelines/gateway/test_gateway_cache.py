@@ -68,13 +68,18 @@ def test_whatever_decides_the_reply_is_in_the_key(
         assert server.requests == len(calls)
 
 
-def test_the_sample_index_travels_as_the_seed(
+def test_each_draw_of_each_prompt_has_a_seed_of_its_own(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
-    with LoopbackServer(reply=lambda _, params: f"draw {params.get('seed')}") as server:
+    with LoopbackServer(reply=lambda _, params: str(params["seed"])) as server:
         session = open_gateway().session("s")
-        texts = [session.complete(make_call(server, sample=i)).text for i in (0, 1, 7, 1)]
-    assert texts == ["draw 0", "draw 1", "draw 7", "draw 1"]
+        calls = [
+            make_call(server, text, sample=i) for text in ("hello", "hi") for i in (0, 1, 7, 1)
+        ]
+        seeds = [int(session.complete(call).text) for call in calls]
+    assert seeds[1] == seeds[3]
+    assert len(set(seeds)) == 6
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_the_same_call_in_flight_64_times_is_paid_once(
@@ -289,6 +294,15 @@ def test_a_key_is_in_no_byte_of_the_cache_and_in_no_message(
     assert any(path.name == "cache.sqlite" for path in files)
     for path in files:
         assert secret.encode() not in path.read_bytes(), path
+
+
+def test_an_answer_that_is_also_in_the_environment_is_no_secret(
+    make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABEL_TOKEN", "positive")
+    with LoopbackServer(reply=lambda *_: "The label is positive.") as server:
+        reply = open_gateway().session("s").complete(make_call(server))
+    assert reply.text == "The label is positive."
 
 
 def test_another_providers_key_is_not_sent_to_an_own_server(

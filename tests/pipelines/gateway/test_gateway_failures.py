@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackServer, Price
+from pipelines.gateway import metering
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway
@@ -141,7 +142,7 @@ def test_an_empty_account_is_no_reason_to_wait(
 
 OWN_FAULTS = {
     "context_window": {
-        "message": "This model's maximum context length is 8 tokens. However, you requested 9.",
+        "message": "This model's maximum context length is 800 tokens. However, you requested 900.",
         "type": "invalid_request_error",
         "code": "context_length_exceeded",
     },
@@ -223,9 +224,7 @@ NO_USAGE = {
 def test_a_reply_without_usage_is_kept_and_charged_by_its_bytes(
     make_call: MakeCall, open_gateway: OpenGateway, usage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipelines.providers.litellm import transport
-
-    transport._warn_of_missing_usage.cache_clear()
+    metering._warn_of_usage.cache_clear()
     with LoopbackServer(Behaviour(body=completion(usage=usage)), prices=PRICES) as server:
         session = open_gateway(retries=0).session("s", Budget(usd=1))
         call = make_call(server)

@@ -17,7 +17,7 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, LMCall
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.providers.litellm.prices import price_of
+from pipelines.providers import price_of
 
 OpenGateway = Callable[..., Gateway]
 Launch = Callable[[LoopbackServer, Path, str, int, int], int]

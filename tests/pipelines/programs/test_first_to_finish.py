@@ -124,7 +124,7 @@ def test_another_rollout_is_another_race() -> None:
 
 def test_a_race_that_fails_is_held_once() -> None:
     def script(request: LoopbackRequest) -> Behaviour:
-        return Behaviour.hang() if request.params["seed"] == 1 else Behaviour(status=400)
+        return Behaviour.hang() if request.sample == 1 else Behaviour(status=400)
 
     with LoopbackServer(script) as server:
         model = Model(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, sample_of
 from benchmarks.loopback.replies import Reply
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.predictions import VERIFIED_EXAMPLES, Samples, predicted
@@ -187,7 +187,7 @@ def test_an_outage_of_one_member_leaves_the_other_examples_to_count() -> None:
 
     def script(request: LoopbackRequest) -> Behaviour:
         text = request.messages[-1]["content"]
-        down = hit in text and "candidate" not in text and request.params.get("seed") == 1
+        down = hit in text and "candidate" not in text and request.sample == 1
         return Behaviour.server_error() if down else Behaviour()
 
     state, found = on_server(script, 8)
@@ -216,7 +216,7 @@ def answering(said: Callable[[int], Sequence[str]]) -> dict[str, Any]:
 
     def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
         number = int(re.findall(r"Which is (\d+)\?", messages[-1]["content"])[-1])
-        answer = said(number)[params.get("seed") or 0]
+        answer = said(number)[sample_of(messages, params)]
         return f"[[ ## said ## ]]\n{answer}\n\n[[ ## completed ## ]]"
 
     rows = [{"question": f"Which is {n}?", "answer": str(n)} for n in range(10, 50)]

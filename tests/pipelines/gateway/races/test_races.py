@@ -6,23 +6,22 @@ import json
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script, sample_of
 from pipelines.gateway.budget import Budget, PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
-from pipelines.gateway.prices import Price as TokenPrice
 from pipelines.gateway.races.cut_off import CutOff
-from pipelines.providers import litellm
-from pipelines.providers.litellm import price_of
+from pipelines.providers import price_of
 from tests.launching import run_python
 from tests.pipelines.gateway.waiting import until
 
@@ -39,13 +38,13 @@ def delays(*seconds: float) -> Script:
     """How long each sample takes, by its index."""
 
     def script(request: LoopbackRequest) -> Behaviour:
-        return Behaviour.slow(seconds[request.params["seed"]])
+        return Behaviour.slow(seconds[request.sample])
 
     return script
 
 
 def by_sample(*behaviours: Behaviour) -> Script:
-    return lambda request: behaviours[request.params["seed"]]
+    return lambda request: behaviours[request.sample]
 
 
 def samples(make_call: MakeCall, server: LoopbackServer, count: int) -> list[LMCall]:
@@ -60,9 +59,8 @@ def worst(call: LMCall) -> float:
     return price_of(call.model).worst_usd(call)
 
 
-def said(messages: object, params: object) -> str:
-    assert isinstance(params, dict)
-    return f"sample {params['seed']}"
+def said(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
+    return f"sample {sample_of(messages, params)}"
 
 
 def test_the_fastest_counts_and_the_others_are_disconnected(
@@ -87,7 +85,7 @@ def test_the_winners_are_in_the_order_of_finishing(
     order = (2, 3, 0)
 
     def script(request: LoopbackRequest) -> Behaviour:
-        seed = request.params["seed"]
+        seed = request.sample
         if seed not in order:
             return Behaviour.hang()
         until(lambda: session.spent.calls == order.index(seed))
@@ -241,7 +239,7 @@ def test_a_winner_is_an_ordinary_reply_and_a_loser_is_none(
     over = threading.Event()
 
     def script(request: LoopbackRequest) -> Behaviour:
-        loses = request.params["seed"] >= 2 and not over.is_set()
+        loses = request.sample >= 2 and not over.is_set()
         return Behaviour.hang() if loses else Behaviour()
 
     with LoopbackServer(script, reply=said) as server:
@@ -336,7 +334,7 @@ def test_who_stumbles_tries_again_and_may_still_win(
     stumbled: set[int] = set()
 
     def script(request: LoopbackRequest) -> Behaviour:
-        seed = request.params["seed"]
+        seed = request.sample
         if seed == 0:
             return Behaviour.slow(FOREVER)
         known = seed in stumbled
@@ -400,14 +398,15 @@ def test_a_model_without_a_price_has_failed_before_anything_is_reserved(
 def test_who_is_cut_off_before_it_is_sent_costs_nothing(
     make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = litellm.send
+    result = CutOff.result
+    late = iter((False, True))
 
-    def late(call: LMCall, price: TokenPrice, timeout_s: float, cut: CutOff) -> LMReply:
-        if call.sample:
+    def held_up(cut: CutOff, request: Any) -> Any:
+        if next(late):
             cut.wait(FOREVER)
-        return send(call, price, timeout_s, cut)
+        return result(cut, request)
 
-    monkeypatch.setattr(litellm, "send", late)
+    monkeypatch.setattr(CutOff, "result", held_up)
     with LoopbackServer() as server:
         session = open_gateway().session("s")
         race = session.first_of(samples(make_call, server, 2))
@@ -459,7 +458,7 @@ def test_who_waits_for_a_call_that_is_cut_off_makes_it(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
     def script(request: LoopbackRequest) -> Behaviour:
-        return Behaviour.slow(0.5 if request.params["seed"] or request.index > 1 else FOREVER)
+        return Behaviour.slow(0.5 if request.sample or request.index > 1 else FOREVER)
 
     with LoopbackServer(script, reply=said) as server:
         session = open_gateway().session("s")

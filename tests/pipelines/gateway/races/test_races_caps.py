@@ -25,7 +25,7 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.limits import Limit
-from pipelines.providers.litellm.prices import price_of
+from pipelines.providers import price_of
 from tests.pipelines.gateway.waiting import until
 
 MakeCall = Callable[..., LMCall]
@@ -181,7 +181,7 @@ def test_a_retry_without_room_leaves_the_race_to_the_others(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
     def script(request: LoopbackRequest) -> Behaviour:
-        first = request.params["seed"] == 0
+        first = request.sample == 0
         return Behaviour.server_error() if first else Behaviour.slow(0.5)
 
     with LoopbackServer(script) as server:
@@ -224,7 +224,7 @@ def test_a_race_that_is_ended_ends_all_of_its_calls_and_settles_them(
         if over.is_set() or request.index == 0:
             over.wait(30)
             return Behaviour()
-        return stumbles if request.params["seed"] == 3 else Behaviour.slow(30)
+        return stumbles if request.sample == 3 else Behaviour.slow(30)
 
     with LoopbackServer(script, prices=PRICES) as server, ThreadPoolExecutor(2) as pool:
         gateway = open_gateway()
@@ -276,7 +276,7 @@ def test_a_race_that_is_killed_is_charged_at_its_worst_and_held_again(
     dead = threading.Event()
 
     def script(request: LoopbackRequest) -> Behaviour:
-        return Behaviour() if dead.is_set() or request.params["seed"] == 1 else Behaviour.hang()
+        return Behaviour() if dead.is_set() or request.sample == 1 else Behaviour.hang()
 
     with LoopbackServer(script, prices=PRICES) as server:
         process = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.gateway.model import Model
-from pipelines.providers.litellm.model_knobs import has_knob
+from pipelines.providers import has_knob
 
 
 @pytest.mark.parametrize(

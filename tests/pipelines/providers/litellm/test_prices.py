@@ -12,8 +12,8 @@ from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
+from pipelines.providers import price_of
 from pipelines.providers.litellm.litellm_import import load_litellm
-from pipelines.providers.litellm.prices import price_of
 
 OpenGateway = Callable[..., Gateway]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError
+from pipelines.providers import price_of
 from pipelines.providers.recorded import (
     RecordingError,
     load_recording,
-    price_map,
     recorded_dataset,
 )
 from pipelines.providers.recorded.replay import recording_for, replay
@@ -120,7 +125,6 @@ def test_an_answer_without_a_letter_is_empty_unless_the_text_is_the_answer(
     [
         ("wize", {}, "no recorded model is named 'wize'; nearest: 'wise'"),
         ("wise", {"seed": 1}, "one sample per model and question"),
-        ("wise", {"n": 2}, "one sample per model and question"),
     ],
 )
 def test_nothing_is_invented(path: Path, model: str, params: dict[str, Any], message: str) -> None:
@@ -193,30 +197,26 @@ def test_dataset_draws_by_seed(path: Path) -> None:
         recorded_dataset(path, 6)
 
 
-def test_litellm_passes_the_parameters_on_and_prices_the_reply(tmp_path: Path) -> None:
-    from pipelines.providers.litellm.litellm_import import load_litellm
-
+def test_the_provider_passes_parameters_on_and_prices_the_reply(tmp_path: Path) -> None:
     path = tmp_path / "recording.jsonl.gz"
     one = line("What is 2 + 2?", ["three", "four"], **{"Yi-34B": "B"})
     path.write_bytes(gzip.compress(json.dumps(one).encode()))
-    litellm = load_litellm()
-    call: dict[str, Any] = {
-        "model": "recorded/Yi-34B", "messages": [{"role": "user", "content": "What is 2 + 2?"}],
-        "seed": 0, "recording": str(path), "num_retries": 0, "max_retries": 0,
-    }  # fmt: skip
-    response = litellm.completion(**call)
-    assert response.choices[0].message.content.endswith("The answer is (B).")
-    tokens = response.usage.prompt_tokens + response.usage.completion_tokens
-    assert response._hidden_params["response_cost"] == pytest.approx(tokens * 0.80e-6)
-    assert response._hidden_params["declared_latency_s"] == 0.0
-    with pytest.raises(litellm.BadRequestError, match="one sample"):
-        litellm.completion(**{**call, "seed": 1})
+    model = Model("recorded/Yi-34B", params={"recording": str(path)})
+    call = LMCall(model, ({"role": "user", "content": "What is 2 + 2?"},))
+    session = Gateway(None).session("s")
+    reply = session.complete(call)
+    assert reply.text.endswith("The answer is (B).")
+    assert reply.usd == pytest.approx((reply.input_tokens + reply.output_tokens) * 0.80e-6)
+    assert (reply.latency_s, reply.latency_declared) == (0.0, True)
+    with pytest.raises(CallFailed, match="one sample") as caught:
+        session.complete(replace(call, sample=1))
+    assert caught.value.kind == "bad_request"
 
 
 def test_prices_are_dollars_per_token() -> None:
-    entry = price_map()["recorded/Phi-3-mini-4k-instruct"]
-    assert entry["input_cost_per_token"] == entry["output_cost_per_token"] == pytest.approx(1e-7)
-    assert "recorded/unheard-of" not in price_map()
+    assert price_of(Model("recorded/Phi-3-mini-4k-instruct")) == pytest.approx((1e-7, 1e-7))
+    with pytest.raises(ModelError, match="no price is known"):
+        price_of(Model("recorded/unheard-of"))
 
 
 def test_every_question_of_the_mmlu_pro_recording_finds_itself(shared_data: Path) -> None:
@@ -234,7 +234,7 @@ def test_the_mmlu_pro_recording_replays_whole_answers(shared_data: Path) -> None
     path = shared_data / "mmlu_pro_recorded.jsonl.gz"
     recording = load_recording(path)
     assert recording.models
-    assert {f"recorded/{model}" for model in recording.models} == set(price_map())
+    assert all(price_of(Model(f"recorded/{model}")).input_usd > 0 for model in recording.models)
     for question in recording.questions[::20]:
         messages = [{"role": "user", "content": question.prompt}]
         for model, answer in question.responses.items():

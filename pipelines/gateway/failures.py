@@ -1,0 +1,144 @@
+"""What can happen to a call, and what follows: its kind, retry, charge, blame, and what helps.
+
+Every provider says what happened in these terms. A call that failed is never kept in the cache.
+What the model is to blame for scores 0; all else says nothing about the model and has no score.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.secrets import redacted
+
+_MOST_CHARACTERS = 2000
+
+
+class Happening(NamedTuple):
+    """One way in which a call ends without an answer."""
+
+    kind: str
+    retryable: bool = False
+    billed: bool = False
+    """Whether the provider may have charged for it: nothing shows that the model did not run."""
+    advice: str = ""
+    """What helps; `{call}` and `{timeout_s}` are filled in."""
+
+    def failure(
+        self,
+        call: LMCall,
+        detail: str,
+        *,
+        timeout_s: float = 0.0,
+        retry_after: float | None = None,
+    ) -> CallFailed:
+        """The failure of this call.
+
+        Args:
+            call: what was asked.
+            detail: what the provider or the connection said; secrets are taken out.
+            timeout_s: how long the provider could stay silent.
+            retry_after: seconds that the provider asks to wait.
+        """
+        model = call.model
+        where = f" at {model.api_base}" if model.api_base else ""
+        advice = self.advice.format(call=call, timeout_s=timeout_s)
+        said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
+        text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
+        return CallFailed(
+            self.kind, text, retryable=self.retryable, billed=self.billed, retry_after=retry_after
+        )
+
+
+# Nothing was sent.
+NOT_CONNECTED = Happening(
+    "connection", retryable=True, advice="no connection: does the server run, at this address?"
+)
+NOT_SENT = Happening(
+    "not_sent", advice="nothing was sent: credentials, packages or settings of this machine"
+)
+UNSUPPORTED_INPUT = Happening("unsupported_input")
+UNUSABLE_MODEL = Happening("unusable_model")
+
+# It was sent, and what became of it is unknown.
+BROKEN = Happening("connection", retryable=True, billed=True)
+TIMED_OUT = Happening(
+    "timeout",
+    retryable=True,
+    billed=True,
+    advice="silent for {timeout_s:g} s; Gateway(timeout_s=...) waits longer",
+)
+UPSTREAM_ERROR = Happening("server_error", retryable=True, billed=True)
+MALFORMED = Happening("malformed_response", retryable=True, billed=True)
+
+# The server said no.
+GATEWAY_TIMEOUT = Happening("timeout", retryable=True, billed=True)
+RATE_LIMITED = Happening(
+    "rate_limited",
+    retryable=True,
+    advice="Gateway(limits={{{call.model.provider!r}: Limit(requests_per_minute=...)}})"
+    " keeps to its rate",
+)
+SERVER_ERROR = Happening("server_error", retryable=True)
+AUTHENTICATION = Happening(
+    "authentication", advice="Model(..., api_key_env=...) names the variable that holds the key"
+)
+QUOTA = Happening("quota", advice="the account has no money left")
+BAD_REQUEST = Happening("bad_request")
+NO_ROOM_FOR_OUTPUT = Happening(
+    "bad_request", advice="Model(..., max_tokens=...) must be less than the server's window"
+)
+
+# The model is to blame.
+REFUSAL = Happening("refusal")
+CONTEXT_WINDOW = Happening(
+    "context_window", advice="the prompt and max_tokens={call.model.max_tokens} don't fit together"
+)
+
+_NO_MONEY = ("insufficient_quota", "credit balance is too low", "billing_hard_limit")
+"""What providers write when an account is empty: with a 429 (OpenAI) or a 400 (Anthropic)."""
+_FILTERED = re.compile(
+    r"content[_ ]filter|content management policy|content[_ ]policy|ResponsibleAIPolicy", re.I
+)
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|maximum context length|context window|exceed\w* context|"
+    r"context size|prompt is too long|input is too long|too many (input )?tokens",
+    re.I,
+)
+_WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
+
+
+def of_status(status: int, text: str, call: LMCall) -> Happening:
+    """What a server means by an HTTP status of 400 or more.
+
+    One that says no is free, but for those with which a proxy gives up waiting.
+
+    Args:
+        status: as it came.
+        text: what came with it.
+        call: what was asked.
+    """
+    if status == 402 or any(sign in text for sign in _NO_MONEY):
+        return QUOTA
+    if status in (401, 403):
+        return AUTHENTICATION
+    if status == 429:
+        return RATE_LIMITED
+    if status in (408, 504, 524):
+        return GATEWAY_TIMEOUT
+    if status in (409, 425, 498) or status >= 500:
+        return SERVER_ERROR
+    if _FILTERED.search(text):
+        return REFUSAL
+    if _TOO_LONG.search(text):
+        return too_long(text, call)
+    return BAD_REQUEST
+
+
+def too_long(text: str, call: LMCall) -> Happening:
+    """Whose fault it is that prompt and output don't fit: where no prompt could, the setting's."""
+    window = _WINDOW.search(text)
+    if window and int(window[1]) <= call.model.max_tokens:
+        return NO_ROOM_FOR_OUTPUT
+    return CONTEXT_WINDOW

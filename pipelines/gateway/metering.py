@@ -1,0 +1,69 @@
+"""What a reply cost: the provider's figures, as far as they can be true."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+
+from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.prices import Price
+from pipelines.gateway.provider import ProviderReply
+from pipelines.gateway.secrets import redacted
+
+logger = logging.getLogger(__name__)
+
+EXCESS = 0.1
+"""A provider is believed that it used so much more than it was allowed to, as a share of that."""
+
+
+def metered(call: LMCall, sent: ProviderReply, price: Price, elapsed_s: float) -> LMReply:
+    """The reply with its tokens and dollars.
+
+    No tokenizer makes more tokens than there are bytes, and no output has more than `max_tokens`:
+    what exceeds these bounds by more than `EXCESS` is not believed, and the bound is charged. So a
+    call is never charged more than `1 + EXCESS` times its reservation. Where the provider does not
+    count, the bytes bound the tokens.
+    """
+    most_inputs, most_outputs = call.most_input_tokens, call.model.max_tokens
+    inputs = _tokens(sent.input_tokens, most_inputs)
+    outputs = _tokens(sent.output_tokens, most_outputs)
+    written = len((sent.text + sent.unseen_text).encode())
+    counted = inputs and (outputs or (outputs == 0 and not written))
+    if not counted:
+        _warn_of_usage(call.model.label)
+        inputs, outputs = inputs or most_inputs, outputs or min(written, most_outputs)
+    assert inputs is not None
+    assert outputs is not None
+    usd = math.fsum((inputs * price.input_usd, outputs * price.output_usd))
+    listed = sent.listed_usd
+    if counted and listed is not None and 0 <= listed <= price.worst_usd(call) * (1 + EXCESS):
+        usd = listed
+    return LMReply(
+        text=redacted(sent.text, call.model.api_key_env),
+        finish_reason=sent.finish_reason or "stop",
+        input_tokens=inputs,
+        output_tokens=outputs,
+        usd=usd,
+        latency_s=elapsed_s if sent.declared_latency_s is None else sent.declared_latency_s,
+        latency_declared=sent.declared_latency_s is not None,
+    )
+
+
+def _tokens(reported: object, most: int) -> int | None:
+    """A count that can be true; None for one that can't."""
+    if isinstance(reported, bool) or not isinstance(reported, int | float):
+        return None
+    if not 0 <= reported <= most * (1 + EXCESS):
+        return None
+    return math.ceil(reported)
+
+
+@functools.cache
+def _warn_of_usage(label: str) -> None:
+    """Once for each model."""
+    logger.warning(
+        "model %s does not say how many tokens it used, or says what can't be; each byte is "
+        "counted as one, which is more than it should charge for",
+        label,
+    )

@@ -1,0 +1,114 @@
+"""Calls through litellm, for every provider that it knows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.failures import MALFORMED
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.providers.litellm import model_knobs
+from pipelines.providers.litellm.litellm_import import load_litellm
+from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
+from pipelines.providers.litellm.provider_errors import as_failure
+from pipelines.providers.openai_server import reply_of
+from pipelines.providers.prices import is_own, key_problem, own_or
+
+
+class LitellmProvider:
+    """Hands calls to litellm, once each."""
+
+    def problem_of(self, model: Model) -> str | None:
+        """An unknown provider, a missing key, or no price."""
+        litellm = load_litellm()
+        try:
+            litellm.get_llm_provider(model.name, api_base=model.api_base)
+        except litellm.BadRequestError:
+            return (
+                f"no provider is known for model {model.name!r}{nearest_model(model.name)}; "
+                "names are 'provider/model', such as 'openai/gpt-4o-mini'"
+            )
+        missing: list[str] = []
+        if not model.api_base and not model.api_key_env:
+            missing = litellm.validate_environment(model=model.name)["missing_keys"]
+        problems = [key_problem(model, missing)]
+        try:
+            self.price_of(model)
+        except ModelError as error:
+            problems.append(str(error))
+        return "\n".join(filter(None, problems)) or None
+
+    def price_of(self, model: Model) -> Price:
+        """The user's figures, else litellm's.
+
+        Raises:
+            ModelError: neither knows a price.
+        """
+        return own_or(
+            model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
+        )  # fmt: skip
+
+    def has_knob(self, model: Model, knob: Knob) -> bool:
+        """Whether litellm sends it to the model's provider."""
+        return model_knobs.has_knob(model, knob)
+
+    async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
+        """See `Provider`."""
+        litellm = load_litellm()
+        sent: list[object] = []  # litellm logs a call just before it sends it
+        try:
+            response = await litellm.acompletion(
+                **_arguments(call), timeout=timeout_s, logger_fn=sent.append
+            )
+        except Exception as error:
+            failure = as_failure(litellm, error, call, timeout_s, bool(sent))
+        else:
+            return _reply(call, response)
+        raise failure  # outside the handler: a traceback would show what litellm's error quotes
+
+
+LITELLM = LitellmProvider()
+
+
+def _arguments(call: LMCall) -> dict[str, Any]:
+    model = call.model
+    arguments: dict[str, Any] = {
+        # what bounds the call comes last, so that no parameter can lift it
+        **model.params,
+        **call.params,
+        "model": model.name,
+        "messages": [dict(message) for message in call.messages],
+        "max_tokens": model.max_tokens,
+        "seed": call.seed,
+        "drop_params": True,
+        "num_retries": 0,
+        "max_retries": 0,
+    }
+    if call.temperature is not None:
+        arguments["temperature"] = call.temperature
+    if model.api_base:
+        arguments["api_base"] = model.api_base
+        arguments["api_key"] = "none"  # never send another provider's key to an own server
+    if model.api_key_env:
+        arguments["api_key"] = os.environ.get(model.api_key_env) or "none"
+    return arguments
+
+
+def _reply(call: LMCall, response: Any) -> ProviderReply:
+    """What came back: litellm lets `choices: []` and pages of HTML through."""
+    try:
+        sent = response.model_dump()
+        reply = reply_of(call, sent)
+        usage = getattr(response, "usage", None)
+        if usage is not None and not is_own(call.model):
+            return replace(reply, listed_usd=listed_usd(call.model.name, usage))
+        return reply
+    except CallFailed:
+        raise
+    except Exception as error:  # whatever a provider may send
+        detail = f"the reply can't be read ({type(error).__name__}: {error})"
+        raise MALFORMED.failure(call, detail) from None

@@ -1,0 +1,286 @@
+"""Servers of OpenAI's form, asked directly: a request costs a quarter of litellm's CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.gateway import failures
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.providers.prices import Listed, key_problem, own_or
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_RENAMED = {"max_tokens": "max_completion_tokens"}
+"""What a server that refuses a parameter may want instead."""
+_MAY_BE_LEFT_OUT = ("seed", "temperature", "top_p", "stop")
+_REFUSES = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.I)
+
+
+class OpenAIServer:
+    """Any server that answers `POST <api_base>/chat/completions` as OpenAI's does."""
+
+    def __init__(self) -> None:
+        self._adapted: dict[tuple[str | None, str], dict[str, str | None]] = {}
+        """By address and model, parameters that it refused, and what it wants instead."""
+
+    def problem_of(self, model: Model) -> str | None:
+        """A missing key, or no price."""
+        problems = [key_problem(model, [])]
+        try:
+            self.price_of(model)
+        except ModelError as error:
+            problems.append(str(error))
+        return "\n".join(filter(None, problems)) or None
+
+    def price_of(self, model: Model) -> Price:
+        """The user's figures, else litellm's for a model of this name.
+
+        Raises:
+            ModelError: neither knows a price.
+        """
+        return own_or(model, lambda: _listed(model.name), lambda: _nearest(model.name))
+
+    def has_knob(self, model: Model, knob: Knob) -> bool:
+        """It may: every server decides itself."""
+        if knob == "temperature":
+            return True
+        from pipelines.providers.litellm.model_knobs import has_knob
+
+        return has_knob(model, knob)
+
+    async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
+        """Make the call; again at once if the server refuses a parameter that it can do without.
+
+        Such a refusal costs nothing, and is remembered for the server's model.
+        """
+        model = call.model
+        adapted = self._adapted.setdefault((model.api_base, model.name), {})
+        while True:
+            status, body, headers = await self._post(call, _body(call, adapted), timeout_s)
+            text = body.decode(errors="replace")
+            if status < 400:
+                return _reply(call, body)
+            refused = _refused_parameter(status, text, adapted, call)
+            if refused is None:
+                break
+            adapted[refused] = _RENAMED.get(refused)
+        what = failures.of_status(status, text, call)
+        raise what.failure(
+            call, f"HTTP {status}: {_message(text)}", retry_after=retry_after(headers)
+        )
+
+    async def _post(
+        self, call: LMCall, body: Mapping[str, Any], timeout_s: float
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        import aiohttp
+
+        progress = SimpleNamespace(sent=False)
+        try:
+            async with _session(asyncio.get_running_loop()).post(
+                f"{(call.model.api_base or '').rstrip('/')}/chat/completions",
+                data=json.dumps(body),
+                headers=_headers(call.model),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=timeout_s, sock_connect=timeout_s, sock_read=timeout_s
+                ),
+                trace_request_ctx=progress,
+            ) as response:
+                return response.status, await response.read(), response.headers
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            detail = f"{type(error).__name__}: {error}"
+            if isinstance(error, TimeoutError):
+                what = failures.TIMED_OUT if progress.sent else failures.NOT_CONNECTED
+            elif progress.sent:
+                what = failures.BROKEN
+            elif isinstance(error, aiohttp.ClientConnectionError | OSError):
+                what = failures.NOT_CONNECTED
+            else:
+                what = failures.NOT_SENT
+            raise what.failure(call, detail, timeout_s=timeout_s) from None
+
+
+OPENAI_SERVER = OpenAIServer()
+
+
+def _listed(name: str) -> Listed:
+    from pipelines.providers.litellm.prices import listed_price
+
+    return listed_price(name)
+
+
+def _nearest(name: str) -> str:
+    from pipelines.providers.litellm.prices import nearest_model
+
+    return nearest_model(name)
+
+
+@functools.cache
+def _session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+    """One for each event loop, whose connections stay open."""
+    import aiohttp
+
+    tracing = aiohttp.TraceConfig()
+
+    async def note_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.sent = True
+
+    tracing.on_request_headers_sent.append(note_sent)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), trace_configs=[tracing], trust_env=True
+    )
+    atexit.register(_close, session, loop, os.getpid())
+    return session
+
+
+def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, process: int) -> None:
+    """aiohttp complains of sessions that are left open."""
+    if process == os.getpid() and loop.is_running():
+        asyncio.run_coroutine_threadsafe(session.close(), loop).result(timeout=1)
+
+
+def _headers(model: Model) -> dict[str, str]:
+    key = os.environ.get(model.api_key_env or "") or "none"  # never another provider's key
+    return {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+
+
+def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:
+    model = call.model
+    params = {**model.params, **call.params}
+    extra = params.pop("extra_body", None) or {}
+    body: dict[str, Any] = {
+        **params,
+        **extra,
+        # what bounds the call comes last, so that no parameter can lift it
+        "model": model.name.partition("/")[2],
+        "messages": [dict(message) for message in call.messages],
+        "max_tokens": model.max_tokens,
+        "seed": call.seed,
+    }
+    if call.temperature is not None:
+        body["temperature"] = call.temperature
+    for name, instead in adapted.items():
+        value = body.pop(name, None)
+        if instead is not None and value is not None:
+            body[instead] = value
+    return body
+
+
+def _refused_parameter(
+    status: int, text: str, adapted: Mapping[str, str | None], call: LMCall
+) -> str | None:
+    """A parameter of ours that the server does not take, and can do without."""
+    if status not in (400, 422) or not _REFUSES.search(text):
+        return None
+    for name in ("max_tokens", *_MAY_BE_LEFT_OUT):
+        named = re.search(rf"\b{name}\b", text)
+        bounded = name not in _RENAMED or _RENAMED[name] in text
+        if named and bounded and name not in adapted:
+            return name
+    return None
+
+
+def _reply(call: LMCall, body: bytes) -> ProviderReply:
+    """What came with a status that says that all is well."""
+    try:
+        return reply_of(call, json.loads(body))
+    except CallFailed:
+        raise
+    except Exception as error:  # whatever a server may send
+        detail = f"the reply can't be read ({type(error).__name__}: {error}): {body[:200]!r}"
+        raise failures.MALFORMED.failure(call, detail) from None
+
+
+def reply_of(call: LMCall, sent: Any) -> ProviderReply:
+    """The reply in a completion of OpenAI's form.
+
+    Raises:
+        CallFailed: it is none, or tells of an error.
+        Exception: whatever reading it raises.
+    """
+    if error := sent.get("error"):
+        raise _error_in_reply(call, error)
+    if not sent.get("choices"):
+        raise failures.MALFORMED.failure(call, "the reply has no choices")
+    choice = sent["choices"][0]
+    if choice.get("error") or choice.get("finish_reason") == "error":
+        raise _error_in_reply(call, choice.get("error") or {"code": 500})
+    message = choice["message"]
+    text = text_of(message.get("content"))
+    thoughts = text_of(message.get("reasoning_content") or message.get("reasoning"))
+    refused = message.get("refusal")
+    if not text and choice.get("finish_reason") != "length":
+        text = text_of(refused) or thoughts  # some servers take the answer for thoughts
+    usage = sent.get("usage") or {}
+    return ProviderReply(
+        text=text,
+        finish_reason="content_filter" if refused else choice.get("finish_reason"),
+        input_tokens=usage.get("prompt_tokens"),
+        output_tokens=usage.get("completion_tokens"),
+        unseen_text="" if thoughts == text else thoughts,
+    )
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or a list of parts."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    return "".join(_texts(content))
+
+
+def _texts(parts: Sequence[Any]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part.get("text"), str):
+            yield part["text"]
+
+
+def _error_in_reply(call: LMCall, error: Any) -> CallFailed:
+    """What came with a status that says that all is well: the model may have run."""
+    text = error if isinstance(error, str) else json.dumps(error)
+    code = error.get("code") if isinstance(error, dict) else None
+    happening = failures.MALFORMED
+    if isinstance(code, int) and code >= 400:
+        happening = failures.of_status(code, text, call)._replace(billed=True)
+    return happening.failure(call, f"an error instead of a reply: {text}")
+
+
+def _message(text: str) -> str:
+    """What a refusal says, without what surrounds it."""
+    try:
+        sent = json.loads(text)
+        error = sent.get("error", sent)
+        return str(error["message"]) if isinstance(error, dict) else str(error)
+    except (ValueError, KeyError, AttributeError):
+        return text.strip() or "without a word"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of the `Retry-After` header, which is a number or a date, where there is one."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None

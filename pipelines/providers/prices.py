@@ -1,0 +1,51 @@
+"""A model's price: what the user says, else what is listed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError, Price
+
+Listed = tuple[float | None, float | None]
+
+
+def own_or(model: Model, listed: Callable[[], Listed], hint: Callable[[], str] = str) -> Price:
+    """The user's figures, and the listed ones where there are none.
+
+    Args:
+        model: whose price.
+        listed: dollars for a token in and out as somebody lists them, None where nobody does.
+        hint: at a name that is listed.
+
+    Raises:
+        ModelError: there is no figure.
+    """
+    own = (model.input_usd_per_million, model.output_usd_per_million)
+    if own[0] is not None and own[1] is not None:
+        return Price(own[0] / 1e6, own[1] / 1e6)
+    prices = [
+        mine / 1e6 if mine is not None else here for mine, here in zip(own, listed(), strict=True)
+    ]
+    if prices[0] is None or prices[1] is None:
+        raise ModelError(
+            f"no price is known for model {model.name!r}{hint()}; give it: "
+            f"Model({model.name!r}, input_usd_per_million=..., output_usd_per_million=...), "
+            "0 for a model that costs nothing"
+        )
+    return Price(float(prices[0]), float(prices[1]))
+
+
+def is_own(model: Model) -> bool:
+    """Whether the user has given a price."""
+    return model.input_usd_per_million is not None or model.output_usd_per_million is not None
+
+
+def key_problem(model: Model, variables: list[str]) -> str | None:
+    """What to say where none of the variables that may hold its key is set."""
+    if model.api_key_env:
+        variables = [] if os.environ.get(model.api_key_env) else [model.api_key_env]
+    if not variables:
+        return None
+    return f"model {model.name!r} needs an API key: set {' or '.join(variables)}"

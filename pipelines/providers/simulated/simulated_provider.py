@@ -1,0 +1,85 @@
+"""The provider of `sim/<model>`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.gateway.call import LMCall
+from pipelines.gateway.failures import BAD_REQUEST
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.providers.prices import own_or
+from pipelines.providers.simulated.catalogue import UnknownSimulatedModel, find_model
+from pipelines.providers.simulated.provider import SimulatedReply, simulate
+
+SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
+"""Environment variable; where it is 1 at the time of a call, its latency is really slept."""
+
+
+class SimulatedProvider:
+    """Answers at once, and says how long the model would have taken."""
+
+    def problem_of(self, model: Model) -> str | None:
+        """No such model."""
+        try:
+            find_model(model.name)
+        except UnknownSimulatedModel as error:
+            return str(error)
+        return None
+
+    def price_of(self, model: Model) -> Price:
+        """The user's figures, else the catalogue's.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        try:
+            known = find_model(model.name)
+        except UnknownSimulatedModel as error:
+            raise ModelError(str(error)) from error
+        listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
+        return own_or(model, lambda: listed)
+
+    def has_knob(self, model: Model, knob: Knob) -> bool:
+        """It may have any."""
+        return True
+
+    async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
+        """See `Provider`."""
+        try:
+            reply = _simulated(call)
+        except (UnknownSimulatedModel, ValueError) as error:
+            raise BAD_REQUEST.failure(call, str(error)) from error
+        params = {**call.model.params, **call.params}
+        if params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
+            await asyncio.sleep(reply.latency_s)
+        return ProviderReply(
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            declared_latency_s=reply.latency_s,
+        )
+
+
+SIMULATED = SimulatedProvider()
+
+
+def _simulated(call: LMCall) -> SimulatedReply:
+    params: Mapping[str, Any] = {**call.model.params, **call.params}
+    effort, stop = params.get("reasoning_effort"), params.get("stop") or ()
+    if isinstance(effort, Mapping):  # its other form: {"effort": "low", "summary": "auto"}
+        effort = effort.get("effort")
+    return simulate(
+        find_model(call.model.name),
+        call.messages,
+        temperature=call.temperature,
+        max_tokens=call.model.max_tokens,
+        seed=call.seed,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        reasoning_effort=effort,
+    )
