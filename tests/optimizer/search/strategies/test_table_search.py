@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -184,11 +185,20 @@ def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str)
         ScoreTable(**{**fine, **wrong})
 
 
+@dataclass(frozen=True)
+class NoPick:
+    """Half of a strategy."""
+
+    def runs(self, arena: Any) -> list[Any]:
+        return []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ({"strategy": "halfing"}, "no strategy 'halfing'; nearest: 'halving'"),
         ({"strategy": ["tpe"]}, "no strategy ['tpe'] (strategies: default, "),
+        ({"strategy": NoPick()}, "has `runs` and `pick`, but NoPick() has no `pick`"),
         ({"calls": 0}, "`calls >= 1` must hold (a whole number), but got 0"),
         ({"calls": 10.5}, "but got 10.5"),
         ({"seed": "0"}, "`seed >= 0` must hold (a whole number), but got '0'"),
