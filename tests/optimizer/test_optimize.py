@@ -429,6 +429,23 @@ def test_a_model_too_dear_to_call_does_not_end_the_search_for_the_others(
     assert "left out" not in str(alone)
 
 
+def test_a_dear_model_stays_unmentioned_where_its_module_has_no_other() -> None:
+    rows = simulated_dataset("locate_solve", 60, 2)
+    cheap, dear = "sim/rowan", Model("sim/birch", max_tokens=40_000)
+    cap = Budget(usd=0.8 * price_of(dear).output_usd * dear.max_tokens)
+    other = {"locate": [cheap, dear.name], "solve": [cheap, dear.name]}
+
+    def left_out(models: dict[str, Any]) -> tuple[str, ...]:
+        space = SearchSpace(models=models)
+        return tune(rows, [cheap, dear], diagnoser=None, budget=cap, search_space=space).left_out
+
+    assert left_out(other)[0].startswith("sim/birch is left out: ")
+    assert left_out({**other, "solve": [dear.name]})[0].startswith(
+        "sim/birch is left out of 'locate': "
+    )
+    assert left_out({"locate": [cheap], "solve": [dear.name]}) == ()
+
+
 def test_a_budget_that_leaves_nothing_to_search_with_is_told_once() -> None:
     models = ["sim/hazel", "sim/birch"]
     with pytest.raises(BudgetTooSmall) as raised:

@@ -9,6 +9,7 @@ from optimizer.search.budget.reserve import BYTES_PER_TOKEN
 from optimizer.search.state import SearchState
 from optimizer.setup.space_checks import named_models
 from pipelines.llms.prices import price_of
+from search_spaces import SearchSpace
 
 logger = logging.getLogger(__name__)
 
@@ -18,27 +19,39 @@ def leave_out_dear_models(state: SearchState) -> None:
     and the networks that ask them.
 
     A call that can't be reserved would end the search for all the others too. Each is logged, and
-    kept in `state.left_out` for the summary.
+    kept in `state.left_out` for the summary. A module of which all models are as dear keeps them.
     """
     session, space = state.evaluator.session, state.space
     inputs = BYTES_PER_TOKEN * session.nominal.input_tokens / max(1, session.nominal.calls)
     left = session.nominal_left().usd
-    dear: dict[str, str] = {}
+    worst_usd = {}
     choices = itertools.chain.from_iterable(space.models.values())
     for label in dict.fromkeys([*choices, *named_models(space)]):
         model = state.evaluator.models[label]
         price = price_of(model)
         worst = model.max_tokens * price.output_usd + inputs * price.input_usd
         if 2 * worst > left:
-            dear[label] = (
+            worst_usd[label] = worst
+    state.space = space.without(worst_usd.keys())
+    reasons = {}
+    for label, worst in worst_usd.items():
+        model, stays = state.evaluator.models[label], _modules_with(label, state.space)
+        where = ", ".join(repr(m) for m in _modules_with(label, space) if m not in stays)
+        if left <= 0:
+            reasons[label] = (
                 "nothing is left to search with beside the final pass over the holdout: give more, "
                 "or fewer examples"
-                if left <= 0
-                else f"{label} is left out: its longest answer may cost ${worst:.4f}, more than "
-                f"half of the ${left:.4f} left for the search; give more, or "
-                f"Model({model.name!r}, max_tokens=...) below {model.max_tokens}"
             )
-    for told in dict.fromkeys(dear.values()):
-        logger.warning("%s", told)
-    state.left_out |= dear
-    state.space = space.without(dear.keys())
+        elif where or not stays:
+            reasons[label] = (
+                f"{label} is left out{f' of {where}' if stays else ''}: its longest answer may "
+                f"cost ${worst:.4f}, more than half of the ${left:.4f} left for the search; give "
+                f"more, or Model({model.name!r}, max_tokens=...) below {model.max_tokens}"
+            )
+    for text in dict.fromkeys(reasons.values()):
+        logger.warning("%s", text)
+    state.left_out |= reasons
+
+
+def _modules_with(label: str, space: SearchSpace) -> list[str]:
+    return [module for module, labels in space.models.items() if label in labels]
