@@ -10,7 +10,6 @@ from evaluators.objective import Costs, Objective
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
-from optimizer.search.leading.earning import SURE
 from optimizer.search.records.trial import config_text, flat_config
 from pipelines import Tunable
 from search_spaces import PipelineConfig
@@ -174,6 +173,5 @@ def _reason(state: SearchState, config: PipelineConfig) -> str:
         seen = f"on {state.seen(config)} of {examples} search examples"
         ended = " when the budget ended" if last and last.status == "cut_off" else ""
         return f"run {seen} only{ended}"
-    if config.key in state.too_dear:
-        return "too dear for what was left for the holdout"
-    return f"not better with a probability of {SURE:.0%}"
+    never = "in no race after it was run on all search examples"
+    return state.passed_over.get(config.key, never)

@@ -65,6 +65,8 @@ class _Search:
     knobs: Knobs
     enumerated: set[str] = field(default_factory=set)
     """Keys of the networks that were scored for free."""
+    unpaid: dict[str, PipelineConfig] = field(default_factory=dict)
+    """By key, the configs that the budget did not let race."""
 
     def run(self) -> None:
         """Race configs until none is better."""
@@ -75,16 +77,17 @@ class _Search:
         if not listed:
             self.propose()
         self.put_back()
+        if unrun := sum(not self.state.has_seen_all(config) for config in self.unpaid.values()):
+            self.state.cut_short = (
+                f"each of {counted(unrun, 'more config')} would take too much on all examples "
+                f"and the holdout, and {self.state.forecast.what_is_left()}"
+            )
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
         """Let configs meet the best so far, of those that the budget lets lead."""
         state = self.state
         able = [config for config in configs if state.is_payable(config)]
-        if left_out := len(configs) - len(able):
-            state.cut_short = (
-                f"each of {counted(left_out, 'more config')} would take too much on all examples "
-                f"and the holdout, and {state.forecast.what_is_left()}"
-            )
+        self.unpaid |= {config.key: config for config in configs if config not in able}
         if any(state.seen(config) < len(state.examples) for config in able):
             state.race(self.stage, able)
 
