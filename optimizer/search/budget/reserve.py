@@ -79,6 +79,10 @@ class Reserve:
         cost = self._cost(list(finalists.values()))
         return self._fits(_Cost(cost.usd + usd, cost.calls + calls, cost.seconds))
 
+    def usd(self, configs: Sequence[PipelineConfig]) -> float:
+        """Dollars that it may take to run these on the holdout."""
+        return self._cost(configs).usd
+
     def most_usd_of_a_call(self, config: PipelineConfig) -> float:
         """What must be left for a call to be allowed at all: its answer may be the longest.
 

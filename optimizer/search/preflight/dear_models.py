@@ -21,17 +21,8 @@ def leave_out_dear_models(state: SearchState) -> None:
     A call that can't be reserved would end the search for all the others too. Each is logged, and
     kept in `state.left_out` for the summary. A module of which all models are as dear keeps them.
     """
-    session, space = state.evaluator.session, state.space
-    inputs = BYTES_PER_TOKEN * session.nominal.input_tokens / max(1, session.nominal.calls)
-    left = session.nominal_left().usd
-    worst_usd = {}
-    choices = itertools.chain.from_iterable(space.models.values())
-    for label in dict.fromkeys([*choices, *named_models(space)]):
-        model = state.evaluator.models[label]
-        price = price_of(model)
-        worst = model.max_tokens * price.output_usd + inputs * price.input_usd
-        if 2 * worst > left:
-            worst_usd[label] = worst
+    space, left = state.space, state.evaluator.session.nominal_left().usd
+    worst_usd = {label: worst for label, worst in worst_calls(state).items() if 2 * worst > left}
     state.space = space.without(worst_usd.keys())
     reasons = {}
     for label, worst in worst_usd.items():
@@ -51,6 +42,20 @@ def leave_out_dear_models(state: SearchState) -> None:
     for text in dict.fromkeys(reasons.values()):
         logger.warning("%s", text)
     state.left_out |= reasons
+
+
+def worst_calls(state: SearchState) -> dict[str, float]:
+    """By label, the dollars that one call of each model of the space may cost, with inputs as long
+    as those seen so far."""
+    nominal = state.evaluator.session.nominal
+    inputs = BYTES_PER_TOKEN * nominal.input_tokens / max(1, nominal.calls)
+    worst = {}
+    choices = itertools.chain.from_iterable(state.space.models.values())
+    for label in dict.fromkeys([*choices, *named_models(state.space)]):
+        model = state.evaluator.models[label]
+        price = price_of(model)
+        worst[label] = model.max_tokens * price.output_usd + inputs * price.input_usd
+    return worst
 
 
 def _modules_with(label: str, space: SearchSpace) -> list[str]:

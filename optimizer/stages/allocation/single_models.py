@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from optimizer.search.preflight.baseline import PRICED_EXAMPLES
 from optimizer.search.state import SearchState
 from search_spaces import PipelineConfig
 
 STAGE = "single-model"
-LOOK = 4
-"""On how many examples every single model runs before the search: enough to choose a diagnoser."""
 
 
 def look_at_single_models(state: SearchState) -> None:
@@ -21,7 +20,7 @@ def look_at_single_models(state: SearchState) -> None:
     for label in state.space.single_models():
         state.singles[label] = state.baseline.with_single_model(label)
     if state.singles:
-        state.look(STAGE, list(state.singles.values()), LOOK)
+        state.look(STAGE, list(state.singles.values()), PRICED_EXAMPLES)
         state.choose_single_model()
         state.protect_holdout()
 

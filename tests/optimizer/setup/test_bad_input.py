@@ -23,7 +23,7 @@ from pipelines.llms.gateway import Gateway
 from pipelines.llms.limits import Limit
 from pipelines.llms.loopback import Behaviour, LoopbackRequest
 from pipelines.llms.model import Model
-from pipelines.llms.prices import ModelError
+from pipelines.llms.prices import ModelError, price_of
 from pipelines.llms.simulated import SimulatedModel, register, simulated_dataset
 from pipelines.patterns import locate_solve
 from search_spaces import (
@@ -356,6 +356,19 @@ def test_a_budget_too_small_in_dollars_says_what_is_needed() -> None:
     needed = float(message.partition("takes about $")[2].split()[0])
     assert 0.02 < needed < 0.1
     assert tune(models=models, budget=Budget(usd=needed * 1.1)).held_out, "it was true"
+
+
+@pytest.mark.parametrize(("longest", "seed"), [(300, 0), (300, 1), (2048, 0), (2048, 2)])
+def test_a_search_begins_with_the_dollars_that_are_named(longest: int, seed: int) -> None:
+    models = [Model(name, max_tokens=longest) for name in MODELS]
+    least = price_of(models[0]).output_usd * longest
+    message = told(BudgetTooSmall, models=models, budget=Budget(usd=2 * least), seed=seed)
+    named = float(
+        message.rpartition("begin a search takes about $")[2].partition(": give that,")[0]
+    )
+    result = tune(models=models, budget=Budget(usd=named), seed=seed, diagnoser=None)
+    assert result.left_out == ()
+    assert {"single-model", "allocation"} <= {trial.stage for trial in result.trials_}
 
 
 def test_a_budget_too_small_in_seconds_says_so() -> None:
