@@ -55,6 +55,15 @@ def test_few_solved_examples_do_not_end_a_search(seed: int) -> None:
     assert regret(made, search_table(made, calls=None, seed=seed).pick) <= 0.02
 
 
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_a_search_ends_where_all_scores_are_equal(score: float) -> None:
+    made = ScoreTable(np.full((4, 5, 60), score), MODULES)
+    assert 16 * (4 + 5) < search_table(made, calls=None).calls < 500, "of 1,440"
+    one_differs = np.full((4, 5, 60), score)
+    one_differs[:, :, ::4] = abs(score - 0.1)
+    assert search_table(ScoreTable(one_differs, MODULES), calls=None).calls > 500
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("calls", [1, 37, 200])
 def test_no_strategy_makes_more_calls_than_it_may(strategy: str, calls: int) -> None:
