@@ -83,14 +83,17 @@ def test_optimize_reads_files_and_writes_files(
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert "scored on 7 examples held out" in first
-    assert "out/best.yaml: the tuned pipeline" in first
+    assert "out/best.yaml: the tuned pipeline\n" in first
     assert "compound-optimizer run out/best.yaml --dataset" in first
     saved = Pipeline.load("out/best.yaml")
     assert saved.provenance["seed"] == 3
     assert "diagnoser" not in first.split("What it took")[1].split("total")[0]
 
     assert main(arguments) == 0
-    assert "paid now: $0.00 for 0 calls" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "paid now: $0.00 for 0 calls" in again
+    assert "out/best.yaml: the tuned pipeline (replaces the file that was there)\n" in again
+    assert again.count("(replaces the file that was there)") == 2
     assert Pipeline.load("out/best.yaml").config == saved.config
 
 
