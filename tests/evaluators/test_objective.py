@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -145,6 +146,8 @@ def test_what_is_no_objective_is_refused(given: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
+        ({"max_cost_usd": math.inf},
+         "Objective(max_cost_usd=...) must be a finite number, but got inf"),
         ({"max_cost_usd": 0}, "Objective(max_cost_usd=...) must be greater than 0, but got 0"),
         ({"max_latency_s": "1s"},
          "Objective(max_latency_s=...) must be a valid number, but got '1s'"),
