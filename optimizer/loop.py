@@ -280,8 +280,8 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
 def _wait_for_calls(session: Session) -> None:
     """Calls in flight are paid for: their answers are worth a few seconds."""
     if session.in_flight:
-        told = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
-        print(f"\n{told}", file=sys.stderr, flush=True)
+        waiting = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
+        print(f"\n{waiting}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             session.drain()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optimizer.search.state import SearchState
 
 MOST_UNPROVEN = 3
-"""So many are listed."""
+"""At most this many are listed."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class RacingState(Leaderboard):
         self.explore(stage, arena, after=after)
 
     def look(self, stage: str, configs: Sequence[PipelineConfig], size: int) -> None:
-        """Run configs on so many of the search examples, the first ones, and record each.
+        """Run configs on the first `size` search examples, and record each.
 
         Raises:
             BudgetExhausted: they can't be paid.

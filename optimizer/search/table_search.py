@@ -31,7 +31,7 @@ this many examples."""
 
 @dataclass(frozen=True)
 class TableSearch:
-    """What a search on a table came to."""
+    """The outcome of a search on a table."""
 
     pick: Mapping[str, Any]
     """The choice for each module."""

@@ -18,8 +18,7 @@ SLOWER = 2.0
 """How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
 
 ASKED_AGAIN = 1.1
-"""So many verdicts are kept for each that is needed: where one can't be read, the judge is asked
-again."""
+"""Verdicts kept for each one that is needed: where one can't be read, the judge is asked again."""
 
 
 class _Cost(NamedTuple):
@@ -74,7 +73,7 @@ class Reserve:
         calls: int = 0,
         usd: float = 0.0,
     ) -> bool:
-        """Whether all of these can be paid on the holdout after so many more calls and dollars."""
+        """Whether all of these can be paid on the holdout after these further calls and dollars."""
         finalists = {config.key: config for config in [*self._finalists(incumbent), *others]}
         cost = self._cost(list(finalists.values()))
         return self._fits(_Cost(cost.usd + usd, cost.calls + calls, cost.seconds))

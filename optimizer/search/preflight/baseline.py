@@ -135,8 +135,8 @@ def check_something_works(state: SearchState) -> None:
         tried = state.evaluator.evaluate(baseline.with_single_model(label), few)
         if not all(outcome.failure for outcome in tried.outcomes.values()):
             return
-    told = "the pipeline as given fails on every example tried, and so does every single model"
-    raise OptimizationError(_nothing_works(told, known(baseline)))
+    problem = "the pipeline as given fails on every example tried, and so does every single model"
+    raise OptimizationError(_nothing_works(problem, known(baseline)))
 
 
 def _always_fails(state: SearchState) -> bool:
@@ -155,11 +155,11 @@ def check_something_scored(state: SearchState) -> None:
         raise OptimizationError(_nothing_works("too many calls of every config fail", incumbent))
 
 
-def _nothing_works(told: str, known: Evaluation) -> str:
+def _nothing_works(problem: str, known: Evaluation) -> str:
     failures = [o.failure for o in known.outcomes.values() if o.failure]
     counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
     first = failures[0]
     return (
-        f"{told}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
+        f"{problem}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
         f"the first: {first.module}: {first.message}"
     )
