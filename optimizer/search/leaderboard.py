@@ -68,7 +68,7 @@ class Leaderboard(SearchLog):
             elif leading([place]) is None:
                 reason = f"not better with a probability of {SURE:.0%}"
             else:  # else it would lead
-                reason = "too dear for what was left for the holdout"
+                reason = "too expensive for what was left for the holdout"
             self.passed_over[configs[place].key] = reason
         bounded = np.clip(means, 0, 1)
         self.estimates.update(
@@ -80,9 +80,9 @@ class Leaderboard(SearchLog):
     def protected(self, arena: ConfigArena) -> list[Protected]:
         """Candidates that keep their place against what is not shown to be better.
 
-        Those are the config as given, and against anything dearer the best single model and the
-        incumbent, unless these miss the limits. Where the config as given does, it gives way to
-        what comes closer to them. Nothing is protected where the cheapest is sought.
+        Those are the config as given, and against anything more expensive the best single model
+        and the incumbent, unless these miss the limits. Where the config as given does, it gives
+        way to what comes closer to them. Nothing is protected where the cheapest is sought.
         """
         if self.objective.within is not None:
             return []
@@ -109,8 +109,8 @@ class Leaderboard(SearchLog):
     def prefer_equal(self, config: PipelineConfig) -> None:
         """Let a config lead that has the incumbent's score on every example, and costs no more."""
         known, leads = self.evaluator.known(config), self.evaluator.known(self.incumbent)
-        dearer = known.usd_per_example > leads.usd_per_example
-        if known.scores == leads.scores and self.is_complete(config) and not dearer:
+        costs_more = known.usd_per_example > leads.usd_per_example
+        if known.scores == leads.scores and self.is_complete(config) and not costs_more:
             self._take(config)
 
     def _take(self, config: PipelineConfig) -> None:

@@ -44,12 +44,12 @@ class Reserve:
         """Keep back enough for the baseline, the incumbent, and those of the others that fit.
 
         The incumbent counts beside the baseline, or the best single model, also where it is the
-        same: another one as dear may lead next. The baseline counts once where it is the best
+        same: another one as expensive may lead next. The baseline counts once where it is the best
         single model.
 
         Args:
             incumbent: what leads.
-            others: the best single model first, which may be too dear for what is left.
+            others: the best single model first, which may be too expensive for what is left.
             pace: seconds by the clock that calls took each, waiting for providers included.
         """
         needed = [self.baseline, incumbent] if self.may_change else [self.baseline]
@@ -111,15 +111,15 @@ class Reserve:
     def _cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
         """What it may take to run these on the holdout.
 
-        Every example is taken to cost as much as the dearest seen of its config.
+        Every example is taken to cost as much as the most expensive seen of its config.
         """
         usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
         for config in configs:
             known = self.evaluator.known(config)
             verdicts = math.ceil(ASKED_AGAIN * self.examples * self.evaluator.metric.calls)
             calls += self.examples * self.evaluator.most_calls(config) + verdicts
-            dearest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
-            usd += self.examples * dearest
+            highest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
+            usd += self.examples * highest
             if known.outcomes:
                 turns = math.ceil(self.examples / self.evaluator.concurrency)
                 seconds += SLOWER * turns * known.latency_s

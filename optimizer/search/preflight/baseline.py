@@ -9,7 +9,7 @@ from itertools import product
 
 from evaluators.outcome import Evaluation
 from optimizer.errors import BudgetTooSmall, OptimizationError
-from optimizer.search.preflight.dear_models import leave_out_dear_models, worst_calls
+from optimizer.search.preflight.expensive_models import leave_out_expensive_models, worst_calls
 from optimizer.search.preflight.unseen_modules import warn_of_unseen
 from optimizer.search.state import SearchState
 from pipelines.llms.call import BudgetExhausted
@@ -30,7 +30,7 @@ def race_baseline(state: SearchState) -> None:
         if failed:
             state.evaluator.evaluate(state.baseline, state.examples[:DOUBTED_EXAMPLES])
     if failed:
-        leave_out_dear_models(state)
+        leave_out_expensive_models(state)
         with suppress(BudgetExhausted):
             check_something_works(state)
     with _paying(state):
@@ -88,9 +88,9 @@ def _usd_needed(state: SearchState) -> float:
 
 
 def _usd_to_search(state: SearchState) -> float:
-    """What is enough to begin a search: the final pass at the price of the dearest example, the
-    look at every single model, and twice the longest answer of any model, so that none is left
-    out."""
+    """Enough to begin a search: also for the final pass at the highest cost of an example so far,
+    for the look at every single model, and for two of the longest answers of any model, so that
+    none is left out."""
     baseline, space = state.baseline, state.space
     singles = [baseline.with_single_model(label) for label in space.single_models()]
     _, look = state.forecast.cost(list(product(singles, state.examples[:PRICED_EXAMPLES])))

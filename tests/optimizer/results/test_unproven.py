@@ -82,4 +82,4 @@ def test_only_what_had_earned_its_place_is_too_dear(label: str) -> None:
     arena = against_given(state, [other])
     state.lead(arena)
     assert state.incumbent == state.baseline, "nothing is left for the holdout"
-    assert ("too dear" in state.passed_over[other.key]) == (label == CHECKER)
+    assert ("too expensive" in state.passed_over[other.key]) == (label == CHECKER)

@@ -14,12 +14,12 @@ from search_spaces import SearchSpace
 logger = logging.getLogger(__name__)
 
 
-def leave_out_dear_models(state: SearchState) -> None:
+def leave_out_expensive_models(state: SearchState) -> None:
     """Drop the models of which one call may cost more than half of what the search may spend,
     and the networks that ask them.
 
     A call that can't be reserved would end the search for all the others too. Each is logged, and
-    kept in `state.left_out` for the summary. A module of which all models are as dear keeps them.
+    kept in `state.left_out` for the summary. A module whose models all cost so much keeps them.
     """
     space, left = state.space, state.evaluator.session.nominal_left().usd
     worst_usd = {label: worst for label, worst in worst_calls(state).items() if 2 * worst > left}
