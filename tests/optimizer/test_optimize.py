@@ -60,7 +60,9 @@ def test_the_better_mix_is_found_and_measured_on_held_out_examples(tuned: Result
     assert set(tuned.spent.by_purpose) == {"task", "diagnoser"}
     assert tuned.diagnoser_chosen
     last = tuned.module_scores.groupby("module")["examples"].last()
-    assert {told.module: told.judged for told in tuned.diagnoser} == last.to_dict()
+    assert {
+        expected_message.module: expected_message.judged for expected_message in tuned.diagnoser
+    } == last.to_dict()
 
 
 def test_the_tuned_pipeline_runs(tuned: Result) -> None:
@@ -446,14 +448,14 @@ def test_a_dear_model_stays_unmentioned_where_its_module_has_no_other() -> None:
     assert left_out({"locate": [cheap], "solve": [dear.name]}) == ()
 
 
-def test_a_budget_that_leaves_nothing_to_search_with_is_told_once() -> None:
+def test_a_budget_that_leaves_nothing_to_search_with_is_reported_once() -> None:
     models = ["sim/hazel", "sim/birch"]
     with pytest.raises(BudgetTooSmall) as raised:
         tune(models=models, budget=Budget(usd=0.003))
     needed = float(str(raised.value).partition("takes about $")[2].split()[0])
-    (told,) = tune(models=models, budget=Budget(usd=needed)).left_out
-    assert told.startswith("nothing is left to search with")
-    assert "max_tokens" not in told
+    (expected_message,) = tune(models=models, budget=Budget(usd=needed)).left_out
+    assert expected_message.startswith("nothing is left to search with")
+    assert "max_tokens" not in expected_message
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -477,13 +479,15 @@ def test_outages_on_the_holdout_are_no_gain_and_no_crash(
         result = tune(models=[models[2], *models[:2]])
     assert result.config.allocation == {"locate": ("alder",), "solve": ("birch",)}
     assert not result.improved
-    told = " ".join(str(result).split())
+    expected_message = " ".join(str(result).split())
     if share < 1:
         assert result.tuned_figures.disqualified
-        assert "No gain over the baseline is claimed: too many held-out examples" in told
+        assert (
+            "No gain over the baseline is claimed: too many held-out examples" in expected_message
+        )
     else:
         assert not result.held_out
-        assert "every held-out example met an infrastructure failure" in told
+        assert "every held-out example met an infrastructure failure" in expected_message
 
 
 def test_replies_are_shared_between_searches(tmp_path: Any) -> None:

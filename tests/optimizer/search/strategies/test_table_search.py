@@ -168,7 +168,7 @@ def test_any_table_comes_to_a_pick(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"scores": np.zeros((2, 3))}, "shape"),
         ({"scores": np.full((2, 3, 4), 1.5)}, "lie in [0, 1], and none may be missing (NaN), but "
@@ -188,9 +188,9 @@ def test_any_table_comes_to_a_pick(
         ({"shared": "no"}, "shared must be True or False, but got 'no'"),
     ],
 )  # fmt: skip
-def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str) -> None:
+def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     fine = {"scores": np.zeros((2, 3, 4)), "modules": {"a": [1, 2], "b": [1, 2, 3]}}
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         ScoreTable(**{**fine, **wrong})
 
 
@@ -203,7 +203,7 @@ class NoPick:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"strategy": "halfing"}, "no strategy 'halfing'; nearest: 'halving'"),
         ({"strategy": ["tpe"]}, "no strategy ['tpe'] (strategies: default, "),
@@ -222,8 +222,8 @@ class NoPick:
         ({"diagnoser": lambda *_: None}, "returned None"),
     ],
 )  # fmt: skip
-def test_searches_that_make_no_sense_are_refused(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_searches_that_make_no_sense_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         search_table(**{"table": table(), **arguments})
 
 
