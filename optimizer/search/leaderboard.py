@@ -74,7 +74,8 @@ class Leaderboard(SearchLog):
         self.estimates.update(
             zip((config.key for config in configs), bounded.tolist(), strict=True)
         )
-        if found is not None:
+        if found is not None and configs[found] != self.incumbent:
+            self.cut_short = None  # the stages search again from here
             self._take(configs[found])
 
     def protected(self, arena: ConfigArena) -> list[Protected]:
@@ -114,10 +115,8 @@ class Leaderboard(SearchLog):
             self._take(config)
 
     def _take(self, config: PipelineConfig) -> None:
-        if config != self.incumbent:
-            self.incumbent = config
-            self.cut_short = None  # the stages search again from here
-            self.protect_holdout()
+        self.incumbent = config
+        self.protect_holdout()
 
     def choose_single_model(self) -> None:
         """Take the best single model, of those that could lead; those within limits come first.
