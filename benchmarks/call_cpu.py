@@ -63,8 +63,10 @@ def main() -> None:
             ideal = SLOW_S * math.ceil(options.slow / SLOW_IN_FLIGHT)
             times = measured(uncached_ways(url, SLOW_IN_FLIGHT), options.slow, 1)
             for name, ((wall, cpu),) in times.items():
-                print(f"{1000 * SLOW_S:.0f} ms x {SLOW_IN_FLIGHT} | {name:22} | "
-                      f"{ideal / wall:.0%} of ideal | CPU {1000 * cpu / options.slow:.1f} ms")  # fmt: skip
+                print(
+                    f"{1000 * SLOW_S:.0f} ms x {SLOW_IN_FLIGHT} | {name:22} | "
+                    f"{ideal / wall:.0%} of ideal | CPU {1000 * cpu / options.slow:.1f} ms"
+                )
 
 
 def measured(
