@@ -56,11 +56,11 @@ class Objective:
         ValueError: an unknown name, a value that makes no sense, or two that exclude each other.
     """
 
-    max_cost_usd: StrictFloat | None = Field(default=None, gt=0)
+    max_cost_usd: StrictFloat | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Most dollars per example."""
-    max_latency_s: StrictFloat | None = Field(default=None, gt=0)
+    max_latency_s: StrictFloat | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Most seconds per example on the critical path, members in parallel."""
-    max_latency_p95_s: StrictFloat | None = Field(default=None, gt=0)
+    max_latency_p95_s: StrictFloat | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Most seconds in 95% of the examples: the limit of the 95th percentile by nearest rank
     (`Evaluation.latency_p95_s`), which with fewer than 20 examples is the slowest run."""
     within: StrictFloat | None = None

@@ -26,15 +26,20 @@ def run_pool(runs: Sequence[Resumable[R]], concurrency: int) -> list[R | Raised]
     """The results or errors of the runs, in their order.
 
     At most `concurrency` of them work at the same time. A run without work ends in the caller's
-    thread. After any error but `BudgetExhausted` no further run begins or goes on.
+    thread. After any error but `BudgetExhausted` no further run begins or goes on. Ctrl-C is the
+    error of those that have not ended by then.
     """
     return _Pool(runs, concurrency).results()
 
 
 def first_error(ended: Sequence[R | Raised]) -> BaseException | None:
-    """The first error, `BudgetExhausted` only if there is no other."""
+    """The first error; ctrl-C before any other, and `BudgetExhausted` only if there is no other."""
     errors = [result.error for result in ended if isinstance(result, Raised)]
-    return min(errors, key=lambda error: isinstance(error, BudgetExhausted), default=None)
+    return min(errors, key=_urgency, default=None)
+
+
+def _urgency(error: BaseException) -> int:
+    return 0 if isinstance(error, KeyboardInterrupt) else 1 + isinstance(error, BudgetExhausted)
 
 
 class _Pool(Generic[R]):
@@ -54,17 +59,17 @@ class _Pool(Generic[R]):
         self._changed = threading.Condition()
 
     def results(self) -> list[R | Raised]:
+        not_run = Raised(BudgetExhausted("not begun: another task broke"))
         try:
             for place in range(len(self._runs)):
                 self._admit(place)
             for thread in self._threads:
                 thread.join()
-        except BaseException:  # ctrl-C: threads end after their call in flight
+        except BaseException as interrupt:  # ctrl-C: threads end after their call in flight
+            not_run = Raised(interrupt)
             with self._changed:
                 self._broken = True
                 self._changed.notify_all()
-            raise
-        not_run = Raised(BudgetExhausted("not begun: another task broke"))
         return [self._ended.get(place, not_run) for place in range(len(self._runs))]
 
     def _admit(self, place: int) -> None:

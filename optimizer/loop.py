@@ -24,7 +24,7 @@ from optimizer.search.preflight.baseline import (
     race_baseline,
 )
 from optimizer.search.preflight.constant_scores import all_scores_equal, check_scores_differ
-from optimizer.search.preflight.dear_models import leave_out_dear_models
+from optimizer.search.preflight.expensive_models import leave_out_expensive_models
 from optimizer.search.preflight.measured_judge import measure_judge
 from optimizer.search.records.trial import Trial, config_text, shortened
 from optimizer.search.state import SearchState
@@ -176,7 +176,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
     state.judge = measure_judge(state)
     race_baseline(state)
     try:
-        leave_out_dear_models(state)
+        leave_out_expensive_models(state)
         check_something_works(state)
         if nothing_to_gain := check_scores_differ(state):
             return nothing_to_gain
@@ -280,8 +280,8 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
 def _wait_for_calls(session: Session) -> None:
     """Calls in flight are paid for: their answers are worth a few seconds."""
     if session.in_flight:
-        told = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
-        print(f"\n{told}", file=sys.stderr, flush=True)
+        waiting = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
+        print(f"\n{waiting}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             session.drain()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, StrictInt, ValidationError
@@ -73,6 +74,14 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """Raises ValueError unless the value is a whole number of at least that."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"`{name} >= {least}` must hold (a whole number), but got {value!r}")
+
+
+def check_number(name: str, value: Any, *, zero: bool) -> None:
+    """Raises ValueError unless the value is a finite number above 0, or 0 where that is allowed."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf or (value == 0 and not zero):
+        rule = f"{name} >= 0" if zero else f"{name} > 0"
+        raise ValueError(f"`{rule}` must hold (a finite number), but got {value!r}")
 
 
 @functools.cache

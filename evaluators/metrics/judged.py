@@ -36,7 +36,7 @@ class JudgedMetric(ABC):
 
     model: str | Model | None
     """The judge: a label or name among the models of `optimize`, or another model; None for the
-    dearest of them."""
+    most expensive of them."""
     labels: Any
     """Answers that people have scored, in any form that `Dataset.load` takes; None for none."""
 

@@ -38,8 +38,8 @@ def llm_judge(
     Args:
         rubric: what a good answer is, in words.
         model: the judge: one of the models of `optimize`, by its label or name, or any other; by
-            default the one among them with the dearest output tokens, as nothing else is known
-            of them beforehand.
+            default the one among them with the most expensive output tokens, as nothing else is
+            known of them beforehand.
         reference: the column of an answer that the judge may see beside the candidate.
         labels: answers that people have scored, to measure the judge and correct for its errors:
             rows or a path as for the dataset, with the pipeline's inputs and outputs and a

@@ -48,7 +48,7 @@ def plan(
     rng: np.random.Generator,
     value: Value = best_mean,
 ) -> Plan:
-    """The candidates on which so many calls are best spent.
+    """The candidates on which these calls are best spent.
 
     Args:
         posterior: what is believed of the candidates.

@@ -75,14 +75,19 @@ def save(
     from optimizer.formatting import command, ui_command
     from optimizer.search.records.trial import config_text
 
-    result.save(pipeline, point)
     saved = "the tuned pipeline" if point is None else config_text(point.config)
-    print(f"\nSaved\n  {pipeline}: {saved}")
+    replaced = {path: _replaced(path) for path in (pipeline, report) if path is not None}
+    result.save(pipeline, point)
+    print(f"\nSaved\n  {pipeline}: {saved}{replaced[pipeline]}")
     if report is not None:
         result.report(report)
-        print(f"  {report}: figures, plots and all trials")
+        print(f"  {report}: figures, plots and all trials{replaced[report]}")
     run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
     print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
     if result.run_id:
         print(f"  {ui_command(result.tracking_uri)}")
+
+
+def _replaced(path: Path) -> str:
+    return " (replaces the file that was there)" if path.exists() else ""

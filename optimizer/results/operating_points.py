@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from evaluators.objective import Costs, Objective
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
-from optimizer.search.leading.earning import SURE
 from optimizer.search.records.trial import config_text, flat_config
 from pipelines import Tunable
 from search_spaces import PipelineConfig
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from optimizer.search.state import SearchState
 
 MOST_UNPROVEN = 3
-"""So many are listed."""
+"""At most this many are listed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class OperatingPoint:
     measured_on: Literal["holdout", "search"]
     """The source of these figures; the search chose by its own, which are too good on average."""
     estimate: float
-    """The search's mean score, by which points are picked."""
+    """The posterior mean of the score on the search examples, by which points are picked."""
 
     @property
     def config(self) -> PipelineConfig:
@@ -70,20 +69,19 @@ def operating_points(
     """The front's configs with their figures, best estimate first: those of the holdout (by config
     key) where there are any, else those of the search; `mean` is the reported score."""
     points = [
-        _point(config, state.evaluator.known(config), held_out.get(config.key), mean, bound)
-        for config in state.front()
+        _point(state, config, held_out.get(config.key), mean, bound) for config in state.front()
     ]
     return tuple(sorted(points, key=lambda point: -point.estimate))
 
 
 def _point(
+    state: SearchState,
     config: PipelineConfig,
-    estimated: Evaluation,
     final: Evaluation | None,
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> OperatingPoint:
-    measured = final if final is not None and final.scores else estimated
+    measured = final if final is not None and final.scores else state.evaluator.known(config)
     score = mean(measured)
     assert score is not None, "only configs with scores are listed"
     return OperatingPoint(
@@ -93,7 +91,7 @@ def _point(
         latency_s=measured.latency_s,
         latency_p95_s=measured.latency_p95_s,
         measured_on="holdout" if measured is final else "search",
-        estimate=estimated.mean,
+        estimate=state.estimate(config),
     )
 
 
@@ -135,7 +133,6 @@ class Unproven:
     """A config with a better estimate than the result's that did not earn its place."""
 
     point: OperatingPoint
-    """Its estimate is the posterior mean, which shrinks the luck of the best of many."""
     reason: str
     """Why it was not chosen."""
     chosen: float
@@ -160,8 +157,7 @@ def unproven(
     """
     chosen, found = state.estimate(state.incumbent), []
     for config in state.unproven()[:MOST_UNPROVEN]:
-        point = _point(config, state.evaluator.known(config), None, mean, bound)
-        point = replace(point, estimate=state.estimate(config))
+        point = _point(state, config, None, mean, bound)
         found.append(Unproven(point, _reason(state, config), chosen))
     return tuple(found)
 
@@ -174,6 +170,5 @@ def _reason(state: SearchState, config: PipelineConfig) -> str:
         seen = f"on {state.seen(config)} of {examples} search examples"
         ended = " when the budget ended" if last and last.status == "cut_off" else ""
         return f"run {seen} only{ended}"
-    if config.key in state.too_dear:
-        return "too dear for what was left for the holdout"
-    return f"not better with a probability of {SURE:.0%}"
+    never = "in no race after it was run on all search examples"
+    return state.passed_over.get(config.key, never)

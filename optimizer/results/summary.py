@@ -30,7 +30,7 @@ _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
 _MOST_FAILED = 0.1
 """A larger share of failed runs is reported."""
 _FEWEST, _HARDLY = 8, 0.05
-"""Agreement is judged on so many examples or more; so rare an agreement counts as none."""
+"""Agreement is judged on at least this many examples; a share as low as this counts as none."""
 _FIGURE = re.compile(r"[$\[]?[-+]?\d[\d.,: ]*[%\]s]?|n/a|")
 """A cell that holds a number, or nothing."""
 

@@ -35,9 +35,10 @@ class Leaderboard(SearchLog):
     """By label, the configs with that model in all modules."""
     estimates: dict[str, float] = field(default_factory=dict)
     """By config key, the posterior mean of the last race that it was in."""
-    too_dear: set[str] = field(default_factory=set)
-    """Keys of configs that had earned a place when the holdout pass could not be paid with them."""
-
+    passed_over: dict[str, str] = field(default_factory=dict)
+    """By config key, why it did not lead after the last race that it was complete in."""
+    cut_short: str | None = None
+    """What the budget had no room for since the incumbent took the lead; None if nothing."""
     waited_s: float = 0.0
     """How long batches of runs took by the clock, of those in which calls were paid."""
     paid_calls: int = 0
@@ -59,23 +60,30 @@ class Leaderboard(SearchLog):
         ranked = arena.preference(self.objective, self.baseline).ranked(means)
         leading = partial(leader, arena.posterior, arena.field, protected=self.protected(arena))
         found = leading([place for place in ranked if able[place]])
-        for place in ranked:
-            whole = self.is_complete(configs[place])
-            if whole and not self.reserve.allows(configs[place]) and leading([place]) is not None:
-                self.too_dear.add(configs[place].key)
+        whole = [place for place in ranked if self.is_complete(configs[place])]
+        ahead = whole if found is None else whole[: whole.index(found)]
+        for place in whole:
+            if place not in ahead:
+                reason = "less wanted than what led its last race"
+            elif leading([place]) is None:
+                reason = f"not better with a probability of {SURE:.0%}"
+            else:  # else it would lead
+                reason = "too expensive for what was left for the holdout"
+            self.passed_over[configs[place].key] = reason
         bounded = np.clip(means, 0, 1)
         self.estimates.update(
             zip((config.key for config in configs), bounded.tolist(), strict=True)
         )
-        if found is not None:
+        if found is not None and configs[found] != self.incumbent:
+            self.cut_short = None  # the stages search again from here
             self._take(configs[found])
 
     def protected(self, arena: ConfigArena) -> list[Protected]:
         """Candidates that keep their place against what is not shown to be better.
 
-        Those are the config as given, and against anything dearer the best single model and the
-        incumbent, unless these miss the limits. Where the config as given does, it gives way to
-        what comes closer to them. Nothing is protected where the cheapest is sought.
+        Those are the config as given, and against anything more expensive the best single model
+        and the incumbent, unless these miss the limits. Where the config as given does, it gives
+        way to what comes closer to them. Nothing is protected where the cheapest is sought.
         """
         if self.objective.within is not None:
             return []
@@ -102,14 +110,13 @@ class Leaderboard(SearchLog):
     def prefer_equal(self, config: PipelineConfig) -> None:
         """Let a config lead that has the incumbent's score on every example, and costs no more."""
         known, leads = self.evaluator.known(config), self.evaluator.known(self.incumbent)
-        dearer = known.usd_per_example > leads.usd_per_example
-        if known.scores == leads.scores and self.is_complete(config) and not dearer:
+        costs_more = known.usd_per_example > leads.usd_per_example
+        if known.scores == leads.scores and self.is_complete(config) and not costs_more:
             self._take(config)
 
     def _take(self, config: PipelineConfig) -> None:
-        if config != self.incumbent:
-            self.incumbent = config
-            self.protect_holdout()
+        self.incumbent = config
+        self.protect_holdout()
 
     def choose_single_model(self) -> None:
         """Take the best single model, of those that could lead; those within limits come first.

@@ -31,8 +31,6 @@ class RacingState(Leaderboard):
 
     seed: int = 0
     forecast: Forecast = field(init=False)
-    cut_short: str | None = None
-    """What the budget had no room for in a race that went on without it; None if nothing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +63,7 @@ class RacingState(Leaderboard):
         self.explore(stage, arena, after=after)
 
     def look(self, stage: str, configs: Sequence[PipelineConfig], size: int) -> None:
-        """Run configs on so many of the search examples, the first ones, and record each.
+        """Run configs on the first `size` search examples, and record each.
 
         Raises:
             BudgetExhausted: they can't be paid.
@@ -127,9 +125,9 @@ class RacingState(Leaderboard):
         except BaseException:  # what ran is listed, also when ctrl-C ends the race
             self.record(stage, ran.values(), base, "cut_off")
             raise
+        self.lead(arena)
         if cut_off is None and arena.cut_short:
             self.cut_short = f"more was wanted, and {self.forecast.what_is_left()}"
-        self.lead(arena)
         entrants = [
             c for c, enters in zip(arena.configs, arena.field.entrants, strict=True) if enters
         ]

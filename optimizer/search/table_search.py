@@ -24,9 +24,14 @@ table's last axis, and returns a rating in [0, 1], or NaN for none, for each of 
 choices in their order, the other modules being as in `choices`."""
 
 
+ENOUGH = 16
+"""Without a number of calls, a search ends if all scores are equal after each choice has run on
+this many examples."""
+
+
 @dataclass(frozen=True)
 class TableSearch:
-    """What a search on a table came to."""
+    """The outcome of a search on a table."""
 
     pick: Mapping[str, Any]
     """The choice for each module."""
@@ -51,7 +56,8 @@ def search_table(
         strategy: `default`, `llmselector`, `halving`, `exhaustive`, `random` or `tpe`; or an
             object of your own.
         calls: how many calls may be made, and with the default strategy are, as long as anything is
-            left to run; None leaves it to the strategy, which stops where more would gain little.
+            left to run; None leaves it to the strategy, which stops where more would gain little,
+            and ends where all scores are equal with 16 or more examples of each choice.
         seed: of the order of examples, and of the strategy's draws.
         start: the combination in place, a choice for each module by name. With the default strategy
             it stays, unless one that has seen all examples is better with a probability of at least
@@ -92,7 +98,7 @@ def search_table(
     for batch in chosen.runs(arena):
         done = _make(arena, table, order, batch)
         curve.append((int(arena.field.made.sum()), picked()))
-        if not done:
+        if not done or (calls is None and _all_equal(arena)):
             break
     return TableSearch(picked(), int(arena.field.made.sum()), tuple(curve))
 
@@ -107,6 +113,19 @@ def _make(arena: Arena, table: ScoreTable, order: NDArray[np.int64], batch: Sequ
         candidate, example = run
         arena.field.note(run, float(table.scores[(*arena.levels(candidate), order[example])]))
     return True
+
+
+def _all_equal(arena: Arena) -> bool:
+    """Whether nothing that has run, enough for each choice of each module, scored otherwise."""
+    ran = arena.field.ran
+    if not ran.any() or np.ptp(arena.field.scores[ran]) > 0:
+        return False
+    levels, enough = np.array(list(arena.places)), min(ENOUGH, arena.examples)
+    return all(
+        ran[levels[:, module] == level].any(axis=0).sum() >= enough
+        for module, choices in enumerate(arena.choices)
+        for level in range(choices)
+    )
 
 
 def _rating(

@@ -19,8 +19,8 @@ def bind_metric(
 ) -> BoundMetric:
     """The metric for this pipeline and the dataset's columns, with its judge if it asks one.
 
-    By default, the judge is the choice with the dearest output tokens, as nothing else is known of
-    the models yet; `known` has every model of the run by its label.
+    By default, the judge is the choice with the most expensive output tokens, as nothing else is
+    known of the models yet; `known` has every model of the run by its label.
 
     Raises:
         MetricError: it does not fit them; names the nearest that would.

@@ -73,7 +73,7 @@ def event(
 
 
 def trial_event(trial: Trial, took_s: float) -> Event:
-    """A trial ended, after so many seconds: a child run."""
+    """A trial ended after `took_s` seconds: a child run."""
     return event(
         "trial",
         name=redacted(trial.name),

@@ -91,7 +91,7 @@ class Tracker:
             self._put(module_scores_event(scores, diagnoser))
 
     def best(self, step: int, score: float) -> None:
-        """The best score so far, after so many nominal calls."""
+        """The best score after `step` nominal calls."""
         self._put(event("figures", metrics={"best_score": score}, step=step))
 
     def finish(self, result: Result) -> None:

@@ -151,7 +151,8 @@ class Account:
 
     def _no_room(self, what: str, worst_usd: Collection[float]) -> str:
         spent, budget, (usd, calls, _) = self.spent, self.budget, self.protected
-        if budget.calls is not None and spent.calls + len(worst_usd) > budget.calls - calls:
+        over = budget.calls is not None and spent.calls + len(worst_usd) > budget.calls - calls
+        if over or budget.usd is None:  # a call that was in flight may have been settled since
             kept = f", and {calls} are kept back" if calls else ""
             return (
                 f"no room for {what}: {spent.calls} calls are spent of {budget.calls} calls{kept}"

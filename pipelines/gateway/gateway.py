@@ -19,7 +19,7 @@ from pipelines.gateway.flights import Flights
 from pipelines.gateway.limits import Limit, ProviderGate
 from pipelines.gateway.session import Session
 from pipelines.gateway.store import Store
-from search_spaces.refusals import refusing_with
+from search_spaces.refusals import check_number, check_whole, refusing_with
 
 if TYPE_CHECKING:
     from pipelines.gateway.model import Model
@@ -64,8 +64,15 @@ class Gateway:
         """`cache` is a folder, by default the user's; None keeps replies in memory only.
 
         Raises:
+            ValueError: retries, a time or a limit is not as described.
             StoreError: the folder can't be written.
         """
+        check_whole("retries", retries, 0)
+        check_number("backoff_s", backoff_s, zero=True)
+        check_number("timeout_s", timeout_s, zero=False)
+        for provider, limit in (limits or {}).items():
+            if not isinstance(limit, Limit):
+                raise ValueError(f"limits[{provider!r}] must be a Limit(...), but got {limit!r}")
         folder = default_cache_folder() if cache == "" else Path(cache) if cache else None
         self.folder = folder
         """Where replies are kept; None for memory."""

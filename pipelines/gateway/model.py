@@ -53,9 +53,9 @@ class Model:
     """Address of an own server, without a key or a password."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key itself."""
-    input_usd_per_million: StrictFloat | None = Field(default=None, ge=0)
+    input_usd_per_million: StrictFloat | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Dollars per million input tokens; litellm's price, if not given."""
-    output_usd_per_million: StrictFloat | None = Field(default=None, ge=0)
+    output_usd_per_million: StrictFloat | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Dollars per million output tokens; litellm's price, if not given."""
     max_tokens: Whole = Field(default=2048, ge=1)
     """Most output tokens of one call; every call carries it, so that its cost is bounded."""

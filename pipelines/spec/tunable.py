@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -118,6 +118,11 @@ class Tunable(ABC):
     @abstractmethod
     def inputs(self) -> tuple[str, ...]:
         """The fields that a run takes from an example."""
+
+    @property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """Further fields that a call may give."""
+        return ()
 
     @property
     def dependencies(self) -> Mapping[str, tuple[str, ...]]:
@@ -274,10 +279,11 @@ class Tunable(ABC):
 
         Raises:
             ModuleFailed: a module brought no outputs.
-            PipelineError: an input is missing, or a module names no model.
+            PipelineError: an input is unknown or missing, or a module names no model.
             ModelError: a model has no known provider, no key or no price; else the other members
                 would decide without it, and nobody would notice.
         """
+        self._check_inputs(inputs)
         config, models = self.config or self.default_config(), self.named_models()
         session = None
         if self.llm_modules:
@@ -287,6 +293,17 @@ class Tunable(ABC):
             check_models(models.values())
             session = default_session()
         return self.bind(config, models, session).prediction_of(inputs)
+
+    def _check_inputs(self, given: Collection[str]) -> None:
+        known = tuple(dict.fromkeys((*self.inputs, *self.optional_inputs)))
+        listed = f"(inputs: {', '.join(known)})"
+        for name in given:
+            if name not in known:
+                hint = nearest(name, known)
+                raise PipelineError(f"pipeline {self.name!r} has no input {name!r}{hint} {listed}")
+        for name in self.inputs:
+            if name not in given:
+                raise PipelineError(f"pipeline {self.name!r} needs the input {name!r} {listed}")
 
     def save(self, path: str | Path) -> None:
         """Write the YAML form to a file, in UTF-8; errors as `to_yaml`."""

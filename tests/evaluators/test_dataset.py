@@ -191,8 +191,8 @@ class TestDigest:
 
 def test_half_a_character_is_found_at_the_door() -> None:
     rows = [*ROWS, {**ROWS[0], "answer": "4\udc80"}]
-    told = rf"row {len(rows)} of .* half a character \(U\+DC80\) in the column 'answer'"
-    with pytest.raises(DatasetError, match=told):
+    expected_message = rf"row {len(rows)} of .* half a character \(U\+DC80\) in the column 'answer'"
+    with pytest.raises(DatasetError, match=expected_message):
         Dataset.load(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,8 +144,10 @@ def test_what_is_no_objective_is_refused(given: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
+        ({"max_cost_usd": math.inf},
+         "Objective(max_cost_usd=...) must be a finite number, but got inf"),
         ({"max_cost_usd": 0}, "Objective(max_cost_usd=...) must be greater than 0, but got 0"),
         ({"max_latency_s": "1s"},
          "Objective(max_latency_s=...) must be a valid number, but got '1s'"),
@@ -162,14 +165,14 @@ def test_what_is_no_objective_is_refused(given: Any) -> None:
     ],
 )  # fmt: skip
 def test_limits_that_make_no_sense_are_refused_in_one_line(
-    values: dict[str, Any], told: str
+    values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is what counts
         Objective(**values)
-    assert str(raised.value) == told
+    assert str(raised.value) == message
 
 
-def test_values_by_position_are_told_by_their_names() -> None:
+def test_values_by_position_are_reported_by_their_names() -> None:
     given: Any = "quality"
     with pytest.raises(ValueError, match=r"^Objective\(max_cost_usd=...\) must be a valid number"):
         Objective(given)

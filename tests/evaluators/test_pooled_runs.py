@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import threading
 import time
 import zlib
@@ -99,6 +101,24 @@ def test_outcomes_are_the_same_at_any_concurrency_and_in_any_order(
     traces = [[made.trace(c, i) for c, i in scored] for made in pools]
     assert known[0] == known[1] == known[2]
     assert traces[0] == traces[1] == traces[2]
+
+
+def test_what_ended_before_ctrl_c_is_kept() -> None:
+    over = threading.Event()
+
+    def interrupted(call: LMCall) -> LMReply:
+        if "Question 2" in str(call.messages):
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait(10)
+        return reply(written(**dict.fromkeys(requested(call), "A")))
+
+    made = evaluator(interrupted, 1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made.run([(config(), index) for index in range(4)])
+    finally:
+        over.set()
+    assert [*made.known(config()).scores] == [0, 1]
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 32])

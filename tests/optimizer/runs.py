@@ -73,7 +73,7 @@ def outcome(result: Result) -> str:
         for trial in result.trials_
     ]
     figures = (result.tuned_figures, result.baseline_figures, result.single_model_figures)
-    told = {
+    message = {
         "config": result.config.canonical_json(),
         "figures": [f and replace(f, latency_s=0.0, latency_p95_s=0.0) for f in figures],
         "gains": [result.gain, result.gain_over_single],
@@ -84,7 +84,7 @@ def outcome(result: Result) -> str:
         "spent": [result.spent.usd, result.spent.calls, result.spent.tokens],
         "held_out": result.held_out,
     }
-    return json.dumps(told, default=repr, indent=1)
+    return json.dumps(message, default=repr, indent=1)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def test_the_better_mix_is_found_and_the_diagnoser_helps() -> None:
     result = tune(pipeline=agent())
     assert result.config.allocation == {"locate": ("sim/alder",), "solve": ("sim/birch",)}
     assert result.score.mean > result.baseline.mean
-    assert {told.module: told.judged > 0 for told in result.diagnoser} == dict.fromkeys(
+    assert {text.module: text.judged > 0 for text in result.diagnoser} == dict.fromkeys(
         MODULES, True
     )
     assert result.pipeline(**{k: ROWS[0][k] for k in ("table", "question")}).answer
@@ -49,8 +49,8 @@ def test_whichever_sdk_asks_the_search_is_the_same() -> None:
 
     def alike(ask: Any) -> dict[str, Any]:
         found = tune(ROWS[:10], pipeline=agent(locating(ask)), diagnoser=None)
-        told = json.loads(outcome(found))
-        return {key: told[key] for key in ("config", "figures", "gains", "spent")}
+        text = json.loads(outcome(found))
+        return {key: text[key] for key in ("config", "figures", "gains", "spent")}
 
     assert alike(by_gateway) == alike(by_openai)
 
@@ -125,7 +125,7 @@ def test_outages_leave_examples_unscored() -> None:
         tune(models=served_models(server), pipeline=agent(locating(by_openai)))
 
 
-def test_code_that_always_raises_is_told() -> None:
+def test_code_that_always_raises_is_reported() -> None:
     pipeline = once(lambda models, question: 1 / 0, modules=MODULES)
     with pytest.raises(OptimizationError) as raised:
         tune(pipeline=pipeline)
@@ -153,8 +153,8 @@ def test_a_module_whose_calls_nobody_sees_is_named_once(
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
         result = tune(pipeline=pipeline, models=MODELS, search_space=SearchSpace(models=own))
-    told = [r.message for r in caplog.records if "asked in none of" in r.message]
-    assert [message.split(",")[0] for message in told] == [
+    text = [r.message for r in caplog.records if "asked in none of" in r.message]
+    assert [message.split(",")[0] for message in text] == [
         "module 'hidden' was asked in none of 14 runs: either the code does not come to it"
     ]
     assert result.config.modules["hidden"].models != ("sim/rowan",)

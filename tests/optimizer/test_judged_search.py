@@ -110,7 +110,7 @@ def test_the_same_again_pays_nothing_and_ends_the_same(result: Result, cache: Pa
     assert again.judge == result.judge
 
 
-def test_it_is_told_how_far_the_judge_agrees(result: Result) -> None:
+def test_it_is_reported_how_far_the_judge_agrees(result: Result) -> None:
     text = " ".join(summary_text(result).split())
     assert "held out from the search, corrected for the judge's errors" in text
     assert f"arbiter: agreed with {100 * result.judge.agreement:.1f}% of 24 human labels" in text  # type: ignore[union-attr, operator]
@@ -150,10 +150,10 @@ def test_who_is_not_named_is_the_dearest() -> None:
     assert plan_of(llm_judge(RUBRIC)).metric.judging.model.label == "sim/alder"
 
 
-def test_a_judge_that_answers_too_is_told(result: Result) -> None:
-    told = "it is among the models that answer, and judges favour answers of their own"
-    assert told not in summary_text(result)
-    assert told in summary_text(replace(result, judge=JudgeAgreement("sim/alder")))
+def test_a_judge_that_answers_too_is_reported(result: Result) -> None:
+    message = "it is among the models that answer, and judges favour answers of their own"
+    assert message not in summary_text(result)
+    assert message in summary_text(replace(result, judge=JudgeAgreement("sim/alder")))
 
 
 LEAN = [Model(name, max_tokens=100) for name in MODELS]
@@ -170,14 +170,14 @@ def test_the_caps_hold_and_the_holdout_is_judged_whatever_they_are(budget: Budge
 
 
 @pytest.mark.parametrize(
-    ("usd", "told"),
+    ("usd", "message"),
     [
         (0.01, "the budget can't pay for arbiter judging 24 human labels: a call to arbiter may"),
         (0.06, "run the pipeline 26 times and judge its answers, which takes about"),
     ],
 )
-def test_a_budget_too_small_for_the_judge_is_refused(usd: float, told: str) -> None:
-    with pytest.raises(BudgetTooSmall, match=told):
+def test_a_budget_too_small_for_the_judge_is_refused(usd: float, message: str) -> None:
+    with pytest.raises(BudgetTooSmall, match=message):
         judged(models=LEAN, budget=Budget(usd=usd))
 
 
@@ -193,8 +193,8 @@ def test_where_the_pipeline_failed_no_judge_is_corrected() -> None:
         Evaluation({**none, **dict.fromkeys(half, none[20])}),
     )
     final = FinalScores(tuned, baseline, None, True, calibration=calibration)
-    told = final.mean(tuned), final.mean(baseline), final.gain(baseline)
-    assert [round(interval.mean, 6) for interval in told if interval] == [0.5, 0.0, 0.5]
+    message = final.mean(tuned), final.mean(baseline), final.gain(baseline)
+    assert [round(interval.mean, 6) for interval in message if interval] == [0.5, 0.0, 0.5]
 
 
 def test_calls_of_the_judge_are_counted_at_the_door() -> None:
@@ -228,12 +228,12 @@ def test_a_judge_of_another_mind_than_people_ends_the_run_before_anything_else_i
     state = start_search(plan, Gateway(None).session("study", None), 8)
     with pytest.raises(OptimizationError) as raised:
         search(state, plan)
-    told = str(raised.value)
-    assert told.startswith(
+    message = str(raised.value)
+    assert message.startswith(
         "the judge arbiter is not shown to score higher what people score higher"
     )
-    assert "% of 24 human labels (kappa -0." in told
-    assert told.endswith("so it falls: are the labels the other way round?")
+    assert "% of 24 human labels (kappa -0." in message
+    assert message.endswith("so it falls: are the labels the other way round?")
     assert set(state.evaluator.session.nominal.by_purpose) == {"judge"}
 
 
@@ -276,8 +276,8 @@ def test_a_judge_that_is_down_leaves_examples_unscored_and_is_named() -> None:
 
     with pytest.raises(OptimizationError) as raised:
         served(down)
-    told = str(raised.value)
-    assert "4 of 4 examples failed (judge_server_error x4); the first: judge: " in told
+    message = str(raised.value)
+    assert "4 of 4 examples failed (judge_server_error x4); the first: judge: " in message
 
 
 def test_a_judge_that_is_down_for_a_few_disqualifies_and_for_one_does_not() -> None:
@@ -317,7 +317,7 @@ def test_its_reasons_reach_the_diagnoser() -> None:
     assert any("does not hold up" in prompt for prompt in diagnoses)
 
 
-def test_what_does_not_fit_is_told_at_the_door() -> None:
+def test_what_does_not_fit_is_reported_at_the_door() -> None:
     with pytest.raises(DatasetError, match=r"needs a column 'anwser', .*; nearest: 'answer'"):
         tune(ROWS, metric=llm_judge(RUBRIC, reference="anwser"))
     with pytest.raises(MetricError, match="at least 20 human labels are needed"):

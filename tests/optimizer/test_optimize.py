@@ -60,7 +60,9 @@ def test_the_better_mix_is_found_and_measured_on_held_out_examples(tuned: Result
     assert set(tuned.spent.by_purpose) == {"task", "diagnoser"}
     assert tuned.diagnoser_chosen
     last = tuned.module_scores.groupby("module")["examples"].last()
-    assert {told.module: told.judged for told in tuned.diagnoser} == last.to_dict()
+    assert {
+        expected_message.module: expected_message.judged for expected_message in tuned.diagnoser
+    } == last.to_dict()
 
 
 def test_the_tuned_pipeline_runs(tuned: Result) -> None:
@@ -429,14 +431,31 @@ def test_a_model_too_dear_to_call_does_not_end_the_search_for_the_others(
     assert "left out" not in str(alone)
 
 
-def test_a_budget_that_leaves_nothing_to_search_with_is_told_once() -> None:
+def test_a_dear_model_stays_unmentioned_where_its_module_has_no_other() -> None:
+    rows = simulated_dataset("locate_solve", 60, 2)
+    cheap, dear = "sim/rowan", Model("sim/birch", max_tokens=40_000)
+    cap = Budget(usd=0.8 * price_of(dear).output_usd * dear.max_tokens)
+    other = {"locate": [cheap, dear.name], "solve": [cheap, dear.name]}
+
+    def left_out(models: dict[str, Any]) -> tuple[str, ...]:
+        space = SearchSpace(models=models)
+        return tune(rows, [cheap, dear], diagnoser=None, budget=cap, search_space=space).left_out
+
+    assert left_out(other)[0].startswith("sim/birch is left out: ")
+    assert left_out({**other, "solve": [dear.name]})[0].startswith(
+        "sim/birch is left out of 'locate': "
+    )
+    assert left_out({"locate": [cheap], "solve": [dear.name]}) == ()
+
+
+def test_a_budget_that_leaves_nothing_to_search_with_is_reported_once() -> None:
     models = ["sim/hazel", "sim/birch"]
     with pytest.raises(BudgetTooSmall) as raised:
         tune(models=models, budget=Budget(usd=0.003))
     needed = float(str(raised.value).partition("takes about $")[2].split()[0])
-    (told,) = tune(models=models, budget=Budget(usd=needed + 1e-4)).left_out
-    assert told.startswith("nothing is left to search with")
-    assert "max_tokens" not in told
+    (expected_message,) = tune(models=models, budget=Budget(usd=needed)).left_out
+    assert expected_message.startswith("nothing is left to search with")
+    assert "max_tokens" not in expected_message
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -460,13 +479,15 @@ def test_outages_on_the_holdout_are_no_gain_and_no_crash(
         result = tune(models=[models[2], *models[:2]])
     assert result.config.allocation == {"locate": ("alder",), "solve": ("birch",)}
     assert not result.improved
-    told = " ".join(str(result).split())
+    expected_message = " ".join(str(result).split())
     if share < 1:
         assert result.tuned_figures.disqualified
-        assert "No gain over the baseline is claimed: too many held-out examples" in told
+        assert (
+            "No gain over the baseline is claimed: too many held-out examples" in expected_message
+        )
     else:
         assert not result.held_out
-        assert "every held-out example met an infrastructure failure" in told
+        assert "every held-out example met an infrastructure failure" in expected_message
 
 
 def test_replies_are_shared_between_searches(tmp_path: Any) -> None:

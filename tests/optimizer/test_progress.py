@@ -32,8 +32,8 @@ def test_shows_stage_best_spend_and_time_left_on_a_terminal(
         progress.update(0.415, SPEND, 60.0)
     shown = terminal.getvalue().split("\r")
     line = next(part for part in reversed(shown) if "allocation" in part)
-    for told in ("1 trial", "best 41.5%", "$0.500 of $2.00", "300 of 400 calls", "20 s left"):
-        assert told in line
+    for message in ("1 trial", "best 41.5%", "$0.500 of $2.00", "300 of 400 calls", "20 s left"):
+        assert message in line
     assert shown[-1].strip() == ""
 
 

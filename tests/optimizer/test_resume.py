@@ -121,10 +121,10 @@ def test_ctrl_c_shows_the_best_so_far_and_the_next_run_pays_only_the_rest(
     os.kill(pid, signal.SIGINT)
     assert launch.wait() == 130
     wait_until(lambda: server.meter.in_flight == 0)
-    told = Path("err").read_text()
-    assert "interrupted. Best so far: 0." in told
-    assert "Run the same again to resume" in told
-    assert "Traceback" not in told
+    message = Path("err").read_text()
+    assert "interrupted. Best so far: 0." in message
+    assert "Run the same again to resume" in message
+    assert "Traceback" not in message
     assert not Path("tuned.yaml").exists()
     paid = server.requests - before
     launch.start(Path.cwd(), command=command, environment=environment)
@@ -152,8 +152,8 @@ def test_ctrl_c_waits_for_calls_in_flight_and_a_second_one_gives_them_up(
         assert launch.wait() != 0
         answered = slow.meter.in_flight == slow.meter.abandoned == 0
     assert answered is (interrupts == 1)
-    told = Path("err").read_text()
-    assert ("calls were given up" in told) is (interrupts == 2)
+    message = Path("err").read_text()
+    assert ("calls were given up" in message) is (interrupts == 2)
 
 
 def test_ctrl_c_before_anything_was_scored_says_so(launch: Launcher, tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_ctrl_c_before_anything_was_scored_says_so(launch: Launcher, tmp_path: P
         wait_until(lambda: slow.requests > 0)
         os.kill(pid, signal.SIGINT)
         assert launch.wait() != 0
-    told = Path("err").read_text()
-    assert "interrupted. Nothing was scored yet. Spent: $0.0" in told
-    assert "nan" not in told
+    message = Path("err").read_text()
+    assert "interrupted. Nothing was scored yet. Spent: $0.0" in message
+    assert "nan" not in message
 
 
 @pytest.mark.usefixtures("default_store")

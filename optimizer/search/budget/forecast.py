@@ -63,7 +63,7 @@ class Forecast:
             raise BudgetExhausted(f"{wanted}${usd:.4f}, and {self._left('usd')}")
 
     def check_calls(self, calls: int) -> None:
-        """Stop before so many calls that the nominal budget has no room for them.
+        """Stop before calls that the nominal budget has no room for.
 
         Raises:
             BudgetExhausted: it has none.
@@ -94,13 +94,13 @@ class Forecast:
         left = max(0, getattr(session.nominal_left(), cap))
         kept = max(0, whole - spent - left)
         if cap == "usd":
-            told, kept_too = f"${left:.4f} of ${whole:g}", f"${kept:.4f}"
+            left_text, kept_text = f"${left:.4f} of ${whole:g}", f"${kept:.4f}"
         else:
-            told, kept_too = f"{left:.0f} of {whole} calls", f"{kept:.0f}"
-        return f"{told} are left for the search, besides {kept_too} for the holdout"
+            left_text, kept_text = f"{left:.0f} of {whole} calls", f"{kept:.0f}"
+        return f"{left_text} are left for the search, besides {kept_text} for the holdout"
 
     def cost(self, runs: Runs) -> tuple[int, float]:
-        """At most so many new calls it takes to run and judge these, and about what they cost."""
+        """The most new calls that it takes to run and judge these, and their estimated cost."""
         coming = self._coming(runs)
         # every answer may be one that the judge has not seen yet
         calls = self.evaluator.metric.calls * sum(bits.bit_count() for _, bits in coming)

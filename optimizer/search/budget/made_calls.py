@@ -63,7 +63,7 @@ class MadeCalls:
                         self._made[group] = self._made.get(group, 0) | bits
 
     def ahead(self, coming: Iterable[tuple[Sequence[ModuleCalls], int]]) -> dict[CallGroup, int]:
-        """At most so many new calls, those that configs share with each other counted once.
+        """Upper bounds of the new calls, those that configs share with each other counted once.
 
         Args:
             coming: configs' calls, each with the set of examples that it is to run on.

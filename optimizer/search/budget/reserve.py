@@ -18,8 +18,7 @@ SLOWER = 2.0
 """How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
 
 ASKED_AGAIN = 1.1
-"""So many verdicts are kept for each that is needed: where one can't be read, the judge is asked
-again."""
+"""Verdicts kept for each one that is needed: where one can't be read, the judge is asked again."""
 
 
 class _Cost(NamedTuple):
@@ -45,12 +44,12 @@ class Reserve:
         """Keep back enough for the baseline, the incumbent, and those of the others that fit.
 
         The incumbent counts beside the baseline, or the best single model, also where it is the
-        same: another one as dear may lead next. The baseline counts once where it is the best
+        same: another one as expensive may lead next. The baseline counts once where it is the best
         single model.
 
         Args:
             incumbent: what leads.
-            others: the best single model first, which may be too dear for what is left.
+            others: the best single model first, which may be too expensive for what is left.
             pace: seconds by the clock that calls took each, waiting for providers included.
         """
         needed = [self.baseline, incumbent] if self.may_change else [self.baseline]
@@ -74,10 +73,14 @@ class Reserve:
         calls: int = 0,
         usd: float = 0.0,
     ) -> bool:
-        """Whether all of these can be paid on the holdout after so many more calls and dollars."""
+        """Whether all of these can be paid on the holdout after these further calls and dollars."""
         finalists = {config.key: config for config in [*self._finalists(incumbent), *others]}
         cost = self._cost(list(finalists.values()))
         return self._fits(_Cost(cost.usd + usd, cost.calls + calls, cost.seconds))
+
+    def usd(self, configs: Sequence[PipelineConfig]) -> float:
+        """Dollars that it may take to run these on the holdout."""
+        return self._cost(configs).usd
 
     def most_usd_of_a_call(self, config: PipelineConfig) -> float:
         """What must be left for a call to be allowed at all: its answer may be the longest.
@@ -108,15 +111,15 @@ class Reserve:
     def _cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
         """What it may take to run these on the holdout.
 
-        Every example is taken to cost as much as the dearest seen of its config.
+        Every example is taken to cost as much as the most expensive seen of its config.
         """
         usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
         for config in configs:
             known = self.evaluator.known(config)
             verdicts = math.ceil(ASKED_AGAIN * self.examples * self.evaluator.metric.calls)
             calls += self.examples * self.evaluator.most_calls(config) + verdicts
-            dearest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
-            usd += self.examples * dearest
+            highest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
+            usd += self.examples * highest
             if known.outcomes:
                 turns = math.ceil(self.examples / self.evaluator.concurrency)
                 seconds += SLOWER * turns * known.latency_s

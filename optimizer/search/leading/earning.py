@@ -1,9 +1,9 @@
 """Which candidate may lead: the best by posterior means, unless what it replaces is as good.
 
-Posterior means shrink the luck of the best of many. What the user gave, and against anything dearer
-the best single model and the incumbent, keep their place unless the challenger is better with a
-probability of at least 80%: by the posterior, which also knows what others with the same settings
-did, and by the pairs of their own scores alone.
+Posterior means shrink the luck of the best of many. What the user gave, and against anything more
+expensive the best single model and the incumbent, keep their place unless the challenger is better
+with a probability of at least 80%: by the posterior, which also knows what others with the same
+settings did, and by the pairs of their own scores alone.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from optimizer.search.leading.earning import EQUAL
 
 PRICE_WORTH = 0.05
 """Where the cheapest is sought: saving all of the best one's price is worth so much score. What is
-better sets the bar, so it counts, too, however dear."""
+better sets the bar, so it counts, too, however expensive."""
 PRICE_WEIGHTS = (0.0, 0.02, 0.1, 0.5)
 """On a front: scores that paying the mean price may be worth to someone."""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 
 from evaluators.outcome import Evaluation
 from optimizer.errors import BudgetTooSmall, OptimizationError
-from optimizer.search.preflight.dear_models import leave_out_dear_models
+from optimizer.search.preflight.expensive_models import leave_out_expensive_models, worst_calls
 from optimizer.search.preflight.unseen_modules import warn_of_unseen
 from optimizer.search.state import SearchState
 from pipelines.gateway.call import BudgetExhausted
 
 PRICED_EXAMPLES = 4
-"""How many examples the baseline runs on to learn what an example costs."""
+"""On how many examples the baseline runs to learn what an example costs, and every single model
+before the search: enough to choose a diagnoser."""
 
 DOUBTED_EXAMPLES = 16
 """On how many, where it failed on all of those, before every single model is looked at."""
@@ -27,7 +30,7 @@ def race_baseline(state: SearchState) -> None:
         if failed:
             state.evaluator.evaluate(state.baseline, state.examples[:DOUBTED_EXAMPLES])
     if failed:
-        leave_out_dear_models(state)
+        leave_out_expensive_models(state)
         with suppress(BudgetExhausted):
             check_something_works(state)
     with _paying(state):
@@ -84,20 +87,37 @@ def _usd_needed(state: SearchState) -> float:
     return needed + state.reserve.most_usd_of_a_call(state.baseline)
 
 
+def _usd_to_search(state: SearchState) -> float:
+    """Enough to begin a search: also for the final pass at the highest cost of an example so far,
+    for the look at every single model, and for two of the longest answers of any model, so that
+    none is left out."""
+    baseline, space = state.baseline, state.space
+    singles = [baseline.with_single_model(label) for label in space.single_models()]
+    _, look = state.forecast.cost(list(product(singles, state.examples[:PRICED_EXAMPLES])))
+    kept = state.reserve.usd([baseline, baseline])
+    return _usd_needed(state) + kept + look + 2 * max(worst_calls(state).values(), default=0.0)
+
+
 def _usd_need(state: SearchState) -> str:
     calls, needed = state.evaluator.session.nominal.calls, _usd_needed(state)
     last = state.reserve.most_usd_of_a_call(state.baseline)
-    takes = (
-        f"which takes about ${needed:.4f} (measured on {calls} calls); ${last:.4f} of that must be "
-        "left for the longest answer"
-        if calls
-        else f"and the longest answer to the first call alone may cost ${last:.4f}"
-    )
+    takes = f"and the longest answer to the first call alone may cost {_up(last)}: give more"
+    if calls:
+        takes = (
+            f"which takes about {_up(needed)} (measured on {calls} calls); {_up(last)} of that "
+            "must be left for the longest answer, and to begin a search takes about "
+            f"{_up(_usd_to_search(state))}: give that"
+        )
     judged = " and judge its answers" if state.evaluator.metric.judging else ""
     return (
         f"the baseline and the final pass over the holdout run the pipeline {_runs(state)} times"
-        f"{judged}, {takes}: give more, fewer examples, or models a lower max_tokens"
+        f"{judged}, {takes}, fewer examples, or models a lower max_tokens"
     )
+
+
+def _up(usd: float) -> str:
+    """Rounded up: what is named must do."""
+    return f"${math.ceil(1e4 * usd) / 1e4:.4f}"
 
 
 def check_something_works(state: SearchState) -> None:
@@ -115,8 +135,8 @@ def check_something_works(state: SearchState) -> None:
         tried = state.evaluator.evaluate(baseline.with_single_model(label), few)
         if not all(outcome.failure for outcome in tried.outcomes.values()):
             return
-    told = "the pipeline as given fails on every example tried, and so does every single model"
-    raise OptimizationError(_nothing_works(told, known(baseline)))
+    problem = "the pipeline as given fails on every example tried, and so does every single model"
+    raise OptimizationError(_nothing_works(problem, known(baseline)))
 
 
 def _always_fails(state: SearchState) -> bool:
@@ -135,11 +155,11 @@ def check_something_scored(state: SearchState) -> None:
         raise OptimizationError(_nothing_works("too many calls of every config fail", incumbent))
 
 
-def _nothing_works(told: str, known: Evaluation) -> str:
+def _nothing_works(problem: str, known: Evaluation) -> str:
     failures = [o.failure for o in known.outcomes.values() if o.failure]
     counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
     first = failures[0]
     return (
-        f"{told}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
+        f"{problem}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
         f"the first: {first.module}: {first.message}"
     )

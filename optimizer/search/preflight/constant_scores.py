@@ -100,11 +100,11 @@ def _constant_text(state: SearchState, score: float, others: int) -> str:
     known = state.evaluator.known(state.baseline)
     equal = {*known.scores.values()} == {score}
     where = _all(known) if equal else f"all {len(_answered(known))} search examples answered"
-    told = f", and on some of them with {counted(others, 'other choice')} of models"
+    elsewhere = f", and on some of them with {counted(others, 'other choice')} of models"
     forgiving = "; contains and numeric_match accept more forms than exact_match"
     return (
         f"metric {metric.name!r} scores {score:g} on {where} "
-        f"with the pipeline as given{told if others else ''}: there is nothing to choose by. "
+        f"with the pipeline as given{elsewhere if others else ''}: there is nothing to choose by. "
         f"{_example(state)}. Check that the metric compares the label with what the pipeline "
         f"writes{f' ({outputs})' if outputs else ''}, and accepts the form in which answers are "
         f"written{forgiving if metric.fields else ''}"

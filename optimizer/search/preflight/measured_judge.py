@@ -64,7 +64,7 @@ def _check_informative(measured: JudgeAgreement) -> None:
     if calibration is None or calibration.informative:
         return
     slope = calibration.cautious.slope_interval
-    told = (
+    advice = (
         "so it falls: are the labels the other way round?"
         if slope.high < 0
         else "which may be nothing; try another model as judge, a clearer rubric, or more labels"
@@ -72,5 +72,5 @@ def _check_informative(measured: JudgeAgreement) -> None:
     raise OptimizationError(
         f"the judge {measured.model} is not shown to score higher what people score higher: "
         f"{agreement_text(measured)}, and where people's score rises by 1, its own rises by "
-        f"{slope}, {told}"
+        f"{slope}, {advice}"
     )

@@ -28,7 +28,7 @@ def warn_of_unseen(state: SearchState) -> None:
         if runs and module.name not in seen:
             logger.warning(
                 "module %r was asked in none of %d runs: either the code does not come to it, or "
-                "it asks past the gateway. Then nobody knows what that costs, no budget holds for "
+                "it asks past the gateway. Then its cost is unknown, no budget holds for "
                 "it, and the diagnoser can't rate it; its models are compared end to end alone",
                 module.name,
                 len(runs),

@@ -152,7 +152,7 @@ def module_text(module: ModuleConfig) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, cut with an ellipsis to at most so many characters."""
+    """The text, cut with an ellipsis to at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -201,10 +201,13 @@ def named(given: str | Strategy, strategies: Mapping[str, Strategy]) -> Strategy
     """The strategy of that name; one of the user's own as it is.
 
     Raises:
-        ValueError: there is none; names the nearest.
+        ValueError: there is none, and names the nearest; or the user's own lacks a method.
     """
-    if not isinstance(given, str) and hasattr(given, "runs"):
-        return given
+    missing = [name for name in ("runs", "pick") if not callable(getattr(given, name, None))]
+    if not missing and not isinstance(given, type):
+        return cast(Strategy, given)
+    if len(missing) == 1:
+        raise ValueError(f"a strategy has `runs` and `pick`, but {given!r} has no `{missing[0]}`")
     if not isinstance(given, str) or given not in strategies:
         hint = nearest(given, strategies) if isinstance(given, str) else ""
         raise ValueError(

@@ -12,7 +12,7 @@ from evaluators.racing.field import Run
 from optimizer.search.strategies.arena import MOST_LISTED, Arena, BestMean
 
 FIRST = 8
-"""Without a budget, so many examples are in the first rung."""
+"""How many examples are in the first rung without a budget."""
 
 
 @dataclass(frozen=True)

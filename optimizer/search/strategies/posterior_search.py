@@ -15,17 +15,17 @@ from optimizer.search.leading.earning import Protected, leader
 from optimizer.search.strategies.arena import Arena, swapped
 
 FEWEST_CALLS, MORE_CALLS, CALLS_PER_EXAMPLE = 48, 0.06, 0.25
-"""A batch takes so many calls, or this share of all calls so far, or so many for each example there
-is, whichever is most."""
+"""The size of a batch is the largest of: this many calls, this share of all calls so far, and this
+many calls per example."""
 WORTH, SMALLEST_GAIN = 0.0015, 0.005
 """Unless the arena says how many calls to plan for: the price of running one candidate on all
 examples, in units of value, and the least that planned calls must gain, whatever they cost."""
 RATED = 4
-"""On so many examples the choices of a module are rated."""
+"""On how many examples the choices of a module are rated."""
 PROPOSED = 16
-"""Of combinations too many to list, so many are drawn at a time."""
+"""How many combinations are drawn at a time, where there are too many to list."""
 MOST_FINISHED = 3
-"""So many more candidates than are sought may be run on all examples at the end."""
+"""How many more candidates than are sought may be run on all examples at the end."""
 
 
 def best_first(means: Floats) -> list[int]:

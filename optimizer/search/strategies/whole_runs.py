@@ -13,7 +13,7 @@ from optimizer.quiet_logs import quiet_optuna
 from optimizer.search.strategies.arena import Arena, BestMean
 
 STALE = 100
-"""A sampler that has brought nothing new so often in a row is stopped."""
+"""A sampler that proposes nothing new this many times in a row is stopped."""
 
 
 @dataclass(frozen=True)

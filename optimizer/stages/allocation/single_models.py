@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from optimizer.search.preflight.baseline import PRICED_EXAMPLES
 from optimizer.search.state import SearchState
 from search_spaces import PipelineConfig
 
 STAGE = "single-model"
-LOOK = 4
-"""On how many examples every single model runs before the search: enough to choose a diagnoser."""
 
 
 def look_at_single_models(state: SearchState) -> None:
@@ -21,15 +20,15 @@ def look_at_single_models(state: SearchState) -> None:
     for label in state.space.single_models():
         state.singles[label] = state.baseline.with_single_model(label)
     if state.singles:
-        state.look(STAGE, list(state.singles.values()), LOOK)
+        state.look(STAGE, list(state.singles.values()), PRICED_EXAMPLES)
         state.choose_single_model()
         state.protect_holdout()
 
 
 def compare_with_single_model(state: SearchState) -> None:
-    """Race the best single model, where what leads is dearer and it has not seen all examples.
+    """Race the best single model if the incumbent costs more and it has not seen all examples.
 
-    Once it has, it takes the lead unless the dearer one is better with a probability of at least
+    Once it has, it takes the lead unless the incumbent is better with a probability of at least
     80%.
 
     Raises:
@@ -46,12 +45,12 @@ def compare_with_single_model(state: SearchState) -> None:
 def needs_comparison(state: SearchState, single: PipelineConfig) -> bool:
     """Whether a single model that was not run on all examples is to be preferred otherwise.
 
-    That is where it meets limits that what leads misses, or where what leads is dearer.
+    That is where it meets limits that what leads misses, or where what leads is more expensive.
     """
     known, leads = state.evaluator.known(single), state.evaluator.known(state.incumbent)
     if state.objective.within is not None or state.has_seen_all(single):
         return False
     if not state.objective.meets(leads.costs):
         return state.objective.meets(known.costs)
-    dearer = known.usd_per_example < leads.usd_per_example
-    return dearer and state.incumbent != state.baseline
+    costs_more = known.usd_per_example < leads.usd_per_example
+    return costs_more and state.incumbent != state.baseline

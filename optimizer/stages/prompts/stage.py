@@ -25,7 +25,8 @@ from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
 EXAMPLES = 24
-"""Prompts are tried on so many examples: the last ones, since races begin with the first."""
+"""At most this many examples, on which prompts are tried: the last ones, since races begin with the
+first."""
 RUNS = 144
 """Most new runs of one optimizer on one module."""
 FINALISTS = 4

@@ -64,9 +64,9 @@ class Knobs:
         return config if self.makes_sense(config) else None
 
     def listed(self, base: PipelineConfig, most: int) -> list[PipelineConfig]:
-        """All configs of the space, if there are at most so many.
+        """All configs of the space, if there are at most `most`.
 
-        Else those that differ from the base in one module, if there are at most so many; else none.
+        Else those that differ from the base in one module, if these are no more; else none.
         """
         sizes = [self._size(name, own) for name, own in base.modules.items()]
         if math.prod(sizes) <= most:

@@ -14,9 +14,9 @@ from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, Pipeline
 from search_spaces.member import SETTINGS
 
 MOST_MIXED = 7
-"""So many members of a module may be mixed: those that did best by themselves."""
+"""At most this many members of a module are mixed: those that did best by themselves."""
 MOST_NETWORKS = 200
-"""So many are scored again at a time; each takes some milliseconds of the processor."""
+"""At most this many are scored at a time; each takes some milliseconds of CPU."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 
@@ -44,7 +44,7 @@ def paid_networks(
         state: of the search.
         knobs: what the module may have.
         module: its name.
-        size: on so many of the search examples its members have answered.
+        size: how many of the search examples its members have answered.
         done: keys of configs that were looked at before; extended.
     """
     found: list[PipelineConfig] = []
@@ -59,15 +59,15 @@ def paid_networks(
 
 
 def _pools(state: SearchState, module: str, size: int) -> list[Pool]:
-    """The members that answered on the incumbent's inputs for so many examples."""
+    """The members that answered on the incumbent's inputs for `size` examples."""
     pools: dict[str, Pool] = {}
     others = _without(state.incumbent, module)
     for config in state.raced():
         own = config.modules[module]
         if _without(config, module) != others or state.seen(config) < size:
             continue
-        nobody = {"models": (), "width": 1, "aggregator": None}
-        rest = own.with_knobs(**nobody, **ModuleConfig().settings)
+        no_members = {"models": (), "width": 1, "aggregator": None}
+        rest = own.with_knobs(**no_members, **ModuleConfig().settings)
         pool = pools.setdefault(rest.model_dump_json(), Pool(rest))
         lazy = own.aggregation is not None and own.aggregation.name == "cascade"
         asked = Counter(own.resolved_members[:1] if lazy else own.resolved_members)

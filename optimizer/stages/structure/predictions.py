@@ -36,7 +36,7 @@ VERIFIED_EXAMPLES = 32
 
 @dataclass(frozen=True)
 class Samples:
-    """What single samples of one model in one module came to, end to end, example by example."""
+    """End-to-end scores of single samples of one model in one module, example by example."""
 
     module: ModuleConfig
     """The module with these samples as members, and a majority vote."""

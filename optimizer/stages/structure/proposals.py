@@ -63,7 +63,7 @@ class Proposer:
         self._proposed.add(config.key)
 
     def ask(self, most: int, base: PipelineConfig, *, keep_models: bool = False) -> list[Proposal]:
-        """Up to so many configs that are new; fewer when the space is used up.
+        """At most `most` configs that are new; fewer when the space is used up.
 
         Args:
             most: how many.

@@ -24,7 +24,7 @@ from pipelines.providers import has_knob
 from search_spaces import PipelineConfig
 
 MOST_LISTED = 256
-"""Spaces of up to so many configs race as a whole."""
+"""Spaces of up to this many configs race as a whole."""
 BATCH = 8
 """How many of Optuna's proposals race at once."""
 MOST_PROPOSALS = 24
@@ -32,9 +32,9 @@ MOST_PROPOSALS = 24
 MOST_PAID = 8
 """How many of a module's networks that were scored for free enter a race."""
 PAID_SHARES = (1.0, 0.5, 0.25)
-"""Networks of members that have answered so much of the search examples are scored on these."""
+"""Networks are scored on these shares of the search examples, if their members answered them."""
 MIXED_IN = 3
-"""So many models, the best of a module, are proposed as further members of it."""
+"""How many models, the best of a module, are proposed as further members of it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class _Search:
     knobs: Knobs
     enumerated: set[str] = field(default_factory=set)
     """Keys of the networks that were scored for free."""
+    unpaid: dict[str, PipelineConfig] = field(default_factory=dict)
+    """By key, the configs that the budget did not let race."""
 
     def run(self) -> None:
         """Race configs until none is better."""
@@ -75,16 +77,17 @@ class _Search:
         if not listed:
             self.propose()
         self.put_back()
+        if unrun := sum(not self.state.has_seen_all(config) for config in self.unpaid.values()):
+            self.state.cut_short = (
+                f"each of {counted(unrun, 'more config')} would take too much on all examples "
+                f"and the holdout, and {self.state.forecast.what_is_left()}"
+            )
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
         """Let configs meet the best so far, of those that the budget lets lead."""
         state = self.state
         able = [config for config in configs if state.is_payable(config)]
-        if left_out := len(configs) - len(able):
-            state.cut_short = (
-                f"each of {counted(left_out, 'more config')} would take too much on all examples "
-                f"and the holdout, and {state.forecast.what_is_left()}"
-            )
+        self.unpaid |= {config.key: config for config in configs if config not in able}
         if any(state.seen(config) < len(state.examples) for config in able):
             state.race(self.stage, able)
 
@@ -104,7 +107,7 @@ class _Search:
                 state.race(self.stage, best)
 
     def propose(self) -> None:
-        """Batches of Optuna's proposals, until one brings nothing better.
+        """Batches of Optuna's proposals, until one finds nothing better.
 
         Where costs count, models vary too, in half of them. The others start from whatever sets the
         bar: where the cheapest near the best is wanted, the best.

@@ -66,6 +66,11 @@ class DSPyPipeline(Tunable):
         return self.arguments.needed
 
     @property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """The parameters with a default that no example fills."""
+        return self.arguments.optional
+
+    @property
     def code(self) -> Sequence[Callable[..., Any]]:
         """The classes of the program and of the modules in it."""
         return list(dict.fromkeys(classes_of(self.program)))

@@ -104,21 +104,21 @@ class TestGrades:
         assert [(call.sample, call.temperature) for call in calls] == [(0, 0.0), (1, 1.0)]
 
     @pytest.mark.parametrize(
-        ("said", "kind", "told"),
+        ("said", "kind", "text"),
         [
             (grade(7), "judge_unparsable", "the grade must be from 0 to 1, but the judge said 7.0"),
             ("I'm sorry, but I can't help with that.", "judge_refusal", "can't help"),
             ("", "judge_empty", ""),
         ],
     )
-    def test_without_a_verdict_there_is_no_score(self, said: str, kind: str, told: str) -> None:
+    def test_without_a_verdict_there_is_no_score(self, said: str, kind: str, text: str) -> None:
         score, calls = graded(lambda call: said)
         assert len(calls) == 2
         assert score.value is None
         assert score.failure is not None
         assert (score.failure.kind, score.failure.module) == (kind, "judge")
         assert score.failure.infrastructure, "it says nothing of the answer"
-        assert told in score.failure.message
+        assert text in score.failure.message
 
     def test_an_outage_is_not_asked_again_and_is_no_score(self) -> None:
         def script(call: LMCall) -> str:
@@ -188,7 +188,7 @@ class TestPreferences:
         assert score.failure is not None
         assert score.failure.kind.startswith("judge_")
 
-    def test_a_rubric_is_told(self) -> None:
+    def test_a_rubric_is_reported(self) -> None:
         made, session = bound(llm_preference("gold", rubric=RUBRIC), lambda call: prefer(1))
         made(EXAMPLE, {"answer": "two"})
         assert RUBRIC in session.calls[0].messages[0]["content"]
@@ -228,7 +228,7 @@ def test_swapping_answer_and_reference_swaps_the_score(first: int, second: int) 
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("make", "told"),
+        ("make", "text"),
         [
             (lambda: llm_judge(" "), "must say in words what a good answer is, but got ' '"),
             (lambda: llm_judge(NOTHING), "must say in words what a good answer is, but got None"),
@@ -239,8 +239,8 @@ class TestRefused:
             (lambda: llm_preference("gold", rubric=""), "must say in words what a good answer is"),
         ],
     )
-    def test_when_it_is_made(self, make: Callable[[], Any], told: str) -> None:
-        with pytest.raises(MetricError, match=told):
+    def test_when_it_is_made(self, make: Callable[[], Any], text: str) -> None:
+        with pytest.raises(MetricError, match=text):
             make()
 
     @pytest.mark.parametrize("metric", ["llm_judge", llm_judge, "llm_preference", llm_preference])
@@ -252,7 +252,7 @@ class TestRefused:
             resolve_metric(f"{name}s", ["answer"], ["answer"])
 
     @pytest.mark.parametrize(
-        ("labels", "told"),
+        ("labels", "text"),
         [
             (LABELS[:19], "at least 20 human labels are needed to measure a judge, but there are"),
             ([], "at least 20 human labels are needed to measure a judge, but there are 0"),
@@ -274,8 +274,8 @@ class TestRefused:
             ),
         ],
     )
-    def test_labels_that_tell_nothing(self, labels: Any, told: str) -> None:
-        with pytest.raises(MetricError, match=told):
+    def test_labels_that_tell_nothing(self, labels: Any, text: str) -> None:
+        with pytest.raises(MetricError, match=text):
             llm_judge(RUBRIC, labels=labels).bind(PIPELINE, JUDGE)
 
     def test_labels_without_the_reference(self) -> None:
@@ -347,11 +347,11 @@ class Answering(dspy.Module):
 
 
 def test_a_program_says_which_of_its_fields_a_judge_sees() -> None:
-    whole, told = from_dspy(Answering()), from_dspy(Answering(), outputs=["answer"])
+    whole, text = from_dspy(Answering()), from_dspy(Answering(), outputs=["answer"])
     with pytest.raises(MetricError, match=r"from_dspy\(program, outputs=\[...\]\) says which"):
         llm_preference("gold").bind(whole, JUDGE)
-    assert llm_preference("gold").bind(told, JUDGE).fields == ("gold",)
-    graded, session = bound(llm_judge(RUBRIC), lambda call: grade(1), told)
+    assert llm_preference("gold").bind(text, JUDGE).fields == ("gold",)
+    graded, session = bound(llm_judge(RUBRIC), lambda call: grade(1), text)
     graded(EXAMPLE, {"plan": "secret", "answer": "2"})
     assert "secret" not in str(session.calls[0].messages)
 

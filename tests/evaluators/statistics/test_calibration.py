@@ -111,9 +111,9 @@ def test_neither_no_correction_nor_one_that_takes_the_line_for_certain_will_do()
         human = right_or_wrong(generator, 0.6, 50)
         found = Calibration.fit(judge(generator, human), human)
         scores = judge(generator, right_or_wrong(generator, 0.8, 1000))
-        told, line = mean_interval(scores), found.fitted
-        ends = ((end - line.offset) / line.slope for end in (told.low, told.high))
-        plain.append(covers(told, 0.8))
+        message, line = mean_interval(scores), found.fitted
+        ends = ((end - line.offset) / line.slope for end in (message.low, message.high))
+        plain.append(covers(message, 0.8))
         certain.append(covers(Interval(0.0, *ends), 0.8))
         ours.append(covers(found.mean_interval(scores), 0.8))
     assert np.mean(plain) < 0.2
@@ -195,7 +195,7 @@ def test_a_judge_that_says_nothing_corrects_nothing(judge: list[float]) -> None:
         found.mean_interval([0.5, 1.0])
 
 
-def test_agreement_with_labels_of_right_and_wrong_is_told_beside_chance() -> None:
+def test_agreement_with_labels_of_right_and_wrong_is_reported_beside_chance() -> None:
     found = judge_agreement("j", [0.9, 0.6, 0.2, 0.7, 0.1, 0.3], [1, 1, 1, 0, 0, 0])
     assert (found.model, found.labels, found.correlation) == ("j", 6, None)
     assert found.agreement == pytest.approx(4 / 6)

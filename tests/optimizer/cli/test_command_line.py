@@ -83,14 +83,17 @@ def test_optimize_reads_files_and_writes_files(
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert "scored on 7 examples held out" in first
-    assert "out/best.yaml: the tuned pipeline" in first
+    assert "out/best.yaml: the tuned pipeline\n" in first
     assert "compound-optimizer run out/best.yaml --dataset" in first
     saved = Pipeline.load("out/best.yaml")
     assert saved.provenance["seed"] == 3
     assert "diagnoser" not in first.split("What it took")[1].split("total")[0]
 
     assert main(arguments) == 0
-    assert "paid now: $0.00 for 0 calls" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "paid now: $0.00 for 0 calls" in again
+    assert "out/best.yaml: the tuned pipeline (replaces the file that was there)\n" in again
+    assert again.count("(replaces the file that was there)") == 2
     assert Pipeline.load("out/best.yaml").config == saved.config
 
 
@@ -129,8 +132,8 @@ def test_limits_that_are_not_met_end_with_a_code_of_their_own(
 
     monkeypatch.setattr("optimizer.optimize", found, raising=False)
     assert main(["optimize", pipeline, "rows.jsonl", *limits.split()]) == code
-    told = capsys.readouterr()
-    assert ("does not meet the objective" in told.err) is (code == 3)
+    message = capsys.readouterr()
+    assert ("does not meet the objective" in message.err) is (code == 3)
     saved = Pipeline.load("tuned.yaml")
     expected = make_result().config if saved_usd is None else make_config(temperature=saved_usd)
     assert saved.config == expected
@@ -156,9 +159,9 @@ def test_what_is_cheaper_than_the_best_single_model_can_be_asked_for(
 def test_help_tells_the_codes(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert "3 what was found, and saved, does not meet the limits" in told
-    assert ("carries its confidence, the share of members that agreed" in told) is (
+    message = " ".join(capsys.readouterr().out.split())
+    assert "3 what was found, and saved, does not meet the limits" in message
+    assert ("carries its confidence, the share of members that agreed" in message) is (
         command == "run"
     )
 
@@ -175,9 +178,9 @@ def test_run_tells_how_far_members_agree(dataset: str, capsys: Captured) -> None
     three = Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")
     Pipeline("votes", [three]).save("votes.yaml")
     assert main(["run", "votes.yaml", "--input", "question=Compute 17 * 23 - 5"]) == 0
-    told = capsys.readouterr()
-    assert list(json.loads(told.out)) == ["answer"]
-    assert re.fullmatch(r"confidence (0\.33|0\.67|1\.00)\n", told.err)
+    message = capsys.readouterr()
+    assert list(json.loads(message.out)) == ["answer"]
+    assert re.fullmatch(r"confidence (0\.33|0\.67|1\.00)\n", message.err)
     assert main(["run", "votes.yaml", "--dataset", dataset]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     shares = {round(line["confidence"], 2) for line in lines}
@@ -216,7 +219,7 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("optimize nowhere.yaml rows.jsonl --models sim/elm", "nowhere.yaml: No such file"),
         ("optimize pipeline.yaml nowhere.jsonl --models sim/elm", "nowhere.jsonl"),
@@ -247,12 +250,12 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
     ],
 )  # fmt: skip
 def test_errors_at_the_door_are_one_message(
-    arguments: str, told: str, pipeline: str, tuned: str, dataset: str, capsys: Captured
+    arguments: str, message: str, pipeline: str, tuned: str, dataset: str, capsys: Captured
 ) -> None:
     Path("broken.yaml").write_text("name: x\nmodule: []\n")
     assert main(arguments.split()) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert err.startswith(f"compound-optimizer {arguments.split()[0]}: ")
     assert "Traceback" not in err

@@ -87,16 +87,16 @@ def _in_fresh_process(model: Path, tmp_path: Path, rows: list[dict[str, Any]]) -
         check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return told
+    message: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return message
 
 
 def test_loads_elsewhere_with_the_code_it_carries(tmp_path: Path) -> None:
     save_pyfunc(_tuned().to_yaml(), tmp_path / "model", example_inputs=INPUTS[0])
-    told = _in_fresh_process(tmp_path / "model", tmp_path, INPUTS)
-    assert Path(told["home"]).is_relative_to(tmp_path / "model" / "code")
-    assert [row["failure"] for row in told["rows"]] == [None] * 3
-    assert sum(row["answer"] == right["answer"] for row, right in zip(told["rows"], ROWS)) >= 2  # noqa: B905
+    message = _in_fresh_process(tmp_path / "model", tmp_path, INPUTS)
+    assert Path(message["home"]).is_relative_to(tmp_path / "model" / "code")
+    assert [row["failure"] for row in message["rows"]] == [None] * 3
+    assert sum(row["answer"] == right["answer"] for row, right in zip(message["rows"], ROWS)) >= 2  # noqa: B905
     assert not (tmp_path / "elsewhere-cache").exists()
 
 
@@ -107,8 +107,8 @@ def test_carries_the_users_functions_and_nothing_else_of_their_folder(
     save_pyfunc(_tuned(whole).to_yaml(), tmp_path / "model")
     carried = {path.name for path in (tmp_path / "model" / "code" / "rounding").iterdir()}
     assert carried == {"__init__.py", "steps.py"}
-    told = _in_fresh_process(tmp_path / "model", tmp_path, INPUTS)
-    for row in told["rows"]:
+    message = _in_fresh_process(tmp_path / "model", tmp_path, INPUTS)
+    for row in message["rows"]:
         assert (row["number"] is None) is (row["failure"] is not None)
 
 
@@ -126,9 +126,9 @@ def test_serves_rows_over_http(tmp_path: Path) -> None:
             stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        told = _posted(f"http://127.0.0.1:{port}/invocations", {"dataframe_records": INPUTS})
-        assert [row["failure"] for row in told["predictions"]] == [None] * 3
-        assert all(row["answer"] for row in told["predictions"])
+        message = _posted(f"http://127.0.0.1:{port}/invocations", {"dataframe_records": INPUTS})
+        assert [row["failure"] for row in message["predictions"]] == [None] * 3
+        assert all(row["answer"] for row in message["predictions"])
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
@@ -142,8 +142,8 @@ def _posted(address: str, body: dict[str, Any]) -> dict[str, Any]:
     while True:
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
-                told: dict[str, Any] = json.load(response)
-                return told
+                message: dict[str, Any] = json.load(response)
+                return message
         except urllib.error.HTTPError:
             raise
         except OSError:  # not there yet
@@ -197,10 +197,10 @@ def test_cells_reach_the_pipeline_as_pythons_own_values() -> None:
 
     look_at = Module("look", "number, text -> answer", function=look)
     frame = pd.DataFrame({"number": [1, 2], "text": ["a", float("nan")]}, index=[7, 9])
-    told = ServedPipeline(Pipeline("looking", [look_at])).predict(frame)
+    message = ServedPipeline(Pipeline("looking", [look_at])).predict(frame)
     assert sorted(seen, key=str) == sorted([(int, "a"), (int, None)], key=str)
-    assert list(told.index) == [7, 9]
-    assert list(told.columns) == ["answer", "failure"]
+    assert list(message.index) == [7, 9]
+    assert list(message.columns) == ["answer", "failure"]
 
 
 @pytest.mark.parametrize(
@@ -226,9 +226,11 @@ def test_wide_pipelines_tell_their_confidence_unless_they_write_one(
 def test_the_confidence_of_a_row_is_the_share_of_members_that_agree() -> None:
     three = Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")
     rows = [{"question": row["question"]} for row in simulated_dataset("arithmetic", 12, 1)]
-    told = ServedPipeline(Pipeline("votes", [three])).predict([*rows, {"question": ""}])
-    answered = told["failure"].isna()
-    shares = {round(share, 2) for share in told["confidence"][answered]}
+    message = ServedPipeline(Pipeline("votes", [three])).predict([*rows, {"question": ""}])
+    answered = message["failure"].isna()
+    shares = {round(share, 2) for share in message["confidence"][answered]}
     assert len(shares) > 1
     assert shares <= {0.33, 0.67, 1.0}
-    assert [told["confidence"][i] for i in told.index[~answered]] == [None] * int((~answered).sum())
+    assert [message["confidence"][i] for i in message.index[~answered]] == [None] * int(
+        (~answered).sum()
+    )

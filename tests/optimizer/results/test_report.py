@@ -206,9 +206,11 @@ def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None
 
 def test_prompts_of_members_are_compared_with_the_modules(written_page: Written) -> None:
     own = MemberConfig("openai/small", instructions="Check it twice.")
-    told = make_config(solve="openai/small", instructions="Solve it.")
-    wide = told.with_knobs("solve", members=("openai/small", own), aggregator="majority_vote")
-    result = make_result(baseline_config=told, config=wide, trials_=(make_trial(1, config=wide),))
+    message = make_config(solve="openai/small", instructions="Solve it.")
+    wide = message.with_knobs("solve", members=("openai/small", own), aggregator="majority_vote")
+    result = make_result(
+        baseline_config=message, config=wide, trials_=(make_trial(1, config=wide),)
+    )
     assert [(c.module, c.old, c.new) for c in prompt_changes(result)] == [
         ("solve.members.1", "Solve it.", "Check it twice.")
     ]

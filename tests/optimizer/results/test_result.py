@@ -54,8 +54,8 @@ def test_one_operating_point_is_picked(limits: dict[str, Any], usd: float) -> No
 
 
 def test_limits_that_nothing_meets_are_answered_with_the_closest() -> None:
-    told = r"no point meets the limits \(quality, latency at most 0.5 s\)"
-    with pytest.raises(ValueError, match=told) as raised:
+    message = r"no point meets the limits \(quality, latency at most 0.5 s\)"
+    with pytest.raises(ValueError, match=message) as raised:
         make_result(points=POINTS).pick(max_latency_s=0.5)
     assert "the closest is locate=" in str(raised.value)
     assert "$0.100 and 1.00 s per example" in str(raised.value)
@@ -107,8 +107,8 @@ def test_a_picked_point_is_saved_with_its_own_figures(tmp_path: Path) -> None:
 
 
 def test_what_is_no_point_can_not_be_saved(result: Result, tmp_path: Path) -> None:
-    told = r"point must be one that result.pick\(...\) returned, but got 'pt'"
-    with pytest.raises(ValueError, match=told):
+    message = r"point must be one that result.pick\(...\) returned, but got 'pt'"
+    with pytest.raises(ValueError, match=message):
         result.save(tmp_path / "x.yaml", "pt")  # type: ignore[arg-type]
 
 

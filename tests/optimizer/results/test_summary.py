@@ -19,7 +19,7 @@ from tests.optimizer.made import make_config, make_pipeline, make_result, make_t
 
 def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
     text = str(result)
-    for told in (
+    for message in (
         "5 trials, metric exact_match",
         "60 examples held out",
         "41.7%  [30.1, 54.3]",
@@ -36,7 +36,7 @@ def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
         "beside the trials: 16 runs of single modules and 1 prompt tried inside optimizers",
         "result.pipeline(table=..., question=...)",
     ):
-        assert told in text
+        assert message in text
     total = next(line for line in text.splitlines() if "total" in line)
     assert total.split() == ["total", "$0.250", "400", "61,000"]
 
@@ -60,14 +60,14 @@ def test_loss_is_called_a_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "told"),
+    ("gain", "message"),
     [
         (Interval(-0.1, -0.2, -0.05), "WORSE than openai/large in all modules"),
         (Interval(0.0, -0.1, 0.1), "Not shown to be better than openai/large in all modules"),
     ],
 )
-def test_best_single_model_is_not_beaten_by_words(gain: Interval, told: str) -> None:
-    assert told in str(make_result(gain_over_single=gain))
+def test_best_single_model_is_not_beaten_by_words(gain: Interval, message: str) -> None:
+    assert message in str(make_result(gain_over_single=gain))
 
 
 def test_search_estimates_are_labelled_everywhere() -> None:
@@ -82,8 +82,8 @@ def test_summary_says_why_the_search_stopped() -> None:
 
 
 def test_summary_says_who_was_disqualified(result: Result) -> None:
-    told = "1 config disqualified because too many calls failed; the first: locate: the server"
-    assert told in " ".join(str(result).split())
+    message = "1 config disqualified because too many calls failed; the first: locate: the server"
+    assert message in " ".join(str(result).split())
     assert "disqualified" not in str(make_result(trials_=make_trials()[:2]))
 
 
@@ -137,15 +137,15 @@ def test_a_vote_of_the_single_model_is_more_than_that_model() -> None:
     wide = make_config(locate="openai/large").with_knobs(
         "solve", **both, width=3, aggregator="majority_vote"
     )
-    told = " ".join(str(make_result(config=wide)).split())
-    assert "What was found is the best single model" not in told
-    assert "Gain over openai/large in all modules: +44.2 points" in told
+    message = " ".join(str(make_result(config=wide)).split())
+    assert "What was found is the best single model" not in message
+    assert "Gain over openai/large in all modules: +44.2 points" in message
     single = make_config("openai/large", "openai/large")
     assert "What was found is the best single model" in str(make_result(config=single))
 
 
 @pytest.mark.parametrize(
-    ("on_the_search", "told"),
+    ("on_the_search", "message"),
     [
         (0.004, "(quality, cost at most $0.0045 per example) was met on the search examples, "
                 "but not on those held out: $0.00500 and 2.25 s per example"),
@@ -153,11 +153,11 @@ def test_a_vote_of_the_single_model_is_more_than_that_model() -> None:
                 "the closest, at $0.00500"),
     ],
 )  # fmt: skip
-def test_an_objective_that_is_not_met_is_told(on_the_search: float, told: str) -> None:
+def test_an_objective_that_is_not_met_is_reported(on_the_search: float, message: str) -> None:
     tuned = make_config(solve="openai/large")
     trials = (*make_trials(), make_trial(9, 0.9, config=tuned, usd_per_example=on_the_search))
     result = make_result(objective=Objective(max_cost_usd=0.0045), trials_=trials)
-    assert told in " ".join(str(result).split())
+    assert message in " ".join(str(result).split())
     assert "objective" not in str(make_result(objective=Objective(max_cost_usd=1), trials_=trials))
 
 
@@ -170,7 +170,7 @@ def test_numbers_are_short_and_readable(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_parameters_of_functions_are_told_in_short() -> None:
+def test_parameters_of_functions_are_reported_in_short() -> None:
     def with_share(share: float) -> PipelineConfig:
         modules = {**make_config().modules, "trim": ModuleConfig(params={"share": share, "k": 3})}
         return PipelineConfig(modules=modules)
@@ -188,9 +188,9 @@ def test_the_front_tells_by_what_a_point_is_picked() -> None:
         OperatingPoint(pipeline, Interval(0.7, 0.6, 0.8), 0.001, 1.0, 1.5, "search", 0.7),
     )
     result = make_result(objective=Objective(pareto=True), points=front)
-    told = " ".join(str(result).split())
-    assert "85.0% [80.0, 90.0] $0.0100 2.00 s 3.50 s 91.0% held out" in told
-    assert "70.0% [60.0, 80.0] $0.00100 1.00 s 1.50 s 70.0% search estimate" in told
+    message = " ".join(str(result).split())
+    assert "85.0% [80.0, 90.0] $0.0100 2.00 s 3.50 s 91.0% held out" in message
+    assert "70.0% [60.0, 80.0] $0.00100 1.00 s 1.50 s 70.0% search estimate" in message
     assert "To choose from, with result.pick(...), which goes by the estimate" in str(result)
     assert "91.0%" in result._repr_html_()
     assert "85.0% held out, 91.0% by the search's estimate" in str(front[0])
@@ -199,12 +199,12 @@ def test_the_front_tells_by_what_a_point_is_picked() -> None:
 
 def test_a_tail_that_was_limited_is_reported_before_and_after() -> None:
     limited = Objective(max_latency_p95_s=4)
-    told = " ".join(str(make_result(objective=limited)).split())
-    assert "Latency in 95% of the examples: at most 2.50 s -> 4.50 s." in told
+    message = " ".join(str(make_result(objective=limited)).split())
+    assert "Latency in 95% of the examples: at most 2.50 s -> 4.50 s." in message
     assert (
         "(quality, latency at most 4 s in 95% of the examples) was met on the search examples, but "
         "not on those held out: $0.00500 and 2.25 s per example, at most 4.50 s in 95% of 60"
-    ) in told
+    ) in message
     met = str(make_result(objective=Objective(max_latency_p95_s=4.5)))
     assert "was met on the search" not in met
     assert "no config met" not in met
@@ -212,14 +212,14 @@ def test_a_tail_that_was_limited_is_reported_before_and_after() -> None:
     assert "95% of" not in str(make_result())
 
 
-def test_on_the_command_line_nothing_is_told_in_python() -> None:
+def test_on_the_command_line_nothing_is_reported_in_python() -> None:
     result = make_result(objective=Objective(pareto=True), points=())
     assert "result." in str(result)
     assert "result." not in summary_text(result, shell=True)
 
 
-def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
-    told = diagnoser_lines(
+def test_a_diagnoser_that_nobody_can_read_is_reported() -> None:
+    message = diagnoser_lines(
         make_result(
             diagnoser=(
                 DiagnoserAgreement("locate", None, 0, 0, asked=12, unread=12),
@@ -230,7 +230,7 @@ def test_a_diagnoser_that_nobody_can_read_is_told() -> None:
             )
         )
     )
-    assert told == [
+    assert message == [
         "locate: could not be read in 12 of 12 questions",
         "find: rated 2 examples without a question (outputs alike or failed); nothing "
         "to compare its ratings with; could not be read in 3 of 3 questions; 3 of the replies were "
@@ -247,7 +247,7 @@ def test_the_early_choice_of_the_diagnoser_is_not_taken_for_the_rival() -> None:
     assert "first few" not in str(make_result())
 
 
-def test_runs_that_fail_are_told_where_they_are_many() -> None:
+def test_runs_that_fail_are_reported_where_they_are_many() -> None:
     def figures(failed: int) -> HeldOut:
         kinds = {"program_error": failed} if failed else {}
         return HeldOut(60, Interval(0.5, 0.4, 0.6), 0.001, 1.0, 1.5, failures=kinds)
@@ -258,7 +258,7 @@ def test_runs_that_fail_are_told_where_they_are_many() -> None:
     assert "7 of 60 runs of the tuned pipeline" in str(make_result(tuned_figures=figures(7)))
 
 
-def test_prompts_that_members_have_of_their_own_are_told() -> None:
+def test_prompts_that_members_have_of_their_own_are_reported() -> None:
     def voting(instructions: str, temperature: float | None = None) -> PipelineConfig:
         own = MemberConfig("b", instructions=instructions, temperature=temperature)
         return make_config().with_knobs("solve", members=("a", own), aggregator="majority_vote")
@@ -278,7 +278,7 @@ def test_prompts_that_members_have_of_their_own_are_told() -> None:
 
 
 @pytest.mark.parametrize("ends", [("Be brief.", "Take your time."), ("", "Take your time.")])
-def test_long_texts_are_told_from_where_they_part(ends: tuple[str, str]) -> None:
+def test_long_texts_are_reported_from_where_they_part(ends: tuple[str, str]) -> None:
     before, after = (
         make_config().with_knobs("solve", instructions="Do as you are told. " * 9 + end)
         for end in ends

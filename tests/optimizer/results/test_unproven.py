@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from evaluators.statistics import Interval
-from optimizer.results.operating_points import OperatingPoint, Unproven, unproven
+from optimizer.results.operating_points import OperatingPoint, Unproven, operating_points, unproven
 from optimizer.results.result import Result
 from optimizer.search.records.trial import config_text
 from pipelines.gateway.budget import Budget
@@ -66,6 +66,11 @@ def test_the_reason_is_what_kept_it_from_leading() -> None:
     ]
     assert (found[0].point.estimate, found[0].chosen) == (0.999, state.estimate(state.baseline))
     assert state.incumbent == state.baseline
+    front = operating_points(state, {}, lambda known: known.interval, lambda c: bound(c, ()))
+    assert {p.config.key: p.estimate for p in front}[most.key] == found[0].point.estimate
+    state.passed_over.clear()
+    reasons = unproven(state, lambda known: known.interval, lambda config: bound(config, ()))
+    assert reasons[0].reason == "in no race after it was run on all search examples"
 
 
 @pytest.mark.parametrize("label", [CHECKER, FOOL])
@@ -77,4 +82,4 @@ def test_only_what_had_earned_its_place_is_too_dear(label: str) -> None:
     arena = against_given(state, [other])
     state.lead(arena)
     assert state.incumbent == state.baseline, "nothing is left for the holdout"
-    assert (other.key in state.too_dear) == (label == CHECKER)
+    assert ("too expensive" in state.passed_over[other.key]) == (label == CHECKER)

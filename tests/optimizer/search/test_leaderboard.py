@@ -94,6 +94,16 @@ def test_a_loser_is_not_unproven() -> None:
     assert state.unproven() == []
 
 
+def test_what_did_not_fit_the_budget_counts_until_another_config_leads() -> None:
+    state = state_of_singles(40)
+    state.cut_short = "more was wanted"
+    state.race("race", [state.singles[FOOL]])
+    assert state.cut_short
+    state.race("race", [state.singles[CHECKER]])
+    assert state.incumbent == state.singles[CHECKER]
+    assert state.cut_short is None
+
+
 def test_the_given_config_is_protected_against_all_and_a_single_model_against_the_dearer() -> None:
     state = state_of_singles()
     arena = against_given(state, list(state.singles.values()))

@@ -25,6 +25,7 @@ from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve
+from pipelines.providers.litellm.prices import price_of
 from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
@@ -38,7 +39,7 @@ from tests.optimizer.runs import MODELS, ROWS, counting_server, served_models, t
 RENAMED = [{"tables": r["table"], "question": r["question"], "answer": r["answer"]} for r in ROWS]
 
 
-def told(error: type[BaseException], *args: Any, **arguments: Any) -> str:
+def refusal(error: type[BaseException], *args: Any, **arguments: Any) -> str:
     """The message of what `optimize` raises."""
     with pytest.raises(error) as raised:
         tune(*args, **arguments)
@@ -53,7 +54,7 @@ class Nameless:
 
 @pytest.mark.parametrize("rows", [[], ROWS[:1]])
 def test_too_few_examples_are_counted(rows: list[Any]) -> None:
-    message = told(DatasetError, rows)
+    message = refusal(DatasetError, rows)
     assert message.startswith("at least 2 examples are needed, one to search on and one to hold")
     assert message.endswith(f"but the dataset has {len(rows)}")
 
@@ -65,7 +66,7 @@ def test_one_example_is_enough_where_none_is_held_out() -> None:
 
 
 def test_a_missing_input_column_is_named_with_the_nearest() -> None:
-    message = told(DatasetError, RENAMED)
+    message = refusal(DatasetError, RENAMED)
     assert message.startswith("module 'locate' reads 'table', which no module writes")
     assert "nearest: 'tables' (columns: tables, question, answer)" in message
 
@@ -74,23 +75,23 @@ def test_a_misspelt_field_between_modules_is_shown_beside_what_is_written() -> N
     pipeline = Pipeline(
         "x", [Module("locate", "table, question -> task"), Module("solve", "tsk -> answer")]
     )
-    message = told(DatasetError, pipeline=pipeline)
+    message = refusal(DatasetError, pipeline=pipeline)
     assert message.startswith("module 'solve' reads 'tsk', which no module writes and the dataset")
     assert "nearest: 'task'" in message
 
 
 @pytest.mark.parametrize(("column", "what"), [("answer", "metric"), ("table", "pipeline")])
-def test_a_column_of_nulls_is_refused_and_some_nulls_are_told(
+def test_a_column_of_nulls_is_refused_and_some_nulls_are_reported(
     column: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    message = told(DatasetError, [{**row, column: None} for row in ROWS])
+    message = refusal(DatasetError, [{**row, column: None} for row in ROWS])
     assert message.startswith(what)
     assert f"needs the column '{column}', which is null in all rows" in message
     tune([{**ROWS[0], "answer": None}, *ROWS[1:]], MODELS[:1])
     assert "1 of 20 rows have no answer (null), which metric 'exact_match' needs" in caplog.text
 
 
-def test_a_function_that_can_not_be_saved_is_told_before_the_search(
+def test_a_function_that_can_not_be_saved_is_reported_before_the_search(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pipeline = Pipeline(
@@ -129,7 +130,7 @@ def test_a_function_that_can_not_be_saved_is_told_before_the_search(
          "equal to 1, but got 0"),
     ],
 )  # fmt: skip
-def test_what_a_class_does_not_take_is_told_in_one_line(
+def test_what_a_class_does_not_take_is_reported_in_one_line(
     kind: type, given: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is what counts
@@ -146,7 +147,7 @@ def test_what_may_be_a_key_is_not_quoted() -> None:
 
 def test_a_missing_label_column_is_named_with_the_nearest() -> None:
     rows = [{"table": r["table"], "question": r["question"], "answers": r["answer"]} for r in ROWS]
-    message = told(MetricError, rows)
+    message = refusal(MetricError, rows)
     assert "nearest: output 'answer' and column 'answers'" in message
     assert "exact_match(field='answer', column='answers')" in message
 
@@ -157,12 +158,12 @@ def test_columns_that_are_inputs_are_not_taken_for_labels() -> None:
         {"table": r["table"], "question": r["question"], "label": r["answer"], "source": "a"}
         for r in ROWS
     ]
-    message = told(MetricError, rows)
+    message = refusal(MetricError, rows)
     assert "columns that are no inputs, and so may be labels: label, source" in message
     assert "nearest: output 'answer' and column 'label', which exact_match(" in message
     assert "exact_match(field='answer', column='label') would compare" in message
     unlabelled = [{"table": r["table"], "question": r["question"]} for r in ROWS]
-    assert "all columns are inputs of the pipeline" in told(MetricError, unlabelled)
+    assert "all columns are inputs of the pipeline" in refusal(MetricError, unlabelled)
 
 
 def raising(example: dspy.Example, prediction: dspy.Prediction) -> float:
@@ -181,7 +182,7 @@ def raising(example: dspy.Example, prediction: dspy.Prediction) -> float:
     ],
 )
 def test_a_metric_that_gives_no_score_is_named_with_the_example(metric: Any, expected: str) -> None:
-    message = told(MetricError, metric=metric)
+    message = refusal(MetricError, metric=metric)
     assert message.startswith(expected)
     shown = message.partition("; the example: ")[2]
     (row,) = (row for row in ROWS if repr(row["table"]) in shown)  # its number would mislead
@@ -190,13 +191,13 @@ def test_a_metric_that_gives_no_score_is_named_with_the_example(metric: Any, exp
 
 def test_a_metric_that_is_wrong_for_some_rows_names_one_of_them() -> None:
     wrong = {row["question"] for row in ROWS[::3]}
-    message = told(MetricError, metric=lambda e, p: None if e.question in wrong else True)
+    message = refusal(MetricError, metric=lambda e, p: None if e.question in wrong else True)
     assert any(repr(question) in message for question in wrong)
 
 
 def test_a_metric_that_raises_ends_the_calls_too() -> None:
     with counting_server() as server:
-        told(MetricError, ROWS, served_models(server), metric=raising, concurrency=1)
+        refusal(MetricError, ROWS, served_models(server), metric=raising, concurrency=1)
         assert server.requests <= 2
 
 
@@ -276,45 +277,45 @@ def test_a_model_that_nobody_knows_is_named(
     name: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
-    assert expected in told(ModelError, models=["sim/alder", name])
+    assert expected in refusal(ModelError, models=["sim/alder", name])
 
 
 def test_duplicates_among_models_are_named_with_what_tells_them_apart() -> None:
-    message = told(ValueError, models=[*MODELS, MODELS[1]])
+    message = refusal(ValueError, models=[*MODELS, MODELS[1]])
     assert f"distinct labels, but '{MODELS[1]}' is given twice" in message
     assert "label=" in message
 
 
 def test_a_model_without_a_price_says_how_to_give_it() -> None:
-    message = told(ModelError, models=[Model("openai/own", api_base="http://127.0.0.1:9/v1")])
+    message = refusal(ModelError, models=[Model("openai/own", api_base="http://127.0.0.1:9/v1")])
     assert "no price is known for model 'openai/own'" in message
     assert "Model('openai/own', input_usd_per_million=..., output_usd_per_million=...)" in message
 
 
 def test_every_model_that_cannot_be_called_is_named_at_once() -> None:
-    message = told(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mni"])
+    message = refusal(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mni"])
     assert "sim/nobody" in message
     assert "model 'openai/gpt-4o-mni' needs an API key: set OPENAI_API_KEY" in message
     assert "'openai/gpt-4o-mni' (nearest known: 'openai/gpt-4o-mini')" in message
 
 
 def test_a_diagnoser_that_nobody_knows_is_named() -> None:
-    assert "sim/aldr" in told(ModelError, diagnoser="sim/aldr")
+    assert "sim/aldr" in refusal(ModelError, diagnoser="sim/aldr")
 
 
 def test_a_missing_key_is_named_before_the_first_call() -> None:
     with counting_server() as server:
         models = served_models(server, api_key_env="LOOPBACK_API_KEY")
-        message = told(ModelError, models=models)
+        message = refusal(ModelError, models=models)
         assert "needs an API key: set LOOPBACK_API_KEY" in message
         assert server.requests == 0
 
 
-def test_a_wrong_key_is_told_after_a_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_reported_after_a_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPBACK_API_KEY", "the-wrong-one")
     with counting_server(api_key="the-right-one") as server:
         models = served_models(server, api_key_env="LOOPBACK_API_KEY")
-        message = told(OptimizationError, models=models)
+        message = refusal(OptimizationError, models=models)
         assert "4 of 4 examples failed (authentication x4)" in message
         assert "incorrect API key" in message
         assert server.requests == 4
@@ -322,7 +323,7 @@ def test_a_wrong_key_is_told_after_a_few_calls(monkeypatch: pytest.MonkeyPatch) 
 
 def test_when_all_calls_fail_the_message_says_how() -> None:
     with counting_server(Behaviour.server_error()) as server:
-        message = told(OptimizationError, models=served_models(server))
+        message = refusal(OptimizationError, models=served_models(server))
         assert message.startswith("the pipeline as given could not be scored; 4 of 4 examples")
         assert "(server_error x4); the first: locate: " in message
         assert "scripted 500" in message
@@ -331,7 +332,7 @@ def test_when_all_calls_fail_the_message_says_how() -> None:
 
 
 def test_a_budget_too_small_in_calls_says_what_is_needed() -> None:
-    message = told(BudgetTooSmall, budget=Budget(calls=51))
+    message = refusal(BudgetTooSmall, budget=Budget(calls=51))
     # 14 search examples once, 6 held-out ones for two configs, two modules
     assert "the baseline on 14 search examples and 2 final passes over 6 held-out" in message
     assert "take 52 calls (2 each), and the search itself takes more; give more" in message
@@ -340,7 +341,7 @@ def test_a_budget_too_small_in_calls_says_what_is_needed() -> None:
 
 def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
     with counting_server() as server:
-        message = told(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
+        message = refusal(BudgetTooSmall, models=served_models(server), budget=Budget(usd=0.001))
         assert "the budget can't pay for the baseline: a call to alder may cost $0.0" in message
         assert (
             "run the pipeline 26 times, and the longest answer to the first call alone" in message
@@ -351,17 +352,30 @@ def test_a_budget_too_small_for_one_call_says_what_is_needed() -> None:
 
 def test_a_budget_too_small_in_dollars_says_what_is_needed() -> None:
     models = [Model(name, max_tokens=300) for name in MODELS]
-    message = told(BudgetTooSmall, models=models, budget=Budget(usd=0.02))
+    message = refusal(BudgetTooSmall, models=models, budget=Budget(usd=0.02))
     assert message.startswith("a budget of $0.02 is too small: the baseline and the final pass")
     needed = float(message.partition("takes about $")[2].split()[0])
     assert 0.02 < needed < 0.1
     assert tune(models=models, budget=Budget(usd=needed * 1.1)).held_out, "it was true"
 
 
+@pytest.mark.parametrize(("longest", "seed"), [(300, 0), (300, 1), (2048, 0), (2048, 2)])
+def test_a_search_begins_with_the_dollars_that_are_named(longest: int, seed: int) -> None:
+    models = [Model(name, max_tokens=longest) for name in MODELS]
+    least = price_of(models[0]).output_usd * longest
+    message = refusal(BudgetTooSmall, models=models, budget=Budget(usd=2 * least), seed=seed)
+    named = float(
+        message.rpartition("begin a search takes about $")[2].partition(": give that,")[0]
+    )
+    result = tune(models=models, budget=Budget(usd=named), seed=seed, diagnoser=None)
+    assert result.left_out == ()
+    assert {"single-model", "allocation"} <= {trial.stage for trial in result.trials_}
+
+
 def test_a_budget_too_small_in_seconds_says_so() -> None:
     slow = Behaviour.slow(0.05)
     with counting_server(slow) as server:
-        message = told(
+        message = refusal(
             BudgetTooSmall, models=served_models(server), budget=Budget(seconds=0.04), concurrency=1
         )
     assert "the budget can't pay for the baseline: the budget of 0.04 seconds" in message
@@ -388,7 +402,7 @@ def test_a_cache_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -
         Gateway(tmp_path / "file" / "cache")
 
 
-def test_a_blocked_mlruns_is_told_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blocked_mlruns_is_reported_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     Path("mlruns").write_text("a file, where the folder should be")
     with caplog.at_level(logging.WARNING):
         result = tune(models=MODELS[:1], diagnoser=None, tracked=True)
@@ -406,7 +420,7 @@ def upper(word: str) -> str:
 def test_a_pipeline_without_models_has_nothing_to_allocate() -> None:
     pipeline = Pipeline("plain", [Module("up", "word -> answer", function=upper)])
     rows = [{"word": "a", "answer": "A"}, {"word": "b", "answer": "B"}]
-    message = told(ValueError, rows, pipeline=pipeline)
+    message = refusal(ValueError, rows, pipeline=pipeline)
     assert message == "pipeline 'plain' calls no model: there is nothing to allocate"
 
 
@@ -421,7 +435,7 @@ def test_a_function_module_that_always_raises_ends_the_search_early() -> None:
         Module("solve", "converted -> answer"),
     ]
     with counting_server() as server:
-        message = told(
+        message = refusal(
             OptimizationError, ROWS, served_models(server), pipeline=Pipeline("broken", modules)
         )
         assert message.startswith("the pipeline as given fails on every example tried, and so does")
@@ -430,14 +444,14 @@ def test_a_function_module_that_always_raises_ends_the_search_early() -> None:
         assert server.requests == 14 + 2 * 4, "the baseline, and a look at each single model"
 
 
-def test_an_outage_of_more_than_a_tenth_of_the_calls_is_told() -> None:
+def test_an_outage_of_more_than_a_tenth_of_the_calls_is_reported() -> None:
     def script(request: LoopbackRequest) -> Behaviour:
         content = request.messages[-1]["content"]
         down = any(row["table"] in content for row in ROWS[::4])
         return Behaviour.server_error() if down else Behaviour()
 
     with counting_server(script) as server:
-        message = told(OptimizationError, ROWS, served_models(server))
+        message = refusal(OptimizationError, ROWS, served_models(server))
     assert message.startswith("too many calls of every config fail; ")
     assert " of 14 examples failed (" in message
     assert "server_error x" in message
@@ -450,7 +464,7 @@ def test_a_pipeline_that_always_fails_is_not_run_on_all_examples() -> None:
     ]
     asked.clear()
     rows = simulated_dataset("arithmetic", 100)
-    message = told(OptimizationError, rows, MODELS, pipeline=Pipeline("broken", modules))
+    message = refusal(OptimizationError, rows, MODELS, pipeline=Pipeline("broken", modules))
     assert "16 of 16 examples failed (function_error x16)" in message
     assert len(asked) == 16
 
@@ -476,7 +490,7 @@ def unable(question: str) -> str:
         ({"width": (1, 3)}, [Allocation(name="own")], None),
     ],
 )
-def test_choices_that_no_stage_compares_are_told(
+def test_choices_that_no_stage_compares_are_reported(
     space: dict[str, Any], stages: Any, warned: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare(
@@ -491,22 +505,22 @@ def test_choices_that_no_stage_compares_are_told(
         0.3,
         0,
     )
-    told = [
+    expected_message = [
         record.getMessage() for record in caplog.records if "search_space" in record.getMessage()
     ]
-    assert len(told) == (warned is not None)
-    assert all(str(warned) in each for each in told)
+    assert len(expected_message) == (warned is not None)
+    assert all(str(warned) in each for each in expected_message)
 
 
-def test_whose_model_can_not_be_called_is_told() -> None:
+def test_whose_model_can_not_be_called_is_reported() -> None:
     metric = llm_judge("The answer is right.", model="sim/nobody")
-    assert told(ModelError, metric=metric).startswith("as judge: there is no simulated model")
-    assert told(ModelError, diagnoser="sim/nobody").startswith("as diagnoser: there is no")
+    assert refusal(ModelError, metric=metric).startswith("as judge: there is no simulated model")
+    assert refusal(ModelError, diagnoser="sim/nobody").startswith("as diagnoser: there is no")
 
 
 def test_what_is_no_gateway_is_refused() -> None:
     nothing: Any = "answers"
-    message = told(ValueError, gateway=nothing)
+    message = refusal(ValueError, gateway=nothing)
     assert (
         message == "gateway must be a Gateway, such as Gateway(cache='answers'), but got 'answers'"
     )

@@ -23,13 +23,13 @@ def warned_of(caplog: pytest.LogCaptureFixture, rows: Any, metric: Any = "exact_
     return caplog.text
 
 
-def test_examples_that_repeat_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_examples_that_repeat_others_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     assert warned_of(caplog, ROWS) == ""
-    told = warned_of(caplog, [*ROWS, *ROWS[:3]])
-    assert f"{len(ROWS) + 3} examples have only {len(ROWS)} different inputs" in told
+    message = warned_of(caplog, [*ROWS, *ROWS[:3]])
+    assert f"{len(ROWS) + 3} examples have only {len(ROWS)} different inputs" in message
 
 
-def test_examples_that_people_have_labelled_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_examples_that_people_have_labelled_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     labels = [{**row, "human": place % 2} for place, row in enumerate(ROWS)]
     metric = llm_judge("The answer is right.", model="sim/alder", labels=labels)
     others = simulated_dataset("locate_solve", 10, seed=77, rows=4)

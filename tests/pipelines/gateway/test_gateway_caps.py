@@ -20,6 +20,7 @@ from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Pric
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway, Session
+from pipelines.gateway.store import Claim
 from pipelines.providers import price_of
 
 IN_FLIGHT = 64
@@ -157,6 +158,16 @@ def test_what_is_protected_is_left(make_call: MakeCall, open_gateway: OpenGatewa
         session.protect()
         together(session, [make_call(server, f"holdout {i}") for i in range(60)])
         assert server.requests == 30
+
+
+def test_a_refusal_under_a_cap_in_calls_alone_names_that_cap(
+    make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where calls that were in flight have given their place back since."""
+    gateway = open_gateway(None)
+    monkeypatch.setattr(gateway.store, "claim", lambda *_: Claim.NO_ROOM)
+    with LoopbackServer() as server, pytest.raises(BudgetExhausted, match="0 calls are spent of 1"):
+        gateway.session("study", Budget(calls=1)).complete(make_call(server))
 
 
 def test_no_call_starts_after_the_seconds_are_over(

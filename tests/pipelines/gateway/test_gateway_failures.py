@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -22,6 +24,23 @@ OpenGateway = Callable[..., Gateway]
 
 PRICES = {"tiny": Price(2.0, 8.0)}
 RETRIES = 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"retries": -1}, "`retries >= 0` must hold (a whole number), but got -1"),
+        ({"retries": 1.5}, "`retries >= 0` must hold (a whole number), but got 1.5"),
+        ({"timeout_s": 0}, "`timeout_s > 0` must hold (a finite number), but got 0"),
+        ({"timeout_s": math.nan}, "`timeout_s > 0` must hold (a finite number), but got nan"),
+        ({"timeout_s": "60"}, "`timeout_s > 0` must hold (a finite number), but got '60'"),
+        ({"backoff_s": -0.5}, "`backoff_s >= 0` must hold (a finite number), but got -0.5"),
+        ({"limits": {"openai": 5}}, "limits['openai'] must be a Limit(...), but got 5"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        Gateway(None, **settings)
 
 
 def completion(**changes: Any) -> str:

@@ -33,6 +33,19 @@ def test_what_nobody_writes_is_input_and_what_nobody_reads_is_output() -> None:
     assert pipeline.outputs == ("answer",)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({"table": "t", "qestion": "q"}, "has no input 'qestion'; nearest: 'question'"),
+        ({"table": "t"}, "needs the input 'question'"),
+    ],
+)
+def test_a_call_with_other_inputs_is_refused(inputs: dict[str, str], told: str) -> None:
+    with pytest.raises(PipelineError) as refused:
+        Pipeline("x", [LOCATE, SOLVE])(**inputs)
+    assert str(refused.value) == f"pipeline 'x' {told} (inputs: table, question)"
+
+
 def test_the_order_of_the_modules_does_not_matter_for_the_levels() -> None:
     assert Pipeline("x", [SOLVE, LOCATE]).levels == (("locate",), ("solve",))
 

@@ -37,15 +37,15 @@ def test_what_is_paid_for_has_room_where_nothing_is_left(kept: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "told"),
+    ("budget", "message"),
     [
         (Budget(usd=1, calls=13), "1 of 13 calls are left"),
         (Budget(usd=0.02, calls=500), r"\$0.01\d\d of \$0.02 are left"),
     ],
 )
-def test_the_cap_that_ends_first_is_named(budget: Budget, told: str) -> None:
+def test_the_cap_that_ends_first_is_named(budget: Budget, message: str) -> None:
     state = begun([VOTER, CHECKER], SearchSpace(), examples=12, budget=budget)
-    assert re.match(told, state.forecast.what_is_left())
+    assert re.match(message, state.forecast.what_is_left())
 
 
 def test_no_batch_begins_when_the_seconds_are_over_though_it_calls_nothing() -> None:

@@ -41,14 +41,14 @@ def same(score: Any) -> Any:
     return metric
 
 
-def told(*args: Any, **arguments: Any) -> str:
+def text(*args: Any, **arguments: Any) -> str:
     with pytest.raises(OptimizationError) as raised:
         tune(*args, **arguments)
     return str(raised.value)
 
 
 def test_a_metric_that_is_always_0_is_named_with_an_example_and_its_answer() -> None:
-    message = told(ROWS, metric=lambda example, prediction: example == prediction)
+    message = text(ROWS, metric=lambda example, prediction: example == prediction)
     assert message.startswith(
         "metric '<lambda>' scores 0 on all 14 search examples with the pipeline as given, and on "
         "some of them with 6 other choices of models: there is nothing to choose by. An example: "
@@ -62,7 +62,7 @@ def test_a_metric_that_is_always_0_is_named_with_an_example_and_its_answer() -> 
 
 def test_it_costs_the_baseline_and_a_look_at_the_other_models() -> None:
     with counting_server() as server:
-        told(ROWS, served_models(server), metric=same(0))
+        text(ROWS, served_models(server), metric=same(0))
         baseline, singles, mixes = len(ROWS) - HELD_OUT, 2 * (len(ROWS) - HELD_OUT), 4 * GLANCE
         assert server.requests <= 2 * (baseline + singles + mixes), "nobody asks a diagnoser"
 
@@ -82,7 +82,7 @@ def test_a_look_that_can_not_be_paid_is_not_made_of_what_is_cached(tmp_path: Pat
 def test_failures_do_not_hide_that_all_answers_score_the_same() -> None:
     shy = "sim/constant-shy"
     register(SimulatedModel("constant-shy", {"arithmetic": 0.5}, refusal_rate=0.3))
-    message = told(SUMS, [shy], pipeline=SOLVE, metric=same(0.5))
+    message = text(SUMS, [shy], pipeline=SOLVE, metric=same(0.5))
     assert re.search(r"scores 0\.5 on all 1\d search examples answered with the pipel", message)
     result = tune(SUMS, [shy], pipeline=SOLVE, metric=same(1))
     assert result.stopped is None, "an answer to what was refused would be a gain"
@@ -90,7 +90,7 @@ def test_failures_do_not_hide_that_all_answers_score_the_same() -> None:
 
 def test_labels_that_no_answer_can_match_are_shown() -> None:
     rows = [{**row, "answer": f"about {row['answer']}"} for row in SUMS]
-    message = told(rows, [CHECKER, LOST], pipeline=SOLVE)
+    message = text(rows, [CHECKER, LOST], pipeline=SOLVE)
     assert message.startswith(
         "metric 'exact_match' scores 0 on all 21 search examples with the pipeline as given, and "
         "on some of them with 1 other choice of models: "
@@ -210,7 +210,7 @@ def test_on_few_examples_scores_may_be_equal_by_chance(score: float) -> None:
     assert few.stopped.startswith(
         f"metric 'metric' scores {score:g} on every example with 1 config, so there was nothing "
     )
-    message = told(ROWS[:FEWEST], MODELS[:1], metric=same(score), holdout=0)
+    message = text(ROWS[:FEWEST], MODELS[:1], metric=same(score), holdout=0)
     assert message.startswith(
         f"metric 'metric' scores {score:g} on all 8 search examples with the pipeline as given: "
     ), "there are no other models"

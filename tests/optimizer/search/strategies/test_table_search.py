@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_few_solved_examples_do_not_end_a_search(seed: int) -> None:
     choices = {"answer": list("abcdefghi"), "critic": list("rstuvwxyz")}
     made = ScoreTable(scores.astype(np.float64), choices)
     assert regret(made, search_table(made, calls=None, seed=seed).pick) <= 0.02
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_a_search_ends_where_all_scores_are_equal(score: float) -> None:
+    made = ScoreTable(np.full((4, 5, 60), score), MODULES)
+    assert 16 * (4 + 5) < search_table(made, calls=None).calls < 500, "of 1,440"
+    one_differs = np.full((4, 5, 60), score)
+    one_differs[:, :, ::4] = abs(score - 0.1)
+    assert search_table(ScoreTable(one_differs, MODULES), calls=None).calls > 500
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
@@ -158,7 +168,7 @@ def test_any_table_comes_to_a_pick(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"scores": np.zeros((2, 3))}, "shape"),
         ({"scores": np.full((2, 3, 4), 1.5)}, "lie in [0, 1], and none may be missing (NaN), but "
@@ -178,17 +188,26 @@ def test_any_table_comes_to_a_pick(
         ({"shared": "no"}, "shared must be True or False, but got 'no'"),
     ],
 )  # fmt: skip
-def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str) -> None:
+def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     fine = {"scores": np.zeros((2, 3, 4)), "modules": {"a": [1, 2], "b": [1, 2, 3]}}
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         ScoreTable(**{**fine, **wrong})
 
 
+@dataclass(frozen=True)
+class NoPick:
+    """Half of a strategy."""
+
+    def runs(self, arena: Any) -> list[Any]:
+        return []
+
+
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"strategy": "halfing"}, "no strategy 'halfing'; nearest: 'halving'"),
         ({"strategy": ["tpe"]}, "no strategy ['tpe'] (strategies: default, "),
+        ({"strategy": NoPick()}, "has `runs` and `pick`, but NoPick() has no `pick`"),
         ({"calls": 0}, "`calls >= 1` must hold (a whole number), but got 0"),
         ({"calls": 10.5}, "but got 10.5"),
         ({"seed": "0"}, "`seed >= 0` must hold (a whole number), but got '0'"),
@@ -203,8 +222,8 @@ def test_tables_that_make_no_sense_are_refused(wrong: dict[str, Any], told: str)
         ({"diagnoser": lambda *_: None}, "returned None"),
     ],
 )  # fmt: skip
-def test_searches_that_make_no_sense_are_refused(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_searches_that_make_no_sense_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         search_table(**{"table": table(), **arguments})
 
 

@@ -132,8 +132,8 @@ def test_an_instruction_that_helps_is_found_and_those_that_were_tried_are_listed
     }
     assert all(probe.detail.startswith(f"{name}: solve.") for probe in tried)
     assert max(probe.examples for probe in tried) > stage.EXAMPLES / 2
-    told = result.config.modules["solve"].instructions or ""
-    assert "check your work" in told.lower() or "read the question twice" in told.lower()
+    message = result.config.modules["solve"].instructions or ""
+    assert "check your work" in message.lower() or "read the question twice" in message.lower()
     assert result.gain.mean > 0.1
 
 
@@ -237,7 +237,7 @@ def test_what_breaks_in_an_optimizers_run_is_no_bad_score(monkeypatch: pytest.Mo
         Prompts("gepa").improve(state)
 
 
-def test_an_optimizer_asked_for_by_name_that_has_no_room_is_told() -> None:
+def test_an_optimizer_asked_for_by_name_that_has_no_room_is_reported() -> None:
     budget = Budget(calls=150)
     result = tune(ROWS, [MODEL], stages=[Prompts("gepa")], diagnoser=None, holdout=0, budget=budget)
     assert "gepa takes 40 runs at least" in result.trials_[-1].detail
@@ -319,11 +319,11 @@ def test_what_an_optimizer_leaves_as_it_was_is_the_incumbent_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [("gepo", "there is no prompt optimizer 'gepo'; nearest: 'gepa'"), ("", "optimizers: auto")],
 )
-def test_a_misspelt_optimizer_is_named(given: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told.replace("(", r"\(")):
+def test_a_misspelt_optimizer_is_named(given: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         Prompts(given)
 
 
@@ -354,15 +354,15 @@ def test_instructions_listed_in_the_search_space_reach_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"solve": " "}, "solve.*not blank"),
         ("Solve it.", "goes by module"),
         ({"solve": {"a"}}, "order"),
     ],
 )
-def test_instructions_that_are_none_are_refused(given: Any, told: str) -> None:
-    with pytest.raises(SearchSpaceError, match=told):
+def test_instructions_that_are_none_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(SearchSpaceError, match=message):
         SearchSpace(instructions=given)
 
 

@@ -187,8 +187,8 @@ def of_two_settings(space: SearchSpace = SPACE) -> SearchState:
     """One model at two temperatures, and another with a prompt of its own."""
     state = begun(MODELS[:2], space, examples=16)
     hot = with_solve(state, models=(MODELS[0],), temperature=0.5)
-    told = with_solve(state, models=(MODELS[1],), instructions="Work it out step by step.")
-    state.look("others", [hot, told], 16)
+    message = with_solve(state, models=(MODELS[1],), instructions="Work it out step by step.")
+    state.look("others", [hot, message], 16)
     state.incumbent = state.baseline
     return state
 
@@ -202,8 +202,8 @@ def test_members_of_other_prompts_and_temperatures_are_mixed_without_a_call() ->
         for solve in (config.modules["solve"] for config in configs)
     }
     cool, hot = (MODELS[0], 1.0, None), (MODELS[0], 0.5, None)
-    told = (MODELS[1], 1.0, "Work it out step by step.")
-    assert asked == {frozenset({cool, hot, told})}
+    message = (MODELS[1], 1.0, "Work it out step by step.")
+    assert asked == {frozenset({cool, hot, message})}
     kinds = {c.modules["solve"].aggregation.name for c in configs if c.modules["solve"].aggregation}
     assert kinds == {"majority_vote", "confident_vote", "cascade"}
     assert state.enumerate_paid(configs, 16)

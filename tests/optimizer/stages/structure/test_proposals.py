@@ -68,13 +68,15 @@ def worth(config: PipelineConfig) -> Costs:
     return Costs(score, 1.0 * solve.width, 2.0)
 
 
-def run(asking: Proposer, batches: int, told: Worth = worth, most: int = 4) -> list[PipelineConfig]:
+def run(
+    asking: Proposer, batches: int, message: Worth = worth, most: int = 4
+) -> list[PipelineConfig]:
     asked = []
     for _ in range(batches):
         proposals = asking.ask(most, BASE)
         for proposal in proposals:
             asked.append(proposal.config)
-            asking.tell(proposal, told(proposal.config))
+            asking.tell(proposal, message(proposal.config))
     return asked
 
 
@@ -204,13 +206,13 @@ def test_what_could_not_be_scored_failed(tmp_path: Path) -> None:
     assert [t.user_attrs["config"] for t in failed] == [c.key for c in asked]
 
 
-def test_on_a_front_all_three_figures_are_told(tmp_path: Path) -> None:
+def test_on_a_front_all_three_figures_are_reported(tmp_path: Path) -> None:
     journal = tmp_path / "study.log"
     asked = run(proposer(objective=Objective(pareto=True), journal=journal), 2)
     [study] = studies(journal)
     done = [t.values for t in study.trials if t.state == TrialState.COMPLETE]
-    told = [worth(config) for config in asked]
-    assert done == [[c.score, -c.usd, -c.latency_s] for c in told]
+    message = [worth(config) for config in asked]
+    assert done == [[c.score, -c.usd, -c.latency_s] for c in message]
 
 
 @pytest.mark.parametrize(("usd", "value"), [(0.5, 0.8), (1.0, 0.8), (1.5, 0.3)])

@@ -109,13 +109,13 @@ def test_a_vote_that_helps_is_found(voted: Result) -> None:
     assert found.agreement["solve"] < 1
 
 
-def test_a_vote_of_the_single_model_is_told_apart_from_it(voted: Result) -> None:
+def test_a_vote_of_the_single_model_is_reported_apart_from_it(voted: Result) -> None:
     width = voted.config.modules["solve"].width
-    told = " ".join(str(voted).split())
-    assert f"solve.network {VOTER} -> [{width}x {VOTER} -> majority_vote]" in told
-    assert "What was found is the best single model" not in told
-    assert "in all modules" not in told, "that model is the baseline, which is compared with"
-    assert f"Not shown to be better than the baseline: {points(voted.gain)}" in told
+    message = " ".join(str(voted).split())
+    assert f"solve.network {VOTER} -> [{width}x {VOTER} -> majority_vote]" in message
+    assert "What was found is the best single model" not in message
+    assert "in all modules" not in message, "that model is the baseline, which is compared with"
+    assert f"Not shown to be better than the baseline: {points(voted.gain)}" in message
 
 
 def test_the_tuned_vote_runs_and_knows_its_confidence(voted: Result) -> None:
@@ -258,9 +258,9 @@ def test_limits_that_nothing_meets_bring_the_closest_and_say_so() -> None:
         stages=("allocation", "structure"),
     )
     assert result.config.allocation == {"solve": ("sim/larch",)}
-    told = " ".join(str(result).split())
-    assert "no config met the objective (quality, cost at most $0.00000001 per example)" in told
-    assert "this is the closest, at $0.0000" in told
+    message = " ".join(str(result).split())
+    assert "no config met the objective (quality, cost at most $0.00000001 per example)" in message
+    assert "this is the closest, at $0.0000" in message
 
 
 # The front
@@ -298,9 +298,9 @@ def test_every_point_is_measured_on_the_holdout(front: Result) -> None:
     assert len(table) == len(front.points)
     tuned = next(point for point in front.points if point.config == front.config)
     assert tuned.score == front.score
-    told = str(front)
-    assert "To choose from, with result.pick(...)" in told
-    assert told.count("held out") >= len(front.points)
+    message = str(front)
+    assert "To choose from, with result.pick(...)" in message
+    assert message.count("held out") >= len(front.points)
 
 
 def test_one_is_picked_within_limits(front: Result) -> None:
@@ -313,8 +313,8 @@ def test_one_is_picked_within_limits(front: Result) -> None:
     assert front.pick(max_latency_s=best.latency_s).latency_s <= best.latency_s
     tail = cheapest.latency_p95_s
     assert front.pick(max_latency_p95_s=tail).latency_p95_s <= tail
-    told = r"no point meets the limits .*at most \$0.000000001.*; the closest is solve="
-    with pytest.raises(ValueError, match=told):
+    message = r"no point meets the limits .*at most \$0.000000001.*; the closest is solve="
+    with pytest.raises(ValueError, match=message):
         front.pick(max_cost_usd=1e-9)
     assert cheapest.pipeline(question=rows(1)[0]["question"]).answer
 
@@ -577,7 +577,7 @@ def long_enough(example: dspy.Example, prediction: dspy.Prediction) -> float:
     return float(zlib.crc32(prediction.answer.encode()) % 10 > 3)
 
 
-def test_votes_over_free_text_that_never_agree_are_told() -> None:
+def test_votes_over_free_text_that_never_agree_are_reported() -> None:
     with LoopbackServer(reply=essay, prices=PRICES) as server:
         result = structured(
             [served_model(server.url, "rowan")], examples=24, metric=long_enough,
@@ -585,9 +585,9 @@ def test_votes_over_free_text_that_never_agree_are_told() -> None:
         )  # fmt: skip
     assert all(t.agreement["solve"] == pytest.approx(1 / 3) for t in result.trials_
                if t.config.modules["solve"].width == 3)  # fmt: skip
-    told = " ".join(str(result).split())
-    assert "members of 'solve' hardly ever gave the same answer in 1 vote" in told
-    assert "answers in free text need a judge or a verifier" in told
+    message = " ".join(str(result).split())
+    assert "members of 'solve' hardly ever gave the same answer in 1 vote" in message
+    assert "answers in free text need a judge or a verifier" in message
 
 
 def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
@@ -598,7 +598,7 @@ def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"network": ("3x sim/hazel -> majorty_vote",)},
          "unknown aggregator 'majorty_vote'; nearest: 'majority_vote'"),
@@ -638,7 +638,7 @@ def test_votes_that_agree_are_not_complained_of(voted: Result) -> None:
     ],
 )  # fmt: skip
 def test_what_a_space_misspells_is_refused_with_the_nearest(
-    values: dict[str, Any], told: str
+    values: dict[str, Any], message: str
 ) -> None:
     pipeline = Pipeline(
         "cut",
@@ -650,7 +650,7 @@ def test_what_a_space_misspells_is_refused_with_the_nearest(
             ["sim/hazel", "sim/rowan"], dataset=data, pipeline=pipeline,
             search_space=SearchSpace(**values),
         )  # fmt: skip
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_the_bar_for_the_cheapest_is_what_a_search_for_quality_finds() -> None:
