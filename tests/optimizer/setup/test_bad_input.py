@@ -25,7 +25,7 @@ from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve
-from pipelines.providers.litellm.prices import price_of
+from pipelines.providers import price_of
 from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
