@@ -139,8 +139,8 @@ class Evaluator:
         return evaluation
 
     def most_calls(self, config: PipelineConfig) -> int:
-        """The most calls of one run of the config; of a program that decides itself, the most
-        that were seen."""
+        """The most calls of one run of the config, but for those that ask again since a reply could
+        not be read; of a program that decides itself, the most that were seen."""
         if self.pipeline.is_fixed:
             return calls_per_run(config)
         times = {name: max(seen) for name, seen in self._asked().items()}
@@ -268,6 +268,8 @@ class Evaluator:
             asked={} if self.pipeline.is_fixed else self._times(trace),
             returned=() if self.pipeline.is_fixed else tuple(trace.outputs or ()),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
+            asked_again=sum(call.asked_again for call in trace.calls),
+            unread=_unread(trace),
             judge_usd=judged.usd,
             by_module=cost_by_module(trace.steps),
         )
@@ -293,6 +295,12 @@ class Evaluator:
             # by its content: the examples were shuffled, so its number would mislead
             shown = self.shown(index, outputs)
             raise MetricError(f"{error}; the example: {shown}") from error.__cause__
+
+
+def _unread(trace: Trace) -> dict[str, tuple[int, int]]:
+    replies = Counter(call.model for call in trace.calls)
+    unread = Counter(call.model for call in trace.calls if call.unread)
+    return {model: (unread[model], count) for model, count in replies.items()}
 
 
 def _lasts(key: object, score: Score) -> bool:

@@ -60,6 +60,10 @@ class Outcome:
     outside of modules."""
     returned: tuple[str, ...] = ()
     """The fields that it returned, where the program decides that."""
+    asked_again: int = 0
+    """How many of its calls ask again, as JSON, since a reply could not be read."""
+    unread: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By model, how many replies could not be read, and how many there were."""
     judge_usd: float = 0.0
     """Price of judging it; no part of `usd`, since running the pipeline needs no judge."""
     by_module: Mapping[str, ModuleCost] = field(default_factory=dict)
@@ -141,6 +145,23 @@ class Evaluation:
     def hit(self) -> int:
         """How many examples met outages."""
         return sum(outcome.outage for outcome in self.outcomes.values())
+
+    @cached_property
+    def unread(self) -> dict[str, tuple[int, int]]:
+        """By model, how many replies could not be read, and how many there were."""
+        counts = [o.unread for o in self.outcomes.values()]
+        return {
+            model: (sum(c[model][0] for c in own), sum(c[model][1] for c in own))
+            for model in sorted({model for count in counts for model in count})
+            for own in [[count for count in counts if model in count]]
+        }
+
+    @cached_property
+    def calls_per_first_call(self) -> float:
+        """Mean calls until a reply can be read: 1, unless some were asked again."""
+        calls = sum(outcome.calls for outcome in self.outcomes.values())
+        first = calls - sum(outcome.asked_again for outcome in self.outcomes.values())
+        return calls / first if first else 1.0
 
     @cached_property
     def usd_per_example(self) -> float:

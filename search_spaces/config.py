@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,14 @@ from search_spaces.refusals import Whole, refusing_with
 def _as_member(given: Any) -> Any:
     """A label alone is a member with no settings of its own."""
     return MemberConfig(given) if isinstance(given, str) else given
+
+
+ReplyFormat = Literal["chat", "json", "xml"]
+"""How a model is to write its outputs: as DSPy's ChatAdapter, JSONAdapter or XMLAdapter asks."""
+
+
+def _is_chat(value: str) -> bool:
+    return value == "chat"
 
 
 def _is_empty(value: Sequence[Any]) -> bool:
@@ -76,6 +84,9 @@ class ModuleConfig(BaseModel):
     """The prompt's instructions; None leaves what the signature says."""
     demos: tuple[dict[str, Any], ...] = ()
     """Worked examples shown in the prompt."""
+    reply_format: ReplyFormat = Field(default="chat", exclude_if=_is_chat)
+    """`chat` is DSPy's ordinary form; in a DSPy program what `dspy.configure(adapter=...)` says.
+    `json` also sends the fields' JSON schema, where the model's server takes one."""
     params: dict[str, Any] = Field(default_factory=dict)
     """A function module's own parameters; of one that asks a model, its `reasoning_effort`."""
 

@@ -20,7 +20,7 @@ from pydantic import (
     StrictFloat,
 )
 
-from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig, ReplyFormat
 from search_spaces.refusals import Whole, nearest, refusing_with
 
 T = TypeVar("T")
@@ -67,6 +67,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "de
 DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.7, 1.0),
     "reasoning_effort": (),
+    "reply_format": (),
     "width": (1, 3, 5),
     "aggregator": ("majority_vote", "confident_vote", "judge", "verifier", "cascade"),
     "network": (),
@@ -100,6 +101,8 @@ class SearchSpace(BaseModel):
     """0, 0.7 and 1, if not given; models that have no such parameter ignore it."""
     reasoning_effort: Choices[Effort | None] | None = None
     """Such as `("low", "medium", "high")`; not searched, if not given."""
+    reply_format: Choices[ReplyFormat] | None = None
+    """Such as `("chat", "json")`; not searched, if not given."""
     width: Choices[Annotated[Whole, Field(ge=1)]] | None = None
     """1, 3 and 5, if not given. Those above 8 are tried only where a closed form predicts
     a gain; those in between are scored too, where the answers are there anyway."""

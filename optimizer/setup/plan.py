@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 TUNED_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("temperature", "reasoning_effort", "width", "aggregator"), ("structure",)),
-    **dict.fromkeys(("network", "params"), ("structure",)),
+    **dict.fromkeys(("network", "params", "reply_format"), ("structure",)),
     "instructions": ("prompts", "structure"),
 }
 """For knobs of a search space, the stages that compare what it lists."""

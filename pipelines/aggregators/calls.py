@@ -1,4 +1,7 @@
-"""How many calls a config makes at most, so that budgets can keep them."""
+"""How many calls a config makes at most, so that budgets can keep them.
+
+Those that ask again, since a reply could not be read, come on top.
+"""
 
 from __future__ import annotations
 

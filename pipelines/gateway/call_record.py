@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class CallRecord:
     """What the call was for: task, diagnoser, judge or prompts."""
     finish_reason: str = "stop"
     """Why the model stopped: `stop`, `length`, `content_filter`, or what the provider says."""
+    unread: bool = False
+    """Whether the reply lacked fields, or had values that they can't take."""
+    asked_again: bool = False
+    """Whether the next call asks the same once more, as JSON, since this reply can't be read."""
 
     @classmethod
     def of(cls, call: LMCall, reply: LMReply) -> CallRecord:
@@ -78,6 +82,12 @@ class Recorder:
         """A call after what was noted before."""
         self.calls.append(call)
         self.latency_s += call.latency_s
+
+    def mark(self, count: int, *, unread: bool, asked_again: bool) -> None:
+        """Say of the latest so many calls what became of their replies."""
+        self.calls[-count:] = [
+            replace(call, unread=unread, asked_again=asked_again) for call in self.calls[-count:]
+        ]
 
     def note_together(self, parts: Sequence[Recorder]) -> None:
         """Runs side by side, after what was noted before: the slowest decides how long it took.

@@ -9,7 +9,8 @@ from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 
-Knob = Literal["temperature", "reasoning_effort"]
+Knob = Literal["temperature", "reasoning_effort", "response_format", "response_schema"]
+"""What may be set in a call; a `response_schema` is a `response_format` with a JSON schema."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from search_spaces.refusals import refusing_with
 
 if TYPE_CHECKING:
     from pipelines.modules.signature import Signature
+    from search_spaces.config import ReplyFormat
 
 
 LLM_KNOBS = (
-    "models", "members", "temperature", "width", "aggregator", "instructions", "demos"
+    "models", "members", "temperature", "width", "aggregator", "instructions", "demos",
+    "reply_format",
 )  # fmt: skip
 """The knobs of a module that asks a model, beside its `reasoning_effort`."""
 
@@ -60,6 +62,8 @@ class Module:
     """The function's own parameters."""
     demos: Sequence[Mapping[str, Any]] = ()
     """Worked examples for the prompt, by this module's field names."""
+    reply_format: ReplyFormat = "chat"
+    """How the model writes its outputs: `chat`, `json` or `xml`."""
 
     def __post_init__(self) -> None:
         for knob, check in CHECKS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pipelines.errors import PipelineError
 from pipelines.modules.functions import check_arguments, import_function
@@ -15,6 +15,7 @@ from pipelines.modules.signature import (
     signature_fields,
     signature_text,
 )
+from search_spaces.config import ReplyFormat
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
@@ -132,6 +133,18 @@ def _temperature(module: Module) -> float | None:
     return float(value)
 
 
+def _reply_format(module: Module) -> str:
+    known = get_args(ReplyFormat)
+    if module.reply_format not in known:
+        raise PipelineError(
+            f"reply_format must be one of {', '.join(known)}, but got {module.reply_format!r}"
+            f"{nearest(str(module.reply_format), known)}"
+        )
+    if module.reply_format != "chat" and module.function is not None:
+        raise PipelineError("a function module has no reply_format")
+    return module.reply_format
+
+
 def _rename(module: Module) -> dict[str, str]:
     if not isinstance(module.rename, Mapping):
         raise PipelineError(f"rename must map fields to fields, but got {module.rename!r}")
@@ -177,5 +190,6 @@ CHECKS: Mapping[str, Callable[[Module], Any]] = {
     "temperature": _temperature,
     "rename": _rename,
     "demos": _demos,
+    "reply_format": _reply_format,
 }
 """In the order in which they are run: later ones rely on earlier ones."""

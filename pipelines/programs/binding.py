@@ -70,12 +70,14 @@ class BoundModule:
 
     def prompt(self, member: MemberConfig) -> str:
         """Everything that determines the prompt of one of `members` for given inputs."""
+        form = self.config.reply_format
         return "\n".join(
             (
                 signature_identity(self.module.signature),
                 self.module.strategy,
                 str(member.instructions),
                 canonical_json(member.demos),
+                *([] if form == "chat" else [form]),
             )
         )
 

@@ -108,7 +108,10 @@ class GatewayEngine:
             ContextWindowExceededError: the prompt is too long; DSPy's agents shorten theirs then.
             BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
         """
-        call = self.call(request, _next_draw())
+        return self.answer(self.call(request, _next_draw()))
+
+    def answer(self, call: LMCall) -> lm15.Response:
+        """Answer one call; errors as `complete`."""
         try:
             reply = self.session.complete(call)
         except CallFailed as failed:
@@ -116,6 +119,21 @@ class GatewayEngine:
                 raise ContextWindowExceededError(message=str(failed)) from failed
             raise
         return _answered(call, reply)
+
+    @property
+    def supported_params(self) -> frozenset[str]:
+        """What DSPy's JSONAdapter asks before it sends a `response_format`."""
+        return frozenset(filter(self._takes, ("response_format",)))
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether it may be a JSON schema."""
+        return self._takes("response_schema")
+
+    def _takes(self, knob: Any) -> bool:
+        from pipelines.providers import has_knob
+
+        return has_knob(self._model, knob)
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
         """The call of the gateway that this request is, at the draw of so many."""
@@ -159,7 +177,10 @@ class RacingEngine:
     def __init__(self, doors: Sequence[GatewayEngine], count: int) -> None:
         self._doors = doors
         self._count = min(count, len(doors))
-        self._finished: dict[int, Iterator[tuple[LMCall, LMReply]]] = {}
+        self._finished: dict[int, Iterator[tuple[GatewayEngine, LMCall, LMReply]]] = {}
+        self._raced: dict[int, tuple[Mapping[str, Any], ...]] = {}
+        """By draw, the messages that the race was about."""
+        self._winner = doors[0]
         self.winners: list[list[int]] = []
         """The members that each call which finished in time is of, in the order of finishing;
         empty if the race failed."""
@@ -167,13 +188,31 @@ class RacingEngine:
         """The calls that were cut off: they cost money and no time."""
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        """Answer as the next winner; errors as `GatewayEngine.complete`."""
-        draw = _next_draw()
+        """Answer as the next winner; errors as `GatewayEngine.complete`.
+
+        Asked something else than at first, as for a reply that can't be read, the winner answers.
+        """
+        draw, messages = _next_draw(), _messages(request)
+        if messages != self._raced.setdefault(draw, messages):
+            return self._winner.answer(self._winner.call(request, draw))
         if draw not in self._finished:
             self._finished[draw] = self._hold(request, draw)
-        return _answered(*next(self._finished[draw]))
+        self._winner, call, reply = next(self._finished[draw])
+        return _answered(call, reply)
 
-    def _hold(self, request: lm15.Request, draw: int) -> Iterator[tuple[LMCall, LMReply]]:
+    @property
+    def supported_params(self) -> frozenset[str]:
+        """Those of all members."""
+        return frozenset.intersection(*(door.supported_params for door in self._doors))
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether all members do."""
+        return all(door.supports_response_schema for door in self._doors)
+
+    def _hold(
+        self, request: lm15.Request, draw: int
+    ) -> Iterator[tuple[GatewayEngine, LMCall, LMReply]]:
         calls = [door.call(request, draw) for door in self._doors]
         distinct = list({call.key: call for call in calls}.values())
         members = [[n for n, call in enumerate(calls) if call.key == d.key] for d in distinct]
@@ -185,7 +224,8 @@ class RacingEngine:
             for call, lost in zip(distinct, race.lost, strict=True)
             if lost.calls
         ]
-        return zip((distinct[place] for place in race.winners), race.replies, strict=True)
+        doors = (self._doors[members[place][0]] for place in race.winners)
+        return zip(doors, (distinct[place] for place in race.winners), race.replies, strict=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """As for the other engine."""
@@ -264,10 +304,18 @@ def _params(config: lm15.Config) -> dict[str, Any]:
     if config.stop:
         params["stop"] = list(config.stop)
     if config.response_format is not None:
-        params["response_format"] = config.response_format
+        params["response_format"] = _openai_form(config.response_format)
     if config.top_p is not None:
         params["top_p"] = config.top_p
     return params
+
+
+def _openai_form(response_format: Mapping[str, Any]) -> dict[str, Any]:
+    """As it goes over the wire, where DSPy's own form has no nesting."""
+    if response_format["type"] != "json_schema":
+        return dict(response_format)
+    schema = {name: value for name, value in response_format.items() if name != "type"}
+    return {"type": "json_schema", "json_schema": {"name": "outputs", **schema}}
 
 
 def _response(model: Model, reply: LMReply) -> lm15.Response:

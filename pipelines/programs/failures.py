@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -51,18 +52,30 @@ def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -
         if isinstance(cause, CallFailed):
             return Failure(cause.kind, module, str(cause), cause.infrastructure)
     if isinstance(error, AdapterParseError):
-        kind = _reply_kind(error, calls[-1].finish_reason if calls else "stop")
+        kind = reply_kind(error, calls[-1].finish_reason if calls else "stop")
         return Failure(kind, module, _shortened(str(error)), infrastructure=False)
+    if _is_of_reading(error):
+        told = _shortened(f"the reply can't be read: {type(error).__name__}: {error}")
+        return Failure("unparsable", module, told, infrastructure=False)
     return None
 
 
-def _reply_kind(error: AdapterParseError, finish_reason: str) -> str:
+def reply_kind(error: AdapterParseError, finish_reason: str) -> str:
+    """What kind of failure it is that a reply can't be read."""
     reply = error.lm_response or ""
     if finish_reason == "content_filter" or _REFUSAL.match(reply.replace("\u2019", "'")):
         return "refusal"
     if not reply.strip() or str(error).startswith("The LM returned an empty"):
         return "empty"
     return "unparsable"
+
+
+def _is_of_reading(error: BaseException) -> bool:
+    """Whether one of DSPy's adapters, the program's own included, raised it over a reply."""
+    from dspy.adapters.base import Adapter
+
+    reading = Adapter._call_postprocess.__code__
+    return any(frame.f_code is reading for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _shortened(text: str, most: int = 2000) -> str:

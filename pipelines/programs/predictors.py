@@ -11,6 +11,7 @@ import dspy
 
 from pipelines.aggregators import aggregator
 from pipelines.modules.signature import REASONING, fresh_signature
+from pipelines.programs.adapter import asking_for
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import (
     AskedMembers,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.gateway.gateway import Session
     from pipelines.programs.binding import BoundModule
     from pipelines.programs.memo import Memo
+    from search_spaces.config import ReplyFormat
 
 
 def make_predictor(
@@ -38,12 +40,16 @@ def make_predictor(
     if bound.module.strategy == "chain_of_thought":
         outer = dspy.ChainOfThought(inner.signature)
         inner = outer.predict
+    reply_format = bound.config.reply_format
     if len(bound.models) > 1:
         network = make_network(bound, session, inner.signature, memo)
-        wide = WidePredict(inner.signature, network, aggregator(bound.aggregation))
-        inner, outer = wide, _with_predict(outer, wide)
+        made = aggregator(bound.aggregation)
+        inner = WidePredict(inner.signature, network, made, reply_format)
     else:
+        if reply_format != "chat":
+            inner = FormattedPredict(inner.signature, reply_format)
         inner.lm = member_lm(bound, session, 0)
+    outer = _with_predict(outer, inner)
     inner.demos = [copy.deepcopy(demo) for demo in bound.config.demos]
     return outer
 
@@ -119,7 +125,7 @@ def member_lm(
     )
 
 
-def _with_predict(outer: Any, inner: WidePredict) -> Any:
+def _with_predict(outer: Any, inner: FormattedPredict) -> Any:
     if not isinstance(outer, dspy.ChainOfThought):
         return inner
     outer.predict = inner
@@ -141,7 +147,25 @@ def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
     return outcome(members, verdict.answer)
 
 
-class WidePredict(dspy.Predict):
+class FormattedPredict(dspy.Predict):
+    """A `dspy.Predict` whose module's config says what form replies have."""
+
+    def __init__(self, signature: type[dspy.Signature], reply_format: ReplyFormat) -> None:
+        super().__init__(signature)
+        self.reply_format = reply_format
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """As `dspy.Predict`."""
+        with asking_for(self.reply_format):
+            return super().forward(**inputs)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """As `dspy.Predict`."""
+        with asking_for(self.reply_format):
+            return await super().aforward(**inputs)
+
+
+class WidePredict(FormattedPredict):
     """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
     A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
@@ -150,9 +174,13 @@ class WidePredict(dspy.Predict):
     """
 
     def __init__(
-        self, signature: type[dspy.Signature], network: Network, aggregator: Aggregator
+        self,
+        signature: type[dspy.Signature],
+        network: Network,
+        aggregator: Aggregator,
+        reply_format: ReplyFormat = "chat",
     ) -> None:
-        super().__init__(signature)
+        super().__init__(signature, reply_format)
         self.network = network
         self.aggregator = aggregator
         self.lm = network.members[0].lm

@@ -16,7 +16,7 @@ from pipelines.aggregators.judging import shown
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
 from pipelines.modules.signature import REASONING
-from pipelines.programs.adapter import chat_adapter
+from pipelines.programs.adapter import reply_adapter
 from pipelines.programs.bind_modules import bind_modules
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
@@ -193,14 +193,14 @@ _Settings = Callable[[], AbstractContextManager[None]]
 
 def _traced() -> AbstractContextManager[None]:
     context: AbstractContextManager[None] = dspy.context(
-        adapter=chat_adapter(), disable_history=True
+        adapter=reply_adapter("chat"), disable_history=True
     )
     return context
 
 
 def _untraced() -> AbstractContextManager[None]:
     context: AbstractContextManager[None] = dspy.context(
-        adapter=chat_adapter(), disable_history=True, trace=None
+        adapter=reply_adapter("chat"), disable_history=True, trace=None
     )
     return context
 

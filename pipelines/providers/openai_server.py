@@ -28,6 +28,8 @@ _RENAMED = {"max_tokens": "max_completion_tokens"}
 """What a server that refuses a parameter may want instead."""
 _MAY_BE_LEFT_OUT = ("seed", "temperature", "top_p", "stop")
 _REFUSES = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.I)
+_OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|guided", re.I)
+"""What a server speaks of that can't enforce a form of replies; the prompt asks for it, too."""
 
 
 class OpenAIServer:
@@ -56,7 +58,7 @@ class OpenAIServer:
 
     def has_knob(self, model: Model, knob: Knob) -> bool:
         """It may: every server decides itself."""
-        if knob == "temperature":
+        if knob != "reasoning_effort":
             return True
         from pipelines.providers.litellm.model_knobs import has_knob
 
@@ -183,7 +185,11 @@ def _refused_parameter(
     status: int, text: str, adapted: Mapping[str, str | None], call: LMCall
 ) -> str | None:
     """A parameter of ours that the server does not take, and can do without."""
-    if status not in (400, 422) or not _REFUSES.search(text):
+    if status not in (400, 422):
+        return None
+    if "response_format" in {**call.params, **call.model.params} and _OF_FORMAT.search(text):
+        return None if "response_format" in adapted else "response_format"
+    if not _REFUSES.search(text):
         return None
     for name in ("max_tokens", *_MAY_BE_LEFT_OUT):
         named = re.search(rf"\b{name}\b", text)

@@ -237,6 +237,7 @@ class Tunable(ABC):
             "temperature": module.temperature,
             "instructions": module.instructions,
             "demos": tuple(dict(demo) for demo in module.demos),
+            "reply_format": module.reply_format,
         }
         if is_network(model):
             return parse_network(model, **knobs)

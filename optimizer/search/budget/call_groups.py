@@ -191,4 +191,5 @@ def _is_own(bound: BoundModule) -> bool:
 
 def _settings(bound: BoundModule, member: MemberConfig) -> str:
     """All but the model and the sample that decides what a member is asked on equal inputs."""
-    return canonical_json([member.own, bound.config.params])
+    form = bound.config.reply_format
+    return canonical_json([member.own, bound.config.params, *([] if form == "chat" else [form])])

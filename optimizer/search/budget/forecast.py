@@ -110,7 +110,7 @@ class Forecast:
         for group, ahead in self._made.ahead(coming).items():
             if group.label not in prices:
                 prices[group.label] = self._usd_per_call(group.label)
-            calls += ahead
+            calls += math.ceil(ahead * self._calls_per_first_call(group.label))
             usd += ahead * prices[group.label]
         return calls, usd
 
@@ -180,5 +180,13 @@ class Forecast:
         for config in (self.singles.get(label, self.baseline), self.baseline):
             known = self.evaluator.known(config)
             if known.outcomes:
-                return known.usd_per_example / max(1.0, known.calls_per_example)
+                first = known.calls_per_example / known.calls_per_first_call
+                return known.usd_per_example / max(1.0, first)
         return 0.0
+
+    def _calls_per_first_call(self, label: str) -> float:
+        """As measured with the model alone in all modules; else as the baseline's."""
+        known = self.evaluator.known(self.singles.get(label, self.baseline))
+        return (
+            known if known.outcomes else self.evaluator.known(self.baseline)
+        ).calls_per_first_call

@@ -120,7 +120,8 @@ class MadeCalls:
 def _end_of(outcome: Outcome) -> tuple[str, int, bool]:
     """The module that failed, if any; the calls that were answered; and whether all were."""
     if outcome.failure is None and not outcome.members_failed:
-        return "", outcome.calls, True
+        return "", outcome.calls - outcome.asked_again, True
     failures = [each for each in (outcome.failure, *outcome.members_failed) if each is not None]
     failed = outcome.failure.module if outcome.failure else ""
-    return failed, outcome.calls, not any(failure.kind in UNANSWERED for failure in failures)
+    answered = outcome.calls - outcome.asked_again
+    return failed, answered, not any(failure.kind in UNANSWERED for failure in failures)

@@ -117,13 +117,24 @@ class Reserve:
         for config in configs:
             known = self.evaluator.known(config)
             verdicts = math.ceil(ASKED_AGAIN * self.examples * self.evaluator.metric.calls)
-            calls += self.examples * self.evaluator.most_calls(config) + verdicts
+            calls += self._asked(config) + verdicts
             highest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
             usd += self.examples * highest
             if known.outcomes:
                 turns = math.ceil(self.examples / self.evaluator.concurrency)
                 seconds += SLOWER * turns * known.latency_s
         return _Cost(usd, calls, seconds)
+
+    def _asked(self, config: PipelineConfig) -> int:
+        """Calls on the holdout, those that ask again since a reply can't be read included.
+
+        Twice as many as on the examples so far, and one, for there may be some where none was.
+        """
+        most = self.examples * self.evaluator.most_calls(config)
+        outcomes = self.evaluator.known(config).outcomes.values()
+        again = sum(outcome.asked_again for outcome in outcomes)
+        first = sum(outcome.calls for outcome in outcomes) - again
+        return most + math.ceil(most * (2 * again + 1) / (first + 1)) if first else most
 
     def _fits(self, cost: _Cost) -> bool:
         """Whether so much is left of the nominal budget, protected or not."""

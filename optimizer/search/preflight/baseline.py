@@ -81,7 +81,9 @@ def _usd_needed(state: SearchState) -> float:
     """What those runs take at the prices of the calls made so far, and room for one more call."""
     metric, runs = state.evaluator.metric, _runs(state)
     verdicts = (runs + metric.human_labels) * metric.calls
-    calls = {"task": runs * state.evaluator.most_calls(state.baseline), "judge": verdicts}
+    again = state.evaluator.known(state.baseline).calls_per_first_call
+    most = state.evaluator.most_calls(state.baseline) * again
+    calls = {"task": runs * most, "judge": verdicts}
     made = state.evaluator.session.nominal.by_purpose.items()
     needed = sum(calls[purpose] * part.usd / part.calls for purpose, part in made)
     return needed + state.reserve.most_usd_of_a_call(state.baseline)

@@ -138,7 +138,8 @@ def config_text(config: PipelineConfig) -> str:
     for name, module in config.modules.items():
         if module.models:
             heat = "" if module.temperature is None else f" at {module.temperature:g}"
-            texts.append(f"{name}={module_text(module)}{heat}")
+            form = "" if module.reply_format == "chat" else f" in {module.reply_format}"
+            texts.append(f"{name}={module_text(module)}{heat}{form}")
         elif module.params:
             params = (f"{param}={setting(value)}" for param, value in module.params.items())
             texts.append(f"{name}({', '.join(params)})")
@@ -191,4 +192,6 @@ def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
         yield "instructions", module.instructions
     if module.demos:
         yield "demos", len(module.demos)
+    if module.reply_format != "chat":
+        yield "reply_format", module.reply_format
     yield from module.params.items()

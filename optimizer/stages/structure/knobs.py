@@ -144,7 +144,9 @@ class Knobs:
         label = choose(f"{name}.model", self._labels(name, own))
         temperature = choose(f"{name}.temperature", self._temperatures(name, label))
         effort = choose(f"{name}.reasoning_effort", self._efforts(name, label))
-        own = _with_settings(own, temperature, effort)
+        forms = self._choices("reply_format", name, [self.baseline.modules[name].reply_format])
+        form = choose(f"{name}.reply_format", forms)
+        own = _with_settings(own, temperature, effort).with_knobs(reply_format=form)
         prompts = (None, *dict.fromkeys(self.space.instructions.get(name, ())))
         if (text := choose(f"{name}.instructions", prompts)) is not None:
             own = own.with_knobs(instructions=text)

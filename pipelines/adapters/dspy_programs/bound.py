@@ -30,7 +30,7 @@ from pipelines.aggregators.judging import shown
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
 from pipelines.modules.signature import REASONING
-from pipelines.programs.adapter import chat_adapter
+from pipelines.programs.adapter import forgiving, reply_adapter
 from pipelines.programs.bind_modules import bind_modules
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable
@@ -75,7 +75,7 @@ class BoundDSPyProgram:
         lm = GatewayLM(fallback.model, session, temperature=fallback.temperature)
         self._settings = {
             **dspy.settings.copy(),
-            "adapter": pipeline.adapter or chat_adapter(),
+            "adapter": forgiving(pipeline.adapter) if pipeline.adapter else reply_adapter("chat"),
             "lm": lm,
             "disable_history": True,
             "warn_on_type_mismatch": False,

@@ -34,6 +34,13 @@ def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
                 "has no form for: call the tuned pipeline itself, or search with "
                 "SearchSpace(width=1)"
             )
+        if told.reply_format != "chat":
+            kind = told.reply_format.upper()
+            raise PipelineError(
+                f"module {module.name!r} has reply_format {told.reply_format!r}, which a program "
+                "of DSPy's own has no form for: call the tuned pipeline itself, or search without it"
+                f" and with dspy.configure(adapter=dspy.{kind}Adapter())"
+            )
         stand_ins[id(module.predictor)] = _tuned(module, told, models)
     program: dspy.Module = copy_program(pipeline.program, stand_ins)
     _check_survives(pipeline, program)

@@ -16,6 +16,7 @@ from pipelines.adapters.dspy_programs.run import NAME, Run
 from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.aggregators import aggregator
 from pipelines.modules.signature import fresh_signature
+from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
@@ -88,7 +89,8 @@ class TunedPredict(dspy.Predict):
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         own = self.lm.kwargs if self.lm is not None else {}
         changed = {k: v for k, v in own.items() if v != self.binding.lm.kwargs.get(k)}
-        return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
+        with asking_for(self.binding.bound.config.reply_format):
+            return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
 
     def _trace(self, inputs: Mapping[str, Any], said: dspy.Prediction) -> None:
         """As DSPy does it, where it asks itself."""

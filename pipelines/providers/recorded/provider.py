@@ -35,8 +35,8 @@ class RecordedProvider:
         return own_or(model, lambda: (listed, listed))
 
     def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may have any, but there is one answer only."""
-        return True
+        """It may have any of a search space's, but there is one answer only."""
+        return knob in ("temperature", "reasoning_effort")
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`; the recording holds no times."""

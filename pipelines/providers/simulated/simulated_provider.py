@@ -45,8 +45,8 @@ class SimulatedProvider:
         return own_or(model, lambda: listed)
 
     def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may have any."""
-        return True
+        """It may have any of a search space's."""
+        return knob in ("temperature", "reasoning_effort")
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`."""

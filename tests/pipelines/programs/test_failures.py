@@ -42,7 +42,9 @@ def test_a_reply_that_does_not_parse_is_the_models_own_failure(answer: LMReply, 
     assert trace.outputs is None
     assert trace.failure is not None
     assert (trace.failure.kind, trace.failure.infrastructure) == (kind, False)
-    assert len(trace.calls) == len(session.calls) == 1  # no second, hidden call
+    again = kind != "truncated"  # as JSON, and what that costs is in the trace
+    assert len(trace.calls) == len(session.calls) == 1 + again
+    assert [call.unread for call in trace.calls] == [kind == "unparsable"] * (1 + again)
     assert trace.usd > 0
 
 
@@ -65,7 +67,7 @@ def test_a_failure_stops_what_comes_after_it() -> None:
     trace = bind(LOCATE_SOLVE, session).run(INPUTS)
     assert [step.module for step in trace.steps] == ["locate"]
     assert trace.failure == trace.steps[0].failure
-    assert len(session.calls) == 1
+    assert len(session.calls) == 2  # once in each form
 
 
 def test_a_called_program_raises_its_failure() -> None:
