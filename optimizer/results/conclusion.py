@@ -153,6 +153,7 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
         disqualified=evaluation.disqualified,
         agreement=evaluation.agreement,
         failures=evaluation.failures,
+        unread=evaluation.unread,
     )
 
 

@@ -46,6 +46,8 @@ class HeldOut:
     """Mean share of members that agreed, by wide module."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """How many runs failed, by kind."""
+    unread: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By model, how many replies could not be read, and how many there were."""
 
     @property
     def costs(self) -> Costs:

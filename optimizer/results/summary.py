@@ -111,7 +111,13 @@ def cautions(result: Result) -> list[str]:
             f"{result.single_model_label} in all modules, the best single model of the search, has "
             "no held-out score: the budget did not reach, or its calls failed"
         )
-    return [*lines, *_failed(result), *_unmet(result), *_votes_without_agreement(result)]
+    return [
+        *lines,
+        *_failed(result),
+        *_unread(result),
+        *_unmet(result),
+        *_votes_without_agreement(result),
+    ]
 
 
 def _figures(result: Result) -> Iterator[tuple[str, ...]]:
@@ -329,6 +335,24 @@ def _failed(result: Result) -> Iterator[str]:
         if count > _MOST_FAILED * runs and (name == "tuned" or changes(result)):
             kinds = ", ".join(f"{kind} x{times}" for kind, times in figures.failures.items())
             yield f"{count} of {runs} runs of the {name} pipeline failed ({kinds})"
+
+
+def _unread(result: Result) -> Iterator[str]:
+    """Models that often miss the form of replies, and what may help."""
+    rows = (("baseline", result.baseline_config, result.baseline_figures),
+            ("tuned", result.config, result.tuned_figures))  # fmt: skip
+    for name, config, figures in rows:
+        if name == "baseline" and not changes(result):
+            continue
+        walked = [m for top, module in config.modules.items() for _, m in module.walk(top)]
+        for label, (unread, replies) in figures.unread.items():
+            if unread > _MOST_FAILED * replies:
+                used = {module.reply_format for module in walked if label in module.labels}
+                other = "xml" if "json" in used else "json"
+                yield (
+                    f"{label}: {unread} of {replies} replies in the {name} pipeline could not be "
+                    f'read; try SearchSpace(reply_format=("chat", "{other}"))'
+                )
 
 
 def _unmet(result: Result) -> Iterator[str]:

@@ -38,8 +38,8 @@ def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
             kind = told.reply_format.upper()
             raise PipelineError(
                 f"module {module.name!r} has reply_format {told.reply_format!r}, which a program "
-                "of DSPy's own has no form for: call the tuned pipeline itself, or search without it"
-                f" and with dspy.configure(adapter=dspy.{kind}Adapter())"
+                "of DSPy's own has no form for: call the tuned pipeline, or search without it "
+                f"and with dspy.configure(adapter=dspy.{kind}Adapter())"
             )
         stand_ins[id(module.predictor)] = _tuned(module, told, models)
     program: dspy.Module = copy_program(pipeline.program, stand_ins)

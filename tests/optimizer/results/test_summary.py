@@ -258,6 +258,20 @@ def test_runs_that_fail_are_reported_where_they_are_many() -> None:
     assert "7 of 60 runs of the tuned pipeline" in str(make_result(tuned_figures=figures(7)))
 
 
+def test_models_whose_replies_are_often_unread_are_named_with_what_may_help() -> None:
+    def tuned(form: str, unread: int) -> str:
+        config = make_config().with_knobs("solve", reply_format=form)
+        (label,) = config.modules["solve"].models
+        read = {label: (unread, 60)}
+        figures = HeldOut(60, Interval(0.5, 0.4, 0.6), 0.001, 1.0, 1.5, unread=read)
+        return " ".join(str(make_result(config=config, tuned_figures=figures)).split())
+
+    said = "12 of 60 replies in the tuned pipeline could not be read; try "
+    assert f'{said}SearchSpace(reply_format=("chat", "json"))' in tuned("chat", 12)
+    assert f'{said}SearchSpace(reply_format=("chat", "xml"))' in tuned("json", 12)
+    assert "could not be read" not in tuned("chat", 6)
+
+
 def test_prompts_that_members_have_of_their_own_are_reported() -> None:
     def voting(instructions: str, temperature: float | None = None) -> PipelineConfig:
         own = MemberConfig("b", instructions=instructions, temperature=temperature)

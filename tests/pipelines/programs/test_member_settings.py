@@ -159,7 +159,7 @@ def test_two_prompts_that_disagree_call_for_the_stronger_model() -> None:
 
 def test_a_judge_is_told_what_the_module_says() -> None:
     session = ScriptedSession(
-        lambda call: written(best="1") if call.model.label == "c" else signed(call)
+        lambda call: written(choice="1") if call.model.label == "c" else signed(call)
     )
     judge = AggregatorConfig(name="judge", modules={"judge": ModuleConfig(models=("c",))})
     ask(session, solving("a", MemberConfig("b", instructions="Be brief."), aggregator=judge))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -155,8 +157,8 @@ def test_in_a_race_the_winner_is_asked_again() -> None:
         return reply(text, latency_s={"a": 3.0, "b": 1.0}[call.model.label])
 
     session = ScriptedSession(script)
-    knobs = {"models": ("a", "b"), "width": 2, "aggregator": "first_to_finish"}
-    config = PipelineConfig(modules={"solve": ModuleConfig(**knobs)})
+    both = ModuleConfig(models=("a", "b"), width=2, aggregator="first_to_finish")
+    config = PipelineConfig(modules={"solve": both})
     step = bind(one(), session, config).run({"question": "q"}).steps[0]
     assert step.outputs == {"answer": "b"}
     assert [(c.model.label, wants_json(c)) for c in session.calls] == [
@@ -243,3 +245,17 @@ def test_a_server_that_refuses_a_schema_is_asked_without_one_from_then_on() -> N
         return Behaviour(400, body=body) if "response_format" in request.params else Behaviour()
 
     assert asked_of(refuse, times=2) == ["json_schema", None, None]
+
+
+def test_a_reply_that_no_file_could_hold_ends_nothing(tmp_path: Path) -> None:
+    odd = {"message": {"content": written(answer="a\ud800b")}, "finish_reason": {"odd": 1}}
+    body = json.dumps({"choices": [odd], "usage": {"prompt_tokens": "many"}})
+    with LoopbackServer(Behaviour(body=body)) as server, closing(Gateway(tmp_path)) as gateway:
+        model = Model(
+            "openai/m", label="m", api_base=server.url, input_usd_per_million=1,
+            output_usd_per_million=1,
+        )  # fmt: skip
+        pipeline = one()
+        session = gateway.session("formats", Budget(calls=9))
+        program = pipeline.bind(pipeline.default_config("m"), {"m": model}, session)
+        assert program.run({"question": "q"}).outputs == {"answer": "a?b"}

@@ -17,6 +17,7 @@ from evaluators.metrics import resolve_metric
 from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls
 from optimizer.search.budget.forecast import Forecast
 from optimizer.search.budget.made_calls import example_set
+from optimizer.search.budget.reserve import Reserve
 from pipelines import Module, Pipeline
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import parse_network
@@ -24,7 +25,14 @@ from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.patterns import majority_vote
 from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
-from tests.pipelines.scripted_session import MODELS, CachingSession, Script, requested, written
+from tests.pipelines.scripted_session import (
+    MODELS,
+    CachingSession,
+    Script,
+    received,
+    requested,
+    written,
+)
 
 STEPS = Pipeline(
     "steps", [Module("draft", "question -> task"), Module("solve", "question, task -> answer")]
@@ -86,6 +94,10 @@ CHAINS = st.builds(
 )
 
 
+def asks_again(call: LMCall) -> bool:
+    return "Respond with a JSON object" in call.messages[-1]["content"]
+
+
 class Runs:
     """One pipeline on the same inputs, at one session that notes every call."""
 
@@ -101,7 +113,8 @@ class Runs:
 
     @property
     def calls(self) -> list[str]:
-        return [call.key for call in self.session.calls]
+        """Without those that ask again, as JSON: only their share is known ahead."""
+        return [call.key for call in self.session.calls if not asks_again(call)]
 
     def plan(self, config: PipelineConfig) -> list[ModuleCalls]:
         return CallPlanner(self.evaluator.pipeline, {}).module_calls(self.evaluator.bound(config))
@@ -212,7 +225,7 @@ VOTES = st.builds(
 @given(st.lists(VOTES, min_size=1, max_size=5))
 def test_of_votes_the_count_is_exact(votes: Sequence[ModuleConfig]) -> None:
     pipeline = Pipeline("one", [Module("solve", "question -> answer")])
-    runs = Runs(pipeline, asking(*QUESTIONS))
+    runs = Runs(pipeline, asking(*QUESTIONS), reliable)
     for vote in votes:
         config = PipelineConfig(modules={"solve": vote})
         ahead, before = runs.ahead([config], [0, 1]), len(runs.calls)
@@ -279,12 +292,30 @@ def test_members_that_see_the_options_in_other_orders_make_other_calls(
 
 
 def test_another_module_before_makes_other_calls() -> None:
-    runs = Runs(STEPS, asking(*QUESTIONS))
+    runs = Runs(STEPS, asking(*QUESTIONS), reliable)
     base = STEPS.default_config("a")
     runs.run(base, [0, 1])
     assert runs.ahead([base.with_models({"solve": "b"})], [0, 1]) == 2
     assert runs.ahead([base.with_models({"draft": "b"})], [0, 1]) == 4
     assert runs.ahead([base.with_knobs("draft", instructions="Think.")], [0, 1]) == 4
+
+
+def test_calls_that_ask_again_are_expected_as_often_as_before() -> None:
+    def half(call: LMCall) -> str:
+        fails = not asks_again(call) and received(call)["question"].endswith("0")
+        return "no fields" if fails else '{"answer": "A"}' if asks_again(call) else reliable(call)
+
+    pipeline = Pipeline("one", [Module("solve", "question -> answer")])
+    runs = Runs(pipeline, asking(*(f"Which {n % 2}? No. {n % 2}" for n in range(8))), half)
+    base = pipeline.default_config("a")
+    runs.run(base, range(4))
+    known = runs.evaluator.known(base)
+    assert (known.calls_per_example, known.unread) == (1.5, {"a": (2, 6)})
+    assert runs.ahead([base], range(4)) == 0
+    assert runs.ahead([base], range(8)) == 4 * 1.5
+    reserve = Reserve(runs.evaluator, base, 8, may_change=False)
+    kept = reserve._asked(base)
+    assert 8 * 1.5 < kept <= 8 * 2.5
 
 
 TREE = Pipeline(

@@ -51,6 +51,7 @@ SPACES = st.builds(
     width=st.none() | choices_of(1, 2, 3, 7) | st.just({"solve": (1, 3)}),
     aggregator=choices_of(*FULLY_TOLD),
     reasoning_effort=st.none() | st.just(("low", None)),
+    reply_format=st.none() | st.just({"solve": ("json",)}),
     params=st.sampled_from(
         [{}, {"trim": {"most": (1, 2, 5)}}, {"trim": {"most": (2,), "words": (("x",), ("y", "z"))}}]
     ),
@@ -84,6 +85,7 @@ def allowed(knobs: Knobs, name: str, config: ModuleConfig) -> bool:
         and (aggregation is None) == (config.width == 1)
         and (aggregation is None or aggregation in knobs.aggregations(name).values())
         and not (config.temperature == 0 and config.width > 1)
+        and config.reply_format in ("chat", *space.of("reply_format", name))
         and config.params.get("reasoning_effort") in (None, *space.of("reasoning_effort", name))
     )
 
@@ -168,6 +170,12 @@ def test_parameters_that_are_not_searched_stay() -> None:
     for config in suggestions(knobs, 1, base=base):
         assert config.modules["trim"].params["words"] == ["x"]
         assert config.modules["trim"].params["most"] in (1, 2)
+
+
+def test_formats_of_replies_are_compared() -> None:
+    space = SearchSpace(reply_format={"solve": ("chat", "json")}, temperature=(), width=1)
+    options = knobs_for(space, with_models=False).options("solve", BASE.modules["solve"])
+    assert [each.reply_format for each in options] == ["chat", "json"]
 
 
 def test_an_effort_that_was_given_stays_among_the_choices() -> None:

@@ -61,7 +61,7 @@ def test_what_does_not_parse_is_the_failure_of_its_module() -> None:
     assert trace.failure is not None
     assert (trace.failure.kind, trace.failure.module) == ("unparsable", "solve")
     assert not trace.failure.infrastructure
-    assert len(session.calls) == 2, "nothing is asked again to parse it otherwise"
+    assert [len(step.calls) for step in trace.steps] == [1, 2], "asked again, as JSON"
 
 
 def test_an_outage_is_one() -> None:

@@ -81,8 +81,8 @@ def test_replies_are_read_alike_in_any_thread() -> None:
                 return threads.submit(self.answer, question=question).result()
 
     session = ScriptedSession(lambda call: "unparsable")
-    bound(InAThread(), session).run(ONE)
-    assert len(session.calls) == 1, "nothing is asked again as JSON"
+    (step,) = bound(InAThread(), session).run(ONE).steps
+    assert [call.asked_again for call in step.calls] == [True, False]
 
 
 def test_past_the_gateway_nothing_is_asked_in_dspys_threads_either() -> None:
