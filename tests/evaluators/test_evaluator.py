@@ -206,7 +206,8 @@ def test_a_reply_that_cannot_be_used_scores_nothing(
     assert evaluation.failures == {kind: 2}
     assert evaluation.scores == {0: 0.0, 1: 0.0}
     assert evaluation.unscored == 0
-    assert evaluation.calls_per_example == 1, "the next module is not asked"
+    assert evaluation.calls_per_example == 2, "once in each form; the next module is not asked"
+    assert evaluation.calls_per_first_call == 2
     assert evaluation.usd_per_example > 0
 
 

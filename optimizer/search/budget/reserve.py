@@ -126,15 +126,15 @@ class Reserve:
         return _Cost(usd, calls, seconds)
 
     def _asked(self, config: PipelineConfig) -> int:
-        """Calls on the holdout, those that ask again since a reply can't be read included.
+        """Calls on the holdout, those included that ask again since a reply can't be read.
 
-        Twice as many as on the examples so far, and one, for there may be some where none was.
+        These are taken to be twice as many as on the examples so far, and one more.
         """
         most = self.examples * self.evaluator.most_calls(config)
-        outcomes = self.evaluator.known(config).outcomes.values()
-        again = sum(outcome.asked_again for outcome in outcomes)
-        first = sum(outcome.calls for outcome in outcomes) - again
-        return most + math.ceil(most * (2 * again + 1) / (first + 1)) if first else most
+        if all("reply_format" not in m.knobs for m in self.evaluator.pipeline.llm_modules):
+            return most
+        again = self.evaluator.known(config).calls_per_first_call - 1
+        return most + math.ceil(2 * again * most) + 1
 
     def _fits(self, cost: _Cost) -> bool:
         """Whether so much is left of the nominal budget, protected or not."""

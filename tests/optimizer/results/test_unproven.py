@@ -75,7 +75,7 @@ def test_the_reason_is_what_kept_it_from_leading() -> None:
 
 @pytest.mark.parametrize("label", [CHECKER, FOOL])
 def test_only_what_had_earned_its_place_is_too_dear(label: str) -> None:
-    state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16, budget=Budget(calls=32 + 8))
+    state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16, budget=Budget(calls=32 + 9))
     state.reserve = replace(state.reserve, examples=8, may_change=True)
     other = state.baseline.with_models({"solve": label})
     state.look("look", [other], 16)

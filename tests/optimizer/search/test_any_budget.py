@@ -13,9 +13,10 @@ from tests.optimizer.runs import MODELS, tune
 
 ROWS = simulated_dataset("locate_solve", 14, rows=3)
 SEARCHED, HELD_OUT = 10, 4
-FINAL_PASS, STEP = 2 * HELD_OUT, 16
-"""Calls of one config's final pass, kept for one that may lead, and of the largest step: the look
-at three models, two of them new, on four examples; or all models of a module, and the diagnoser."""
+FINAL_PASS, STEP = 2 * HELD_OUT + 2, 16
+"""Calls of one config's final pass, of which two are kept for what may lead, and some to ask again;
+and of the largest step: the look at three models, two of them new, on four examples; or all models of
+a module, and the diagnoser."""
 FEWEST, AMPLE = 30, 260
 """Calls that hardly pay for the baseline, and that pay for a whole search."""
 
@@ -40,7 +41,7 @@ def test_the_result_has_earned_its_place_and_the_holdout_is_paid(
     assert result.tuned_figures.examples == result.baseline_figures.examples == HELD_OUT
     assert result.spent.calls <= calls
     if result.stopped and not objective.pareto and stages == ("allocation",):
-        assert calls - result.spent.calls < FINAL_PASS + STEP, result.stopped
+        assert calls - result.spent.calls < 2 * FINAL_PASS + STEP, result.stopped
     last = {trial.config.key: trial for trial in result.trials_}
     chosen = last.get(result.config.key)
     assert result.config == result.baseline_config or (chosen and chosen.status == "complete")

@@ -71,7 +71,8 @@ def test_what_is_kept_is_for_the_baseline_what_leads_and_another_single_model(
     with patch.object(state.evaluator.session, "protect") as kept:
         state.protect_holdout()
     _, calls, seconds = kept.call_args.args
-    assert (calls, seconds) == (8 * passes, 1.5 * 8 * passes)
+    each = 8 + 1  # one may be asked again, since its reply can't be read
+    assert (calls, seconds) == (each * passes, 1.5 * each * passes)
     finalists = state.reserve.payable(state.incumbent, state.other_finalists())
     assert len(finalists) == len({VOTER, lead, single or VOTER})
 

@@ -173,7 +173,7 @@ def test_parameters_that_are_not_searched_stay() -> None:
 
 
 def test_formats_of_replies_are_compared() -> None:
-    space = SearchSpace(reply_format={"solve": ("chat", "json")}, temperature=(), width=1)
+    space = SearchSpace(reply_format={"solve": ("chat", "json")}, temperature=(), width=(1,))
     options = knobs_for(space, with_models=False).options("solve", BASE.modules["solve"])
     assert [each.reply_format for each in options] == ["chat", "json"]
 

@@ -123,7 +123,7 @@ def test_of_too_few_samples_nothing_is_promised(examples: int, width: int) -> No
 
 def test_failures_of_a_module_before_are_wrong_answers_and_no_more() -> None:
     clumsy = "sim/structure-clumsy"
-    register(SimulatedModel("structure-clumsy", {"locate": 0.95}, malformed_rate=0.3))
+    register(SimulatedModel("structure-clumsy", {"locate": 0.95}, refusal_rate=0.5))
     steps = Pipeline(
         "locate-solve",
         [
@@ -137,7 +137,7 @@ def test_failures_of_a_module_before_are_wrong_answers_and_no_more() -> None:
         aggregator=("majority_vote", f"verifier({CHECKER})"),
     )  # fmt: skip
     state = begun([*MODELS, clumsy], both, rows, pipeline=steps)
-    assert state.evaluator.known(state.baseline).failures["unparsable"] > 4
+    assert state.evaluator.known(state.baseline).failures["refusal"] > 4
     vote = with_solve(state, width=3, aggregator="majority_vote")
     state.look("vote", [vote], 40)
     assert set(promised(state)) <= {"majority_vote", "verifier"}
