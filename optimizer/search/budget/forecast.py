@@ -100,19 +100,24 @@ class Forecast:
         return f"{left_text} are left for the search, besides {kept_text} for the holdout"
 
     def cost(self, runs: Runs) -> tuple[int, float]:
-        """The most new calls that it takes to run and judge these, and their estimated cost."""
+        """The most new calls that it takes to run and judge these, and their estimated cost.
+
+        Those that ask again, since a reply can't be read, are as many as so far.
+        """
         coming = self._coming(runs)
         # every answer may be one that the judge has not seen yet
         calls = self.evaluator.metric.calls * sum(bits.bit_count() for _, bits in coming)
         judged = self.evaluator.session.nominal.by_purpose.get("judge")
         usd = calls * judged.usd / judged.calls if judged else 0.0
         prices: dict[str, float] = {}
+        again = 0.0
         for group, ahead in self._made.ahead(coming).items():
             if group.label not in prices:
                 prices[group.label] = self._usd_per_call(group.label)
-            calls += math.ceil(ahead * self._calls_per_first_call(group.label))
+            calls += ahead
+            again += ahead * (self._calls_per_first_call(group.label) - 1.0)
             usd += ahead * prices[group.label]
-        return calls, usd
+        return calls + math.ceil(again - 1e-9), usd
 
     def usd_per_run(self, config: PipelineConfig) -> float:
         """About what one run costs, by what calls to the same models have cost so far."""

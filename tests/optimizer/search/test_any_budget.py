@@ -13,10 +13,9 @@ from tests.optimizer.runs import MODELS, tune
 
 ROWS = simulated_dataset("locate_solve", 14, rows=3)
 SEARCHED, HELD_OUT = 10, 4
-FINAL_PASS, STEP = 2 * HELD_OUT + 2, 16
+FINAL_PASS, STEP = 2 * HELD_OUT + 2, 32
 """Calls of one config's final pass, of which two are kept for what may lead, and some to ask again;
-and of the largest step: the look at three models, two of them new, on four examples; or all models of
-a module, and the diagnoser."""
+and of the largest step: a race of six configs on five further examples."""
 FEWEST, AMPLE = 30, 260
 """Calls that hardly pay for the baseline, and that pay for a whole search."""
 
