@@ -54,6 +54,7 @@ class ConfigArena(Arena):
 
     def take_in(self) -> None:
         """Note the scores that are known and not in the field yet, and what may still be made."""
+        set_aside = self.evaluator.session.set_aside
         for candidate, config in enumerate(self.configs):
             known = self.evaluator.known(config)
             outcomes, shown = known.outcomes, self.evaluator.shown_in(config)
@@ -62,7 +63,8 @@ class ConfigArena(Arena):
                     if index in outcomes or index in shown:
                         score = outcomes[index].score if index in outcomes else None
                         self.field.note((candidate, place), score)
-            if known.disqualified and known.hit > 1:
+            hopeless = set_aside and not set_aside.keys().isdisjoint(config.labels)
+            if hopeless or (known.disqualified and known.hit > 1):
                 self.field.entrants[candidate] = False
         self.left = self.forecast.calls_left()
         self._preference = None
