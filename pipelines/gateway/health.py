@@ -81,7 +81,7 @@ class Connection:
             if not self._was_connected:
                 longest_s = min(longest_s, _NEVER_CONNECTED_S)
             if gone >= longest_s:
-                self.given_up = f"no connection to {self._address} for {gone:.0f} s"
+                self.given_up = f"no connection to {self._address} for {gone:.0f} s: is it there?"
                 logger.warning("%s: given up for this search", self.given_up)
                 self._changed.notify_all()
             elif now - self._said > _SAID_EVERY_S:

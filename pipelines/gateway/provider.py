@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
@@ -45,8 +45,8 @@ class Provider(Protocol):
         """
         ...
 
-    def has_knob(self, model: Model, knob: Knob, /) -> bool:
-        """Whether setting the knob changes what the model is asked, as far as is known."""
+    def takes(self, model: Model, knob: Knob, value: Any, /) -> bool:
+        """Whether a value of a knob changes what the model is asked, as far as is known."""
         ...
 
     async def send(self, call: LMCall, timeout_s: float, /) -> ProviderReply:

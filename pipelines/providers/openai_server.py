@@ -54,13 +54,13 @@ class OpenAIServer:
         """
         return own_or(model, lambda: _listed(model.name), lambda: _nearest(model.name))
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may: every server decides itself."""
+    def takes(self, model: Model, knob: Knob, value: object) -> bool:
+        """A temperature, always; an effort by what litellm knows of a model of this name."""
         if knob == "temperature":
             return True
-        from pipelines.providers.litellm.model_knobs import has_knob
+        from pipelines.providers.litellm.model_knobs import takes
 
-        return has_knob(model, knob)
+        return takes(model, knob, value)
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """Make the call; again at once if the server refuses a parameter that it can do without.

@@ -34,8 +34,8 @@ class RecordedProvider:
         listed = None if usd is None else usd / 1e6
         return own_or(model, lambda: (listed, listed))
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may have any, but there is one answer only."""
+    def takes(self, model: Model, knob: Knob, value: object) -> bool:
+        """It may take any, but there is one answer only."""
         return True
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:

@@ -44,8 +44,8 @@ class SimulatedProvider:
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
         return own_or(model, lambda: listed)
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may have any."""
+    def takes(self, model: Model, knob: Knob, value: object) -> bool:
+        """It may take any."""
         return True
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
