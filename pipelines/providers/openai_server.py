@@ -224,7 +224,8 @@ def reply_of(call: LMCall, sent: Any) -> ProviderReply:
     refused = message.get("refusal")
     if not text and choice.get("finish_reason") != "length":
         text = text_of(refused) or thoughts  # some servers take the answer for thoughts
-    usage = sent.get("usage") or {}
+    usage = sent.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     return ProviderReply(
         text=text,
         finish_reason="content_filter" if refused else choice.get("finish_reason"),

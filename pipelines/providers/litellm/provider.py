@@ -12,7 +12,7 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Knob, ProviderReply
 from pipelines.providers.litellm import model_knobs
-from pipelines.providers.litellm.litellm_import import load_litellm
+from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
 from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
@@ -59,6 +59,7 @@ class LitellmProvider:
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`."""
         litellm = load_litellm()
+        OURS.set(True)  # in this task alone
         sent: list[object] = []  # litellm logs a call just before it sends it
         try:
             response = await litellm.acompletion(
