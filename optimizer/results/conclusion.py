@@ -140,6 +140,8 @@ def _final_scores(
         final = score_finalists(state, holdout)
     except BudgetExhausted as exhausted:
         return search_estimates(state), f"the pass over the holdout was cut off: {exhausted}"
+    if final.cut_off:
+        stopped = f"the pass over the holdout was cut off {final.cut_off}"
     if not final.usable:
         return search_estimates(state), "every held-out example met an infrastructure failure"
     return final, stopped
