@@ -46,6 +46,7 @@ class LoopbackServer:
         api_key: If given, requests without this bearer token are 401.
         bills_abandoned: Whether requests whose client leaves are charged in full; if not, for the
             input and for as much of the output as was written by then, in even pace.
+        port: Where it listens; 0 takes any that is free.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class LoopbackServer:
         count_tokens: CountTokens = quarter_of_bytes,
         api_key: str | None = None,
         bills_abandoned: bool = True,
+        port: int = 0,
     ) -> None:
         self.prices: Mapping[str, Price] = dict(prices or {})
         self.meter = Meter()
@@ -67,7 +69,7 @@ class LoopbackServer:
         self._bills_abandoned = bills_abandoned
         self._is_closing = False
         handler = type("Handler", (LoopbackHandler,), {"owner": self})
-        self._http = _Connections(("127.0.0.1", 0), handler)
+        self._http = _Connections(("127.0.0.1", port), handler)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
     @property

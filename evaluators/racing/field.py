@@ -35,6 +35,8 @@ class Field:
     """C: which candidates are in the race; the scores of the others only inform it."""
     ratings: Floats | None = None
     """C x M: module scores, NaN where there is none; see `Design`."""
+    mixtures: tuple[Floats, ...] = ()
+    """See `Design`."""
 
     @classmethod
     def of(cls, factors: Ints, calls: Sequence[Iterable[int]], examples: int) -> Field:
@@ -66,7 +68,7 @@ class Field:
         uses = self.uses.astype(np.float64)
         sizes = uses.sum(axis=1)
         shared = (uses @ uses.T) / np.maximum(np.maximum(sizes[:, None], sizes[None]), 1)
-        return Design(self.factors, shared, self.ratings)
+        return Design(self.factors, shared, self.ratings, self.mixtures)
 
     @property
     def complete(self) -> NDArray[np.bool_]:

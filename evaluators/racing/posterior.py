@@ -63,12 +63,20 @@ class Design:
     ratings: Floats | None = None
     """C x M: module scores in [0, 1] of what each config has in each of M modules; NaN where a
     model was not rated."""
+    mixtures: tuple[Floats, ...] = ()
+    """Factors of which a config has several levels at once, as a vote has several models: C x L
+    each, how much of each level it has, in rows of unit length."""
+
+    @cached_property
+    def members(self) -> list[Floats]:
+        """For each factor, mixtures last, C x L: how much of each of its levels a config has."""
+        plain = (np.equal.outer(each, np.unique(each)) for each in self.factors.T)
+        return [*(each.astype(np.float64) for each in plain), *self.mixtures]
 
     @cached_property
     def alike(self) -> list[Floats]:
-        """For each factor, C x C: 1 where two configs have the same level."""
-        columns = self.factors.T
-        return [(each[:, None] == each[None]).astype(np.float64) for each in columns]
+        """For each factor, C x C: 1 where two configs have the same level, less for mixtures."""
+        return [each @ each.T for each in self.members]
 
     @cached_property
     def rated(self) -> Floats | None:
@@ -120,7 +128,7 @@ class Variances:
         """Before any score."""
         shared = len(design.overlaps) - 1
         return cls(
-            factors=np.full(design.factors.shape[1], FACTOR_VARIANCE),
+            factors=np.full(len(design.members), FACTOR_VARIANCE),
             correlations=np.array([CORRELATION, *[SHARED_CORRELATION / max(1, shared)] * shared]),
         )
 
@@ -355,12 +363,10 @@ def _effects(posterior: Posterior, design: Design, variances: Variances) -> Vari
     lifted = inverse @ (posterior.mean - design.expected)
     left = np.asarray(inverse - inverse @ posterior.covariance @ inverse, dtype=np.float64)
     factors = []
-    for levels, variance in zip(design.factors.T, variances.factors, strict=True):
-        names, which = np.unique(levels, return_inverse=True)
-        member = np.eye(len(names))[which]
+    for member, variance in zip(design.members, variances.factors, strict=True):
         square = _squares(member, variance, lifted, left)
         prior = FACTOR_WEIGHT * FACTOR_VARIANCE
-        factors.append((square.sum() + prior) / (len(names) + FACTOR_WEIGHT))
+        factors.append((square.sum() + prior) / (member.shape[1] + FACTOR_WEIGHT))
     own = _squares(np.eye(len(lifted)), variances.own, lifted, left)
     ratings = variances.ratings
     if design.rated is not None:

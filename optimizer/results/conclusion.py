@@ -75,12 +75,18 @@ def conclude(
         diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,
         judge=state.judge,
         stopped=stopped,
-        left_out=tuple(dict.fromkeys(state.left_out.values())),
+        left_out=(*dict.fromkeys(state.left_out.values()), *_set_aside(state)),
         metric=plan.metric.name,
         seed=plan.seed,
         dataset_digest=plan.search.digest,
         example_inputs=_plain(state.evaluator.inputs(0)),
     )
+
+
+def _set_aside(state: SearchState) -> list[str]:
+    """What to say of models that could not be reached, or never answered."""
+    reasons = state.evaluator.session.set_aside.items()
+    return [f"{label} was set aside during the search: {reason}" for label, reason in reasons]
 
 
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
@@ -134,6 +140,8 @@ def _final_scores(
         final = score_finalists(state, holdout)
     except BudgetExhausted as exhausted:
         return search_estimates(state), f"the pass over the holdout was cut off: {exhausted}"
+    if final.cut_off:
+        stopped = f"the pass over the holdout was cut off {final.cut_off}"
     if not final.usable:
         return search_estimates(state), "every held-out example met an infrastructure failure"
     return final, stopped

@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluators.evaluator import Evaluator
 from evaluators.objective import Costs, Objective
+from evaluators.racing.posterior import Floats
 from optimizer.search.budget.forecast import Forecast
 from optimizer.search.leading.preference import Preference
 from optimizer.search.strategies.arena import Arena, Levels
@@ -54,6 +55,7 @@ class ConfigArena(Arena):
 
     def take_in(self) -> None:
         """Note the scores that are known and not in the field yet, and what may still be made."""
+        set_aside = self.evaluator.session.set_aside
         for candidate, config in enumerate(self.configs):
             known = self.evaluator.known(config)
             outcomes, shown = known.outcomes, self.evaluator.shown_in(config)
@@ -62,7 +64,8 @@ class ConfigArena(Arena):
                     if index in outcomes or index in shown:
                         score = outcomes[index].score if index in outcomes else None
                         self.field.note((candidate, place), score)
-            if known.disqualified and known.hit > 1:
+            hopeless = set_aside and not set_aside.keys().isdisjoint(config.labels)
+            if hopeless or (known.disqualified and known.hit > 1):
                 self.field.entrants[candidate] = False
         self.left = self.forecast.calls_left()
         self._preference = None
@@ -126,6 +129,7 @@ def arena_of(
         start=None if start is None else (every.index(start),),
         seed=seed,
     )
+    arena.field.mixtures = model_mixtures(every)
     arena.field.entrants[:] = [config.key in entering for config in every]
     arena.take_in()
     return arena
@@ -134,24 +138,15 @@ def arena_of(
 def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...]]:
     """For each config, the level of every knob that is not the same in all of them.
 
-    Where the members of a module differ, there is a factor for each model: how many members have
-    it.
+    Without the models of modules that have several at once; see `model_mixtures`.
     """
-    mixed = {
-        name
-        for config in configs
-        for name, module in config.modules.items()
-        if len(set(module.labels)) > 1
-    }
+    mixed = _mixed_modules(configs)
     columns: dict[tuple[str, str], list[str]] = {}
     for row, config in enumerate(configs):
         for name, module in config.modules.items():
-            models = Counter(module.labels)
-            knobs = {**module.own_knobs(), **module.params}
-            if name in mixed:
-                del knobs["models"]
-                knobs |= {f"members with {label}": count for label, count in models.items()}
-            for knob, value in knobs.items():
+            for knob, value in {**module.own_knobs(), **module.params}.items():
+                if knob == "models" and name in mixed:
+                    continue
                 column = columns.setdefault((name, knob), [""] * len(configs))
                 column[row] = canonical_json(_plain(value))
     levels = [
@@ -162,6 +157,26 @@ def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...
     if not levels:
         return [(0,)] * len(configs)
     return [tuple(int(level) for level in row) for row in np.stack(levels, axis=1)]
+
+
+def model_mixtures(configs: Sequence[PipelineConfig]) -> tuple[Floats, ...]:
+    """For each module with several models at once, configs x models: how many members have each.
+
+    In rows of unit length, so that configs are the more alike the more models they share.
+    """
+    mixtures = []
+    for name in _mixed_modules(configs):
+        counts = [Counter(config.modules[name].labels) for config in configs]
+        labels = sorted(set().union(*counts))
+        rows = np.array([[each[label] for label in labels] for each in counts], dtype=np.float64)
+        mixtures.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    return tuple(mixtures)
+
+
+def _mixed_modules(configs: Sequence[PipelineConfig]) -> list[str]:
+    """The modules that have several models at once in some config."""
+    walked = (item for config in configs for item in config.modules.items())
+    return list(dict.fromkeys(name for name, module in walked if len(set(module.labels)) > 1))
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,9 @@ from evaluators.statistics import Calibration, Interval, paired_interval
 from optimizer.search.state import SearchState
 from pipelines.gateway.call import BudgetExhausted
 
+FEWEST_PAIRS = 10
+"""A pass that was cut off counts if so many examples were run with baseline and incumbent."""
+
 
 @dataclass(frozen=True)
 class FinalScores:
@@ -25,6 +28,8 @@ class FinalScores:
     """False: these are the estimates that the search chose by, and so are too good."""
     points: Mapping[str, Evaluation] = field(default_factory=dict)
     """Of configs that were scored on the holdout, by their keys."""
+    cut_off: str | None = None
+    """What ended the pass before all of its examples; None if nothing did."""
     calibration: Calibration | None = None
     """By which the errors of a judge are taken out of what is reported, if they are known.
 
@@ -67,21 +72,33 @@ class FinalScores:
 def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
     """Run the finalists on the holdout, with the part of the budget that was kept for it.
 
-    All whose worst cost fits run in one pool. Baseline and incumbent begin first, and the others
-    have no figures where these use the budget up.
+    All whose worst cost fits run in one pool. Baseline and incumbent begin first, example by
+    example, and the others have no figures where these use the budget up. Where a cap in seconds
+    ends the pass, the examples that both have been run on count, if they are not too few.
 
     Raises:
         BudgetExhausted: retries, or a cap in seconds, have used that part up.
     """
     state.evaluator.session.protect()
-    examples = range(len(holdout.examples))
+    examples = list(range(len(holdout.examples)))
     needed, others = [state.baseline, state.incumbent], state.other_finalists()
-    with suppress(BudgetExhausted):
-        holdout.run(list(product(state.reserve.payable(state.incumbent, others), examples)))
-    holdout.run(list(product(needed, examples)))
+    payable = state.reserve.payable(state.incumbent, others)
+    first = [(config, index) for index, config in product(examples, needed)]
+    cut_off = None
+    try:
+        with suppress(BudgetExhausted):
+            holdout.run([*first, *product(payable, examples)])
+        holdout.run(first)
+    except BudgetExhausted as exhausted:
+        pairs = set.intersection(*(set(holdout.known(config).outcomes) for config in needed))
+        if len(pairs) < min(FEWEST_PAIRS, len(examples)):
+            raise
+        cut_off = f"after {len(pairs)} of {len(examples)} examples: {exhausted}"
+        examples = sorted(pairs)
     with suppress(BudgetExhausted):
         holdout.run(list(product(others, examples)))
     known = {config.key: holdout.known(config) for config in [*needed, *others]}
+    known = {key: each.on(examples) for key, each in known.items()}
     points = {key: each for key, each in known.items() if len(each.outcomes) == len(examples)}
     return FinalScores(
         tuned=known[state.incumbent.key],
@@ -89,6 +106,7 @@ def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
         single_model=points.get(state.single_model.key) if state.single_model else None,
         held_out=True,
         points=points,
+        cut_off=cut_off,
         calibration=_calibration(state),
     )
 

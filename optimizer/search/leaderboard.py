@@ -40,9 +40,10 @@ class Leaderboard(SearchLog):
     cut_short: str | None = None
     """What the budget had no room for since the incumbent took the lead; None if nothing."""
     waited_s: float = 0.0
-    """How long batches of runs took by the clock, of those in which calls were paid."""
-    paid_calls: int = 0
-    """How many these were."""
+    """How long batches of runs took by the clock, of those in which calls were paid; each one
+    weighs half as much as the next."""
+    paid_calls: float = 0.0
+    """How many calls these were, weighed likewise."""
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
@@ -181,7 +182,7 @@ class Leaderboard(SearchLog):
 
     def protect_holdout(self) -> None:
         """Keep back what the final pass over the holdout may take."""
-        pace = self.waited_s / max(1, self.paid_calls)
+        pace = self.waited_s / max(1.0, self.paid_calls)
         self.reserve.keep(self.incumbent, self.other_finalists(), pace)
 
     def other_finalists(self) -> list[PipelineConfig]:

@@ -168,8 +168,8 @@ class RacingState(Leaderboard):
         self.forecast.check(runs)
         self.evaluator.run(runs)
         if paid := session.spent.calls - paid_before:
-            self.paid_calls += paid
-            self.waited_s += time.monotonic() - began
+            self.paid_calls = self.paid_calls / 2 + paid  # the latest batches say the most
+            self.waited_s = self.waited_s / 2 + time.monotonic() - began
 
     def is_payable(self, config: PipelineConfig) -> bool:
         """Whether it can be run on all search examples and, if it leads then, on the holdout."""

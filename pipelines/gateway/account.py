@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.health import Health
 from pipelines.gateway.store import Caps, Claim
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Account:
         self.study = study
         self.budget = budget
         self.protected = Protected()
+        self.health = Health(gateway.timeout_s, gateway.outage_s)
         self._store = gateway.store
         self._clock = clock
         self._settled = threading.Condition()

@@ -105,14 +105,20 @@ class CallFailed(Exception):
         kind: str,
         message: str,
         *,
+        sent: bool = True,
         retryable: bool = False,
         billed: bool = False,
+        away: bool = False,
         retry_after: float | None = None,
         attempts: int = 1,
     ) -> None:
         super().__init__(message)
         self.kind = kind
+        self.sent = sent
+        """Whether something was sent."""
         self.retryable = retryable
+        self.away = away
+        """Whether the provider can't be reached or is starting."""
         self.billed = billed
         """Whether the provider may have charged for it: the outcome is unknown."""
         self.retry_after = retry_after

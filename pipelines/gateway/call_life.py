@@ -90,23 +90,34 @@ class CallLife:
 
     async def _timed(self) -> tuple[ProviderReply, float]:
         started = time.perf_counter()
-        sent = await self._provider.send(self.call, self.account.gateway.timeout_s)
+        deadline_s = self.account.health.pace(self.call).deadline_s
+        sent = await self._provider.send(self.call, deadline_s)
         return sent, time.perf_counter() - started
 
     def _attempts(self) -> LMReply:
-        gateway = self.account.gateway
-        gate = gateway.gate(self.call.model.provider)
-        for attempt in range(gateway.retries + 1):
-            if not self.reserve() and (recorded := self.recorded()) is not None:
-                return recorded
+        gateway, health = self.account.gateway, self.account.health
+        gate, connection = gateway.gate(self.call.model.provider), health.connection(self.call)
+        attempt = 0
+        while True:
+            tries_for_all = connection.enter(self.check)
             try:
+                health.check(self.call)
+                if not self.reserve() and (recorded := self.recorded()) is not None:
+                    return recorded
                 return self._attempt(gate)
             except CallFailed as failure:
                 failure.attempts = attempt + 1
+                if failure.away:
+                    connection.away(str(failure))
+                    continue
                 if not failure.retryable or attempt == gateway.retries:
                     raise
-                self._wait_to_retry(gate, attempt, failure)
-        raise AssertionError("the last attempt returns or raises")
+                failed = failure
+            finally:
+                if tries_for_all:
+                    connection.leave()
+            self._wait_to_retry(gate, attempt, failed)
+            attempt += 1
 
     def _attempt(self, gate: ProviderGate) -> LMReply:
         """Make a reserved call once, and settle it; give the reservation back if it never left."""
@@ -122,12 +133,24 @@ class CallLife:
             gate.leave()
 
     def _sent(self) -> LMReply:
+        health = self.account.health
+        connection, pace = health.connection(self.call), health.pace(self.call)
+        started = time.monotonic()
         try:
             reply = self.send()
             self.account.settle(self.call, reply)
+            connection.connected()
+            pace.answered(time.monotonic() - started)
             return reply
         except CallFailed as failure:
+            if not failure.sent:
+                self.account.release(self.call)
+                raise
             self.account.settle(self.call, None, billed=failure.billed)
+            if failure.kind == "timeout":
+                pace.late(time.monotonic() - started)
+            if not failure.away:
+                connection.connected()
             raise
         except NotSent:
             self.account.release(self.call)

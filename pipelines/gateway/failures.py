@@ -19,9 +19,13 @@ class Happening(NamedTuple):
     """One way in which a call ends without an answer."""
 
     kind: str
+    sent: bool = True
+    """Whether something was sent: what was not is no call, and costs nothing."""
     retryable: bool = False
     billed: bool = False
     """Whether the provider may have charged for it: nothing shows that the model did not run."""
+    away: bool = False
+    """Whether the provider can't be reached or is starting: it is waited for."""
     advice: str = ""
     """What helps; `{call}` and `{timeout_s}` are filled in."""
 
@@ -47,19 +51,32 @@ class Happening(NamedTuple):
         said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
         text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
         return CallFailed(
-            self.kind, text, retryable=self.retryable, billed=self.billed, retry_after=retry_after
+            self.kind,
+            text,
+            sent=self.sent,
+            retryable=self.retryable,
+            billed=self.billed,
+            away=self.away,
+            retry_after=retry_after,
         )
 
 
 # Nothing was sent.
 NOT_CONNECTED = Happening(
-    "connection", retryable=True, advice="no connection: does the server run, at this address?"
+    "connection",
+    sent=False,
+    retryable=True,
+    away=True,
+    advice="no connection: does the server run, at this address?",
 )
 NOT_SENT = Happening(
-    "not_sent", advice="nothing was sent: credentials, packages or settings of this machine"
+    "not_sent",
+    sent=False,
+    advice="nothing was sent: credentials, packages or settings of this machine",
 )
-UNSUPPORTED_INPUT = Happening("unsupported_input")
-UNUSABLE_MODEL = Happening("unusable_model")
+SET_ASIDE = Happening("set_aside", sent=False, advice="it is not asked again in this search")
+UNSUPPORTED_INPUT = Happening("unsupported_input", sent=False)
+UNUSABLE_MODEL = Happening("unusable_model", sent=False)
 
 # It was sent, and what became of it is unknown.
 BROKEN = Happening("connection", retryable=True, billed=True)
@@ -81,6 +98,7 @@ RATE_LIMITED = Happening(
     " keeps to its rate",
 )
 SERVER_ERROR = Happening("server_error", retryable=True)
+STARTING = Happening("server_error", retryable=True, away=True)
 AUTHENTICATION = Happening(
     "authentication", advice="Model(..., api_key_env=...) names the variable that holds the key"
 )
@@ -106,6 +124,8 @@ _TOO_LONG = re.compile(
     r"context size|prompt is too long|input is too long|too many (input )?tokens",
     re.I,
 )
+_STARTING = re.compile(r"loading|starting|warming", re.I)
+"""What servers of open models say with a 503 until the weights are read."""
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
 
 
@@ -127,6 +147,8 @@ def of_status(status: int, text: str, call: LMCall) -> Happening:
         return RATE_LIMITED
     if status in (408, 504, 524):
         return GATEWAY_TIMEOUT
+    if status == 503 and _STARTING.search(text):
+        return STARTING
     if status in (409, 425, 498) or status >= 500:
         return SERVER_ERROR
     if _FILTERED.search(text):

@@ -48,8 +48,12 @@ class Gateway:
     `backoff_s` seconds, then after twice that, and so on, or when `Retry-After` says.
 
     `timeout_s` is how long a provider may stay silent: to connect, and from one byte to the next.
-    A server that drips its answer can hold a call for longer. (`sim/` and `recorded/` models run
-    in this process and have no timeout.)
+    A server that drips its answer can hold a call for longer. Once a model has replied a few times,
+    it is waited for less long: five times its longest latency, and at least ten seconds.
+
+    `outage_s` is how long a provider that was reached before may be away: all of its calls wait
+    while one tries to connect. After that, its models are set aside: the search goes on without
+    them. So is a model that never answers in time.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Gateway:
         retries: int = 5,
         backoff_s: float = 0.5,
         timeout_s: float = 120.0,
+        outage_s: float = 300.0,
     ) -> None:
         """`cache` is a folder, by default the user's; None keeps replies in memory only.
 
@@ -70,6 +75,7 @@ class Gateway:
         check_whole("retries", retries, 0)
         check_number("backoff_s", backoff_s, zero=True)
         check_number("timeout_s", timeout_s, zero=False)
+        check_number("outage_s", outage_s, zero=True)
         for provider, limit in (limits or {}).items():
             if not isinstance(limit, Limit):
                 raise ValueError(f"limits[{provider!r}] must be a Limit(...), but got {limit!r}")
@@ -80,6 +86,7 @@ class Gateway:
         self.flights = Flights()
         self.retries = retries
         self.timeout_s = timeout_s
+        self.outage_s = outage_s
         self._backoff_s = backoff_s
         self._limits = dict(limits or {})
         self._gates: dict[str, ProviderGate] = {}

@@ -34,8 +34,12 @@ _INSTEAD = {
     "it costs more than the tokens that the budget reserves": (
         "service_tier", "web_search_options",
     ),
+    "it may lift what bounds a call": (
+        "additional_drop_params", "drop_params", "allowed_openai_params", "custom_llm_provider",
+        "mock_response", "logger_fn", "hooks",
+    ),
     "the pipeline writes the messages": ("messages",),
-    "the index of the sample travels as the seed": ("seed",),
+    "it is made of the messages and the index of the sample": ("seed",),
     "the temperature is a knob: Module(..., temperature=...)": ("temperature",),
 }  # fmt: skip
 _REFUSED = {name: instead for instead, names in _INSTEAD.items() for name in names}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 
-Knob = Literal["temperature", "reasoning_effort", "response_format", "response_schema"]
-"""What may be set in a call; a `response_schema` is a `response_format` with a JSON schema."""
+Knob = Literal["temperature", "reasoning_effort", "response_format"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Provider(Protocol):
         """
         ...
 
-    def has_knob(self, model: Model, knob: Knob, /) -> bool:
-        """Whether setting the knob changes what the model is asked, as far as is known."""
+    def takes(self, model: Model, knob: Knob, value: Any, /) -> bool:
+        """Whether a value of a knob changes what the model is asked, as far as is known."""
         ...
 
     async def send(self, call: LMCall, timeout_s: float, /) -> ProviderReply:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.account import Account, Protected
@@ -122,6 +122,11 @@ class Session:
         end, and their calls are cut off.
         """
         self._account.stop()
+
+    @property
+    def set_aside(self) -> Mapping[str, str]:
+        """Models that are not asked any more, by label, and why."""
+        return self._account.health.set_aside
 
     @property
     def in_flight(self) -> int:

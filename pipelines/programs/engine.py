@@ -123,17 +123,17 @@ class GatewayEngine:
     @property
     def supported_params(self) -> frozenset[str]:
         """What DSPy's JSONAdapter asks before it sends a `response_format`."""
-        return frozenset(filter(self._takes, ("response_format",)))
+        return frozenset(("response_format",) if self._takes("json_object") else ())
 
     @property
     def supports_response_schema(self) -> bool:
         """Whether it may be a JSON schema."""
-        return self._takes("response_schema")
+        return self._takes("json_schema")
 
-    def _takes(self, knob: Any) -> bool:
-        from pipelines.providers import has_knob
+    def _takes(self, kind: str) -> bool:
+        from pipelines.providers import takes
 
-        return has_knob(self._model, knob)
+        return takes(self._model, "response_format", {"type": kind})
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
         """The call of the gateway that this request is, at the draw of so many."""

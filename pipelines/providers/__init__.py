@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
@@ -52,6 +53,6 @@ def price_of(model: Model) -> Price:
     return provider_of(model).price_of(model)
 
 
-def has_knob(model: Model, knob: Knob) -> bool:
-    """Whether setting the knob changes what the model is asked, as far as is known."""
-    return provider_of(model).has_knob(model, knob)
+def takes(model: Model, knob: Knob, value: Any) -> bool:
+    """Whether a value of a knob changes what the model is asked, as far as is known."""
+    return provider_of(model).takes(model, knob, value)

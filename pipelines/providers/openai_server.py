@@ -56,13 +56,13 @@ class OpenAIServer:
         """
         return own_or(model, lambda: _listed(model.name), lambda: _nearest(model.name))
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may: every server decides itself."""
+    def takes(self, model: Model, knob: Knob, value: object) -> bool:
+        """An effort by what litellm knows of a model of this name; all else may be tried."""
         if knob != "reasoning_effort":
             return True
-        from pipelines.providers.litellm.model_knobs import has_knob
+        from pipelines.providers.litellm.model_knobs import takes
 
-        return has_knob(model, knob)
+        return takes(model, knob, value)
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """Make the call; again at once if the server refuses a parameter that it can do without.
@@ -230,7 +230,8 @@ def reply_of(call: LMCall, sent: Any) -> ProviderReply:
     refused = message.get("refusal")
     if not text and choice.get("finish_reason") != "length":
         text = text_of(refused) or thoughts  # some servers take the answer for thoughts
-    usage = sent.get("usage") or {}
+    usage = sent.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     return ProviderReply(
         text=text,
         finish_reason="content_filter" if refused else choice.get("finish_reason"),

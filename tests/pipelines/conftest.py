@@ -42,7 +42,7 @@ def call_to(server: LoopbackServer, text: str = "hello", **fields: Any) -> LMCal
     """A call to the server's model `tiny`, priced as the server prices it."""
     price = server.prices.get("tiny", PRICE)
     model = Model(
-        "openai/tiny",
+        f"{fields.pop('provider', 'openai')}/tiny",
         api_base=server.url,
         input_usd_per_million=price.input,
         output_usd_per_million=price.output,

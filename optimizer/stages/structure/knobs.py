@@ -49,8 +49,8 @@ class Knobs:
     """The label of the model that judges where an aggregator names none."""
     partners: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By module, the models that may be mixed in."""
-    has: Callable[[str, Knob], bool] = lambda label, knob: True
-    """Whether a model has a knob."""
+    takes: Callable[[str, Knob, Any], bool] = lambda label, knob, value: True
+    """Whether a value of a knob changes what a model is asked."""
 
     def suggest(self, trial: Trial, base: PipelineConfig) -> PipelineConfig | None:
         """A config drawn by the trial; None if its values make no sense together."""
@@ -209,14 +209,18 @@ class Knobs:
 
     def _temperatures(self, name: str, label: str) -> tuple[float | None, ...]:
         own = self.baseline.modules[name].temperature
-        if not self.has(label, "temperature"):
+        if not self.takes(label, "temperature", 0.0):
             return (own or None,)  # so that it is not taken to be greedy
         return self._choices("temperature", name, [own])
 
     def _efforts(self, name: str, label: str) -> tuple[str | None, ...]:
         own = self.baseline.modules[name].params.get("reasoning_effort")
-        has = self.has(label, "reasoning_effort")
-        return self._choices("reasoning_effort", name, [own]) if has else (own,)
+        choices = self._choices("reasoning_effort", name, [own])
+        return tuple(
+            effort
+            for effort in choices
+            if effort in (own, None) or self.takes(label, "reasoning_effort", effort)
+        )
 
     def _choices(self, knob: str, name: str, own: Sequence[Any]) -> tuple[Any, ...]:
         """The same in every trial, as Optuna wants it: the baseline's, and the space's."""

@@ -20,7 +20,7 @@ from optimizer.stages.structure.paid_networks import paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposer
 from pipelines.gateway.call import BudgetExhausted
-from pipelines.providers import has_knob
+from pipelines.providers import takes
 from search_spaces import PipelineConfig
 
 MOST_LISTED = 256
@@ -169,7 +169,7 @@ def _knobs(state: SearchState) -> Knobs:
         with_models=costs_count,
         judge=_judge(state),
         partners=dict(_partners(state)),
-        has=lambda label, knob: has_knob(state.evaluator.models[label], knob),
+        takes=lambda label, knob, value: takes(state.evaluator.models[label], knob, value),
     )
 
 

@@ -12,7 +12,7 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Knob, ProviderReply
 from pipelines.providers.litellm import model_knobs
-from pipelines.providers.litellm.litellm_import import load_litellm
+from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
 from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
@@ -35,7 +35,7 @@ class LitellmProvider:
         missing: list[str] = []
         if not model.api_base and not model.api_key_env:
             missing = litellm.validate_environment(model=model.name)["missing_keys"]
-        problems = [key_problem(model, missing)]
+        problems = [key_problem(model, missing), model_knobs.problem_of_effort(model)]
         try:
             self.price_of(model)
         except ModelError as error:
@@ -52,13 +52,14 @@ class LitellmProvider:
             model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
         )  # fmt: skip
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
+    def takes(self, model: Model, knob: Knob, value: Any) -> bool:
         """Whether litellm sends it to the model's provider."""
-        return model_knobs.has_knob(model, knob)
+        return model_knobs.takes(model, knob, value)
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`."""
         litellm = load_litellm()
+        OURS.set(True)  # in this task alone
         sent: list[object] = []  # litellm logs a call just before it sends it
         try:
             response = await litellm.acompletion(

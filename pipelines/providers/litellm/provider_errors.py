@@ -27,7 +27,7 @@ def as_failure(
     causes = list(_causes(error))
     happening = _happening(litellm, error, causes, call, sent)
     headers = getattr(error, "litellm_response_headers", None) or {}
-    detail = f"{type(error).__name__}: {error}"
+    detail = f"{type(error).__name__}: {error}".partition("\nTraceback (most recent")[0]
     return happening.failure(
         call, detail, timeout_s=timeout_s, retry_after=retry_after(headers)
     )  # fmt: skip

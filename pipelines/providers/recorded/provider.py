@@ -34,9 +34,9 @@ class RecordedProvider:
         listed = None if usd is None else usd / 1e6
         return own_or(model, lambda: (listed, listed))
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may have any of a search space's, but there is one answer only."""
-        return knob in ("temperature", "reasoning_effort")
+    def takes(self, model: Model, knob: Knob, value: object) -> bool:
+        """Those of a search space, but there is one answer only."""
+        return knob != "response_format"
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`; the recording holds no times."""

@@ -44,9 +44,9 @@ class SimulatedProvider:
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
         return own_or(model, lambda: listed)
 
-    def has_knob(self, model: Model, knob: Knob) -> bool:
-        """It may have any of a search space's."""
-        return knob in ("temperature", "reasoning_effort")
+    def takes(self, model: Model, knob: Knob, value: object) -> bool:
+        """Those of a search space."""
+        return knob != "response_format"
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`."""

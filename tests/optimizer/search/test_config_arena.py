@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from optimizer.search.config_arena import config_factors
+from evaluators.racing.posterior import Design, Posterior
+from optimizer.search.config_arena import config_factors, model_mixtures
 from search_spaces import ModuleConfig, PipelineConfig
 
 
@@ -18,17 +20,33 @@ def alone(model: str) -> PipelineConfig:
     return PipelineConfig(modules={"solve": ModuleConfig(models=(model,))})
 
 
-def test_mixed_members_share_the_effect_of_each_model() -> None:
-    votes = [vote("a", "b", "c"), vote("d", "a", "b"), vote("d", "e", "c")]
+def test_votes_are_the_more_alike_the_more_models_they_share() -> None:
+    configs = [vote("a", "b", "c"), vote("d", "a", "b"), vote("d", "e", "c"), alone("a")]
 
-    factors = np.array(config_factors([*votes, alone("a")]))
-    shared = (factors[:, None] == factors[None]).sum(axis=-1)
+    (shares,) = model_mixtures(configs)
+    alike = shares @ shares.T
 
-    assert shared[0, 1] > shared[0, 2]  # two models in common rather than one
-    assert shared[0, 3] < shared[0, 1]  # of one model alone
+    assert np.diag(alike) == pytest.approx(1.0)
+    assert alike[0, 1] == pytest.approx(2 / 3)
+    assert alike[0, 2] == pytest.approx(1 / 3)
+    assert alike[0, 3] == pytest.approx(3**-0.5)
+    assert len(config_factors(configs)[0]) == 2  # width and aggregator, not the models
+
+
+def test_what_a_vote_scores_says_something_of_votes_with_the_same_models() -> None:
+    configs = [vote("a", "b", "c"), vote("d", "e", "f"), vote("a", "b", "g"), vote("d", "e", "g")]
+    scores = np.full((4, 40), np.nan)
+    scores[0], scores[1] = 1.0, 0.0
+    factors = np.array(config_factors(configs))
+    design = Design(factors, np.eye(4), mixtures=model_mixtures(configs))
+
+    means = Posterior.fit(scores, design).mean
+
+    assert means[2] > means[3] + 0.05
 
 
 def test_without_mixed_members_the_model_is_one_factor() -> None:
+    assert not model_mixtures([alone("a"), alone("b")])
     factors = config_factors([alone("a"), alone("b"), alone("c")])
 
     assert sorted(factors) == [(0,), (1,), (2,)]

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
+import dspy
 import pytest
 
 from evaluators.evaluator import Evaluator
 from optimizer.search.holdout import score_finalists
 from optimizer.search.state import SearchState
 from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
 from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.runs import MODELS, tune
@@ -84,3 +86,33 @@ def test_all_points_of_a_front_are_paid_for_on_the_holdout(calls: int) -> None:
     result = tune(rows, MODELS, budget=Budget(calls=calls), **tuning)
     assert len(result.points) > 1
     assert {point.measured_on for point in result.points} == {"holdout"}
+
+
+@pytest.mark.parametrize(("asked", "counts"), [(24, True), (8, False)])
+def test_a_pass_that_is_cut_off_counts_by_its_pairs(
+    asked: int, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Baseline and incumbent take turns, so that what was run is comparable."""
+    state = begun([VOTER, CHECKER], SearchSpace(), examples=40, concurrency=1)
+    state.incumbent = state.baseline.with_models({"solve": CHECKER})
+    of = state.evaluator
+    rows = simulated_dataset("arithmetic", 20, 2)
+    examples = [dspy.Example(**row) for row in rows]
+    held_out = Evaluator(of.pipeline, of.models, examples, of.metric, of.session, 1)
+    made = of.session.nominal.calls
+    complete = of.session.complete
+
+    def until_the_time_is_over(call: LMCall) -> LMReply:
+        if of.session.nominal.calls >= made + asked:
+            raise BudgetExhausted("the seconds are used up")
+        return complete(call)
+
+    monkeypatch.setattr(of.session, "complete", until_the_time_is_over)
+    if not counts:
+        with pytest.raises(BudgetExhausted):
+            score_finalists(state, held_out)
+        return
+    final = score_finalists(state, held_out)
+    assert final.tuned.outcomes.keys() == final.baseline.outcomes.keys() == set(range(12))
+    assert final.cut_off == "after 12 of 20 examples: the seconds are used up"
+    assert final.gain(final.baseline) is not None

@@ -24,6 +24,8 @@ OpenGateway = Callable[..., Gateway]
 
 PRICES = {"tiny": Price(2.0, 8.0)}
 RETRIES = 2
+routes = pytest.mark.parametrize("provider", ["openai", "together_ai"])
+"""Asked directly, and through litellm."""
 
 
 @pytest.mark.parametrize(
@@ -94,14 +96,15 @@ def test_transient_trouble_is_retried(
         assert session.nominal.calls == 1
 
 
+@routes
 @transient
 def test_lasting_trouble_is_a_failure_of_the_infrastructure(
-    make_call: MakeCall, open_gateway: OpenGateway, trouble: Behaviour, kind: str
+    make_call: MakeCall, open_gateway: OpenGateway, trouble: Behaviour, kind: str, provider: str
 ) -> None:
     with LoopbackServer(trouble, prices=PRICES) as server:
         session = open_gateway(timeout_s=0.5, retries=RETRIES).session("s", Budget(usd=1))
         with pytest.raises(CallFailed) as caught:
-            session.complete(make_call(server))
+            session.complete(make_call(server, provider=provider))
         assert (caught.value.kind, caught.value.infrastructure) == (kind, True)
         assert server.requests == session.spent.calls == caught.value.attempts == RETRIES + 1
         assert server.usd <= session.spent.usd <= 1
@@ -118,11 +121,13 @@ def test_a_failure_is_never_stored(
         session = gateway.session("s", Budget(usd=1))
         with pytest.raises(CallFailed):
             session.complete(make_call(server))
-        assert session.complete(make_call(server)).text == "fine"
-        assert session.complete(make_call(server)).cached
+        later = gateway.session("s", Budget(usd=1))  # which has not set a silent model aside
+        assert later.complete(make_call(server)).text == "fine"
+        assert later.complete(make_call(server)).cached
         assert server.requests == RETRIES + 2
 
 
+@routes
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -131,12 +136,12 @@ def test_a_failure_is_never_stored(
     ],
 )  # fmt: skip
 def test_what_no_retry_can_mend_is_called_once_and_free(
-    make_call: MakeCall, open_gateway: OpenGateway, status: int, kind: str
+    make_call: MakeCall, open_gateway: OpenGateway, status: int, kind: str, provider: str
 ) -> None:
     with LoopbackServer(Behaviour(status=status)) as server:
         session = open_gateway().session("s", Budget(usd=1))
         with pytest.raises(CallFailed) as caught:
-            session.complete(make_call(server))
+            session.complete(make_call(server, provider=provider))
         assert (caught.value.kind, server.requests, session.spent.usd) == (kind, 1, 0)
 
 
@@ -146,15 +151,20 @@ EMPTY_ACCOUNTS = {
 }
 
 
+@routes
 @pytest.mark.parametrize(("status", "error"), EMPTY_ACCOUNTS.values(), ids=list(EMPTY_ACCOUNTS))
 def test_an_empty_account_is_no_reason_to_wait(
-    make_call: MakeCall, open_gateway: OpenGateway, status: int, error: dict[str, str]
+    make_call: MakeCall,
+    open_gateway: OpenGateway,
+    status: int,
+    error: dict[str, str],
+    provider: str,
 ) -> None:
     body = json.dumps({"error": error})
     with LoopbackServer(Behaviour(status=status, body=body)) as server:
         session = open_gateway().session("s", Budget(usd=1))
         with pytest.raises(CallFailed, match=error["message"]) as caught:
-            session.complete(make_call(server))
+            session.complete(make_call(server, provider=provider))
         assert (caught.value.kind, caught.value.infrastructure) == ("quota", True)
         assert (server.requests, session.spent.usd) == (1, 0)
 
@@ -173,15 +183,16 @@ OWN_FAULTS = {
 }
 
 
+@routes
 @pytest.mark.parametrize("kind", list(OWN_FAULTS))
 def test_what_the_model_itself_refuses_is_no_outage(
-    make_call: MakeCall, open_gateway: OpenGateway, kind: str
+    make_call: MakeCall, open_gateway: OpenGateway, kind: str, provider: str
 ) -> None:
     body = json.dumps({"error": OWN_FAULTS[kind]})
     with LoopbackServer(Behaviour(status=400, body=body)) as server:
         session = open_gateway().session("s")
         with pytest.raises(CallFailed) as caught:
-            session.complete(make_call(server))
+            session.complete(make_call(server, provider=provider))
         assert (caught.value.kind, caught.value.infrastructure) == (kind, False)
         assert server.requests == 1
 

@@ -239,7 +239,7 @@ def test_a_cascade_asks_another_model_first() -> None:
 def test_knobs_that_a_model_does_not_have_are_left_alone() -> None:
     space = SearchSpace(width=(1, 3), temperature=(0.3, 1.0), reasoning_effort=("low",),
                         aggregator=("majority_vote",))  # fmt: skip
-    plain = replace(knobs_for(space), has=lambda label, knob: label == "b")
+    plain = replace(knobs_for(space), takes=lambda label, knob, value: label == "b")
     drawn = suggestions(plain, 0, 80)
     by_label: dict[str, set[tuple[Any, ...]]] = {}
     for config in [*drawn, *plain.every_config(BASE)]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.gateway.model import Model
-from pipelines.providers import has_knob
+from pipelines.providers import check_models, takes
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,15 @@ from pipelines.providers import has_knob
 def test_a_knob_is_there_if_the_provider_is_sent_it(
     model: Model, temperature: bool, effort: bool
 ) -> None:
-    assert has_knob(model, "temperature") == temperature
-    assert has_knob(model, "reasoning_effort") == effort
+    assert takes(model, "temperature", 0.0) == temperature
+    assert takes(model, "reasoning_effort", "low") == effort
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"])
+def test_an_effort_that_leaves_no_room_for_an_answer_is_none(name: str) -> None:
+    assert takes(Model(name), "reasoning_effort", "low")
+    assert not takes(Model(name), "reasoning_effort", "high")
+    assert takes(Model(name, max_tokens=8192), "reasoning_effort", "high")
+    thoughtful = Model(name, api_key_env="PATH", params={"reasoning_effort": "high"})
+    with pytest.raises(ValueError, match=r"think for 4096 tokens .* max_tokens=.* but is 2048"):
+        check_models([thoughtful])

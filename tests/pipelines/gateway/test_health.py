@@ -1,0 +1,148 @@
+"""Providers that go away and models that hang: waited for, tried by one call, set aside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from benchmarks.loopback import Behaviour, LoopbackServer
+from pipelines.gateway import health
+from pipelines.gateway.budget import Budget
+from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.health import FEWEST_REPLIES, NEVER_ANSWERED, SHORTEST_S, Pace
+from pipelines.gateway.session import Session
+
+MakeCall = Callable[..., LMCall]
+OpenGateway = Callable[..., Gateway]
+
+
+def port_of(server: LoopbackServer) -> int:
+    return int(server.url.rpartition(":")[2].partition("/")[0])
+
+
+def fails(session: Session, call: LMCall) -> CallFailed:
+    with pytest.raises(CallFailed) as caught:
+        session.complete(call)
+    return caught.value
+
+
+def test_a_server_that_was_away_is_waited_for(
+    make_call: MakeCall, open_gateway: OpenGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = open_gateway(retries=0).session("s", Budget(usd=1))
+    with LoopbackServer() as server:
+        calls = [make_call(server, f"{n}") for n in range(9)]
+        session.complete(calls[0])
+        port = port_of(server)
+    with ThreadPoolExecutor(8) as pool:
+        replies = pool.map(session.complete, calls[1:])
+        time.sleep(0.3)
+        with LoopbackServer(port=port) as again:
+            assert sorted(reply.text for reply in replies) == [f"{n}" for n in range(1, 9)]
+            assert again.requests == 8
+    assert session.spent.calls == 9  # what never connected is no call
+    assert "does the server run" in caplog.text
+    assert "connected again" in caplog.text
+
+
+def test_a_server_that_stays_away_is_set_aside(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    gateway = open_gateway(outage_s=0.3)
+    session = gateway.session("s")
+    with LoopbackServer() as server:
+        session.complete(make_call(server))
+        calls = [make_call(server, f"{n}") for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        failures = list(pool.map(lambda call: fails(session, call), calls))
+    assert {failure.kind for failure in failures} == {"set_aside"}
+    assert all(failure.infrastructure for failure in failures)
+    assert "no connection to http://127.0.0.1" in str(failures[0])
+    assert list(session.set_aside) == [calls[0].model.label]
+    assert session.spent.calls == 1
+    started = time.monotonic()
+    fails(session, calls[0])
+    assert time.monotonic() - started < 0.2  # not tried again
+    assert not gateway.session("another").set_aside
+
+
+def test_a_server_that_was_never_there_is_not_waited_for_long(
+    make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_NEVER_CONNECTED_S", 0.2)
+    session = open_gateway(outage_s=60).session("s")
+    with LoopbackServer() as server:
+        call = make_call(server)
+    assert fails(session, call).kind == "set_aside"
+    assert session.spent.calls == 0
+
+
+def test_waiting_for_a_server_ends_with_the_seconds_of_the_budget(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    session = open_gateway(outage_s=60).session("s", Budget(seconds=0.5))
+    with LoopbackServer() as server:
+        session.complete(make_call(server))
+        call = make_call(server, "again")
+    with pytest.raises(BudgetExhausted, match="seconds"):
+        session.complete(call)
+
+
+def test_a_server_that_reads_its_weights_is_waited_for(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    loading = Behaviour(status=503, body='{"error": {"message": "Loading model"}}')
+    with LoopbackServer([loading] * 3) as server:
+        session = open_gateway(retries=0).session("s")
+        assert session.complete(make_call(server)).text == "hello"
+        assert server.requests == 4
+
+
+def test_a_model_that_never_answers_is_set_aside_after_a_few_calls(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    with LoopbackServer(Behaviour.hang()) as server:
+        session = open_gateway(timeout_s=0.1, retries=5).session("s")
+        failures = [fails(session, make_call(server, f"{n}")) for n in range(5)]
+        assert server.requests == NEVER_ANSWERED
+    assert failures[-1].kind == "set_aside"
+    assert "no answer in time" in str(failures[-1])
+
+
+def test_a_call_is_given_up_by_how_fast_its_model_is() -> None:
+    pace = Pace(120.0, 300.0)
+    for _ in range(FEWEST_REPLIES - 1):
+        pace.answered(0.2)
+    assert pace.deadline_s == 120.0
+    pace.answered(3.0)
+    assert pace.deadline_s == 15.0
+    fast = Pace(120.0, 300.0)
+    for _ in range(FEWEST_REPLIES):
+        fast.answered(0.2)
+    assert fast.deadline_s == SHORTEST_S
+
+
+def test_one_call_tries_and_the_others_wait() -> None:
+    connection = health.Connection("somewhere", 60.0)
+    connection.connected()
+    connection.away("nothing there")
+    trying = []
+
+    def attempt() -> None:
+        if connection.enter(lambda: None):
+            trying.append(threading.get_ident())
+            time.sleep(0.2)
+            connection.connected()
+            connection.leave()
+
+    threads = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(trying) == 1
