@@ -20,7 +20,7 @@ from pydantic import (
     StrictFloat,
 )
 
-from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import MAX_WIDTH, AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import Whole, nearest, refusing_with
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class SearchSpace(BaseModel):
     """0, 0.7 and 1, if not given; models that have no such parameter ignore it."""
     reasoning_effort: Choices[Effort | None] | None = None
     """Such as `("low", "medium", "high")`; not searched, if not given."""
-    width: Choices[Annotated[Whole, Field(ge=1)]] | None = None
+    width: Choices[Annotated[Whole, Field(ge=1, le=MAX_WIDTH)]] | None = None
     """1, 3 and 5, if not given. Those above 8 are tried only where a closed form predicts
     a gain; those in between are scored too, where the answers are there anyway."""
     aggregator: Choices[str | AggregatorConfig] | None = None
