@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -81,13 +81,12 @@ def write_yaml(data: Any) -> str:
 class _Loader(yaml.SafeLoader):
     """Reads plain data within the bounds; dates stay text."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [each for each in resolvers if not each[0].endswith(":timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def __init__(self, text: str) -> None:
         super().__init__(text)
+        self.yaml_implicit_resolvers = {
+            first: [each for each in resolvers if not each[0].endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
         self._parts = self._level = 0
         self._sizes: dict[str, int] = {}
         """By anchor, the parts behind it; those that are not complete are missing."""
