@@ -81,8 +81,9 @@ def optimize(
         pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
             are then the modules; or what `from_callable` makes of plain Python. Modules without a
             model start with the first.
-        dataset: rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path, with a
-            column for every input of the pipeline and labels for the metric.
+        dataset: rows, a dict of columns, a DataFrame, `dspy.Example`s or a .jsonl, .json, .csv,
+            .tsv or .parquet path, with a column for every input of the pipeline and labels for the
+            metric.
         models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
             where a name is not enough; by default all that the pipeline names. What a module
             itself names is where the search starts, and stays if nothing beats it.

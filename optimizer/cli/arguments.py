@@ -65,7 +65,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     of = "single_model: --within counts from the best single model; else from the best of all"
     add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
     add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")
+    add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .json, .csv or .parquet")
     add("--models", action="append", default=[], metavar="A,B,C", help=models)
     add("--metric", default="exact_match", metavar="NAME", help=metrics)
     add("--budget-usd", type=float, metavar="X", help="most dollars")
@@ -95,6 +95,6 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     value = "one input; FIELD=@PATH reads the value from a file"
     rows = command.add_mutually_exclusive_group(required=True)
     rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)
-    rows.add_argument("--dataset", metavar="PATH", help="many: .jsonl, .csv or .parquet")
+    rows.add_argument("--dataset", metavar="PATH", help="many: .jsonl, .json, .csv or .parquet")
     add("--output", metavar="PATH", help="where outputs go, as JSON lines (the terminal)")
     add("--concurrency", type=int, default=16, metavar="N", help="most rows in flight (16)")
