@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipelines.aggregators.notation import labels_of
 from pipelines.errors import PipelineError
 from pipelines.files.named_code import named_code
 from pipelines.files.yaml_text import read_text, read_yaml, write_yaml
@@ -53,13 +54,31 @@ def from_yaml(text: str, source: str | None = None, allow_code: bool = False) ->
     form, lines = read_yaml(text, source)
     with refusing_code(not allow_code) as refused:
         try:
-            return _pipeline(form)
+            pipeline = _pipeline(form)
+            if not allow_code:
+                _read_networks(pipeline, refused)
         except PipelineError as error:
             message = _not_allowed(form, refused) if refused else error.message
             if len(message) > 1000:  # it quotes what is wrong, which may be anything
                 message = f"{message[:700]} [...] {message[-250:]}"
             line = lines.of(error.at)
             raise PipelineError(message, error.at, line=line, source=source) from error
+    return pipeline
+
+
+def _read_networks(pipeline: Tunable, refused: Sequence[str]) -> None:
+    """Read the networks that else only a search would, since they may name code, too.
+
+    Raises:
+        PipelineError: one does, and the list of what was refused is no longer empty.
+    """
+    for index, module in enumerate(pipeline.modules):
+        if module.model is not None:
+            try:
+                labels_of(module.model)
+            except PipelineError as error:
+                if refused:
+                    raise error.within("modules", index, "model") from error
 
 
 def load(path: str | Path, allow_code: bool = False) -> Tunable:

@@ -9,7 +9,7 @@ import yaml
 
 from pipelines.errors import Location, PipelineError
 
-MOST_CHARACTERS, MOST_PARTS, MOST_LEVELS = 16_000_000, 100_000, 64
+MOST_CHARACTERS, MOST_PARTS, MOST_LEVELS = 4_000_000, 100_000, 64
 """Bounds of a file: its length; its keys and values, those behind an alias counted each time; and
 how deep they are nested. A tuned pipeline with a hundred demos has a few thousand parts."""
 _TYPES = ("str", "int", "float", "bool", "null", "seq", "map", "merge")

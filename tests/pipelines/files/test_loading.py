@@ -188,6 +188,7 @@ def test_code_is_listed_and_not_imported(tmp_path: Path) -> None:
             "pipelines.modules.functions:import_function",
         ),
         (f"{ONE}  model: '2x a -> shortest(function=os:abort)'", "os:abort"),
+        (f"{ONE}  model: '2x a -> own.e:Vote'\nconfig: {{solve: {{models: [a/b]}}}}", "own.e:Vote"),
     ],
 )
 def test_code_needs_permission(text: str, name: str) -> None:
