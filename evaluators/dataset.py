@@ -41,16 +41,24 @@ class Dataset(Sequence[dspy.Example]):
     @classmethod
     def load(
         cls,
-        data: Dataset | pd.DataFrame | Iterable[Mapping[str, Any] | dspy.Example] | str | Path,
+        data: Dataset
+        | pd.DataFrame
+        | Iterable[Mapping[str, Any] | dspy.Example]
+        | Mapping[str, Sequence[Any]]
+        | str
+        | Path,
         *,
         minimum: int = 2,
     ) -> Dataset:
-        """A dataset from rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path.
+        """A dataset from rows, columns by name, a DataFrame, `dspy.Example`s, or a path that ends
+        in .jsonl, .json, .csv, .tsv or .parquet.
 
         - Every row has the same columns. A missing value is null (None), and NaN becomes None; a
           row without the column is an error, since the cause is mostly a misspelt name.
         - Values of a .csv are all text, as in the file: "007" stays "007", and an empty cell is "".
-          The other forms keep their types.
+          The other forms keep their types. Commas, semicolons or tabs separate them, as its header
+          shows.
+        - A .json holds a list of objects, or an object with a list for every column.
         - Blank lines of a .jsonl are skipped, and so are blank rows at the end of a .csv, which
           spreadsheets leave behind.
 

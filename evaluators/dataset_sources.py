@@ -1,12 +1,14 @@
-"""Reading rows: from a .jsonl, .csv or .parquet file, a DataFrame, or any iterable of rows."""
+"""Reading rows: from a file, a DataFrame, columns by name, or any iterable of rows."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +26,97 @@ def rows_from(data: Any) -> tuple[Sequence[Any], str]:
         _no_duplicates(list(data.columns), "the DataFrame")
         return data.to_dict("records"), "the DataFrame"
     if isinstance(data, Mapping):
-        raise DatasetError("a dataset is a list of rows, but got one mapping; put rows in a list")
+        return _from_columns(data, "the dataset"), "the dataset"
     if not isinstance(data, Iterable):
         raise DatasetError(
-            "a dataset is a list of rows, a DataFrame, a list of dspy.Examples or a path, "
-            f"but got a {type(data).__name__}"
+            "a dataset is a list of rows, a dict of columns, a DataFrame, a list of dspy.Examples "
+            f"or a path, but got a {type(data).__name__}"
         )
     return list(data), "the dataset"
 
 
+def _from_columns(data: Mapping[Any, Any], source: str) -> list[dict[Any, Any]]:
+    """The rows of columns by name, each a list of values."""
+    if data and all(map(_is_dataset, data.values())):
+        names = ", ".join(map(repr, data))
+        raise DatasetError(
+            f"{source} has several parts ({names}); give one of them: data[{next(iter(data))!r}]"
+        )
+    for name, values in data.items():
+        if isinstance(values, str) or not (
+            isinstance(values, Sequence) or hasattr(values, "tolist")
+        ):
+            raise DatasetError(
+                f"{source} is one mapping, whose values must be lists of a value for each row, "
+                f"but {name!r} is a {type(values).__name__}; put rows in a list"
+            )
+    columns = [v.tolist() if hasattr(v, "tolist") else v for v in data.values()]
+    lengths = dict(zip(data, map(len, columns), strict=True))
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
+        raise DatasetError(f"{source} must have columns of one length, but got {told}")
+    return [dict(zip(data, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _is_dataset(value: Any) -> bool:
+    """Whether it is no column, but a dataset itself: a split of Hugging Face's, or rows."""
+    if hasattr(value, "column_names") or hasattr(value, "columns"):
+        return True
+    rows = isinstance(value, list | tuple) and value
+    return bool(rows) and all(isinstance(row, Mapping) or hasattr(row, "toDict") for row in value)
+
+
 def _read(path: Path) -> Sequence[Any]:
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
+    reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise DatasetError(f"'{path}' is of no known kind; known are .jsonl, .csv and .parquet")
+        *most, last = _READERS
+        raise DatasetError(f"'{path}' is of no known kind; known are {', '.join(most)} and {last}")
     if not path.is_file():
         raise DatasetError(f"there is no file '{path}' (looked in {path.absolute().parent})")
     try:
         return reader(path)
     except UnicodeDecodeError as error:
-        raise DatasetError(f"'{path}' is not UTF-8 text: {error}") from error
+        raise DatasetError(_not_utf8(path)) from error
+
+
+def _not_utf8(path: Path) -> str:
+    """What to say of the file, with the encoding that it most likely has."""
+    held = path.read_bytes()
+    first = _first_wrong(held, "utf-8") or 0
+    encoding = "latin-1" if _first_wrong(held, "cp1252") is not None else "cp1252"
+    if held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    line, file = held.count(b"\n", 0, first) + 1, f"Path({str(path)!r})"
+    return (
+        f"'{path}' is not UTF-8 text (line {line}, byte {held[first]:#x}), but most likely "
+        f"{encoding}, as Windows writes it: save it as UTF-8, or "
+        f"{file}.write_text({file}.read_text({encoding!r}), 'utf-8')"
+    )
+
+
+def _first_wrong(held: bytes, encoding: str) -> int | None:
+    try:
+        held.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+def _read_json(path: Path) -> Sequence[Any]:
+    """A list of objects, or an object of lists; or JSON lines under another name."""
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if str(error).startswith("Extra data"):
+            return _read_jsonl(path)
+        raise DatasetError(f"'{path}': not valid JSON: {error}") from error
+    if isinstance(data, dict):
+        return _from_columns(data, f"'{path}'")
+    if not isinstance(data, list):
+        kind = type(data).__name__
+        raise DatasetError(f"'{path}' must hold a list of objects, but holds a {kind}")
+    return data
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -54,28 +127,44 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise DatasetError(f"'{path}', line {number}: not valid JSON: {error}") from error
             if not isinstance(row, dict):
                 kind = type(row).__name__
-                raise DatasetError(f"'{path}', line {number}: expected an object, but got a {kind}")
+                hint = "; a file of one list is a .json" if isinstance(row, list) else ""
+                problem = f"expected an object, but got a {kind}{hint}"
+                raise DatasetError(f"'{path}', line {number}: {problem}")
             rows.append(row)
     return rows
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
+def _read_csv(path: Path, delimiters: str = ",;\t") -> list[dict[str, str]]:
+    """Separated by that of the delimiters which makes the most columns of the header."""
     csv.field_size_limit(2**31 - 1)  # of this process; by default 128 KiB, which documents exceed
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(lines, strict=True)
-        try:
-            header = next(reader, [])
-            _no_duplicates(header, f"'{path}'")
-            rows = [(cells, reader.line_num) for cells in reader if cells]
-            while rows and not any(cell.strip() for cell in rows[-1][0]):
-                rows.pop()  # spreadsheets leave blank rows behind
-            return [_csv_row(header, cells, path, line) for cells, line in rows]
-        except csv.Error as error:
-            raise DatasetError(f"'{path}', line {reader.line_num}: {error}") from error
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        text = file.read()
+    delimiter = max(delimiters, key=lambda each: len(_header(text, each)))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        _no_duplicates(header, f"'{path}'")
+        rows = [(cells, reader.line_num) for cells in reader if cells]
+        while rows and not any(cell.strip() for cell in rows[-1][0]):
+            rows.pop()  # spreadsheets leave blank rows behind
+        return [_csv_row(header, cells, path, line) for cells, line in rows]
+    except csv.Error as error:
+        raise DatasetError(f"'{path}', line {reader.line_num}: {error}") from error
+
+
+def _read_tsv(path: Path) -> list[dict[str, str]]:
+    return _read_csv(path, "\t")
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def _csv_row(header: list[str], cells: list[str], path: Path, line: int) -> dict[str, str]:
@@ -98,6 +187,15 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     kept = [name for name in table.column_names if not _INDEX_COLUMN.fullmatch(name)]
     rows: list[dict[str, Any]] = table.select(kept).to_pylist()
     return rows
+
+
+_READERS: Mapping[str, Callable[[Path], Sequence[Any]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
+}
 
 
 def _no_duplicates(columns: Sequence[Any], source: str) -> None:

@@ -35,6 +35,7 @@ from optimizer.setup.plan import (
     prepare,
 )
 from optimizer.setup.stage import Stage
+from optimizer.signals import signals_interrupt
 from optimizer.stages.allocation.single_models import (
     compare_with_single_model,
     look_at_single_models,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     import dspy
 
 
+@signals_interrupt()
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
@@ -79,8 +81,9 @@ def optimize(
         pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
             are then the modules; or what `from_callable` makes of plain Python. Modules without a
             model start with the first.
-        dataset: rows, a DataFrame, `dspy.Example`s or a .jsonl, .csv or .parquet path, with a
-            column for every input of the pipeline and labels for the metric.
+        dataset: rows, a dict of columns, a DataFrame, `dspy.Example`s or a .jsonl, .json, .csv,
+            .tsv or .parquet path, with a column for every input of the pipeline and labels for the
+            metric.
         models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
             where a name is not enough; by default all that the pipeline names. What a module
             itself names is where the search starts, and stays if nothing beats it.
@@ -115,7 +118,8 @@ def optimize(
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
             or a judge does not value what people value.
         MetricError: the metric raised, or returned no score.
-        KeyboardInterrupt: after printing the best so far and how to resume.
+        KeyboardInterrupt: after printing the best so far and how to resume; also at SIGTERM and
+            SIGHUP, in the main thread.
     """
     plan = prepare(
         pipeline, dataset, models, metric, budget, search_space,
@@ -152,7 +156,8 @@ def optimize(
     except KeyboardInterrupt as interrupt:
         session.stop()
         _wait_for_calls(session)
-        print(_interrupted(state), file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(_interrupted(state), file=sys.stderr)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, state))
         # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
@@ -281,7 +286,8 @@ def _wait_for_calls(session: Session) -> None:
     """Calls in flight are paid for: their answers are worth a few seconds."""
     if session.in_flight:
         waiting = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
-        print(f"\n{waiting}", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(f"\n{waiting}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             session.drain()
 

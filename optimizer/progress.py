@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from optimizer.formatting import counted, dollars, percent, seconds
@@ -41,7 +41,8 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        with suppress(OSError):  # the terminal may be gone
+            self._bar.close()
 
     @contextmanager
     def following(self, session: Session) -> Iterator[None]:

@@ -41,6 +41,10 @@ def _is_empty(value: Sequence[Any]) -> bool:
     return not value
 
 
+MAX_WIDTH = 1000
+"""The most members of one module: a larger number is a slip, and would fill the memory."""
+
+
 @refusing_with(ValueError)
 class AggregatorConfig(BaseModel):
     """What turns members' answers into one, with its parameters and the models that it asks."""
@@ -75,7 +79,7 @@ class ModuleConfig(BaseModel):
     among them are members without settings of their own. See also `resolved_members`."""
     temperature: StrictFloat | None = Field(default=None, ge=0, le=2)
     """Sampling temperature; None leaves it to the provider."""
-    width: Whole = Field(default=1, ge=1)
+    width: Whole = Field(default=1, ge=1, le=MAX_WIDTH)
     """How many members answer. Filled in where `members` are given."""
     aggregator: str | AggregatorConfig | None = None
     """What turns the members' answers into one; needed when `width` is above 1. A name alone says
@@ -131,6 +135,8 @@ class ModuleConfig(BaseModel):
     def _check_members(self) -> None:
         """The width and the models, where they are given too, must be those of the members."""
         count, labels = len(self.members), self.labels
+        if count > MAX_WIDTH:
+            raise ValueError(f"members must be at most {MAX_WIDTH}, but got {count}")
         if "width" in self.model_fields_set and self.width != count:
             raise ValueError(f"members must be as many as the width {self.width}, but got {count}")
         models = self.models * count if len(self.models) == 1 else self.models

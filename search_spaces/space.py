@@ -20,7 +20,13 @@ from pydantic import (
     StrictFloat,
 )
 
-from search_spaces.config import AggregatorConfig, ModuleConfig, PipelineConfig, ReplyFormat
+from search_spaces.config import (
+    MAX_WIDTH,
+    AggregatorConfig,
+    ModuleConfig,
+    PipelineConfig,
+    ReplyFormat,
+)
 from search_spaces.refusals import Whole, nearest, refusing_with
 
 T = TypeVar("T")
@@ -103,7 +109,7 @@ class SearchSpace(BaseModel):
     """Such as `("low", "medium", "high")`; not searched, if not given."""
     reply_format: Choices[ReplyFormat] | None = None
     """Such as `("chat", "json")`; not searched, if not given."""
-    width: Choices[Annotated[Whole, Field(ge=1)]] | None = None
+    width: Choices[Annotated[Whole, Field(ge=1, le=MAX_WIDTH)]] | None = None
     """1, 3 and 5, if not given. Those above 8 are tried only where a closed form predicts
     a gain; those in between are scored too, where the answers are there anyway."""
     aggregator: Choices[str | AggregatorConfig] | None = None

@@ -43,7 +43,7 @@ class LabelMetric:
     """A metric that compares output fields with label columns; unbound, it knows no pipeline yet.
 
     A label that is a list holds several right answers, and the best match counts (unless the
-    answer is a list too).
+    answer is one, or a tuple or a set).
     """
 
     name: str
@@ -214,7 +214,7 @@ def _output(prediction: Any, field: str) -> Any:
 
 
 def _best(compare: Compare, label: Any, answer: Any) -> float:
-    if isinstance(label, (list, tuple)) and not isinstance(answer, (list, tuple)):
+    if isinstance(label, (list, tuple)) and not isinstance(answer, (list, tuple, set, frozenset)):
         if not label:
             raise ValueError("the label is an empty list: no answer could match it")
         return max(compare(alternative, answer) for alternative in label)

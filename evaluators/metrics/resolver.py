@@ -33,6 +33,12 @@ _JUDGED: Mapping[Callable[..., Any], str] = MappingProxyType(
 )
 """Metrics that need arguments, with an example."""
 
+_LABELS = frozenset(
+    {"label", "labels", "target", "targets", "gold", "expected", "reference", "ground_truth"}
+    | {"answer", "answers", "output", "solution", "correct", "y"}
+)
+"""What columns of labels are often called."""
+
 
 def resolve_metric(
     metric: str | LabelMetric | BoundMetric | Callable[..., Any],
@@ -119,6 +125,15 @@ def _check_known(metric: str, kind: str, names: Iterable[str], known: Sequence[s
             )
 
 
+def _is_label(column: str) -> bool:
+    words = column.lower().replace("-", "_")
+    return words in _LABELS or not _LABELS.isdisjoint(words.split("_"))
+
+
+def _likeness(output: str, column: str) -> float:
+    return SequenceMatcher(None, output.lower(), column.lower()).ratio()
+
+
 def _nothing_in_common(
     metric: str, outputs: Sequence[str], columns: Sequence[str], inputs: Collection[str]
 ) -> MetricError:
@@ -132,7 +147,7 @@ def _nothing_in_common(
         return MetricError(f"{rule}; all columns are inputs of the pipeline: add one of labels")
     answers = [output for output in outputs if output != REASONING] or ["answer"]
     pairs = [(output, column) for output in answers for column in labels]
-    field, column = max(pairs, key=lambda pair: SequenceMatcher(None, *pair).ratio())
+    field, column = max(pairs, key=lambda pair: (_is_label(pair[1]), _likeness(*pair)))
     may_be = f"; columns that are no inputs, and so may be labels: {', '.join(labels)}"
     return MetricError(
         f"{rule}{may_be if inputs else ''}; nearest: output {field!r} and column {column!r}, "

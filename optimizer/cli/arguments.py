@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-FAILED, WRONG_INPUT, UNMET, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG_INPUT, UNMET, SIGNALLED = 1, 2, 3, 128
+"""The last one and the number of the signal."""
 
 _EXIT_CODES = (
     f"Exit codes: 0 done; {FAILED} the run, or a row of it, failed; {WRONG_INPUT} the input is "
     f"wrong; {UNMET} what was found, and saved, does not meet the limits on cost or latency; "
-    f"{INTERRUPTED} after ctrl-C."
+    f"{SIGNALLED + 2} after ctrl-C, {SIGNALLED + 15} after SIGTERM, {SIGNALLED + 1} after SIGHUP."
 )
+_ALLOW_CODE = "import the functions that the file names, which runs them; if you trust it"
 _RUN = (
     "Write outputs as JSON. Each prediction carries its confidence, the share of members that "
     "agreed: in every line for --dataset; for --input on stderr, where a module has members."
@@ -62,7 +64,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     within = "the cheapest at most so much below the best that meets the limits: 0.01 is a point"
     of = "single_model: --within counts from the best single model; else from the best of all"
     add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
-    add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .csv or .parquet")
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .json, .csv or .parquet")
     add("--models", action="append", default=[], metavar="A,B,C", help=models)
     add("--metric", default="exact_match", metavar="NAME", help=metrics)
     add("--budget-usd", type=float, metavar="X", help="most dollars")
@@ -88,9 +91,10 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
 def _add_run(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
     value = "one input; FIELD=@PATH reads the value from a file"
     rows = command.add_mutually_exclusive_group(required=True)
     rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)
-    rows.add_argument("--dataset", metavar="PATH", help="many: .jsonl, .csv or .parquet")
+    rows.add_argument("--dataset", metavar="PATH", help="many: .jsonl, .json, .csv or .parquet")
     add("--output", metavar="PATH", help="where outputs go, as JSON lines (the terminal)")
     add("--concurrency", type=int, default=16, metavar="N", help="most rows in flight (16)")

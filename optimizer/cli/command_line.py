@@ -6,11 +6,12 @@ Nothing heavy is imported here, so that `--help` answers at once.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from optimizer.cli.arguments import FAILED, INTERRUPTED, WRONG_INPUT, parser
+from optimizer.cli.arguments import FAILED, SIGNALLED, WRONG_INPUT, parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.append(here)  # last, so that a folder of the user's can't hide our packages
     try:
         return int(import_module(f"optimizer.cli.{options.command}").run(options))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        return SIGNALLED + int(getattr(interrupt, "number", signal.SIGINT))
     except BrokenPipeError:  # the reader of the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     )
     prompts = Prompts(options.prompt_optimizer)
     result = optimize(
-        Pipeline.load(options.pipeline),
+        Pipeline.load(options.pipeline, allow_code=options.allow_code),
         options.dataset,
         [name for part in options.models for name in _listed(part)] or None,
         metric=options.metric,
@@ -74,6 +74,8 @@ def save(
     """Write the pipeline (that of the point, if one is given), and the page if it has a path."""
     from optimizer.formatting import command, ui_command
     from optimizer.search.records.trial import config_text
+    from pipelines.files.named_code import named_code
+    from pipelines.files.yaml_text import read_text, read_yaml
 
     saved = "the tuned pipeline" if point is None else config_text(point.config)
     replaced = {path: _replaced(path) for path in (pipeline, report) if path is not None}
@@ -83,6 +85,7 @@ def save(
         result.report(report)
         print(f"  {report}: figures, plots and all trials{replaced[report]}")
     run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
+    run += " --allow-code" * any(named_code(read_yaml(read_text(pipeline))[0]))
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
     print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
     if result.run_id:

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from optimizer.export import failure_of
     from pipelines import Pipeline
 
-    pipeline = Pipeline.load(options.pipeline)
+    pipeline = Pipeline.load(options.pipeline, allow_code=options.allow_code)
     if options.input:
         return _run_one(pipeline, _inputs(pipeline, options.input), options.output)
     rows = _rows(pipeline, options.dataset)

@@ -95,8 +95,8 @@ def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
 
 
 def _load_pyfunc(path: str) -> ServedPipeline:
-    """MLflow calls this to load the model; `path` is the saved pipeline's."""
-    return ServedPipeline(Pipeline.load(path))
+    """MLflow calls this to load the model, whose code it trusts; `path` is the pipeline's."""
+    return ServedPipeline(Pipeline.load(path, allow_code=True))
 
 
 def save_pyfunc(
@@ -106,7 +106,7 @@ def save_pyfunc(
     import mlflow.pyfunc
     import pandas as pd
 
-    pipeline = Pipeline.from_yaml(pipeline_yaml)
+    pipeline = Pipeline.from_yaml(pipeline_yaml, allow_code=True)
     example = pd.DataFrame([dict(example_inputs)]) if example_inputs else None
     with tempfile.TemporaryDirectory() as scratch, quiet():
         data = Path(scratch, _PIPELINE_FILE)

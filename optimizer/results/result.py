@@ -251,7 +251,8 @@ class Result:
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
         """Write the tuned pipeline as YAML: spec, config, models, and provenance.
 
-        `Pipeline.load(path)` needs nothing else. Of API keys, only the names of environment
+        `Pipeline.load(path)` needs nothing else, and `allow_code=True` where the pipeline names
+        functions or classes. Of API keys, only the names of environment
         variables are written.
 
         Args:

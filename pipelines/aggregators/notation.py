@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from pipelines.aggregators import aggregator, aggregator_class, parameters
 from pipelines.errors import PipelineError
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig
+from search_spaces.config import MAX_WIDTH
 from search_spaces.refusals import nearest
 
 _TOKEN = re.compile(
@@ -69,6 +70,8 @@ def _parsed(text: str, read: Callable[[_Parser], T]) -> T:
         parser.expect_end()
     except PipelineError as error:
         raise PipelineError(f"network {text!r}: {error.message}") from error
+    except RecursionError:
+        raise PipelineError(f"network {text[:60]!r}... is nested too deep") from None
     return parsed
 
 
@@ -156,8 +159,10 @@ class _Parser:
 
     def _members(self) -> list[str]:
         members = self._member()
-        while self._take("+"):
+        while self._take("+") and len(members) <= MAX_WIDTH:
             members += self._member()
+        if len(members) > MAX_WIDTH:
+            raise PipelineError(f"at most {MAX_WIDTH} members, but got {len(members)}")
         return members
 
     def _member(self) -> list[str]:
@@ -165,9 +170,10 @@ class _Parser:
         if counted is None:
             return [self._label()]
         self._word("a number of members")
-        if int(counted[1]) < 1:
-            raise PipelineError(f"1 member at least, but got {counted[0]!r}")
-        return [self._label()] * int(counted[1])
+        count = int(counted[1][:9])
+        if not 1 <= count <= MAX_WIDTH:
+            raise PipelineError(f"1 to {MAX_WIDTH} members, but got {counted[0]!r}")
+        return [self._label()] * count
 
     def _label(self) -> str:
         if _LIKE_TIMES.match(self._text, self._place):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
-from pipelines.files.yaml_form import check_keys, told_form
+from pipelines.files.yaml_form import check_keys, names, told_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.modules.functions import import_function, reference_of
 
@@ -44,14 +44,15 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> CallablePipel
     from pipelines.adapters.callables.pipeline import from_callable
 
     check_keys(form, "a pipeline", _KEYS, ("name", "factory", "modules"))
+    modules = form["modules"]
     try:
         factory = import_function(form["factory"])
         pipeline = from_callable(
             factory,
-            form["modules"],
+            modules if isinstance(modules, Mapping) else names(form, "modules"),
             name=form["name"],
-            inputs=form.get("inputs"),
-            outputs=form.get("outputs") or (),
+            inputs=names(form, "inputs") if "inputs" in form else None,
+            outputs=names(form, "outputs"),
         )
     except PipelineError as error:
         raise PipelineError(error.message, error.at or ("factory",)) from error

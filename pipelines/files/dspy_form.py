@@ -13,7 +13,7 @@ from pipelines.adapters.dspy_programs.identity import attributes_of
 from pipelines.adapters.dspy_programs.lms import Fallback
 from pipelines.adapters.dspy_programs.places import every_module
 from pipelines.errors import PipelineError
-from pipelines.files.yaml_form import check_keys, told_form
+from pipelines.files.yaml_form import check_keys, names, told_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.gateway.model import Model
 from pipelines.modules.functions import import_function, reference_of
@@ -60,9 +60,9 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
         PipelineError: it can't be imported or made, or the config does not fit it.
     """
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
-    pipeline = _again(form["program"], form.get("outputs"))
-    pipeline = pipeline.with_inputs(form.get("inputs", pipeline.inputs))
-    pipeline = pipeline.with_outputs(form.get("returned", ()))
+    pipeline = _again(form["program"], names(form, "outputs") if "outputs" in form else None)
+    pipeline = pipeline.with_inputs(names(form, "inputs") if "inputs" in form else pipeline.inputs)
+    pipeline = pipeline.with_outputs(names(form, "returned"))
     models = told["models"] or pipeline.models
     fallback = _fallback(form["fallback"], models) if "fallback" in form else pipeline.fallback
     return replace(pipeline, name=form["name"], fallback=fallback, **{**told, "models": models})

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipelines.aggregators.notation import labels_of
 from pipelines.errors import PipelineError
-from pipelines.files.yaml_text import read_yaml, write_yaml
+from pipelines.files.named_code import named_code
+from pipelines.files.yaml_text import read_text, read_yaml, write_yaml
 from pipelines.gateway.model import Model
-from pipelines.modules.functions import reference_of
+from pipelines.modules.functions import reference_of, refusing_code
 from pipelines.modules.module import Module
 from pipelines.modules.signature import signature_fields, signature_text
 from pipelines.spec.pipeline import Pipeline
@@ -46,15 +49,49 @@ def told_form(pipeline: Tunable) -> dict[str, Any]:
     return form
 
 
-def from_yaml(text: str, source: str | None = None) -> Tunable:
+def from_yaml(text: str, source: str | None = None, allow_code: bool = False) -> Tunable:
     """The pipeline that the text describes; see `Pipeline.from_yaml`."""
     form, lines = read_yaml(text, source)
-    try:
-        return _pipeline(form)
-    except PipelineError as error:
-        raise PipelineError(
-            error.message, error.at, line=lines.of(error.at), source=source
-        ) from error
+    with refusing_code(not allow_code) as refused:
+        try:
+            pipeline = _pipeline(form)
+            if not allow_code:
+                _read_networks(pipeline, refused)
+        except PipelineError as error:
+            message = _not_allowed(form, refused) if refused else error.message
+            if len(message) > 1000:  # it quotes what is wrong, which may be anything
+                message = f"{message[:700]} [...] {message[-250:]}"
+            line = lines.of(error.at)
+            raise PipelineError(message, error.at, line=line, source=source) from error
+    return pipeline
+
+
+def _read_networks(pipeline: Tunable, refused: Sequence[str]) -> None:
+    """Read the networks that else only a search would, since they may name code, too.
+
+    Raises:
+        PipelineError: one does, and the list of what was refused is no longer empty.
+    """
+    for index, module in enumerate(pipeline.modules):
+        if module.model is not None:
+            try:
+                labels_of(module.model)
+            except PipelineError as error:
+                if refused:
+                    raise error.within("modules", index, "model") from error
+
+
+def load(path: str | Path, allow_code: bool = False) -> Tunable:
+    """The pipeline in the file; see `Pipeline.load`."""
+    return from_yaml(read_text(path), str(path), allow_code)
+
+
+def _not_allowed(form: Any, refused: Sequence[str]) -> str:
+    names = ", ".join(dict.fromkeys([*named_code(form), *refused]))
+    return (
+        f"this names code that would be imported, and so be run: {names}. If you trust it: "
+        "Pipeline.load(path, allow_code=True), or --allow-code on the command line"
+    )
 
 
 def _module_form(module: Module) -> dict[str, Any]:
@@ -140,8 +177,8 @@ def _pipeline(form: Any) -> Tunable:
 
         return callable_form.from_form(form, _told_of(form))
     check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
-    modules = [_module(given, index) for index, given in enumerate(_list(form, "modules"))]
-    return Pipeline(form["name"], modules, _list(form, "outputs"), **_told_of(form))
+    modules = [_module(given, index) for index, given in enumerate(listed(form, "modules"))]
+    return Pipeline(form["name"], modules, names(form, "outputs"), **_told_of(form))
 
 
 def _told_of(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +186,7 @@ def _told_of(form: Mapping[str, Any]) -> dict[str, Any]:
     config = form.get("config")
     return {
         "config": None if config is None else _config(config),
-        "models": [_model(given, index) for index, given in enumerate(_list(form, "models"))],
+        "models": [_model(given, index) for index, given in enumerate(listed(form, "models"))],
         "provenance": _mapping(form, "provenance"),
     }
 
@@ -166,7 +203,7 @@ def _model(form: Any, index: int) -> Model:
     keys = tuple(field.name for field in dataclasses.fields(Model))
     try:
         if isinstance(form, str):
-            return Model(form)
+            form = {"name": form}
         check_keys(form, "a model", keys, ("name",))
         return TypeAdapter(Model).validate_python(form)  # whose errors have places
     except PipelineError as error:
@@ -215,11 +252,29 @@ def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]
             raise PipelineError(f"{what} needs the key {key!r}")
 
 
-def _list(form: Mapping[str, Any], key: str) -> list[Any]:
+def listed(form: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under the key; empty if there is none.
+
+    Raises:
+        PipelineError: something else is there.
+    """
     given = form.get(key)
     if given is not None and not isinstance(given, list):
         raise PipelineError(f"{key} must be a list, but is {given!r}", (key,))
     return given or []
+
+
+def names(form: Mapping[str, Any], key: str) -> list[str]:
+    """The list of names under the key; empty if there is none.
+
+    Raises:
+        PipelineError: something else is there.
+    """
+    given = listed(form, key)
+    for index, name in enumerate(given):
+        if not isinstance(name, str):
+            raise PipelineError(f"{key} must be names, but got {name!r}", (key, index))
+    return given
 
 
 def _mapping(form: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipelines.errors import Location, PipelineError
 
+MOST_CHARACTERS, MOST_PARTS, MOST_LEVELS = 4_000_000, 100_000, 64
+"""Bounds of a file: its length; its keys and values, those behind an alias counted each time; and
+how deep they are nested. A tuned pipeline with a hundred demos has a few thousand parts."""
+_TYPES = ("str", "int", "float", "bool", "null", "seq", "map", "merge")
 _UNUSUAL_BREAKS = frozenset("\r\x85\u2028\u2029")
 
 
@@ -28,20 +33,39 @@ def read_yaml(text: str, source: str | None = None) -> tuple[Any, Lines]:
     """The data of one YAML document, and the lines of its parts.
 
     Raises:
-        PipelineError: no YAML, more than one document, or a key given twice; with the line.
+        PipelineError: no YAML, more than one document, a key given twice, a value that is no plain
+            data, or more of anything than the bounds allow; with the line.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        if len(text) > MOST_CHARACTERS:
+            raise PipelineError(f"bad YAML: at most {MOST_CHARACTERS:,} characters are read")
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            raise PipelineError("the YAML is empty", line=1, source=source)
+            raise PipelineError("the YAML is empty")
         by_place: dict[Location, int] = {(): node.start_mark.line + 1}
-        _note_lines(node, (), by_place, source)
+        _note_lines(node, (), by_place)
         return loader.construct_document(node), Lines(by_place)
     except yaml.YAMLError as error:
         raise PipelineError(_problem(error), line=_line(error, text), source=source) from error
-    except RecursionError as error:
-        raise PipelineError("bad YAML: a part contains itself", line=1, source=source) from error
+    except PipelineError as error:
+        raise PipelineError(error.message, line=error.line or 1, source=source) from error
+
+
+def read_text(path: str | Path) -> str:
+    """What the file holds, or of one that is too long, its beginning: `read_yaml` refuses both.
+
+    Raises:
+        PipelineError: it is no UTF-8 text.
+    """
+    with open(path, "rb") as file:
+        read = file.read(4 * MOST_CHARACTERS + 4)
+    try:
+        return read.decode()
+    except UnicodeDecodeError as error:
+        line = read.count(b"\n", 0, error.start) + 1
+        problem = f"bad YAML: not UTF-8 text ({error.reason} {read[error.start]:#x})"
+        raise PipelineError(problem, line=line, source=str(path)) from error
 
 
 def write_yaml(data: Any) -> str:
@@ -52,6 +76,63 @@ def write_yaml(data: Any) -> str:
     """
     _check_plain(data, ())
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain data within the bounds; dates stay text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.yaml_implicit_resolvers = {
+            first: [each for each in resolvers if not each[0].endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+        self._parts = self._level = 0
+        self._sizes: dict[str, int] = {}
+        """By anchor, the parts behind it; those that are not complete are missing."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """See PyYAML; counts."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line: int = event.start_mark.line + 1
+        anchor: Any = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent):
+            if anchor in self.anchors and anchor not in self._sizes:
+                raise PipelineError("bad YAML: a part contains itself", line=line)
+            self._count(self._sizes.get(anchor, 0), line)
+            return super().compose_node(parent, index)
+        before = self._parts
+        self._count(1, line)
+        if self._level == MOST_LEVELS:
+            raise PipelineError(f"bad YAML: at most {MOST_LEVELS} levels are read", line=line)
+        self._level += 1
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        if anchor is not None:
+            self._sizes[anchor] = self._parts - before
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """See PyYAML, whose readers of scalars raise anything."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError) as error:
+            if isinstance(error, PipelineError):
+                raise
+            kind = node.tag.rpartition(":")[2]
+            problem = f"bad YAML: {_shown(node)} can't be read as {kind}; text goes in quotes"
+            raise PipelineError(problem, line=node.start_mark.line + 1) from error
+
+    def _count(self, parts: int, line: int) -> None:
+        self._parts += parts
+        if self._parts > MOST_PARTS:
+            problem = f"bad YAML: at most {MOST_PARTS:,} keys and values are read"
+            raise PipelineError(f"{problem}, those behind an alias each time", line=line)
+
+
+def _shown(node: yaml.Node) -> str:
+    text = str(node.value)
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -71,23 +152,33 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _note_lines(
-    node: yaml.Node, place: Location, by_place: dict[Location, int], source: str | None
-) -> None:
+def _note_lines(node: yaml.Node, place: Location, by_place: dict[Location, int]) -> None:
+    line = node.start_mark.line + 1
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TYPES:
+        raise PipelineError(f"bad YAML: only plain data is read, not {node.tag!r}", line=line)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            line = key.start_mark.line + 1
+            inner, line = (*place, key.value), key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise PipelineError("bad YAML: a key must be text", line=line, source=source)
-            inner = (*place, key.value)
+                raise PipelineError("bad YAML: a key must be text", line=line)
+            if not key.tag.endswith((":str", ":merge")):
+                problem = f"bad YAML: a key must be text: put {_shown(key)} in quotes"
+                raise PipelineError(problem, line=line)
             if inner in by_place:
-                raise PipelineError(f"key {key.value!r} is given twice", line=line, source=source)
+                raise PipelineError(f"key {key.value!r} is given twice", line=line)
             by_place[inner] = line
-            _note_lines(value, inner, by_place, source)
+            _note_lines(key, place, by_place)
+            _note_lines(value, inner, by_place)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             by_place[(*place, index)] = item.start_mark.line + 1
-            _note_lines(item, (*place, index), by_place, source)
+            _note_lines(item, (*place, index), by_place)
+    else:
+        try:
+            node.value.encode()
+        except UnicodeEncodeError:
+            problem = f"bad YAML: {_shown(node)} has half a character"
+            raise PipelineError(problem, line=line) from None
 
 
 def _check_plain(data: Any, place: Location) -> None:

@@ -40,7 +40,8 @@ class Model:
     """A model by its litellm name, and what the name alone does not say.
 
     `Model("openai/gpt-4o-mini")` is enough for a hosted model whose price litellm knows. An own
-    server needs `api_base` and prices; the same model behind two servers needs two labels.
+    server needs `api_base` and prices, which are 0 for `ollama/`, `ollama_chat/`, `llamafile/`,
+    `lm_studio/` and `hosted_vllm/`; the same model behind two servers needs two labels.
     """
 
     name: str = Field(min_length=1)

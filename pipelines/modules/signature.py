@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import typing
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipelines.errors import PipelineError
+from pipelines.modules.functions import check_allowed
 
 if TYPE_CHECKING:
     import dspy
@@ -25,6 +28,12 @@ RESERVED_INPUTS = frozenset(
     | {"prediction"}
 )
 """Names that `dspy.Predict` takes for itself when it is called (DSPy 3.4)."""
+
+
+_PLAIN_TYPES = frozenset(
+    {*vars(typing), "int", "str", "float", "bool", "list", "tuple", "dict", "set", "frozenset"}
+    | {"complex", "bytes", "bytearray", "NoneType", "typing", "dspy", "datetime", "decimal"}
+)
 
 
 class Fields(NamedTuple):
@@ -109,6 +118,8 @@ def _parsed(text: str) -> type[dspy.Signature]:
     names = [name for side in sides for name in _names(side)]
     for name in names:
         _check_name(name, names)
+    for module in modules_of_types(text):
+        check_allowed(module)
     if not _names(sides[1]):
         raise PipelineError("it must name at least one output after '->'")
     try:
@@ -120,19 +131,31 @@ def _parsed(text: str) -> type[dspy.Signature]:
     return parsed
 
 
+def modules_of_types(text: str) -> list[str]:
+    """The modules that DSPy imports for the types of the fields, as in `a -> b: package.Kind`."""
+    written = (each.annotation for side in text.split("->") for each in _fields(side))
+    nodes = (node for kind in written if kind for node in ast.walk(kind))
+    names = [node.id for node in nodes if isinstance(node, ast.Name)]
+    return [name for name in names if name not in _PLAIN_TYPES and find_spec(name)]
+
+
 def _names(side: str) -> list[str]:
-    """The field names of one side. DSPy silently drops what is not a plain `name: type`."""
+    return [field.arg for field in _fields(side)]
+
+
+def _fields(side: str) -> list[ast.arg]:
+    """The fields of one side. DSPy silently drops what is not a plain `name: type`."""
     rule = f"{side.strip()!r} must be a list of fields such as 'question, k: int'"
     try:
         (definition,) = ast.parse(f"def fields({side.strip()}): pass").body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # deep brackets
         raise PipelineError(rule) from error
     assert isinstance(definition, ast.FunctionDef)
     arguments = definition.args
     starred = arguments.vararg, arguments.kwarg, *arguments.kwonlyargs, *arguments.posonlyargs
     if any(starred) or arguments.defaults:
         raise PipelineError(rule)
-    return [argument.arg for argument in arguments.args]
+    return arguments.args
 
 
 def _check_name(name: str, names: list[str]) -> None:

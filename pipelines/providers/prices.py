@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
 
 Listed = tuple[float | None, float | None]
 
+_LOCAL: Mapping[str, tuple[str, str] | None] = {
+    "ollama": None,
+    "ollama_chat": None,
+    "llamafile": None,
+    "lm_studio": ("LM_STUDIO_API_BASE", "http://127.0.0.1:1234/v1"),
+    "hosted_vllm": ("HOSTED_VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
+}
+"""Prefixes of servers of one's own, which need no key and cost nothing by the token. Where litellm
+does not know the usual address: the variable that may hold it, and an example."""
+
 
 def own_or(model: Model, listed: Callable[[], Listed], hint: Callable[[], str] = str) -> Price:
-    """The user's figures, and the listed ones where there are none.
+    """The user's figures, and the listed ones where there are none; 0 for a server of one's own.
 
     Args:
         model: whose price.
@@ -25,8 +35,9 @@ def own_or(model: Model, listed: Callable[[], Listed], hint: Callable[[], str] =
     own = (model.input_usd_per_million, model.output_usd_per_million)
     if own[0] is not None and own[1] is not None:
         return Price(own[0] / 1e6, own[1] / 1e6)
+    others = (0.0, 0.0) if is_local(model) else listed()
     prices = [
-        mine / 1e6 if mine is not None else here for mine, here in zip(own, listed(), strict=True)
+        mine / 1e6 if mine is not None else here for mine, here in zip(own, others, strict=True)
     ]
     if prices[0] is None or prices[1] is None:
         raise ModelError(
@@ -40,6 +51,22 @@ def own_or(model: Model, listed: Callable[[], Listed], hint: Callable[[], str] =
 def is_own(model: Model) -> bool:
     """Whether the user has given a price."""
     return model.input_usd_per_million is not None or model.output_usd_per_million is not None
+
+
+def is_local(model: Model) -> bool:
+    """Whether its name says that it runs on a server of one's own."""
+    return model.name.partition("/")[0] in _LOCAL
+
+
+def address_problem(model: Model) -> str | None:
+    """What to say where nothing tells the address of its server: litellm would ask OpenAI's."""
+    variable, example = _LOCAL.get(model.name.partition("/")[0]) or (None, None)
+    if variable is None or model.api_base or os.environ.get(variable):
+        return None
+    return (
+        f"model {model.name!r} needs the address of its server: "
+        f"Model({model.name!r}, api_base={example!r}), or the variable {variable}"
+    )
 
 
 def key_problem(model: Model, variables: list[str]) -> str | None:

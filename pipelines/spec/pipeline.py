@@ -137,22 +137,33 @@ class Pipeline(Tunable):
         return to_yaml(self)
 
     @staticmethod
-    def from_yaml(text: str, source: str | None = None) -> Tunable:
+    def from_yaml(text: str, source: str | None = None, *, allow_code: bool = False) -> Tunable:
         """The pipeline, or the DSPy program, that the text describes.
 
-        `source` names its file in errors.
+        Args:
+            text: what `to_yaml` writes.
+            source: its file, for errors.
+            allow_code: import the functions and classes that the text names by
+                `package.module:name`, which runs their code; only for text that you trust.
 
         Raises:
-            PipelineError: with the line.
+            PipelineError: with the line; for code that is not allowed, with all of its names.
         """
         from pipelines.files.yaml_form import from_yaml
 
-        return from_yaml(text, source)
+        return from_yaml(text, source, allow_code)
 
     @staticmethod
-    def load(path: str | Path) -> Tunable:
-        """Read a saved pipeline, ready to be called; errors name the file and the line."""
-        return Pipeline.from_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    def load(path: str | Path, *, allow_code: bool = False) -> Tunable:
+        """Read a saved pipeline, ready to be called; errors name the file and the line.
+
+        Args:
+            path: the file.
+            allow_code: as for `from_yaml`.
+        """
+        from pipelines.files.yaml_form import load
+
+        return load(path, allow_code)
 
     def _checked_outputs(self) -> tuple[str, ...]:
         levels(self.dependencies)

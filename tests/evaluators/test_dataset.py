@@ -122,9 +122,9 @@ class TestLoad:
             ([*ROWS, "text"], "row 3 of the dataset is a str"),
             ([{1: "a"}, {1: "b"}], "row 1 of the dataset has the column 1; names are text"),
             ([{}, {}], "row 1 of the dataset has no columns"),
-            (ROWS[0], "list of rows, but got one mapping"),
+            (ROWS[0], "one mapping, .* but 'question' is a str; put rows in a list"),
             (7, "but got a int"),
-            ("rows.xlsx", r"'rows.xlsx' .* \.jsonl, \.csv and \.parquet"),
+            ("rows.xlsx", r"'rows.xlsx' .* \.jsonl, \.json, \.csv, \.tsv and \.parquet"),
             ("missing.jsonl", "there is no file 'missing.jsonl'"),
         ],
     )
@@ -137,6 +137,12 @@ class TestLoad:
         [
             ("a.jsonl", '{"a": 1}\n\n{"a": 2\n', "'a.jsonl', line 3: not valid JSON"),
             ("a.jsonl", '{"a": 1}\n[2]\n', "line 2: expected an object, but got a list"),
+            ("a.jsonl", '[{"a": 1}]', "line 1: .* a list; a file of one list is a .json"),
+            ("a.jsonl", "[" * 100_000, "line 1: not valid JSON"),
+            ("a.json", "[" * 100_000, "'a.json': not valid JSON"),
+            ("a.json", '[{"a": 1},', "'a.json': not valid JSON"),
+            ("a.json", "7", "must hold a list of objects, but holds a int"),
+            ("a.json", '{"train": [{"a": 1}]}', r"several parts \('train'\)"),
             ("a.jsonl", "", "'a.jsonl' has 0"),
             ("a.csv", "", "'a.csv' has 0"),
             ("a.csv", "a,b\n1,2\n3\n", "'a.csv', line 3: 1 cells, but the header has 2 columns"),
@@ -149,10 +155,54 @@ class TestLoad:
         with pytest.raises(DatasetError, match=message):
             Dataset.load(written(name, text))
 
-    def test_text_in_another_encoding_is_named(self) -> None:
-        Path("a.jsonl").write_bytes(b'{"a": "\xe9"}\n')
-        with pytest.raises(DatasetError, match=r"'a\.jsonl' is not UTF-8"):
-            Dataset.load("a.jsonl")
+    @pytest.mark.parametrize(("encoding", "place"), [("cp1252", "line 2, byte 0xe9"),
+                                                     ("utf-16", "line 1, byte 0xff")])  # fmt: skip
+    def test_text_in_another_encoding_is_named(self, encoding: str, place: str) -> None:
+        text = "a,b\n1,caf\u00e9\n2,x\n"
+        Path("a.csv").write_bytes(text.encode(encoding))
+        with pytest.raises(DatasetError) as refused:
+            Dataset.load("a.csv")
+        assert f"'a.csv' is not UTF-8 text ({place}), but most likely {encoding}" in str(
+            refused.value
+        )
+        advice = str(refused.value).partition(" UTF-8, or ")[2]
+        exec(advice, {"Path": Path})
+        assert [row["b"] for row in Dataset.load("a.csv")] == ["caf\u00e9", "x"]
+
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+    def test_what_separates_the_cells_of_a_csv_shows_in_its_header(self, delimiter: str) -> None:
+        cells = [["question, or so", "answer"], ["a; b", "1,5"], ["c", ""], ["", ""]]
+        lines = [delimiter.join(f'"{cell}"' if cell else "" for cell in row) for row in cells]
+        path = written("rows.csv", "\n".join(lines))
+        assert rows_of(Dataset.load(path)) == [
+            {"question, or so": "a; b", "answer": "1,5"},
+            {"question, or so": "c", "answer": ""},
+        ]
+
+    def test_a_tsv_may_have_any_commas(self) -> None:
+        path = written("rows.tsv", "q\ta,b,c\n1\t2\n")
+        assert rows_of(Dataset.load(path, minimum=1)) == [{"q": "1", "a,b,c": "2"}]
+
+    def test_columns_by_name_are_rows(self) -> None:
+        columns = {"question": ("1+1?", "2+2?"), "answer": np.array(["2", "4"])}
+        assert rows_of(Dataset.load(columns)) == ROWS
+        frame = pd.DataFrame(ROWS)
+        assert rows_of(Dataset.load({name: frame[name] for name in frame})) == ROWS
+        with pytest.raises(DatasetError, match="one length, but got 'a' 2, 'b' 1"):
+            Dataset.load({"a": [1, 2], "b": [1]})
+
+    @pytest.mark.parametrize("part", [pd.DataFrame(ROWS), ROWS, Dataset.load(ROWS)])
+    def test_a_dict_of_splits_is_refused_with_their_names(self, part: Any) -> None:
+        with pytest.raises(DatasetError, match=r"parts \('train', 'test'\).*: data\['train'\]"):
+            Dataset.load({"train": part, "test": part})
+
+    @pytest.mark.parametrize("data", [ROWS, {"question": ["1+1?", "2+2?"], "answer": ["2", "4"]}])
+    def test_a_json_holds_a_list_of_objects_or_an_object_of_lists(self, data: Any) -> None:
+        assert rows_of(Dataset.load(written("rows.json", json.dumps(data, indent=1)))) == ROWS
+
+    def test_a_json_may_hold_json_lines(self) -> None:
+        path = written("rows.json", "\n".join(map(json.dumps, ROWS)))
+        assert rows_of(Dataset.load(path)) == ROWS
 
     def test_frame_with_a_repeated_column(self) -> None:
         with pytest.raises(DatasetError, match="DataFrame has the column 'a' more than once"):

@@ -175,7 +175,7 @@ def test_it_is_tracked_saved_loaded_served_and_run(
     answer = result.pipeline(**asked).answer
 
     result.save(tmp_path / "tuned.yaml")
-    assert Pipeline.load(tmp_path / "tuned.yaml")(**asked).answer == answer
+    assert Pipeline.load(tmp_path / "tuned.yaml", allow_code=True)(**asked).answer == answer
     result.report(tmp_path / "report.html")
     assert "agent" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -189,7 +189,7 @@ def test_it_is_tracked_saved_loaded_served_and_run(
     assert served.to_dict("records") == [{"answer": answer, "failure": None}]
 
     inputs = [f"{name}={value}" for name, value in asked.items()]
-    assert main(["run", str(tmp_path / "tuned.yaml"), "--input", *inputs]) == 0
+    assert main(["run", "--allow-code", str(tmp_path / "tuned.yaml"), "--input", *inputs]) == 0
     assert json.loads(capsys.readouterr().out) == {"answer": answer}
 
 

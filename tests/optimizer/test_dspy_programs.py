@@ -50,7 +50,7 @@ def test_the_result_is_the_program_ready_to_be_called(tuned: Result) -> None:
 
 def test_it_is_written_down_and_read_again(tuned: Result, tmp_path: Path) -> None:
     tuned.save(tmp_path / "tuned.yaml")
-    again: Any = Pipeline.load(tmp_path / "tuned.yaml")
+    again: Any = Pipeline.load(tmp_path / "tuned.yaml", allow_code=True)
     assert (again.config, again.outputs) == (tuned.config, ("answer",))
     assert type(again.program).__name__ == "LocateSolve"
 

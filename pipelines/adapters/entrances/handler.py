@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.adapters.entrances.askers import RunEnded, asker_of
 from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
@@ -22,17 +22,25 @@ from pipelines.adapters.entrances.openai_form import (
 )
 from pipelines.gateway.call import CallFailed
 
+if TYPE_CHECKING:
+    from pipelines.adapters.entrances.server import EntranceServer
+
 _CHAT = ["v1", "chat", "completions"]
 _RUN_ENDED = 402
 """The status of all that an ended run asks; clients try many others again."""
+MOST_BYTES = 32 << 20
+"""The longest body of a request."""
+_DISCARDED_BYTES = 1 << 20
+"""Of a body that is not read: else closing the connection may take the refusal with it."""
 
 
 class EntranceHandler(BaseHTTPRequestHandler):
     """Hands a request to the run that it belongs to, and its reply back to the code."""
 
     timeout = 60.0
-    """Seconds to wait for the bytes of a request."""
+    """Seconds to wait for the code to take its reply; the server ends what arrives too slowly."""
     wbufsize = 1 << 16
+    server: EntranceServer
 
     def do_GET(self) -> None:
         """List the one model that there is; some clients ask for it first."""
@@ -40,22 +48,30 @@ class EntranceHandler(BaseHTTPRequestHandler):
         if rest != ["v1", "models"]:
             self._send_error(404, f"there is no {'/'.join(rest)!r} here", "not_found")
             return
+        self.server.received(self.connection)
         model = {"id": f"compound/{token}/{module}", "object": "model", "owned_by": "compound"}
         self._send(200, {"object": "list", "data": [model]})
 
     def do_POST(self) -> None:
         """Complete a chat; what can't be sent on, and what failed, is not to be tried again."""
         token, module, rest = self._place()
+        left = 0
         try:
-            fields = self._fields()
+            left = self._length()
+            asker = asker_of(token)
+            if left > MOST_BYTES:
+                problem = f"a request has at most {MOST_BYTES:,} bytes, but this one {left:,}"
+                self._send_error(413, problem, "request_too_large", left)
+                return
+            fields, left = self._fields(left), 0
             if rest != _CHAT:
                 raise RefusedRequest(
                     f"the gateway answers chat/completions alone, and not {'/'.join(rest[1:])!r}"
                 )
             request = chat_request(fields.get("messages"), fields)
-            replies = asker_of(token).ask(module, request)
+            replies = asker.ask(module, request)
         except RefusedRequest as refused:
-            self._send_error(400, str(refused), "invalid_request_error")
+            self._send_error(400, str(refused), "invalid_request_error", left)
         except CallFailed as failure:
             self._send_error(status_of(failure), str(failure), code_of(failure))
         except RunEnded as ended:
@@ -72,18 +88,27 @@ class EntranceHandler(BaseHTTPRequestHandler):
         token, module, *rest = [*parts, "", ""]
         return token, module, [part for part in rest if part]
 
-    def _fields(self) -> dict[str, Any]:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def _length(self) -> int:
+        told = self.headers.get("Content-Length") or "0"
+        if not (told.isascii() and told.isdigit()):
+            raise RefusedRequest(f"Content-Length must be a whole number, but got {told!r}")
+        return int(told[:18])
+
+    def _fields(self, length: int) -> dict[str, Any]:
+        body = self.rfile.read(length)
+        self.server.received(self.connection)
         try:
             fields = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
             raise RefusedRequest("the body of the request must be a JSON object")
         return fields
 
-    def _send_error(self, status: int, message: str, code: str) -> None:
+    def _send_error(self, status: int, message: str, code: str, unread: int = 0) -> None:
         self._send(status, error(message, code), **{"x-should-retry": "false"})
+        self.wfile.flush()
+        self.rfile.read(min(unread, _DISCARDED_BYTES))
 
     def _send_stream(self, chunk: Mapping[str, Any]) -> None:
         text = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"

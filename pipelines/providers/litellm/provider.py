@@ -16,7 +16,7 @@ from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
 from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
-from pipelines.providers.prices import is_own, key_problem, own_or
+from pipelines.providers.prices import address_problem, is_local, is_own, key_problem, own_or
 
 
 class LitellmProvider:
@@ -33,9 +33,13 @@ class LitellmProvider:
                 "names are 'provider/model', such as 'openai/gpt-4o-mini'"
             )
         missing: list[str] = []
-        if not model.api_base and not model.api_key_env:
+        if not (model.api_base or model.api_key_env or is_local(model)):
             missing = litellm.validate_environment(model=model.name)["missing_keys"]
-        problems = [key_problem(model, missing), model_knobs.problem_of_effort(model)]
+        problems = [
+            key_problem(model, missing),
+            address_problem(model),
+            model_knobs.problem_of_effort(model),
+        ]
         try:
             self.price_of(model)
         except ModelError as error:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import enum
 import gzip
 import json
 import re
 import string
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +21,22 @@ from evaluators.metrics.multiple_choice import compare as multiple_choice
 from evaluators.metrics.multiple_choice import letter_of
 from evaluators.metrics.numeric_match import compare as numeric_match
 from evaluators.metrics.numeric_match import last_number
+
+
+class Mood(enum.Enum):
+    GLAD = "glad"
+    SAD = "sad"
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    mood: Mood | None = None
+
+
+@dataclass
+class Pair:
+    first: int
+    second: tuple[str, ...]
 
 
 class TestExactMatch:
@@ -38,6 +57,16 @@ class TestExactMatch:
             (True, "true"),
             (["a", "b"], "A, B"),
             ("?", "?"),
+            ({"name": "ann", "mood": "glad"}, Person(name="Ann", mood=Mood.GLAD)),
+            ({"mood": Mood.GLAD, "name": "Ann"}, {"name": "Ann", "mood": "glad"}),
+            ({"name": "Ann"}, Person(name="Ann")),
+            ([{"name": "Ann"}], (Person(name="Ann"),)),
+            (Pair(1, ("a",)), {"first": 1, "second": ["A"]}),
+            (Mood.GLAD, "Glad"),
+            ({"a", "b"}, ["b", "a"]),
+            ({"a", "b"}, frozenset("ab")),
+            ({Mood.GLAD}, ["glad"]),
+            ((1, 2), [1, "2"]),
         ],
     )
     def test_same(self, label: Any, answer: Any) -> None:
@@ -56,6 +85,12 @@ class TestExactMatch:
             ("C", "C++"),
             ("__init__", "init"),
             ("yes", None),
+            ({"name": "Ann", "mood": "sad"}, Person(name="Ann", mood=Mood.GLAD)),
+            ({"name": "Ann", "age": 3}, Person(name="Ann")),
+            (Mood.GLAD, "GLAD!?no"),
+            ({"a", "b"}, ["a"]),
+            (["a", "b"], ["b", "a"]),
+            (["a", "b"], ["a, b"]),
             ("?", "!"),
         ],
     )

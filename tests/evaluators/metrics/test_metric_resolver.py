@@ -100,6 +100,22 @@ class TestNamed:
         with pytest.raises(MetricError, match=message):
             resolve_metric(metric, ["answer"], ["question", "answers", "label"])
 
+    @pytest.mark.parametrize(
+        ("columns", "label"),
+        [
+            (["table", "question", "label"], "label"),
+            (["question", "rationale", "answerer_id", "gold"], "gold"),
+            (["question", "Expected-Output", "answerer"], "Expected-Output"),
+            (["question", "labels", "answers"], "answers"),
+            (["question", "answr", "notes"], "answr"),
+        ],
+    )
+    def test_a_column_that_is_called_as_labels_are_is_nearest(
+        self, columns: list[str], label: str
+    ) -> None:
+        with pytest.raises(MetricError, match=rf"output 'answer' and column '{label}', which"):
+            resolve_metric("exact_match", ["answer"], columns)
+
     def test_bad_arguments_of_constructors(self) -> None:
         with pytest.raises(MetricError, match="one column for each field"):
             exact_match(column="gold")

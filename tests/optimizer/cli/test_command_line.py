@@ -194,7 +194,10 @@ def test_run_keeps_rows_that_fail_and_says_so(dataset: str, capsys: Captured) ->
         "name: odd\nmodules:\n- name: odd\n  signature: 'answer -> number: float'\n"
         "  function: odd:number\n"
     )
-    assert main(["run", "odd.yaml", "--dataset", dataset, "--output", "out.jsonl"]) == 1
+    assert (
+        main(["run", "odd.yaml", "--allow-code", "--dataset", dataset, "--output", "out.jsonl"])
+        == 1
+    )
     lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert len(lines) == 24
     for line in lines:
@@ -212,9 +215,11 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
         "name: adding\nmodules:\n- name: add\n"
         "  signature: 'numbers: list[int], more -> total: int'\n  function: adding:add\n"
     )
-    assert main(["run", "adding.yaml", "--input", "numbers=[1, 2]", "more=007"]) == 0
+    assert (
+        main(["run", "adding.yaml", "--allow-code", "--input", "numbers=[1, 2]", "more=007"]) == 0
+    )
     assert json.loads(capsys.readouterr().out) == {"total": 6}
-    assert main(["run", "adding.yaml", "--input", "numbers=1, 2", "more=x"]) == 2
+    assert main(["run", "adding.yaml", "--allow-code", "--input", "numbers=1, 2", "more=x"]) == 2
     assert "--input numbers=... must be JSON" in capsys.readouterr().err
 
 
@@ -281,8 +286,9 @@ def test_models_described_in_the_pipeline_are_meant_by_their_labels(
 
 
 @pytest.mark.usefixtures("default_store")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_search_shows_the_best_so_far_and_how_to_resume(
-    dataset: str, launch: Launcher
+    number: int, dataset: str, launch: Launcher
 ) -> None:
     Path("slow.py").write_text(
         "import time\ndef wait(task):\n    time.sleep(0.4)\n    return task\n"
@@ -291,13 +297,13 @@ def test_interrupted_search_shows_the_best_so_far_and_how_to_resume(
     solving = "- name: solve\n  signature: waited -> answer\n"
     locating = "- name: locate\n  signature: table, question -> task\n"
     Path("slow.yaml").write_text(f"name: slow\nmodules:\n{locating}{waiting}{solving}")
-    command = ["optimize", "slow.yaml", dataset, "--models", MODELS,
+    command = ["optimize", "slow.yaml", dataset, "--allow-code", "--models", MODELS,
                "--concurrency", "2", "--diagnoser", "none"]  # fmt: skip
     process = launch.start(Path.cwd(), command=command)
     _wait_for_two_trials()
-    os.kill(process, signal.SIGINT)
+    os.kill(process, number)
     code, err = launch.wait(), Path("err").read_text()
-    assert code == 130, err
+    assert code == 128 + number, err
     assert "interrupted. Best so far: 0." in err
     assert "to resume" in err
     assert "Traceback" not in err

@@ -91,7 +91,7 @@ def test_a_module_may_start_as_a_network() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0x a -> majority_vote", "1 member at least, but got '0x'"),
+        ("0x a -> majority_vote", "1 to 1000 members, but got '0x'"),
         ("3 x a -> majority_vote", "expected members as in '3x a' .*, but found '3 x a -> maj"),
         *[
             (f"{text} -> majority_vote", f"expected members as in '3x a' .*, but found '{text} ->")

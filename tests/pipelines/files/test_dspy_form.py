@@ -26,7 +26,7 @@ def test_it_leads_back_to_an_equal_pipeline() -> None:
     pipeline = tuned(Extracting()).with_inputs(("text", "tone")).with_outputs(("comment", "tone"))
     pipeline = pipeline.with_fallback(Model("openai/y", "other")).with_provenance({"by": "hand"})
     text = pipeline.to_yaml()
-    again: Any = Pipeline.from_yaml(text)
+    again: Any = Pipeline.from_yaml(text, allow_code=True)
     assert isinstance(again, DSPyPipeline)
     assert again.program is not pipeline.program
     assert (again.name, again.inputs, again.outputs) == ("Extracting", ("text", "tone"),
@@ -41,14 +41,14 @@ def test_what_the_user_has_declared_stays_declared() -> None:
     own = from_dspy(Extracting()).outputs
     for outputs in (["comment"], list(own)):
         pipeline = from_dspy(Extracting(), outputs=outputs)
-        again: Any = Pipeline.from_yaml(pipeline.to_yaml())
+        again: Any = Pipeline.from_yaml(pipeline.to_yaml(), allow_code=True)
         assert (again.outputs, again.declared) == (tuple(outputs), True)
         assert again.identity == pipeline.identity
 
 
 def test_what_a_bare_form_leaves_out_is_as_the_program_has_it() -> None:
     form = f"name: bare\nprogram: {HOME}:Extracting\n"
-    again: Any = Pipeline.from_yaml(form)
+    again: Any = Pipeline.from_yaml(form, allow_code=True)
     assert (again.name, again.inputs, again.config) == ("bare", ("text",), None)
 
 
@@ -99,10 +99,10 @@ def test_a_local_class_is_refused_before_anything_is_made() -> None:
 
 def test_a_class_that_raises_is_named_with_what_it_raised() -> None:
     with pytest.raises(PipelineError, match=r"Breaking\(\) made no program: OSError: no index"):
-        Pipeline.from_yaml(f"name: x\nprogram: {HOME}:Breaking\n")
+        Pipeline.from_yaml(f"name: x\nprogram: {HOME}:Breaking\n", allow_code=True)
 
 
 def test_a_fallback_that_is_no_model_of_the_form_is_refused_with_the_nearest() -> None:
     form = f"name: x\nprogram: {HOME}:Extracting\nmodels: [openai/x]\nfallback: {{model: openai/z}}"
     with pytest.raises(PipelineError, match=r"fallback names no model.*'openai/x'"):
-        Pipeline.from_yaml(form)
+        Pipeline.from_yaml(form, allow_code=True)

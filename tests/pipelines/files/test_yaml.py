@@ -97,7 +97,7 @@ def specs(draw: st.DrawFn) -> Pipeline:
 @given(specs())
 def test_the_round_trip_is_exact(pipeline: Pipeline) -> None:
     text = pipeline.to_yaml()
-    again = Pipeline.from_yaml(text)
+    again = Pipeline.from_yaml(text, allow_code=True)
     assert again == pipeline
     assert again.to_yaml() == text
 
@@ -130,7 +130,7 @@ def test_python_and_yaml_give_the_same_object() -> None:
         outputs: [answer, flat]
         models: [sim/large, {name: sim/small, label: small}]
     """
-    assert Pipeline.from_yaml(textwrap.dedent(text)) == Pipeline(
+    assert Pipeline.from_yaml(textwrap.dedent(text), allow_code=True) == Pipeline(
         "locate-solve",
         [
             Module(
@@ -265,7 +265,7 @@ def test_errors_tell_the_member(old: str, new: str, line: int, message: str) -> 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "just text", "[1, 2]"])
 def test_what_is_no_pipeline_is_refused(text: str) -> None:
     with pytest.raises(PipelineError, match=r"^line 1: (the YAML is empty|a pipeline must be a)"):
-        Pipeline.from_yaml(text)
+        Pipeline.from_yaml(text, allow_code=True)
 
 
 def test_a_file_that_is_not_there_is_an_ordinary_error(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_it_comes_back_from_yaml(tmp_path: Path) -> None:
     tuned.save(tmp_path / "tuned.yaml")
     text = (tmp_path / "tuned.yaml").read_text(encoding="utf-8")
     assert "factory: tests.pipelines.adapters.callables.agents:locate_and_solve" in text
-    loaded = Pipeline.load(tmp_path / "tuned.yaml")
+    loaded = Pipeline.load(tmp_path / "tuned.yaml", allow_code=True)
     assert isinstance(loaded, CallablePipeline)
     assert loaded == tuned
     assert loaded.identity == tuned.identity
@@ -126,7 +126,7 @@ def test_it_comes_back_from_yaml(tmp_path: Path) -> None:
 def test_without_starting_models_the_names_are_a_list(tmp_path: Path) -> None:
     text = from_callable(locate_and_solve, MODULES).to_yaml()
     assert "modules:\n- locate\n- solve\n" in text
-    assert Pipeline.from_yaml(text) == from_callable(locate_and_solve, MODULES)
+    assert Pipeline.from_yaml(text, allow_code=True) == from_callable(locate_and_solve, MODULES)
 
 
 def test_a_local_factory_can_not_be_written() -> None:
@@ -147,7 +147,7 @@ def test_a_local_factory_can_not_be_written() -> None:
 def test_wrong_yaml_is_told_with_its_line(change: tuple[str, str], message: str) -> None:
     text = from_callable(locate_and_solve, MODULES).to_yaml().replace(*change)
     with pytest.raises(PipelineError) as raised:
-        Pipeline.from_yaml(text)
+        Pipeline.from_yaml(text, allow_code=True)
     assert message in str(raised.value)
     assert "line " in str(raised.value)
 

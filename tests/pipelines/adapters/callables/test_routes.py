@@ -14,7 +14,7 @@ import pytest
 from litellm import exceptions
 
 from pipelines.adapters.callables import from_callable
-from pipelines.adapters.entrances.server import _Server as server
+from pipelines.adapters.entrances.server import EntranceServer as server
 from pipelines.gateway.call import CallFailed, LMCall
 from tests.pipelines.adapters.callables import agents
 from tests.pipelines.adapters.callables.agents import (
