@@ -198,8 +198,11 @@ class Evaluation:
         costs = [outcome.by_module for outcome in self.outcomes.values()]
         modules = dict.fromkeys(module for cost in costs for module in cost)
         nothing = ModuleCost(0.0, 0.0)
-        means = {m: np.mean([cost.get(m, nothing) for cost in costs], axis=0) for m in modules}
-        return {module: ModuleCost(*map(float, mean)) for module, mean in means.items()}
+        columns = {m: zip(*(cost.get(m, nothing) for cost in costs), strict=True) for m in modules}
+        return {
+            module: ModuleCost(*(math.fsum(column) / len(costs) for column in both))
+            for module, both in columns.items()
+        }  # summed exactly: the order in which runs end must not show
 
     def _mean(self, name: str) -> float:
         values = [getattr(o, name) for o in self.outcomes.values()]
