@@ -74,7 +74,11 @@ class Delivery:
             if silent_s > LONGEST_S or (silent_s > PATIENCE_S and self._store.problem()):
                 break  # a call that hangs ends with the process
         if pending := len(self._journal):
-            fate = "kept in %s; the next run logs it" if self._journal.kept else "lost (%s)"
+            fate = (
+                "kept in %s; the next run that reaches it logs them"
+                if self._journal.kept
+                else "lost (%s)"
+            )
             logger.warning(
                 "MLflow at %s did not take %d events of this run (%s): " + fate,
                 self._store.shown, pending, self._problem or "no answer", self._journal.folder,
