@@ -65,9 +65,8 @@ class Proposer:
         """
         knobs = replace(self._knobs, with_models=False) if keep_models else self._knobs
         proposals: list[Proposal] = []
-        with quiet_optuna():
-            while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
-                proposals.append(drawn)
+        while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
+            proposals.append(drawn)
         return proposals
 
     def _draw(self, knobs: Knobs, base: PipelineConfig) -> Proposal | None:
@@ -91,8 +90,7 @@ class Proposer:
             reference: the score to come close to on its examples, where the cheapest is sought.
         """
         values = None if costs is None else _values(self._objective, costs, reference)
-        with quiet_optuna():
-            self.study.tell(proposal.trial, values, TrialState.FAIL if values is None else None)
+        self.study.tell(proposal.trial, values, TrialState.FAIL if values is None else None)
 
 
 def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float, ...]:
