@@ -19,6 +19,8 @@ from typing import Any
 import dspy
 from tqdm.std import tqdm
 
+logger = logging.getLogger(__name__)
+
 IN_RUNS = ("dspy.predict.", "dspy.primitives.", "dspy.utils.parallelizer")
 """Loggers of what happens in every run. What fails there is in the run's trace."""
 
@@ -84,6 +86,8 @@ def _is_said(record: logging.LogRecord) -> bool:
 def _print(*words: Any, **how: Any) -> None:
     if dspy.settings.get(_KEY) is None:
         builtins.print(*words, **how)
+    else:
+        logger.debug("%s", " ".join(map(str, words)))
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

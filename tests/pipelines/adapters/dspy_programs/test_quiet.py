@@ -46,10 +46,14 @@ def speak() -> None:
     logging.getLogger("dspy.teleprompt.mipro_optimizer_v2").warning("a record")
 
 
-def test_within_it_dspy_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet("dspy"):
+def test_within_it_dspy_says_nothing_but_to_the_log(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with quiet("dspy"), caplog.at_level(logging.DEBUG, "pipelines"):
         speak()
     assert capfd.readouterr() == ("", "")
+    assert "Bootstrapped 1 full traces" in caplog.text
+    assert "a record" not in caplog.text
 
 
 @pytest.mark.usefixtures("inside")
