@@ -20,7 +20,8 @@ from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.prompts_and_models import UNSEEN, models_of
 from benchmarks.searching import Bench, compared, seeds_parser
 from optimizer.loop import search
-from optimizer.stages.prompts.quiet import quiet
+from optimizer.quiet_logs import quiet_optuna
+from pipelines.adapters.dspy_programs.quiet import quiet
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.model import Model
@@ -81,7 +82,7 @@ def gepa(session: Session, model: str, examples: list[Any], calls: int, seed: in
         warn_on_score_mismatch=False,
         gepa_kwargs={"stop_callbacks": [lambda state: session.nominal.calls >= calls]},
     )
-    with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
+    with quiet("dspy"), dspy.context(lm=GatewayLM(Model(model), session)):
         return optimizer.compile(LocateSolve(), trainset=train, valset=rest)
 
 
@@ -96,7 +97,7 @@ def mipro(session: Session, model: str, examples: list[Any], calls: int, seed: i
         seed=seed + 1,  # it takes 0 for none
     )
     trials = calls // (CALLS_PER_RUN * MINIBATCH)
-    with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
+    with quiet("dspy"), quiet_optuna(), dspy.context(lm=GatewayLM(Model(model), session)):
         return optimizer.compile(LocateSolve(), trainset=examples, num_trials=trials)
 
 
@@ -124,5 +125,5 @@ def score(session: Session, model: str, program: dspy.Module, examples: list[Any
     evaluate = dspy.Evaluate(
         devset=examples, metric=graded, num_threads=16, display_progress=False, display_table=False
     )
-    with quiet(), dspy.context(lm=GatewayLM(Model(model), session)):
+    with quiet("dspy"), dspy.context(lm=GatewayLM(Model(model), session)):
         return float(evaluate(program).score) / 100

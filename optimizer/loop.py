@@ -135,8 +135,6 @@ def optimize(
     session = gateway.session(plan.account, plan.budget)
     paid_before = session.spent
     state = start_search(plan, session, concurrency)
-    if gateway.folder:  # Optuna's state goes beside the answers that it was made of
-        state.journal = gateway.folder / "optuna" / f"{plan.key[:16]}.log"
     held_out = Evaluator(
         plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +26,6 @@ class SearchState(RacingState):
     space: SearchSpace
     left_out: dict[str, str] = field(default_factory=dict)
     """Why models were left out for their price, by label."""
-    journal: Path | None = None
-    """Where Optuna's state is kept; None keeps it in memory."""
     diagnoser: Diagnoser | None = None
     judge: JudgeAgreement | None = None
     """What is known of the metric's judge, if it asks one."""

@@ -41,6 +41,8 @@ class Delivery:
         self._problem: str | None = None
         """Why the last attempt failed; None if it did not."""
         self._warned = self._closing = self._gave_up = False
+        self._patience_s = PATIENCE_S
+        """None is left once it was waited for in vain."""
         self._answered_at = time.monotonic()
         """When the thread last came back from the store."""
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -60,7 +62,8 @@ class Delivery:
     def run_id(self, patience_s: float) -> str | None:
         """The run's id; None if the store is away, or silent for so long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._journal.run or self._problem, patience_s)
+            if not self._changed.wait_for(lambda: self._journal.run or self._problem, patience_s):
+                self._patience_s = 0.0
         return self._journal.run.get("run_id")
 
     def close(self) -> None:
@@ -71,10 +74,14 @@ class Delivery:
         while self._thread.is_alive():
             self._thread.join(0.1)
             silent_s = time.monotonic() - self._answered_at
-            if silent_s > LONGEST_S or (silent_s > PATIENCE_S and self._store.problem()):
+            if silent_s > LONGEST_S or (silent_s > self._patience_s and self._store.problem()):
                 break  # a call that hangs ends with the process
         if pending := len(self._journal):
-            fate = "kept in %s; the next run logs it" if self._journal.kept else "lost (%s)"
+            fate = (
+                "kept in %s; the next run that reaches it logs them"
+                if self._journal.kept
+                else "lost (%s)"
+            )
             logger.warning(
                 "MLflow at %s did not take %d events of this run (%s): " + fate,
                 self._store.shown, pending, self._problem or "no answer", self._journal.folder,

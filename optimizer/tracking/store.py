@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import http.client
 import sqlite3
+import tempfile
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,9 +42,18 @@ class TrackingStore:
         """
         if self.uri.startswith(("http://", "https://")):
             return _http_problem(self.uri)
-        if self.uri.startswith(_SQLITE):
-            return _sqlite_problem(Path(self.uri.removeprefix(_SQLITE)))
-        return None
+        return _sqlite_problem(self.database) if self.database else None
+
+    @property
+    def database(self) -> Path | None:
+        """The file of an SQLite database."""
+        named = self.uri.removeprefix(_SQLITE)
+        return Path(named) if named not in ("", self.uri) and ":memory:" not in named else None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody named it."""
+        return self.artifact_location is not None
 
 
 def chosen_store() -> TrackingStore:
@@ -60,9 +71,8 @@ def chosen_store() -> TrackingStore:
 
 
 def _absolute(uri: str) -> str:
-    if not uri.startswith(_SQLITE) or uri == _SQLITE or ":memory:" in uri:
-        return uri
-    return _SQLITE + Path(uri.removeprefix(_SQLITE)).resolve().as_posix()
+    database = TrackingStore(uri).database
+    return _SQLITE + database.resolve().as_posix() if database else uri
 
 
 def _http_problem(uri: str) -> str | None:
@@ -84,12 +94,12 @@ def _http_problem(uri: str) -> str | None:
 def _sqlite_problem(path: Path) -> str | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_PROBE_S, isolation_level=None)
-        try:
+        if not path.exists():  # nor shall a look create it
+            with tempfile.TemporaryFile(dir=path.parent):
+                return None
+        with closing(sqlite3.connect(path, timeout=_PROBE_S, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
-        finally:
-            connection.close()
     except (OSError, sqlite3.Error) as error:
         return str(error)
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.quiet_logs import log_level
+from optimizer.tracking.database import ensure_database, is_unfinished
 from optimizer.tracking.events import Event
 from optimizer.tracking.journal import Journal
 from optimizer.tracking.store import TrackingStore
@@ -64,7 +65,20 @@ class EventWriter:
     def _client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
-        return MlflowClient(self._store.uri)
+        database = self._store.database
+        # a fresh database would announce its tables on the terminal
+        with log_level(logging.WARNING, "mlflow.store.db.utils", "alembic"):
+            if database:
+                ensure_database(database, ours=self._store.is_default)
+            try:
+                return MlflowClient(self._store.uri)
+            except Exception as error:
+                if database and is_unfinished(database):
+                    raise OSError(
+                        f"{database} was half created, with nothing in it, and can't be used: "
+                        "move it away, and a new one is created"
+                    ) from error
+                raise
 
     def _start(self, event: Event, journal: Journal, again: bool) -> None:
         experiment_id = self._experiment(event.experiment)
@@ -119,9 +133,7 @@ class EventWriter:
         """The experiment's id; made if there is none, and restored if it was deleted."""
         from mlflow.exceptions import MlflowException
 
-        # a fresh database would announce its tables on the terminal
-        with log_level(logging.WARNING, "mlflow.store.db.utils", "alembic"):
-            found = self._client.get_experiment_by_name(name)
+        found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
                 return str(self._client.create_experiment(name, self._store.artifact_location))

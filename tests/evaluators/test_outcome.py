@@ -33,6 +33,14 @@ def test_the_order_of_steps_changes_no_digit(costs: list[float]) -> None:
     assert found == other
 
 
+@given(st.permutations([0.1, 0.2, 0.3, 1e-9, 7.7]))
+def test_the_order_in_which_runs_end_changes_no_digit(costs: list[float]) -> None:
+    runs = {index: outcome({"plan": ModuleCost(usd, usd)}) for index, usd in enumerate(costs)}
+    other = {index: outcome({"plan": ModuleCost(u, u)}) for index, u in enumerate(sorted(costs))}
+    assert Evaluation(runs).usd_by_module == Evaluation(other).usd_by_module
+    assert Evaluation(runs).seconds_by_module == Evaluation(other).seconds_by_module
+
+
 def test_a_module_that_was_not_reached_took_nothing() -> None:
     both = {"locate": ModuleCost(0.1, 1.0), "solve": ModuleCost(0.4, 3.0)}
     known = Evaluation({0: outcome(both), 1: outcome({"locate": ModuleCost(0.3, 2.0)})})

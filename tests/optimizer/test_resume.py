@@ -8,14 +8,17 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
+from optimizer.stages.structure.proposals import Proposer
 from pipelines import Pipeline
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
+from search_spaces import SearchSpace
 from tests.launching import Launcher, tune_served, wait_until
 from tests.optimizer.runs import NAMES, ROWS, counting_server, outcome, served_models, tune
 
@@ -94,6 +97,20 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended(tmp_path: Path) -> No
     more = tune(cache=tmp_path / "replies")
     assert outcome(more) == outcome(tune())
     assert more.spent.paid_now_calls == more.spent.calls - first.spent.calls
+
+
+def test_proposals_of_optuna_are_the_same_after_a_search_that_was_cut_off(tmp_path: Path) -> None:
+    """Its study is nowhere kept: the seed and the cache bring it back."""
+    many = SearchSpace(temperature=tuple(n / 20 for n in range(41)), width=(1, 2, 3, 4, 5))
+    how: dict[str, Any] = {"stages": "structure", "search_space": many, "models": "sim/birch"}
+    with patch.object(Proposer, "tell", autospec=True, side_effect=Proposer.tell) as told:
+        undisturbed = tune(**how)
+    assert told.call_count >= 8, "Optuna proposed"
+    first = tune(cache=tmp_path / "replies", budget=Budget(calls=600), **how)
+    assert first.stopped is not None
+    more = tune(cache=tmp_path / "replies", **how)
+    assert outcome(more) == outcome(undisturbed)
+    assert 0 < more.spent.paid_now_calls < more.spent.calls / 2
 
 
 def test_what_a_smaller_budget_paid_for_does_not_count_against_a_larger_one(tmp_path: Path) -> None:

@@ -60,16 +60,14 @@ class TPE(BestMean):
             study = optuna.create_study(direction="maximize", sampler=sampler)
         stale = 0
         while stale < STALE:
-            with quiet_optuna():
-                trial = study.ask()
-                levels = tuple(
-                    trial.suggest_categorical(f"module {number}", list(range(count)))
-                    for number, count in enumerate(arena.choices)
-                )
+            trial = study.ask()
+            levels = tuple(
+                trial.suggest_categorical(f"module {number}", list(range(count)))
+                for number, count in enumerate(arena.choices)
+            )
             place = arena.place(levels)
             runs = arena.field.missing([place], math.inf)
             stale = 0 if runs else stale + 1
             if runs:
                 yield runs
-            with quiet_optuna():
-                study.tell(trial, float(arena.means()[place]))
+            study.tell(trial, float(arena.means()[place]))

@@ -11,6 +11,7 @@ from typing import Any
 
 import dspy
 
+from optimizer.quiet_logs import quiet_optuna
 from optimizer.stages.prompts.workbench import Workbench
 
 _DEMOS = {"metric_threshold": 1.0, "max_labeled_demos": 0}
@@ -103,14 +104,15 @@ class MIPRO(PromptOptimizer):
             seed=room.seed + 1,  # it takes 0 for none
             **_DEMOS,
         )
-        return optimizer.compile(
-            workbench.student(),
-            trainset=dataset,
-            valset=dataset,
-            num_trials=trials,
-            minibatch=False,
-            program_aware_proposer=False,  # it would read the student's source
-        )
+        with quiet_optuna():
+            return optimizer.compile(
+                workbench.student(),
+                trainset=dataset,
+                valset=dataset,
+                num_trials=trials,
+                minibatch=False,
+                program_aware_proposer=False,  # it would read the student's source
+            )
 
 
 class COPRO(PromptOptimizer):

@@ -18,8 +18,8 @@ import numpy as np
 from optimizer.search.state import SearchState
 from optimizer.stages.prompts.blame import Blame, blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
-from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
+from pipelines.adapters.dspy_programs.quiet import quiet
 from pipelines.programs.adapter import reply_adapter
 from pipelines.programs.engine import GatewayLM
 from search_spaces import PipelineConfig
@@ -184,7 +184,7 @@ def _blamed(state: SearchState) -> list[Blame]:
 def _compiled(optimizer: PromptOptimizer, workbench: Workbench, room: Room) -> Any:
     # without a trace of its own DSPy appends to one of the whole process
     settings = {"adapter": reply_adapter("chat"), "disable_history": True, "trace": None}
-    with quiet(), dspy.context(lm=room.writer, **settings):
+    with quiet("dspy", "gepa"), dspy.context(lm=room.writer, **settings):
         return optimizer.compile(workbench, room)
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import optuna
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from evaluators.objective import Costs, Objective
@@ -36,14 +32,13 @@ class Proposal:
 class Proposer:
     """Optuna's study behind one search: ask for configs, tell what they were worth.
 
-    Sequential and seeded, so the same answers bring the same proposals. Its journal file, if there
-    is one, opens in Optuna's own tools. Optuna wants the choices of a knob to stay the same, so
-    they are those of the beginning, also where other models would be mixed in by now.
+    Sequential and seeded, so the same answers bring the same proposals: a search that was killed
+    needs nothing but its cache to go on, and the study is kept in memory. Optuna wants the choices
+    of a knob to stay the same, so they are those of the beginning, also where other models would be
+    mixed in by now.
     """
 
-    def __init__(
-        self, knobs: Knobs, objective: Objective, seed: int, journal: Path | None, name: str
-    ) -> None:
+    def __init__(self, knobs: Knobs, objective: Objective, seed: int) -> None:
         self._knobs = knobs
         self._objective = objective
         self._proposed: set[str] = set()
@@ -52,10 +47,8 @@ class Proposer:
                 seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
             )
             self._samplers = (tpe, RandomSampler(seed=seed))
-            self._study = optuna.create_study(
-                study_name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
-                storage=None if journal is None else _storage(journal),
-                directions=["maximize"] * (3 if objective.pareto else 1),
+            self.study = optuna.create_study(
+                directions=["maximize"] * (3 if objective.pareto else 1)
             )
 
     def note(self, config: PipelineConfig) -> None:
@@ -72,22 +65,20 @@ class Proposer:
         """
         knobs = replace(self._knobs, with_models=False) if keep_models else self._knobs
         proposals: list[Proposal] = []
-        with quiet_optuna():
-            while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
-                proposals.append(drawn)
+        while len(proposals) < most and (drawn := self._draw(knobs, base)) is not None:
+            proposals.append(drawn)
         return proposals
 
     def _draw(self, knobs: Knobs, base: PipelineConfig) -> Proposal | None:
         for sampler, tries in zip(self._samplers, (TRIES, TRIES_AT_RANDOM), strict=True):
-            self._study.sampler = sampler
+            self.study.sampler = sampler
             for _ in range(tries):
-                trial = self._study.ask()
+                trial = self.study.ask()
                 config = knobs.suggest(trial, base)
                 if config is not None and config.key not in self._proposed:
                     self._proposed.add(config.key)
-                    trial.set_user_attr("config", config.key)
                     return Proposal(config, trial)
-                self._study.tell(trial, state=TrialState.FAIL)  # else it would count as measured
+                self.study.tell(trial, state=TrialState.FAIL)  # else it would count as measured
         return None
 
     def tell(self, proposal: Proposal, costs: Costs | None, reference: float = -math.inf) -> None:
@@ -99,8 +90,7 @@ class Proposer:
             reference: the score to come close to on its examples, where the cheapest is sought.
         """
         values = None if costs is None else _values(self._objective, costs, reference)
-        with quiet_optuna():
-            self._study.tell(proposal.trial, values, TrialState.FAIL if values is None else None)
+        self.study.tell(proposal.trial, values, TrialState.FAIL if values is None else None)
 
 
 def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float, ...]:
@@ -116,8 +106,3 @@ def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float
         missed = reference - objective.within - costs.score
         value = -missed if missed > 1e-12 else 1 / (1 + costs.usd)
     return (value - max(0.0, objective.excess(costs) - 1),)
-
-
-def _storage(journal: Path) -> JournalStorage:
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(journal)))

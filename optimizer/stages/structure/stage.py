@@ -114,7 +114,7 @@ class _Search:
         """
         state = self.state
         proposer = state.proposer = state.proposer or Proposer(
-            self.knobs, state.objective, state.seed, state.journal, state.evaluator.pipeline.name
+            self.knobs, state.objective, state.seed
         )
         for _ in range(0, MOST_PROPOSALS, BATCH):
             before = self._best_so_far()

@@ -17,7 +17,6 @@ from pipelines.adapters.dspy_programs.calling import (
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.lms import Fallback
 from pipelines.adapters.dspy_programs.places import every_predictor
-from pipelines.adapters.dspy_programs.quiet import quieten
 from pipelines.adapters.dspy_programs.run import PastTheGateway, Reached, Run, outside_step
 from pipelines.adapters.dspy_programs.tuned import (
     TunedPredict,
@@ -68,7 +67,6 @@ class BoundDSPyProgram:
         memo: Memo | None = None,
     ) -> None:
         check_config(pipeline.modules, config, models)
-        quieten()
         self._pipeline = pipeline
         self._bound = bind_modules(pipeline, config, models)
         fallback = pipeline.fallback or Fallback(next(iter(models.values())))

@@ -1,37 +1,99 @@
-"""DSPy's warnings, which a search would print thousands of times."""
+"""Keeps off the terminal what DSPy says thousands of times in a search.
+
+Nothing of the whole process is touched (`sys.stdout`, levels of loggers, filters of warnings).
+While one of our runs is on, the names by which DSPy's modules print are replaced in those modules,
+and what they do depends on the thread: a user's own program beside it prints as ever.
+"""
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
+from tqdm.std import tqdm
 
-from pipelines.adapters.dspy_programs.run import Run
+logger = logging.getLogger(__name__)
 
-_REPEATED = ("dspy.predict.", "dspy.primitives.", "dspy.utils.parallelizer")
+IN_RUNS = ("dspy.predict.", "dspy.primitives.", "dspy.utils.parallelizer")
 """Loggers of what happens in every run. What fails there is in the run's trace."""
-_PRINTING = ("dspy.predict.best_of_n", "dspy.predict.refine")
-"""Modules that print every attempt that fails."""
+
+_KEY = "unsaid"
+"""In DSPy's settings, which its threads inherit: the loggers that are silent there."""
+_LOCK = threading.Lock()
+_UNDO = ExitStack()
+_inside = 0
+"""How many are within `quiet`; the last one to leave puts everything back."""
 
 
-def quieten() -> None:
-    """Keep what DSPy's modules say within our runs off the terminal; elsewhere they say it."""
-    for handler in logging.getLogger("dspy").handlers:
-        handler.addFilter(_is_said_elsewhere)
-    for name in _PRINTING:
-        vars(sys.modules[name])["print"] = _print_elsewhere
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Within it DSPy's modules print nothing, and loggers whose names begin so log nothing.
+
+    It holds for this thread, and for those that DSPy starts from it.
+    """
+    global _inside
+    with _LOCK:
+        _inside += 1
+        if _inside == 1:
+            _listen(_UNDO)
+    try:
+        with dspy.context(**{_KEY: loggers}):
+            yield
+    finally:
+        with _LOCK:
+            _inside -= 1
+            if _inside == 0:
+                _UNDO.close()
 
 
-def _is_said_elsewhere(record: logging.LogRecord) -> bool:
-    return not (_in_run() and record.name.startswith(_REPEATED))
+def _listen(undo: ExitStack) -> None:
+    handlers = [h for name in (None, "dspy") for h in logging.getLogger(name).handlers]
+    for handler in handlers:
+        handler.addFilter(_is_said)
+        undo.callback(handler.removeFilter, _is_said)
+    bars = SimpleNamespace(tqdm=_Bar)
+    speaking: dict[str, dict[str, Any]] = {
+        "dspy.predict.best_of_n": {"print": _print},
+        "dspy.predict.refine": {"print": _print},
+        "dspy.teleprompt.bootstrap": {"print": _print, "tqdm": bars},
+        "dspy.teleprompt.utils": {"print": _print},
+        "dspy.utils.inspect_history": {"print": _print},
+        "dspy.utils.parallelizer": {"tqdm": bars},
+        "gepa.core.engine": {"tqdm": _Bar},
+    }
+    for module, names in speaking.items():
+        if module in sys.modules:
+            there = vars(sys.modules[module])
+            for name, ours in names.items():
+                if name in there:
+                    undo.callback(there.__setitem__, name, there[name])
+                else:
+                    undo.callback(there.pop, name)
+                there[name] = ours
 
 
-def _print_elsewhere(*told: Any, **how: Any) -> None:
-    if not _in_run():
-        print(*told, **how)
+def _is_said(record: logging.LogRecord) -> bool:
+    return not record.name.startswith(dspy.settings.get(_KEY) or ())
 
 
-def _in_run() -> bool:
-    return any(isinstance(each, Run) for each in dspy.settings.callbacks)
+def _print(*words: Any, **how: Any) -> None:
+    if dspy.settings.get(_KEY) is None:
+        builtins.print(*words, **how)
+    else:
+        logger.debug("%s", " ".join(map(str, words)))
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """tqdm's, but for those within `quiet`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if dspy.settings.get(_KEY) is not None:
+            options["disable"] = True
+        super().__init__(*args, **options)

@@ -13,6 +13,7 @@ import dspy
 from dspy.utils.callback import BaseCallback
 
 from pipelines.adapters.dspy_programs.blame import program_error, why_it_failed
+from pipelines.adapters.dspy_programs.quiet import IN_RUNS, quiet
 from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import BudgetExhausted
@@ -79,7 +80,7 @@ class Run(BaseCallback):
             yield
             return
         callbacks = [*self.settings["callbacks"], self]
-        with dspy.context(**{**self.settings, "callbacks": callbacks}):
+        with dspy.context(**{**self.settings, "callbacks": callbacks}), quiet(*IN_RUNS):
             yield
 
     def failure_of(self, error: Exception | SystemExit) -> Failure:

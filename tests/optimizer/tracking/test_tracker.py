@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from optimizer.results.result import Result
 from optimizer.tracking import Tracker, delivery
+from optimizer.tracking.writer import EventWriter
 from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import default_cache_folder
 from tests.launching import run_python
@@ -319,7 +321,7 @@ def test_a_store_that_can_not_be_written_is_said_once_and_logged_to_later(
     assert len(said) == 1
     assert f"{Path.cwd()}/mlruns/mlflow.db" in said[0]
     (kept,) = _unlogged()
-    assert f"kept in {kept}; the next run logs it" in caplog.text
+    assert f"kept in {kept}; the next run that reaches it logs them" in caplog.text
 
     Path("mlruns").unlink()
     following = Tracker.start("locate-solve", "the next run")
@@ -392,3 +394,19 @@ def test_an_event_written_twice_is_there_once(default_store: str) -> None:
     assert calls.count("trial") >= 1
     assert [run.data.tags["trial"] for run in children] == ["0"]
     assert parent.info.status == "FAILED"
+
+
+def test_a_store_that_falls_silent_is_waited_for_once(
+    default_store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MLflow's client goes on asking for minutes: it is not waited for again after `run_id`."""
+    monkeypatch.setattr(delivery, "PATIENCE_S", float("inf"))
+    monkeypatch.setattr(delivery, "LONGEST_S", float("inf"))
+    answer = threading.Event()
+    monkeypatch.setattr(EventWriter, "write", lambda *_, **__: answer.wait(60))
+    tracked = Tracker.start("locate-solve")
+    assert tracked._delivery.run_id(0.01) is None
+    monkeypatch.setattr(type(tracked.store), "problem", lambda _: "it is away")
+    tracked.fail("enough")
+    assert "the next run that reaches it logs them" in caplog.text
+    answer.set()

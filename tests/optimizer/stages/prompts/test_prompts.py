@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from optimizer.setup.plan import prepare
 from optimizer.stages.prompts import Prompts, stage
 from optimizer.stages.prompts.blame import blamed_modules
 from optimizer.stages.prompts.optimizers import OPTIMIZERS, PromptOptimizer, Room
-from optimizer.stages.prompts.quiet import quiet
 from optimizer.stages.prompts.workbench import Workbench
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Module, Pipeline
@@ -241,18 +238,6 @@ def test_an_optimizer_asked_for_by_name_that_has_no_room_is_reported() -> None:
     budget = Budget(calls=150)
     result = tune(ROWS, [MODEL], stages=[Prompts("gepa")], diagnoser=None, holdout=0, budget=budget)
     assert "gepa takes 40 runs at least" in result.trials_[-1].detail
-
-
-def test_searches_side_by_side_leave_the_output_as_it_was() -> None:
-    stdout, level = sys.stdout, logging.getLogger("dspy").level
-    first, second = quiet(), quiet()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert sys.stdout is not stdout
-    second.__exit__(None, None, None)
-    assert sys.stdout is stdout
-    assert logging.getLogger("dspy").level == level
 
 
 def test_blame_goes_to_the_module_that_first_went_wrong() -> None:

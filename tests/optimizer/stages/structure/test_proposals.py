@@ -1,18 +1,15 @@
-"""Optuna behind the search: nothing twice, the same again, and a journal that others can read."""
+"""Optuna behind the search: nothing twice, the same again, and what each proposal was worth."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from evaluators.objective import QUALITY, Costs, Objective
@@ -54,11 +51,8 @@ def knobs(space: SearchSpace = SPACE) -> Knobs:
     return Knobs(PIPELINE, fitted, BASE, True, lambda: "a")
 
 
-def proposer(
-    seed: int = 0, objective: Objective = QUALITY, journal: Path | None = None,
-    space: SearchSpace = SPACE,
-) -> Proposer:  # fmt: skip
-    return Proposer(knobs(space), objective, seed, journal, "two")
+def proposer(seed: int = 0, objective: Objective = QUALITY, space: SearchSpace = SPACE) -> Proposer:
+    return Proposer(knobs(space), objective, seed)
 
 
 def worth(config: PipelineConfig) -> Costs:
@@ -108,17 +102,14 @@ def test_what_is_known_is_not_proposed() -> None:
     assert {c.key for c in run(again, 3)}.isdisjoint(c.key for c in first[::2])
 
 
-def test_a_space_that_is_used_up_ends_the_proposals_and_repeats_are_not_measured(
-    tmp_path: Path,
-) -> None:
+def test_a_space_that_is_used_up_ends_the_proposals_and_repeats_are_not_measured() -> None:
     small = SearchSpace(temperature=(0.0,), width=(1,), params={"trim": {"most": (1, 2, 3)}})
-    asking = proposer(space=small, journal=tmp_path / "study.log")
+    asking = proposer(space=small)
     every = {config.key for config in knobs(small).every_config(BASE)}
     assert len(every) == 6
     assert {config.key for config in run(asking, 2)} == every
     assert asking.ask(1, BASE) == []
-    [study] = studies(tmp_path / "study.log")
-    states = Counter(trial.state for trial in study.trials)
+    states = Counter(trial.state for trial in asking.study.trials)
     assert states[TrialState.COMPLETE] == 6
     assert set(states) == {TrialState.COMPLETE, TrialState.FAIL}, "the sampler ignores what failed"
 
@@ -168,71 +159,46 @@ def test_what_was_good_is_proposed_more_often() -> None:
     assert chosen / len(later) > 0.65
 
 
-def studies(journal: Path) -> list[optuna.Study]:
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    return [
-        optuna.load_study(study_name=one.study_name, storage=storage)
-        for one in storage.get_all_studies()
-    ]
+def values(asking: Proposer) -> list[list[float]]:
+    """What Optuna was told, by proposal."""
+    return [t.values for t in asking.study.trials if t.state == TrialState.COMPLETE]
 
 
-def test_the_journal_opens_in_optunas_own_tools(tmp_path: Path) -> None:
-    journal = tmp_path / "optuna" / "study.log"
-    asked = run(proposer(journal=journal), 3)
-    [study] = studies(journal)
-    done = [t for t in study.trials if t.state == TrialState.COMPLETE]
-    assert [t.user_attrs["config"] for t in done] == [c.key for c in asked]
-    assert [t.value for t in done] == [worth(c).score for c in asked]
-    best = max(asked, key=lambda config: worth(config).score)
-    assert study.best_trial.user_attrs["config"] == best.key
-    assert study.best_params["solve.model"] in LABELS
-    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+def test_optuna_hears_what_every_proposal_was_worth() -> None:
+    asking = proposer()
+    asked = run(asking, 3)
+    assert values(asking) == [[worth(config).score] for config in asked]
+    assert asking.study.direction == optuna.study.StudyDirection.MAXIMIZE
 
 
-def test_a_second_run_keeps_a_study_of_its_own_in_the_same_journal(tmp_path: Path) -> None:
-    journal = tmp_path / "study.log"
-    first, again = (run(proposer(journal=journal), 2) for _ in range(2))
-    assert [c.key for c in first] == [c.key for c in again]
-    found = studies(journal)
-    assert len(found) == 2
-    assert all(study.study_name.startswith("two ") for study in found)
+def test_what_could_not_be_scored_failed() -> None:
+    asking = proposer()
+    asked = run(asking, 2, lambda config: None)
+    assert len(asked) == 8
+    assert {trial.state for trial in asking.study.trials} == {TrialState.FAIL}
 
 
-def test_what_could_not_be_scored_failed(tmp_path: Path) -> None:
-    journal = tmp_path / "study.log"
-    asked = run(proposer(journal=journal), 2, lambda config: None)
-    [study] = studies(journal)
-    failed = [t for t in study.trials if t.state == TrialState.FAIL]
-    assert [t.user_attrs["config"] for t in failed] == [c.key for c in asked]
-
-
-def test_on_a_front_all_three_figures_are_reported(tmp_path: Path) -> None:
-    journal = tmp_path / "study.log"
-    asked = run(proposer(objective=Objective(pareto=True), journal=journal), 2)
-    [study] = studies(journal)
-    done = [t.values for t in study.trials if t.state == TrialState.COMPLETE]
-    message = [worth(config) for config in asked]
-    assert done == [[c.score, -c.usd, -c.latency_s] for c in message]
+def test_on_a_front_all_three_figures_are_reported() -> None:
+    asking = proposer(objective=Objective(pareto=True))
+    costs = [worth(config) for config in run(asking, 2)]
+    assert values(asking) == [[c.score, -c.usd, -c.latency_s] for c in costs]
 
 
 @pytest.mark.parametrize(("usd", "value"), [(0.5, 0.8), (1.0, 0.8), (1.5, 0.3)])
-def test_what_exceeds_a_limit_is_worth_less(usd: float, value: float, tmp_path: Path) -> None:
-    journal = tmp_path / "study.log"
-    run(proposer(objective=Objective(max_cost_usd=1.0), journal=journal), 1,
-        lambda config: Costs(0.8, usd, 1.0), most=1)  # fmt: skip
-    [study] = studies(journal)
-    assert study.best_value == pytest.approx(value)
+def test_what_exceeds_a_limit_is_worth_less(usd: float, value: float) -> None:
+    asking = proposer(objective=Objective(max_cost_usd=1.0))
+    run(asking, 1, lambda config: Costs(0.8, usd, 1.0), most=1)
+    assert values(asking) == [[pytest.approx(value)]]
 
 
-def test_where_the_cheapest_is_sought_the_near_enough_are_ranked_by_price(tmp_path: Path) -> None:
-    asking = proposer(objective=Objective(within=0.1), journal=tmp_path / "study.log")
+def test_where_the_cheapest_is_sought_the_near_enough_are_ranked_by_price() -> None:
+    asking = proposer(objective=Objective(within=0.1))
     ranked = [(0.8, 0.001), (0.85, 0.1), (0.95, 10.0), (0.79, 0.0), (0.2, 0.0)]
     for proposal, (score, usd) in zip(asking.ask(5, BASE), ranked, strict=True):
         asking.tell(proposal, Costs(score, usd, 1.0), 0.9)
-    [study] = studies(tmp_path / "study.log")
-    values = [trial.value or 0.0 for trial in study.trials if trial.state == TrialState.COMPLETE]
-    assert values == sorted(values, reverse=True)
-    assert len(set(values)) == 5
+    told = values(asking)
+    assert told == sorted(told, reverse=True)
+    assert len(set(map(tuple, told))) == 5
 
 
 @pytest.mark.parametrize("of", ["best", "single_model"])
