@@ -122,7 +122,8 @@ DURATIONS = Table(
     "study TEXT NOT NULL, key TEXT NOT NULL, seconds REAL NOT NULL",
     " WITHOUT ROWID",
 )
-TABLES = (REPLIES, FLIGHTS, SPEND, RACES, DURATIONS)
+PARSED = Table("parsed", ["key"], "key TEXT NOT NULL, call TEXT NOT NULL, outputs TEXT NOT NULL")
+TABLES = (REPLIES, FLIGHTS, SPEND, RACES, DURATIONS, PARSED)
 
 
 def checksum(row: Sequence[Any]) -> int:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 
@@ -29,6 +29,7 @@ from pipelines.gateway.database import (
     DURATIONS,
     FLIGHTS,
     OTHER_FOLDER,
+    PARSED,
     RACES,
     REPLIES,
     SPEND,
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 _HURRIED_MS = 1000
 """How long to wait for a lock after having waited in vain."""
+_MOST_PARSED = 256
 
 
 class Caps(NamedTuple):
@@ -72,6 +74,15 @@ class Settlement(NamedTuple):
     reply: LMReply | None = None
 
 
+class Parsed(NamedTuple):
+    """Outputs that were read from a reply."""
+
+    outputs: Mapping[str, Any]
+    call: str
+    """The call's key."""
+    reply: LMReply
+
+
 class Store:
     """The file behind a gateway. Safe for threads and for processes.
 
@@ -94,6 +105,8 @@ class Store:
         self._name = str(folder / "cache.sqlite") if folder else ":memory:"
         self._unwritten: dict[str, Settlement] = {}
         """By the key of the call."""
+        self._parsed: list[tuple[str, str, str]] = []
+        """Rows still to be written; without them, replies are parsed again."""
         self._is_hurried = False
         self._alive = self._announce_owner()
         open_database = database.open_database
@@ -108,7 +121,7 @@ class Store:
             return replace(held.reply, cached=True)
         with self._reading() as db:
             row = REPLIES.get(db, key)
-        return LMReply(*row[1:], True) if row else None
+        return replace(LMReply(*row[1:]), cached=True) if row else None
 
     def claim(self, worst_usd: Mapping[str, float], study: str, purpose: str, caps: Caps) -> Claim:
         """Reserve the worst costs of calls, by their keys: of all that are not answered, or none.
@@ -170,7 +183,7 @@ class Store:
             return None
         winners, losers = map(json.loads, row[2:])
         places, replies = zip(*winners, strict=True)
-        recorded = tuple(LMReply(*reply, True) for reply in replies)
+        recorded = tuple(replace(LMReply(*reply), cached=True) for reply in replies)
         return CallRace(places, recorded, tuple(PurposeSpend(*lost) for lost in losers))
 
     def claim_race(self, key: str) -> bool:
@@ -204,11 +217,23 @@ class Store:
         with suppress(StoreError), self._transaction() as db:
             db.execute("DELETE FROM held_races WHERE key = ? AND winners IS NULL", (key,))
 
+    def parsed(self, key: str) -> Parsed | None:
+        """The outputs that are kept under the key, if their reply is still there."""
+        with self._reading() as db:
+            row = PARSED.get(db, key)
+            reply = row and self.reply(row[1])
+        return Parsed(json.loads(row[2]), row[1], reply) if row and reply else None
+
+    def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
+        """Keep outputs of exact JSON; they are written with what is written next, or at the end."""
+        self._parsed.append((key, call, json.dumps(outputs)))
+        if len(self._parsed) > _MOST_PARSED:
+            self._flush()
+
     def spent(self, study: str) -> Spend:
         """What the study has paid so far, in this process and in earlier ones."""
         if self._unwritten:
-            with suppress(StoreError), self._transaction():
-                pass
+            self._flush()
         paid = RunningSpend()
         with self._reading() as db:
             for _, purpose, usd, *rest in SPEND.rows(db, "WHERE study = ?", study):
@@ -234,9 +259,8 @@ class Store:
     def close(self) -> None:
         """Close the file. Calls still in flight then count as orphans."""
         with self._lock:
-            if self._unwritten and self._closing.alive:
-                with suppress(StoreError), self._transaction():
-                    pass
+            if (self._unwritten or self._parsed) and self._closing.alive:
+                self._flush()
             self._closing()
 
     def _announce_owner(self) -> filelock.BaseFileLock | None:
@@ -287,6 +311,9 @@ class Store:
                 for held in self._unwritten.values():
                     self._write(db, held)
                 yield db
+                parsed = self._parsed[:]
+                for row in parsed:
+                    PARSED.put(db, *row)
                 db.execute("COMMIT")
             except sqlite3.Error as error:
                 self._roll_back()
@@ -298,7 +325,13 @@ class Store:
             if self._unwritten:
                 logger.warning("the cache %s is written again", self._name)
                 self._unwritten.clear()
+            del self._parsed[: len(parsed)]
             self._hurry(False)
+
+    def _flush(self) -> None:
+        """Write what is unwritten, if that is possible now."""
+        with suppress(StoreError), self._transaction():
+            pass
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # SQLite has done so itself after some errors
@@ -352,9 +385,12 @@ class Store:
     def _committed(self, db: sqlite3.Connection, study: str) -> tuple[int, int, int]:
         """Picodollars and calls spent or reserved, and how many calls are in flight."""
         spent = [row[2:4] for row in SPEND.rows(db, "WHERE study = ?", study)]
-        flying = [row[-1] for row in FLIGHTS.rows(db, "WHERE study = ?", study)]
-        usd = sum(usd for usd, _ in spent) + sum(flying)
-        return usd, sum(calls for _, calls in spent) + len(flying), len(flying)
+        # without their checksums, which were checked when the file was opened: there may be hundreds
+        reserved, flying = db.execute(
+            "SELECT COALESCE(SUM(picodollars), 0), COUNT(*) FROM flights WHERE study = ?", (study,)
+        ).fetchone()
+        usd, calls = sum(usd for usd, _ in spent), sum(calls for _, calls in spent)
+        return usd + reserved, calls + flying, flying
 
     def _settle_orphans(
         self, db: sqlite3.Connection, column: str, value: str, cut_off: str | None = None
