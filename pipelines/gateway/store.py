@@ -385,7 +385,7 @@ class Store:
     def _committed(self, db: sqlite3.Connection, study: str) -> tuple[int, int, int]:
         """Picodollars and calls spent or reserved, and how many calls are in flight."""
         spent = [row[2:4] for row in SPEND.rows(db, "WHERE study = ?", study)]
-        # without their checksums, which were checked when the file was opened: there may be hundreds
+        # their checksums were checked when the file was opened, and there may be hundreds
         reserved, flying = db.execute(
             "SELECT COALESCE(SUM(picodollars), 0), COUNT(*) FROM flights WHERE study = ?", (study,)
         ).fetchone()
