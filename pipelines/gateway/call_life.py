@@ -56,7 +56,7 @@ class CallLife:
         except CallFailed:
             raise
         except BaseException:
-            self._store.abandon(self.call.key)  # ctrl-C: it may be reserved and not yet settled
+            self.account.settle(self.call, None, billed=True)  # ctrl-C: it may be still reserved
             raise
 
     def check_waiting(self) -> None:

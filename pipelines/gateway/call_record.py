@@ -39,15 +39,20 @@ class CallRecord:
     @classmethod
     def of(cls, call: LMCall, reply: LMReply) -> CallRecord:
         """The record of a call that was answered."""
+        return cls.of_reply(call.model.label, call.key, reply, call.purpose)
+
+    @classmethod
+    def of_reply(cls, label: str, key: str, reply: LMReply, purpose: str = "task") -> CallRecord:
+        """The record of a call of this key to the model of this label."""
         return cls(
-            model=call.model.label,
+            model=label,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
             usd=reply.usd,
             latency_s=reply.latency_s,
             cached=reply.cached,
-            key=call.key,
-            purpose=call.purpose,
+            key=key,
+            purpose=purpose,
             finish_reason=reply.finish_reason,
         )
 

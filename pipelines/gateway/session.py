@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.gateway.account import Account, Protected
 from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend
@@ -17,6 +17,7 @@ from pipelines.gateway.races.call_race import CallRace, cost_of, race_key
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
+    from pipelines.gateway.store import Parsed
 
 
 class Left(NamedTuple):
@@ -49,6 +50,22 @@ class Session:
         reply = CallLife(self._account, call).run()
         self._count(call.key, call.purpose, cost_of(reply))
         return reply
+
+    def parsed(self, key: str) -> Parsed | None:
+        """Outputs that were kept under the key; their reply counts as that of `complete`.
+
+        Raises:
+            BudgetExhausted: the session was stopped.
+        """
+        self._account.check_not_stopped()
+        known = self._account.gateway.store.parsed(key)
+        if known is not None:
+            self._count(known.call, "task", cost_of(known.reply))
+        return known
+
+    def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
+        """Keep what was read from the reply to the call of this key; see `Store.keep_parsed`."""
+        self._account.gateway.store.keep_parsed(key, call, outputs)
 
     def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
         """The replies of the `count` calls that finish first; the others are cut off.

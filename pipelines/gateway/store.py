@@ -11,46 +11,39 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 import uuid
 import weakref
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 
-from pipelines.gateway.budget import PICO, PurposeSpend, Spend, picodollars
+from pipelines.gateway import database
+from pipelines.gateway.budget import PICO, PurposeSpend, RunningSpend, Spend, picodollars
 from pipelines.gateway.call import LMReply
+from pipelines.gateway.database import (
+    DURATIONS,
+    FLIGHTS,
+    OTHER_FOLDER,
+    PARSED,
+    RACES,
+    REPLIES,
+    SPEND,
+    StoreError,
+)
 from pipelines.gateway.races.call_race import CallRace
+
+__all__ = ["Caps", "Claim", "Store", "StoreError"]
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS replies (
-    key TEXT PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
-    usd REAL NOT NULL, latency_s REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS flights (
-    key TEXT PRIMARY KEY, study TEXT NOT NULL, purpose TEXT NOT NULL,
-    owner TEXT NOT NULL, picodollars INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spend (
-    study TEXT NOT NULL, purpose TEXT NOT NULL, picodollars INTEGER NOT NULL,
-    calls INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
-    PRIMARY KEY (study, purpose)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS held_races (
-    key TEXT PRIMARY KEY, owner TEXT NOT NULL, winners TEXT, losers TEXT);
-CREATE TABLE IF NOT EXISTS durations (
-    study TEXT NOT NULL, key TEXT NOT NULL, seconds REAL NOT NULL,
-    PRIMARY KEY (study, key)) WITHOUT ROWID;
-"""
-
-
-class StoreError(OSError):
-    """A cache folder that can't be used."""
+_HURRIED_MS = 1000
+"""How long to wait for a lock after having waited in vain."""
+_MOST_PARSED = 256
 
 
 class Caps(NamedTuple):
@@ -70,13 +63,38 @@ class Claim(Enum):
     NO_ROOM = "it does not fit"
 
 
+class Settlement(NamedTuple):
+    """What becomes of a reservation."""
+
+    key: str
+    study: str
+    purpose: str
+    cost: PurposeSpend | None
+    """What the call cost; None for the whole reservation. Without calls, it was never sent."""
+    reply: LMReply | None = None
+
+
+class Parsed(NamedTuple):
+    """Outputs that were read from a reply."""
+
+    outputs: Mapping[str, Any]
+    call: str
+    """The call's key."""
+    reply: LMReply
+
+
 class Store:
-    """The file behind a gateway. Safe for threads and for processes."""
+    """The file behind a gateway. Safe for threads and for processes.
+
+    What can't be written of a call that was made is held in memory: until the next transaction
+    that succeeds writes it, no further call is granted. All methods but those that end a
+    reservation raise `StoreError` where the file can't be read or written.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         """Open or create the file in `folder`; None keeps everything in memory.
 
-        A file that SQLite can't read is set aside under another name, with a warning.
+        A damaged file is set aside under another name, with a warning; what is whole in it is kept.
 
         Raises:
             StoreError: the folder can't be written, or the file not opened.
@@ -84,20 +102,26 @@ class Store:
         self._lock = threading.RLock()
         self._owner = uuid.uuid4().hex
         self._owners = folder / "owners" if folder else None
+        self._name = str(folder / "cache.sqlite") if folder else ":memory:"
+        self._unwritten: dict[str, Settlement] = {}
+        """By the key of the call."""
+        self._parsed: list[tuple[str, str, str]] = []
+        """Rows still to be written; without them, replies are parsed again."""
+        self._is_hurried = False
         self._alive = self._announce_owner()
-        self._connection = _open(folder) if folder else _connect(":memory:")
+        open_database = database.open_database
+        self._connection = open_database(folder) if folder else database.connect(":memory:")
         # also when the process ends: else every process would leave its lock file behind
         self._closing = weakref.finalize(self, _close, self._connection, self._alive, os.getpid())
 
     def reply(self, key: str) -> LMReply | None:
         """The recorded reply, or None. Errors are never recorded."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT text, finish_reason, input_tokens, output_tokens, usd, latency_s "
-                "FROM replies WHERE key = ?",
-                (key,),
-            ).fetchone()
-        return replace(LMReply(*row), cached=True) if row else None
+        held = self._unwritten.get(key)
+        if held is not None and held.reply is not None:
+            return replace(held.reply, cached=True)
+        with self._reading() as db:
+            row = REPLIES.get(db, key)
+        return replace(LMReply(*row[1:]), cached=True) if row else None
 
     def claim(self, worst_usd: Mapping[str, float], study: str, purpose: str, caps: Caps) -> Claim:
         """Reserve the worst costs of calls, by their keys: of all that are not answered, or none.
@@ -108,63 +132,43 @@ class Store:
             worst = {
                 key: picodollars(usd) + 1  # rounding must not hide a fraction
                 for key, usd in worst_usd.items()
-                if not _has(db, "replies", key)
+                if not REPLIES.get(db, key)
             }
             if not worst:
                 return Claim.ANSWERED
             for key in worst:
                 # A gateway makes each call once at a time: its own flight was cut off by ctrl-C.
                 self._settle_orphans(db, "key", key, cut_off=self._owner)
-            if any(_has(db, "flights", key) for key in worst):
+            if any(FLIGHTS.rows(db, "WHERE key = ?", key) for key in worst):
                 return Claim.IN_FLIGHT
             if not self._has_room(db, study, worst.values(), caps):
                 self._settle_orphans(db, "study", study)  # nobody else will, while all wait
                 flying = self._committed(db, study)[2]
                 return Claim.NO_ROOM_YET if flying else Claim.NO_ROOM
-            db.executemany(
-                "INSERT INTO flights VALUES (?, ?, ?, ?, ?)",
-                [(key, study, purpose, self._owner, usd) for key, usd in worst.items()],
-            )
+            for key, usd in worst.items():
+                FLIGHTS.put(db, key, study, purpose, self._owner, usd)
             return Claim.GRANTED
 
     def settle(
         self, key: str, study: str, purpose: str, reply: LMReply | None, *, billed: bool = False
     ) -> None:
-        """Turn a reservation into what the call cost, and keep its reply.
+        """Turn a reservation of this process into what the call cost, and keep its reply.
 
         Without a reply the call counts; it costs its whole reservation if it may have been
         `billed`, and nothing if the provider refused it. What is settled already stays so.
         """
-        with self._transaction() as db:
-            reserved = self._remove_flight(db, key)
-            usd = picodollars(reply.usd) if reply else (reserved or 0) if billed else 0
-            tokens = (reply.input_tokens, reply.output_tokens) if reply else (0, 0)
-            if reserved is not None:
-                _add_spend(db, study, purpose, usd, 1, *tokens)
-            if reply:
-                db.execute(
-                    "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (key, *_columns(reply)),
-                )
+        cost = None if billed else PurposeSpend(calls=1)
+        if reply:
+            cost = PurposeSpend(reply.usd, 1, reply.input_tokens, reply.output_tokens)
+        self._settle(Settlement(key, study, purpose, cost, reply))
 
     def settle_cut_off(self, key: str, study: str, purpose: str, written: PurposeSpend) -> None:
         """Turn a reservation into what the call had written when it was cut off."""
-        with self._transaction() as db:
-            reserved = self._remove_flight(db, key)
-            if reserved is not None:
-                usd = min(picodollars(written.usd), reserved)
-                tokens = (written.input_tokens, written.output_tokens)
-                _add_spend(db, study, purpose, usd, 1, *tokens)
+        self._settle(Settlement(key, study, purpose, replace(written, calls=1)))
 
     def release(self, key: str) -> None:
         """Give a reservation back: the call was never sent."""
-        with self._transaction() as db:
-            self._remove_flight(db, key)
-
-    def abandon(self, key: str) -> None:
-        """Charge this process's reservation at its worst cost, if it was not settled."""
-        with self._transaction() as db:
-            self._settle_orphans(db, "key", key, cut_off=self._owner)
+        self._settle(Settlement(key, "", "", PurposeSpend()))
 
     def settle_orphans(self, study: str) -> None:
         """Charge what dead processes left in flight at its worst cost."""
@@ -173,14 +177,11 @@ class Store:
 
     def race(self, key: str) -> CallRace | None:
         """The recorded outcome of a race, or None; also while another process holds it."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT winners, losers FROM held_races WHERE key = ? AND winners IS NOT NULL",
-                (key,),
-            ).fetchone()
-        if not row:
+        with self._reading() as db:
+            row = RACES.get(db, key)
+        if row is None or row[2] is None:
             return None
-        winners, losers = map(json.loads, row)
+        winners, losers = map(json.loads, row[2:])
         places, replies = zip(*winners, strict=True)
         recorded = tuple(replace(LMReply(*reply), cached=True) for reply in replies)
         return CallRace(places, recorded, tuple(PurposeSpend(*lost) for lost in losers))
@@ -188,14 +189,11 @@ class Store:
     def claim_race(self, key: str) -> bool:
         """Whether the race is this process's to hold: neither recorded nor held by another."""
         with self._transaction() as db:
-            row = db.execute(
-                "SELECT owner, winners FROM held_races WHERE key = ?", (key,)
-            ).fetchone()
-            if row and (row[1] is not None or (row[0] != self._owner and self._is_alive(row[0]))):
-                return False
-            db.execute(
-                "INSERT OR REPLACE INTO held_races (key, owner) VALUES (?, ?)", (key, self._owner)
-            )
+            if row := RACES.get(db, key):
+                _, owner, winners, _ = row
+                if winners is not None or (owner != self._owner and self._is_alive(owner)):
+                    return False
+            RACES.put(db, key, self._owner, None, None)
             return True
 
     def keep_race(
@@ -208,44 +206,61 @@ class Store:
         ]
         losers = [astuple(lost) for lost in race.lost]
         with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO held_races VALUES (?, ?, ?, ?)",
-                (key, self._owner, json.dumps(winners), json.dumps(losers)),
-            )
+            RACES.put(db, key, self._owner, json.dumps(winners), json.dumps(losers))
             if refund != PurposeSpend():
                 usd, tokens = picodollars(refund.usd), (refund.input_tokens, refund.output_tokens)
                 _add_spend(db, study, purpose, -usd, 0, -tokens[0], -tokens[1])
 
     def release_race(self, key: str) -> None:
         """Leave a race to others: it had no outcome."""
-        with self._transaction() as db:
+        # where it can't be written, others have the race when this process ends
+        with suppress(StoreError), self._transaction() as db:
             db.execute("DELETE FROM held_races WHERE key = ? AND winners IS NULL", (key,))
+
+    def parsed(self, key: str) -> Parsed | None:
+        """The outputs that are kept under the key, if their reply is still there."""
+        with self._reading() as db:
+            row = PARSED.get(db, key)
+            reply = row and self.reply(row[1])
+        return Parsed(json.loads(row[2]), row[1], reply) if row and reply else None
+
+    def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
+        """Keep outputs of exact JSON; they are written with what is written next, or at the end."""
+        self._parsed.append((key, call, json.dumps(outputs)))
+        if len(self._parsed) > _MOST_PARSED:
+            self._flush()
 
     def spent(self, study: str) -> Spend:
         """What the study has paid so far, in this process and in earlier ones."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT purpose, picodollars, calls, input_tokens, output_tokens "
-                "FROM spend WHERE study = ? ORDER BY purpose",
-                (study,),
-            ).fetchall()
-        return Spend({purpose: PurposeSpend(usd / PICO, *rest) for purpose, usd, *rest in rows})
+        if self._unwritten:
+            self._flush()
+        paid = RunningSpend()
+        with self._reading() as db:
+            for _, purpose, usd, *rest in SPEND.rows(db, "WHERE study = ?", study):
+                paid.add(purpose, PurposeSpend(usd / PICO, *rest))
+            for held in self._unwritten.values():
+                flights = FLIGHTS.rows(db, "WHERE key = ?", held.key)
+                if held.study == study and flights:
+                    paid.add(held.purpose, _cost(held, flights[0][-1]))
+        return paid.spend
 
     def first_seconds(self, study: str, key: str, seconds: float) -> float:
         """What was recorded under the key first; these seconds, if nothing was."""
-        query = "SELECT seconds FROM durations WHERE study = ? AND key = ?"
-        with self._lock:
-            known = self._connection.execute(query, (study, key)).fetchone()
+        with self._reading() as db:
+            known = DURATIONS.get(db, study, key)
         if known is None:
             with self._transaction() as db:
-                row = (study, key, seconds)
-                db.execute("INSERT OR IGNORE INTO durations VALUES (?, ?, ?)", row)
-                known = db.execute(query, (study, key)).fetchone()
-        return float(known[0])
+                known = DURATIONS.get(db, study, key)
+                if known is None:
+                    known = study, key, seconds + 0.0
+                    DURATIONS.put(db, *known)
+        return float(known[2])
 
     def close(self) -> None:
         """Close the file. Calls still in flight then count as orphans."""
         with self._lock:
+            if (self._unwritten or self._parsed) and self._closing.alive:
+                self._flush()
             self._closing()
 
     def _announce_owner(self) -> filelock.BaseFileLock | None:
@@ -259,7 +274,7 @@ class Store:
         except OSError as error:
             raise StoreError(
                 f"the cache folder {str(self._owners.parent)!r} can't be written ({error}); "
-                "choose another with Gateway(cache=...) or COMPOUND_OPTIMIZER_CACHE"
+                + OTHER_FOLDER
             ) from error
         return lock
 
@@ -279,15 +294,86 @@ class Store:
         return False
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+            except sqlite3.Error as error:
+                raise self._refusal("read", error) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that first writes what is unwritten."""
+        with self._lock:
+            db = self._connection
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                for held in self._unwritten.values():
+                    self._write(db, held)
+                yield db
+                parsed = self._parsed[:]
+                for row in parsed:
+                    PARSED.put(db, *row)
+                db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                self._hurry("locked" in str(error))
+                raise self._refusal("written", error) from error
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise
-            self._connection.execute("COMMIT")
+            if self._unwritten:
+                logger.warning("the cache %s is written again", self._name)
+                self._unwritten.clear()
+            del self._parsed[: len(parsed)]
+            self._hurry(False)
+
+    def _flush(self) -> None:
+        """Write what is unwritten, if that is possible now."""
+        with suppress(StoreError), self._transaction():
+            pass
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # SQLite has done so itself after some errors
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _hurry(self, locked: bool) -> None:
+        """Wait less long for a lock for which this process has waited in vain."""
+        if locked != self._is_hurried:
+            self._is_hurried = locked
+            wait_ms = _HURRIED_MS if locked else round(1000 * database.LOCKED_S)
+            self._connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+
+    def _refusal(self, done: str, error: sqlite3.Error) -> StoreError:
+        if database.is_damage(error):
+            return StoreError(
+                f"the cache {self._name!r} is corrupt ({error}); end all runs that use it and "
+                "start again: it is set aside then, and what can be read of it is kept"
+            )
+        return StoreError(f"the cache {self._name!r} can't be {done}: {database.explained(error)}")
+
+    def _settle(self, made: Settlement) -> None:
+        """Write it, or hold it in memory till it can be written."""
+        try:
+            with self._transaction() as db:
+                self._write(db, made)
+        except StoreError as error:
+            with self._lock:
+                if not self._unwritten:
+                    logger.warning(
+                        "%s. What was paid for is held in memory till it can be written", error
+                    )
+                self._unwritten.setdefault(made.key, made)
+
+    def _write(self, db: sqlite3.Connection, made: Settlement) -> None:
+        reserved = self._remove_flight(db, made.key, self._owner)
+        cost = _cost(made, reserved or 0)
+        if reserved is not None and cost.calls:
+            tokens = (cost.input_tokens, cost.output_tokens)
+            _add_spend(db, made.study, made.purpose, picodollars(cost.usd), cost.calls, *tokens)
+        if made.reply and not REPLIES.get(db, made.key):
+            REPLIES.put(db, made.key, *_columns(made.reply))
 
     def _has_room(
         self, db: sqlite3.Connection, study: str, worst: Collection[int], caps: Caps
@@ -298,40 +384,45 @@ class Store:
 
     def _committed(self, db: sqlite3.Connection, study: str) -> tuple[int, int, int]:
         """Picodollars and calls spent or reserved, and how many calls are in flight."""
-        spent, calls = db.execute(
-            "SELECT COALESCE(SUM(picodollars), 0), COALESCE(SUM(calls), 0) "
-            "FROM spend WHERE study = ?",
-            (study,),
-        ).fetchone()
+        spent = [row[2:4] for row in SPEND.rows(db, "WHERE study = ?", study)]
+        # their checksums were checked when the file was opened, and there may be hundreds
         reserved, flying = db.execute(
             "SELECT COALESCE(SUM(picodollars), 0), COUNT(*) FROM flights WHERE study = ?", (study,)
         ).fetchone()
-        return spent + reserved, calls + flying, flying
+        usd, calls = sum(usd for usd, _ in spent), sum(calls for _, calls in spent)
+        return usd + reserved, calls + flying, flying
 
     def _settle_orphans(
         self, db: sqlite3.Connection, column: str, value: str, cut_off: str | None = None
     ) -> None:
-        flights = db.execute(
-            f"SELECT key, study, purpose, owner FROM flights WHERE {column} = ?", (value,)
-        ).fetchall()
-        owners = {owner for *_, owner in flights}
+        flights = FLIGHTS.rows(db, f"WHERE {column} = ?", value)
+        owners = {owner for *_, owner, _ in flights}
         dead = {owner for owner in owners if owner == cut_off or not self._is_alive(owner)}
-        for key, study, purpose, owner in flights:
+        for key, study, purpose, owner, _ in flights:
             if owner in dead:
-                _add_spend(db, study, purpose, self._remove_flight(db, key) or 0, 1, 0, 0)
+                _add_spend(db, study, purpose, self._remove_flight(db, key, owner) or 0, 1, 0, 0)
 
-    def _remove_flight(self, db: sqlite3.Connection, key: str) -> int | None:
-        """What was reserved for it; None if it is not in flight."""
-        rows = db.execute("DELETE FROM flights WHERE key = ? RETURNING picodollars", (key,))
-        row = rows.fetchone()
-        return int(row[0]) if row else None
+    def _remove_flight(self, db: sqlite3.Connection, key: str, owner: str) -> int | None:
+        """What the owner had reserved for it; None if it is not in flight."""
+        rows = FLIGHTS.rows(db, "WHERE key = ? AND owner = ?", key, owner)
+        if not rows:
+            return None
+        db.execute("DELETE FROM flights WHERE key = ?", (key,))
+        return int(rows[0][-1])
+
+
+def _cost(made: Settlement, reserved: int) -> PurposeSpend:
+    """What it costs; without a reply no more than was reserved, in picodollars."""
+    if made.cost is None:
+        return PurposeSpend(reserved / PICO, 1)
+    return made.cost if made.reply else replace(made.cost, usd=min(made.cost.usd, reserved / PICO))
 
 
 def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float]:
     """What is kept of a reply, in the order of its fields."""
     return (
         reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens,
-        reply.usd, reply.latency_s,
+        reply.usd + 0.0, reply.latency_s + 0.0,  # SQLite keeps no negative zero
     )  # fmt: skip
 
 
@@ -346,63 +437,6 @@ def _close(
         Path(alive.lock_file).unlink(missing_ok=True)
 
 
-def _open(folder: Path) -> sqlite3.Connection:
-    """Open the folder's file; one process at a time, so that only one sets it aside."""
-    path = folder / "cache.sqlite"
-    try:
-        with filelock.FileLock(folder / "opening.lock"):
-            return _connect_or_set_aside(path)
-    except sqlite3.Error as error:
-        raise StoreError(f"the cache {str(path)!r} can't be opened: {error}") from error
-
-
-def _connect_or_set_aside(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(str(path))
-    except sqlite3.OperationalError:  # locked, not readable, no room: nothing wrong with it
-        raise
-    except sqlite3.DatabaseError as error:
-        _set_aside(path, error)
-        return _connect(str(path))
-
-
-def _set_aside(path: Path, error: sqlite3.DatabaseError) -> None:
-    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    logger.warning(
-        "the cache %s is corrupt (%s): set aside as %s; a new one starts empty, "
-        "so what earlier runs spent is not counted any more",
-        path,
-        error,
-        aside.name,
-    )
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    """Open the file, check that SQLite can read all of it, and create what is missing.
-
-    Autocommit, so that every transaction is written out in this module.
-    """
-    connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        connection.executescript(_SCHEMA)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _has(db: sqlite3.Connection, table: str, key: str) -> bool:
-    return bool(db.execute(f"SELECT 1 FROM {table} WHERE key = ?", (key,)).fetchone())
-
-
 def _add_spend(
     db: sqlite3.Connection,
     study: str,
@@ -412,10 +446,7 @@ def _add_spend(
     inputs: int,
     outputs: int,
 ) -> None:
-    db.execute(
-        "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (study, purpose) DO UPDATE SET "
-        "picodollars = picodollars + excluded.picodollars, calls = calls + excluded.calls, "
-        "input_tokens = input_tokens + excluded.input_tokens, "
-        "output_tokens = output_tokens + excluded.output_tokens",
-        (study, purpose, usd, calls, inputs, outputs),
-    )
+    known = SPEND.rows(db, "WHERE study = ? AND purpose = ?", study, purpose)
+    before = known[0][2:] if known else (0, 0, 0, 0)
+    added = (usd, calls, inputs, outputs)
+    SPEND.put(db, study, purpose, *(old + new for old, new in zip(before, added, strict=True)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.call_record import CallRecord
+from pipelines.gateway.database import StoreError
 from pipelines.programs.trace import Failure
 
 if TYPE_CHECKING:
@@ -43,12 +44,17 @@ def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -
         error: what the predictor raised; DSPy wraps what its engine raises.
         calls: the predictor's calls so far; the last one brought the reply that did not parse.
         module: the module's name.
+
+    Raises:
+        StoreError: the cache can't be used; DSPy would hide that.
     """
     from dspy.utils.exceptions import AdapterParseError
 
     if isinstance(error, ModuleFailed):
         return error.failure
     for cause in (error, error.__cause__):
+        if isinstance(cause, StoreError):
+            raise cause from None
         if isinstance(cause, CallFailed):
             return Failure(cause.kind, module, str(cause), cause.infrastructure)
     if isinstance(error, AdapterParseError):

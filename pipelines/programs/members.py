@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.aggregators.aggregator import Record
     from pipelines.gateway.gateway import Session
     from pipelines.programs.engine import GatewayLM
+    from pipelines.programs.parsed import ParsedOutputs
     from search_spaces import MemberConfig
 
 
@@ -76,6 +77,8 @@ class Member(NamedTuple):
     """Everything that determines its prompt for given inputs."""
     own: Mapping[str, Any]
     """What DSPy's `Predict` is given in place of its own `signature` and `demos`."""
+    parsed: ParsedOutputs | None = None
+    """What it said before."""
 
 
 @dataclass
@@ -187,7 +190,7 @@ class AskedMembers:
             raise self.wrong("must not have members race that have prompts of their own")
         self._asked.update((member, False) for member in range(len(self.models)))
         lm = RacingLM([member.lm for member in self.network.members], count)
-        racing = self.network.members[0]._replace(lm=lm)
+        racing = self.network.members[0]._replace(lm=lm, parsed=None)
         heard = [self._say(racing, self.inputs)]  # holds the race
         heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
@@ -252,7 +255,7 @@ class AskedMembers:
 
     def _member(self, place: int, greedy: bool) -> Member:
         member = self.network.members[place]
-        return member._replace(lm=self.network.greedy(place)) if greedy else member
+        return member._replace(lm=self.network.greedy(place), parsed=None) if greedy else member
 
     def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """Their answers, from the memo or from concurrent calls."""
@@ -279,7 +282,10 @@ class AskedMembers:
 
     def _say(self, member: Member, inputs: Record) -> Heard:
         told = {**inputs, **member.own}
-        return _heard(self.network.name, partial(self.predict, member.lm, told))
+        ask = partial(self.predict, member.lm, told)
+        if member.parsed is not None and self.network.memo is not None:
+            ask = partial(member.parsed.said, inputs, ask)
+        return _heard(self.network.name, ask)
 
     def _consulted(self, role: str, shown: str) -> Heard:
         consultant = self.network.consultants[role]

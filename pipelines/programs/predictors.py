@@ -23,6 +23,7 @@ from pipelines.programs.members import (
     outcome,
 )
 from pipelines.programs.own_time import own_time, users_code
+from pipelines.programs.parsed import ParsedOutputs
 
 if TYPE_CHECKING:
     from pipelines.aggregators import Aggregator
@@ -77,7 +78,13 @@ def make_network(
         name=bound.path,
         aggregator=bound.aggregation.name,
         members=[
-            Member(each, member_lm(bound, session, place), bound.prompt(each), own)
+            Member(
+                each,
+                member_lm(bound, session, place),
+                bound.prompt(each),
+                own,
+                ParsedOutputs(bound, place, session),
+            )
             for place, (each, own) in enumerate(zip(bound.members, prompts, strict=True))
         ],
         greedy=lambda place: member_lm(bound, session, place, greedy=True),

@@ -24,6 +24,7 @@ from pipelines.programs.failures import ModuleFailed, failure_of
 from pipelines.programs.members import AskedMembers
 from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import first_seconds
+from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.prediction import Prediction
 from pipelines.programs.predictors import make_predictor
 from pipelines.programs.trace import Failure, MemoKey, ModuleStep, Trace
@@ -62,10 +63,14 @@ class Program(dspy.Module):
         self._memo = memo
         self._session = session
         self._bound = bind_modules(pipeline, config, models)
+        self._parsed: dict[str, ParsedOutputs] = {}
         for module in pipeline.llm_modules:
             if session is None:
                 raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
-            setattr(self, module.name, make_predictor(self._bound[module.name], session, memo))
+            bound = self._bound[module.name]
+            setattr(self, module.name, make_predictor(bound, session, memo))
+            if memo is not None and len(bound.models) == 1:
+                self._parsed[module.name] = ParsedOutputs(bound, 0, session)
 
     @property
     def bound(self) -> Mapping[str, BoundModule]:
@@ -137,6 +142,7 @@ class Program(dspy.Module):
         for module in self._pipeline.llm_modules:
             setattr(copied, module.name, copy.deepcopy(getattr(self, module.name), memo))
         copied._memo = None
+        copied._parsed = {}
         return copied
 
     def _run(self, inputs: Mapping[str, Any], settings: _Settings) -> Resumable[Trace]:
@@ -184,7 +190,7 @@ class Program(dspy.Module):
         if not bound.module.is_llm:
             return _called(bound, inputs, self._session)
         with settings():
-            return _asked(bound, inputs, getattr(self, bound.name))
+            return _asked(bound, inputs, getattr(self, bound.name), self._parsed.get(bound.name))
 
 
 _Settings = Callable[[], AbstractContextManager[None]]
@@ -217,11 +223,18 @@ def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     return {field: inputs[field] for field in fields}
 
 
-def _asked(bound: BoundModule, inputs: Mapping[str, Any], predictor: dspy.Module) -> ModuleStep:
+def _asked(
+    bound: BoundModule,
+    inputs: Mapping[str, Any],
+    predictor: dspy.Module,
+    parsed: ParsedOutputs | None,
+) -> ModuleStep:
+    own = bound.own_inputs(inputs)
+    ask = partial(predictor, **own)
     outputs = failure = None
     with recording() as recorder:
         try:
-            outputs = bound.wired_outputs(predictor(**bound.own_inputs(inputs)))
+            outputs = bound.wired_outputs(parsed.said(own, ask) if parsed else ask())
         except Exception as error:
             failure = failure_of(error, recorder.calls, bound.name)
             if failure is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipelines import Module, Pipeline, Program, patterns
@@ -69,6 +69,12 @@ class ScriptedSession:
             self.calls.append(call)
         answer = self.script(call)
         return reply(answer) if isinstance(answer, str) else answer
+
+    def parsed(self, key: str) -> None:
+        return None
+
+    def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
+        pass
 
     def first_seconds(self, key: str, seconds: float) -> float:
         return seconds

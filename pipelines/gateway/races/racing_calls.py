@@ -192,7 +192,7 @@ class Replica(CallLife):
         if self.thread.ident is not None:
             self.thread.join()
         elif self._flight is not None:
-            self._store.abandon(self.call.key)
+            self.account.settle(self.call, None, billed=True)
             self._flights.land(self.call.key)
 
     def check_waiting(self) -> None:

@@ -186,9 +186,11 @@ def _fill(cache: Path, calls: list[LMCall]) -> Path:
     return cache / "cache.sqlite"
 
 
-@pytest.mark.parametrize("damage", ["overwritten", "cut", "a page in the middle"])
+@pytest.mark.parametrize(
+    ("damage", "kept"), [("overwritten", 0), ("cut", 0), ("a page in the middle", 60)]
+)
 def test_a_corrupt_cache_is_set_aside_and_said(
-    make_call: MakeCall, open_gateway: OpenGateway, cache: Path, damage: str,
+    make_call: MakeCall, open_gateway: OpenGateway, cache: Path, damage: str, kept: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with LoopbackServer(reply=lambda *_: "z" * 200) as server:
@@ -209,9 +211,10 @@ def test_a_corrupt_cache_is_set_aside_and_said(
         aside = [other for other in cache.iterdir() if "corrupt" in other.name]
         assert len(aside) == 1
         assert aside[0].name in caplog.text
+        assert f"starts with the {kept} replies" in caplog.text
         assert session.complete(calls[0]).text == "z" * 200
         assert session.complete(calls[0]).cached
-        assert server.requests == 61
+        assert server.requests == 60 + (not kept)
 
 
 OPENING = textwrap.dedent(

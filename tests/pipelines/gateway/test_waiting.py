@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from unittest.mock import DEFAULT, patch
 
 import pytest
 
@@ -140,19 +141,17 @@ def test_a_call_cut_off_between_reserving_and_settling_is_made_again(
         gateway = open_gateway()
         session = gateway.session("s", Budget(usd=1))
         call = make_call(server)
-        settle, gateway.store.settle = gateway.store.settle, interrupted  # type: ignore[method-assign]
-        with pytest.raises(KeyboardInterrupt):
+        breaks = [KeyboardInterrupt] * 2 + [DEFAULT] * 10
+        settle = patch.object(
+            gateway.store, "settle", wraps=gateway.store.settle, side_effect=breaks
+        )
+        with settle, pytest.raises(KeyboardInterrupt):
             session.complete(call)
-        gateway.store.settle = settle  # type: ignore[method-assign]
         assert session.spent.calls == 1
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(session.complete, call).result(timeout=5).text == "hello"
         assert server.requests == session.spent.calls == 2
         assert session.spent.usd > server.usd
-
-
-def interrupted(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
 
 
 def test_nominal_spend_is_the_same_in_any_order(
