@@ -102,4 +102,5 @@ def _size(path: Path) -> int:
 
 def _unwritten_s(path: Path) -> float:
     """Seconds since the file was written to; infinite if there is none."""
-    return time.time() - path.stat().st_mtime if path.exists() else math.inf
+    since = time.time() - path.stat().st_mtime if path.exists() else math.inf
+    return since if since >= 0 else math.inf  # a clock that was put back

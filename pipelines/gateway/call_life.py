@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import CancelledError
 from functools import cached_property
 
 from pipelines.gateway.account import Account
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
-from pipelines.gateway.failures import UNUSABLE_MODEL
+from pipelines.gateway.failures import BROKEN, UNUSABLE_MODEL
 from pipelines.gateway.limits import ProviderGate
 from pipelines.gateway.metering import metered
 from pipelines.gateway.prices import ModelError, Price
@@ -81,7 +82,10 @@ class CallLife:
 
     def send(self) -> LMReply:
         """Make one request."""
-        sent, elapsed_s = self.cut.result(self._timed)
+        try:
+            sent, elapsed_s = self.cut.result(self._timed)
+        except CancelledError:
+            raise BROKEN.failure(self.call, "the request was cancelled") from None
         return metered(self.call, sent, self.price, elapsed_s)
 
     def settle_cut_off(self) -> None:
@@ -96,28 +100,33 @@ class CallLife:
 
     def _attempts(self) -> LMReply:
         gateway, health = self.account.gateway, self.account.health
-        gate, connection = gateway.gate(self.call.model.provider), health.connection(self.call)
+        gate = gateway.gate(self.call.model.provider)
         attempt = 0
         while True:
-            tries_for_all = connection.enter(self.check)
-            try:
-                health.check(self.call)
-                if not self.reserve() and (recorded := self.recorded()) is not None:
-                    return recorded
-                return self._attempt(gate)
-            except CallFailed as failure:
-                failure.attempts = attempt + 1
-                if failure.away:
-                    connection.away(str(failure))
-                    continue
-                if not failure.retryable or attempt == gateway.retries:
-                    raise
-                failed = failure
-            finally:
-                if tries_for_all:
-                    connection.leave()
+            with health.reachable(self.call, self._check_reachable):
+                try:
+                    if not self.reserve() and (recorded := self.recorded()) is not None:
+                        return recorded
+                    return self._attempt(gate)
+                except CallFailed as failure:
+                    failure.attempts = attempt + 1
+                    if failure.away:
+                        health.note_away(self.call, failure)
+                        continue
+                    if not failure.retryable or attempt == gateway.retries:
+                        raise
+                    failed = failure
             self._wait_to_retry(gate, attempt, failed)
             attempt += 1
+
+    def _check_reachable(self) -> None:
+        """As `check`, or if the model was set aside; what a race has reserved is given back."""
+        try:
+            self.account.health.check(self.call)
+            self.check()
+        except BaseException:
+            self.account.release(self.call)
+            raise
 
     def _attempt(self, gate: ProviderGate) -> LMReply:
         """Make a reserved call once, and settle it; give the reservation back if it never left."""
@@ -134,12 +143,12 @@ class CallLife:
 
     def _sent(self) -> LMReply:
         health = self.account.health
-        connection, pace = health.connection(self.call), health.pace(self.call)
-        started = time.monotonic()
+        pace = health.pace(self.call)
+        started, deadline_s = time.monotonic(), pace.deadline_s
         try:
             reply = self.send()
             self.account.settle(self.call, reply)
-            connection.connected()
+            health.note_reply(self.call)
             pace.answered(time.monotonic() - started)
             return reply
         except CallFailed as failure:
@@ -147,10 +156,11 @@ class CallLife:
                 self.account.release(self.call)
                 raise
             self.account.settle(self.call, None, billed=failure.billed)
-            if failure.kind == "timeout":
-                pace.late(time.monotonic() - started)
+            waited_s = time.monotonic() - started
+            if failure.kind == "timeout" and waited_s >= 0.9 * deadline_s:  # no server's 504
+                pace.late(waited_s)
             if not failure.away:
-                connection.connected()
+                health.connection(self.call).connected()
             raise
         except NotSent:
             self.account.release(self.call)

@@ -84,7 +84,7 @@ TIMED_OUT = Happening(
     "timeout",
     retryable=True,
     billed=True,
-    advice="silent for {timeout_s:g} s; Gateway(timeout_s=...) waits longer",
+    advice="no reply within {timeout_s:g} s; Gateway(timeout_s=...) bounds that",
 )
 UPSTREAM_ERROR = Happening("server_error", retryable=True, billed=True)
 MALFORMED = Happening("malformed_response", retryable=True, billed=True)
@@ -124,7 +124,7 @@ _TOO_LONG = re.compile(
     r"context size|prompt is too long|input is too long|too many (input )?tokens",
     re.I,
 )
-_STARTING = re.compile(r"loading|starting|warming", re.I)
+_STARTING = re.compile(r"\b(loading|starting|warming)\b", re.I)
 """What servers of open models say with a 503 until the weights are read."""
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
 
@@ -136,10 +136,10 @@ def of_status(status: int, text: str, call: LMCall) -> Happening:
 
     Args:
         status: as it came.
-        text: what came with it.
+        text: what it says of the error; not the whole body, which may quote the prompt.
         call: what was asked.
     """
-    if status == 402 or any(sign in text for sign in _NO_MONEY):
+    if status in (400, 402, 403, 429) and (status == 402 or any(s in text for s in _NO_MONEY)):
         return QUOTA
     if status in (401, 403):
         return AUTHENTICATION

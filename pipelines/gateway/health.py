@@ -1,13 +1,14 @@
-"""Whether a provider can be reached and a model answers: who waits, who asks, who gives up."""
+"""Availability of providers and models: waiting for outages to end, probing, and giving up."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from pipelines.gateway.call import LMCall
+from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.failures import SET_ASIDE
 
 logger = logging.getLogger(__name__)
@@ -21,16 +22,20 @@ _NEVER_CONNECTED_S = 10.0
 """Of a provider that was never reached no more is expected."""
 NEVER_ANSWERED = 3
 """So many calls without an answer in time set a model aside that never gave one."""
-PATIENCE, FEWEST_REPLIES, SHORTEST_S = 5.0, 20, 10.0
+PATIENCE, FEWEST_REPLIES, SHORTEST_S = 5.0, 20, 30.0
 """A call is given up after so many times the longest of its model's latencies, once there are so
 many replies, but not before so many seconds."""
 
 
 class Connection:
-    """The way to one provider. While nothing connects one call tries, and all others wait."""
+    """The way to one provider, or to a model that it loads.
 
-    def __init__(self, address: str, outage_s: float) -> None:
-        self._address = address
+    While it is away one call tries, and all others wait.
+    """
+
+    def __init__(self, what: str, outage_s: float, *, reached: bool = False) -> None:
+        """`what` is what to say while it is away; `reached`, whether it once was not."""
+        self._what = what
         self._outage_s = outage_s
         self._changed = threading.Condition()
         self._away_since: float | None = None
@@ -38,7 +43,7 @@ class Connection:
         self._pause = _FIRST_PROBE_S
         self._trying = False
         self._said = 0.0
-        self._was_connected = False
+        self._was_connected = reached
         self.given_up: str | None = None
         """Why no call is made any more; None while they are."""
 
@@ -63,7 +68,7 @@ class Connection:
             return
         with self._changed:
             if self._away_since is not None:
-                logger.warning("%s: connected again", self._address)
+                logger.warning("%s: no longer", self._what)
             self._was_connected = True
             self._away_since, self._pause = None, _FIRST_PROBE_S
             self._changed.notify_all()
@@ -74,6 +79,8 @@ class Connection:
             now = time.monotonic()
             if self._away_since is None:
                 self._away_since = now
+            if self.given_up is not None or now < self._next_try:
+                return  # it was in flight when another one failed
             self._next_try = now + self._pause
             self._pause = min(2 * self._pause, _LAST_PROBE_S)
             gone = now - self._away_since
@@ -81,7 +88,7 @@ class Connection:
             if not self._was_connected:
                 longest_s = min(longest_s, _NEVER_CONNECTED_S)
             if gone >= longest_s:
-                self.given_up = f"no connection to {self._address} for {gone:.0f} s: is it there?"
+                self.given_up = f"{self._what} for {gone:.0f} s"
                 logger.warning("%s: given up for this search", self.given_up)
                 self._changed.notify_all()
             elif now - self._said > _SAID_EVERY_S:
@@ -125,12 +132,13 @@ class Pace:
         with self._lock:
             self._replies += 1
             self._longest_s = max(self._longest_s, latency_s)
-            self._late = 0
+            self._late, self.given_up = 0, None
 
     def late(self, waited_s: float) -> None:
         """It did not reply in time."""
         with self._lock:
             now = time.monotonic()
+            self._longest_s = max(self._longest_s, waited_s)  # the next one gets longer
             if not self._late:
                 self._late_since = now - waited_s
             self._late += 1
@@ -147,6 +155,7 @@ class Health:
         self._timeout_s = timeout_s
         self._outage_s = outage_s
         self._connections: dict[str, Connection] = {}
+        self._loading: dict[str, Connection] = {}
         self._paces: dict[str, Pace] = {}
         self._addresses: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -158,8 +167,47 @@ class Health:
             self._addresses[call.model.label] = address
             found = self._connections.get(address)
             if found is None:
-                found = self._connections[address] = Connection(address, self._outage_s)
+                what = f"no connection to {address}"
+                found = self._connections[address] = Connection(what, self._outage_s)
             return found
+
+    @contextmanager
+    def reachable(self, call: LMCall, check: Callable[[], None]) -> Iterator[None]:
+        """Wait until the call's provider and model can be reached, as far as is known.
+
+        Args:
+            call: which waits, or tries for all others.
+            check: called before, while waiting and after; what it raises ends the wait.
+        """
+        check()
+        trying = []
+        try:
+            for way in (self.connection(call), self._loading.get(call.model.label)):
+                if way is not None and way.enter(check):
+                    trying.append(way)
+            check()
+            yield
+        finally:
+            for way in trying:
+                way.leave()
+
+    def note_away(self, call: LMCall, failure: CallFailed) -> None:
+        """Nothing connected; or something was sent, but the server still loads the model."""
+        if not failure.sent:
+            self.connection(call).away(str(failure))
+            return
+        label = call.model.label
+        with self._lock:
+            if label not in self._loading:
+                what = f"{label} was being loaded by its server"
+                self._loading[label] = Connection(what, self._outage_s, reached=True)
+        self._loading[label].away(str(failure))
+
+    def note_reply(self, call: LMCall) -> None:
+        """The model replied."""
+        self.connection(call).connected()
+        if loading := self._loading.get(call.model.label):
+            loading.connected()
 
     def pace(self, call: LMCall) -> Pace:
         """How fast the call's model answers."""
@@ -176,9 +224,9 @@ class Health:
 
     def reason(self, label: str) -> str | None:
         """Why a model was set aside; None if it was not."""
-        pace = self._paces.get(label)
         connection = self._connections.get(self._addresses.get(label, ""))
-        return (pace and pace.given_up) or (connection and connection.given_up) or None
+        parts = (self._paces.get(label), self._loading.get(label), connection)
+        return next((part.given_up for part in parts if part and part.given_up), None)
 
     @property
     def set_aside(self) -> dict[str, str]:

@@ -57,12 +57,10 @@ def _encodable(sent: object) -> str:
 
 
 def _tokens(reported: object, most: int) -> int | None:
-    """A count that can be true; None for one that can't."""
-    if isinstance(reported, bool) or not isinstance(reported, int | float):
+    """The count, the bound if it exceeds that; None for what is no count."""
+    if isinstance(reported, bool) or not isinstance(reported, int | float) or not reported >= 0:
         return None
-    if not 0 <= reported <= most * (1 + EXCESS):
-        return None
-    return math.ceil(reported)
+    return most if reported > most * (1 + EXCESS) else math.ceil(reported)
 
 
 @functools.cache

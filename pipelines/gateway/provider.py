@@ -50,7 +50,9 @@ class Provider(Protocol):
         ...
 
     async def send(self, call: LMCall, timeout_s: float, /) -> ProviderReply:
-        """Make the call exactly once, on the gateway's event loop; cancelled, it disconnects.
+        """Make the call once, on the gateway's event loop; cancelled, it disconnects.
+
+        A request that the server refused for a parameter may be followed by one without it.
 
         Args:
             call: what to ask.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-_SOUNDS_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_SECRET = re.compile(r"SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_MAY_BE_SECRET = re.compile(r"KEY|TOKEN", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])\S{12,}")
 """A word such as `LABEL_TOKEN=positive` is none: it may be an answer."""
 _SHORTEST = 8
@@ -15,13 +16,11 @@ _SHORTEST = 8
 def redacted(text: str, *names: str | None) -> str:
     """The text without secrets: the values of environment variables are replaced by their names.
 
-    Of those that `names` gives, whatever they hold, and of all that sound like a secret and hold
-    what looks like a key.
+    Of those that `names` gives, of all that are called a secret, and of those called a key or a
+    token that hold what looks like one.
     """
-    for name in os.environ:
-        if name in names or _SOUNDS_SECRET.search(name):
-            value = os.environ.get(name, "")
-            named = name in names and len(value) >= _SHORTEST
-            if named or _LOOKS_LIKE_A_KEY.fullmatch(value):
-                text = text.replace(value, f"<{name}>")
+    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):
+        secret = (name in names or _SECRET.search(name)) and len(value) >= _SHORTEST
+        if secret or (_MAY_BE_SECRET.search(name) and _LOOKS_LIKE_A_KEY.fullmatch(value)):
+            text = text.replace(value, f"<{name}>")
     return text

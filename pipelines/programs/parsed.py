@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, Union, get_args, get_origin
@@ -11,7 +12,6 @@ import dspy
 
 from pipelines.gateway.call_record import CallRecord, current_recorder
 from pipelines.modules.signature import signature_fields
-from pipelines.programs.fingerprint import fingerprint
 from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ParsedOutputs:
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copies of programs, which may be edited, do not use it."""
+        """One store, however often DSPy copies the program."""
         return self
 
     def said(
@@ -62,7 +62,7 @@ class ParsedOutputs:
         """
         if not self._is_plain or not _is_plain_value(inputs):
             return ask()
-        text = f"{self._decides}{fingerprint(inputs)}"
+        text = f"{self._decides}{json.dumps(inputs)}"  # in their order, as the prompt has them
         key = hashlib.sha256(text.encode()).hexdigest()
         recorder = current_recorder()
         if (known := self._session.parsed(key)) is not None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
@@ -72,18 +74,17 @@ class OpenAIServer:
         model = call.model
         adapted = self._adapted.setdefault((model.api_base, model.name), {})
         while True:
-            status, body, headers = await self._post(call, _body(call, adapted), timeout_s)
-            text = body.decode(errors="replace")
+            used = dict(adapted)  # other calls may learn of more meanwhile
+            status, body, headers = await self._post(call, _body(call, used), timeout_s)
             if status < 400:
                 return _reply(call, body)
-            refused = _refused_parameter(status, text, adapted, call)
+            text = _message(body.decode(errors="replace"))
+            refused = _refused_parameter(status, text, used, call)
             if refused is None:
                 break
             adapted[refused] = _RENAMED.get(refused)
         what = failures.of_status(status, text, call)
-        raise what.failure(
-            call, f"HTTP {status}: {_message(text)}", retry_after=retry_after(headers)
-        )
+        raise what.failure(call, f"HTTP {status}: {text}", retry_after=retry_after(headers))
 
     async def _post(
         self, call: LMCall, body: Mapping[str, Any], timeout_s: float
@@ -91,18 +92,20 @@ class OpenAIServer:
         import aiohttp
 
         progress = SimpleNamespace(sent=False)
+        url = f"{(call.model.api_base or '').rstrip('/')}/chat/completions"
         try:
             async with _session(asyncio.get_running_loop()).post(
-                f"{(call.model.api_base or '').rstrip('/')}/chat/completions",
+                url,
                 data=json.dumps(body),
-                headers=_headers(call.model),
+                headers=_headers(call),
+                proxy=_proxy(url),
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=timeout_s, sock_connect=timeout_s, sock_read=timeout_s
                 ),
                 trace_request_ctx=progress,
             ) as response:
                 return response.status, await response.read(), response.headers
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, TypeError) as error:
             detail = f"{type(error).__name__}: {error}"
             if isinstance(error, TimeoutError):
                 what = failures.TIMED_OUT if progress.sent else failures.NOT_CONNECTED
@@ -142,7 +145,7 @@ def _session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
 
     tracing.on_request_headers_sent.append(note_sent)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), trace_configs=[tracing], trust_env=True
+        connector=aiohttp.TCPConnector(limit=0), trace_configs=[tracing]
     )
     atexit.register(_close, session, loop, os.getpid())
     return session
@@ -154,15 +157,26 @@ def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, proc
         asyncio.run_coroutine_threadsafe(session.close(), loop).result(timeout=1)
 
 
-def _headers(model: Model) -> dict[str, str]:
-    key = os.environ.get(model.api_key_env or "") or "none"  # never another provider's key
-    return {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+def _proxy(url: str) -> str | None:
+    """As the environment says; aiohttp's `trust_env` would also read `~/.netrc`."""
+    parts = urlsplit(url)
+    bypassed = proxy_bypass(parts.hostname or "")
+    return None if bypassed else getproxies().get(parts.scheme)
+
+
+def _headers(call: LMCall) -> dict[str, str]:
+    key = os.environ.get(call.model.api_key_env or "") or "none"  # never another provider's key
+    params = {**call.model.params, **call.params}
+    own = {**(params.get("headers") or {}), **(params.get("extra_headers") or {})}
+    return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
 
 
 def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:
     model = call.model
     params = {**model.params, **call.params}
     extra = params.pop("extra_body", None) or {}
+    for name in ("headers", "extra_headers"):
+        params.pop(name, None)
     body: dict[str, Any] = {
         **params,
         **extra,
@@ -264,18 +278,24 @@ def _error_in_reply(call: LMCall, error: Any) -> CallFailed:
     code = error.get("code") if isinstance(error, dict) else None
     happening = failures.MALFORMED
     if isinstance(code, int) and code >= 400:
-        happening = failures.of_status(code, text, call)._replace(billed=True)
+        happening = failures.of_status(code, text, call)._replace(billed=True, away=False)
     return happening.failure(call, f"an error instead of a reply: {text}")
 
 
 def _message(text: str) -> str:
-    """What a refusal says, without what surrounds it."""
+    """What a refusal says and is called, without what surrounds it: that may quote the prompt."""
     try:
         sent = json.loads(text)
         error = sent.get("error", sent)
-        return str(error["message"]) if isinstance(error, dict) else str(error)
-    except (ValueError, KeyError, AttributeError):
-        return text.strip() or "without a word"
+        if not isinstance(error, dict):
+            return str(error)
+        if isinstance(error.get("detail"), list):  # as FastAPI tells of fields
+            return "; ".join(f"{each['msg']}: {each['loc'][-1]}" for each in error["detail"])
+        names = {str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str)}
+        said = str(error.get("message") or error.get("detail") or text)
+        return f"{said} [{', '.join(sorted(names))}]" if names else said
+    except (ValueError, KeyError, AttributeError, TypeError, IndexError):
+        return text.strip() or "no message"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -51,7 +51,7 @@ def _happening(
         return failures.REFUSAL
     for cause in causes:
         if isinstance(cause, openai.OpenAIError) and not isinstance(cause, openai.APIError):
-            return failures.AUTHENTICATION  # no key: nothing was sent
+            return failures.AUTHENTICATION._replace(sent=False)  # no key
         if isinstance(cause, httpx.HTTPStatusError):
             return failures.of_status(cause.response.status_code, text, call)
     if _never_connected(causes):
@@ -90,7 +90,7 @@ def _of_class(
         return failures.AUTHENTICATION._replace(billed=over_http)
     bad = litellm.BadRequestError | litellm.NotFoundError | litellm.UnprocessableEntityError
     if isinstance(error, bad) and not over_http:
-        return failures.of_status(400, str(error), call)
+        return failures.of_status(400, str(error), call)._replace(sent=sent)
     if not sent:
         return failures.NOT_SENT
     if isinstance(error, litellm.RateLimitError):

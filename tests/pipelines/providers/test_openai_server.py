@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -146,6 +147,45 @@ def test_a_parameter_that_a_server_refuses_is_sent_once(
         assert session.spent.calls == 2
     if wants:
         assert [params[wants] for params in seen] == [64, 64]
+
+
+def test_calls_that_are_refused_together_all_go_on(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    told = json.dumps({"error": {"message": "unsupported parameter: seed"}})
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        return Behaviour(status=400, body=told, latency_s=0.2) if "seed" in request.params else ok
+
+    ok = Behaviour()
+    with LoopbackServer(script) as server, ThreadPoolExecutor(8) as pool:
+        session = open_gateway(retries=0).session("s")
+        calls = [make_call(server, f"{n}") for n in range(8)]
+        assert [reply.text for reply in pool.map(session.complete, calls)] == list("01234567")
+
+
+def test_headers_of_the_users_travel_as_headers(open_gateway: OpenGateway) -> None:
+    def script(request: LoopbackRequest) -> Behaviour:
+        seen.append((request.headers.get("x-team"), "extra_headers" in request.params))
+        return Behaviour()
+
+    seen: list[Any] = []
+    with LoopbackServer(script) as server:
+        model = Model(
+            "openai/m", api_base=server.url, input_usd_per_million=1, output_usd_per_million=1,
+            params={"extra_headers": {"X-Team": "blue"}},
+        )  # fmt: skip
+        session = open_gateway().session("s")
+        session.complete(LMCall(model, ({"role": "user", "content": "hello"},)))
+    assert seen == [("blue", False)]
+
+
+def test_output_that_can_not_be_is_charged_as_the_most_that_can(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 9_999}
+    reply = answered(make_call, open_gateway, completion(usage, content="42"))
+    assert (reply.input_tokens, reply.output_tokens) == (9, 64)
 
 
 def test_a_server_that_bounds_no_output_is_not_asked_without_a_bound(
