@@ -142,6 +142,8 @@ def _text(content: Any, place: str) -> str:
     """The content as one text; what comes in parts of text is put together."""
     if content is None or isinstance(content, str):
         return str(content or "")
+    if not isinstance(content, list):
+        raise RefusedRequest(f"{place} has content that is neither text nor parts: {content!r}")
     texts = []
     for part in content:
         if isinstance(part, Mapping) and isinstance(part.get("text"), str):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -11,6 +13,8 @@ from typing import Any, ClassVar
 from weakref import WeakSet
 
 from pipelines.adapters.entrances.handler import EntranceHandler
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 0.05
 """How often the server looks whether anybody still needs it."""
@@ -72,7 +76,9 @@ class EntranceServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that the code drops is no error of the server's."""
+        """A connection that the code drops is no error of the server's; all else is logged."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            logger.exception("a request of plain Python code could not be answered")
 
     def _serve(self) -> None:
         while self._is_needed():

@@ -45,6 +45,7 @@ def test_a_refused_parameter_is_named(params: dict[str, Any], named: str) -> Non
             [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
             "messages[0] has a part of type 'image_url'",
         ),
+        ([{"role": "user", "content": 5}], "neither text nor parts"),
     ],
 )
 def test_a_refused_message_is_named(messages: Any, named: str) -> None:
