@@ -5,7 +5,8 @@
 
 The first line needs no keys. The second needs OPENAI_API_KEY and ANTHROPIC_API_KEY, and spends at
 most a dollar. Beside this library it takes `pip install langgraph`. The tuned pipeline is saved in
-the working folder, as tuned.yaml, and loads wherever this file can be imported.
+the working folder, as tuned.yaml. It names `build`, so loading it imports this file:
+`Pipeline.load("tuned.yaml", allow_code=True)`.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def main() -> None:
     )
     print(result)
     result.save("tuned.yaml")
-    print("saved: tuned.yaml")
+    print('saved: tuned.yaml; Pipeline.load("tuned.yaml", allow_code=True) loads it')
 
 
 if __name__ == "__main__":

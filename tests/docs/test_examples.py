@@ -42,8 +42,9 @@ def test_the_graph_of_langgraph_is_tuned_and_comes_back(
     told = ran("langgraph_agent.py sim/hazel sim/alder sim/birch")
     assert "Gain over the baseline: +" in told
     assert re.search(r"solve.model +sim/hazel -> sim/birch", told)
+    assert 'Pipeline.load("tuned.yaml", allow_code=True)' in told
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    tuned = Pipeline.load("tuned.yaml")
+    tuned = Pipeline.load("tuned.yaml", allow_code=True)
     found = tuned(table="T-1: Compute 2 + 3\nT-2: Compute 4 * 5", question="What is T-2?")
     assert found.answer == "20"
 

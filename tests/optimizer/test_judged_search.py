@@ -172,8 +172,8 @@ def test_the_caps_hold_and_the_holdout_is_judged_whatever_they_are(budget: Budge
 @pytest.mark.parametrize(
     ("usd", "message"),
     [
-        (0.01, "the budget can't pay for arbiter judging 24 human labels: a call to arbiter may"),
-        (0.06, "run the pipeline 26 times and judge its answers, which takes about"),
+        (0.006, "the budget can't pay for arbiter judging 24 human labels: a call to arbiter may"),
+        (0.04, "run the pipeline 26 times and judge its answers, which takes about"),
     ],
 )
 def test_a_budget_too_small_for_the_judge_is_refused(usd: float, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import threading
 import zlib
 from collections import Counter
@@ -336,30 +337,29 @@ def test_a_model_that_is_down_a_little_is_scored_on_the_rest() -> None:
 
 def test_what_a_model_does_wrong_scores_nothing() -> None:
     def refuse(request: LoopbackRequest) -> Behaviour:
-        if "[[ ## answer ## ]]" in str(request.messages) and request.index % 4 == 1:
+        if "Compute (" in request.messages[-1]["content"]:
             said = {"role": "assistant", "content": "I'm sorry, but I can't help with that."}
             usage = '{"prompt_tokens": 50, "completion_tokens": 12, "total_tokens": 62}'
-            choice = f'{{"index": 0, "message": {_json(said)}, "finish_reason": "stop"}}'
+            choice = f'{{"index": 0, "message": {json.dumps(said)}, "finish_reason": "stop"}}'
             return Behaviour(
                 body=f'{{"id": "x", "object": "chat.completion", "created": 0, "model": "m", '
                 f'"choices": [{choice}], "usage": {usage}}}'
             )
         return Behaviour()
 
+    rows = simulated_dataset("arithmetic", 20)
+    pipeline = Pipeline("sums", [Module("solve", "question -> answer")])
     with counting_server(refuse) as server:
-        result = tune(models=served_models(server)[:1], diagnoser=None, concurrency=1)
+        birch = served_models(server)[1]  # it calculates well
+        result = tune(rows, [birch], pipeline=pipeline, diagnoser=None)
     [baseline] = result.trials_
-    assert baseline.failures.get("refusal", 0) > 0
+    held_out = result.baseline_figures
+    refused = [each.failures.get("refusal", 0) for each in (baseline, held_out)]
+    assert sum(refused) == sum("(" in row["question"] for row in rows)
     assert baseline.unscored == 0
     assert baseline.examples == 14, "a refusal counts as a score of 0"
     assert baseline.score is not None
-    assert baseline.score.mean <= 1 - baseline.failures["refusal"] / 14
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
+    assert 0 < baseline.score.mean <= (14 - refused[0]) / 14
 
 
 def test_a_cap_in_seconds_ends_the_search_with_a_held_out_result(

@@ -398,7 +398,7 @@ def test_a_corrupt_cache_is_set_aside_and_the_run_goes_on(
 
 def test_a_cache_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match=r"can't be written .*choose another with Gateway"):
+    with pytest.raises(OSError, match=r"can't be written .*choose another folder with Gateway"):
         Gateway(tmp_path / "file" / "cache")
 
 

@@ -90,11 +90,13 @@ def test_a_diagnoser_that_is_always_wrong_is_not_believed_and_does_no_harm() -> 
     model = plan.models["sim/elm"]
     state.diagnoser = Inverted(model, plan.pipeline, state.evaluator.session)
     Allocation().improve(state)
-    ratings = {s.model: s.rating for s in state.module_scores if s.module == "solve"}
-    best, worst = ratings["sim/birch"], ratings["sim/elm"]
-    assert best is not None
-    assert worst is not None
-    assert best <= worst, "it does not prefer what is better"
+    scores = {s.model: s for s in state.module_scores if s.module == "locate"}
+    best, worst = scores["sim/alder"], scores["sim/larch"]
+    assert best.rating is not None
+    assert worst.rating is not None
+    assert best.rating < worst.rating, "it prefers what is worse"
+    assert best.agreement is not None
+    assert best.agreement < 0.5
     assert state.incumbent.allocation == {"locate": ("sim/alder",), "solve": ("sim/birch",)}
 
 

@@ -304,28 +304,29 @@ def test_trouble_means_in_a_race_what_it_means_for_any_call(
     make_call: MakeCall, open_gateway: OpenGateway, trouble: Behaviour, kind: str
 ) -> None:
     with LoopbackServer(trouble, prices=PRICES) as server:
-        session = open_gateway(timeout_s=0.5, retries=1).session("s", Budget(usd=1))
+        gateway = open_gateway(timeout_s=0.5, retries=1)
+        one, other = (gateway.session(name, Budget(usd=1)) for name in ("one", "other"))
         call = make_call(server)
         with pytest.raises(CallFailed) as plain:
-            session.complete(call)
-        usd = session.spent.usd
+            one.complete(call)
         with pytest.raises(CallFailed) as raced:
-            session.first_of([call])
+            other.first_of([call])
         assert (raced.value.kind, raced.value.attempts) == (kind, plain.value.attempts)
         assert raced.value.retryable == plain.value.retryable
-        assert session.spent.usd == pytest.approx(2 * usd)
-        assert session.spent.calls == server.requests == 2 * plain.value.attempts
-        assert session.nominal.calls == 0
+        assert other.spent.usd == pytest.approx(one.spent.usd)
+        assert other.spent.calls == one.spent.calls == plain.value.attempts
+        assert server.requests == 2 * plain.value.attempts
+        assert other.nominal.calls == 0
 
 
 def test_nobody_listens_on_the_port(make_call: MakeCall, open_gateway: OpenGateway) -> None:
     with LoopbackServer() as server:
         call = make_call(server)
-    session = open_gateway(retries=1).session("s", Budget(usd=1))
-    with pytest.raises(CallFailed) as raced:
+    session = open_gateway(outage_s=0.2).session("s", Budget(usd=1))
+    with pytest.raises(CallFailed, match="no connection to http:") as raced:
         session.first_of([call])
-    assert (raced.value.kind, raced.value.billed) == ("connection", False)
-    assert session.spent.usd == 0
+    assert (raced.value.kind, raced.value.billed) == ("set_aside", False)
+    assert (session.spent.calls, session.spent.usd) == (0, 0)
 
 
 def test_who_stumbles_tries_again_and_may_still_win(
