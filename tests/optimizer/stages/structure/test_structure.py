@@ -46,6 +46,8 @@ from tests.optimizer.searches import CHECKER, SOLVE, VOTER, begun, tailored, wit
 
 CHEAP = ("sim/structure-cheap-one", "sim/structure-cheap-two")
 STRONG = "sim/structure-strong"
+WEAK = "sim/structure-weak"
+"""As cheap as the cheap ones, and seldom right."""
 ONE_TEMPERATURE: dict[str, Any] = {"temperature": (1.0,), "aggregator": ("majority_vote",)}
 
 
@@ -53,9 +55,9 @@ ONE_TEMPERATURE: dict[str, Any] = {"temperature": (1.0,), "aggregator": ("majori
 def _models() -> None:
     tailored()
     well_behaved: dict[str, Any] = {"refusal_rate": 0.0, "malformed_rate": 0.0}
-    for name in CHEAP:
+    for name, skill in (*((name, 0.86) for name in CHEAP), (WEAK, 0.3)):
         register(SimulatedModel(
-            name.removeprefix("sim/"), {"arithmetic": 0.86}, input_usd_per_million=0.1,
+            name.removeprefix("sim/"), {"arithmetic": skill}, input_usd_per_million=0.1,
             output_usd_per_million=0.4, seconds_per_1k_tokens=3.0, first_token_seconds=0.1,
             **well_behaved,
         ))  # fmt: skip
@@ -138,7 +140,7 @@ def test_a_vote_of_the_single_model_is_reported_apart_from_it(voted: Result) -> 
     assert f"solve.network rowan -> [{width}x rowan -> majority_vote]" in message
     assert "What was found is the best single model" not in message
     assert "in all modules" not in message, "that model is the baseline, which is compared with"
-    assert f"Gain over the baseline: {points(voted.gain)}" in message
+    assert f" the baseline: {points(voted.gain)}" in message
 
 
 def test_the_tuned_vote_runs_and_knows_its_confidence(voted: Result) -> None:
@@ -258,16 +260,17 @@ def strong_alone() -> Trial:
 def test_limits_are_kept_and_within_them_the_best_is_taken(
     strong_alone: Trial, limit: str, measured: str
 ) -> None:
-    """The cheap models take under half of what the strong one does."""
+    """The others take under half of what the strong one does."""
     most = 0.7 * getattr(strong_alone, measured)
     objective = Objective(**{limit: most})
     space = SearchSpace(width=(1, 3), **ONE_TEMPERATURE)
-    result = structured([STRONG, *CHEAP], objective=objective, search_space=space)
+    result = structured([STRONG, WEAK, CHEAP[0]], objective=objective, search_space=space)
     trials = {t.config.key: t for t in complete(result)}
     found, strong = trials[result.config.key], trials[result.baseline_config.key]
     assert getattr(found, measured) <= most < getattr(strong, measured)
     allowed = [t for t in complete(result) if objective.meets(t.costs(mean(t)))]
-    assert mean(found) >= max(map(mean, allowed)) - objective.tolerance - 1e-9
+    assert mean(found) > max(map(mean, allowed)) - 0.1, "what is ahead by less may be lucky"
+    assert set(found.config.modules["solve"].labels) == {CHEAP[0]}
     assert "no config met" not in str(result)
 
 
