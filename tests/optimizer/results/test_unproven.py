@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from benchmarks.loopback import LoopbackServer
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, Unproven, operating_points, unproven
 from optimizer.results.result import Result
@@ -13,6 +17,7 @@ from optimizer.search.records.trial import config_text
 from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
+from tests.optimizer.runs import PRICES, served_model
 from tests.optimizer.searches import CHECKER, FOOL, VOTER, against_given, begun, with_solve
 
 
@@ -49,12 +54,22 @@ def test_it_can_be_picked_and_is_not_picked_unasked(result: Result) -> None:
 
 
 def test_the_reason_is_what_kept_it_from_leading() -> None:
-    state = begun([VOTER, CHECKER, FOOL], SearchSpace(), examples=16)
-    few = state.baseline.with_models({"solve": CHECKER})
-    most, equal = (with_solve(state, temperature=degrees) for degrees in (0.7, 0.9))
-    state.look("look", [few], 4)
-    state.look("look", [most, equal], 16)
-    assert state.evaluator.known(equal).mean == state.evaluator.known(state.baseline).mean
+    """Of 16 examples the baseline has three right, `most` one more, and `few` all it was asked."""
+    rows = [{"question": f"Which is {n}?", "answer": str(n)} for n in range(10, 26)]
+
+    def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
+        number = int(re.findall(r"Which is (\d+)\?", messages[-1]["content"])[-1])
+        more = 16 if params["model"] == "birch" else int(params["temperature"] == 0.7)
+        answer = number if number < 13 + more else 7
+        return f"[[ ## answer ## ]]\n{answer}\n\n[[ ## completed ## ]]"
+
+    with LoopbackServer(reply=reply, prices=PRICES) as server:
+        models = [served_model(server.url, name) for name in ("rowan", "birch")]
+        state = begun(models, SearchSpace(), rows)
+        few = state.baseline.with_models({"solve": "birch"})
+        most, equal = (with_solve(state, temperature=degrees) for degrees in (0.7, 0.9))
+        state.look("look", [few], 4)
+        state.look("look", [most, equal], 16)
     arena = against_given(state, [few, most])
     state.lead(arena)
     state.estimates |= {most.key: 0.999, equal.key: 0.999}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import zlib
 from collections import Counter
@@ -15,7 +16,7 @@ import dspy
 import pytest
 from optuna.distributions import IntDistribution
 
-from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, sample_of
 from evaluators.objective import Objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.formatting import points
@@ -25,6 +26,7 @@ from optimizer.search.state import SearchState
 from optimizer.stages.structure.stage import Structure
 from pipelines import Module, Pipeline
 from pipelines.gateway.budget import Budget
+from pipelines.gateway.model import Model
 from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
@@ -44,6 +46,8 @@ from tests.optimizer.searches import CHECKER, SOLVE, VOTER, begun, tailored, wit
 
 CHEAP = ("sim/structure-cheap-one", "sim/structure-cheap-two")
 STRONG = "sim/structure-strong"
+WEAK = "sim/structure-weak"
+"""As cheap as the cheap ones, and seldom right."""
 ONE_TEMPERATURE: dict[str, Any] = {"temperature": (1.0,), "aggregator": ("majority_vote",)}
 
 
@@ -51,10 +55,11 @@ ONE_TEMPERATURE: dict[str, Any] = {"temperature": (1.0,), "aggregator": ("majori
 def _models() -> None:
     tailored()
     well_behaved: dict[str, Any] = {"refusal_rate": 0.0, "malformed_rate": 0.0}
-    for name in CHEAP:
+    for name, skill in (*((name, 0.86) for name in CHEAP), (WEAK, 0.3)):
         register(SimulatedModel(
-            name.removeprefix("sim/"), {"arithmetic": 0.86}, input_usd_per_million=0.1,
-            output_usd_per_million=0.4, seconds_per_1k_tokens=3.0, **well_behaved,
+            name.removeprefix("sim/"), {"arithmetic": skill}, input_usd_per_million=0.1,
+            output_usd_per_million=0.4, seconds_per_1k_tokens=3.0, first_token_seconds=0.1,
+            **well_behaved,
         ))  # fmt: skip
     register(SimulatedModel(
         STRONG.removeprefix("sim/"), {"arithmetic": 0.98}, input_usd_per_million=10.0,
@@ -91,9 +96,29 @@ def network(trial: Trial) -> str:
 # What is found
 
 
+def wavering(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
+    """On three numbers in four, right in two of any three samples in a row; else always."""
+    number = int(re.findall(r"Which is (\d+)\?", messages[-1]["content"])[-1])
+    sample = sample_of(messages, params)
+    answer = number if number % 4 == 0 or (number + sample) % 3 else -sample
+    return f"[[ ## answer ## ]]\n{answer}\n\n[[ ## completed ## ]]"
+
+
+def numbers(examples: int) -> list[dict[str, str]]:
+    """For `wavering`."""
+    return [{"question": f"Which is {n}?", "answer": str(n)} for n in range(10, 10 + examples)]
+
+
 @pytest.fixture(scope="module")
-def voted() -> Result:
-    return structured(VOTER, examples=60, search_space=SearchSpace(width=(1, 5), **ONE_TEMPERATURE))
+def waverer() -> Iterator[Model]:
+    with LoopbackServer(reply=wavering, prices=PRICES) as server:
+        yield served_model(server.url, "rowan")
+
+
+@pytest.fixture(scope="module")
+def voted(waverer: Model) -> Result:
+    space = SearchSpace(width=(1, 5), **ONE_TEMPERATURE)
+    return structured(waverer, dataset=numbers(60), search_space=space)
 
 
 def test_a_vote_that_helps_is_found(voted: Result) -> None:
@@ -105,21 +130,21 @@ def test_a_vote_that_helps_is_found(voted: Result) -> None:
         next(t for t in complete(voted) if t.config == config)
         for config in (voted.config, voted.baseline_config)
     )
-    assert mean(found) > mean(baseline) + 0.05
+    assert mean(found) == 1 > mean(baseline)
     assert found.agreement["solve"] < 1
 
 
 def test_a_vote_of_the_single_model_is_reported_apart_from_it(voted: Result) -> None:
     width = voted.config.modules["solve"].width
     message = " ".join(str(voted).split())
-    assert f"solve.network {VOTER} -> [{width}x {VOTER} -> majority_vote]" in message
+    assert f"solve.network rowan -> [{width}x rowan -> majority_vote]" in message
     assert "What was found is the best single model" not in message
     assert "in all modules" not in message, "that model is the baseline, which is compared with"
-    assert f"Not shown to be better than the baseline: {points(voted.gain)}" in message
+    assert f" the baseline: {points(voted.gain)}" in message
 
 
 def test_the_tuned_vote_runs_and_knows_its_confidence(voted: Result) -> None:
-    shares = {voted.pipeline(question=row["question"]).confidence for row in rows(8)}
+    shares = {voted.pipeline(question=row["question"]).confidence for row in numbers(8)}
     assert min(shares) < max(shares) <= 1
 
 
@@ -219,26 +244,33 @@ def test_a_listed_network_that_does_not_fit_what_leads_is_passed_over() -> None:
 # Limits
 
 
+@pytest.fixture(scope="module")
+def strong_alone() -> Trial:
+    return structured(STRONG, search_space=SearchSpace(width=(1,), temperature=())).trials_[0]
+
+
 @pytest.mark.parametrize(
-    "objective",
+    ("limit", "measured"),
     [
-        Objective(max_cost_usd=1e-4),
-        Objective(max_latency_s=0.42),
-        Objective(max_latency_p95_s=0.48),
+        ("max_cost_usd", "usd_per_example"),
+        ("max_latency_s", "latency_s"),
+        ("max_latency_p95_s", "latency_p95_s"),
     ],
-    ids=str,
 )
-def test_limits_are_kept_and_within_them_the_best_is_taken(objective: Objective) -> None:
+def test_limits_are_kept_and_within_them_the_best_is_taken(
+    strong_alone: Trial, limit: str, measured: str
+) -> None:
+    """The others take under half of what the strong one does."""
+    most = 0.7 * getattr(strong_alone, measured)
+    objective = Objective(**{limit: most})
     space = SearchSpace(width=(1, 3), **ONE_TEMPERATURE)
-    result = structured([STRONG, *CHEAP], objective=objective, search_space=space)
+    result = structured([STRONG, WEAK, CHEAP[0]], objective=objective, search_space=space)
     trials = {t.config.key: t for t in complete(result)}
     found, strong = trials[result.config.key], trials[result.baseline_config.key]
-    for name in ("max_cost_usd", "max_latency_s", "max_latency_p95_s"):
-        limit = getattr(objective, name)
-        measured = {"max_cost_usd": "usd_per_example"}.get(name, name.removeprefix("max_"))
-        assert limit is None or getattr(found, measured) <= limit < getattr(strong, measured)
+    assert getattr(found, measured) <= most < getattr(strong, measured)
     allowed = [t for t in complete(result) if objective.meets(t.costs(mean(t)))]
-    assert mean(found) >= max(map(mean, allowed)) - objective.tolerance - 1e-9
+    assert mean(found) > max(map(mean, allowed)) - 0.1, "what is ahead by less may be lucky"
+    assert set(found.config.modules["solve"].labels) == {CHEAP[0]}
     assert "no config met" not in str(result)
 
 
@@ -351,10 +383,10 @@ def test_configs_that_can_not_all_be_paid_are_raced_as_far_as_the_budget_reaches
     assert result.spent.paid_now_calls <= 300
 
 
-def test_what_can_not_lead_takes_no_calls_from_what_can_and_is_reported() -> None:
+def test_what_can_not_lead_takes_no_calls_from_what_can_and_is_reported(waverer: Model) -> None:
     space = SearchSpace(width=(1, 3, 5), temperature=(1.0,), aggregator=("majority_vote",))
     few, more = (
-        structured(VOTER, examples=60, search_space=space, budget=Budget(calls=calls))
+        structured(waverer, dataset=numbers(60), search_space=space, budget=Budget(calls=calls))
         for calls in (180, 270)
     )
     assert {trial.stage for trial in few.trials_}.isdisjoint({"structure"})
@@ -378,10 +410,14 @@ def test_caps_hold_and_the_holdout_is_paid_for_whatever_width_leads(calls: int) 
 
 
 @pytest.mark.parametrize(("calls", "leads"), [(90, False), (120, True)])
-def test_a_width_that_the_holdout_has_no_calls_for_does_not_lead(calls: int, leads: bool) -> None:
+def test_a_width_that_the_holdout_has_no_calls_for_does_not_lead(
+    waverer: Model, calls: int, leads: bool
+) -> None:
     """The race takes 56 calls beside the baseline's 14, the final pass 36, of single models 18."""
-    space = SearchSpace(network=(f"5x {VOTER} -> majority_vote",), width=(1,), temperature=())
-    result = structured(VOTER, examples=20, budget=Budget(calls=calls), search_space=space)
+    space = SearchSpace(network=("5x rowan -> majority_vote",), width=(1,), temperature=())
+    result = structured(
+        waverer, dataset=numbers(20), budget=Budget(calls=calls), search_space=space
+    )
     votes = [t for t in complete(result) if t.config.modules["solve"].width == 5]
     assert all(mean(vote) > mean(result.trials_[0]) + 0.1 for vote in votes)
     assert bool(votes) == leads, "what can't lead is not run on all examples"
