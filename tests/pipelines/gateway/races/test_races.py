@@ -353,7 +353,11 @@ def test_who_stumbles_tries_again_and_may_still_win(
 def test_who_waits_to_try_again_is_let_go_when_the_race_is_over(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
-    script = by_sample(Behaviour.rate_limited(retry_after=FOREVER), Behaviour.slow(0.5))
+    def script(request: LoopbackRequest) -> Behaviour:
+        until(lambda: server.requests == 2)  # who is not sent yet would wait, too
+        return Behaviour.slow(0.5) if request.sample else limited
+
+    limited = Behaviour.rate_limited(retry_after=FOREVER)
     with LoopbackServer(script) as server:
         session = open_gateway().session("s")
         started = time.monotonic()
