@@ -39,7 +39,7 @@ SLOW_S, SLOW_IN_FLIGHT = 0.5, 64
 PIPELINE = Pipeline("echo", [Module("answer", "question -> answer")])
 OWN, OWN_LITELLM = "ours", "ours, by litellm"
 VIA_LITELLM = "together_ai"
-"""A provider that litellm asks in OpenAI's form."""
+"""A provider that litellm asks in OpenAI's form; the bare calls ask it, too."""
 DSPY, DSPY_LITELLM = "dspy.Evaluate", "dspy.Evaluate, litellm"
 LITELLM = "litellm.acompletion"
 
@@ -150,7 +150,7 @@ def litellm_way(url: str, in_flight: int) -> Work:
             messages: Any = dspy.ChatAdapter().format(signature, [], inputs)
             async with free:
                 await litellm.acompletion(
-                    model="openai/echo", messages=messages, api_base=url, api_key="none",
+                    model=f"{VIA_LITELLM}/echo", messages=messages, api_base=url, api_key="none",
                     max_tokens=2048, num_retries=0, max_retries=0,
                 )  # fmt: skip
 

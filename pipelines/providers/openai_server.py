@@ -225,7 +225,7 @@ def _reply(call: LMCall, body: bytes) -> ProviderReply:
 
 
 def reply_of(call: LMCall, sent: Any) -> ProviderReply:
-    """The reply in a completion of OpenAI's form.
+    """The reply in a completion of OpenAI's form: as JSON, or one of litellm's objects.
 
     Raises:
         CallFailed: it is none, or tells of an error.
@@ -245,7 +245,7 @@ def reply_of(call: LMCall, sent: Any) -> ProviderReply:
     if not text and choice.get("finish_reason") != "length":
         text = text_of(refused) or thoughts  # some servers take the answer for thoughts
     usage = sent.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    usage = usage if hasattr(usage, "get") else {}
     return ProviderReply(
         text=text,
         finish_reason="content_filter" if refused else choice.get("finish_reason"),

@@ -106,8 +106,7 @@ def _arguments(call: LMCall) -> dict[str, Any]:
 def _reply(call: LMCall, response: Any) -> ProviderReply:
     """What came back: litellm lets `choices: []` and pages of HTML through."""
     try:
-        sent = response.model_dump()
-        reply = reply_of(call, sent)
+        reply = reply_of(call, response)
         usage = getattr(response, "usage", None)
         if usage is not None and not is_own(call.model):
             return replace(reply, listed_usd=listed_usd(call.model.name, usage))
