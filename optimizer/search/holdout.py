@@ -73,11 +73,11 @@ def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
     """Run the finalists on the holdout, with the part of the budget that was kept for it.
 
     All whose worst cost fits run in one pool. Baseline and incumbent begin first, example by
-    example, and the others have no figures where these use the budget up. Where a cap in seconds
-    ends the pass, the examples that both have been run on count, if they are not too few.
+    example, and the others have no figures where these use the budget up. Where the budget ends the
+    pass, the examples that both have been run on count, if they are not too few.
 
     Raises:
-        BudgetExhausted: retries, or a cap in seconds, have used that part up.
+        BudgetExhausted: retries, or a cap in seconds, have used that part up before.
     """
     state.evaluator.session.protect()
     examples = list(range(len(holdout.examples)))

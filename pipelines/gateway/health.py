@@ -161,7 +161,7 @@ class Health:
         self._lock = threading.Lock()
 
     def connection(self, call: LMCall) -> Connection:
-        """The way to the call's provider."""
+        """The way to the call's provider, which is that of the call's model from now on."""
         address = call.model.provider
         with self._lock:
             self._addresses[call.model.label] = address

@@ -67,7 +67,7 @@ def _tokens(reported: object, most: int) -> int | None:
 def _warn_of_usage(label: str) -> None:
     """Once for each model."""
     logger.warning(
-        "model %s does not say how many tokens it used, or says what can't be; each byte is "
-        "counted as one, which is more than it should charge for",
+        "model %s does not say how many tokens it used; each byte is counted as one, which is more "
+        "than it should charge for",
         label,
     )

@@ -19,9 +19,9 @@ from urllib.request import getproxies, proxy_bypass
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.model import Model
-from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
-from pipelines.providers.prices import Listed, key_problem, own_or
+from pipelines.providers.prices import Listed, key_problem, own_or, price_problem
 
 if TYPE_CHECKING:
     import aiohttp
@@ -43,11 +43,7 @@ class OpenAIServer:
 
     def problem_of(self, model: Model) -> str | None:
         """A missing key, or no price."""
-        problems = [key_problem(model, [])]
-        try:
-            self.price_of(model)
-        except ModelError as error:
-            problems.append(str(error))
+        problems = [key_problem(model, []), price_problem(self.price_of, model)]
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:

@@ -48,6 +48,15 @@ def own_or(model: Model, listed: Callable[[], Listed], hint: Callable[[], str] =
     return Price(float(prices[0]), float(prices[1]))
 
 
+def price_problem(price_of: Callable[[Model], Price], model: Model) -> str | None:
+    """What to say where a model has no price."""
+    try:
+        price_of(model)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
 def is_own(model: Model) -> bool:
     """Whether the user has given a price."""
     return model.input_usd_per_million is not None or model.output_usd_per_million is not None

@@ -9,14 +9,21 @@ from typing import Any
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.failures import MALFORMED
 from pipelines.gateway.model import Model
-from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
 from pipelines.providers.litellm import model_knobs
 from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
 from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
-from pipelines.providers.prices import address_problem, is_local, is_own, key_problem, own_or
+from pipelines.providers.prices import (
+    address_problem,
+    is_local,
+    is_own,
+    key_problem,
+    own_or,
+    price_problem,
+)
 
 
 class LitellmProvider:
@@ -39,11 +46,8 @@ class LitellmProvider:
             key_problem(model, missing),
             address_problem(model),
             model_knobs.problem_of_effort(model),
+            price_problem(self.price_of, model),
         ]
-        try:
-            self.price_of(model)
-        except ModelError as error:
-            problems.append(str(error))
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:

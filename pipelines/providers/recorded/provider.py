@@ -5,9 +5,9 @@ from __future__ import annotations
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.failures import BAD_REQUEST
 from pipelines.gateway.model import Model
-from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
-from pipelines.providers.prices import own_or
+from pipelines.providers.prices import own_or, price_problem
 from pipelines.providers.recorded.prices import USD_PER_MILLION_TOKENS
 from pipelines.providers.recorded.recording import RecordingError
 from pipelines.providers.recorded.replay import recording_for, replay
@@ -18,11 +18,7 @@ class RecordedProvider:
 
     def problem_of(self, model: Model) -> str | None:
         """No price."""
-        try:
-            self.price_of(model)
-        except ModelError as error:
-            return str(error)
-        return None
+        return price_problem(self.price_of, model)
 
     def price_of(self, model: Model) -> Price:
         """The user's figures, else what hosts asked for the model.
@@ -35,7 +31,7 @@ class RecordedProvider:
         return own_or(model, lambda: (listed, listed))
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
-        """Those of a search space, but there is one answer only."""
+        """All but the form of the reply; the answer is the same."""
         return knob != "response_format"
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:

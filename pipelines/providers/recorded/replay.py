@@ -64,7 +64,7 @@ def replay(
     if model not in question.responses:
         raise RecordingError(f"{model} has no recorded answer to {question.question[:60]!r}")
     text = _written(question.responses[model], messages)
-    limit = params.get("max_tokens") or params.get("max_completion_tokens") or RECORDED_TOKENS
+    limit = params.get("max_tokens") or RECORDED_TOKENS
     tokens = min(_tokens(text), RECORDED_TOKENS)
     input_tokens = sum(_tokens(message_text(message)) for message in messages)
     if tokens > limit:
