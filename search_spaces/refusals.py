@@ -31,7 +31,7 @@ def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
 
     It names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`, and the
     nearest name for a misspelt one. Works for pydantic's models, for dataclasses and for other
-    classes. Where pydantic is told to hide inputs, only numbers are quoted.
+    classes. With pydantic's `hide_input_in_errors`, only numbers are quoted.
     """
 
     def decorated(made: type[T]) -> type[T]:

@@ -15,8 +15,8 @@ from pipelines.gateway.secrets import redacted
 _MOST_CHARACTERS = 2000
 
 
-class Happening(NamedTuple):
-    """One way in which a call ends without an answer."""
+class FailureKind(NamedTuple):
+    """One way in which a call ends without an answer, and what follows."""
 
     kind: str
     sent: bool = True
@@ -62,55 +62,55 @@ class Happening(NamedTuple):
 
 
 # Nothing was sent.
-NOT_CONNECTED = Happening(
+NOT_CONNECTED = FailureKind(
     "connection",
     sent=False,
     retryable=True,
     away=True,
     advice="no connection: does the server run, at this address?",
 )
-NOT_SENT = Happening(
+NOT_SENT = FailureKind(
     "not_sent",
     sent=False,
     advice="nothing was sent: credentials, packages or settings of this machine",
 )
-SET_ASIDE = Happening("set_aside", sent=False, advice="it is not asked again in this search")
-UNSUPPORTED_INPUT = Happening("unsupported_input", sent=False)
-UNUSABLE_MODEL = Happening("unusable_model", sent=False)
+SET_ASIDE = FailureKind("set_aside", sent=False, advice="it is not asked again in this search")
+UNSUPPORTED_INPUT = FailureKind("unsupported_input", sent=False)
+UNUSABLE_MODEL = FailureKind("unusable_model", sent=False)
 
 # It was sent, and what became of it is unknown.
-BROKEN = Happening("connection", retryable=True, billed=True)
-TIMED_OUT = Happening(
+BROKEN = FailureKind("connection", retryable=True, billed=True)
+TIMED_OUT = FailureKind(
     "timeout",
     retryable=True,
     billed=True,
     advice="no reply within {timeout_s:g} s; Gateway(timeout_s=...) bounds that",
 )
-UPSTREAM_ERROR = Happening("server_error", retryable=True, billed=True)
-MALFORMED = Happening("malformed_response", retryable=True, billed=True)
+UPSTREAM_ERROR = FailureKind("server_error", retryable=True, billed=True)
+MALFORMED = FailureKind("malformed_response", retryable=True, billed=True)
 
 # The server said no.
-GATEWAY_TIMEOUT = Happening("timeout", retryable=True, billed=True)
-RATE_LIMITED = Happening(
+GATEWAY_TIMEOUT = FailureKind("timeout", retryable=True, billed=True)
+RATE_LIMITED = FailureKind(
     "rate_limited",
     retryable=True,
     advice="Gateway(limits={{{call.model.provider!r}: Limit(requests_per_minute=...)}})"
     " keeps to its rate",
 )
-SERVER_ERROR = Happening("server_error", retryable=True)
-STARTING = Happening("server_error", retryable=True, away=True)
-AUTHENTICATION = Happening(
+SERVER_ERROR = FailureKind("server_error", retryable=True)
+STARTING = FailureKind("server_error", retryable=True, away=True)
+AUTHENTICATION = FailureKind(
     "authentication", advice="Model(..., api_key_env=...) names the variable that holds the key"
 )
-QUOTA = Happening("quota", advice="the account has no money left")
-BAD_REQUEST = Happening("bad_request")
-NO_ROOM_FOR_OUTPUT = Happening(
+QUOTA = FailureKind("quota", advice="the account has no money left")
+BAD_REQUEST = FailureKind("bad_request")
+NO_ROOM_FOR_OUTPUT = FailureKind(
     "bad_request", advice="Model(..., max_tokens=...) must be less than the server's window"
 )
 
 # The model is to blame.
-REFUSAL = Happening("refusal")
-CONTEXT_WINDOW = Happening(
+REFUSAL = FailureKind("refusal")
+CONTEXT_WINDOW = FailureKind(
     "context_window", advice="the prompt and max_tokens={call.model.max_tokens} don't fit together"
 )
 
@@ -129,7 +129,7 @@ _STARTING = re.compile(r"\b(loading|starting|warming)\b", re.I)
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
 
 
-def of_status(status: int, text: str, call: LMCall) -> Happening:
+def of_status(status: int, text: str, call: LMCall) -> FailureKind:
     """What a server means by an HTTP status of 400 or more.
 
     One that says no is free, but for those with which a proxy gives up waiting.
@@ -158,7 +158,7 @@ def of_status(status: int, text: str, call: LMCall) -> Happening:
     return BAD_REQUEST
 
 
-def too_long(text: str, call: LMCall) -> Happening:
+def too_long(text: str, call: LMCall) -> FailureKind:
     """Whose fault it is that prompt and output don't fit: where no prompt could, the setting's."""
     window = _WINDOW.search(text)
     if window and int(window[1]) <= call.model.max_tokens:

@@ -16,7 +16,7 @@ from pipelines.errors import PipelineError
 Function = Callable[..., Any]
 
 OWN = frozenset({"pipelines.aggregators.majority_vote:majority_vote"})
-"""What patterns of ours name. No more: others of our functions import what they are told."""
+"""The function that built-in patterns name. Others of the library import names given to them."""
 _REFUSED: ContextVar[list[str] | None] = ContextVar("refused", default=None)
 
 

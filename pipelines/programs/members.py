@@ -284,7 +284,7 @@ class AskedMembers:
         told = {**inputs, **member.own}
         ask = partial(self.predict, member.lm, told)
         if member.parsed is not None and self.network.memo is not None:
-            ask = partial(member.parsed.said, inputs, ask)
+            ask = partial(member.parsed.get_or_ask, inputs, ask)
         return _heard(self.network.name, ask)
 
     def _consulted(self, role: str, shown: str) -> Heard:

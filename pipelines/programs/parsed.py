@@ -51,7 +51,7 @@ class ParsedOutputs:
         """One store, however often DSPy copies the program."""
         return self
 
-    def said(
+    def get_or_ask(
         self, inputs: Mapping[str, Any], ask: Callable[[], dspy.Prediction]
     ) -> dspy.Prediction:
         """What is kept for these inputs; else what `ask` returns, which is kept then.

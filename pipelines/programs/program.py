@@ -234,7 +234,7 @@ def _asked(
     outputs = failure = None
     with recording() as recorder:
         try:
-            outputs = bound.wired_outputs(parsed.said(own, ask) if parsed else ask())
+            outputs = bound.wired_outputs(parsed.get_or_ask(own, ask) if parsed else ask())
         except Exception as error:
             failure = failure_of(error, recorder.calls, bound.name)
             if failure is None:

@@ -21,7 +21,9 @@ _LOCAL: Mapping[str, tuple[str, str] | None] = {
 does not know the usual address: the variable that may hold it, and an example."""
 
 
-def own_or(model: Model, listed: Callable[[], Listed], hint: Callable[[], str] = str) -> Price:
+def resolve_price(
+    model: Model, listed: Callable[[], Listed], hint: Callable[[], str] = str
+) -> Price:
     """The user's figures, and the listed ones where there are none; 0 for a server of one's own.
 
     Args:
@@ -57,7 +59,7 @@ def price_problem(price_of: Callable[[Model], Price], model: Model) -> str | Non
     return None
 
 
-def is_own(model: Model) -> bool:
+def has_own_price(model: Model) -> bool:
     """Whether the user has given a price."""
     return model.input_usd_per_million is not None or model.output_usd_per_million is not None
 

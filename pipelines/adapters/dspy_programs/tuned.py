@@ -69,7 +69,7 @@ class TunedPredict(dspy.Predict):
         network = self.binding.network
         if network is None:
             return self._ask(self.binding.member, inputs)
-        if not self.is_as_bound:  # the members' memo knows nothing of what was changed
+        if not self.is_as_bound:  # the memo's keys do not cover edits
             network = dataclasses.replace(network, memo=None)
         made = aggregator(self.binding.bound.aggregation)
         prediction = prediction_of(made, AskedMembers(network, inputs, self._ask))

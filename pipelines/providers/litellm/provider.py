@@ -18,11 +18,11 @@ from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
 from pipelines.providers.prices import (
     address_problem,
+    has_own_price,
     is_local,
-    is_own,
     key_problem,
-    own_or,
     price_problem,
+    resolve_price,
 )
 
 
@@ -56,7 +56,7 @@ class LitellmProvider:
         Raises:
             ModelError: neither knows a price.
         """
-        return own_or(
+        return resolve_price(
             model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
         )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _reply(call: LMCall, response: Any) -> ProviderReply:
     try:
         reply = reply_of(call, response)
         usage = getattr(response, "usage", None)
-        if usage is not None and not is_own(call.model):
+        if usage is not None and not has_own_price(call.model):
             return replace(reply, listed_usd=listed_usd(call.model.name, usage))
         return reply
     except CallFailed:

@@ -1,4 +1,4 @@
-"""What an exception of litellm means: which happening it is."""
+"""What an exception of litellm means: which kind it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
-from pipelines.gateway.failures import Happening
+from pipelines.gateway.failures import FailureKind
 from pipelines.providers.openai_server import retry_after
 
 
@@ -25,17 +25,17 @@ def as_failure(
         sent: whether litellm came so far as to send it.
     """
     causes = list(_causes(error))
-    happening = _happening(litellm, error, causes, call, sent)
+    kind = _failure_kind(litellm, error, causes, call, sent)
     headers = getattr(error, "litellm_response_headers", None) or {}
     detail = f"{type(error).__name__}: {error}".partition("\nTraceback (most recent")[0]
-    return happening.failure(
+    return kind.failure(
         call, detail, timeout_s=timeout_s, retry_after=retry_after(headers)
     )  # fmt: skip
 
 
-def _happening(
+def _failure_kind(
     litellm: Any, error: Exception, causes: list[BaseException], call: LMCall, sent: bool
-) -> Happening:
+) -> FailureKind:
     """By the status that the server really sent, where it sent one.
 
     litellm gives every exception a status of its own making: 500 to a broken connection, 503 to
@@ -83,7 +83,7 @@ def _never_connected(causes: list[BaseException]) -> bool:
 
 def _of_class(
     litellm: Any, error: Exception, causes: list[BaseException], call: LMCall, sent: bool
-) -> Happening:
+) -> FailureKind:
     """No status was seen: litellm itself said no, or what came with a 200 was no reply."""
     over_http = any(hasattr(cause, "status_code") for cause in causes[1:])
     if isinstance(error, litellm.AuthenticationError | litellm.exceptions.PermissionDeniedError):

@@ -7,7 +7,7 @@ from pipelines.gateway.failures import BAD_REQUEST
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
-from pipelines.providers.prices import own_or, price_problem
+from pipelines.providers.prices import price_problem, resolve_price
 from pipelines.providers.recorded.prices import USD_PER_MILLION_TOKENS
 from pipelines.providers.recorded.recording import RecordingError
 from pipelines.providers.recorded.replay import recording_for, replay
@@ -28,7 +28,7 @@ class RecordedProvider:
         """
         usd = USD_PER_MILLION_TOKENS.get(model.name.partition("/")[2])
         listed = None if usd is None else usd / 1e6
-        return own_or(model, lambda: (listed, listed))
+        return resolve_price(model, lambda: (listed, listed))
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """All but the form of the reply; the answer is the same."""

@@ -12,7 +12,7 @@ from pipelines.gateway.failures import BAD_REQUEST
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Knob, ProviderReply
-from pipelines.providers.prices import own_or
+from pipelines.providers.prices import resolve_price
 from pipelines.providers.simulated.catalogue import UnknownSimulatedModel, find_model
 from pipelines.providers.simulated.provider import SimulatedReply, simulate
 
@@ -42,7 +42,7 @@ class SimulatedProvider:
         except UnknownSimulatedModel as error:
             raise ModelError(str(error)) from error
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
-        return own_or(model, lambda: listed)
+        return resolve_price(model, lambda: listed)
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """Those of a search space."""

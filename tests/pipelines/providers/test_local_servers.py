@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
-from pipelines.providers import check_models, price_of
+from pipelines.providers import check_models, price_of, provider_of
 
 PREFIXES = ("ollama", "ollama_chat", "llamafile", "lm_studio", "hosted_vllm")
 
@@ -27,7 +27,8 @@ def test_they_need_neither_key_nor_price(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["ollama", "ollama_chat", "llamafile"])
 def test_at_their_usual_address_the_name_is_enough(prefix: str) -> None:
-    check_models([Model(f"{prefix}/llama3")])
+    model = Model(f"{prefix}/llama3")
+    assert provider_of(model).problem_of(model) is None
 
 
 @pytest.mark.parametrize("prefix", ["lm_studio", "hosted_vllm"])

@@ -93,3 +93,5 @@ def test_it_works_where_there_is_no_terminal_at_all(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stderr", None)
     with quiet("dspy"):
         speak()
+    assert sys.stdout is None, "nothing was put in its place"
+    assert sys.stderr is None
