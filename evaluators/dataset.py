@@ -33,10 +33,17 @@ class Dataset(Sequence[dspy.Example]):
     `Dataset.load` makes one from anything a user has; slices are datasets too.
     """
 
-    def __init__(self, examples: Iterable[dspy.Example], columns: Iterable[str]) -> None:
+    def __init__(
+        self,
+        examples: Iterable[dspy.Example],
+        columns: Iterable[str],
+        rows: Iterable[int] | None = None,
+    ) -> None:
         """Trusts its arguments: `load` checks them."""
         self._examples = tuple(examples)
         self.columns = tuple(columns)
+        self.rows = tuple(range(len(self._examples)) if rows is None else rows)
+        """By example, its number in what was loaded, from 0."""
 
     @classmethod
     def load(
@@ -176,7 +183,9 @@ class Dataset(Sequence[dspy.Example]):
                 )  # fmt: skip
 
     def _take(self, indices: Iterable[int]) -> Dataset:
-        return Dataset((self._examples[i] for i in indices), self.columns)
+        places = list(indices)
+        rows = [self.rows[i] for i in places]
+        return Dataset((self._examples[i] for i in places), self.columns, rows)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -190,7 +199,7 @@ class Dataset(Sequence[dspy.Example]):
     def __getitem__(self, index: slice) -> Dataset: ...
     def __getitem__(self, index: int | slice) -> dspy.Example | Dataset:
         if isinstance(index, slice):
-            return Dataset(self._examples[index], self.columns)
+            return Dataset(self._examples[index], self.columns, self.rows[index])
         return self._examples[index]
 
     def __repr__(self) -> str:

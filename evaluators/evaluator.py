@@ -272,6 +272,7 @@ class Evaluator:
             unread=_unread(trace),
             judge_usd=judged.usd,
             by_module=cost_by_module(trace.steps),
+            trace=trace,
         )
 
     def _times(self, trace: Trace) -> Mapping[str, int]:

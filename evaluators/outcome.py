@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluators.objective import MOST_SLOW, Costs
 from evaluators.statistics import Interval, mean_interval
-from pipelines import Failure, ModuleStep
+from pipelines import Failure, ModuleStep, Trace
 from search_spaces import PipelineConfig
 
 MOST_UNSCORED = 0.1
@@ -68,6 +68,8 @@ class Outcome:
     """Price of judging it; no part of `usd`, since running the pipeline needs no judge."""
     by_module: Mapping[str, ModuleCost] = field(default_factory=dict)
     """The cost of each module that was reached; the dollars add up to `usd`."""
+    trace: Trace | None = None
+    """What every module received and returned."""
 
     @property
     def outage(self) -> bool:

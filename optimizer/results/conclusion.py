@@ -14,6 +14,7 @@ from typing import Any
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
+from optimizer.results.examples import scored_examples
 from optimizer.results.operating_points import operating_points, unproven
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
@@ -40,6 +41,7 @@ def conclude(
     final, stopped = _final_scores(state, holdout, stopped)
     withdrawn = _withdrawn(plan, state, final)
     chosen = state.incumbent
+    rejected = final.tuned if withdrawn else None
     if withdrawn is not None:
         final, chosen = replace(final, tuned=final.baseline), state.baseline
     single, scored = state.single_model, final.single_model
@@ -51,6 +53,13 @@ def conclude(
     if gain is None:
         raise RuntimeError("the incumbent and the baseline have no scored example in common")
     over_single = final.gain(scored) if scored else None
+    finalists = {
+        "baseline": final.baseline,
+        "single_model": scored,
+        "tuned": final.tuned,
+        "withdrawn": rejected,
+    }
+    scored_on, data = (holdout, plan.holdout) if final.held_out else (state.evaluator, plan.search)
     return Result(
         pipeline=_bound(plan, chosen),
         baseline_config=state.baseline,
@@ -66,6 +75,9 @@ def conclude(
         objective=plan.objective,
         points=operating_points(state, final.points, final.mean, partial(_bound, plan)),
         unproven=unproven(state, final.mean, partial(_bound, plan)),
+        examples_=scored_examples(
+            scored_on, data.rows, {name: each for name, each in finalists.items() if each}
+        ),
         trials_=tuple(state.trials),
         module_scores_=tuple(state.module_scores),
         probes_=tuple(state.probes),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
+from optimizer.results.examples import Change, ScoredExample, examples_frame, failures_frame
 from optimizer.results.operating_points import OperatingPoint, Unproven, pick, points_frame
 from optimizer.search.records.module_score import ModuleScore, module_scores_frame
 from optimizer.search.records.probe import Probe, probes_frame
@@ -143,6 +144,8 @@ class Result:
     """The front: no config beats another in score, cost and latency at once; best score first."""
     unproven: tuple[Unproven, ...] = ()
     """Configs with a better estimate than the result's that did not earn its place."""
+    examples_: tuple[ScoredExample, ...] = ()
+    """What baseline, best single model and tuned pipeline answered, with traces and raw replies."""
     trials_: tuple[Trial, ...]
     module_scores_: tuple[ModuleScore, ...] = ()
     probes_: tuple[Probe, ...] = ()
@@ -190,6 +193,34 @@ class Result:
         too many outages."""
         unfit = self.tuned_figures.disqualified or self.baseline_figures.disqualified
         return self.held_out and not unfit and self.gain.low > 0
+
+    @property
+    def examples(self) -> pd.DataFrame:
+        """One row per held-out example (search example where `held_out` is False), by its row in
+        the dataset as given: inputs, labels, and what each finalist answered and scored.
+
+        Columns: `change` ("gained", "lost" or "same" against the baseline, "unscored" after an
+        outage), and for each of `baseline`, `single_model`, `tuned` and `withdrawn` that there is,
+        `baseline_answer`, `_score`, `_failure`, `_cost_usd`, `_latency_s`, and `_agreement` if it
+        has a wide module.
+        """
+        return examples_frame(self.examples_)
+
+    @property
+    def gained(self) -> pd.DataFrame:
+        """The rows of `examples` that the tuned pipeline scores higher on than the baseline."""
+        return self._changed("gained")
+
+    @property
+    def lost(self) -> pd.DataFrame:
+        """The rows of `examples` that the tuned pipeline scores lower on than the baseline."""
+        return self._changed("lost")
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """One row per finalist and example that failed: `row`, `finalist`, `module`, `kind`,
+        `message`, and the last raw `reply`."""
+        return failures_frame(self.examples_)
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -288,6 +319,10 @@ class Result:
                 "save it with result.save(path)"
             )
         return self.pipeline.to_dspy()
+
+    def _changed(self, change: Change) -> pd.DataFrame:
+        examples = self.examples
+        return examples[[each.change == change for each in self.examples_]]
 
     @cached_property
     def plots(self) -> Mapping[str, bytes]:

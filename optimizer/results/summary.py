@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -149,6 +150,7 @@ def _verdict(result: Result) -> Iterator[str]:
         others = f"; and {more} more" if more else ""
         yield f"Looked better, not chosen: {result.unproven[0]}{others}."
     yield from _over_single(result)
+    yield from _gained_and_lost(result)
     given, tuned = result.baseline_figures, result.tuned_figures
     before, after = given.usd_per_example, tuned.usd_per_example
     if before > 0 and after != before:
@@ -157,6 +159,16 @@ def _verdict(result: Result) -> Iterator[str]:
     if result.objective.max_latency_p95_s is not None:
         tail = f"{seconds(given.latency_p95_s)} -> {seconds(tuned.latency_p95_s)}"
         yield f"Latency in 95% of the examples: at most {tail}."
+
+
+def _gained_and_lost(result: Result) -> Iterator[str]:
+    """How many examples score higher and lower than under the baseline."""
+    counts = Counter(example.change for example in result.examples_)
+    if changes(result) and result.examples_:
+        yield (
+            f"Of {counted(len(result.examples_), 'example')}, {counts['gained']} gained and "
+            f"{counts['lost']} lost."
+        )
 
 
 def changes(result: Result) -> list[Change]:

@@ -21,10 +21,15 @@ from pipelines.adapters.dspy_programs import DSPyPipeline
 from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from evaluators.metrics.judge_agreement import JudgeAgreement
     from optimizer.results.result import HeldOut, Result
 
 logger = logging.getLogger(__name__)
+
+EXAMPLES = "examples.json"
+"""The artifact with a row per held-out example; its tag makes MLflow show it as a table."""
 
 
 def file_events(result: Result, folder: Path) -> list[Event]:
@@ -74,6 +79,7 @@ def final_figures(result: Result) -> Event:
         "improved": result.improved,
         "diagnoser/model": result.diagnoser_model,
         "mlflow.note.content": f"```\n{summary_text(result)}```",
+        "mlflow.loggedArtifacts": json.dumps([{"path": EXAMPLES, "type": "table"}]),
     }
     params = {f"final/{name}": value for name, value in flat_config(result.config).items()}
     return event("figures", metrics=metrics, params=params, tags=tags)
@@ -113,8 +119,18 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
         text = json.dumps(rows, indent=1, default=str)
         (folder / f"{name}.json").write_text(redacted(text), encoding="utf-8")
     write_report(result, folder / "report.html")
+    text = redacted(examples_table(result.examples))
+    (folder / EXAMPLES).write_text(text, encoding="utf-8")
     for name, png in result.plots.items():
         (folder / f"{name}.png").write_bytes(png)
+
+
+def examples_table(examples: pd.DataFrame) -> str:
+    """As `MlflowClient.log_table` writes it; values that JSON has no form for are texts."""
+    table = examples.reset_index()
+    rows = table.astype(object).where(table.notna(), None)
+    split = {"columns": list(table.columns), "data": rows.to_numpy().tolist()}
+    return json.dumps(split, default=str)
 
 
 def _plain(trial: Trial) -> dict[str, Any]:

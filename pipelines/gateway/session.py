@@ -88,6 +88,11 @@ class Session:
         self._count(key, calls[0].purpose, result.cost)
         return result
 
+    def reply_text(self, key: str) -> str | None:
+        """The text of the reply that is recorded for the call of this key; None without one."""
+        reply = self._account.gateway.store.reply(key)
+        return None if reply is None else reply.text
+
     @property
     def spent(self) -> Spend:
         """Real spend: what was paid, in this process and in all others of the same study."""

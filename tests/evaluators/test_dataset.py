@@ -257,6 +257,8 @@ class TestSplit:
     ) -> None:
         search, held = numbered(n).split(holdout, seed)
         assert sorted(example.id for example in [*search, *held]) == list(range(n))
+        assert [example.id for example in held] == list(held.rows)
+        assert [example.id for example in search[1:]] == list(search.rows[1:])
         assert len(search) >= 1
         assert len(held) >= 1
         assert abs(len(held) - n * holdout) <= 1

@@ -66,6 +66,26 @@ def test_the_better_mix_is_found_and_measured_on_held_out_examples(tuned: Result
     } == last.to_dict()
 
 
+def test_every_held_out_example_is_there_with_its_answers(tuned: Result) -> None:
+    frame = tuned.examples
+    assert len(frame) == HELD_OUT
+    assert [ROWS[row]["question"] for row in frame.index] == list(frame["question"])
+    assert frame["tuned_score"].mean() == pytest.approx(tuned.score.mean)
+    assert frame["baseline_cost_usd"].mean() == pytest.approx(
+        tuned.baseline_figures.usd_per_example
+    )
+    gains = (frame["tuned_score"] - frame["baseline_score"]).sum()
+    assert len(tuned.gained) - len(tuned.lost) == gains > 0
+    right = frame[frame["tuned_score"] == 1]
+    assert list(right["tuned_answer"]) == list(right["answer"])
+    first = tuned.examples_[0]
+    trace = first.outcomes["tuned"].trace
+    assert trace is not None
+    located = trace.step("locate").outputs
+    assert located is not None
+    assert located["task"] in first.replies[trace.calls[0].key]
+
+
 def test_the_tuned_pipeline_runs(tuned: Result) -> None:
     row = ROWS[0]
     answer = tuned.pipeline(table=row["table"], question=row["question"]).answer

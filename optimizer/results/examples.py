@@ -1,0 +1,135 @@
+"""What each finalist answered to each example, and which examples were gained and lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Evaluation, Outcome
+from pipelines import ModuleStep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Change = Literal["gained", "lost", "same", "unscored"]
+
+
+@dataclass(frozen=True)
+class ScoredExample:
+    """One example under all finalists."""
+
+    row: int
+    """Its number in the dataset as given, from 0."""
+    inputs: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    """The metric's columns; of a callable, all that are no inputs."""
+    outcomes: Mapping[str, Outcome]
+    """By finalist: `baseline`, `tuned`, and where there is one `single_model` and `withdrawn`."""
+    replies: Mapping[str, str] = field(default_factory=dict)
+    """What models replied, by the key of the call (`CallRecord.key`)."""
+
+    @property
+    def change(self) -> Change:
+        """How the tuned pipeline's score compares with the baseline's."""
+        before, after = self.outcomes["baseline"].score, self.outcomes["tuned"].score
+        if before is None or after is None:
+            return "unscored"
+        return "gained" if after > before else "lost" if after < before else "same"
+
+
+def scored_examples(
+    evaluator: Evaluator, rows: Sequence[int], finalists: Mapping[str, Evaluation]
+) -> tuple[ScoredExample, ...]:
+    """The examples that baseline and tuned pipeline were both run on, in the order of their rows.
+
+    Args:
+        evaluator: ran the finalists.
+        rows: of its examples, their numbers in the dataset as given.
+        finalists: by name; see `ScoredExample.outcomes`.
+    """
+    common = finalists["baseline"].outcomes.keys() & finalists["tuned"].outcomes.keys()
+    examples = []
+    for index in sorted(common, key=rows.__getitem__):
+        known = {name: each.outcomes.get(index) for name, each in finalists.items()}
+        outcomes = {name: outcome for name, outcome in known.items() if outcome is not None}
+        replies = _replies(evaluator, outcomes.values())
+        inputs, labels = evaluator.inputs(index), evaluator.labels(index)
+        examples.append(ScoredExample(rows[index], inputs, labels, outcomes, replies))
+    return tuple(examples)
+
+
+def examples_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
+    """One row per example: inputs, labels, `change`, and of each finalist its `_answer`, `_score`,
+    `_failure`, `_cost_usd`, `_latency_s`, and `_agreement` if it has a wide module."""
+    import pandas as pd  # 0.3 s
+
+    frame = pd.DataFrame(
+        [
+            {
+                **example.inputs,
+                **example.labels,
+                "change": example.change,
+                **{
+                    f"{name}_{column}": value
+                    for name, outcome in example.outcomes.items()
+                    for column, value in _columns(outcome).items()
+                },
+            }
+            for example in examples
+        ],
+        index=pd.Index([example.row for example in examples], name="row"),
+    )
+    return frame.astype({name: float for name in frame if str(name).endswith("_score")})
+
+
+def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
+    """One row per finalist and example that failed: which module, why, and the last raw reply."""
+    import pandas as pd
+
+    columns = ["row", "finalist", "module", "kind", "message", "reply"]
+    rows = [
+        (example.row, name, failure.module, failure.kind, failure.message, _last_reply(example, o))
+        for example in examples
+        for name, o in example.outcomes.items()
+        if (failure := o.failure) is not None
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def answer_of(outcome: Outcome) -> Any:
+    """The pipeline's output, by field if it has several; None if it failed."""
+    outputs = outcome.trace.outputs if outcome.trace else None
+    if outputs is not None and len(outputs) == 1:
+        return next(iter(outputs.values()))
+    return None if outputs is None else dict(outputs)
+
+
+def _columns(outcome: Outcome) -> dict[str, Any]:
+    columns = {
+        "answer": answer_of(outcome),
+        "score": outcome.score,
+        "failure": outcome.failure.kind if outcome.failure else "",
+        "cost_usd": outcome.usd,
+        "latency_s": outcome.latency_s,
+    }
+    if outcome.agreement:
+        columns["agreement"] = min(outcome.agreement.values())
+    return columns
+
+
+def _steps(outcome: Outcome) -> tuple[ModuleStep, ...]:
+    return outcome.trace.steps if outcome.trace else ()
+
+
+def _replies(evaluator: Evaluator, outcomes: Iterable[Outcome]) -> dict[str, str]:
+    keys = {call.key for o in outcomes for step in _steps(o) for call in step.calls}
+    found = {key: evaluator.session.reply_text(key) for key in sorted(keys)}
+    return {key: text for key, text in found.items() if text is not None}
+
+
+def _last_reply(example: ScoredExample, outcome: Outcome) -> str:
+    """Empty if no model answered."""
+    keys = (call.key for step in _steps(outcome)[::-1] for call in step.calls[::-1])
+    return next((example.replies[key] for key in keys if key in example.replies), "")

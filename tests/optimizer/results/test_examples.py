@@ -1,0 +1,72 @@
+"""Evidence about single examples: what each finalist answered, what was gained and lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from evaluators.outcome import Outcome
+from optimizer.results.examples import ScoredExample
+from optimizer.tracking.outputs import examples_table
+from pipelines import CallRecord, Failure, ModuleStep, Trace
+from tests.optimizer.made import make_result
+
+
+def outcome(
+    score: float | None, answer: object = "4", failure: Failure | None = None, key: str = "k"
+) -> Outcome:
+    call = CallRecord("openai/small", 10, 2, 0.001, 0.5, cached=False, key=key)
+    outputs = None if failure else {"answer": answer}
+    step = ModuleStep("solve", {"task": "2 + 2"}, outputs, (call,), 0.5, failure)
+    return Outcome(score, 0.001, 1, 0.5, failure, trace=Trace((step,), outputs, failure))
+
+
+UNPARSABLE = Failure("unparsable", "solve", "no field [[ ## answer ## ]]", infrastructure=False)
+OUTAGE = Failure("timeout", "solve", "no answer within 60 s", infrastructure=True)
+EXAMPLES = tuple(
+    ScoredExample(row, {"task": f"{row} + 2"}, {"answer": str(row + 2)}, outcomes, {"raw": "Four!"})
+    for row, outcomes in enumerate(
+        (
+            {"baseline": outcome(0.0, failure=UNPARSABLE, key="raw"), "tuned": outcome(1.0)},
+            {"baseline": outcome(1.0), "tuned": outcome(0.5)},
+            {"baseline": outcome(0.5), "tuned": outcome(0.5, answer={"a", "b"})},
+            {"baseline": outcome(1.0), "tuned": outcome(None, failure=OUTAGE, key="lost")},
+        )
+    )
+)
+RESULT = make_result(examples_=EXAMPLES)
+
+
+def test_examples_are_gained_lost_or_the_same_and_outages_are_neither() -> None:
+    assert list(RESULT.examples["change"]) == ["gained", "lost", "same", "unscored"]
+    assert list(RESULT.gained.index) == [0]
+    assert list(RESULT.lost.index) == [1]
+    assert RESULT.examples.index.name == "row"
+
+
+def test_nothing_gained_leaves_the_columns() -> None:
+    frame = make_result(examples_=EXAMPLES[2:]).gained
+    assert len(frame) == 0
+    assert "tuned_score" in frame
+
+
+def test_failed_runs_are_listed_with_the_raw_reply_if_there_was_one() -> None:
+    rows = RESULT.failures.to_dict("records")
+    assert [(row["row"], row["finalist"], row["kind"]) for row in rows] == [
+        (0, "baseline", "unparsable"), (3, "tuned", "timeout"),
+    ]  # fmt: skip
+    assert [row["reply"] for row in rows] == ["Four!", ""]
+
+
+def test_the_summary_counts_them() -> None:
+    assert "Of 4 examples, 1 gained and 1 lost." in str(RESULT)
+
+
+@pytest.mark.filterwarnings("error")
+def test_mlflows_table_is_json_whatever_the_answers_are() -> None:
+    table = json.loads(examples_table(RESULT.examples))
+    column = table["columns"].index
+    assert [row[column("row")] for row in table["data"]] == [0, 1, 2, 3]
+    assert table["data"][3][column("tuned_score")] is None
+    assert "'a'" in table["data"][2][column("tuned_answer")]
