@@ -239,7 +239,10 @@ def _listener(
         for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
             if prompt != prompt_before(module, accepted):
                 accepted[module] = prompt
-                tracker.prompt(plan.pipeline.name, module, prompt_text(prompt), trial.stage)
+                config = state.incumbent.modules[module]
+                model = {"model_name": config.models[0], "temperature": config.temperature}
+                text = prompt_text(prompt)
+                tracker.prompt(plan.pipeline.name, module, text, trial.stage, model)
         best = state.evaluator.known(state.incumbent).mean
         session = state.evaluator.session
         tracker.best(session.nominal.calls, best)
@@ -267,7 +270,9 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, st
         "stages": ", ".join(stage.name for stage in plan.stages),
         **{f"search_space/{knob}": _choices_text(choices) for knob, choices in space.items()},
     }
-    tags = {"study": plan.key, "dataset": plan.search.digest}
+    tags = {"study": plan.key, "search": plan.search.digest}
+    if plan.holdout:
+        tags["holdout"] = plan.holdout.digest
     files = {"search_space.json": json.dumps(space, indent=1)}
     if plan.metric.judging:
         files["judge.txt"] = plan.metric.judging.metric.question.instructions

@@ -91,6 +91,7 @@ def conclude(
         metric=plan.metric.name,
         seed=plan.seed,
         dataset_digest=plan.search.digest,
+        holdout_digest=plan.holdout.digest if plan.holdout else "",
         example_inputs=_plain(state.evaluator.inputs(0)),
     )
 

@@ -168,6 +168,9 @@ class Result:
     metric: str = ""
     seed: int = 0
     dataset_digest: str = ""
+    """Of the examples that were searched on."""
+    holdout_digest: str = ""
+    """Of those held out; empty with `holdout=0`."""
     example_inputs: Mapping[str, Any] | None = None
     """One example's inputs, logged with the model to show their form; None to leave it out."""
     finished: datetime = field(default_factory=lambda: datetime.now(UTC))

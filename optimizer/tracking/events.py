@@ -44,7 +44,7 @@ class Event:
     status: Outcome | Literal[""] = ""
     """Of a run that ended."""
     text: str = ""
-    """Of a prompt."""
+    """Of a prompt; or traces of a model as JSON."""
     folder: str = ""
     """Of artifacts or of a saved model, below the journal's."""
 

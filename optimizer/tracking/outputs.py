@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from optimizer.tracking.events import Event, event
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
 from pipelines.gateway.secrets import redacted
+from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from optimizer.results.result import HeldOut, Result
 
 logger = logging.getLogger(__name__)
+
+MOST_TRACES = 20
+"""On how many examples the traces of each finalist are logged, at some 30 ms each."""
 
 EXAMPLES = "examples.json"
 """The artifact with a row per held-out example; its tag makes MLflow show it as a table."""
@@ -39,7 +44,7 @@ def file_events(result: Result, folder: Path) -> list[Event]:
     except PipelineError as error:  # a function can't be imported by name
         yaml, problem = None, error
     _write_artifacts(result, yaml, folder / "artifacts")
-    events = [event("artifacts", folder="artifacts")]
+    events = [event("artifacts", folder="artifacts"), *_rivals(result)]
     try:
         if yaml is not None:
             save_pyfunc(yaml, folder / "model", example_inputs=result.example_inputs)
@@ -49,11 +54,73 @@ def file_events(result: Result, folder: Path) -> list[Event]:
         else:
             raise problem
     except PipelineError as error:
-        logger.warning("the tuned pipeline is not logged as a model: %s", error)
-        return events
-    tags = {"pipeline": result.pipeline.name, "score": percent(result.score.mean)}
-    params = flat_config(result.config)
-    return [*events, event("model", folder="model", name="tuned", params=params, tags=tags)]
+        logger.warning("the tuned pipeline's model in MLflow can't be loaded: %s", error)
+        return [*events, _finalist(result, "tuned", result.config, result.tuned_figures)]
+    tuned = _finalist(result, "tuned", result.config, result.tuned_figures, folder="model")
+    return [*events, tuned]
+
+
+def _rivals(result: Result) -> Iterator[Event]:
+    """Baseline and best single model, as models that hold no files."""
+    yield _finalist(result, "baseline", result.baseline_config, result.baseline_figures)
+    if result.single_model_figures and result.single_model_label:
+        config = result.baseline_config.with_single_model(result.single_model_label)
+        yield _finalist(result, "single_model", config, result.single_model_figures)
+
+
+def _finalist(
+    result: Result, name: str, config: PipelineConfig, figures: HeldOut, folder: str = ""
+) -> Event:
+    """A finalist as a model, with its figures, and its traces on some examples."""
+    measured_on = (
+        ("holdout", result.holdout_digest) if result.held_out else ("search", result.dataset_digest)
+    )
+    return event(
+        "model",
+        folder=folder,
+        name=name,
+        params=flat_config(config),
+        metrics=_held_out("", figures),
+        tags=dict(zip(("measured_on", "digest"), measured_on, strict=True))
+        | {"pipeline": result.pipeline.name, "score": percent(figures.score.mean)},
+        step=("baseline", "single_model", "tuned").index(name),
+        text=redacted(json.dumps(list(_traces(result, name)), default=str)),
+    )
+
+
+def _traces(result: Result, finalist: str) -> Iterator[dict[str, Any]]:
+    """Runs of a finalist; those come first that gained, lost or failed."""
+    first = sorted(result.examples_, key=lambda example: example.change == "same")
+    for example in first[:MOST_TRACES]:
+        outcome = example.outcomes.get(finalist)
+        if outcome is None or outcome.trace is None:
+            continue
+        trace, failure = outcome.trace, outcome.failure
+        yield {
+            "name": result.pipeline.name,
+            "inputs": dict(example.inputs),
+            "outputs": trace.outputs and dict(trace.outputs),
+            "seconds": trace.latency_s,
+            "failure": failure and f"{failure.kind}: {failure.message}",
+            "tags": {"row": example.row, "change": example.change, "score": outcome.score},
+            "modules": [
+                {
+                    "name": step.module,
+                    "kind": "LLM" if step.calls else "TOOL",
+                    "inputs": dict(step.inputs),
+                    "outputs": step.outputs and dict(step.outputs),
+                    "began_s": began_s,
+                    "seconds": step.latency_s,
+                    "failure": step.failure and f"{step.failure.kind}: {step.failure.message}",
+                    "attributes": {
+                        "models": [call.model for call in step.calls],
+                        "replies": [example.replies.get(call.key) for call in step.calls],
+                        "usd": step.usd,
+                    },
+                }
+                for step, began_s in trace.timed_steps()
+            ],
+        }
 
 
 def final_figures(result: Result) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -50,7 +51,7 @@ class Tracker:
             pipeline_name: names the run.
             experiment: MLflow's experiment; the pipeline's name by default.
             params: of the parent run.
-            tags: of the parent run; `dataset`, a digest, also makes a dataset input.
+            tags: of the parent run; digests as `search` and `holdout` also make dataset inputs.
             files: texts by file name, to be artifacts of the parent run.
         """
         import_mlflow()
@@ -79,11 +80,22 @@ class Tracker:
             self._trial_ends = before, last = last, trial.seconds
         self._put(trial_event(trial, took_s=trial.seconds - before))
 
-    def prompt(self, pipeline: str, module: str, text: str, stage: str) -> None:
-        """A module's prompt was accepted: a version of `pipeline.module` in the registry."""
+    def prompt(
+        self, pipeline: str, module: str, text: str, stage: str, model: Mapping[str, Any]
+    ) -> None:
+        """A module's prompt was accepted: a version of `pipeline.module` in the registry.
+
+        Args:
+            pipeline: its name.
+            module: its name.
+            text: the prompt.
+            stage: which stage proposed it.
+            model: what it was accepted for, as MLflow's `PromptModelConfig` has it.
+        """
         name = _NOT_IN_PROMPTS.sub("_", f"{pipeline}.{module}")[:MOST_KEY]
         tags = {"pipeline": pipeline, "module": module, "stage": stage}
-        self._put(event("prompt", name=name, text=redacted(text), tags=tags))
+        params = {"model": json.dumps(model)}
+        self._put(event("prompt", name=name, text=redacted(text), tags=tags, params=params))
 
     def module_scores(self, scores: Sequence[ModuleScore], diagnoser: str | None) -> None:
         """A turn has scored models module by module; `diagnoser` is its model's label."""

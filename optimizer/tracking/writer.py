@@ -5,8 +5,11 @@ The fluent API would open stray runs in a thread, and depend on the user's activ
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -20,8 +23,11 @@ from optimizer.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import PromptVersion
 
 EVENT_TAG = "event_id"
+MOST_DIGEST = 36
+MOST_PREVIEW = 1000
 _WAIT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT,
          HTTPStatus.TOO_MANY_REQUESTS}  # fmt: skip
 """Refusals that are not about the event."""
@@ -84,9 +90,10 @@ class EventWriter:
         experiment_id = self._experiment(event.experiment)
         run_id = self._run(event, experiment_id, {}, again)
         self._log(run_id, event)
-        digest = event.tags.get("dataset")
-        if digest:
-            self._client.log_inputs(run_id, [_dataset_input(digest)])
+        parts = (("search", "training"), ("holdout", "eval"))
+        inputs = [_dataset_input(event, *part) for part in parts if part[0] in event.tags]
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
         journal.run = {"experiment_id": experiment_id, "run_id": run_id}
 
     def _trial(self, event: Event, journal: Journal, again: bool) -> None:
@@ -99,10 +106,27 @@ class EventWriter:
         """A new version, unless one says the same: a run that is repeated adds none."""
         latest = self._client.load_prompt(f"prompts:/{event.name}@latest", allow_missing=True)
         known = self._client.search_prompt_versions(event.name) if latest else []
-        if event.text not in [version.template for version in known]:
+        version = next((each for each in known if each.template == event.text), None)
+        if version is None:
             tags = {**event.tags, "run": journal.run["run_id"]}
             message = f"accepted in {tags['stage']}"
-            self._client.register_prompt(event.name, event.text, message, tags)
+            version = self._client.register_prompt(
+                event.name,
+                event.text,
+                message,
+                tags,
+                model_config=json.loads(event.params["model"]),
+            )
+        self._link(version, journal.run["run_id"])
+
+    def _link(self, prompt: PromptVersion, run_id: str) -> None:
+        """As `link_prompt_version_to_run`, which looks for the run in the global store."""
+        from mlflow.tracing.constant import TraceTagKey
+        from mlflow.tracing.utils.prompt import update_linked_prompts_tag
+
+        linked = self._client.get_run(run_id).data.tags.get(TraceTagKey.LINKED_PROMPTS)
+        tag = update_linked_prompts_tag(linked, [prompt])
+        self._client.set_tag(run_id, TraceTagKey.LINKED_PROMPTS, tag)
 
     def _figures(self, event: Event, journal: Journal, again: bool) -> None:
         self._log(journal.run["run_id"], event)
@@ -112,18 +136,57 @@ class EventWriter:
         self._client.log_artifacts(journal.run["run_id"], str(folder))
 
     def _model(self, event: Event, journal: Journal, again: bool) -> None:
-        from mlflow.entities import LoggedModelOutput
+        """A finalist with its figures and traces; the tuned one can be loaded, if it has files."""
+        from mlflow.entities import LoggedModelOutput, Metric
 
         run_id, experiment_id = journal.run["run_id"], journal.run["experiment_id"]
-        folder = journal.folder / event.folder
         logged = self._client.create_logged_model(
             experiment_id, name=event.name, source_run_id=run_id, params=event.params,
             tags=event.tags, model_type="pipeline",
         )  # fmt: skip
-        _name_in_mlmodel(folder, logged.model_id, run_id, logged.artifact_location)
-        self._client.log_model_artifacts(logged.model_id, str(folder))
+        if event.folder:
+            folder = journal.folder / event.folder
+            _name_in_mlmodel(folder, logged.model_id, run_id, logged.artifact_location)
+            self._client.log_model_artifacts(logged.model_id, str(folder))
         self._client.finalize_logged_model(logged.model_id, "READY")
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, event.step)])
+        measured_on = event.tags["measured_on"], event.tags["digest"][:MOST_DIGEST]
+        metrics = [
+            Metric(key, value, event.time_ms, event.step, logged.model_id, *measured_on)
+            for key, value in event.metrics.items()
+        ]
+        self._client.log_batch(run_id, metrics)
+        for number, trace in enumerate(json.loads(event.text)):
+            self._log_trace(trace, f"{event.id}/{number}", event.time_ms, logged, run_id)
+
+    def _log_trace(
+        self, trace: Mapping[str, Any], id_: str, end_ms: int, model: Any, run_id: str
+    ) -> None:
+        """One run of a finalist. Through the store: the fluent API would ask the global one."""
+        from mlflow.entities import TraceInfo, TraceLocation, TraceState
+        from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
+
+        trace_id = f"tr-{hashlib.sha256(id_.encode()).hexdigest()[:32]}"
+        took_ms = round(1000 * trace["seconds"])
+        began_ms = end_ms - took_ms
+        info = TraceInfo(
+            trace_id,
+            TraceLocation.from_experiment_id(model.experiment_id),
+            began_ms,
+            TraceState.ERROR if trace["failure"] else TraceState.OK,
+            json.dumps(trace["inputs"])[:MOST_PREVIEW],
+            json.dumps(trace["outputs"])[:MOST_PREVIEW],
+            execution_duration=took_ms,
+            trace_metadata={
+                TraceMetadataKey.SOURCE_RUN: run_id,
+                TraceMetadataKey.MODEL_ID: model.model_id,
+            },
+            tags={TraceTagKey.TRACE_NAME: f"{model.name} {trace['name']}", **trace["tags"]},
+        )
+        store = self._client._tracking_client.store
+        store.start_trace(info)
+        spans = list(_spans(trace, trace_id, 1_000_000 * began_ms))
+        store.log_spans(model.experiment_id, spans)
 
     def _end(self, event: Event, journal: Journal, again: bool) -> None:
         self._log(journal.run["run_id"], event)
@@ -174,12 +237,43 @@ class EventWriter:
         self._client.log_batch(run_id, metrics, params, tags)
 
 
-def _dataset_input(digest: str) -> Any:
-    from mlflow.entities import Dataset, DatasetInput
+def _dataset_input(event: Event, name: str, context: str) -> Any:
+    """One part of the data, whose digest is a tag of its name."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-    return DatasetInput(
-        Dataset(name="search", digest=digest[:36], source_type="local", source="{}")
-    )
+    rows = event.params.get(f"{name}_examples")
+    profile = json.dumps({"num_rows": int(rows)}) if rows else None
+    data = Dataset(name, event.tags[name][:MOST_DIGEST], "local", "{}", profile=profile)
+    return DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+
+
+def _spans(trace: Mapping[str, Any], id_: str, began_ns: int) -> Iterator[Any]:
+    """The whole run, and below it its modules, each from where those that it waits for end."""
+    from mlflow.entities import Span
+
+    trace_id = bytes.fromhex(id_.removeprefix("tr-"))
+    whole = {**trace, "began_s": 0.0, "kind": "CHAIN"}
+    for number, part in enumerate([whole, *trace["modules"]], start=1):
+        began = began_ns + round(1e9 * part["began_s"])
+        attributes = {
+            "traceRequestId": id_, "spanInputs": part["inputs"], "spanOutputs": part["outputs"],
+            "spanType": part["kind"], **part.get("attributes", {}),
+        }  # fmt: skip
+        error = part["failure"] or ""
+        yield Span.from_dict(
+            {
+                "trace_id": b64encode(trace_id).decode(),
+                "span_id": b64encode(number.to_bytes(8, "big")).decode(),
+                "parent_span_id": b64encode((1).to_bytes(8, "big")).decode() if number > 1 else "",
+                "name": part["name"],
+                "start_time_unix_nano": began,
+                "end_time_unix_nano": began + round(1e9 * part["seconds"]),
+                "status": {"code": f"STATUS_CODE_{'ERROR' if error else 'OK'}", "message": error},
+                "events": [],
+                "attributes": {f"mlflow.{k}": json.dumps(v) for k, v in attributes.items()},
+            }
+        )
 
 
 def _name_in_mlmodel(folder: Path, model_id: str, run_id: str, location: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -113,11 +113,15 @@ class Trace:
     @cached_property
     def latency_s(self) -> float:
         """Seconds along the slowest path; modules that wait for nothing run side by side."""
+        return max((start + step.latency_s for step, start in self.timed_steps()), default=0.0)
+
+    def timed_steps(self) -> Iterator[tuple[ModuleStep, float]]:
+        """The steps, and how many seconds after the beginning of the run each began."""
         ends: dict[str, float] = {}
         for step in self.steps:
             start = max((ends[name] for name in step.after if name in ends), default=0.0)
             ends[step.module] = start + step.latency_s
-        return max(ends.values(), default=0.0)
+            yield step, start
 
     @property
     def _names(self) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
+from evaluators.outcome import Outcome
 from evaluators.statistics import Interval
+from optimizer.results.examples import ScoredExample
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.records.probe import Probe
 from optimizer.search.records.trial import Status, Trial
-from pipelines import Module, Pipeline
+from pipelines import CallRecord, Failure, Module, ModuleStep, Pipeline, Trace
 from pipelines.gateway.budget import PurposeSpend
 from pipelines.gateway.model import Model
 from search_spaces import ModuleConfig, PipelineConfig
@@ -98,6 +100,33 @@ def make_probe(kind: Literal["module", "prompt"] = "module", **changes: Any) -> 
     detail = "" if kind == "module" else "gepa: solve.instructions: as given -> Check it twice."
     probe = Probe(kind, "allocation", 1, 0, "solve", MODELS[1], 16, 0.8, 0.064, detail)
     return replace(probe, **changes)
+
+
+def make_outcome(
+    score: float | None, answer: object = "4", failure: Failure | None = None, key: str = "k"
+) -> Outcome:
+    call = CallRecord("openai/small", 10, 2, 0.001, 0.5, cached=False, key=key)
+    outputs = None if failure else {"answer": answer}
+    step = ModuleStep("solve", {"task": "2 + 2"}, outputs, (call,), 0.5, failure)
+    return Outcome(score, 0.001, 1, 0.5, failure, trace=Trace((step,), outputs, failure))
+
+
+UNPARSABLE = Failure("unparsable", "solve", "no field [[ ## answer ## ]]", infrastructure=False)
+OUTAGE = Failure("timeout", "solve", "no answer within 60 s", infrastructure=True)
+
+
+def make_examples() -> tuple[ScoredExample, ...]:
+    """One gained, one lost, one the same, and one that met an outage."""
+    runs = (
+        {"baseline": make_outcome(0.0, failure=UNPARSABLE, key="raw"), "tuned": make_outcome(1.0)},
+        {"baseline": make_outcome(1.0), "tuned": make_outcome(0.5)},
+        {"baseline": make_outcome(0.5), "tuned": make_outcome(0.5, answer={"a", "b"})},
+        {"baseline": make_outcome(1.0), "tuned": make_outcome(None, failure=OUTAGE, key="lost")},
+    )
+    return tuple(
+        ScoredExample(row, {"task": f"{row} + 2"}, {"answer": str(row + 2)}, own, {"raw": "Four!"})
+        for row, own in enumerate(runs)
+    )
 
 
 def make_result(**changes: Any) -> Result:

@@ -85,8 +85,9 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Number, stage and models in one line, at most 200 characters."""
-        return shortened(f"{self.number} {self.stage}: {config_text(self.config)}", 200)
+        """Number, stage and what it changed in one line, at most 80 characters."""
+        changed = f": {self.changed}" if self.changed else ""
+        return shortened(f"{self.number} {self.stage}{changed}", 80)
 
 
 def last_trials(trials: Iterable[Trial]) -> list[Trial]:

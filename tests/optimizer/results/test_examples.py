@@ -6,35 +6,10 @@ import json
 
 import pytest
 
-from evaluators.outcome import Outcome
-from optimizer.results.examples import ScoredExample
 from optimizer.tracking.outputs import examples_table
-from pipelines import CallRecord, Failure, ModuleStep, Trace
-from tests.optimizer.made import make_result
+from tests.optimizer.made import make_examples, make_result
 
-
-def outcome(
-    score: float | None, answer: object = "4", failure: Failure | None = None, key: str = "k"
-) -> Outcome:
-    call = CallRecord("openai/small", 10, 2, 0.001, 0.5, cached=False, key=key)
-    outputs = None if failure else {"answer": answer}
-    step = ModuleStep("solve", {"task": "2 + 2"}, outputs, (call,), 0.5, failure)
-    return Outcome(score, 0.001, 1, 0.5, failure, trace=Trace((step,), outputs, failure))
-
-
-UNPARSABLE = Failure("unparsable", "solve", "no field [[ ## answer ## ]]", infrastructure=False)
-OUTAGE = Failure("timeout", "solve", "no answer within 60 s", infrastructure=True)
-EXAMPLES = tuple(
-    ScoredExample(row, {"task": f"{row} + 2"}, {"answer": str(row + 2)}, outcomes, {"raw": "Four!"})
-    for row, outcomes in enumerate(
-        (
-            {"baseline": outcome(0.0, failure=UNPARSABLE, key="raw"), "tuned": outcome(1.0)},
-            {"baseline": outcome(1.0), "tuned": outcome(0.5)},
-            {"baseline": outcome(0.5), "tuned": outcome(0.5, answer={"a", "b"})},
-            {"baseline": outcome(1.0), "tuned": outcome(None, failure=OUTAGE, key="lost")},
-        )
-    )
-)
+EXAMPLES = make_examples()
 RESULT = make_result(examples_=EXAMPLES)
 
 

@@ -14,13 +14,13 @@ from unittest.mock import patch
 import pytest
 
 from optimizer.results.result import Result
-from optimizer.tracking import Tracker, delivery
+from optimizer.tracking import Tracker, delivery, tracker
 from optimizer.tracking.writer import EventWriter
 from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import default_cache_folder
 from tests.launching import run_python
 from tests.optimizer import runs
-from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial
+from tests.optimizer.made import make_config, make_examples, make_pipeline, make_result, make_trial
 from tests.optimizer.runs import MODELS, Untracked, tune
 
 
@@ -41,9 +41,17 @@ def _runs(uri: str, experiment: str = "locate-solve") -> tuple[Any, list[Any]]:
     return parent, sorted(children, key=lambda run: int(run.data.tags["trial"]))
 
 
+def _models(client: Any, run: Any) -> dict[str, Any]:
+    """The models that hang on a run, by name."""
+    models = [client.get_logged_model(each.model_id) for each in run.outputs.model_outputs]
+    return {model.name: model for model in models}
+
+
 def _track(result: Result) -> Tracker:
     """A whole run."""
-    tracked = Tracker.start("locate-solve", None, {"seed": 0}, {"dataset": "ab" * 32})
+    tracked = Tracker.start(
+        "locate-solve", None, {"seed": 0}, {"search": "ab" * 32, "holdout": "cd" * 32}
+    )
     for trial in result.trials_:
         tracked.record(trial)
         tracked.best(trial.nominal_calls, trial.score.mean if trial.score else 0.0)
@@ -72,7 +80,8 @@ def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: 
     assert parent.data.metrics["final/gain_low"] == pytest.approx(0.33)
     assert parent.data.metrics["spent_calls/diagnoser"] == 40
     assert "88.3%" in parent.data.tags["mlflow.note.content"]
-    assert parent.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+    inputs = {each.tags[0].value: each.dataset.digest for each in parent.inputs.dataset_inputs}
+    assert inputs == {"training": ("ab" * 32)[:36], "eval": ("cd" * 32)[:36]}
     history = _client(default_store).get_metric_history(parent.info.run_id, "best_score")
     assert (history[0].step, history[0].value) == (80, 0.42)
     assert len(history) == 5
@@ -88,7 +97,7 @@ def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: 
     assert (tuned.data.metrics["latency_s"], tuned.data.metrics["latency_p95_s"]) == (1.5, 2.5)
     assert tuned.data.metrics["calls"] == 2.0
     assert (tuned.data.tags["stage"], tuned.data.tags["status"]) == ("allocation", "complete")
-    assert tuned.info.run_name == "4 allocation: locate=openai/small, solve=openai/large"
+    assert tuned.info.run_name == "4 allocation: solve.model: openai/small -> openai/large"
     assert tuned.info.end_time - tuned.info.start_time == 2000
     assert children[3].data.tags["detail"] == "locate: the server answers 500"
 
@@ -99,7 +108,8 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     run_id = str(tracked.run_id)
     names = {file.path for file in client.list_artifacts(run_id)}
     assert names == {
-        "config.yaml", "trials.json", "module_scores.json", "probes.json", "report.html",
+        "config.yaml", "trials.json", "module_scores.json", "probes.json", "examples.json",
+        "report.html",
         "quality_against_calls.png", "cost_and_quality.png", "held_out.png", "module_scores.png",
     }  # fmt: skip
     uri = client.get_run(run_id).info.artifact_uri
@@ -122,11 +132,38 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     assert {score["diagnoser"] for score in scores} == {"openai/large"}
     probes = json.loads((artifacts / "probes.json").read_text())
     assert [probe["kind"] for probe in probes] == ["module", "prompt"]
-    (output,) = client.get_run(run_id).outputs.model_outputs
-    model = client.get_logged_model(output.model_id)
-    assert (model.name, str(model.status)) == ("tuned", "READY")
-    assert model.source_run_id == run_id
-    assert model.params["solve.model"] == "openai/large"
+    models = _models(client, client.get_run(run_id))
+    assert {str(model.status) for model in models.values()} == {"READY"}
+    assert models["tuned"].source_run_id == run_id
+    assert models["tuned"].params["solve.model"] == "openai/large"
+    scores = {
+        name: {m.dataset_name: m.value for m in model.metrics if m.key == "score"}
+        for name, model in models.items()
+    }
+    assert scores == {
+        "baseline": {"holdout": 0.417}, "single_model": {"holdout": 0.441},
+        "tuned": {"holdout": 0.883},
+    }  # fmt: skip
+    assert client.get_run(run_id).data.metrics["score"] == 0.883
+
+
+def test_traces_of_single_examples_hang_on_the_finalists(default_store: str) -> None:
+    tracked = _track(make_result(examples_=make_examples()))
+    client = _client(default_store)
+    run = client.get_run(tracked.run_id)
+    traces = client.search_traces(
+        locations=[run.info.experiment_id], model_id=_models(client, run)["baseline"].model_id
+    )
+    by_row = {trace.info.tags["row"]: trace for trace in traces}
+    assert sorted(by_row) == ["0", "1", "2", "3"]
+    failed = by_row["0"]
+    assert str(failed.info.state) == "ERROR"
+    assert failed.info.tags["change"] == "gained"
+    whole, solve = failed.data.spans
+    assert (whole.inputs, whole.outputs) == ({"task": "0 + 2"}, None)
+    assert (solve.name, solve.parent_id) == ("solve", whole.span_id)
+    assert solve.get_attribute("mlflow.replies") == ["Four!"]
+    assert by_row["1"].data.spans[0].outputs == {"answer": "4"}
 
 
 def test_module_scores_are_curves_over_the_turns(default_store: str, result: Result) -> None:
@@ -190,11 +227,17 @@ def test_a_prompt_that_a_version_says_already_adds_none(default_store: str) -> N
     for _ in range(2):
         tracked = Tracker.start("locate-solve")
         for text in ("Solve it.", "Solve it step by step."):
-            tracked.prompt("locate-solve", "solve", text, "prompts")
+            model = {"model_name": "openai/small", "temperature": 0.7}
+            tracked.prompt("locate-solve", "solve", text, "prompts", model)
         tracked.fail("interrupted", "KILLED")
     versions = _client(default_store).search_prompt_versions("locate-solve.solve")
     templates = sorted(version.template for version in versions)
     assert templates == ["Solve it step by step.", "Solve it."]
+    assert {version.model_config["temperature"] for version in versions} == {0.7}
+    linked = json.loads(
+        _client(default_store).get_run(tracked.run_id).data.tags["mlflow.linkedPrompts"]
+    )
+    assert sorted(prompt["version"] for prompt in linked) == ["1", "2"]
 
 
 def test_files_of_a_run_are_there_before_it_ends_and_after_it_failed(default_store: str) -> None:
@@ -292,10 +335,12 @@ def test_a_pipeline_that_can_not_be_written_down_still_has_its_run(
         Module("cut", "answer -> final", function=lambda answer: 1),
     ]
     _track(make_result(pipeline=Pipeline("locate-solve", modules)))
-    assert "not logged as a model" in caplog.text
+    assert "can't be loaded" in caplog.text
     parent, _ = _runs(default_store)
     assert parent.info.status == "FINISHED"
-    assert not parent.outputs.model_outputs
+    client = _client(default_store)
+    tuned = _models(client, parent)["tuned"]
+    assert client.list_logged_model_artifacts(tuned.model_id) == []
 
 
 def test_a_failing_report_costs_no_result(
@@ -312,8 +357,9 @@ def test_a_failing_report_costs_no_result(
 
 
 def test_a_store_that_can_not_be_written_is_said_once_and_logged_to_later(
-    ready_database: Path, result: Result, caplog: pytest.LogCaptureFixture
-) -> None:
+    ready_database: Path, result: Result, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     Path("mlruns").write_text("a file stands where the folder should")
     tracked = _track(result)
     assert tracked.run_id is None
@@ -324,6 +370,7 @@ def test_a_store_that_can_not_be_written_is_said_once_and_logged_to_later(
     assert f"kept in {kept}; the next run that reaches it logs them" in caplog.text
 
     Path("mlruns").unlink()
+    monkeypatch.setattr(tracker, "PATIENCE_S", 300.0)  # a machine may be slow to make a database
     following = Tracker.start("locate-solve", "the next run")
     assert following.run_id
     following.fail("not ended")
