@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.worlds.feedback import names_feedback, write_feedback
+from benchmarks.worlds.feedback import names_feedback, shown_in, write_feedback
 from pipelines.providers.simulated.mind import Mind
 from pipelines.providers.simulated.request import Answer, ParsedRequest
 from pipelines.providers.simulated.roles import read_case
@@ -18,7 +18,7 @@ class Criticise:
         if case is None or not case.others:
             return None
         solution = case.solution
-        draft = case.shown
+        draft = shown_in(case)
         approves = mind.assess(solution, draft, "criticise") > 0.5
         own = mind.believe(solution).value
         names_own = own != draft and mind.luck("names its own", solution.item) < 0.67

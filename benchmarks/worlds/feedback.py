@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from pipelines.providers.simulated.answers import extract_answer, main_text
 from pipelines.providers.simulated.draws import pick
+from pipelines.providers.simulated.roles import Case
 
 _RIGHT = re.compile(
     r"\b(?:is|looks|seems|are) (?:fully |quite )?(?:correct|right|fine|good)\b", re.I
@@ -61,6 +63,11 @@ def read_feedback(text: str) -> Feedback:
 def is_feedback(name: str, text: str) -> bool:
     """Return whether a field holds feedback, by its text or else by its name."""
     return read_feedback(text).approves is not None or bool(_NAME.search(name))
+
+
+def shown_in(case: Case) -> str:
+    """Return the answer under discussion: what the last of the other fields says."""
+    return extract_answer(main_text(list(case.others.values())[-1]), case.solution.right)
 
 
 def names_feedback(name: str) -> bool:

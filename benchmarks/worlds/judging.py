@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from benchmarks.worlds.feedback import is_feedback, read_feedback
+from benchmarks.worlds.feedback import is_feedback, read_feedback, shown_in
 from pipelines.providers.simulated import judging
 from pipelines.providers.simulated.answers import listed_texts
 from pipelines.providers.simulated.judging import (
@@ -30,7 +30,7 @@ class ReadsFeedback(judging.Judging):
         """See `Judging`."""
         solution = case.solution
         if name not in solution.extras and is_feedback(name, text) and case.others:
-            seeming = mind.assess(solution, case.shown, skill)
+            seeming = mind.assess(solution, shown_in(case), skill)
             return seeming if read_feedback(text).approves else 1.0 - seeming
         return super().assess_field(mind, case, name, text, skill)
 
@@ -77,7 +77,7 @@ def _judged(request: ParsedRequest) -> tuple[Case, Candidate] | None:
         if case is not None:
             return case, candidate
     case = read_case(request)
-    return (case, Candidate("1", {"": case.shown})) if case and case.others else None
+    return (case, Candidate("1", {"": shown_in(case)})) if case and case.others else None
 
 
 def _asks_verdict(output: OutputField) -> bool:

@@ -91,11 +91,6 @@ class Case:
     others: Mapping[str, str]
     """The input fields that the item was not read from, thoughts left out."""
 
-    @property
-    def shown(self) -> str:
-        """The answer under discussion: what the last of the other fields says."""
-        return extract_answer(main_text(list(self.others.values())[-1]), self.solution.right)
-
 
 def read_case(request: ParsedRequest, samples: Sequence[str] = ()) -> Case | None:
     """Return the item that the inputs hold, looking into JSON objects too, or None.
