@@ -33,11 +33,11 @@ from benchmarks.resuming import (
 )
 from benchmarks.search_tables import DEFAULT_CALLS, SHARES, is_there, table_of, words
 from benchmarks.searching import Bench, mean_score
+from benchmarks.worlds import MODELS, simulated_dataset
 from optimizer.search.table_search import search_table
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, simulated_dataset
 
 EXAMPLES, FRESH, FRESH_SEED = 60, 200, 9000
 

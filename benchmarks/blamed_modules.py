@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.chains import chain_bench
 from benchmarks.searching import mean_score, seeds_parser, tastes
+from benchmarks.worlds import SimulatedModel, chain_modules, register
 from optimizer.loop import search
 from optimizer.search.records.trial import Trial
 from pipelines.gateway.budget import Budget
-from pipelines.providers.simulated import SimulatedModel, chain_modules, register
 from search_spaces import PipelineConfig
 
 WEAK, ABLE = 0.4, 0.97

@@ -15,9 +15,9 @@ import time
 import numpy as np
 
 from benchmarks.searching import Bench, mean_score
+from benchmarks.worlds import MODELS, chain_modules, simulated_dataset
 from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import Gateway
-from pipelines.providers.simulated import MODELS, chain_modules, simulated_dataset
 
 LENGTHS = (2, 4, 6, 8)
 WAYS = ("ours", "no diagnoser", "halving", "random")

@@ -34,12 +34,12 @@ from benchmarks.resuming import (
 )
 from benchmarks.search_tables import is_there, table_of, words
 from benchmarks.searching import Bench, mean_score
+from benchmarks.worlds import MODELS, find_model, simulate, simulated_dataset
 from evaluators.score_table import ScoreTable
 from optimizer.search.table_search import Rater, search_table
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, find_model, simulate, simulated_dataset
 
 ABLEST = find_model("sim/elm")
 """Of the simulated models, the best diagnoser."""

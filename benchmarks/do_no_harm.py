@@ -22,12 +22,12 @@ import pandas as pd
 
 from benchmarks.resuming import ALL_CODE, FinishedRuns, Goal
 from benchmarks.searching import Bench, every_allocation, mean_score
+from benchmarks.worlds import MODELS, simulated_dataset
 from optimizer.search.records.trial import config_text
 from pipelines import Pipeline
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, simulated_dataset
 
 STAGES = {"allocation": ("allocation",), "all": ("allocation", "structure", "prompts")}
 CELLS = tuple(product((30, 60), STAGES))

@@ -19,6 +19,7 @@ import dspy
 from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.prompts_and_models import UNSEEN, models_of
 from benchmarks.searching import Bench, compared, seeds_parser
+from benchmarks.worlds import simulated_dataset
 from optimizer.loop import search
 from optimizer.quiet_logs import quiet_optuna
 from pipelines.adapters.dspy_programs.quiet import quiet
@@ -26,7 +27,6 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.model import Model
 from pipelines.programs.engine import GatewayLM
-from pipelines.providers.simulated import simulated_dataset
 
 MINIBATCH = 35
 """MIPROv2's own: a trial runs the program so many times."""

@@ -16,12 +16,12 @@ import numpy as np
 
 from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.searching import Bench, mean_score, seeds_parser
+from benchmarks.worlds import MODELS, simulated_dataset
 from optimizer.loop import search
 from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, simulated_dataset
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.metrics import resolve_metric
 from evaluators.statistics import paired_interval
 from pipelines import Module, Pipeline
@@ -25,7 +26,6 @@ from pipelines.aggregators.notation import parse_network
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import PipelineConfig
 
 SPREAD = 1.3

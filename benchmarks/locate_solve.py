@@ -11,9 +11,9 @@ import time
 import numpy as np
 
 from benchmarks.searching import Bench, every_allocation, mean_score
+from benchmarks.worlds import MODELS, simulated_dataset
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, simulated_dataset
 
 WAYS = ("ours", "no diagnoser", "llmselector", "halving", "random")
 

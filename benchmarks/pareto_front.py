@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks.hypervolume import hypervolume
 from benchmarks.searching import Bench
+from benchmarks.worlds import simulated_dataset
 from evaluators.objective import Costs, front
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import Gateway
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 
 MODELS = ("sim/hazel", "sim/alder", "sim/birch", "sim/rowan")

@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.searching import SPREAD, Bench, compared, seeds_parser, tastes
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.evaluator import Evaluator
 from optimizer.loop import search, start_search
 from optimizer.search.state import SearchState
@@ -24,7 +25,6 @@ from optimizer.stages.prompts import Prompts
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import SearchSpace
 
 SKILLS = ("locate", "arithmetic")

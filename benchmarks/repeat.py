@@ -9,9 +9,9 @@ import argparse
 import contextlib
 import tempfile
 
+from benchmarks.worlds import MODELS, simulated_dataset
 from optimizer import Gateway, Result, optimize
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, simulated_dataset
 
 
 def main() -> None:

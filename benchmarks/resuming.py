@@ -30,7 +30,7 @@ TABLE_CODE = (
 )
 """What the outcome of a search on a table depends on."""
 ALL_CODE = tuple(f"{room}/**/*.py" for room in ("search_spaces", "pipelines", "evaluators"))
-ALL_CODE += ("optimizer/**/*.py", "benchmarks/searching.py")
+ALL_CODE += ("optimizer/**/*.py", "benchmarks/searching.py", "benchmarks/worlds/*.py")
 """What the outcome of a search on a pipeline depends on."""
 
 Key = TypeVar("Key", bound=NamedTuple)

@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 import numpy as np
 
+from benchmarks.worlds import PHRASES
 from evaluators.evaluator import Evaluator
 from evaluators.objective import Objective
 from optimizer.loop import search, start_search
@@ -25,7 +26,6 @@ from pipelines import Tunable
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import PHRASES
 from search_spaces import PipelineConfig, SearchSpace
 
 SPREAD = 0.7

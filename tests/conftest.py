@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import benchmarks.worlds  # noqa: F401  simulated models can do all that the tests ask of them
 from tests.launching import REPOSITORY, Launcher, launcher
 
 # Before anything imports these libraries: they read their switches at import.

@@ -22,6 +22,12 @@ def test_every_python_block_runs(page: Path, launch: Launcher) -> None:
     launch.ran(Path.cwd(), REPOSITORY / "tests" / "docs" / "run_page.py", str(page))
 
 
+def test_pages_and_examples_run_on_what_is_shipped(launch: Launcher, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print('benchmarks.worlds' in sys.modules)")
+    assert launch.ran(Path.cwd(), script).strip() == "False"
+
+
 @ANY_PAGE
 def test_every_command_exists(page: Path) -> None:
     for words in commands(page):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.objective import QUALITY, Objective
 from optimizer.loop import start_search
 from optimizer.search.config_arena import ConfigArena, arena_of
@@ -16,7 +17,6 @@ from pipelines import Module, Pipeline
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 
 VOTER, CHECKER, FOOL = "sim/structure-voter", "sim/structure-checker", "sim/structure-fool"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.errors import DatasetError, MetricError
 from evaluators.metrics import llm_judge, llm_preference
 from evaluators.metrics.judge_agreement import JudgeAgreement
@@ -31,7 +32,6 @@ from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from tests.optimizer.runs import (
     HELD_OUT,
     MODELS,

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import optimizer.results.conclusion
 from benchmarks.loopback import Behaviour, LoopbackRequest
+from benchmarks.worlds import simulated_dataset
 from optimizer.errors import BudgetTooSmall
 from optimizer.results.result import Result
 from optimizer.search.holdout import FinalScores, score_finalists
@@ -28,7 +29,6 @@ from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
 from pipelines.providers import price_of
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import (
     HELD_OUT,

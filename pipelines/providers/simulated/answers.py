@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from pipelines.providers.simulated.request import REASONING_NAMES
+
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _LETTER = re.compile(r"\(?\b([A-J])\b\)?")
 _OPTION_LETTER = re.compile(r"[A-J]")
@@ -17,10 +19,6 @@ _LABEL = re.compile(
     r"(?:\[(\d+)\]|\((\d+)\)|(\d+)[.:])[ \t]+",
     re.MULTILINE | re.IGNORECASE,
 )
-DOUBT = "I don't know"
-"""What a model answers that would rather not guess."""
-REASONING_NAMES = frozenset({"reasoning", "rationale", "thoughts", "thinking", "analysis"})
-"""Names of fields that hold the thoughts before an answer."""
 
 
 def same_answer(left: str, right: str) -> bool:
@@ -31,27 +29,17 @@ def same_answer(left: str, right: str) -> bool:
 @lru_cache(maxsize=65536)
 def plain(text: str) -> str:
     """Return an answer in the form in which it is compared."""
-    bare = without_hedge(text).strip().strip("\"'`*.«» ").casefold()
+    bare = _HEDGE.sub("", text).strip().strip("\"'`*.«» ").casefold()
     number = bare.replace(",", "")
     if re.fullmatch(r"-?\d+(\.\d+)?", number):
         return f"{float(number):g}" if len(number) < 7 else number
     return " ".join(bare.strip("()").split())
 
 
-def is_doubt(text: str) -> bool:
-    """Return whether somebody says that they do not know."""
-    return plain(text) == plain(DOUBT)
-
-
-def without_hedge(text: str) -> str:
-    """Return the text without a closing remark in brackets."""
-    return _HEDGE.sub("", text)
-
-
 def extract_answer(text: str, like: str) -> str:
     """Return the part of `text` that answers a question whose right answer looks like `like`."""
     stated = _ANSWER_IS.search(text)
-    found = stated[1].rstrip(".") if stated else without_hedge(text).strip()
+    found = stated[1].rstrip(".") if stated else _HEDGE.sub("", text).strip()
     if _OPTION_LETTER.fullmatch(like):
         letters = _LETTER.findall(found)
         return str(letters[0]) if letters else found

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from pipelines.providers.simulated.randomness import normal
+from pipelines.providers.simulated.draws import normal
+from pipelines.providers.simulated.models import SimulatedModel
 
 SkillKind = Literal["reading", "knowledge", "judging", "calculation"]
 
-_KINDS: dict[str, SkillKind] = {
+KINDS: dict[str, SkillKind] = {
     "locate": "reading",
-    "knowledge": "knowledge",
-    "criticise": "judging",
     "verify": "judging",
     "judge": "judging",
     "diagnose": "judging",
     "compare": "judging",
     "write_instructions": "judging",
 }
+"""All other skills are calculation; to be added to."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,6 @@ PHRASES: tuple[Phrase, ...] = (
 _MOST_SHIFT = 1.2
 
 
-def kind_of(skill: str) -> SkillKind:
-    """Return the kind of a skill; all operations on words, numbers and dates are calculation."""
-    return _KINDS.get(skill, "calculation")
-
-
 @lru_cache(maxsize=4096)
 def phrases_in(instructions: str) -> tuple[Phrase, ...]:
     """Return the known phrases that occur in the instructions."""
@@ -74,29 +69,22 @@ def phrases_in(instructions: str) -> tuple[Phrase, ...]:
     return tuple(phrase for phrase in PHRASES if phrase.text in lowered)
 
 
-def phrase_shift(
-    phrases: tuple[Phrase, ...],
-    model: str,
-    skill: str,
-    own_effects: Mapping[str, Mapping[str, float]],
-) -> float:
+def phrase_shift(phrases: tuple[Phrase, ...], model: SimulatedModel, skill: str) -> float:
     """Return the sum of the phrases' shifts of ability, within [-1.2, 1.2]."""
     total = 0.0
     for phrase in phrases:
-        own = own_effects.get(phrase.text, {})
-        total += own[skill] if skill in own else _drawn_shift(phrase.text, model, skill)
+        own = model.phrase_effects.get(phrase.text, {})
+        total += own[skill] if skill in own else _drawn_shift(phrase, model.name, skill)
     return max(-_MOST_SHIFT, min(_MOST_SHIFT, total))
 
 
-@lru_cache(maxsize=65536)
-def _drawn_shift(text: str, model: str, skill: str) -> float:
-    phrase = next(phrase for phrase in PHRASES if phrase.text == text)
-    mean = phrase.means.get(kind_of(skill), 0.0)
-    return mean + phrase.spread * normal("phrase", text, model, skill)
+def _drawn_shift(phrase: Phrase, model: str, skill: str) -> float:
+    mean = phrase.means.get(KINDS.get(skill, "calculation"), 0.0)
+    return mean + phrase.spread * normal("phrase", phrase.text, model, skill)
 
 
-@lru_cache(maxsize=4096)
 def reasoning_shift(model: str, skill: str) -> float:
     """Return what thinking before the answer adds: much in calculation, little elsewhere."""
-    mean, spread = (0.3, 0.15) if kind_of(skill) == "calculation" else (0.0, 0.1)
+    calculates = KINDS.get(skill, "calculation") == "calculation"
+    mean, spread = (0.3, 0.15) if calculates else (0.0, 0.1)
     return mean + spread * normal("reasoning", model, skill)

@@ -1,8 +1,7 @@
 """Writes an answer down: in DSPy's chat form, as a JSON object, or as plain text.
 
 Reasoning grows with the model's verbosity, is longer where the model slipped, and shrinks or grows
-with some phrases and from call to call. Where no reasoning is asked for, a model that thinks all
-the same counts its tokens. A slip in a text field may end with a remark in brackets.
+with some phrases. A slip in a text field may end with a remark in brackets.
 """
 
 from __future__ import annotations
@@ -11,13 +10,9 @@ import json
 import re
 from typing import Any
 
+from pipelines.providers.simulated.draws import pick
 from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.randomness import pick
-from pipelines.providers.simulated.request import OutputField, ParsedRequest
-from pipelines.providers.simulated.roles.role import Answer
-
-SENTENCE_TOKENS = 11
-"""Tokens of an average sentence of the reasoning."""
+from pipelines.providers.simulated.request import Answer, OutputField, ParsedRequest
 
 _MOST_SENTENCES = 4_000  # more than any reply may hold
 
@@ -46,23 +41,13 @@ _REFUSALS = (
 
 def render(request: ParsedRequest, answer: Answer, mind: Mind) -> str:
     """Return the reply text in the form that the request asks for."""
+    if request.form == "text":
+        return _reasoning(answer, mind) if shows_thoughts(answer, mind) else str(answer.value)
     values = {out.name: _field_value(out, answer, mind) for out in request.outputs}
     if request.form == "json":
         return json.dumps(values, indent=2, ensure_ascii=False)
-    if request.form == "text":
-        return _plain_reply(answer, mind)
     parts = [f"[[ ## {name} ## ]]\n{_in_text(value)}" for name, value in values.items()]
     return "\n\n".join([*parts, "[[ ## completed ## ]]"])
-
-
-def unseen_tokens(request: ParsedRequest, answer: Answer, mind: Mind) -> int:
-    """Return the tokens of the thoughts that the reply does not show; most models have none."""
-    shown = any(output.is_reasoning for output in request.outputs)
-    if request.form == "text":
-        shown = _shows_thoughts(answer, mind)
-    if shown or not mind.model.thinks_unseen:
-        return 0
-    return round(SENTENCE_TOKENS * _sentences(answer, mind) * mind.thought_length)
 
 
 def refusal(*key: object) -> str:
@@ -76,6 +61,20 @@ def garbled(text: str, request: ParsedRequest) -> str:
         return text[: max(1, len(text) * 2 // 3)]
     marker = f"[[ ## {request.outputs[-1].name} ## ]]\n" if request.outputs else ""
     return text.replace(marker, "", 1)
+
+
+def shows_thoughts(answer: Answer, mind: Mind) -> bool:
+    """Return whether plain chat is answered with the thoughts before the answer."""
+    text = str(answer.value)
+    return "\n" not in text and len(text) <= 120 and mind.model.verbosity > 0
+
+
+def sentences(answer: Answer, mind: Mind) -> float:
+    """Return how many sentences stand between opening and closing at ordinary length."""
+    length = 3.0 * mind.model.verbosity * (1.0 if answer.sure else mind.model.slip_length)
+    for phrase in mind.phrases:
+        length *= phrase.length
+    return length * (0.6 + 0.8 * mind.luck("length", *_thoughts(answer, mind)))
 
 
 def _field_value(output: OutputField, answer: Answer, mind: Mind) -> Any:
@@ -108,34 +107,16 @@ def _in_text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
-def _plain_reply(answer: Answer, mind: Mind) -> str:
-    return _reasoning(answer, mind) if _shows_thoughts(answer, mind) else str(answer.value)
-
-
-def _shows_thoughts(answer: Answer, mind: Mind) -> bool:
-    """Return whether plain chat is answered with the thoughts before the answer."""
-    text = str(answer.value)
-    return "\n" not in text and len(text) <= 120 and mind.model.verbosity > 0
-
-
 def _reasoning(answer: Answer, mind: Mind) -> str:
     """Return some sentences; the last one states the answer, and is there in any case."""
     key = _thoughts(answer, mind)
-    count = round((2 + round(_sentences(answer, mind))) * mind.thought_length)
+    count = round((2 + round(sentences(answer, mind))) * mind.thinking.length)
     steps = (
         pick(_STEPS, "step", number, *key) for number in range(min(count, _MOST_SENTENCES) - 2)
     )
     opening = [pick(_OPENINGS, "opening", *key)] if count >= 2 else []
     closing = answer.comment or f"So the answer is {answer.value}."
     return " ".join([*opening, *steps, closing])
-
-
-def _sentences(answer: Answer, mind: Mind) -> float:
-    """Return how many sentences stand between opening and closing at ordinary length."""
-    length = 3.0 * mind.model.verbosity * (1.0 if answer.sure else mind.model.slip_length)
-    for phrase in mind.phrases:
-        length *= phrase.length
-    return length * (0.6 + 0.8 * mind.luck("length", *_thoughts(answer, mind)))
 
 
 def _thoughts(answer: Answer, mind: Mind) -> tuple[str, str, str]:

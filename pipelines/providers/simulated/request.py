@@ -1,19 +1,21 @@
-"""Reads the messages of a call: DSPy's ChatAdapter form, its JSONAdapter form, or plain chat."""
+"""Reads a call's messages: DSPy's ChatAdapter form, its JSONAdapter form, or plain chat."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
 from pipelines.providers.output_fields import message_text
-from pipelines.providers.simulated.answers import REASONING_NAMES
-from pipelines.providers.simulated.randomness import digest
+from pipelines.providers.simulated.draws import digest
 
 Form = Literal["chat", "json", "text"]
+
+REASONING_NAMES = frozenset({"reasoning", "rationale", "thoughts", "thinking", "analysis"})
+"""Names of fields that hold the thoughts before an answer."""
 
 _HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*", re.MULTILINE)
 _FIELD = re.compile(r"^\d+\. `(\w+)` \((.+?)\):(.*)$", re.MULTILINE)
@@ -22,7 +24,6 @@ _REMINDER = re.compile(
     r"(?!.*\n\nRespond with ).*\Z",
     re.DOTALL,
 )
-_OBJECTIVE = "your objective is:"
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,28 @@ class ParsedRequest:
         return bool(self.outputs) and self.outputs[0].is_reasoning
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the model means to say, before it is written down."""
+
+    value: Any
+    """Goes into every output field that has no value of its own and is no reasoning."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Values of output fields by name."""
+    sure: bool = True
+    """False where the model slipped: it then writes at greater length."""
+    confidence: float = 0.5
+    """What it reports in a field called `confidence`, in [0, 1]."""
+    comment: str = ""
+    """A remark for fields such as `reason`, and the last sentence of the reasoning."""
+
+
 def parse_request(messages: Sequence[Mapping[str, Any]]) -> ParsedRequest:
     """Return what the messages ask; never raises, for plain chat is the form of last resort."""
     texts = [(str(message.get("role", "user")), message_text(message)) for message in messages]
     system = "\n\n".join(text for role, text in texts if role in ("system", "developer"))
     turns = [(role, text) for role, text in texts if role in ("user", "assistant")]
-    users = [text for role, text in turns if role == "user"]
-    last = users[-1] if users else ""
+    last = next((text for role, text in reversed(turns) if role == "user"), "")
     known = _parse_system(system)
     if known is None:
         return ParsedRequest(system or last, {"prompt": last}, (OutputField("answer"),), (), "text")
@@ -102,7 +118,7 @@ def _parse_system(
     declared, found_structure, rest = rest.partition("All interactions will be structured")
     if not (found and found_outputs and found_structure):
         return None
-    structure, _, objective = rest.partition(_OBJECTIVE)
+    structure, _, objective = rest.partition("your objective is:")
     lines = (line.strip() for line in objective.strip().splitlines())
     form: Form = "json" if "Outputs will be a JSON object" in structure else "chat"
     names = frozenset(match[1] for match in _FIELD.finditer(asked))

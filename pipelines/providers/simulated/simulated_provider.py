@@ -13,8 +13,8 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Knob, ProviderReply
 from pipelines.providers.prices import resolve_price
-from pipelines.providers.simulated.catalogue import UnknownSimulatedModel, find_model
-from pipelines.providers.simulated.provider import SimulatedReply, simulate
+from pipelines.providers.simulated.models import UnknownSimulatedModel, find_model
+from pipelines.providers.simulated.simulation import SimulatedReply, simulate
 
 SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
 """Environment variable; where it is 1 at the time of a call, its latency is really slept."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.worlds import simulated_dataset
 from evaluators.dataset import Dataset
 from evaluators.errors import MetricError
 from evaluators.evaluator import Evaluator
@@ -31,7 +32,6 @@ from pipelines.adapters.dspy_programs import from_dspy
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import simulated_dataset
 from tests.pipelines.scripted_session import Script, ScriptedSession, one, received, written
 
 PIPELINE = Pipeline("ask", [Module("solve", "question -> answer", strategy="chain_of_thought")])

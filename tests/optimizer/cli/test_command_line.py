@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.worlds import simulated_dataset
 from evaluators.objective import Objective, as_objective
 from evaluators.statistics import Interval
 from optimizer.cli import main
@@ -18,7 +19,6 @@ from optimizer.results.result import Result
 from pipelines import Module, Pipeline
 from pipelines.gateway.model import Model
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.launching import Launcher, run_python
 from tests.optimizer.made import make_config, make_pipeline, make_result

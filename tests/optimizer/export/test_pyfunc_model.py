@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.worlds import simulated_dataset
 from optimizer.export import save_pyfunc
 from optimizer.export.pyfunc_model import ServedPipeline
 from optimizer.tracking.tracker import import_mlflow
 from pipelines import Module, Pipeline
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig
 
 ROWS = simulated_dataset("locate_solve", 3, seed=5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.worlds import simulated_dataset
 from evaluators.objective import Objective
 from optimizer import BudgetTooSmall
 from pipelines.gateway.budget import Budget
-from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import MODELS, tune
 
 ROWS = simulated_dataset("locate_solve", 14, rows=3)

@@ -9,12 +9,12 @@ from unittest.mock import patch
 import dspy
 import pytest
 
+from benchmarks.worlds import simulated_dataset
 from evaluators.evaluator import Evaluator
 from optimizer.search.holdout import score_finalists
 from optimizer.search.state import SearchState
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.runs import MODELS, tune
 from tests.optimizer.searches import CHECKER, FOOL, VOTER, begun

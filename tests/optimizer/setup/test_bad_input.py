@@ -10,6 +10,7 @@ import dspy
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.errors import DatasetError, MetricError
 from evaluators.metrics import llm_judge
 from evaluators.score_table import ScoreTable
@@ -26,7 +27,6 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve
 from pipelines.providers import price_of
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
     MemberConfig,

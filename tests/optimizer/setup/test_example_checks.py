@@ -7,12 +7,12 @@ from typing import Any
 import dspy
 import pytest
 
+from benchmarks.worlds import simulated_dataset
 from evaluators.errors import DatasetError
 from evaluators.metrics import llm_judge
 from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import MODELS, ROWS
 
 

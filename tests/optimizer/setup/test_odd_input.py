@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from benchmarks.loopback import LoopbackServer, Price
+from benchmarks.worlds import simulated_dataset
 from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
 from optimizer.results.result import Result
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import MODELS, NAMES, served_model, simulated_reply, tune
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
+from benchmarks.worlds import simulated_dataset
 from pipelines import Module, Pipeline, Program
 from pipelines.aggregators.notation import parse_network
 from pipelines.gateway.call import LMCall, LMReply
@@ -12,7 +13,6 @@ from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig
 from tests.pipelines.scripted_session import ScriptedSession, bind, one, reply, written
 

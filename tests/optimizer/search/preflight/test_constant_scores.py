@@ -10,6 +10,7 @@ import dspy
 import pytest
 
 from benchmarks.loopback import LoopbackServer, Price
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
 from optimizer.results.result import Result
@@ -17,7 +18,6 @@ from optimizer.search.preflight.constant_scores import FEWEST, GLANCE
 from pipelines import Module, Pipeline
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import SearchSpace
 from tests.optimizer.runs import HELD_OUT, MODELS, ROWS, counting_server, served_models, tune
 from tests.optimizer.searches import CHECKER, SOLVE, tailored

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.worlds import MODELS as BUILT_IN
+from benchmarks.worlds import simulated_dataset
 from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
 from optimizer.loop import diagnoser_of, search, start_search
 from optimizer.search.state import SearchState
@@ -22,8 +24,6 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve, majority_vote
-from pipelines.providers.simulated import MODELS as BUILT_IN
-from pipelines.providers.simulated import simulated_dataset
 
 MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 

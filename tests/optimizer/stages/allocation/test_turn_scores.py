@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.worlds import simulated_dataset
 from evaluators.statistics import mean_interval
 from optimizer.loop import search, start_search
 from optimizer.search.records.module_score import ModuleScore
@@ -16,7 +17,6 @@ from optimizer.stages.resolver import resolve_stages
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import simulated_dataset
 
 MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 import pytest
 
+from benchmarks.worlds import PHRASES, SimulatedModel, register, simulated_dataset
 from evaluators.errors import MetricError
 from evaluators.objective import Objective
 from optimizer.loop import diagnoser_of, start_search
@@ -26,7 +27,6 @@ from pipelines.gateway.call import BudgetExhausted, LMCall
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.session import Session
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import PHRASES, SimulatedModel, register, simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace, SearchSpaceError
 from search_spaces.config import canonical_json
 from tests.optimizer.runs import outcome, tune

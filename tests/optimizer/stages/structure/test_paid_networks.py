@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
+from benchmarks.worlds import simulated_dataset
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.paid_networks import AGREEMENTS, paid_networks
 from pipelines import Module, Pipeline
-from pipelines.providers.simulated import simulated_dataset
 from search_spaces import PipelineConfig, SearchSpace
 from tests.optimizer.searches import begun, calls, knobs_of, with_solve
 

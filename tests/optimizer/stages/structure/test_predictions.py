@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, sample_of
 from benchmarks.loopback.replies import Reply
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.predictions import VERIFIED_EXAMPLES, Samples, predicted
 from pipelines import Module, Pipeline
@@ -18,7 +19,6 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.providers.output_fields import requested_fields
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import ModuleConfig, PipelineConfig, SearchSpace
 from tests.optimizer.runs import simulated_reply
 from tests.optimizer.searches import (

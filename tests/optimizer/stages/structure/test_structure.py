@@ -17,6 +17,7 @@ import pytest
 from optuna.distributions import IntDistribution
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, sample_of
+from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.objective import Objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.formatting import points
@@ -27,7 +28,6 @@ from optimizer.stages.structure.stage import Structure
 from pipelines import Module, Pipeline
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.model import Model
-from pipelines.providers.simulated import SimulatedModel, register, simulated_dataset
 from search_spaces import (
     AggregatorConfig,
     ModuleConfig,

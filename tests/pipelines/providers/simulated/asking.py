@@ -11,7 +11,8 @@ import dspy
 from dspy.adapters import ChatAdapter
 from dspy.utils.exceptions import AdapterParseError
 
-from pipelines.providers.simulated import SimulatedModel, SimulatedReply, simulate
+from benchmarks.worlds import SimulatedModel, SimulatedReply, simulate
+from pipelines.providers.simulated import SimulatedModel as Simulated
 
 CHAT = ChatAdapter()
 LOCATE = dspy.Signature("table, question -> task", "Extract the task whose ID is asked for.")
@@ -36,13 +37,13 @@ def _written(signature: Any, inputs: str, adapter: Any) -> list[Any]:
 
 
 def reply(
-    model: SimulatedModel, signature: Any, inputs: Mapping[str, Any], **parameters: Any
+    model: Simulated, signature: Any, inputs: Mapping[str, Any], **parameters: Any
 ) -> SimulatedReply:
     return simulate(model, messages_for(signature, inputs), **parameters)
 
 
 def ask(
-    model: SimulatedModel, signature: Any, inputs: Mapping[str, Any], **parameters: Any
+    model: Simulated, signature: Any, inputs: Mapping[str, Any], **parameters: Any
 ) -> dict[str, Any]:
     """The output fields, or an empty dict where the reply can't be parsed."""
     try:
@@ -54,7 +55,7 @@ def ask(
 
 
 def answers(
-    model: SimulatedModel, rows: Sequence[dict[str, str]], signature: Any = QUESTION, **params: Any
+    model: Simulated, rows: Sequence[dict[str, str]], signature: Any = QUESTION, **params: Any
 ) -> list[str | None]:
     """The model's answer to the question of every row."""
     fields = list(signature.input_fields)

@@ -8,7 +8,7 @@ import dspy
 import numpy as np
 import pytest
 
-from pipelines.providers.simulated import simulated_dataset
+from benchmarks.worlds import simulated_dataset
 from tests.pipelines.providers.simulated.asking import (
     QUESTION,
     answers,
@@ -151,7 +151,7 @@ def test_own_phrase_effects_take_precedence() -> None:
 def test_right_demos_help_and_wrong_ones_hurt() -> None:
     from dspy.adapters import ChatAdapter
 
-    from pipelines.providers.simulated import simulate
+    from benchmarks.worlds import simulate
 
     model = steady(skills={"arithmetic": 0.5})
 

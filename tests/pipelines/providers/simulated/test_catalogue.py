@@ -4,17 +4,17 @@ import itertools
 
 import pytest
 
-from pipelines.gateway.model import Model
-from pipelines.providers import price_of
-from pipelines.providers.simulated import (
+from benchmarks.worlds import (
     MODELS,
     SimulatedModel,
-    UnknownSimulatedModel,
     chain_modules,
     find_model,
     register,
     simulated_dataset,
 )
+from pipelines.gateway.model import Model
+from pipelines.providers import price_of
+from pipelines.providers.simulated import UnknownSimulatedModel
 from tests.pipelines.providers.simulated.asking import LOCATE, SOLVE, ask
 
 BUILT_IN_SKILLS = ["locate", "arithmetic", *(module["name"] for module in chain_modules(8))]

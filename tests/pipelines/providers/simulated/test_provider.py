@@ -11,7 +11,7 @@ from dspy.adapters import JSONAdapter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.providers.simulated import SimulatedModel, simulate, simulated_dataset
+from benchmarks.worlds import SimulatedModel, simulate, simulated_dataset
 from tests.pipelines.providers.simulated.asking import QUESTION, ask, messages_for, reply, steady
 
 ABLE = steady("able", skills={"arithmetic": 1.0, "locate": 1.0})

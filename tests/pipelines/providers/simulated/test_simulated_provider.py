@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.worlds import MODELS, SimulatedModel, find_model, register, simulate
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.providers import check_models, price_of
-from pipelines.providers.simulated import MODELS, SimulatedModel, find_model, register, simulate
 
 MESSAGES = ({"role": "user", "content": "Compute 17 * 23 - 5"},)
 
