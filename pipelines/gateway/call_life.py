@@ -1,30 +1,36 @@
-"""The life of one call: recorded, in another thread's flight, or reserved, sent and settled."""
+"""The life of one call: recorded, in flight already, or reserved, sent and settled."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import cached_property
 
 from pipelines.gateway.account import Account
+from pipelines.gateway.budget import PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.failures import BROKEN, UNUSABLE_MODEL
 from pipelines.gateway.limits import ProviderGate
 from pipelines.gateway.metering import metered
 from pipelines.gateway.prices import ModelError, Price
-from pipelines.gateway.provider import Provider, ProviderReply
-from pipelines.gateway.races.cut_off import CutOff, NotSent
+from pipelines.gateway.provider import Provider
+
+_LOOK_S = 0.05
+"""Seconds between two checks whether to go on waiting."""
 
 
 class CallLife:
-    """The life of one call, from request to reply. A race's calls share it until cut off."""
+    """The life of one call, from request to reply, as a task on the event loop.
+
+    Cancelled at any moment, it settles what it has reserved.
+    """
 
     def __init__(self, account: Account, call: LMCall) -> None:
         self.account = account
         self.call = call
-        self._store = account.gateway.store
-        self._flights = account.gateway.flights
-        self.cut = CutOff()
+        self.lost = PurposeSpend()
+        """What a request is charged that was cancelled under way."""
 
     @property
     def _provider(self) -> Provider:
@@ -42,72 +48,47 @@ class CallLife:
         except ModelError as error:
             raise UNUSABLE_MODEL.failure(self.call, str(error)) from error
 
-    def run(self) -> LMReply:
-        """The reply: from the cache, from a thread that is making this call, or paid for."""
-        return self._flights.once(self.call.key, self.recorded, self.pay, self.check_waiting)
+    def look_up_price(self) -> None:
+        """Before the life begins: whoever knows the price may be slow to import."""
+        with suppress(CallFailed):
+            _ = self.price
+
+    async def run(self) -> LMReply:
+        """The reply: from the cache, from a task that is making this call, or paid for."""
+        return await self.account.gateway.flights.once(
+            self.call.key, self.recorded, self._attempts, self.account.check_not_stopped
+        )
 
     def recorded(self) -> LMReply | None:
         """The reply that the cache holds."""
-        return self._store.reply(self.call.key)
+        return self.account.gateway.store.reply(self.call.key)
 
-    def pay(self) -> LMReply:
-        """Make the call, and again if it fails for a while; its flight is the caller's."""
-        try:
-            return self._attempts()
-        except CallFailed:
-            raise
-        except BaseException:
-            self.account.settle(self.call, None, billed=True)  # ctrl-C: it may be still reserved
-            raise
-
-    def check_waiting(self) -> None:
-        """Raise if it is pointless to go on waiting for another thread's reply."""
-        self.account.check_not_stopped()
-
-    def check(self) -> None:
-        """Raise if the call should not be sent any more."""
-        self.account.check_running()
-
-    def wait(self, seconds: float) -> None:
-        """Wait before a retry."""
-        self.account.wait(seconds)
-
-    def reserve(self) -> bool:
+    async def reserve(self) -> bool:
         """Reserve the worst that an attempt may cost; False if it is answered by now."""
-        call = self.call
+        call, account = self.call, self.account
         worst = {call.key: self.price.worst_usd(call)}
-        return self.account.reserve(
-            worst, call.purpose, f"a call to {call.model.label}", self.check
-        )  # fmt: skip
+        return await account.reserve(
+            worst, call.purpose, f"a call to {call.model.label}", account.check_running
+        )
 
-    def send(self) -> LMReply:
-        """Make one request."""
-        try:
-            sent, elapsed_s = self.cut.result(self._timed)
-        except CancelledError:
-            raise BROKEN.failure(self.call, "the request was cancelled") from None
-        return metered(self.call, sent, self.price, elapsed_s)
+    def cost_if_cancelled(self) -> PurposeSpend:
+        """What a request costs that is cancelled now: its worst, since the outcome is unknown."""
+        call = self.call
+        return PurposeSpend(
+            self.price.worst_usd(call), 1, call.most_input_tokens, call.model.max_tokens
+        )
 
-    def settle_cut_off(self) -> None:
-        """Settle a request whose reply did not arrive because it was cut off on our side."""
-        self.account.settle(self.call, None, billed=True)
-
-    async def _timed(self) -> tuple[ProviderReply, float]:
-        started = time.perf_counter()
-        deadline_s = self.account.health.pace(self.call).deadline_s
-        sent = await self._provider.send(self.call, deadline_s)
-        return sent, time.perf_counter() - started
-
-    def _attempts(self) -> LMReply:
+    async def _attempts(self) -> LMReply:
+        """Make the call, and again if it fails for a while."""
         gateway, health = self.account.gateway, self.account.health
         gate = gateway.gate(self.call.model.provider)
         attempt = 0
         while True:
-            with health.reachable(self.call, self._check_reachable):
+            async with health.reachable(self.call, self._check_reachable):
                 try:
-                    if not self.reserve() and (recorded := self.recorded()) is not None:
+                    if not await self.reserve() and (recorded := self.recorded()) is not None:
                         return recorded
-                    return self._attempt(gate)
+                    return await self._attempt(gate)
                 except CallFailed as failure:
                     failure.attempts = attempt + 1
                     if failure.away:
@@ -116,62 +97,72 @@ class CallLife:
                     if not failure.retryable or attempt == gateway.retries:
                         raise
                     failed = failure
-            self._wait_to_retry(gate, attempt, failed)
+            await self._wait_to_retry(gate, attempt, failed)
             attempt += 1
 
     def _check_reachable(self) -> None:
-        """As `check`, or if the model was set aside; what a race has reserved is given back."""
-        try:
-            self.account.health.check(self.call)
-            self.check()
-        except BaseException:
-            self.account.release(self.call)
-            raise
+        """Raise if the run is over, or the model was set aside."""
+        self.account.health.check(self.call)
+        self.account.check_running()
 
-    def _attempt(self, gate: ProviderGate) -> LMReply:
+    async def _attempt(self, gate: ProviderGate) -> LMReply:
         """Make a reserved call once, and settle it; give the reservation back if it never left."""
         try:
-            gate.enter(self.check)
+            await gate.enter(self.account.check_running)
         except BaseException:
             self.account.release(self.call)
             raise
         try:
             with self.account.sending():
-                return self._sent()
+                return await self._sent()
         finally:
             gate.leave()
 
-    def _sent(self) -> LMReply:
-        health = self.account.health
+    async def _sent(self) -> LMReply:
+        account, health = self.account, self.account.health
         pace = health.pace(self.call)
         started, deadline_s = time.monotonic(), pace.deadline_s
         try:
-            reply = self.send()
-            self.account.settle(self.call, reply)
+            reply = await self._reply(deadline_s)
+            account.settle(self.call, reply)
             health.note_reply(self.call)
             pace.answered(time.monotonic() - started)
             return reply
         except CallFailed as failure:
             if not failure.sent:
-                self.account.release(self.call)
+                account.release(self.call)
                 raise
-            self.account.settle(self.call, None, billed=failure.billed)
+            account.settle(self.call, None, billed=failure.billed)
             waited_s = time.monotonic() - started
             if failure.kind == "timeout" and waited_s >= 0.9 * deadline_s:  # no server's 504
                 pace.late(waited_s)
             if not failure.away:
                 health.connection(self.call).connected()
             raise
-        except NotSent:
-            self.account.release(self.call)
+        except asyncio.CancelledError:
+            self.lost = self.cost_if_cancelled()
+            account.settle_cut_off(self.call, self.lost)
             raise
         except BaseException:
-            self.settle_cut_off()
+            account.settle(self.call, None, billed=True)
             raise
 
-    def _wait_to_retry(self, gate: ProviderGate, attempt: int, failure: CallFailed) -> None:
+    async def _reply(self, deadline_s: float) -> LMReply:
+        """Make one request."""
+        try:
+            sent = await self._provider.send(self.call, deadline_s)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise BROKEN.failure(self.call, "the request was cancelled") from None
+        return metered(self.call, sent, self.price)
+
+    async def _wait_to_retry(self, gate: ProviderGate, attempt: int, failure: CallFailed) -> None:
         seconds = self.account.gateway.backoff(attempt, failure)
         if failure.kind == "rate_limited":
             gate.pause(seconds)
-        self.wait(seconds)
-        self.check()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, _LOOK_S))
+            self.account.check_running()

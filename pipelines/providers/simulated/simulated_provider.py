@@ -62,7 +62,7 @@ class SimulatedProvider:
             finish_reason=reply.finish_reason,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
-            declared_latency_s=reply.latency_s,
+            latency_s=reply.latency_s,
         )
 
 

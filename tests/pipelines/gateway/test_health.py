@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -136,18 +136,17 @@ def test_one_call_tries_and_the_others_wait() -> None:
     connection.away("nothing there")
     trying = []
 
-    def attempt() -> None:
-        if connection.enter(lambda: None):
-            trying.append(threading.get_ident())
-            time.sleep(0.2)
+    async def attempt(number: int) -> None:
+        if await connection.enter(lambda: None):
+            trying.append(number)
+            await asyncio.sleep(0.2)
             connection.connected()
             connection.leave()
 
-    threads = [threading.Thread(target=attempt) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    async def together() -> None:
+        await asyncio.gather(*map(attempt, range(8)))
+
+    asyncio.run(together())
     assert len(trying) == 1
 
 

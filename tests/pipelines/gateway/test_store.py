@@ -15,10 +15,9 @@ import pytest
 from benchmarks.loopback import LoopbackServer, Price
 from pipelines.gateway import database
 from pipelines.gateway.budget import Budget, PurposeSpend
-from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.call import BudgetExhausted, CallRace, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.gateway.races.call_race import CallRace
 from pipelines.gateway.store import Caps, Claim, Store, StoreError
 from pipelines.patterns import majority_vote
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import textwrap
 import threading
@@ -18,9 +19,8 @@ from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Pric
 from pipelines.gateway.budget import Budget, PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.limits import Limit
+from pipelines.gateway.limits import Limit, ProviderGate
 from pipelines.gateway.model import Model
-from pipelines.gateway.races.cut_off import CutOff
 from pipelines.providers import price_of
 from tests.launching import run_python
 from tests.pipelines.gateway.waiting import until
@@ -403,15 +403,15 @@ def test_a_model_without_a_price_has_failed_before_anything_is_reserved(
 def test_who_is_cut_off_before_it_is_sent_costs_nothing(
     make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = CutOff.result
+    enter = ProviderGate.enter
     late = iter((False, True))
 
-    def held_up(cut: CutOff, request: Any) -> Any:
+    async def held_up(gate: ProviderGate, check: Callable[[], None]) -> None:
         if next(late):
-            cut.wait(FOREVER)
-        return result(cut, request)
+            await asyncio.sleep(FOREVER)
+        await enter(gate, check)
 
-    monkeypatch.setattr(CutOff, "result", held_up)
+    monkeypatch.setattr(ProviderGate, "enter", held_up)
     with LoopbackServer() as server:
         session = open_gateway().session("s")
         race = session.first_of(samples(make_call, server, 2))
