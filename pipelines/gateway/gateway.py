@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed
-from pipelines.gateway.flights import Flights
-from pipelines.gateway.limits import Limit, ProviderGate
+from pipelines.gateway.concurrency.flights import Flights
+from pipelines.gateway.concurrency.limits import Limit, ProviderGate
 from pipelines.gateway.session import Session
-from pipelines.gateway.store import Store
+from pipelines.gateway.storage.store import Store
 from search_spaces.refusals import check_number, check_whole, refusing_with
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.gateway.account import Account, Protected
 from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend
 from pipelines.gateway.call import CallRace, LMCall, LMReply
-from pipelines.gateway.call_life import CallLife
-from pipelines.gateway.event_loop import run
-from pipelines.gateway.race import race, race_key
+from pipelines.gateway.concurrency.event_loop import run
+from pipelines.gateway.execution.account import Account, Protected
+from pipelines.gateway.execution.call_life import CallLife
+from pipelines.gateway.execution.race import race, race_key
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
-    from pipelines.gateway.store import Parsed
+    from pipelines.gateway.storage.store import Parsed
 
 
 class Left(NamedTuple):

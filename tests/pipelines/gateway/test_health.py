@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
-from pipelines.gateway import health
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.gateway.concurrency import health
+from pipelines.gateway.concurrency.health import FEWEST_REPLIES, NEVER_ANSWERED, SHORTEST_S, Pace
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.health import FEWEST_REPLIES, NEVER_ANSWERED, SHORTEST_S, Pace
 from pipelines.gateway.session import Session
 
 MakeCall = Callable[..., LMCall]

@@ -18,8 +18,8 @@ import pytest
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script, sample_of
 from pipelines.gateway.budget import Budget, PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.concurrency.limits import Limit, ProviderGate
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.limits import Limit, ProviderGate
 from pipelines.gateway.model import Model
 from pipelines.providers import price_of
 from tests.launching import run_python

@@ -15,8 +15,8 @@ import pytest
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway, Session
-from pipelines.gateway.limits import Limit
 from pipelines.gateway.session import Left
 from pipelines.providers import price_of
 from pipelines.providers.openai_server import OpenAIServer

@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from pipelines.gateway.account import Account
 from pipelines.gateway.budget import PurposeSpend, total
 from pipelines.gateway.call import BudgetExhausted, CallFailed, CallRace, LMCall, LMReply
-from pipelines.gateway.call_life import CallLife
-from pipelines.gateway.event_loop import run
+from pipelines.gateway.concurrency.event_loop import run
+from pipelines.gateway.execution.account import Account
+from pipelines.gateway.execution.call_life import CallLife
 
 _LOOK_S = 0.05
 """How often a race looks whether it was stopped, and whether a reply is due that came early."""

@@ -7,12 +7,12 @@ import time
 from contextlib import suppress
 from functools import cached_property
 
-from pipelines.gateway.account import Account
 from pipelines.gateway.budget import PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.concurrency.limits import ProviderGate
+from pipelines.gateway.execution.account import Account
+from pipelines.gateway.execution.metering import metered
 from pipelines.gateway.failures import BROKEN, UNUSABLE_MODEL
-from pipelines.gateway.limits import ProviderGate
-from pipelines.gateway.metering import metered
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Provider
 

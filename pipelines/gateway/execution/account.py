@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
-from pipelines.gateway.health import Health
-from pipelines.gateway.store import Caps, Claim
+from pipelines.gateway.concurrency.health import Health
+from pipelines.gateway.storage.store import Caps, Claim
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from pipelines.gateway import database
 from pipelines.gateway.budget import PICO, PurposeSpend, RunningSpend, Spend, picodollars
 from pipelines.gateway.call import CallRace, LMReply
-from pipelines.gateway.database import (
+from pipelines.gateway.storage import database
+from pipelines.gateway.storage.database import (
     DURATIONS,
     FLIGHTS,
     OTHER_FOLDER,
