@@ -23,8 +23,8 @@ from evaluators.metrics import resolve_metric
 from evaluators.statistics import paired_interval
 from pipelines import Module, Pipeline
 from pipelines.aggregators.notation import parse_network
+from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 

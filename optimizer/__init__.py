@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs import from_dspy
     from pipelines.aggregators.notation import network_text, parse_network
     from pipelines.gateway.budget import Budget
+    from pipelines.gateway.concurrency.limits import Limit
     from pipelines.gateway.gateway import Gateway
-    from pipelines.gateway.limits import Limit
     from pipelines.gateway.model import Model
     from pipelines.gateway.prices import ModelError
     from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine

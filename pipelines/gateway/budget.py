@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -51,6 +51,17 @@ class PurposeSpend:
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+
+
+def total(costs: Iterable[PurposeSpend]) -> PurposeSpend:
+    """The sum of costs."""
+    parts = list(costs)
+    return PurposeSpend(
+        math.fsum(part.usd for part in parts),
+        sum(part.calls for part in parts),
+        sum(part.input_tokens for part in parts),
+        sum(part.output_tokens for part in parts),
+    )
 
 
 @dataclass(frozen=True)

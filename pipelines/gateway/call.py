@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from pipelines.gateway.budget import PurposeSpend, total
 from pipelines.gateway.model import Model
 from pipelines.gateway.params import check_params
 
@@ -89,8 +90,39 @@ class LMReply:
     """Seconds that the call took when it was first made."""
     cached: bool = False
     """Whether it was answered from the cache, at no cost."""
-    latency_declared: bool = False
-    """Whether the provider says what it would have taken, and comes back at once. Not kept."""
+
+    @property
+    def cost(self) -> PurposeSpend:
+        """What the whole reply costs."""
+        return PurposeSpend(self.usd, 1, self.input_tokens, self.output_tokens)
+
+
+@dataclass(frozen=True)
+class CallRace:
+    """Which of several calls finished first, what they answered, and what the others cost."""
+
+    winners: tuple[int, ...]
+    """Their places among the calls, in the order in which they finished."""
+    replies: tuple[LMReply, ...]
+    """Theirs, in the same order."""
+    lost: tuple[PurposeSpend, ...]
+    """By the place of each call, what it had written and was thrown away: nothing of the winners,
+    nor of calls that were never sent."""
+
+    @property
+    def losers(self) -> PurposeSpend:
+        """What was thrown away in all; calls that were never sent don't count."""
+        return total(self.lost)
+
+    @property
+    def cost(self) -> PurposeSpend:
+        """Of all calls, the first time that the race was held."""
+        return total([*(reply.cost for reply in self.replies), self.losers])
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds until the last winner had finished."""
+        return max(reply.latency_s for reply in self.replies)
 
 
 class CallFailed(Exception):

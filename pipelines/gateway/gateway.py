@@ -8,17 +8,16 @@ from __future__ import annotations
 import functools
 import os
 import random
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed
-from pipelines.gateway.flights import Flights
-from pipelines.gateway.limits import Limit, ProviderGate
+from pipelines.gateway.concurrency.flights import Flights
+from pipelines.gateway.concurrency.limits import Limit, ProviderGate
 from pipelines.gateway.session import Session
-from pipelines.gateway.store import Store
+from pipelines.gateway.storage.store import Store
 from search_spaces.refusals import check_number, check_whole, refusing_with
 
 if TYPE_CHECKING:
@@ -90,7 +89,6 @@ class Gateway:
         self._backoff_s = backoff_s
         self._limits = dict(limits or {})
         self._gates: dict[str, ProviderGate] = {}
-        self._lock = threading.Lock()
 
     def provider(self, model: Model) -> Provider:
         """Makes the model's calls; imported with the first one that is not in the cache."""
@@ -109,10 +107,9 @@ class Gateway:
 
     def gate(self, provider: str) -> ProviderGate:
         """The gate that all calls to this provider share."""
-        with self._lock:
-            if provider not in self._gates:
-                self._gates[provider] = ProviderGate(self.limit(provider))
-            return self._gates[provider]
+        if provider not in self._gates:
+            self._gates[provider] = ProviderGate(self.limit(provider))
+        return self._gates[provider]
 
     def limit(self, provider: str) -> Limit:
         """What this provider allows."""

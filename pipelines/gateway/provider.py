@@ -19,6 +19,8 @@ class ProviderReply:
     text: str
     finish_reason: str | None
     """`stop`, `length` (cut off by `max_tokens`), `content_filter`, ..."""
+    latency_s: float
+    """Seconds that the model took: from the request to the whole reply."""
     input_tokens: object = None
     output_tokens: object = None
     """As the provider counts them; None if it does not say."""
@@ -26,8 +28,6 @@ class ProviderReply:
     """Thoughts that it also wrote, which count where it does not say how many tokens it used."""
     listed_usd: float | None = None
     """What so many tokens cost by the provider's own price list, discounts included."""
-    declared_latency_s: float | None = None
-    """What it would have taken, where the provider comes back at once."""
 
 
 class Provider(Protocol):

@@ -9,15 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.gateway.account import Account, Protected
 from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend
-from pipelines.gateway.call import LMCall, LMReply
-from pipelines.gateway.call_life import CallLife
-from pipelines.gateway.races.call_race import CallRace, cost_of, race_key
+from pipelines.gateway.call import CallRace, LMCall, LMReply
+from pipelines.gateway.concurrency.event_loop import run
+from pipelines.gateway.execution.account import Account, Protected
+from pipelines.gateway.execution.call_life import CallLife
+from pipelines.gateway.execution.race import race, race_key
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
-    from pipelines.gateway.store import Parsed
+    from pipelines.gateway.storage.store import Parsed
 
 
 class Left(NamedTuple):
@@ -47,8 +48,12 @@ class Session:
             BudgetExhausted: the call could break a cap, or the session was stopped.
         """
         self._account.check_not_stopped()
-        reply = CallLife(self._account, call).run()
-        self._count(call.key, call.purpose, cost_of(reply))
+        life = CallLife(self._account, call)
+        reply = life.recorded()
+        if reply is None:
+            life.look_up_price()
+            reply = run(life.run())
+        self._count(call.key, call.purpose, reply.cost)
         return reply
 
     def parsed(self, key: str) -> Parsed | None:
@@ -60,7 +65,7 @@ class Session:
         self._account.check_not_stopped()
         known = self._account.gateway.store.parsed(key)
         if known is not None:
-            self._count(known.call, "task", cost_of(known.reply))
+            self._count(known.call, "task", known.reply.cost)
         return known
 
     def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
@@ -71,17 +76,15 @@ class Session:
         """The replies of the `count` calls that finish first; the others are cut off.
 
         The calls differ in model or sample index and share one purpose. Each is reserved before
-        any starts. Whose provider only declares its latency (`sim/`, `recorded/`), and whose
-        replies are all in the cache, the declared or recorded latencies decide. The same race
-        again is answered from the cache, even if others would be faster now.
+        any starts. Replies that are there at once, from the cache or from a simulated model, take
+        part with the latencies that they report. The same race again is answered from the cache,
+        even if others would be faster now.
 
         Raises:
             ValueError: fewer calls than `count`, two equal ones, or two purposes.
             CallFailed: so many calls failed that fewer than `count` are left; the first failure.
             BudgetExhausted: the calls could break a cap, or the session was stopped.
         """
-        from pipelines.gateway.races.racing_calls import race
-
         key = race_key(calls, count)
         self._account.check_not_stopped()
         result = race(self._account, key, calls, count)

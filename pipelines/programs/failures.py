@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.call_record import CallRecord
-from pipelines.gateway.database import StoreError
+from pipelines.gateway.storage.database import StoreError
 from pipelines.programs.trace import Failure
 
 if TYPE_CHECKING:

@@ -71,9 +71,10 @@ class OpenAIServer:
         adapted = self._adapted.setdefault((model.api_base, model.name), {})
         while True:
             used = dict(adapted)  # other calls may learn of more meanwhile
+            asked = time.perf_counter()
             status, body, headers = await self._post(call, _body(call, used), timeout_s)
             if status < 400:
-                return _reply(call, body)
+                return _reply(call, body, time.perf_counter() - asked)
             text = _message(body.decode(errors="replace"))
             refused = _refused_parameter(status, text, used, call)
             if refused is None:
@@ -209,10 +210,10 @@ def _refused_parameter(
     return None
 
 
-def _reply(call: LMCall, body: bytes) -> ProviderReply:
+def _reply(call: LMCall, body: bytes, latency_s: float) -> ProviderReply:
     """What came with a status that says that all is well."""
     try:
-        return reply_of(call, json.loads(body))
+        return reply_of(call, json.loads(body), latency_s)
     except CallFailed:
         raise
     except Exception as error:  # whatever a server may send
@@ -220,7 +221,7 @@ def _reply(call: LMCall, body: bytes) -> ProviderReply:
         raise failures.MALFORMED.failure(call, detail) from None
 
 
-def reply_of(call: LMCall, sent: Any) -> ProviderReply:
+def reply_of(call: LMCall, sent: Any, latency_s: float) -> ProviderReply:
     """The reply in a completion of OpenAI's form: as JSON, or one of litellm's objects.
 
     Raises:
@@ -245,6 +246,7 @@ def reply_of(call: LMCall, sent: Any) -> ProviderReply:
     return ProviderReply(
         text=text,
         finish_reason="content_filter" if refused else choice.get("finish_reason"),
+        latency_s=latency_s,
         input_tokens=usage.get("prompt_tokens"),
         output_tokens=usage.get("completion_tokens"),
         unseen_text="" if thoughts == text else thoughts,

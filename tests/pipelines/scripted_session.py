@@ -12,9 +12,8 @@ from typing import Any
 
 from pipelines import Module, Pipeline, Program, patterns
 from pipelines.gateway.budget import PurposeSpend, Spend
-from pipelines.gateway.call import LMCall, LMReply
+from pipelines.gateway.call import CallRace, LMCall, LMReply
 from pipelines.gateway.model import Model
-from pipelines.gateway.races.call_race import CallRace, cost_of
 from pipelines.programs.memo import Memo
 from search_spaces import PipelineConfig
 
@@ -84,7 +83,7 @@ class ScriptedSession:
         replies = [self.complete(call) for call in calls]
         order = sorted(range(len(calls)), key=lambda place: replies[place].latency_s)
         won = tuple(order[:count])
-        lost = [PurposeSpend() if n in won else cost_of(reply) for n, reply in enumerate(replies)]
+        lost = [PurposeSpend() if n in won else reply.cost for n, reply in enumerate(replies)]
         return CallRace(won, tuple(replies[place] for place in won), tuple(lost))
 
 

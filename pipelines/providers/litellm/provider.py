@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +70,7 @@ class LitellmProvider:
         litellm = load_litellm()
         OURS.set(True)  # in this task alone
         sent: list[object] = []  # litellm logs a call just before it sends it
+        asked = time.perf_counter()
         try:
             response = await litellm.acompletion(
                 **_arguments(call), timeout=timeout_s, logger_fn=sent.append
@@ -76,7 +78,7 @@ class LitellmProvider:
         except Exception as error:
             failure = as_failure(litellm, error, call, timeout_s, bool(sent))
         else:
-            return _reply(call, response)
+            return _reply(call, response, time.perf_counter() - asked)
         raise failure  # outside the handler: a traceback would show what litellm's error quotes
 
 
@@ -107,10 +109,10 @@ def _arguments(call: LMCall) -> dict[str, Any]:
     return arguments
 
 
-def _reply(call: LMCall, response: Any) -> ProviderReply:
+def _reply(call: LMCall, response: Any, latency_s: float) -> ProviderReply:
     """What came back: litellm lets `choices: []` and pages of HTML through."""
     try:
-        reply = reply_of(call, response)
+        reply = reply_of(call, response, latency_s)
         usage = getattr(response, "usage", None)
         if usage is not None and not has_own_price(call.model):
             return replace(reply, listed_usd=listed_usd(call.model.name, usage))

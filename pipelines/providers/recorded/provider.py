@@ -49,7 +49,7 @@ class RecordedProvider:
             finish_reason=reply.finish_reason,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
-            declared_latency_s=0.0,
+            latency_s=0.0,
         )
 
 

@@ -21,7 +21,7 @@ SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
 
 
 class SimulatedProvider:
-    """Answers at once, and says how long the model would have taken."""
+    """Answers at once; the latency that it reports is that of the model it imitates."""
 
     def problem_of(self, model: Model) -> str | None:
         """No such model."""
@@ -62,7 +62,7 @@ class SimulatedProvider:
             finish_reason=reply.finish_reason,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
-            declared_latency_s=reply.latency_s,
+            latency_s=reply.latency_s,
         )
 
 

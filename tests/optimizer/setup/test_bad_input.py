@@ -21,8 +21,8 @@ from optimizer.stages.resolver import resolve_stages
 from pipelines import Module, Pipeline
 from pipelines.adapters.callables import from_callable
 from pipelines.gateway.budget import Budget
+from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
 from pipelines.patterns import locate_solve

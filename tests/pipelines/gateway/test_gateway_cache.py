@@ -325,7 +325,7 @@ def test_another_providers_key_is_not_sent_to_an_own_server(
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    from pipelines.gateway.store import StoreError
+    from pipelines.gateway.storage.store import StoreError
 
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="can't be written"):
@@ -333,7 +333,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
-    from pipelines.gateway.store import StoreError
+    from pipelines.gateway.storage.store import StoreError
 
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(StoreError, match="can't be written"):
@@ -341,7 +341,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_the_file_is_named_and_not_set_aside(tmp_path: Path) -> None:
-    from pipelines.gateway.store import StoreError
+    from pipelines.gateway.storage.store import StoreError
 
     (tmp_path / "cache.sqlite").mkdir()
     with pytest.raises(StoreError, match=r"cache\.sqlite' can't be opened"):

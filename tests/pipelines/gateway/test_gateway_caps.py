@@ -20,7 +20,7 @@ from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Pric
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway, Session
-from pipelines.gateway.store import Claim
+from pipelines.gateway.storage.store import Claim
 from pipelines.providers import price_of
 
 IN_FLIGHT = 64

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackServer, Price
-from pipelines.gateway import metering
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.execution import metering
 from pipelines.gateway.gateway import Gateway
 
 MakeCall = Callable[..., LMCall]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
-from pipelines.gateway import health
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.gateway.concurrency import health
+from pipelines.gateway.concurrency.health import FEWEST_REPLIES, NEVER_ANSWERED, SHORTEST_S, Pace
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.health import FEWEST_REPLIES, NEVER_ANSWERED, SHORTEST_S, Pace
 from pipelines.gateway.session import Session
 
 MakeCall = Callable[..., LMCall]
@@ -136,18 +136,17 @@ def test_one_call_tries_and_the_others_wait() -> None:
     connection.away("nothing there")
     trying = []
 
-    def attempt() -> None:
-        if connection.enter(lambda: None):
-            trying.append(threading.get_ident())
-            time.sleep(0.2)
+    async def attempt(number: int) -> None:
+        if await connection.enter(lambda: None):
+            trying.append(number)
+            await asyncio.sleep(0.2)
             connection.connected()
             connection.leave()
 
-    threads = [threading.Thread(target=attempt) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    async def together() -> None:
+        await asyncio.gather(*map(attempt, range(8)))
+
+    asyncio.run(together())
     assert len(trying) == 1
 
 

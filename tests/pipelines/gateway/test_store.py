@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.loopback import LoopbackServer, Price
-from pipelines.gateway import database
 from pipelines.gateway.budget import Budget, PurposeSpend
-from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.call import BudgetExhausted, CallRace, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.gateway.races.call_race import CallRace
-from pipelines.gateway.store import Caps, Claim, Store, StoreError
+from pipelines.gateway.storage import database
+from pipelines.gateway.storage.store import Caps, Claim, Store, StoreError
 from pipelines.patterns import majority_vote
 
 MakeCall = Callable[..., LMCall]
@@ -194,7 +193,7 @@ def test_money_paid_while_the_disk_fails_is_not_lost(
 ) -> None:  # fmt: skip
     """It breaks after a call was reserved, and is back later."""
     monkeypatch.setattr(database, "LOCKED_S", 0.05)
-    monkeypatch.setattr("pipelines.gateway.store._HURRIED_MS", 50)
+    monkeypatch.setattr("pipelines.gateway.storage.store._HURRIED_MS", 50)
     ends: list[Callable[[], object]] = []
 
     def reply(messages: Sequence[Mapping[str, str]], _: object) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from unittest.mock import DEFAULT, patch
+from unittest.mock import patch
 
 import pytest
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway, Session
-from pipelines.gateway.limits import Limit
 from pipelines.gateway.session import Left
+from pipelines.providers import price_of
+from pipelines.providers.openai_server import OpenAIServer
 from tests.pipelines.gateway.waiting import until
 
 MakeCall = Callable[..., LMCall]
@@ -133,25 +137,40 @@ def test_nobody_waits_beyond_the_seconds_of_the_budget(
         assert server.requests == session.spent.calls == 1
 
 
-def test_a_call_cut_off_between_reserving_and_settling_is_made_again(
+def test_a_call_that_ctrl_c_ends_is_charged_at_its_worst_and_made_again(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
-    """Ctrl-C can fall anywhere: what it leaves in flight must neither hang nor be free."""
-    with LoopbackServer() as server:
-        gateway = open_gateway()
-        session = gateway.session("s", Budget(usd=1))
+    def script(request: LoopbackRequest) -> Behaviour:
+        return Behaviour.slow(30) if request.index == 0 else Behaviour()
+
+    def interrupt() -> None:
+        until(lambda: server.requests == 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with LoopbackServer(script) as server, ThreadPoolExecutor(1) as pool:
+        session = open_gateway().session("s", Budget(usd=1))
         call = make_call(server)
-        breaks = [KeyboardInterrupt] * 2 + [DEFAULT] * 10
-        settle = patch.object(
-            gateway.store, "settle", wraps=gateway.store.settle, side_effect=breaks
-        )
-        with settle, pytest.raises(KeyboardInterrupt):
+        pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
             session.complete(call)
         assert session.spent.calls == 1
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(session.complete, call).result(timeout=5).text == "hello"
+        assert session.spent.usd == pytest.approx(price_of(call.model).worst_usd(call))
+        assert session.in_flight == 0
+        assert pool.submit(session.complete, call).result(timeout=5).text == "hello"
         assert server.requests == session.spent.calls == 2
-        assert session.spent.usd > server.usd
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+def test_what_a_provider_raises_ends_its_call_alone(
+    make_call: MakeCall, open_gateway: OpenGateway, error: type[BaseException]
+) -> None:
+    with LoopbackServer() as server:
+        session = open_gateway().session("s", Budget(usd=1))
+        failing = patch.object(OpenAIServer, "send", side_effect=error)
+        with failing, pytest.raises(error):
+            session.complete(make_call(server))
+        assert (session.spent.calls, server.requests) == (1, 0), "whether it was sent is unknown"
+        assert session.complete(make_call(server)).text == "hello"
 
 
 def test_nominal_spend_is_the_same_in_any_order(

@@ -10,8 +10,8 @@ from pipelines import Module, Pipeline, Program
 from pipelines.aggregators.notation import parse_network
 from pipelines.gateway.call import LMCall, LMReply
 from pipelines.gateway.call_record import recording
+from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 from tests.pipelines.scripted_session import ScriptedSession, bind, one, reply, written

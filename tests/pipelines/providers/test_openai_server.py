@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.execution.metering import EXCESS
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.metering import EXCESS
 from pipelines.gateway.model import Model
 from pipelines.providers import price_of
 

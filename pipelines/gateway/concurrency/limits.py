@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pydantic import ConfigDict, Field, StrictBool, StrictFloat
 from pydantic.dataclasses import dataclass
@@ -34,26 +35,24 @@ class Limit:
 
 
 class ProviderGate:
-    """Lets calls to one provider through as its limit allows. Safe for threads."""
+    """Lets calls to one provider through as its limit allows. On the event loop."""
 
     def __init__(self, limit: Limit) -> None:
-        self._slots = threading.BoundedSemaphore(limit.concurrency)
+        self._slots = asyncio.BoundedSemaphore(limit.concurrency)
         self._interval = 60.0 / limit.requests_per_minute if limit.requests_per_minute else 0.0
-        self._lock = threading.Lock()
         self._next_start = 0.0
 
-    def enter(self, check: Callable[[], None]) -> None:
+    async def enter(self, check: Callable[[], None]) -> None:
         """Take one of the provider's slots, at a moment when its rate allows a call.
 
         Whoever enters must `leave`. `check` is called while waiting and just before entering;
         what it raises ends the wait.
         """
-        while not self._slots.acquire(timeout=_LOOK_S):
-            check()
+        await self._take_slot(check)
         try:
             check()
             while (wait := self._until_turn()) > 0:
-                time.sleep(min(wait, _LOOK_S))
+                await asyncio.sleep(min(wait, _LOOK_S))
                 check()
         except BaseException:
             self._slots.release()
@@ -65,14 +64,21 @@ class ProviderGate:
 
     def pause(self, seconds: float) -> None:
         """No call starts for that long: the provider said that it is too many."""
-        with self._lock:
-            self._next_start = max(self._next_start, time.monotonic() + seconds)
+        self._next_start = max(self._next_start, time.monotonic() + seconds)
+
+    async def _take_slot(self, check: Callable[[], None]) -> None:
+        while self._slots.locked():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._slots.acquire()
+                    return
+            check()
+        await self._slots.acquire()  # at once
 
     def _until_turn(self) -> float:
         """Seconds until a call may start; 0 takes the turn."""
-        with self._lock:
-            now = time.monotonic()
-            if now >= self._next_start:
-                self._next_start = now + self._interval
-                return 0.0
-            return self._next_start - now
+        now = time.monotonic()
+        if now >= self._next_start:
+            self._next_start = now + self._interval
+            return 0.0
+        return self._next_start - now

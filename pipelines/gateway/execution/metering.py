@@ -17,7 +17,7 @@ EXCESS = 0.1
 """A provider is believed that it used so much more than it was allowed to, as a share of that."""
 
 
-def metered(call: LMCall, sent: ProviderReply, price: Price, elapsed_s: float) -> LMReply:
+def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
     """The reply with its tokens and dollars.
 
     No tokenizer makes more tokens than there are bytes, and no output has more than `max_tokens`:
@@ -46,8 +46,7 @@ def metered(call: LMCall, sent: ProviderReply, price: Price, elapsed_s: float) -
         input_tokens=inputs,
         output_tokens=outputs,
         usd=usd,
-        latency_s=elapsed_s if sent.declared_latency_s is None else sent.declared_latency_s,
-        latency_declared=sent.declared_latency_s is not None,
+        latency_s=sent.latency_s,
     )
 
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
+from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway, Session
-from pipelines.gateway.limits import Limit
 from pipelines.providers import price_of
 from tests.pipelines.gateway.waiting import until
 

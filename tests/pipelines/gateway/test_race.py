@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import textwrap
 import threading
@@ -17,10 +18,9 @@ import pytest
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script, sample_of
 from pipelines.gateway.budget import Budget, PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.concurrency.limits import Limit, ProviderGate
 from pipelines.gateway.gateway import Gateway
-from pipelines.gateway.limits import Limit
 from pipelines.gateway.model import Model
-from pipelines.gateway.races.cut_off import CutOff
 from pipelines.providers import price_of
 from tests.launching import run_python
 from tests.pipelines.gateway.waiting import until
@@ -77,6 +77,22 @@ def test_the_fastest_counts_and_the_others_are_disconnected(
         until(lambda: server.meter.in_flight == 0)
         assert (server.requests, server.meter.abandoned) == (5, 4)
         assert session.spent.calls == session.nominal.calls == 5
+
+
+def test_losers_that_litellm_asks_are_disconnected_and_charged_alike(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    with LoopbackServer(delays(FOREVER, 0.3, FOREVER), prices=PRICES) as server:
+        calls = [
+            replace(call, model=replace(call.model, name="together_ai/tiny"))
+            for call in samples(make_call, server, 3)
+        ]
+        session = open_gateway().session("s", Budget(usd=1))
+        race = session.first_of(calls)
+        assert race.winners == (1,)
+        until(lambda: server.meter.abandoned == 2)
+        assert race.losers.usd == pytest.approx(worst(calls[0]) + worst(calls[2]))
+        assert session.spent.usd == pytest.approx(race.cost.usd)
 
 
 def test_the_winners_are_in_the_order_of_finishing(
@@ -271,13 +287,13 @@ def test_calls_that_are_all_recorded_race_by_their_recorded_latencies(
 def test_a_recorded_call_counts_from_when_it_would_have_come(
     make_call: MakeCall, open_gateway: OpenGateway
 ) -> None:
-    with LoopbackServer(delays(0.8, 0.2, FOREVER), prices=PRICES) as server:
+    with LoopbackServer(delays(1.2, 0.1, FOREVER), prices=PRICES) as server:
         session = open_gateway().session("s")
         calls = samples(make_call, server, 3)
         session.complete(calls[0])
         started = time.monotonic()
         race = session.first_of(calls, 2)
-        assert 0.8 <= time.monotonic() - started < PROMPT_S
+        assert 1.2 <= time.monotonic() - started < PROMPT_S
         assert race.winners == (1, 0)
         assert [reply.cached for reply in race.replies] == [False, True]
         assert server.requests == 3
@@ -403,15 +419,15 @@ def test_a_model_without_a_price_has_failed_before_anything_is_reserved(
 def test_who_is_cut_off_before_it_is_sent_costs_nothing(
     make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = CutOff.result
+    enter = ProviderGate.enter
     late = iter((False, True))
 
-    def held_up(cut: CutOff, request: Any) -> Any:
+    async def held_up(gate: ProviderGate, check: Callable[[], None]) -> None:
         if next(late):
-            cut.wait(FOREVER)
-        return result(cut, request)
+            await asyncio.sleep(FOREVER)
+        await enter(gate, check)
 
-    monkeypatch.setattr(CutOff, "result", held_up)
+    monkeypatch.setattr(ProviderGate, "enter", held_up)
     with LoopbackServer() as server:
         session = open_gateway().session("s")
         race = session.first_of(samples(make_call, server, 2))
@@ -497,7 +513,7 @@ def test_equal_calls_and_mixed_purposes_are_refused(
             session.first_of([call, replace(call, purpose="judge", sample=1)])
 
 
-# Virtual latency: simulated models say how long they would have taken.
+# Virtual latency: simulated models answer at once, with the latency of what they imitate.
 
 SIM = [Model("sim/hazel"), Model("sim/alder")]
 
@@ -526,7 +542,7 @@ def partly_billed() -> dict[str, Limit]:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_lowest_declared_latencies_win_and_losers_cost_what_they_had_written(
+def test_the_lowest_reported_latencies_win_and_losers_cost_what_they_had_written(
     open_gateway: OpenGateway, count: int
 ) -> None:
     calls = simulated()
@@ -586,15 +602,18 @@ def test_virtual_races_end_alike_however_many_run_at_once(open_gateway: OpenGate
         return [replace(call, messages=messages) for call in simulated()]
 
     outcomes = []
-    for threads in (1, 16):
-        session = open_gateway(limits=partly_billed()).session("s")
+    for threads, places in ((1, 64), (16, 64), (16, 1)):
+        limits = {"sim": Limit(concurrency=places, bills_cancelled=False)}
+        session = open_gateway(limits=limits).session("s")
         with ThreadPoolExecutor(threads) as pool:
+            asked = pool.map(session.complete, (question(i)[0] for i in range(8)))
             races = list(pool.map(session.first_of, map(question, range(16))))
+            assert all(reply.text for reply in asked)
         outcomes.append(([race.winners for race in races], session.nominal))
-    assert outcomes[0] == outcomes[1]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-def test_of_equal_declared_latencies_the_earlier_call_wins(
+def test_of_equal_reported_latencies_the_earlier_call_wins(
     open_gateway: OpenGateway, tmp_path: Path
 ) -> None:
     """Recordings hold no times. A second sample of a recorded answer is an error."""

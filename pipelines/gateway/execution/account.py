@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
-from pipelines.gateway.health import Health
-from pipelines.gateway.store import Caps, Claim
+from pipelines.gateway.concurrency.health import Health
+from pipelines.gateway.storage.store import Caps, Claim
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
@@ -29,7 +31,7 @@ class Protected(NamedTuple):
 
 
 class Account:
-    """Real money: reservations before calls, settlements after them, under caps. For threads.
+    """Real money: reservations before calls, settlements after them, under caps.
 
     `clock` tells the seconds that the study takes of its budget so far.
     """
@@ -44,7 +46,6 @@ class Account:
         self.health = Health(gateway.timeout_s, gateway.outage_s)
         self._store = gateway.store
         self._clock = clock
-        self._settled = threading.Condition()
         self._sending = 0
         self._stopped = threading.Event()
 
@@ -53,7 +54,7 @@ class Account:
         """What was paid, in this process and in all others of the same study."""
         return self._store.spent(self.study)
 
-    def reserve(
+    async def reserve(
         self, worst_usd: Mapping[str, float], purpose: str, what: str, check: Callable[[], None]
     ) -> bool:
         """Reserve the worst cost of all these calls, by their keys, or of none.
@@ -72,23 +73,19 @@ class Account:
                 raise BudgetExhausted(self._no_room(what, worst_usd.values()))
             if claim in (Claim.GRANTED, Claim.ANSWERED):
                 return claim is Claim.GRANTED
-            with self._settled:
-                self._settled.wait(_LOOK_S)
+            await asyncio.sleep(_LOOK_S)
 
     def settle(self, call: LMCall, reply: LMReply | None, *, billed: bool = False) -> None:
         """Turn a reservation into what the call cost; see `Store.settle`."""
         self._store.settle(call.key, self.study, call.purpose, reply, billed=billed)
-        self._tell()
 
     def settle_cut_off(self, call: LMCall, written: PurposeSpend) -> None:
         """Turn a reservation into what a call had written when it was cut off."""
         self._store.settle_cut_off(call.key, self.study, call.purpose, written)
-        self._tell()
 
     def release(self, call: LMCall) -> None:
         """Give a reservation back: the call was never sent."""
         self._store.release(call.key)
-        self._tell()
 
     def stop(self) -> None:
         """Refuse every further call."""
@@ -97,14 +94,11 @@ class Account:
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Around a request, until it is settled."""
-        with self._settled:
-            self._sending += 1
+        self._sending += 1
         try:
             yield
         finally:
-            with self._settled:
-                self._sending -= 1
-                self._settled.notify_all()
+            self._sending -= 1
 
     @property
     def in_flight(self) -> int:
@@ -113,13 +107,8 @@ class Account:
 
     def drain(self) -> None:
         """Wait until none is in flight."""
-        with self._settled:
-            while self._sending:
-                self._settled.wait(_LOOK_S)
-
-    def wait(self, seconds: float) -> None:
-        """Wait, but not beyond the seconds of the budget, nor when stopped."""
-        self._stopped.wait(min(seconds, max(0.0, self.seconds_left)))
+        while self._sending:
+            time.sleep(_LOOK_S)
 
     def check_not_stopped(self) -> None:
         """Raise `BudgetExhausted` if stopped."""
@@ -139,10 +128,6 @@ class Account:
         """Infinite without a cap."""
         cap = math.inf if self.budget.seconds is None else self.budget.seconds
         return cap - self.protected.seconds - self._clock()
-
-    def _tell(self) -> None:
-        with self._settled:
-            self._settled.notify_all()
 
     def _caps(self) -> Caps:
         budget, kept = self.budget, self.protected

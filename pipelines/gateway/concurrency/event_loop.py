@@ -1,4 +1,4 @@
-"""The one event loop that requests to providers run on."""
+"""The one event loop that calls in flight live on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,9 +17,23 @@ _OPENING = threading.Lock()
 """`functools.cache` would let two threads open two loops; clients belong to one."""
 
 
-def start(request: Coroutine[Any, Any, T]) -> Future[T]:
-    """Have the request run on the loop; to cancel the future cancels it there."""
-    return asyncio.run_coroutine_threadsafe(request, _event_loop())
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work on the loop. Ctrl-C cancels it, and rises once it has ended."""
+    loop, ended = _event_loop(), threading.Event()
+    tasks: list[asyncio.Task[T]] = []
+
+    def begin() -> None:
+        tasks.append(loop.create_task(work))
+        tasks[0].add_done_callback(lambda _: ended.set())
+
+    loop.call_soon_threadsafe(begin)
+    try:
+        ended.wait()
+    except BaseException:
+        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+        ended.wait()
+        raise
+    return tasks[0].result()
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -31,8 +46,14 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 def _opened_loop(process: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.set_default_executor(_TidyThreads(thread_name_prefix="requests"))
-    threading.Thread(target=loop.run_forever, name="requests", daemon=True).start()
+    threading.Thread(target=_run_forever, args=[loop], name="calls", daemon=True).start()
     return loop
+
+
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    while not loop.is_closed():
+        with suppress(KeyboardInterrupt, SystemExit):  # whoever waits for the task gets it
+            loop.run_forever()
 
 
 class _TidyThreads(ThreadPoolExecutor):

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from pipelines.gateway import database
 from pipelines.gateway.budget import PICO, PurposeSpend, RunningSpend, Spend, picodollars
-from pipelines.gateway.call import LMReply
-from pipelines.gateway.database import (
+from pipelines.gateway.call import CallRace, LMReply
+from pipelines.gateway.storage import database
+from pipelines.gateway.storage.database import (
     DURATIONS,
     FLIGHTS,
     OTHER_FOLDER,
@@ -35,7 +35,6 @@ from pipelines.gateway.database import (
     SPEND,
     StoreError,
 )
-from pipelines.gateway.races.call_race import CallRace
 
 __all__ = ["Caps", "Claim", "Store", "StoreError"]
 
@@ -159,7 +158,7 @@ class Store:
         """
         cost = None if billed else PurposeSpend(calls=1)
         if reply:
-            cost = PurposeSpend(reply.usd, 1, reply.input_tokens, reply.output_tokens)
+            cost = reply.cost
         self._settle(Settlement(key, study, purpose, cost, reply))
 
     def settle_cut_off(self, key: str, study: str, purpose: str, written: PurposeSpend) -> None:

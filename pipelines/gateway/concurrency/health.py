@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.failures import SET_ASIDE
@@ -37,7 +37,6 @@ class Connection:
         """`what` is what to say while it is away; `reached`, whether it once was not."""
         self._what = what
         self._outage_s = outage_s
-        self._changed = threading.Condition()
         self._away_since: float | None = None
         self._next_try = 0.0
         self._pause = _FIRST_PROBE_S
@@ -47,71 +46,61 @@ class Connection:
         self.given_up: str | None = None
         """Why no call is made any more; None while they are."""
 
-    def enter(self, check: Callable[[], None]) -> bool:
+    async def enter(self, check: Callable[[], None]) -> bool:
         """Wait until a call may try; whether it is the one that tries for all.
 
         Args:
             check: called while waiting; what it raises ends the wait.
         """
-        with self._changed:
-            while self._away_since is not None and self.given_up is None:
-                if not self._trying and time.monotonic() >= self._next_try:
-                    self._trying = True
-                    return True
-                self._changed.wait(_LOOK_S)
-                check()
+        while self._away_since is not None and self.given_up is None:
+            if not self._trying and time.monotonic() >= self._next_try:
+                self._trying = True
+                return True
+            await asyncio.sleep(_LOOK_S)
+            check()
         return False
 
     def connected(self) -> None:
         """Something was sent."""
-        if self._was_connected and self._away_since is None:
-            return
-        with self._changed:
-            if self._away_since is not None:
-                logger.warning("%s: no longer", self._what)
-            self._was_connected = True
-            self._away_since, self._pause = None, _FIRST_PROBE_S
-            self._changed.notify_all()
+        if self._away_since is not None:
+            logger.warning("%s: no longer", self._what)
+        self._was_connected = True
+        self._away_since, self._pause = None, _FIRST_PROBE_S
 
     def away(self, detail: str) -> None:
         """Nothing connected: another try later, or none after an outage that is too long."""
-        with self._changed:
-            now = time.monotonic()
-            if self._away_since is None:
-                self._away_since = now
-            if self.given_up is not None or now < self._next_try:
-                return  # it was in flight when another one failed
-            self._next_try = now + self._pause
-            self._pause = min(2 * self._pause, _LAST_PROBE_S)
-            gone = now - self._away_since
-            longest_s = self._outage_s
-            if not self._was_connected:
-                longest_s = min(longest_s, _NEVER_CONNECTED_S)
-            if gone >= longest_s:
-                self.given_up = f"{self._what} for {gone:.0f} s"
-                logger.warning("%s: given up for this search", self.given_up)
-                self._changed.notify_all()
-            elif now - self._said > _SAID_EVERY_S:
-                self._said = now
-                logger.warning(
-                    "%s; trying again for up to %.0f s (Gateway(outage_s=...))",
-                    detail, longest_s - gone,
-                )  # fmt: skip
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if self.given_up is not None or now < self._next_try:
+            return  # it was in flight when another one failed
+        self._next_try = now + self._pause
+        self._pause = min(2 * self._pause, _LAST_PROBE_S)
+        gone = now - self._away_since
+        longest_s = self._outage_s
+        if not self._was_connected:
+            longest_s = min(longest_s, _NEVER_CONNECTED_S)
+        if gone >= longest_s:
+            self.given_up = f"{self._what} for {gone:.0f} s"
+            logger.warning("%s: given up for this search", self.given_up)
+        elif now - self._said > _SAID_EVERY_S:
+            self._said = now
+            logger.warning(
+                "%s; trying again for up to %.0f s (Gateway(outage_s=...))",
+                detail, longest_s - gone,
+            )  # fmt: skip
 
     def leave(self) -> None:
         """Whoever tried for all has ended, however it did."""
-        with self._changed:
-            self._trying = False
-            self._changed.notify_all()
+        self._trying = False
 
 
 class Pace:
-    """How fast one model answers, and whether it does at all. Safe for threads."""
+    """How fast one model answers, and whether it does at all."""
 
     def __init__(self, timeout_s: float, outage_s: float) -> None:
         self._timeout_s = timeout_s
         self._outage_s = outage_s
-        self._lock = threading.Lock()
         self._replies = 0
         self._longest_s = 0.0
         self._late = 0
@@ -129,27 +118,25 @@ class Pace:
 
     def answered(self, latency_s: float) -> None:
         """It replied, whatever it said."""
-        with self._lock:
-            self._replies += 1
-            self._longest_s = max(self._longest_s, latency_s)
-            self._late, self.given_up = 0, None
+        self._replies += 1
+        self._longest_s = max(self._longest_s, latency_s)
+        self._late, self.given_up = 0, None
 
     def late(self, waited_s: float) -> None:
         """It did not reply in time."""
-        with self._lock:
-            now = time.monotonic()
-            self._longest_s = max(self._longest_s, waited_s)  # the next one gets longer
-            if not self._late:
-                self._late_since = now - waited_s
-            self._late += 1
-            silent = now - self._late_since
-            never = not self._replies and self._late >= NEVER_ANSWERED
-            if never or silent >= self._outage_s:
-                self.given_up = f"no answer in time to {self._late} calls in a row"
+        now = time.monotonic()
+        self._longest_s = max(self._longest_s, waited_s)  # the next one gets longer
+        if not self._late:
+            self._late_since = now - waited_s
+        self._late += 1
+        silent = now - self._late_since
+        never = not self._replies and self._late >= NEVER_ANSWERED
+        if never or silent >= self._outage_s:
+            self.given_up = f"no answer in time to {self._late} calls in a row"
 
 
 class Health:
-    """Of all providers and models that one study asks."""
+    """Of all providers and models that one study asks. Noted on the event loop, read anywhere."""
 
     def __init__(self, timeout_s: float, outage_s: float) -> None:
         self._timeout_s = timeout_s
@@ -158,21 +145,19 @@ class Health:
         self._loading: dict[str, Connection] = {}
         self._paces: dict[str, Pace] = {}
         self._addresses: dict[str, str] = {}
-        self._lock = threading.Lock()
 
     def connection(self, call: LMCall) -> Connection:
         """The way to the call's provider, which is that of the call's model from now on."""
         address = call.model.provider
-        with self._lock:
-            self._addresses[call.model.label] = address
-            found = self._connections.get(address)
-            if found is None:
-                what = f"no connection to {address}"
-                found = self._connections[address] = Connection(what, self._outage_s)
-            return found
+        self._addresses[call.model.label] = address
+        found = self._connections.get(address)
+        if found is None:
+            what = f"no connection to {address}"
+            found = self._connections[address] = Connection(what, self._outage_s)
+        return found
 
-    @contextmanager
-    def reachable(self, call: LMCall, check: Callable[[], None]) -> Iterator[None]:
+    @asynccontextmanager
+    async def reachable(self, call: LMCall, check: Callable[[], None]) -> AsyncIterator[None]:
         """Wait until the call's provider and model can be reached, as far as is known.
 
         Args:
@@ -183,7 +168,7 @@ class Health:
         trying = []
         try:
             for way in (self.connection(call), self._loading.get(call.model.label)):
-                if way is not None and way.enter(check):
+                if way is not None and await way.enter(check):
                     trying.append(way)
             check()
             yield
@@ -197,10 +182,9 @@ class Health:
             self.connection(call).away(str(failure))
             return
         label = call.model.label
-        with self._lock:
-            if label not in self._loading:
-                what = f"{label} was being loaded by its server"
-                self._loading[label] = Connection(what, self._outage_s, reached=True)
+        if label not in self._loading:
+            what = f"{label} was being loaded by its server"
+            self._loading[label] = Connection(what, self._outage_s, reached=True)
         self._loading[label].away(str(failure))
 
     def note_reply(self, call: LMCall) -> None:
@@ -211,11 +195,10 @@ class Health:
 
     def pace(self, call: LMCall) -> Pace:
         """How fast the call's model answers."""
-        with self._lock:
-            found = self._paces.get(call.model.label)
-            if found is None:
-                found = self._paces[call.model.label] = Pace(self._timeout_s, self._outage_s)
-            return found
+        found = self._paces.get(call.model.label)
+        if found is None:
+            found = self._paces[call.model.label] = Pace(self._timeout_s, self._outage_s)
+        return found
 
     def check(self, call: LMCall) -> None:
         """Raise `CallFailed` if the call's model was set aside."""

@@ -1,0 +1,1 @@
+"""What calls in flight share: the event loop, each other, rates, and outages."""

@@ -1,0 +1,1 @@
+"""Calls and races, from the reservation to the settlement."""

@@ -1,1 +1,0 @@
-"""Several calls at once, of which the first to finish count."""

@@ -1,0 +1,1 @@
+"""Replies, reservations and spend on disk."""
