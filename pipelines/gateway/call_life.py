@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pipelines.gateway.account import Account
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
-from pipelines.gateway.failures import BROKEN, UNUSABLE_MODEL
+from pipelines.gateway.failures import BROKEN, UNSUPPORTED_INPUT, UNUSABLE_MODEL
 from pipelines.gateway.limits import ProviderGate
 from pipelines.gateway.metering import metered
 from pipelines.gateway.prices import ModelError, Price
@@ -35,8 +35,11 @@ class CallLife:
         """What its tokens cost.
 
         Raises:
-            CallFailed: nobody knows.
+            CallFailed: nobody knows, or the model takes no tools, though the call has some.
         """
+        tools = self.call.all_params.get("tools")
+        if tools and not self._provider.takes(self.call.model, "tools", tools):
+            raise UNSUPPORTED_INPUT.failure(self.call, "the parameter 'tools': it takes no tools")
         try:
             return self._provider.price_of(self.call.model)
         except ModelError as error:
