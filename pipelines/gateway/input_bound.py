@@ -7,17 +7,25 @@ charged by their size in pixels, which base64 does not tell, so each has a bound
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 BYTES_PER_MESSAGE = 32
 """Room for the role and the separators that a chat template puts around each message."""
-IMAGE_TOKENS = 16_384
-"""Of one image, at its largest. Claude: 1,600, and 4,784 in high resolution. Gemini: 2,240. OpenAI:
-1,445 in tiles, 10,000 patches of full detail at 1.2 tokens each. Qwen-VL, the most of the open
-models: 16,384."""
-DEAREST_IMAGE_TOKENS = {"gpt-4o-mini": 48_169}
-"""By a part of the model's name. That one counts 2,833 and 5,667 for each of up to 8 tiles."""
+MOST_IMAGE_TOKENS = 73_728
+"""Of one image, where the model's name does not tell. OpenAI's GPT-6 counts 1.2 tokens for each
+1,024 pixels and takes up to about 60 million: 70,313. Nobody is known to count more."""
+IMAGE_TOKENS = (
+    (re.compile("gpt-4o-mini", re.I), 48_169),
+    (
+        re.compile(r"claude|gemini|gpt-[45]|\bo[134]\b|qwen|llama|mistral|pixtral|gemma", re.I),
+        16_384,
+    ),
+)
+"""By the model's name; the first that fits counts. GPT-4o mini: 2,833, and 5,667 for each of up to
+8 tiles. Of the others Qwen-VL counts most by default, 16,384; GPT-5 up to 10,000 patches at 1.2
+tokens; Claude, Gemini and GPT-4 less than 5,000."""
 TOOL_PROMPT_TOKENS = 1_024
 """What a provider may write around tools; Claude's own prompt takes up to 804."""
 
@@ -33,12 +41,19 @@ def most_input_tokens(
         params: tools, the form of the reply and all others count by the bytes of their JSON.
     """
     images = sum(1 for message in messages for part in _parts(message) if _is_image(part))
-    each = next((n for name, n in DEAREST_IMAGE_TOKENS.items() if name in model), IMAGE_TOKENS)
     texts = map(_without_image_data, messages)
     written = sum(_bytes(text) + BYTES_PER_MESSAGE for text in texts)
     if params:
         written += _bytes(params)
-    return written + images * each + (TOOL_PROMPT_TOKENS if params.get("tools") else 0)
+    return (
+        written + images * image_tokens(model) + (TOOL_PROMPT_TOKENS if params.get("tools") else 0)
+    )
+
+
+def image_tokens(model: str) -> int:
+    """The bound for one image that a model of this name is sent."""
+    known = (tokens for name, tokens in IMAGE_TOKENS if name.search(model))
+    return next(known, MOST_IMAGE_TOKENS)
 
 
 def _bytes(value: Any) -> int:
