@@ -92,6 +92,8 @@ def _as_litellm(failure: CallFailed, model: str) -> Exception:
 
 
 def _chunks(answered: Mapping[str, Any]) -> Iterator[ModelResponseStream]:
-    """The reply as a stream; litellm hands usage on to those that ask for it."""
-    for chunk in as_chunks(answered, include_usage=True):
-        yield ModelResponseStream(**chunk)
+    """The reply as a stream; litellm takes the usage from the first chunk, for whoever asks."""
+    usage = {"usage": answered["usage"]}
+    for chunk in as_chunks(answered):
+        yield ModelResponseStream(**chunk, **usage)
+        usage = {}

@@ -320,3 +320,21 @@ def test_a_stream_without_options_has_no_usage(gateway: Gateway) -> None:
     with LoopbackServer(reply=lambda *_: "yes") as server:
         found = run(gateway, model_at(server), once(ask))
     assert found.outputs == {"answer": "['stop', 'stop'] ['yes', 'yes']"}
+
+
+@pytest.mark.parametrize("sdk", ["openai", "litellm"])
+def test_the_usage_of_a_stream_is_what_the_provider_counted(sdk: str, gateway: Gateway) -> None:
+    def ask(models: Any, question: str) -> str:
+        handle = models["solve"]
+        create = client(handle).chat.completions.create if sdk == "openai" else litellm.completion
+        options = {"include_usage": True}
+        chunks = list(
+            create(model=handle, messages=user(question), stream=True, stream_options=options)
+        )
+        used = [chunk.usage for chunk in chunks if getattr(chunk, "usage", None)]
+        return str([(each.prompt_tokens, each.completion_tokens) for each in used])
+
+    with LoopbackServer(reply=lambda *_: "yes", count_tokens=len) as server:
+        found = run(gateway, model_at(server), once(ask))
+    ((call,),) = [step.calls for step in found.steps]
+    assert found.outputs == {"answer": f"[({call.input_tokens}, {call.output_tokens})]"}
