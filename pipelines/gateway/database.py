@@ -113,13 +113,14 @@ class Table:
             sqlite3.DatabaseError: one of its rows is damaged.
         """
         has_checksum = "checksum" in _columns_of(db, self.name)
-        rows = (
-            self.rows(db) if has_checksum else db.execute(f"SELECT * FROM {self.name}").fetchall()
-        )
-        db.execute(f"DROP TABLE {self.name}")
+        db.execute(f"ALTER TABLE {self.name} RENAME TO old")
         db.execute(self.definition)
-        for row in rows:
-            self.put(db, *self._completed(row))
+        for row in db.execute("SELECT * FROM old"):
+            values = row[:-1] if has_checksum else row
+            if has_checksum and row[-1] != checksum(values):
+                raise sqlite3.DatabaseError(f"a row of {self.name} has a wrong checksum")
+            self.put(db, *self._completed(values))
+        db.execute("DROP TABLE old")
 
     def _completed(self, row: Sequence[Any]) -> tuple[Any, ...]:
         missing = len(self._columns) - len(row)

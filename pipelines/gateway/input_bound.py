@@ -43,11 +43,11 @@ def most_input_tokens(
     images = sum(1 for message in messages for part in _parts(message) if _is_image(part))
     texts = map(_without_image_data, messages)
     written = sum(_bytes(text) + BYTES_PER_MESSAGE for text in texts)
-    if params:
-        written += _bytes(params)
-    return (
-        written + images * image_tokens(model) + (TOOL_PROMPT_TOKENS if params.get("tools") else 0)
-    )
+    if params:  # chat templates may escape what is not ASCII
+        written += len(json.dumps(params, default=str))
+    if params.get("tools"):
+        written += TOOL_PROMPT_TOKENS
+    return written + images * image_tokens(model)
 
 
 def image_tokens(model: str) -> int:
