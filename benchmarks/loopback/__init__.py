@@ -10,7 +10,7 @@ from benchmarks.loopback.behaviour import (
     sample_of,
 )
 from benchmarks.loopback.metering import Price, quarter_of_bytes
-from benchmarks.loopback.replies import Reply, echo
+from benchmarks.loopback.replies import Reply, calling, echo, images_of
 from benchmarks.loopback.server import LoopbackServer
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "Price",
     "Reply",
     "Script",
+    "calling",
     "dies_after",
     "echo",
+    "images_of",
     "quarter_of_bytes",
     "sample_of",
 ]

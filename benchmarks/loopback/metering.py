@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.loopback.replies import images_of
 from pipelines.providers.output_fields import message_text
 
 CountTokens = Callable[[str], int]
@@ -17,6 +19,8 @@ CountTokens = Callable[[str], int]
 
 TOKENS_PER_MESSAGE = 4
 """What a chat template adds around each message (OpenAI's cookbook says 3, plus 3 per prompt)."""
+TOKENS_PER_IMAGE = 765
+"""Of one of 1024 x 1024 pixels, as GPT-4o counts it."""
 
 
 def quarter_of_bytes(text: str) -> int:
@@ -48,9 +52,15 @@ class Usage:
         return Usage(self.input_tokens, math.ceil(self.output_tokens * share))
 
 
-def input_tokens(messages: Sequence[Mapping[str, Any]], count: CountTokens) -> int:
-    """Tokens of the messages with what the chat template adds."""
-    return sum(count(message_text(message)) + TOKENS_PER_MESSAGE for message in messages)
+def input_tokens(
+    messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any], count: CountTokens
+) -> int:
+    """Tokens of the messages with what the chat template adds, of images and of tools."""
+    written = [message_text(message) for message in messages]
+    texts = [*written, *(json.dumps(m["tool_calls"]) for m in messages if m.get("tool_calls"))]
+    texts += [json.dumps(params[name]) for name in ("tools", "response_format") if params.get(name)]
+    fixed = len(messages) * TOKENS_PER_MESSAGE + len(images_of(messages)) * TOKENS_PER_IMAGE
+    return sum(map(count, texts)) + fixed
 
 
 def cut(text: str, most: int | None, count: CountTokens) -> tuple[str, str]:

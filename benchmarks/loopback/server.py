@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ class LoopbackServer:
 
     Args:
         script: How it treats each request; well, if not given.
-        reply: What its models say; `echo`, if not given.
+        reply: What its models say, or which tools they call; `echo`, if not given.
         prices: Dollars per million tokens by model. If given, other models are 404; if not, every
             name is served for free.
         count_tokens: Its tokenizer.
@@ -119,15 +120,21 @@ class LoopbackServer:
             return behaviour, {}
         said = self._reply(request.messages, request.params)
         most = request.params.get("max_completion_tokens") or request.params.get("max_tokens")
-        text, reason = cut(said, most, self._count_tokens)
+        message = dict(said) if isinstance(said, Mapping) else {"content": said}
+        text, reason = cut(message["content"] or "", most, self._count_tokens)
+        written = text
+        if "tool_calls" in message:
+            reason, written = "tool_calls", text + json.dumps(message["tool_calls"])
+        message |= {"role": "assistant", "content": None if message["content"] is None else text}
         count = int(request.params.get("n") or 1)
         usage = Usage(
-            input_tokens(request.messages, self._count_tokens), count * self._count_tokens(text)
+            input_tokens(request.messages, request.params, self._count_tokens),
+            count * self._count_tokens(written),
         )
         if self._bills_abandoned:
             self.meter.bill(usage, self.prices.get(request.model, FREE))
         choices = count if behaviour.choices else 0
-        return behaviour, _completion(request, text, reason, usage, choices)
+        return behaviour, _completion(request, message, reason, usage, choices)
 
     def end(self, request: LoopbackRequest, completion: Mapping[str, Any], share: float) -> None:
         """The client waited for that share of the time: charge for it, if not done before."""
@@ -185,9 +192,8 @@ class _Connections(ThreadingHTTPServer):
 
 
 def _completion(
-    request: LoopbackRequest, text: str, reason: str, usage: Usage, choices: int
+    request: LoopbackRequest, message: Mapping[str, Any], reason: str, usage: Usage, choices: int
 ) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
     return {
         "id": f"chatcmpl-{request.index}",
         "object": "chat.completion",

@@ -100,7 +100,7 @@ class Diagnoser:
                 return self._predict(
                     pipeline=self._pipeline.describe(),
                     module=_described(self._pipeline.module(module)),
-                    inputs=canonical_json(inputs),
+                    inputs=canonical_json(_with_images(inputs)),
                     candidates="\n".join(lines),
                     desired_final_answer=canonical_json(desired),
                 )
@@ -109,6 +109,15 @@ class Diagnoser:
             if failure is None:
                 raise
             return failure
+
+
+def _with_images(value: Any) -> Any:
+    """The same with images that DSPy sends as such; in code's messages they would be text."""
+    if isinstance(value, Mapping):
+        if value.get("type") == "image_url":
+            return dspy.Image(value["image_url"]["url"])
+        return {name: _with_images(each) for name, each in value.items()}
+    return [_with_images(each) for each in value] if isinstance(value, list) else value
 
 
 def _described(module: Module) -> str:

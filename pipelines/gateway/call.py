@@ -10,13 +10,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pipelines.gateway.budget import PurposeSpend, total
+from pipelines.gateway.input_bound import most_input_tokens
 from pipelines.gateway.model import Model
 from pipelines.gateway.params import check_params
 
 Purpose = Literal["task", "diagnoser", "judge", "prompts"]
-
-BYTES_PER_MESSAGE = 32
-"""Room for the role and the separators that a chat template puts around each message."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,14 @@ class LMCall:
         return seed_of(self.messages, self.sample)
 
     @property
+    def all_params(self) -> dict[str, Any]:
+        """Those of the model, and over them the call's own."""
+        return {**self.model.params, **self.params}
+
+    @property
     def most_input_tokens(self) -> int:
-        """A bound on the input tokens: no tokenizer makes more tokens than there are bytes."""
-        texts = [json.dumps(message, ensure_ascii=False) for message in self.messages]
-        params = {**self.model.params, **self.params}
-        extra = len(json.dumps(params, default=str).encode()) if params else 0
-        return sum(len(text.encode()) + BYTES_PER_MESSAGE for text in texts) + extra
+        """A bound on the input tokens; see `input_bound`."""
+        return most_input_tokens(self.model.name, self.messages, self.all_params)
 
 
 def seed_of(messages: Sequence[Mapping[str, Any]], sample: int) -> int:
@@ -80,14 +80,17 @@ class LMReply:
     """What a model answered."""
 
     text: str
+    """Empty if it answered with tool calls alone."""
     finish_reason: str
-    """`stop`, `length` (cut off by `max_tokens`), `content_filter`, ..."""
+    """`stop`, `length` (cut off by `max_tokens`), `tool_calls`, `content_filter`, ..."""
     input_tokens: int
     output_tokens: int
     usd: float
     """What the provider charged, paid now or when it was first recorded."""
     latency_s: float
     """Seconds that the call took when it was first made."""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    """In OpenAI's form, as the model wrote them: arguments may be no JSON, or a name missing."""
     cached: bool = False
     """Whether it was answered from the cache, at no cost."""
 
@@ -129,7 +132,7 @@ class CallFailed(Exception):
     """A call that brought no answer, after all retries.
 
     `infrastructure` tells an outage, which says nothing about the model, from what the model
-    did itself (a refusal, an answer cut off, a prompt beyond its context window).
+    did itself (a refusal, an answer cut off or unreadable, a prompt beyond its context window).
     """
 
     def __init__(
@@ -160,7 +163,7 @@ class CallFailed(Exception):
     @property
     def infrastructure(self) -> bool:
         """Whether it says nothing about the model."""
-        return self.kind not in ("refusal", "truncated", "context_window")
+        return self.kind not in ("refusal", "truncated", "unparsable", "context_window")
 
 
 class BudgetExhausted(BaseException):

@@ -126,6 +126,8 @@ _TOO_LONG = re.compile(
 )
 _STARTING = re.compile(r"\b(loading|starting|warming)\b", re.I)
 """What servers of open models say with a 503 until the weights are read."""
+_OF_ABILITIES = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+"""Parameters that not every model takes."""
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
 
 
@@ -155,7 +157,10 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
         return REFUSAL
     if _TOO_LONG.search(text):
         return too_long(text, call)
-    return BAD_REQUEST
+    sent = [name for name in _OF_ABILITIES if name in call.all_params]
+    if not sent:
+        return BAD_REQUEST
+    return BAD_REQUEST._replace(advice=f"it was sent {', '.join(sent)}: does the model take that?")
 
 
 def too_long(text: str, call: LMCall) -> FailureKind:

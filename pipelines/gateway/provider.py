@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -9,7 +10,7 @@ from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 
-Knob = Literal["temperature", "reasoning_effort", "response_format"]
+Knob = Literal["temperature", "reasoning_effort", "response_format", "tools"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class ProviderReply:
     """As the provider counts them; None if it does not say."""
     unseen_text: str = ""
     """Thoughts that it also wrote, which count where it does not say how many tokens it used."""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    """In OpenAI's form, as they came."""
     listed_usd: float | None = None
     """What so many tokens cost by the provider's own price list, discounts included."""
 

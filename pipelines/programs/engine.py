@@ -8,12 +8,14 @@ engine turns rollout and draw into the sample index that the gateway keys and se
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
 import dspy
 from dspy import lm15
+from dspy.clients.lm15_boundary import request_kwargs
 from dspy.utils.exceptions import ContextWindowExceededError
 
 from pipelines.gateway.budget import PurposeSpend
@@ -23,6 +25,8 @@ from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 
 SAMPLES_PER_ROLLOUT = 1000
+_PARAMS = ("stop", "top_p", "response_format", "tools", "tool_choice", "parallel_tool_calls")
+"""Of DSPy's own; all else is the gateway's to set."""
 
 _DRAWS: ContextVar[Iterator[int] | None] = ContextVar("_DRAWS", default=None)
 
@@ -123,14 +127,21 @@ class GatewayEngine:
     @property
     def supported_params(self) -> frozenset[str]:
         """What DSPy's JSONAdapter asks before it sends a `response_format`."""
-        return frozenset(("response_format",) if self._takes("json_object") else ())
+        return frozenset(("response_format",) if self._takes_format("json_object") else ())
 
     @property
     def supports_response_schema(self) -> bool:
         """Whether it may be a JSON schema."""
-        return self._takes("json_schema")
+        return self._takes_format("json_schema")
 
-    def _takes(self, kind: str) -> bool:
+    @property
+    def supports_function_calling(self) -> bool:
+        """What DSPy's adapters ask before they send tools, and no list of them in the prompt."""
+        from pipelines.providers import takes
+
+        return takes(self._model, "tools", ())
+
+    def _takes_format(self, kind: str) -> bool:
         from pipelines.providers import takes
 
         return takes(self._model, "response_format", {"type": kind})
@@ -138,12 +149,13 @@ class GatewayEngine:
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
         """The call of the gateway that this request is, at the draw of so many."""
         config = request.config
+        messages, params = _wire(request)
         return LMCall(
             model=self._model,
-            messages=_messages(request),
+            messages=messages,
             temperature=self._temperature if config.temperature is None else config.temperature,
             sample=self._sample + draw,
-            params={**self._extra, **_params(config)},
+            params={**self._extra, **params},
             purpose=self._purpose,
         )
 
@@ -192,7 +204,7 @@ class RacingEngine:
 
         Asked something else than at first, as for a reply that can't be read, the winner answers.
         """
-        draw, messages = _next_draw(), _messages(request)
+        draw, (messages, _) = _next_draw(), _wire(request)
         if messages != self._raced.setdefault(draw, messages):
             return self._winner.answer(self._winner.call(request, draw))
         if draw not in self._finished:
@@ -209,6 +221,11 @@ class RacingEngine:
     def supports_response_schema(self) -> bool:
         """Whether all members do."""
         return all(door.supports_response_schema for door in self._doors)
+
+    @property
+    def supports_function_calling(self) -> bool:
+        """Whether all members do."""
+        return all(door.supports_function_calling for door in self._doors)
 
     def _hold(
         self, request: lm15.Request, draw: int
@@ -279,51 +296,51 @@ def _cut_off(lost: PurposeSpend) -> LMReply:
     return LMReply("", "cut_off", lost.input_tokens, lost.output_tokens, lost.usd, latency_s=0.0)
 
 
-def _messages(request: lm15.Request) -> tuple[dict[str, str], ...]:
-    system = request.system
-    if system is not None and not isinstance(system, str):
-        system = "".join(getattr(part, "text", "") for part in system)
-    first = [{"role": "system", "content": system}] if system else []
-    rest = [{"role": each.role, "content": _text(each)} for each in request.messages]
-    return (*first, *rest)
+def _wire(request: lm15.Request) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """Its messages and parameters in OpenAI's form, by DSPy's own writer.
+
+    Raises:
+        CallFailed: it has what can't be sent, such as sound.
+    """
+    try:
+        body = request_kwargs(request, "chat")
+    except (lm15.UnsupportedFeatureError, ValueError) as error:
+        told = f"the gateway sends text, images and tools alone: {error}"
+        raise CallFailed("unsupported_input", told) from error
+    return tuple(body["messages"]), {name: body[name] for name in _PARAMS if name in body}
 
 
-def _text(message: lm15.Message) -> str:
-    text: str | None = message.text
-    if text is None:
-        kinds = [type(p).__name__ for p in message.parts if not isinstance(p, lm15.TextPart)]
+def _tool_call(call: Mapping[str, Any], place: int, label: str) -> lm15.ToolCallPart:
+    """One call of a reply, as DSPy has it.
+
+    Raises:
+        CallFailed: it names no function, or its arguments are no JSON object.
+    """
+    function = call.get("function")
+    function = function if isinstance(function, Mapping) else {}
+    name, given = function.get("name"), function.get("arguments") or {}
+    try:
+        arguments = json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+        told = json.dumps(call, ensure_ascii=False)[:500]
         raise CallFailed(
-            "unsupported_input",
-            f"a message has a part that is no text ({kinds[0]}), but the gateway sends text alone",
+            "unparsable",
+            f"{label} wrote a tool call without a name, or with arguments that are no JSON object: "
+            f"{told}",
         )
-    return text
-
-
-def _params(config: lm15.Config) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    if config.stop:
-        params["stop"] = list(config.stop)
-    if config.response_format is not None:
-        params["response_format"] = _openai_form(config.response_format)
-    if config.top_p is not None:
-        params["top_p"] = config.top_p
-    return params
-
-
-def _openai_form(response_format: Mapping[str, Any]) -> dict[str, Any]:
-    """As it goes over the wire, where DSPy's own form has no nesting."""
-    if response_format["type"] != "json_schema":
-        return dict(response_format)
-    schema = {name: value for name, value in response_format.items() if name != "type"}
-    return {"type": "json_schema", "json_schema": {"name": "outputs", **schema}}
+    return lm15.ToolCallPart(str(call.get("id") or f"call_{place}"), name, arguments)
 
 
 def _response(model: Model, reply: LMReply) -> lm15.Response:
-    finish_reason = "content_filter" if reply.finish_reason == "content_filter" else "stop"
+    calls = [_tool_call(call, place, model.label) for place, call in enumerate(reply.tool_calls)]
+    finish_reason: Any = "content_filter" if reply.finish_reason == "content_filter" else "stop"
+    text = [lm15.TextPart(reply.text)] if reply.text or not calls else []
     return lm15.Response(
         id=None,
         model=model.name,
-        message=lm15.Message.assistant([lm15.TextPart(reply.text)]),
-        finish_reason=finish_reason,
+        message=lm15.Message.assistant([*text, *calls]),
+        finish_reason="tool_call" if calls else finish_reason,
         usage=lm15.Usage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
     )

@@ -71,7 +71,8 @@ def reply_kind(error: AdapterParseError, finish_reason: str) -> str:
     reply = error.lm_response or ""
     if finish_reason == "content_filter" or _REFUSAL.match(reply.replace("\u2019", "'")):
         return "refusal"
-    if not reply.strip() or str(error).startswith("The LM returned an empty"):
+    has_calls = "'tool_calls': [" in reply  # as DSPy quotes a reply without text
+    if not reply.strip() or (str(error).startswith("The LM returned an empty") and not has_calls):
         return "empty"
     return "unparsable"
 

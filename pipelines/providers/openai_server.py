@@ -163,14 +163,14 @@ def _proxy(url: str) -> str | None:
 
 def _headers(call: LMCall) -> dict[str, str]:
     key = os.environ.get(call.model.api_key_env or "") or "none"  # never another provider's key
-    params = {**call.model.params, **call.params}
+    params = call.all_params
     own = {**(params.get("headers") or {}), **(params.get("extra_headers") or {})}
     return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
 
 
 def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:
     model = call.model
-    params = {**model.params, **call.params}
+    params = call.all_params
     extra = params.pop("extra_body", None) or {}
     for name in ("headers", "extra_headers"):
         params.pop(name, None)
@@ -198,7 +198,7 @@ def _refused_parameter(
     """A parameter of ours that the server does not take, and can do without."""
     if status not in (400, 422):
         return None
-    if "response_format" in {**call.params, **call.model.params} and _OF_FORMAT.search(text):
+    if "response_format" in call.all_params and _OF_FORMAT.search(text):
         return None if "response_format" in adapted else "response_format"
     if not _REFUSES.search(text):
         return None
@@ -238,8 +238,8 @@ def reply_of(call: LMCall, sent: Any, latency_s: float) -> ProviderReply:
     message = choice["message"]
     text = text_of(message.get("content"))
     thoughts = text_of(message.get("reasoning_content") or message.get("reasoning"))
-    refused = message.get("refusal")
-    if not text and choice.get("finish_reason") != "length":
+    refused, calls = message.get("refusal"), _tool_calls(message.get("tool_calls"))
+    if not text and not calls and choice.get("finish_reason") != "length":
         text = text_of(refused) or thoughts  # some servers take the answer for thoughts
     usage = sent.get("usage")
     usage = usage if hasattr(usage, "get") else {}
@@ -250,7 +250,18 @@ def reply_of(call: LMCall, sent: Any, latency_s: float) -> ProviderReply:
         input_tokens=usage.get("prompt_tokens"),
         output_tokens=usage.get("completion_tokens"),
         unseen_text="" if thoughts == text else thoughts,
+        tool_calls=calls,
     )
+
+
+def _tool_calls(sent: Any) -> tuple[dict[str, Any], ...]:
+    """As plain data; what is wrong within a call is left to whoever reads it.
+
+    Raises:
+        Exception: these are no calls.
+    """
+    plain = json.loads(json.dumps(list(sent or ()), default=lambda each: each.model_dump()))
+    return tuple(dict(each) for each in plain)
 
 
 def text_of(content: Any) -> str:

@@ -49,6 +49,15 @@ def test_the_graph_of_langgraph_is_tuned_and_comes_back(
     assert found.answer == "20"
 
 
+@pytest.mark.parametrize("kind", ["openai", "langgraph", "images"])
+def test_agents_with_tools_and_images_are_tuned_as_they_stand(kind: str, ran: Run) -> None:
+    if kind == "langgraph":
+        pytest.importorskip("langgraph", reason="langgraph is in the dev extra")
+    told = ran(f"agents_with_tools.py {kind}")
+    assert "Gain over the baseline: +" in told
+    assert re.search(r"(shop|look).model +small -> large", told)
+
+
 def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
     told = ran("cascade.py sim/larch sim/fir")
     assert re.search(r"sim/larch \+ 1x sim/fir -> cascade", told)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Self
 
-from pipelines.adapters.entrances import PREFIX, asker_of, chat_request
+from pipelines.adapters.entrances import PREFIX, RefusedRequest, asker_of, chat_request
 from search_spaces.refusals import nearest
 
 
@@ -63,13 +63,19 @@ class ModelHandle(str):
 
         Args:
             messages: in OpenAI's form, `[{"role": "user", "content": "..."}]`.
-            params: in OpenAI's form too, such as `max_tokens=200`.
+            params: in OpenAI's form too, such as `max_tokens=200`; no tools, since text does
+                not tell of their calls.
 
         Raises:
             RefusedRequest: the gateway can't send that on; names the parameter.
             CallFailed: no answer, after all retries.
         """
         token, module = self._place
+        if params.get("tools"):
+            raise RefusedRequest(
+                "the parameter 'tools' needs a client that reads tool calls, and complete() "
+                "returns text: ask by litellm, or by OpenAI's client with base_url and api_key"
+            )
         request = chat_request(messages, {**params, "n": 1})
         return asker_of(token).ask(module, request)[0].text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,7 @@ class Run:
         try:
             reply = self._answered(call)
             record = CallRecord.of(call, reply)
-            outputs = {"reply": reply.text}
+            outputs = {"reply": _shown(reply)}
             step = replace(step, outputs=outputs, calls=(record,), latency_s=reply.latency_s)
             return reply
         except CallFailed as failed:
@@ -122,3 +123,9 @@ class Run:
     def _end(self, error: BaseException) -> NoReturn:
         self.ended = self.ended or error
         raise RunEnded(str(error)) from error
+
+
+def _shown(reply: LMReply) -> str:
+    """The reply's text, and behind it the tools that it calls, as JSON."""
+    calls = [json.dumps(call, ensure_ascii=False) for call in reply.tool_calls]
+    return "\n".join([*([reply.text] if reply.text or not calls else []), *calls])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,20 +17,30 @@ from search_spaces.refusals import nearest
 _BOUNDS = ("max_tokens", "max_completion_tokens")
 _PASSED_ON = frozenset(
     {"stop", "top_p", "top_k", "min_p", "response_format", "reasoning_effort", "logit_bias"}
+    | {"tools", "tool_choice", "parallel_tool_calls"}
     | {"presence_penalty", "frequency_penalty", "repetition_penalty", "verbosity", "extra_body"}
 )
 _WITHOUT_EFFECT = frozenset(
     {"model", "messages", "stream", "stream_options", "user", "metadata", "store"}
-    | {"max_retries", "timeout", "parallel_tool_calls", "extra_headers", "safety_identifier"}
+    | {"max_retries", "timeout", "extra_headers", "safety_identifier"}
     | {"prompt_cache_key"}
 )
 """What says nothing about the answer, or is the gateway's to decide."""
-_NOT_TEXT = frozenset(
-    {"tools", "tool_choice", "functions", "function_call", "modalities", "audio", "prediction"}
-    | {"logprobs", "top_logprobs", "web_search_options", "service_tier"}
-)
-_ROLES = ("system", "developer", "user", "assistant")
-_KEPT = ("role", "name", "content")
+_REFUSED = {
+    **dict.fromkeys(("functions", "function_call"), "its present form is 'tools'"),
+    **dict.fromkeys(
+        ("modalities", "audio", "prediction", "logprobs", "top_logprobs"),
+        "which answers with text and tool calls: no audio, no log probabilities",
+    ),
+    **dict.fromkeys(
+        ("web_search_options", "service_tier"),
+        "since it costs more than the tokens that the budget reserves",
+    ),
+}
+"""Parameters that can't be sent on, and why."""
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_IMAGES = ("data:image/", "http://", "https://")
+_KEPT = ("role", "name", "tool_call_id", "tool_calls")
 
 
 class RefusedRequest(ValueError):
@@ -80,14 +91,15 @@ def chat_request(messages: Any, params: Mapping[str, Any]) -> ChatRequest:
     """The request that a client of OpenAI's form makes; parameters of None are as if not given.
 
     Raises:
-        RefusedRequest: it asks for what is not text; names the parameter, or the message.
+        RefusedRequest: it asks for what can't be sent or answered; names the parameter, or the
+            message.
     """
     given = {name: value for name, value in params.items() if value is not None}
-    passed = {name: given[name] for name in sorted(_PASSED_ON & given.keys())}
     _check_known(given)
     try:
+        passed = {name: _plain(given[name]) for name in sorted(_PASSED_ON & given.keys())}
         check_params(passed)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RefusedRequest(str(error)) from None
     bounds = [_whole(given, name, 1) for name in _BOUNDS if name in given]
     return ChatRequest(
@@ -103,12 +115,11 @@ def chat_request(messages: Any, params: Mapping[str, Any]) -> ChatRequest:
 def _check_known(given: Mapping[str, Any]) -> None:
     known = {*_PASSED_ON, *_WITHOUT_EFFECT, *_BOUNDS, "temperature", "seed", "n"}
     for name, value in given.items():
-        if name in _NOT_TEXT and value not in (False, [], {}, "none", "auto", ["text"]):
+        if name in _REFUSED and value not in (False, [], {}, "none", "auto", ["text"]):
             raise RefusedRequest(
-                f"the parameter {name!r} can't be sent through the gateway, which sends and "
-                "answers text alone: no tools, audio or log probabilities"
+                f"the parameter {name!r} can't be sent through the gateway, {_REFUSED[name]}"
             )
-        if name not in known | _NOT_TEXT:
+        if name not in known | _REFUSED.keys():
             raise RefusedRequest(
                 f"the gateway does not know the parameter {name!r}{nearest(name, sorted(known))}; "
                 "Model(..., params=...) sends any with every call"
@@ -130,30 +141,77 @@ def _message(given: Any, place: str) -> dict[str, Any]:
     if not isinstance(given, Mapping) or given.get("role") not in _ROLES:
         role = given.get("role") if isinstance(given, Mapping) else given
         raise RefusedRequest(f"{place} must be a message of one of {_ROLES}, but got {role!r}")
-    for name in ("tool_calls", "function_call", "audio"):
+    for name in ("function_call", "audio"):
         if given.get(name):
-            raise RefusedRequest(f"{place} has {name!r}, but the gateway sends text alone")
-    kept = {name: given[name] for name in _KEPT if given.get(name) is not None}
-    # traces keep it, and other configs and later turns send the same text again
-    return {**kept, "content": sys.intern(_text(given.get("content"), place))}
+            raise RefusedRequest(f"{place} has {name!r}, which the gateway does not send")
+    try:
+        kept = {name: _plain(given[name]) for name in _KEPT if given.get(name)}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RefusedRequest(f"{place} is no plain JSON: {error}") from None
+    content = given.get("content")
+    if "tool_calls" in kept:
+        kept["tool_calls"] = _tool_calls(kept["tool_calls"], place)
+        if content is None:
+            return {**kept, "content": None}
+    return {**kept, "content": _content(content, place)}
 
 
-def _text(content: Any, place: str) -> str:
-    """The content as one text; what comes in parts of text is put together."""
+def _tool_calls(given: Any, place: str) -> list[dict[str, Any]]:
+    """As the model wrote them, without what OpenAI's SDK adds when it puts a stream together."""
+    if not isinstance(given, list) or not all(isinstance(call, dict) for call in given):
+        raise RefusedRequest(f"{place} must have a list of calls as tool_calls, but got {given!r}")
+    for call in given:
+        call.pop("index", None)
+        if isinstance(call.get("function"), dict):
+            call["function"].pop("parsed_arguments", None)
+    return given
+
+
+def _content(content: Any, place: str) -> str | list[dict[str, Any]]:
+    """The content as one text, put together from parts; as parts, if some are images."""
     if content is None or isinstance(content, str):
-        return str(content or "")
+        return sys.intern(str(content or ""))  # traces keep it, and other configs send it again
     if not isinstance(content, list):
         raise RefusedRequest(f"{place} has content that is neither text nor parts: {content!r}")
-    texts = []
-    for part in content:
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        else:
-            kind = part.get("type") if isinstance(part, Mapping) else part
-            raise RefusedRequest(
-                f"{place} has a part of type {kind!r}, but the gateway sends text alone"
-            )
-    return "\n".join(texts)
+    parts = [_part(part, place) for part in content]
+    if any("image_url" in part for part in parts):
+        return parts
+    return sys.intern("\n".join(part["text"] for part in parts))
+
+
+def _part(part: Any, place: str) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, Mapping) else part
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return {"type": "text", "text": part["text"]}
+    image = part.get("image_url") if isinstance(part, Mapping) and kind == "image_url" else None
+    image = {"url": image} if isinstance(image, str) else image
+    url = image.get("url") if isinstance(image, Mapping) else None
+    if isinstance(url, str) and url.startswith(_IMAGES):
+        assert isinstance(image, Mapping)
+        return {"type": "image_url", "image_url": {**image, "url": sys.intern(url)}}
+    if kind == "image_url":
+        raise RefusedRequest(
+            f"{place} must have an image as {{'image_url': {{'url': ...}}}} with an address that "
+            f"begins with one of {_IMAGES}, but got {str(image)[:80]!r}"
+        )
+    raise RefusedRequest(
+        f"{place} has a part of type {kind!r}, but the gateway sends text and images alone"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: SDKs mix objects of their own into what they send.
+
+    Raises:
+        ValueError: it has no JSON. Likewise `TypeError` and `RecursionError`.
+    """
+    return json.loads(json.dumps(value, allow_nan=False, default=_dumped))
+
+
+def _dumped(value: Any) -> Any:
+    if isinstance(value, type) or not hasattr(value, "model_dump"):
+        raise TypeError(f"{value!r} has no JSON")
+    return value.model_dump()
 
 
 def _temperature(given: Mapping[str, Any]) -> float | None:

@@ -7,14 +7,14 @@ a thread and two sockets of ours.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from pipelines.adapters.entrances.askers import RunEnded, asker_of
 from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
 from pipelines.adapters.entrances.openai_form import (
-    as_chunk,
+    as_chunks,
     code_of,
     completion,
     error,
@@ -78,7 +78,12 @@ class EntranceHandler(BaseHTTPRequestHandler):
             self._send_error(_RUN_ENDED, f"the run has ended: {ended}", "run_ended")
         else:
             whole = completion(str(fields.get("model")), replies)
-            self._send_stream(as_chunk(whole)) if fields.get("stream") else self._send(200, whole)
+            if fields.get("stream"):
+                options = fields.get("stream_options")
+                usage = isinstance(options, dict) and bool(options.get("include_usage"))
+                self._send_stream(as_chunks(whole, usage))
+            else:
+                self._send(200, whole)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: traces and the ledger tell of calls."""
@@ -110,8 +115,9 @@ class EntranceHandler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.rfile.read(min(unread, _DISCARDED_BYTES))
 
-    def _send_stream(self, chunk: Mapping[str, Any]) -> None:
-        text = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    def _send_stream(self, chunks: Iterable[Mapping[str, Any]]) -> None:
+        events = [*map(json.dumps, chunks), "[DONE]"]
+        text = "".join(f"data: {event}\n\n" for event in events)
         self._send_text(200, text, **{"Content-Type": "text/event-stream"})
 
     def _send(self, status: int, value: Mapping[str, Any], **headers: str) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from litellm import exceptions
 from litellm.llms.custom_llm import CustomLLM
-from litellm.types.utils import GenericStreamingChunk, ModelResponse
+from litellm.types.utils import ModelResponse, ModelResponseStream
 
 from pipelines.adapters.entrances.askers import asker_of
 from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
-from pipelines.adapters.entrances.openai_form import completion, status_of
+from pipelines.adapters.entrances.openai_form import as_chunks, completion, status_of
 from pipelines.gateway.call import CallFailed
 
 _PROVIDER = "compound"
@@ -47,16 +47,20 @@ class LitellmEntrance(CustomLLM):
         """The same, off the event loop."""
         return ModelResponse(**await asyncio.to_thread(_answered, call))
 
-    def streaming(self, *_args: Any, **call: Any) -> Iterator[GenericStreamingChunk]:
-        """The same, all of it in one chunk."""
-        yield _chunk(_answered(call))
+    # litellm declares chunks of another class, and takes these as well
+    def streaming(  # type: ignore[override]
+        self, *_args: Any, **call: Any
+    ) -> Iterator[ModelResponseStream]:
+        """The same, when all of it is there."""
+        yield from _chunks(_answered(call))
 
     # litellm declares it to be awaited, and then iterates over what is not
     async def astreaming(  # type: ignore[override]
         self, *_args: Any, **call: Any
-    ) -> AsyncIterator[GenericStreamingChunk]:
+    ) -> AsyncIterator[ModelResponseStream]:
         """The same, off the event loop."""
-        yield _chunk(await asyncio.to_thread(_answered, call))
+        for chunk in _chunks(await asyncio.to_thread(_answered, call)):
+            yield chunk
 
 
 def _answered(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,13 +91,9 @@ def _as_litellm(failure: CallFailed, model: str) -> Exception:
     return kind(message=str(failure), model=model, llm_provider=_PROVIDER)
 
 
-def _chunk(answered: Mapping[str, Any]) -> GenericStreamingChunk:
-    choice = answered["choices"][0]
-    return {
-        "text": choice["message"]["content"],
-        "is_finished": True,
-        "finish_reason": choice["finish_reason"],
-        "usage": answered["usage"],
-        "index": 0,
-        "tool_use": None,
-    }
+def _chunks(answered: Mapping[str, Any]) -> Iterator[ModelResponseStream]:
+    """The reply as a stream; litellm takes the usage from the first chunk, for whoever asks."""
+    usage = {"usage": answered["usage"]}
+    for chunk in as_chunks(answered):
+        yield ModelResponseStream(**chunk, **usage)
+        usage = {}

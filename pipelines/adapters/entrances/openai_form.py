@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.gateway.call import CallFailed, LMReply
@@ -32,7 +32,7 @@ def completion(model: str, replies: Sequence[LMReply]) -> dict[str, Any]:
         "choices": [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": reply.text},
+                "message": _message(reply),
                 "finish_reason": reply.finish_reason,
             }
             for index, reply in enumerate(replies)
@@ -45,13 +45,29 @@ def completion(model: str, replies: Sequence[LMReply]) -> dict[str, Any]:
     }
 
 
-def as_chunk(whole: dict[str, Any]) -> dict[str, Any]:
-    """The completion as the one chunk of a stream."""
-    choices = [
-        {"index": c["index"], "delta": c["message"], "finish_reason": c["finish_reason"]}
-        for c in whole["choices"]
-    ]
-    return {**whole, "object": "chat.completion.chunk", "choices": choices}
+def _message(reply: LMReply) -> dict[str, Any]:
+    if not reply.tool_calls:
+        return {"role": "assistant", "content": reply.text}
+    calls = [dict(call) for call in reply.tool_calls]
+    return {"role": "assistant", "content": reply.text or None, "tool_calls": calls}
+
+
+def as_chunks(whole: Mapping[str, Any], include_usage: bool = False) -> Iterator[dict[str, Any]]:
+    """The completion as a stream: of each choice what it says, then how it ended; then usage."""
+    base = {**whole, "object": "chat.completion.chunk"}
+    usage = base.pop("usage")
+    for choice in whole["choices"]:
+        delta = dict(choice["message"])
+        if "tool_calls" in delta:
+            calls = enumerate(delta["tool_calls"])
+            delta["tool_calls"] = [{**call, "index": index} for index, call in calls]
+        for part, ended in ((delta, None), ({}, choice["finish_reason"])):
+            yield {
+                **base,
+                "choices": [{"index": choice["index"], "delta": part, "finish_reason": ended}],
+            }
+    if include_usage:
+        yield {**base, "choices": [], "usage": usage}
 
 
 def error(message: str, code: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.concurrency.limits import ProviderGate
 from pipelines.gateway.execution.account import Account
 from pipelines.gateway.execution.metering import metered
-from pipelines.gateway.failures import BROKEN, UNUSABLE_MODEL
+from pipelines.gateway.failures import BROKEN, UNSUPPORTED_INPUT, UNUSABLE_MODEL
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Provider
 
@@ -41,8 +41,15 @@ class CallLife:
         """What its tokens cost.
 
         Raises:
-            CallFailed: nobody knows.
+            CallFailed: nobody knows, or the model takes no tools, though the call has some.
         """
+        tools = self.call.all_params.get("tools")
+        if tools and not self._provider.takes(self.call.model, "tools", tools):
+            told = (
+                "the parameter 'tools': as far as is known it takes none; a server of OpenAI's "
+                "form that does is asked directly as Model('openai/...', api_base=...)"
+            )
+            raise UNSUPPORTED_INPUT.failure(self.call, told)
         try:
             return self._provider.price_of(self.call.model)
         except ModelError as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from pipelines.gateway.call import LMCall, LMReply
 from pipelines.gateway.prices import Price
@@ -29,7 +32,8 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
     inputs = _tokens(sent.input_tokens, most_inputs)
     outputs = _tokens(sent.output_tokens, most_outputs)
     text, unseen = _encodable(sent.text), _encodable(sent.unseen_text)
-    written = len((text + unseen).encode())
+    calls = tuple(_clean(each, call) for each in sent.tool_calls)
+    written = len((text + unseen + (json.dumps(calls) if calls else "")).encode())
     counted = inputs and (outputs or (outputs == 0 and not written))
     if not counted:
         _warn_of_usage(call.model.label)
@@ -47,12 +51,22 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
         output_tokens=outputs,
         usd=usd,
         latency_s=sent.latency_s,
+        tool_calls=calls,
     )
 
 
 def _encodable(sent: object) -> str:
     """As text without lone surrogates, such as `\\ud800`, which no request and no file takes."""
     return str(sent).encode(errors="replace").decode()
+
+
+def _clean(sent: Any, call: LMCall) -> Any:
+    """The same value without secrets, and without what no file takes."""
+    if isinstance(sent, str):
+        return redacted(_encodable(sent), call.model.api_key_env)
+    if isinstance(sent, Mapping):
+        return {_encodable(name): _clean(value, call) for name, value in sent.items()}
+    return [_clean(each, call) for each in sent] if isinstance(sent, list) else sent
 
 
 def _tokens(reported: object, most: int) -> int | None:

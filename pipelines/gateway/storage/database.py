@@ -16,8 +16,8 @@ import filelock
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
-"""Of the tables. Version 0 had no checksums."""
+VERSION = 2
+"""Of the tables. Version 0 had no checksums, version 1 no tool calls."""
 _MOST_VERSION = 1000
 """A file that claims a later one is damaged."""
 LOCKED_S = 60.0
@@ -38,15 +38,23 @@ class StoreError(OSError):
 class Table:
     """A table whose rows each end in a checksum, so that no damaged row is taken for a true one."""
 
-    def __init__(self, name: str, keys: Sequence[str], columns: str, options: str = "") -> None:
-        self.name, self.keys = name, tuple(keys)
+    def __init__(
+        self,
+        name: str,
+        keys: Sequence[str],
+        columns: str,
+        options: str = "",
+        later: Sequence[Any] = (),
+    ) -> None:
+        """`later`: what stands for the last columns where an earlier version lacked them."""
+        self.name, self.keys, self._later = name, tuple(keys), tuple(later)
+        self._columns = [column.split()[0] for column in columns.split(", ")]
         primary = f"PRIMARY KEY ({', '.join(keys)})"
         self.definition = (
             f"CREATE TABLE {name} ({columns}, checksum INTEGER NOT NULL, {primary}){options}"
         )
-        width = columns.count(",") + 1
         self._order = keys[0] if options else "rowid"
-        self._put = f"INSERT OR REPLACE INTO {name} VALUES ({'?, ' * width}?)"
+        self._put = f"INSERT OR REPLACE INTO {name} VALUES ({'?, ' * len(self._columns)}?)"
         self._get = f"SELECT * FROM {name} WHERE {' AND '.join(f'{key} = ?' for key in keys)}"
 
     def put(self, db: sqlite3.Connection, *row: Any) -> None:
@@ -87,9 +95,36 @@ class Table:
                 damaged, f"SELECT * FROM {self.name} ORDER BY {self._order} {order}"
             ):
                 if row[-1] == checksum(row[:-1]):
-                    db.execute(self._put, row)
+                    self.put(db, *self._completed(row[:-1]))
         (count,) = db.execute(f"SELECT COUNT(*) FROM {self.name}").fetchone()
         return int(count)
+
+    def can_read(self, columns: Sequence[str]) -> bool:
+        """Whether these, without a checksum, are its columns, now or in an earlier version."""
+        count = len(columns)
+        return list(columns) == self._columns[:count] and count + len(self._later) >= len(
+            self._columns
+        )
+
+    def migrate(self, db: sqlite3.Connection) -> None:
+        """Make it as it is in this version.
+
+        Raises:
+            sqlite3.DatabaseError: one of its rows is damaged.
+        """
+        has_checksum = "checksum" in _columns_of(db, self.name)
+        db.execute(f"ALTER TABLE {self.name} RENAME TO old")
+        db.execute(self.definition)
+        for row in db.execute("SELECT * FROM old"):
+            values = row[:-1] if has_checksum else row
+            if has_checksum and row[-1] != checksum(values):
+                raise sqlite3.DatabaseError(f"a row of {self.name} has a wrong checksum")
+            self.put(db, *self._completed(values))
+        db.execute("DROP TABLE old")
+
+    def _completed(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        missing = len(self._columns) - len(row)
+        return (*row, *self._later[len(self._later) - missing :]) if missing else tuple(row)
 
 
 REPLIES = Table(
@@ -97,7 +132,8 @@ REPLIES = Table(
     ["key"],
     "key TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL, "
     "input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, "
-    "usd REAL NOT NULL, latency_s REAL NOT NULL",
+    "usd REAL NOT NULL, latency_s REAL NOT NULL, tool_calls TEXT NOT NULL",
+    later=[""],
 )
 FLIGHTS = Table(
     "flights",
@@ -247,34 +283,35 @@ def _complete(db: sqlite3.Connection, path: str) -> None:
     """Create or migrate the tables.
 
     Raises:
-        StoreError: version 0 had other columns.
+        StoreError: an earlier version had other columns.
         sqlite3.DatabaseError: the tables are not those of this version.
     """
-    if db.execute("PRAGMA user_version").fetchone() != (VERSION,):
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
         old = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+        for table in TABLES:
+            columns = [name for name in _columns_of(db, table.name) if name != "checksum"]
+            if table.name in old and not table.can_read(columns):
+                raise _other_version(path, version)
         db.execute("BEGIN IMMEDIATE")
-        try:
-            _create(db, old)
-        except sqlite3.OperationalError as error:
-            db.execute("ROLLBACK")
-            raise (_other_version(path, 0) if old and is_damage(error) else error) from error
+        _create(db, old)
         db.execute("COMMIT")
     if set(db.execute("SELECT sql FROM sqlite_master")) != _definitions():
         raise sqlite3.DatabaseError("its tables are not as they were made")
 
 
 def _create(db: sqlite3.Connection, old: Sequence[str] = ()) -> None:
-    """Create the tables, with what those of version 0 hold."""
-    db.create_function("checksum", -1, lambda *row: checksum(row))
+    """Create the tables, with what those of an earlier version hold."""
     for table in TABLES:
         if table.name in old:
-            db.execute(f"ALTER TABLE {table.name} RENAME TO old")
-        db.execute(table.definition)
-        if table.name in old:
-            columns = ", ".join(name for _, name, *_ in db.execute("PRAGMA table_info(old)"))
-            db.execute(f"INSERT INTO {table.name} SELECT *, checksum({columns}) FROM old")
-            db.execute("DROP TABLE old")
+            table.migrate(db)
+        else:
+            db.execute(table.definition)
     db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _columns_of(db: sqlite3.Connection, table: str) -> list[str]:
+    return [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
 
 
 @cache

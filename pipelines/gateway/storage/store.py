@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from enum import Enum
@@ -120,7 +120,7 @@ class Store:
             return replace(held.reply, cached=True)
         with self._reading() as db:
             row = REPLIES.get(db, key)
-        return replace(LMReply(*row[1:]), cached=True) if row else None
+        return _reply_of(row[1:]) if row else None
 
     def claim(self, worst_usd: Mapping[str, float], study: str, purpose: str, caps: Caps) -> Claim:
         """Reserve the worst costs of calls, by their keys: of all that are not answered, or none.
@@ -182,7 +182,7 @@ class Store:
             return None
         winners, losers = map(json.loads, row[2:])
         places, replies = zip(*winners, strict=True)
-        recorded = tuple(replace(LMReply(*reply), cached=True) for reply in replies)
+        recorded = tuple(map(_reply_of, replies))
         return CallRace(places, recorded, tuple(PurposeSpend(*lost) for lost in losers))
 
     def claim_race(self, key: str) -> bool:
@@ -417,12 +417,20 @@ def _cost(made: Settlement, reserved: int) -> PurposeSpend:
     return made.cost if made.reply else replace(made.cost, usd=min(made.cost.usd, reserved / PICO))
 
 
-def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float]:
+def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float, str]:
     """What is kept of a reply, in the order of its fields."""
     return (
         reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens,
         reply.usd + 0.0, reply.latency_s + 0.0,  # SQLite keeps no negative zero
+        json.dumps(reply.tool_calls) if reply.tool_calls else "",
     )  # fmt: skip
+
+
+def _reply_of(columns: Sequence[Any]) -> LMReply:
+    """The reply that was kept so; a race of an earlier version kept no tool calls."""
+    text, finish_reason, inputs, outputs, usd, latency_s, *rest = columns
+    calls = tuple(json.loads(rest[0])) if rest and rest[0] else ()
+    return LMReply(text, finish_reason, inputs, outputs, usd, latency_s, calls, cached=True)
 
 
 def _close(

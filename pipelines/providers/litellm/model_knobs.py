@@ -9,6 +9,8 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.provider import Knob
 from pipelines.providers.litellm.litellm_import import load_litellm
 
+_TOOL = {"type": "function", "function": {"name": "any", "parameters": {"type": "object"}}}
+
 
 def takes(model: Model, knob: Knob, value: Any) -> bool:
     """Whether a value changes what the model is asked, and leaves it room for an answer.
@@ -18,6 +20,10 @@ def takes(model: Model, knob: Knob, value: Any) -> bool:
     """
     if knob == "response_format":
         return _takes_format(model.name, model.api_base, value["type"] == "json_schema")
+    if knob == "tools":
+        value = True  # whichever they are
+        if _has_no_function_calling(model.name):
+            return False
     sent = _sent(model.name, model.api_base, model.max_tokens, knob, value)
     if sent is None:
         return True
@@ -33,6 +39,13 @@ def _takes_format(name: str, api_base: str | None, is_schema: bool) -> bool:
         return bool(litellm.supports_response_schema(short, custom_llm_provider=provider))
     known = litellm.get_supported_openai_params(short, custom_llm_provider=provider)
     return "response_format" in (known or ())
+
+
+def _has_no_function_calling(name: str) -> bool:
+    """Whether litellm's map says so; of a quarter of its models it says neither."""
+    listed = load_litellm().model_cost
+    info = listed.get(name) or listed.get(name.partition("/")[2]) or {}
+    return info.get("supports_function_calling") is False
 
 
 def problem_of_effort(model: Model) -> str | None:
@@ -59,7 +72,7 @@ def _sent(
     short, provider, _, _ = litellm.get_llm_provider(name, api_base=api_base)
     if provider in litellm._custom_providers:
         return None
-    chosen = {} if value is None else {knob: value}
+    chosen = {} if value is None else {knob: [_TOOL] if knob == "tools" else value}
     params: dict[str, Any] = litellm.utils.get_optional_params(
         model=short,
         custom_llm_provider=provider,

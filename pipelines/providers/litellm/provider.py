@@ -99,6 +99,8 @@ def _arguments(call: LMCall) -> dict[str, Any]:
         "num_retries": 0,
         "max_retries": 0,
     }
+    if arguments.get("tools"):
+        arguments["_skip_mcp_handler"] = True  # which needs a package, and may run tools itself
     if call.temperature is not None:
         arguments["temperature"] = call.temperature
     if model.api_base:

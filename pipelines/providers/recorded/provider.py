@@ -31,13 +31,12 @@ class RecordedProvider:
         return resolve_price(model, lambda: (listed, listed))
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
-        """All but the form of the reply; the answer is the same."""
-        return knob != "response_format"
+        """All but the form of the reply and tools; the answer is the same."""
+        return knob not in ("response_format", "tools")
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`; the recording holds no times."""
-        params = {**call.model.params, **call.params}
-        params |= {"max_tokens": call.model.max_tokens, "seed": call.seed}
+        params = {**call.all_params, "max_tokens": call.model.max_tokens, "seed": call.seed}
         try:
             reply = replay(
                 recording_for(params), call.model.name.partition("/")[2], call.messages, params

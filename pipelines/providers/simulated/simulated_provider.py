@@ -46,7 +46,7 @@ class SimulatedProvider:
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """Those of a search space."""
-        return knob != "response_format"
+        return knob not in ("response_format", "tools")
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """See `Provider`."""
@@ -54,7 +54,7 @@ class SimulatedProvider:
             reply = _simulated(call)
         except (UnknownSimulatedModel, ValueError) as error:
             raise BAD_REQUEST.failure(call, str(error)) from error
-        params = {**call.model.params, **call.params}
+        params = call.all_params
         if params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
             await asyncio.sleep(reply.latency_s)
         return ProviderReply(
@@ -70,7 +70,7 @@ SIMULATED = SimulatedProvider()
 
 
 def _simulated(call: LMCall) -> SimulatedReply:
-    params: Mapping[str, Any] = {**call.model.params, **call.params}
+    params: Mapping[str, Any] = call.all_params
     effort, stop = params.get("reasoning_effort"), params.get("stop") or ()
     if isinstance(effort, Mapping):  # its other form: {"effort": "low", "summary": "auto"}
         effort = effort.get("effort")

@@ -63,6 +63,18 @@ def test_one_call_carries_all_that_a_judge_needs() -> None:
     assert (call.purpose, call.temperature, call.sample) == ("diagnoser", 0.0, 0)
 
 
+def test_images_in_messages_are_shown_as_images_and_not_as_text() -> None:
+    """Their base64 would cost thousands of tokens, and say nothing."""
+    judge, session = diagnoser(lambda _: written(ratings=[5, 5], reason="no"))
+    url = "data:image/png;base64," + "A" * 5000
+    part = {"type": "image_url", "image_url": {"url": url}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]
+    judge.diagnose("solve", {"messages": messages}, [{"answer": "a"}, {"answer": "b"}], {})
+    content = session.calls[0].messages[-1]["content"]
+    assert [each["image_url"]["url"] for each in content if each["type"] == "image_url"] == [url]
+    assert "AAAA" not in "".join(each.get("text", "") for each in content)
+
+
 @given(st.lists(st.text("ab", max_size=9), min_size=1, max_size=8, unique=True))
 def test_ratings_come_back_in_the_order_of_the_outputs(tasks: list[str]) -> None:
     diagnosis = ask(by_length, *tasks)

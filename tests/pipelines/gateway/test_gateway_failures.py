@@ -322,21 +322,3 @@ def test_an_answer_that_was_cut_off_is_none_even_if_it_parses(
     failure = failure_of(caught.value, recorder.calls, "m")
     assert failure is not None
     assert (failure.kind, failure.infrastructure) == ("truncated", False)
-
-
-def test_an_image_is_refused_and_not_left_out(
-    make_call: MakeCall, open_gateway: OpenGateway
-) -> None:
-    import dspy
-    from dspy.utils.exceptions import LMUnexpectedError
-
-    from pipelines.programs.engine import GatewayLM
-
-    with LoopbackServer(reply=lambda *_: "42") as server:
-        session = open_gateway().session("s")
-        predict = dspy.Predict("question, image: dspy.Image -> answer")
-        predict.lm = GatewayLM(make_call(server).model, session)
-        with pytest.raises(LMUnexpectedError, match=r"no text \(ImagePart\)"):
-            predict(question="What is this?", image=dspy.Image(url="https://x.example/y.png"))
-        assert server.meter.requests == 0
-    assert session.spent.calls == 0

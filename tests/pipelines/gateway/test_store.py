@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,10 +64,61 @@ def version_0(path: Path) -> None:
         for table in database.TABLES:
             db.execute(f"CREATE TABLE old AS SELECT * FROM {table.name}")
             db.execute("ALTER TABLE old DROP COLUMN checksum")
+            if table is database.REPLIES:
+                db.execute("ALTER TABLE old DROP COLUMN tool_calls")
             db.execute(f"DROP TABLE {table.name}")
             db.execute(f"ALTER TABLE old RENAME TO {table.name}")
         db.execute("PRAGMA user_version = 0")
         db.commit()
+
+
+def version_1(path: Path) -> None:
+    """Make the file one of version 1, whose replies had no tool calls."""
+    with closing(sqlite3.connect(path)) as db:
+        db.create_function("checksum", -1, lambda *row: database.checksum(row))
+        (definition,) = db.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'replies'"
+        ).fetchone()
+        db.execute("ALTER TABLE replies RENAME TO new")
+        db.execute(definition.replace(", tool_calls TEXT NOT NULL", ""))
+        kept = "key, text, finish_reason, input_tokens, output_tokens, usd, latency_s"
+        db.execute(f"INSERT INTO replies SELECT {kept}, checksum({kept}) FROM new")
+        db.execute("DROP TABLE new")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_of_version_1_keep_their_replies(tmp_path: Path, damaged: bool) -> None:
+    path = fill(tmp_path)
+    version_1(path)
+    assert "tool_calls" not in columns(path)
+    if damaged:
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE durations SET seconds = '[]'")
+            db.commit()
+    store = Store(tmp_path)
+    assert [store.reply(key) for key in REPLIES] == list(map(cached, REPLIES.values()))
+    assert store.spent("study").calls == len(REPLIES)
+    store.close()
+    assert "tool_calls" in columns(path)
+    assert len(list(tmp_path.glob("*corrupt*"))) == damaged
+
+
+def test_tool_calls_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    calls: tuple[Any, ...] = ({"id": "c1", "function": {"arguments": '{"a": "é'}}, {"x": [1, None]})
+    key, reply = "f" * 64, LMReply("", "tool_calls", 1, 2, 0.5, 0.25, calls)
+    race = replace(RACE, replies=(reply,))
+    store = Store(tmp_path)
+    store.claim({key: 1.0}, "study", "task", Caps(None, None))
+    store.settle(key, "study", "task", reply)
+    store.claim_race("calls")
+    store.keep_race("calls", race, "study", "task", PurposeSpend())
+    store.close()
+    again = Store(tmp_path)
+    assert again.reply(key) == cached(reply)
+    assert again.race("calls") == replace(race, replies=(cached(reply),))
+    again.close()
 
 
 def test_flipped_bits_are_never_served(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_a_verifier_is_promised_if_it_knows(knows: bool) -> None:
     given = answering(said)
     answer: Reply = given["reply"]
 
-    def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
+    def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> Any:
         if "candidate" not in messages[-1]["content"]:
             return answer(messages, params)
         fields = requested_fields(messages)

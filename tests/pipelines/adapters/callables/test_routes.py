@@ -118,7 +118,7 @@ def test_a_refusal_says_why_over_http() -> None:
     def ask(models: Models, question: str) -> str:
         url = models["solve"].base_url
         refused = [
-            HTTP.post(f"{url}/chat/completions", json={"messages": [], "tools": [1]}),
+            HTTP.post(f"{url}/chat/completions", json={"messages": [], "audio": {"a": 1}}),
             HTTP.post(f"{url}/chat/completions", content=b"no json"),
             HTTP.post(f"{url}/embeddings", json={"input": "x"}),
             HTTP.post(url.replace("solve", "slove") + "/chat/completions", json={"messages": []}),
@@ -128,8 +128,8 @@ def test_a_refusal_says_why_over_http() -> None:
         return "\n".join(each.json()["error"]["message"] for each in refused)
 
     trace = bound(once(ask), ScriptedSession()).run({"question": ""})
-    tools, body, path, module, token = str((trace.outputs or {})["answer"]).splitlines()
-    assert tools.startswith("the parameter 'tools' can't be sent through the gateway")
+    audio, body, path, module, token = str((trace.outputs or {})["answer"]).splitlines()
+    assert audio.startswith("the parameter 'audio' can't be sent through the gateway")
     assert body == "the body of the request must be a JSON object"
     assert path == "the gateway answers chat/completions alone, and not 'embeddings'"
     assert module == "there is no module 'slove'; nearest: 'solve'"

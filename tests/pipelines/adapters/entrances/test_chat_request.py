@@ -18,8 +18,12 @@ def request(**params: Any) -> ChatRequest:
 @pytest.mark.parametrize(
     ("params", "named"),
     [
-        ({"tools": [{"type": "function"}]}, "'tools'"),
-        ({"tool_choice": "required"}, "'tool_choice'"),
+        (
+            {"functions": [{"name": "f"}]},
+            "'functions' can't be sent through the gateway, its present",
+        ),
+        ({"tools": [object()]}, "has no JSON"),
+        ({"response_format": ChatRequest}, "ChatRequest'> has no JSON"),
         ({"logprobs": True}, "'logprobs'"),
         ({"modalities": ["text", "audio"]}, "'modalities'"),
         ({"temprature": 1}, "'temprature'; nearest: 'temperature'"),
@@ -39,11 +43,21 @@ def test_a_refused_parameter_is_named(params: dict[str, Any], named: str) -> Non
     ("messages", "named"),
     [
         ("hi", "messages must be a list"),
-        ([{"role": "tool", "content": "42"}], "messages[0] must be a message of one of"),
-        ([{"role": "assistant", "tool_calls": [{}]}], "messages[0] has 'tool_calls'"),
+        ([{"role": "function", "content": "42"}], "messages[0] must be a message of one of"),
+        ([{"role": "assistant", "tool_calls": ["f"]}], "messages[0] must have a list of calls"),
+        ([{"role": "assistant", "tool_calls": [object()]}], "messages[0] is no plain JSON"),
+        ([{"role": "assistant", "function_call": {"name": "f"}}], "has 'function_call'"),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
-            "messages[0] has a part of type 'image_url'",
+            "messages[0] must have an image",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}]}],
+            "begins with one of ('data:image/', 'http://', 'https://'), but got \"{'url': 'a.png'}",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}],
+            "messages[0] has a part of type 'input_audio'",
         ),
         ([{"role": "user", "content": 5}], "neither text nor parts"),
     ],
@@ -82,3 +96,21 @@ def test_inputs_are_the_request_again() -> None:
     again = chat_request(made.inputs["messages"], params)
     assert (again.inputs, again.count) == (made.inputs, 1)
     assert "params" not in request().inputs
+
+
+def test_messages_of_tools_and_of_images_are_sent_as_they_are() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    image = {
+        "type": "image_url",
+        "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"},
+    }
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "text", "text": "a"}, image]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "42", "tool_call_id": "c"},
+    ]
+    made = chat_request(messages, {"tools": [{"type": "function"}], "tool_choice": "required"})
+    assert list(made.messages) == messages
+    assert made.params == {"tools": [{"type": "function"}], "tool_choice": "required"}
+    again = chat_request(made.inputs["messages"], made.inputs["params"])
+    assert again == made

@@ -28,6 +28,22 @@ def test_a_knob_is_there_if_the_provider_is_sent_it(
     assert takes(model, "reasoning_effort", "low") == effort
 
 
+@pytest.mark.parametrize(
+    ("name", "takes_tools"),
+    [
+        ("openai/gpt-4o-mini", True),
+        ("openai/a-name-that-nobody-lists", True),
+        ("anthropic/claude-haiku-4-5", True),
+        ("deepseek/deepseek-reasoner", False),  # litellm's list says so
+        ("perplexity/sonar", False),  # litellm would leave them out
+        ("sim/alder", False),
+        ("recorded/Yi-34B", False),
+    ],
+)
+def test_tools_are_for_models_that_would_be_sent_them(name: str, takes_tools: bool) -> None:
+    assert takes(Model(name), "tools", [{"type": "function"}]) == takes_tools
+
+
 @pytest.mark.parametrize("name", ["anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash"])
 def test_an_effort_that_leaves_no_room_for_an_answer_is_none(name: str) -> None:
     assert takes(Model(name), "reasoning_effort", "low")
