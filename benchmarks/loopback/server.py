@@ -121,9 +121,10 @@ class LoopbackServer:
         most = request.params.get("max_completion_tokens") or request.params.get("max_tokens")
         text, reason = cut(said, most, self._count_tokens)
         count = int(request.params.get("n") or 1)
-        usage = Usage(
-            input_tokens(request.messages, self._count_tokens), count * self._count_tokens(text)
-        )
+        written = behaviour.output_tokens
+        if written is None:
+            written = count * self._count_tokens(text)
+        usage = Usage(input_tokens(request.messages, self._count_tokens), written)
         if self._bills_abandoned:
             self.meter.bill(usage, self.prices.get(request.model, FREE))
         choices = count if behaviour.choices else 0

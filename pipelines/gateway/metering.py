@@ -9,7 +9,7 @@ import math
 from pipelines.gateway.call import LMCall, LMReply
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import ProviderReply
-from pipelines.gateway.secrets import redacted
+from pipelines.gateway.secrets import encodable, redacted
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def metered(call: LMCall, sent: ProviderReply, price: Price, elapsed_s: float) -
     most_inputs, most_outputs = call.most_input_tokens, call.model.max_tokens
     inputs = _tokens(sent.input_tokens, most_inputs)
     outputs = _tokens(sent.output_tokens, most_outputs)
-    text, unseen = _encodable(sent.text), _encodable(sent.unseen_text)
+    text, unseen = encodable(sent.text), encodable(sent.unseen_text)
     written = len((text + unseen).encode())
     counted = inputs and (outputs or (outputs == 0 and not written))
     if not counted:
@@ -42,18 +42,13 @@ def metered(call: LMCall, sent: ProviderReply, price: Price, elapsed_s: float) -
         usd = listed
     return LMReply(
         text=redacted(text, call.model.api_key_env),
-        finish_reason=_encodable(sent.finish_reason or "stop"),
+        finish_reason=encodable(sent.finish_reason or "stop"),
         input_tokens=inputs,
         output_tokens=outputs,
         usd=usd,
         latency_s=elapsed_s if sent.declared_latency_s is None else sent.declared_latency_s,
         latency_declared=sent.declared_latency_s is not None,
     )
-
-
-def _encodable(sent: object) -> str:
-    """As text without lone surrogates, such as `\\ud800`, which no request and no file takes."""
-    return str(sent).encode(errors="replace").decode()
 
 
 def _tokens(reported: object, most: int) -> int | None:
