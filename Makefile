@@ -1,6 +1,6 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
-# make bench   the README's figures  make attacks a hostile server under 200 budgets
+# make bench   the README's figures  make attacks a hostile server under 200 budgets, 30 kills
 # make clean   remove what these made
 PYTHON ?= python3
 VENV := .venv
