@@ -1,6 +1,7 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
-# make bench   the README's figures  make clean   remove what these made
+# make bench   the README's figures  make attacks a hostile server under 200 budgets, 30 kills
+# make clean   remove what these made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ export LITELLM_MODE := PRODUCTION
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench attacks clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -29,6 +30,9 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks all
+
+attacks: $(VENV)/installed-dev
+	ATTACKS=all $(BIN)/python -m pytest -n 2 --dist worksteal tests/attacks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

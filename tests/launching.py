@@ -128,11 +128,20 @@ def act(job: Mapping[str, Any], main: Callable[[list[str]], int]) -> int:
     return 0
 
 
-def tune_served(url: str, cache: str, result: str, names: list[str], **arguments: Any) -> None:
+def tune_served(
+    url: str,
+    cache: str,
+    result: str,
+    names: list[str],
+    caps: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> None:
     """Tune on the models behind a server, and write the outcome down."""
+    from pipelines.gateway.budget import Budget
     from tests.optimizer.runs import outcome, served_model, tune
 
     models = [served_model(url, name) for name in names]
+    arguments["budget"] = Budget(**(caps or {}))
     Path(result).write_text(outcome(tune(models=models, cache=Path(cache), **arguments)))
 
 

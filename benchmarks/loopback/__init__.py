@@ -9,12 +9,15 @@ from benchmarks.loopback.behaviour import (
     dies_after,
     sample_of,
 )
+from benchmarks.loopback.faults import Fault, Hostile
 from benchmarks.loopback.metering import Price, quarter_of_bytes
 from benchmarks.loopback.replies import Reply, calling, echo, images_of
 from benchmarks.loopback.server import LoopbackServer
 
 __all__ = [
     "Behaviour",
+    "Fault",
+    "Hostile",
     "LoopbackRequest",
     "LoopbackServer",
     "Price",

@@ -48,12 +48,20 @@ class Behaviour:
     choices: bool = True
     """Whether the completion has any."""
     fault: Literal["reset", "hang"] | None = None
-    """Reset the connection, or never answer, after the model has run."""
+    """Reset the connection, or never answer."""
+    raw: bytes | None = None
+    """Sent verbatim instead of a response, headers included; then the connection is closed."""
+    edit: Callable[[dict[str, Any]], object] | None = None
+    """What is sent in place of a good completion; it may change that one."""
+    output_tokens: int | None = None
+    """Output that is charged for; the text's tokens if None."""
+    ran: bool | None = None
+    """Whether the model ran; None if the status tells."""
 
     @property
     def billed(self) -> bool:
         """Whether the model ran, as providers count it: refused requests are free."""
-        return self.status < 400
+        return self.status < 400 if self.ran is None else self.ran
 
     @classmethod
     def slow(cls, latency_s: float) -> Behaviour:

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +93,18 @@ class LoopbackHandler(BaseHTTPRequestHandler):
                 self._answer(behaviour, completion)
 
     def _answer(self, behaviour: Behaviour, completion: Mapping[str, Any]) -> None:
-        if behaviour.body is not None:
+        if behaviour.raw is not None:
+            self.close_connection = True
+            self.wfile.write(behaviour.raw)
+            self.wfile.flush()
+        elif behaviour.body is not None:
             self._send(behaviour, behaviour.body)
         elif behaviour.status >= 400:
             told = RefusedRequest(behaviour.status, "scripted", f"scripted {behaviour.status}")
             self._send(behaviour, json.dumps(told.body))
         else:
-            self._send(behaviour, json.dumps(completion))
+            edited = behaviour.edit(deepcopy(dict(completion))) if behaviour.edit else completion
+            self._send(behaviour, json.dumps(edited))
 
     def _fail(self, behaviour: Behaviour) -> None:
         self.close_connection = True

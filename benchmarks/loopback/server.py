@@ -127,10 +127,11 @@ class LoopbackServer:
             reason, written = "tool_calls", text + json.dumps(message["tool_calls"])
         message |= {"role": "assistant", "content": None if message["content"] is None else text}
         count = int(request.params.get("n") or 1)
-        usage = Usage(
-            input_tokens(request.messages, request.params, self._count_tokens),
-            count * self._count_tokens(written),
-        )
+        most_written = behaviour.output_tokens
+        if most_written is None:
+            most_written = count * self._count_tokens(written)
+        sent = input_tokens(request.messages, request.params, self._count_tokens)
+        usage = Usage(sent, most_written)
         if self._bills_abandoned:
             self.meter.bill(usage, self.prices.get(request.model, FREE))
         choices = count if behaviour.choices else 0

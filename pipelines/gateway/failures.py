@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from pipelines.gateway.call import CallFailed, LMCall
-from pipelines.gateway.secrets import redacted
+from pipelines.gateway.secrets import encodable, redacted
 
 _MOST_CHARACTERS = 2000
 
@@ -48,7 +48,7 @@ class FailureKind(NamedTuple):
         model = call.model
         where = f" at {model.api_base}" if model.api_base else ""
         advice = self.advice.format(call=call, timeout_s=timeout_s)
-        said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
+        said = redacted(encodable(detail), model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
         text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
         return CallFailed(
             self.kind,
@@ -104,6 +104,10 @@ AUTHENTICATION = FailureKind(
 )
 QUOTA = FailureKind("quota", advice="the account has no money left")
 BAD_REQUEST = FailureKind("bad_request")
+REDIRECTED = FailureKind(
+    "bad_request",
+    advice="redirects are not followed; Model(..., api_base=...) is to name the target",
+)
 NO_ROOM_FOR_OUTPUT = FailureKind(
     "bad_request", advice="Model(..., max_tokens=...) must be less than the server's window"
 )
@@ -132,7 +136,7 @@ _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", r
 
 
 def of_status(status: int, text: str, call: LMCall) -> FailureKind:
-    """What a server means by an HTTP status of 400 or more.
+    """What a server means by an HTTP status of 300 or more.
 
     One that says no is free, but for those with which a proxy gives up waiting.
 
@@ -141,6 +145,8 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
         text: what it says of the error; not the whole body, which may quote the prompt.
         call: what was asked.
     """
+    if status < 400:
+        return REDIRECTED
     if status in (400, 402, 403, 429) and (status == 402 or any(s in text for s in _NO_MONEY)):
         return QUOTA
     if status in (401, 403):

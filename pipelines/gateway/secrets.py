@@ -1,4 +1,4 @@
-"""Removes secrets from everything that is written."""
+"""Removes secrets, and what no file takes, from everything that is written."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def redacted(text: str, *names: str | None) -> str:
         if secret or (_MAY_BE_SECRET.search(name) and _LOOKS_LIKE_A_KEY.fullmatch(value)):
             text = text.replace(value, f"<{name}>")
     return text
+
+
+def encodable(sent: object) -> str:
+    """As text without lone surrogates, such as `\\ud800`, which no request and no file takes."""
+    return str(sent).encode(errors="replace").decode()

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import functools
 import json
+import math
 import os
 import re
 import time
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _RENAMED = {"max_tokens": "max_completion_tokens"}
 """What a server that refuses a parameter may want instead."""
 _MAY_BE_LEFT_OUT = ("seed", "temperature", "top_p", "stop")
+_MOST_BYTES = 2**26
+"""Of a body; no completion is that long."""
 _REFUSES = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.I)
 _OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|guided", re.I)
 """What a server speaks of that can't enforce a form of replies; the prompt asks for it, too."""
@@ -73,7 +76,7 @@ class OpenAIServer:
             used = dict(adapted)  # other calls may learn of more meanwhile
             asked = time.perf_counter()
             status, body, headers = await self._post(call, _body(call, used), timeout_s)
-            if status < 400:
+            if status < 300:
                 return _reply(call, body, time.perf_counter() - asked)
             text = _message(body.decode(errors="replace"))
             refused = _refused_parameter(status, text, used, call)
@@ -100,8 +103,9 @@ class OpenAIServer:
                     total=None, connect=timeout_s, sock_connect=timeout_s, sock_read=timeout_s
                 ),
                 trace_request_ctx=progress,
+                allow_redirects=False,  # what follows would be a request that is not counted
             ) as response:
-                return response.status, await response.read(), response.headers
+                return response.status, await _read(response), response.headers
         except (aiohttp.ClientError, OSError, ValueError, TypeError) as error:
             detail = f"{type(error).__name__}: {error}"
             if isinstance(error, TimeoutError):
@@ -152,6 +156,18 @@ def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, proc
     """aiohttp complains of sessions that are left open."""
     if process == os.getpid() and loop.is_running():
         asyncio.run_coroutine_threadsafe(session.close(), loop).result(timeout=1)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, which may be compressed, or have no end."""
+    import aiohttp
+
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise aiohttp.ClientPayloadError(f"more than {_MOST_BYTES} bytes")
+    return bytes(body)
 
 
 def _proxy(url: str) -> str | None:
@@ -248,7 +264,7 @@ def reply_of(call: LMCall, sent: Any, latency_s: float) -> ProviderReply:
         finish_reason="content_filter" if refused else choice.get("finish_reason"),
         latency_s=latency_s,
         input_tokens=usage.get("prompt_tokens"),
-        output_tokens=usage.get("completion_tokens"),
+        output_tokens=_output_tokens(usage),
         unseen_text="" if thoughts == text else thoughts,
         tool_calls=calls,
     )
@@ -262,6 +278,15 @@ def _tool_calls(sent: Any) -> tuple[dict[str, Any], ...]:
     """
     plain = json.loads(json.dumps(list(sent or ()), default=lambda each: each.model_dump()))
     return tuple(dict(each) for each in plain)
+
+
+def _output_tokens(usage: Any) -> Any:
+    """With the thoughts that some servers, such as Gemini's, count in the total alone."""
+    named = ("prompt_tokens", "completion_tokens", "total_tokens")
+    inputs, outputs, total = (usage.get(name) for name in named)
+    if all(isinstance(each, int) for each in (inputs, outputs, total)):
+        return max(outputs, total - inputs)
+    return outputs
 
 
 def text_of(content: Any) -> str:
@@ -303,7 +328,7 @@ def _message(text: str) -> str:
         names = {str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str)}
         said = str(error.get("message") or error.get("detail") or text)
         return f"{said} [{', '.join(sorted(names))}]" if names else said
-    except (ValueError, KeyError, AttributeError, TypeError, IndexError):
+    except Exception:  # whatever a server may send
         return text.strip() or "no message"
 
 
@@ -312,11 +337,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after")
     if value is None:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+    for read in (float, lambda date: parsedate_to_datetime(date).timestamp() - time.time()):
+        try:
+            seconds = read(value)
+        except (ValueError, OverflowError):
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    return None

@@ -99,11 +99,12 @@ def served_models(server: LoopbackServer, **fields: Any) -> list[Model]:
     return [served_model(server.url, name, **fields) for name in NAMES]
 
 
-def served_model(url: str, name: str, **fields: Any) -> Model:
+def served_model(url: str, name: str, provider: str = "openai", **fields: Any) -> Model:
+    """Asked directly, or by another provider's name through litellm."""
     price = PRICES[name]
     fields = {"max_tokens": 300, **fields}
     return Model(
-        f"openai/{name}", name, url, input_usd_per_million=price.input,
+        f"{provider}/{name}", name, url, input_usd_per_million=price.input,
         output_usd_per_million=price.output, **fields,
     )  # fmt: skip
 

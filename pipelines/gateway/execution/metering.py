@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.gateway.call import LMCall, LMReply
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import ProviderReply
-from pipelines.gateway.secrets import redacted
+from pipelines.gateway.secrets import encodable, redacted
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
     most_inputs, most_outputs = call.most_input_tokens, call.model.max_tokens
     inputs = _tokens(sent.input_tokens, most_inputs)
     outputs = _tokens(sent.output_tokens, most_outputs)
-    text, unseen = _encodable(sent.text), _encodable(sent.unseen_text)
+    text, unseen = encodable(sent.text), encodable(sent.unseen_text)
     calls = tuple(_clean(each, call) for each in sent.tool_calls)
     written = len((text + unseen + (json.dumps(calls) if calls else "")).encode())
     counted = inputs and (outputs or (outputs == 0 and not written))
@@ -46,7 +46,7 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
         usd = listed
     return LMReply(
         text=redacted(text, call.model.api_key_env),
-        finish_reason=_encodable(sent.finish_reason or "stop"),
+        finish_reason=encodable(sent.finish_reason or "stop"),
         input_tokens=inputs,
         output_tokens=outputs,
         usd=usd,
@@ -55,17 +55,12 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
     )
 
 
-def _encodable(sent: object) -> str:
-    """As text without lone surrogates, such as `\\ud800`, which no request and no file takes."""
-    return str(sent).encode(errors="replace").decode()
-
-
 def _clean(sent: Any, call: LMCall) -> Any:
     """The same value without secrets, and without what no file takes."""
     if isinstance(sent, str):
-        return redacted(_encodable(sent), call.model.api_key_env)
+        return redacted(encodable(sent), call.model.api_key_env)
     if isinstance(sent, Mapping):
-        return {_encodable(name): _clean(value, call) for name, value in sent.items()}
+        return {encodable(name): _clean(value, call) for name, value in sent.items()}
     return [_clean(each, call) for each in sent] if isinstance(sent, list) else sent
 
 

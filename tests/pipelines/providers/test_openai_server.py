@@ -17,7 +17,7 @@ from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.execution.metering import EXCESS
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
-from pipelines.providers import price_of
+from pipelines.providers import openai_server, price_of
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
@@ -230,3 +230,20 @@ def test_priced_as_the_server_prices(make_call: MakeCall, open_gateway: OpenGate
         session = open_gateway().session("s")
         session.complete(make_call(server))
         assert session.spent.usd == pytest.approx(server.usd)
+
+
+def test_a_body_without_end_is_given_up(
+    make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_server, "_MOST_BYTES", 1000)
+    with LoopbackServer([Behaviour(body="x" * 1001)], reply=lambda *_: "fine") as server:
+        session = open_gateway().session("s", Budget(usd=1))
+        assert session.complete(make_call(server)).text == "fine"
+        assert server.requests == session.spent.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("nan", None), ("inf", None), ("-5", 0.0), ("1.5", 1.5), ("soon", None)]
+)
+def test_waits_that_make_no_sense_are_not_waited_for(value: str, seconds: float | None) -> None:
+    assert openai_server.retry_after({"retry-after": value}) == seconds
