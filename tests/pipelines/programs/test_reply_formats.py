@@ -110,7 +110,8 @@ CUT_OFF = {
 def test_what_is_cut_off_after_the_last_field_counts_and_no_field_that_may_go_on(form: Any) -> None:
     start, rest = CUT_OFF[form]
     for text, whole in ((start + rest, True), (start, False)):
-        session = ScriptedSession(lambda call, text=text: reply(text, finish_reason="length"))
+        cut = reply(text, finish_reason="length")
+        session = ScriptedSession(lambda _, cut=cut: cut)  # type: ignore[misc]
         trace = bind(one(SUBJECT, reply_format=form), session).run({"question": "q"})
         assert trace.outputs == ({"subject": "math"} if whole else None)
         assert len(session.calls) == 1 + (not whole and form != "json")
