@@ -1,5 +1,6 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
+# make test-live   tests against real models, which COMPOUND_OPTIMIZER_LIVE names (CONTRIBUTING.md)
 # make bench   the README's figures  make clean   remove what these made
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ export LITELLM_MODE := PRODUCTION
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-live check bench clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -20,6 +21,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+# What the models said is printed, and calls are slow: one process.
+test-live: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/live -s --durations=0
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
