@@ -159,7 +159,8 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
             told = f"{type(error).__name__}: {error}"
             error = AdapterParseError(name, signature, _text(outputs[-1]), told)
         calls = recorder.calls[-len(outputs) :]
-        unread = reply_kind(error, calls[-1].finish_reason if calls else "stop") == "unparsable"
+        kind = reply_kind(error, calls[-1].finish_reason if calls else "stop")
+        unread = kind in ("unparsable", "truncated")
         recorder.mark(len(outputs), unread=unread, asked_again=self._falls_back)
         return error
 

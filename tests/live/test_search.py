@@ -13,7 +13,7 @@ from search_spaces import SearchSpace
 from tests.live.served import NAMED, model
 from tests.live.tasks import CLASSIFY, questions
 
-CALLS = 240
+CALLS = 160
 
 
 def test_a_small_search_ends_no_worse_than_it_began_and_its_result_runs(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_a_small_search_ends_no_worse_than_it_began_and_its_result_runs(tmp_path
     with closing(Gateway(tmp_path / "cache")) as gateway:
         result = optimize(
             CLASSIFY,
-            questions(32),
+            questions(24),
             models,
             budget=Budget(calls=CALLS, usd=1),
             search_space=SearchSpace(reply_format=("chat", "json"), temperature=(0.0,), width=(1,)),
