@@ -19,7 +19,7 @@ SAMPLES = 3
 REPEATED = 6
 SPREAD = 8
 """If half of the replies are well-formed, two of three sample indices are further apart than this
-in 1 of 500 runs; with one stream of random numbers for all prompts they often are 12 apart."""
+in 1 of 1,000 runs; with one stream of random numbers for all prompts they often are 12 apart."""
 
 SIGNATURE = dspy.Signature(CLASSIFY.modules[0].signature, CLASSIFY.modules[0].instructions)
 ADAPTER = dspy.ChatAdapter(use_json_adapter_fallback=False)
