@@ -1,5 +1,6 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
+# make test-live   tests against real models, which COMPOUND_OPTIMIZER_LIVE names (CONTRIBUTING.md)
 # make bench   the README's figures  make attacks a hostile server under 200 budgets, 30 kills
 # make clean   remove what these made
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export LITELLM_MODE := PRODUCTION
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench attacks clean
+.PHONY: demo test test-live check bench attacks clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -21,6 +22,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+# What the models said is printed, and calls are slow: one process.
+test-live: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/live -s --durations=0
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

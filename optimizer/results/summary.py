@@ -25,6 +25,7 @@ from pipelines import PipelineError
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
     from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
+    from search_spaces import PipelineConfig
 
 
 _VOTES = ("majority_vote", "confident_vote", "filter_vote", "shuffled_vote")
@@ -356,15 +357,24 @@ def _unread(result: Result) -> Iterator[str]:
     for name, config, figures in rows:
         if name == "baseline" and not changes(result):
             continue
-        walked = [m for top, module in config.modules.items() for _, m in module.walk(top)]
         for label, (unread, replies) in figures.unread.items():
             if unread > _MOST_FAILED * replies:
-                used = {module.reply_format for module in walked if label in module.labels}
-                other = "xml" if "json" in used else "json"
+                other = "xml" if "json" in _formats(config, label) else "json"
+                tried = any(other in _formats(trial.config, label) for trial in result.trials_)
                 yield (
                     f"{label}: {unread} of {replies} replies in the {name} pipeline could not be "
-                    f'read; try SearchSpace(reply_format=("chat", "{other}"))'
+                    + (
+                        f"read; the search tried {other}, which did not earn its place"
+                        if tried
+                        else f'read; try SearchSpace(reply_format=("chat", "{other}"))'
+                    )
                 )
+
+
+def _formats(config: PipelineConfig, label: str) -> set[str]:
+    """The formats in which the model of this label replies."""
+    walked = (m for top, module in config.modules.items() for _, m in module.walk(top))
+    return {module.reply_format for module in walked if label in module.labels}
 
 
 def _unmet(result: Result) -> Iterator[str]:

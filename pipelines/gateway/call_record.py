@@ -32,7 +32,8 @@ class CallRecord:
     finish_reason: str = "stop"
     """Why the model stopped: `stop`, `length`, `content_filter`, or what the provider says."""
     unread: bool = False
-    """Whether the reply lacked fields, or had values that they can't take."""
+    """Whether the reply lacked fields, also since it was cut off, or had values that they can't
+    take."""
     asked_again: bool = False
     """Whether the next call asks the same once more, as JSON, since this reply can't be read."""
 

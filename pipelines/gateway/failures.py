@@ -117,12 +117,15 @@ REFUSAL = FailureKind("refusal")
 CONTEXT_WINDOW = FailureKind(
     "context_window", advice="the prompt and max_tokens={call.model.max_tokens} don't fit together"
 )
+PROMPT_TOO_LONG = FailureKind("context_window", advice="the prompt alone is too long")
 
 _NO_MONEY = ("insufficient_quota", "credit balance is too low", "billing_hard_limit")
 """What providers write when an account is empty: with a 429 (OpenAI) or a 400 (Anthropic)."""
 _FILTERED = re.compile(
     r"content[_ ]filter|content management policy|content[_ ]policy|ResponsibleAIPolicy", re.I
 )
+_PROMPT_ALONE = re.compile(r"exceed_context_size|exceeds the available context size")
+"""llama.cpp counts no output: it stops writing at the end of the window."""
 _TOO_LONG = re.compile(
     r"context_length_exceeded|maximum context length|context window|exceed\w* context|"
     r"context size|prompt is too long|input is too long|too many (input )?tokens",
@@ -171,6 +174,8 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
 
 def too_long(text: str, call: LMCall) -> FailureKind:
     """Whose fault it is that prompt and output don't fit: where no prompt could, the setting's."""
+    if _PROMPT_ALONE.search(text):
+        return PROMPT_TOO_LONG
     window = _WINDOW.search(text)
     if window and int(window[1]) <= call.model.max_tokens:
         return NO_ROOM_FOR_OUTPUT

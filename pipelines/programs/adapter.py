@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
@@ -14,6 +15,7 @@ from dspy.adapters.utils import parse_value
 from dspy.utils.exceptions import AdapterParseError
 
 from pipelines.gateway.call_record import current_recorder
+from pipelines.programs.engine import CUT_OFF
 from pipelines.programs.failures import reply_kind
 
 if TYPE_CHECKING:
@@ -69,13 +71,33 @@ def _forgiving_class(kind: type[dspy.Adapter]) -> type[dspy.Adapter]:
 class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc]
     """Mixed into an adapter: a reply that can't be read is read again without models' slips.
 
-    These are copies of the prompt's own hints, and quotes and periods around `Literal` values.
-    Whatever reading still raises, a field's own validator included, is an `AdapterParseError`, and
-    is noted in the record of the call.
+    These are quotes and periods around `Literal` values, and copies of the prompt's own hints. A
+    model that copies hints is often wrong, too: where the adapter can ask again as JSON, it does so
+    first. A reply cut off by `max_tokens` counts if all of its fields are whole. Whatever reading
+    still raises, a field's own validator included, is an `AdapterParseError`, and is noted in the
+    record of the call.
     """
 
     def __init_subclass__(cls) -> None:
         """DSPy's own would have its callbacks told twice."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """As the adapter's own."""
+        with _judging_what_is_cut_off():
+            try:
+                values: list[dict[str, Any]] = super().__call__(*args, **kwargs)
+                return values
+            except AdapterParseError as error:
+                return _guess(error)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """As the adapter's own."""
+        with _judging_what_is_cut_off():
+            try:
+                values: list[dict[str, Any]] = await super().acall(*args, **kwargs)
+                return values
+            except AdapterParseError as error:
+                return _guess(error)
 
     def _call_postprocess(
         self,
@@ -89,25 +111,44 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
             values: list[dict[str, Any]] = read(signature, original_signature, replies, *rest)
             return values
 
+        if told := self._cut_off(processed_signature, outputs):
+            error = AdapterParseError(
+                type(self).__name__, processed_signature, _text(outputs[-1]), told
+            )
+            error.cut_off = True
+            raise self._unread(error, processed_signature, outputs)
         try:
             return read(processed_signature, outputs)
         except Exception as error:  # whatever a reply runs into
             strict = error
-        literals = {
-            name: field.annotation
-            for name, field in processed_signature.output_fields.items()
-            if get_origin(field.annotation) is Literal
-        }
-        try:
-            loose = processed_signature
-            for name in literals:
-                loose = loose.with_updated_fields(name, type_=str)
-            values = read(loose, [_without_hints(output) for output in outputs])
-            for value in values:
-                value |= {n: _literal(value[n], kind) for n, kind in literals.items()}
-            return values
-        except Exception:
-            raise self._unread(strict, processed_signature, outputs) from strict
+        guess = None
+        with suppress(Exception):
+            return _read_loosely(read, processed_signature, outputs)
+        with suppress(Exception):
+            bare = [_without_hints(output) for output in outputs]
+            guess = _read_loosely(read, processed_signature, bare)
+        if guess is not None and not self._falls_back:
+            return guess
+        unread = self._unread(strict, processed_signature, outputs)
+        unread.guess = guess
+        raise unread from strict
+
+    def _cut_off(self, signature: type[dspy.Signature], outputs: list[Any]) -> str | None:
+        """What to say of a reply whose fields are not whole; None if there is none."""
+        cut_off = CUT_OFF.get() or {}
+        texts = [text for text in map(_text, outputs) if text in cut_off]
+        return next((cut_off[t] for t in texts if not self._is_whole(signature, t)), None)
+
+    def _is_whole(self, signature: type[dspy.Signature], text: str) -> bool:
+        """Whether the reply goes on after the end of its last field."""
+        if isinstance(self, dspy.JSONAdapter):
+            with suppress(ValueError):
+                json.JSONDecoder().raw_decode(text, text.index("{"))
+                return True
+            return False
+        if isinstance(self, dspy.XMLAdapter):
+            return all(f"</{name}>" in text for name in signature.output_fields)
+        return "[[ ## completed ## ]]" in text
 
     def _unread(
         self, error: Exception, signature: type[dspy.Signature], outputs: list[Any]
@@ -118,7 +159,8 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
             told = f"{type(error).__name__}: {error}"
             error = AdapterParseError(name, signature, _text(outputs[-1]), told)
         calls = recorder.calls[-len(outputs) :]
-        unread = reply_kind(error, calls[-1].finish_reason if calls else "stop") == "unparsable"
+        kind = reply_kind(error, calls[-1].finish_reason if calls else "stop")
+        unread = kind in ("unparsable", "truncated")
         recorder.mark(len(outputs), unread=unread, asked_again=self._falls_back)
         return error
 
@@ -129,6 +171,49 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
 
     def _make_json_adapter_fallback(self) -> dspy.Adapter:
         return forgiving(super()._make_json_adapter_fallback())
+
+
+@contextmanager
+def _judging_what_is_cut_off() -> Iterator[None]:
+    token = CUT_OFF.set({})
+    try:
+        yield
+    finally:
+        CUT_OFF.reset(token)
+
+
+def _guess(error: BaseException) -> list[dict[str, Any]]:
+    """What the first reply says without hints, if none could be read as it should be.
+
+    Raises:
+        AdapterParseError: there is no such reply.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        guess: list[dict[str, Any]] | None = getattr(cause, "guess", None)
+        if guess is not None:
+            return guess
+        cause = cause.__context__
+    raise error
+
+
+def _read_loosely(
+    read: Callable[[type[dspy.Signature], list[Any]], list[dict[str, Any]]],
+    signature: type[dspy.Signature],
+    outputs: list[Any],
+) -> list[dict[str, Any]]:
+    """The outputs' values, without what is around those of `Literal` fields."""
+    literals = {
+        name: field.annotation
+        for name, field in signature.output_fields.items()
+        if get_origin(field.annotation) is Literal
+    }
+    for name in literals:
+        signature = signature.with_updated_fields(name, type_=str)
+    values = read(signature, outputs)
+    for value in values:
+        value |= {name: _literal(value[name], kind) for name, kind in literals.items()}
+    return values
 
 
 def _text(output: Any) -> str:

@@ -30,6 +30,10 @@ _PARAMS = ("stop", "top_p", "response_format", "tools", "tool_choice", "parallel
 
 _DRAWS: ContextVar[Iterator[int] | None] = ContextVar("_DRAWS", default=None)
 
+CUT_OFF: ContextVar[dict[str, str] | None] = ContextVar("CUT_OFF", default=None)
+"""Set by an adapter that decides itself whether a reply cut off by `max_tokens` can be read: the
+texts of such replies, and what to say of each."""
+
 
 class GatewayLM(dspy.LM):
     """A `dspy.LM` whose calls pass the gateway: cached, budgeted, retried and metered there.
@@ -107,7 +111,7 @@ class GatewayEngine:
         """Answer one request.
 
         Raises:
-            CallFailed: no answer, or one cut off by `max_tokens`, though what there is may parse;
+            CallFailed: no answer, or one cut off by `max_tokens` that no adapter of ours reads;
                 wrapped by DSPy in an `LMUnexpectedError`, as its cause.
             ContextWindowExceededError: the prompt is too long; DSPy's agents shorten theirs then.
             BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
@@ -270,11 +274,14 @@ def _answered(call: LMCall, reply: LMReply) -> lm15.Response:
     """Note the call, and hand its reply to DSPy."""
     current_recorder().note(CallRecord.of(call, reply))
     if reply.finish_reason == "length":
-        raise CallFailed(
-            "truncated",
+        what = (
             f"{call.model.label}'s answer was cut off after {reply.output_tokens} tokens; "
-            "Model(..., max_tokens=...) allows more",
+            "Model(..., max_tokens=...) allows more"
         )
+        cut_off = CUT_OFF.get()
+        if cut_off is None:
+            raise CallFailed("truncated", what)
+        cut_off[reply.text] = what
     return _response(call.model, reply)
 
 

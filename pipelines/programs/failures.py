@@ -68,6 +68,8 @@ def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -
 
 def reply_kind(error: AdapterParseError, finish_reason: str) -> str:
     """What kind of failure it is that a reply can't be read."""
+    if getattr(error, "cut_off", False):
+        return "truncated"
     reply = error.lm_response or ""
     if finish_reason == "content_filter" or _REFUSAL.match(reply.replace("\u2019", "'")):
         return "refusal"

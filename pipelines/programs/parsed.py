@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.gateway.gateway import Session
     from pipelines.programs.binding import BoundModule
 
-FORM = 1
+FORM = 2
 """To be raised when prompts are written, or replies parsed, in another way."""
 
 _ADDRESS = " at 0x"

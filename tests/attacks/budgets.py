@@ -15,8 +15,8 @@ from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.results.result import Result
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.gateway import Gateway, Session
-from pipelines.gateway.metering import EXCESS
-from pipelines.gateway.store import Claim
+from pipelines.gateway.execution.metering import EXCESS
+from pipelines.gateway.storage.store import Claim
 from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import counting_server, served_models, tune
 

@@ -259,16 +259,22 @@ def test_runs_that_fail_are_reported_where_they_are_many() -> None:
 
 
 def test_models_whose_replies_are_often_unread_are_named_with_what_may_help() -> None:
-    def tuned(form: str, unread: int) -> str:
+    def tuned(form: str, unread: int, also_tried: str = "chat") -> str:
         config = make_config().with_knobs("solve", reply_format=form)
         (label,) = config.modules["solve"].models
         read = {label: (unread, 60)}
         figures = HeldOut(60, Interval(0.5, 0.4, 0.6), 0.001, 1.0, 1.5, unread=read)
-        return " ".join(str(make_result(config=config, tuned_figures=figures)).split())
+        tried = make_config().with_knobs("solve", reply_format=also_tried)
+        trials = (*make_trials(), make_trial(5, 0.6, config=tried))
+        result = make_result(config=config, tuned_figures=figures, trials_=trials)
+        return " ".join(str(result).split())
 
-    said = "12 of 60 replies in the tuned pipeline could not be read; try "
-    assert f'{said}SearchSpace(reply_format=("chat", "json"))' in tuned("chat", 12)
-    assert f'{said}SearchSpace(reply_format=("chat", "xml"))' in tuned("json", 12)
+    said = "12 of 60 replies in the tuned pipeline could not be read; "
+    assert f'{said}try SearchSpace(reply_format=("chat", "json"))' in tuned("chat", 12)
+    assert f'{said}try SearchSpace(reply_format=("chat", "xml"))' in tuned("json", 12)
+    assert f"{said}the search tried json, which did not earn its place" in (
+        tuned("chat", 12, also_tried="json")
+    )
     assert "could not be read" not in tuned("chat", 6)
 
 

@@ -72,8 +72,20 @@ def test_slips_around_a_choice_are_forgiven(said: str, meant: str, form: Any) ->
     session = ScriptedSession(lambda call: wrote[form])
     trace = bind(one(SUBJECT, reply_format=form), session).run({"question": "q"})
     assert trace.outputs == {"subject": meant}
-    assert len(session.calls) == 1
-    assert not trace.calls[0].unread
+    again = "# note" in said and form != "json"
+    assert len(session.calls) == 1 + again
+    assert [call.unread for call in trace.calls] == [again] * (1 + again)
+
+
+def test_a_model_that_copies_a_hint_is_asked_again_and_forgiven_if_that_does_not_help() -> None:
+    hint = "psychology   # note: the value you produce must exactly match one of: math; psychology"
+    said = written(subject=hint)
+    better = step_of(ScriptedSession(in_either(said, subject="math")), SUBJECT)
+    assert (better.outputs, len(better.calls)) == ({"subject": "math"}, 2)
+    for json_reply in ({"subject": "physics"}, {}):
+        as_before = step_of(ScriptedSession(in_either(said, **json_reply)), SUBJECT)
+        assert (as_before.outputs, len(as_before.calls)) == ({"subject": "psychology"}, 2)
+        assert [call.unread for call in as_before.calls] == [True, True]
 
 
 def test_copied_hints_of_other_types_are_forgiven_and_texts_stay_as_they_are() -> None:
@@ -85,6 +97,42 @@ def test_copied_hints_of_other_types_are_forgiven_and_texts_stay_as_they_are() -
     assert read["int"].outputs == {"x": 3}
     assert read["str"].outputs == {"x": hint}
     assert [len(step.calls) for step in read.values()] == [1, 1]
+
+
+CUT_OFF = {
+    "chat": ("[[ ## subject ## ]]\nmath", "\n\n[[ ## completed ## ]]\nand so on"),
+    "json": ('{"subject": "math"', "}\n\n\n\n"),
+    "xml": ("<subject>math", "</subject> and so on"),
+}
+
+
+@pytest.mark.parametrize("form", ["chat", "json", "xml"])
+def test_what_is_cut_off_after_the_last_field_counts_and_no_field_that_may_go_on(form: Any) -> None:
+    start, rest = CUT_OFF[form]
+    for text, whole in ((start + rest, True), (start, False)):
+        cut = reply(text, finish_reason="length")
+        session = ScriptedSession(lambda _, cut=cut: cut)  # type: ignore[misc]
+        trace = bind(one(SUBJECT, reply_format=form), session).run({"question": "q"})
+        assert trace.outputs == ({"subject": "math"} if whole else None)
+        assert len(session.calls) == 1 + (not whole and form != "json")
+        if trace.failure:
+            assert trace.failure.kind == "truncated"
+            assert "was cut off after 10 tokens; Model(..., max_tokens=...)" in (
+                trace.failure.message
+            )
+
+
+def test_what_is_cut_off_is_asked_again_as_json() -> None:
+    def ramble(call: LMCall) -> Any:
+        text = '{"subject": "math"}' if wants_json(call) else "Let me think. First"
+        return reply(text, finish_reason="stop" if wants_json(call) else "length")
+
+    step = step_of(ScriptedSession(ramble), SUBJECT)
+    assert step.outputs == {"subject": "math"}
+    assert [(call.finish_reason, call.asked_again) for call in step.calls] == [
+        ("length", True),
+        ("stop", False),
+    ]
 
 
 def test_what_names_no_choice_is_asked_again_and_counted() -> None:

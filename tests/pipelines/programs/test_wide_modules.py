@@ -119,7 +119,7 @@ def test_a_module_all_of_whose_members_fail_has_the_first_members_failure() -> N
     assert step.outputs is None
     assert step.failure is not None
     assert (step.failure.kind, step.failure.module) == ("truncated", "solve")
-    assert len(step.calls) == 3 + 2  # what was cut off is not asked again
+    assert len(step.calls) == 3 + 3  # each is asked again as JSON
     with pytest.raises(ModuleFailed, match="truncated"):
         wide(says(*replies)).solve(question="q")
 

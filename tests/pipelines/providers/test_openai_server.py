@@ -213,6 +213,23 @@ def test_a_window_that_no_prompt_fits_into_is_the_settings_fault(
         assert (caught.value.kind, caught.value.infrastructure) == ("context_window", False)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "the request exceeds the available context size (2045 tokens, context size 2048)",
+        "request (2100 tokens) exceeds the available context size (2048 tokens), try increasing it",
+    ],
+)
+def test_a_prompt_that_alone_exceeds_the_window_is_too_long_whatever_max_tokens_is(
+    make_call: MakeCall, open_gateway: OpenGateway, told: str
+) -> None:
+    error = {"message": told, "type": "exceed_context_size_error", "code": 400}
+    with LoopbackServer(Behaviour(status=400, body=json.dumps({"error": error}))) as server:
+        with pytest.raises(CallFailed, match="the prompt alone is too long") as caught:
+            open_gateway(retries=0).session("s").complete(make_call(server, max_tokens=2048))
+        assert (caught.value.kind, caught.value.infrastructure) == ("context_window", False)
+
+
 def test_a_key_in_no_header_reads_local_trouble_as_not_sent(open_gateway: OpenGateway) -> None:
     model = Model(
         "openai/m", api_base="http://127.0.0.1:1:1/v1", input_usd_per_million=1,
