@@ -70,8 +70,18 @@ def make_network(
     session: Session,
     signature: type[dspy.Signature],
     memo: Memo | None,
+    *,
+    keeps: bool = True,
 ) -> Network:
-    """The members of a wide module, and the modules that its aggregator consults."""
+    """The members of a wide module, and the modules that its aggregator consults.
+
+    Args:
+        bound: the module.
+        session: the account at the gateway.
+        signature: with its instructions.
+        memo: what members said, by what decides it.
+        keeps: whether the config alone decides prompts, so that parsed outputs can be kept.
+    """
     made = aggregator(bound.aggregation)
     prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
     return Network(
@@ -83,7 +93,7 @@ def make_network(
                 member_lm(bound, session, place),
                 bound.prompt(each),
                 own,
-                ParsedOutputs(bound, place, session),
+                ParsedOutputs(bound, place, session) if keeps else None,
             )
             for place, (each, own) in enumerate(zip(bound.members, prompts, strict=True))
         ],

@@ -16,6 +16,7 @@ from pipelines.programs.trace import MemoKey
 
 if TYPE_CHECKING:
     from pipelines.programs.memo import Memo
+    from pipelines.programs.parsed import ParsedOutputs
 
 
 @dataclass(eq=False)
@@ -30,6 +31,8 @@ class Binding:
     network: Network | None
     """The members, if there are several."""
     memo: Memo | None
+    parsed: ParsedOutputs | None
+    """What a single member said before; None where more than the config decides its prompts."""
     state: tuple[Any, ...] = ()
     """Of the predictor as it was bound; see `state_of`."""
     had_lm: bool = False

@@ -80,7 +80,7 @@ class BoundDSPyProgram:
         }
         self._predictors = {
             module.name: tuned_predictor(
-                module.predictor, self._bound[module.name], session, lm, memo
+                module.predictor, self._bound[module.name], session, lm, memo, pipeline.adapter
             )
             for module in pipeline.modules
         }

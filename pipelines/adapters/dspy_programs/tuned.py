@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import dspy
@@ -20,6 +20,7 @@ from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
+from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.predictors import make_network, member_lm, prediction_of
 from pipelines.programs.trace import MemoKey
 
@@ -68,8 +69,8 @@ class TunedPredict(dspy.Predict):
             return super().forward(**inputs)
         network = self.binding.network
         if network is None:
-            return self._ask(self.binding.member, inputs)
-        if not self.is_as_bound:  # the memo's keys do not cover edits
+            return self._say(inputs)
+        if not self._prompts_as_bound:  # the memo's keys do not cover other prompts
             network = dataclasses.replace(network, memo=None)
         made = aggregator(self.binding.bound.aggregation)
         prediction = prediction_of(made, AskedMembers(network, inputs, self._ask))
@@ -86,6 +87,24 @@ class TunedPredict(dspy.Predict):
         """Whether the program has left it as it was."""
         return state_of(self) == self.binding.state
 
+    @property
+    def _prompts_as_bound(self) -> bool:
+        """Whether its prompts are as bound: neither it nor the adapter has been changed."""
+        return self.is_as_bound and dspy.settings.adapter is self.run.settings["adapter"]
+
+    def _say(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """What its one member says, or said before."""
+        ask = partial(self._ask, self.binding.member, inputs)
+        parsed = self.binding.parsed
+        complete = inputs.keys() == self.signature.input_fields.keys()
+        if parsed is None or not (complete and self._prompts_as_bound):
+            return ask()
+        said = parsed.get_or_ask(inputs, ask)
+        if said.completions is None:  # it was kept, so that DSPy has not seen it
+            said = dspy.Prediction.from_completions([dict(said.items())], signature=self.signature)
+            self._trace(inputs, said)
+        return said
+
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         own = self.lm.kwargs if self.lm is not None else {}
         changed = {k: v for k, v in own.items() if v != self.binding.lm.kwargs.get(k)}
@@ -100,8 +119,7 @@ class TunedPredict(dspy.Predict):
     def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
         """Under which the step is remembered; None if more than the inputs may decide it."""
         plain = not args and inputs.keys() <= self.signature.input_fields.keys()
-        same_prompts = dspy.settings.adapter is self.run.settings["adapter"]
-        if type(self) is not TunedPredict or not (plain and same_prompts and self.is_as_bound):
+        if type(self) is not TunedPredict or not (plain and self._prompts_as_bound):
             return None
         return self.binding.key(inputs)
 
@@ -119,6 +137,7 @@ def tuned_predictor(
     session: Session,
     stand_in: GatewayLM,
     memo: Memo | None,
+    adapter: dspy.Adapter | None,
 ) -> TunedPredict:
     """A copy of the predictor that asks as its config says.
 
@@ -128,9 +147,9 @@ def tuned_predictor(
         session: the account at the gateway.
         stand_in: what all predictors of the program have for an LM.
         memo: steps by what decides them.
+        adapter: the program's own, if not DSPy's ordinary one.
     """
     signature = fresh_signature(bound.module.signature, bound.config.instructions)
-    network = make_network(bound, session, signature, memo) if len(bound.models) > 1 else None
     member = member_lm(bound, session, 0)
     tuned = copied_predictor(predictor)
     tuned.__class__ = _tuned_class(cast(Any, type(predictor)))
@@ -138,7 +157,14 @@ def tuned_predictor(
     tuned.demos = [dspy.Example(**demo) for demo in bound.config.demos]
     tuned.config = {k: v for k, v in predictor.config.items() if k != "temperature"}
     had_lm = predictor.lm is not None
-    tuned.binding = Binding(bound, stand_in, member, network, memo, state_of(tuned), had_lm)
+    is_plain = type(predictor) is dspy.Predict and not (adapter or tuned.config or tuned.fields)
+    keeps = is_plain and memo is not None and not dspy.settings.track_usage
+    parsed = network = None
+    if len(bound.models) > 1:
+        network = make_network(bound, session, signature, memo, keeps=keeps)
+    elif keeps:
+        parsed = ParsedOutputs(bound, 0, session)
+    tuned.binding = Binding(bound, stand_in, member, network, memo, parsed, state_of(tuned), had_lm)
     setattr(tuned, NAME, bound.name)
     return cast(TunedPredict, tuned)
 
