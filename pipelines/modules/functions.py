@@ -130,7 +130,7 @@ def call_function(
         TypeError: it returns a record with other fields.
         Exception: whatever the function itself raises.
     """
-    arguments = {name: _copied(value) for name, value in {**params, **inputs}.items()}
+    arguments = {name: own_copy(value) for name, value in {**params, **inputs}.items()}
     value = function(**arguments)
     if isinstance(value, Mapping) and set(value) == set(fields):
         return {field: value[field] for field in fields}
@@ -140,7 +140,8 @@ def call_function(
     raise TypeError(f"must return a mapping with the keys {list(fields)}, but returned {got}")
 
 
-def _copied(value: Any) -> Any:
+def own_copy(value: Any) -> Any:
+    """A copy of what a function may change in place; anything else as it is."""
     return copy.deepcopy(value) if isinstance(value, list | dict | set) else value
 
 

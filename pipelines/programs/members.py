@@ -314,10 +314,9 @@ def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
             return Heard(failure, recorder)
 
 
-def _lasts(key: object, heard: Heard) -> bool:
-    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
-    outage = isinstance(heard.said, Failure) and heard.said.infrastructure
-    return isinstance(key, MemberKey) and not outage
+def _lasts(heard: Heard) -> bool:
+    """Whether the memo keeps it: outages are transient."""
+    return not (isinstance(heard.said, Failure) and heard.said.infrastructure)
 
 
 def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:

@@ -30,16 +30,17 @@ class Memo(dict[Any, Any]):
         self._lock = threading.Lock()
 
     def make(
-        self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[Any, V], bool]
+        self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[V], bool]
     ) -> Resumable[dict[Any, V]]:
         """The values of all keys: those that are missing are made side by side.
 
         It holds no claim while it pauses.
 
         Args:
-            makers: how to make each value; never None.
-            lasts: whether a value, given with its key, is to be known from now on. One that does
-                not last, such as an outage, is shared only with those who were waiting for it.
+            makers: how to make each value, which is never None; an `object()` for a key stands for
+                none, and is not kept.
+            lasts: whether a value is to be known from now on. One that does not last, such as an
+                outage, is shared only with those who were waiting for it.
 
         Raises:
             BaseException: what a maker raises; those who wait then make the value themselves.
@@ -104,7 +105,7 @@ class Memo(dict[Any, Any]):
                         del self[key]
                     self._passing.clear()
 
-    def _made(self, key: Any, maker: Callable[[], V], lasts: Callable[[Any, V], bool]) -> V:
+    def _made(self, key: Any, maker: Callable[[], V], lasts: Callable[[V], bool]) -> V:
         value = maker()
-        self.land(key, value, lasts=lasts(key, value))
+        self.land(key, value, lasts=type(key) is not object and lasts(value))
         return value

@@ -7,11 +7,25 @@ from typing import Any
 
 import dspy
 
+from pipelines.programs.failures import ModuleFailed
+from pipelines.programs.trace import Trace
+
 
 class Prediction(dspy.Prediction):
     """A `dspy.Prediction` of the pipeline's outputs that also knows its confidence."""
 
     _agreement = 1.0
+
+    @classmethod
+    def of_trace(cls, trace: Trace, cause: BaseException | None = None) -> Prediction:
+        """The outputs of a run.
+
+        Raises:
+            ModuleFailed: it has none; from the cause.
+        """
+        if trace.failure is not None:
+            raise ModuleFailed(trace.failure) from cause
+        return cls.of(trace.outputs or {}, trace.confidence)
 
     @classmethod
     def of(cls, outputs: Mapping[str, Any], agreement: float) -> Prediction:

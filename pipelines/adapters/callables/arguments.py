@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.errors import PipelineError
+from pipelines.modules.functions import own_copy
+from pipelines.programs.bound_program import taken
 from search_spaces.refusals import nearest
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -53,21 +54,9 @@ def arguments_of(
     return needed
 
 
-def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The inputs of these names; lists and dicts are copied, so that no run spoils another's.
-
-    Raises:
-        PipelineError: one is missing.
-    """
-    for name in names:
-        if name not in inputs:
-            raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
-    return {
-        name: copy.deepcopy(inputs[name])
-        if isinstance(inputs[name], list | dict | set)
-        else inputs[name]
-        for name in names
-    }
+def copied(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The inputs of these names, for the code to change; errors as `taken`."""
+    return {name: own_copy(value) for name, value in taken(inputs, names).items()}
 
 
 def outputs_of(said: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -77,10 +77,10 @@ class TunedPredict(dspy.Predict):
         self._trace(inputs, prediction)
         return prediction
 
-    def members(self, inputs: Mapping[str, Any]) -> AskedMembers | None:
-        """The members, about to be asked; None if there is only one."""
-        network = self.binding.network
-        return None if network is None else AskedMembers(network, inputs, self._ask)
+    def members(self, inputs: Mapping[str, Any]) -> AskedMembers:
+        """The members, about to be asked; there are several."""
+        assert self.binding.network is not None
+        return AskedMembers(self.binding.network, inputs, self._ask)
 
     @property
     def is_as_bound(self) -> bool:

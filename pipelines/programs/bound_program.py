@@ -1,0 +1,98 @@
+"""What all programs that are bound to a config have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pipelines.aggregators import Answer
+from pipelines.aggregators.judging import shown
+from pipelines.errors import PipelineError
+from pipelines.modules.signature import REASONING
+from pipelines.programs.bind_modules import bind_modules
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.prediction import Prediction
+from pipelines.programs.trace import Trace
+from pipelines.spec.config_checks import check_config
+from search_spaces import PipelineConfig
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    from pipelines.gateway.model import Model
+    from pipelines.programs.members import AskedMembers
+    from pipelines.spec.tunable import Tunable
+
+
+class BoundBase:
+    """The common part of `pipelines.spec.tunable.BoundProgram`; see there.
+
+    Raises:
+        PipelineError: the config does not fit the pipeline.
+    """
+
+    def __init__(
+        self, pipeline: Tunable, config: PipelineConfig, models: Mapping[str, Model]
+    ) -> None:
+        check_config(pipeline.modules, config, models)
+        self._bound = bind_modules(pipeline, config, models)
+
+    @property
+    def bound(self) -> Mapping[str, BoundModule]:
+        """The modules with their configs and sample indices, by name."""
+        return self._bound
+
+    @cached_property
+    def wide(self) -> frozenset[str]:
+        """The modules that have several members."""
+        return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
+
+    def run(self, inputs: Mapping[str, Any]) -> Trace:
+        """See `BoundProgram.run`."""
+        return finish(self.resumable(inputs))
+
+    @abstractmethod
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`."""
+
+    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """See `BoundProgram.prediction_of`."""
+        return Prediction.of_trace(self.run(inputs))
+
+    def consult(
+        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """See `BoundProgram.consult`.
+
+        Raises:
+            PipelineError: the module has a single member, and so no aggregator.
+        """
+        if name not in self.wide:
+            raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
+        writes = self._bound[name].writes
+        record = {own: outputs[wired] for own, wired in writes if own != REASONING}
+        with self._members(name, inputs) as members:
+            return members.consult(role, [shown(Answer(None, record))])[0]
+
+    def _members(
+        self, name: str, inputs: Mapping[str, Any]
+    ) -> AbstractContextManager[AskedMembers]:
+        """The members of a wide module on these inputs, and the settings to ask them with."""
+        raise NotImplementedError
+
+
+def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The inputs of these names.
+
+    Raises:
+        PipelineError: one is missing.
+    """
+    for name in names:
+        if name not in inputs:
+            raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
+    return {name: inputs[name] for name in names}
