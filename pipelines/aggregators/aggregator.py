@@ -6,15 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar, dataclass_transform
 
-from pipelines.aggregators.normalising import normalised
+import pydantic
+
+from pipelines.aggregators.normalising import json_text, normalised
 from pipelines.aggregators.role import Role
 from pipelines.errors import PipelineError
+from pipelines.modules.module import Module
+from search_spaces import MemberConfig, ModuleConfig
 
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import MemberConfig, ModuleConfig
+T = TypeVar("T")
 
 Record = Mapping[str, Any]
 """Output fields by name."""
@@ -43,6 +45,11 @@ class Answer:
     def empty(self) -> bool:
         """Whether it says nothing in any field: it then abstains."""
         return not any(self.ballot)
+
+    @property
+    def shown(self) -> str:
+        """Its fields as JSON."""
+        return json_text(dict(self.record))
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,13 @@ class Aggregator(ABC):
         them, and each role about each member, or once if it sees them all.
         """
         ...
+
+
+@dataclass_transform(frozen_default=True)
+def validated(kind: type[T]) -> type[T]:
+    """Make a frozen dataclass of an aggregator whose parameters pydantic checks."""
+    config = pydantic.ConfigDict(extra="forbid")
+    return pydantic.dataclasses.dataclass(kind, frozen=True, config=config)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

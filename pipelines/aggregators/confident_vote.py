@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, elect, everyone, vote
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Members,
+    Verdict,
+    elect,
+    everyone,
+    validated,
+    vote,
+)
 from pipelines.errors import PipelineError
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class ConfidentVote(Aggregator):
     """The majority's answer if its share reaches `threshold`, else what `member` says greedily.
 
@@ -29,15 +33,10 @@ class ConfidentVote(Aggregator):
     member: int = 0
     """Who is asked then: a place from 0, or from the end if negative."""
 
-    @property
-    def asks_again(self) -> int:
-        """The one that is asked if the vote is in doubt."""
-        return 1
+    asks_again: ClassVar = 1
+    """The one that is asked if the vote is in doubt."""
 
-    @property
-    def choices(self) -> Mapping[str, Sequence[Any]]:
-        """The values worth trying."""
-        return {"threshold": (0.4, 0.6, 0.8)}
+    choices: ClassVar = {"threshold": (0.4, 0.6, 0.8)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """The member must be there."""

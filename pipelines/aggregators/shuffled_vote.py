@@ -6,10 +6,7 @@ import random
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -17,20 +14,19 @@ from pipelines.aggregators.aggregator import (
     Members,
     Verdict,
     everyone,
+    validated,
     vote,
 )
 from pipelines.errors import PipelineError
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
 
 _OPTION = re.compile(r"^([ \t]*\(?)([A-Z])([).:][ \t]+)(\S.*?)[ \t]*$", re.MULTILINE)
 _LETTER = re.compile(r"[^\w+#]*([A-Za-z])[^\w+#]*")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class ShuffledVote(Aggregator):
     """The majority over several orders of a multiple-choice question's options.
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pipelines.aggregators import Answer
-from pipelines.aggregators.judging import shown
 from pipelines.errors import PipelineError
 from pipelines.modules.signature import REASONING
 from pipelines.programs.bind_modules import bind_modules
@@ -77,7 +76,7 @@ class BoundBase:
         writes = self._bound[name].writes
         record = {own: outputs[wired] for own, wired in writes if own != REASONING}
         with self._members(name, inputs) as members:
-            return members.consult(role, [shown(Answer(None, record))])[0]
+            return members.consult(role, [Answer(None, record).shown])[0]
 
     def _members(
         self, name: str, inputs: Mapping[str, Any]

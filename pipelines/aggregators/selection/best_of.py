@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -18,14 +15,13 @@ from pipelines.aggregators.aggregator import (
     elect,
     everyone,
     tally,
+    validated,
 )
-from pipelines.aggregators.checking import FunctionName, check_function, scores
-from pipelines.aggregators.judging import scored
 from pipelines.aggregators.role import CANDIDATE, Role
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.aggregators.selection.checking import FunctionName, check_function, scores
+from pipelines.aggregators.selection.judging import scored
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 SCORER = Role(
     CANDIDATE,
@@ -35,7 +31,7 @@ SCORER = Role(
 )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class BestOf(Aggregator):
     """The answer that a function or a `scorer` scores highest (AlphaCode, arXiv 2203.07814).
 
@@ -43,10 +39,7 @@ class BestOf(Aggregator):
     the function or the scorer fails, or says what is no finite number, is behind all others.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"scorer": SCORER}
+    roles: ClassVar = {"scorer": SCORER}
 
     function: FunctionName | None = None
     """`"package.module:name"`: takes the module's inputs and outputs by name, returns a finite
