@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar, dataclass_transform
+from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import pydantic
 
@@ -181,17 +181,12 @@ def validated(kind: type[T]) -> type[T]:
     return pydantic.dataclasses.dataclass(kind, frozen=True, config=config)  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Answers that mean the same."""
 
-    answers: list[Answer] = field(default_factory=list)
-    votes: float = 0.0
-
-    @property
-    def first(self) -> Answer:
-        """As the earliest member wrote it."""
-        return self.answers[0]
+    first: Answer
+    """As the earliest member wrote it."""
+    votes: float
 
 
 def heard(answers: Sequence[Answer]) -> list[Answer]:
@@ -211,18 +206,16 @@ def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Grou
     groups: dict[tuple[str, ...], Group] = {}
     for answer in heard(answers):
         votes = weights[answer.member] if weights and answer.member is not None else 1.0
-        before = groups.get(answer.ballot, Group())
-        groups[answer.ballot] = Group([*before.answers, answer], before.votes + votes)
+        first, before = groups.get(answer.ballot, (answer, 0.0))
+        groups[answer.ballot] = Group(first, before + votes)
     return sorted(groups.values(), key=lambda group: -group.votes)  # stable: ties keep their order
 
 
 def distinct(answers: Sequence[Answer]) -> list[Answer]:
     """The first of those that mean the same, in the order given; abstentions as in `tally`."""
-    firsts = {group.first.ballot for group in tally(answers)}
     found: dict[tuple[str, ...], Answer] = {}
-    for answer in answers:
-        if answer.ballot in firsts:
-            found.setdefault(answer.ballot, answer)
+    for answer in heard(answers):
+        found.setdefault(answer.ballot, answer)
     return list(found.values())
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
 from pipelines.adapters.dspy_programs.identity import attributes_of
 from pipelines.adapters.dspy_programs.lms import Fallback
+from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline, from_dspy
 from pipelines.adapters.dspy_programs.places import every_module
 from pipelines.errors import PipelineError
 from pipelines.files.yaml_form import check_keys, names, told_form
@@ -18,9 +19,6 @@ from pipelines.files.yaml_text import write_yaml
 from pipelines.gateway.model import Model
 from pipelines.modules.functions import import_function, reference_of
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _WAY_OUT = "; result.to_dspy().save(...) keeps what DSPy can keep"
@@ -91,8 +89,6 @@ def _is_needed(parameter: Parameter) -> bool:
 
 
 def _again(reference: str, outputs: Sequence[str] | None = None) -> DSPyPipeline:
-    from pipelines.adapters.dspy_programs.pipeline import from_dspy
-
     make = import_function(reference)
     try:
         program = make()

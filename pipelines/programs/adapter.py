@@ -15,9 +15,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from pipelines.gateway.call_record import current_recorder
 from pipelines.programs.failures import reply_kind
-
-if TYPE_CHECKING:
-    from search_spaces.config import ReplyFormat
+from search_spaces.config import ReplyFormat
 
 _HINT = re.compile(
     r"""[ \t]*# note: the value you produce must [^\n"<]*(?:"(?! *[,}]?\n)[^\n"<]*)*"""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pipelines import aggregators
+from pipelines.gateway.model import Model
+from pipelines.modules.module import Module
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.samples import sample_indices
+from pipelines.spec.tunable import Tunable
 from search_spaces import ModuleConfig, PipelineConfig
-
-if TYPE_CHECKING:
-    from pipelines.gateway.model import Model
-    from pipelines.modules.module import Module
-    from pipelines.spec.tunable import Tunable
 
 
 def bind_modules(

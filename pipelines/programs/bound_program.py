@@ -6,26 +6,24 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
 from pipelines.aggregators import Answer
 from pipelines.errors import PipelineError
+from pipelines.gateway.model import Model
 from pipelines.modules.signature import REASONING
 from pipelines.programs.bind_modules import bind_modules
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.members import AskedMembers
 from pipelines.programs.prediction import Prediction
 from pipelines.programs.trace import Trace
 from pipelines.spec.config_checks import check_config
+from pipelines.spec.tunable import Tunable
 from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.gateway.model import Model
-    from pipelines.programs.members import AskedMembers
-    from pipelines.spec.tunable import Tunable
 
 
 class BoundBase:

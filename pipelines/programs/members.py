@@ -7,30 +7,26 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import dspy
 
-from pipelines.aggregators import Answer, Verdict
+from pipelines.aggregators import Aggregator, Answer, Verdict
+from pipelines.aggregators.aggregator import Record
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import Recorder, current_recorder, recording
+from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import REASONING
 from pipelines.programs.concurrency import finish, run_together
-from pipelines.programs.engine import RacingLM
+from pipelines.programs.engine import GatewayLM, RacingLM
 from pipelines.programs.failures import ModuleFailed, failure_of
 from pipelines.programs.fingerprint import fingerprint
 from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import waiting
+from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.trace import Failure
+from search_spaces import MemberConfig
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.aggregators import Aggregator
-    from pipelines.aggregators.aggregator import Record
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.engine import GatewayLM
-    from pipelines.programs.parsed import ParsedOutputs
-    from search_spaces import MemberConfig
 
 
 class MemberKey(NamedTuple):

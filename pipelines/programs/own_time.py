@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from pipelines.aggregators import AGGREGATORS
+from pipelines.aggregators import AGGREGATORS, Aggregator
+from pipelines.gateway.gateway import Session
 from pipelines.modules.function_identity import function_identity
 from pipelines.modules.functions import import_function
 from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
-    from pipelines.aggregators import Aggregator
-    from pipelines.gateway.gateway import Session
     from pipelines.programs.members import AskedMembers
 
 P = ParamSpec("P")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
-from pipelines.aggregators import aggregator
+from pipelines.aggregators import Aggregator, aggregator
+from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import REASONING, fresh_signature
 from pipelines.programs.adapter import asking_for
+from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import (
     AskedMembers,
@@ -22,15 +24,10 @@ from pipelines.programs.members import (
     failure_of_all,
     outcome,
 )
+from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import own_time, users_code
 from pipelines.programs.parsed import ParsedOutputs
-
-if TYPE_CHECKING:
-    from pipelines.aggregators import Aggregator
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.binding import BoundModule
-    from pipelines.programs.memo import Memo
-    from search_spaces.config import ReplyFormat
+from search_spaces.config import ReplyFormat
 
 
 def make_predictor(

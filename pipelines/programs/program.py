@@ -13,6 +13,8 @@ import dspy
 
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
 from pipelines.programs.adapter import reply_adapter
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.bound_program import BoundBase, taken
@@ -28,8 +30,6 @@ from pipelines.programs.trace import Failure, ModuleStep, Trace
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.gateway.model import Model
     from pipelines.spec.pipeline import Pipeline
 
 

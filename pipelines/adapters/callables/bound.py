@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+import dspy
 
 from pipelines.adapters.callables.arguments import copied, outputs_of
 from pipelines.adapters.callables.handle import Setting
 from pipelines.adapters.callables.instances import FactoryFailed, Instances
+from pipelines.adapters.callables.pipeline import CallablePipeline
 from pipelines.adapters.callables.run import Reached, Run
 from pipelines.adapters.entrances import RefusedRequest, RunEnded, chat_request, open_litellm
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import CallFailed
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
 from pipelines.programs.bound_program import BoundBase
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.fingerprint import fingerprint
@@ -20,13 +25,6 @@ from pipelines.programs.memo import Memo
 from pipelines.programs.prediction import Prediction
 from pipelines.programs.trace import ModuleStep, Trace
 from search_spaces import PipelineConfig
-
-if TYPE_CHECKING:
-    import dspy
-
-    from pipelines.adapters.callables.pipeline import CallablePipeline
-    from pipelines.gateway.gateway import Session
-    from pipelines.gateway.model import Model
 
 
 class TraceKey(NamedTuple):

@@ -6,19 +6,17 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pipelines.adapters.callables.draws import Draws
 from pipelines.adapters.entrances import ChatRequest, RefusedRequest, RunEnded
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.call_record import CallRecord
+from pipelines.gateway.gateway import Session
+from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import run_together
 from pipelines.programs.trace import Failure, ModuleStep
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.binding import BoundModule
 
 
 class Reached(BaseException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dspy
 
@@ -12,11 +12,9 @@ from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import Network
+from pipelines.programs.memo import Memo
+from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.trace import MemoKey
-
-if TYPE_CHECKING:
-    from pipelines.programs.memo import Memo
-    from pipelines.programs.parsed import ParsedOutputs
 
 
 @dataclass(eq=False)

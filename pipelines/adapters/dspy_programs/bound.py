@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
@@ -16,6 +16,7 @@ from pipelines.adapters.dspy_programs.calling import (
 )
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.lms import Fallback
+from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 from pipelines.adapters.dspy_programs.places import every_predictor
 from pipelines.adapters.dspy_programs.run import PastTheGateway, Reached, Run, outside_step
 from pipelines.adapters.dspy_programs.tuned import (
@@ -26,19 +27,16 @@ from pipelines.adapters.dspy_programs.tuned import (
 )
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
 from pipelines.programs.adapter import forgiving, reply_adapter
 from pipelines.programs.bound_program import BoundBase, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
+from pipelines.programs.memo import Memo
 from pipelines.programs.trace import ModuleStep, Trace
 from search_spaces import PipelineConfig
-
-if TYPE_CHECKING:
-    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
-    from pipelines.gateway.gateway import Session
-    from pipelines.gateway.model import Model
-    from pipelines.programs.memo import Memo
 
 
 class BoundDSPyProgram(BoundBase):

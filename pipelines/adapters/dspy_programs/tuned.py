@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import dspy
 
@@ -15,18 +15,16 @@ from pipelines.adapters.dspy_programs.lms import as_model
 from pipelines.adapters.dspy_programs.run import NAME, Run
 from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.aggregators import aggregator
+from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
+from pipelines.programs.memo import Memo
 from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.predictors import make_network, member_lm, prediction_of
 from pipelines.programs.trace import MemoKey
-
-if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
 
 
 class TunedPredict(dspy.Predict):
