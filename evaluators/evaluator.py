@@ -23,8 +23,7 @@ from pipelines.gateway.model import Model
 from pipelines.programs.bind_modules import Binder
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
-from pipelines.programs.fingerprint import fingerprint
-from pipelines.programs.memo import Memo
+from pipelines.programs.memo import Memo, fingerprint
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import dspy
 
-from pipelines.adapters.dspy_programs.identity import attributes_of
-from pipelines.adapters.dspy_programs.lms import Fallback
+from pipelines.adapters.dspy_programs.inspection.identity import attributes_of
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback
+from pipelines.adapters.dspy_programs.inspection.places import every_module
 from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline, from_dspy
-from pipelines.adapters.dspy_programs.places import every_module
 from pipelines.errors import PipelineError
 from pipelines.files.yaml_form import check_keys, names, told_form
 from pipelines.files.yaml_text import write_yaml

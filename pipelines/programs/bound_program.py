@@ -1,4 +1,4 @@
-"""What all programs that are bound to a config have in common."""
+"""What all programs that are bound to a config have in common, and their predictions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipelines.modules.signature import REASONING
 from pipelines.programs.bind_modules import bind_modules
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.failures import ModuleFailed
 from pipelines.programs.members import AskedMembers
-from pipelines.programs.prediction import Prediction
 from pipelines.programs.trace import Trace
 from pipelines.spec.config_checks import check_config
 from pipelines.spec.tunable import Tunable
@@ -93,3 +93,41 @@ def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
         if name not in inputs:
             raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
     return {name: inputs[name] for name in names}
+
+
+class Prediction(dspy.Prediction):
+    """A `dspy.Prediction` of the pipeline's outputs that also knows its confidence."""
+
+    _agreement = 1.0
+
+    @classmethod
+    def of_trace(cls, trace: Trace, cause: BaseException | None = None) -> Prediction:
+        """The outputs of a run.
+
+        Raises:
+            ModuleFailed: it has none; from the cause.
+        """
+        if trace.failure is not None:
+            raise ModuleFailed(trace.failure) from cause
+        return cls.of(trace.outputs or {}, trace.confidence)
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any], agreement: float) -> Prediction:
+        """These outputs, with that confidence."""
+        made = cls(**outputs)
+        made._agreement = agreement
+        return made
+
+    def copy(self, **changed: Any) -> Prediction:
+        """A copy with some outputs changed and the same confidence."""
+        made: Prediction = super().copy(**changed)
+        made._agreement = self._agreement
+        return made
+
+    @property
+    def confidence(self) -> Any:
+        """Share in [0, 1] of the members that agreed, in the wide module where fewest did.
+
+        1 where no module is wide. An output field of this name goes before it.
+        """
+        return self["confidence"] if "confidence" in self.keys() else self._agreement

@@ -20,8 +20,7 @@ from pipelines.modules.signature import REASONING
 from pipelines.programs.concurrency import finish, run_together
 from pipelines.programs.engine import GatewayLM, RacingLM
 from pipelines.programs.failures import ModuleFailed, failure_of
-from pipelines.programs.fingerprint import fingerprint
-from pipelines.programs.memo import Memo
+from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.own_time import waiting
 from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.trace import Failure

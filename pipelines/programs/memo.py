@@ -1,7 +1,10 @@
-"""A memo of values by key, such as modules' steps, and of values that are being computed."""
+"""A memo of values by key, such as modules' steps, and what keys have of inputs of any length."""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -109,3 +112,30 @@ class Memo(dict[Any, Any]):
         value = maker()
         self.land(key, value, lasts=type(key) is not object and lasts(value))
         return value
+
+
+def fingerprint(values: Mapping[str, Any]) -> str | None:
+    """64 hexadecimal digits that tell values apart wherever their exact JSON does.
+
+    None if a value has no exact JSON.
+    """
+    try:
+        text = json.dumps(values, sort_keys=True, default=_jsonable)
+    except (TypeError, ValueError):
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON that tells two values apart whenever they differ.
+
+    Raises:
+        TypeError: the value's type has no such form; its `str` may leave parts out.
+    """
+    if hasattr(value, "model_dump"):
+        return [type(value).__qualname__, value.model_dump(mode="json")]
+    if isinstance(value, datetime.date | datetime.time):
+        return [type(value).__qualname__, value.isoformat()]
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return [str(value.dtype), value.tolist()]
+    raise TypeError(f"no exact JSON for a {type(value).__name__}")

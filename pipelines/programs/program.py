@@ -17,14 +17,13 @@ from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 from pipelines.programs.adapter import reply_adapter
 from pipelines.programs.binding import BoundModule
-from pipelines.programs.bound_program import BoundBase, taken
+from pipelines.programs.bound_program import BoundBase, Prediction, taken
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.failures import failure_of
 from pipelines.programs.members import AskedMembers
 from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import first_seconds
 from pipelines.programs.parsed import ParsedOutputs
-from pipelines.programs.prediction import Prediction
 from pipelines.programs.predictors import make_predictor
 from pipelines.programs.trace import Failure, ModuleStep, Trace
 from search_spaces import PipelineConfig

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import dspy
 
 from pipelines.adapters.callables.arguments import copied, outputs_of
 from pipelines.adapters.callables.handle import Setting
 from pipelines.adapters.callables.instances import FactoryFailed, Instances
-from pipelines.adapters.callables.pipeline import CallablePipeline
 from pipelines.adapters.callables.run import Reached, Run
 from pipelines.adapters.entrances import RefusedRequest, RunEnded, chat_request, open_litellm
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
-from pipelines.programs.bound_program import BoundBase
+from pipelines.programs.bound_program import BoundBase, Prediction
 from pipelines.programs.concurrency import Resumable
-from pipelines.programs.fingerprint import fingerprint
-from pipelines.programs.memo import Memo
-from pipelines.programs.prediction import Prediction
+from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.trace import ModuleStep, Trace
 from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.adapters.callables.pipeline import CallablePipeline
 
 
 class TraceKey(NamedTuple):

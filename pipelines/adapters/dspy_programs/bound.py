@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -15,9 +15,8 @@ from pipelines.adapters.dspy_programs.calling import (
     outputs_of,
 )
 from pipelines.adapters.dspy_programs.copying import copy_program
-from pipelines.adapters.dspy_programs.lms import Fallback
-from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
-from pipelines.adapters.dspy_programs.places import every_predictor
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback
+from pipelines.adapters.dspy_programs.inspection.places import every_predictor
 from pipelines.adapters.dspy_programs.run import PastTheGateway, Reached, Run, outside_step
 from pipelines.adapters.dspy_programs.tuned import (
     TunedPredict,
@@ -37,6 +36,9 @@ from pipelines.programs.members import AskedMembers
 from pipelines.programs.memo import Memo
 from pipelines.programs.trace import ModuleStep, Trace
 from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 
 class BoundDSPyProgram(BoundBase):

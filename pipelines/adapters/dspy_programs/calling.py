@@ -11,21 +11,9 @@ from typing import Any
 import dspy
 
 from pipelines.adapters.dspy_programs.blame import FORWARD
-from pipelines.errors import PipelineError
+from pipelines.adapters.dspy_programs.inspection.arguments import entry_point
 from pipelines.gateway.call_record import Failure
 from search_spaces.refusals import nearest
-
-
-def entry_point(program: dspy.Module) -> str:
-    """`forward`, or `aforward` where there is nothing else.
-
-    Raises:
-        PipelineError: there is neither.
-    """
-    for name in ("forward", "aforward"):
-        if callable(getattr(type(program), name, None)):
-            return name
-    raise PipelineError(f"{type(program).__name__} must have a method `forward` or `aforward`")
 
 
 def call_program(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:

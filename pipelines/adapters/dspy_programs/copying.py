@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 from dspy.primitives.base_module import BaseModule
 
-from pipelines.adapters.dspy_programs.places import is_searched
+from pipelines.adapters.dspy_programs.inspection.places import is_searched
 
 
 def copy_program(program: dspy.Module, predictors: Mapping[int, dspy.Predict]) -> Any:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
 from pipelines.adapters.dspy_programs.copying import copy_program
-from pipelines.adapters.dspy_programs.lms import as_lm
-from pipelines.adapters.dspy_programs.module import PredictorModule
-from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
+from pipelines.adapters.dspy_programs.inspection.lms import as_lm
+from pipelines.adapters.dspy_programs.inspection.module import PredictorModule
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import chat_adapter
 from search_spaces import ModuleConfig
+
+if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 
 def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
-from pipelines.adapters.dspy_programs.arguments import Arguments, arguments_of, outputs_of
-from pipelines.adapters.dspy_programs.identity import classes_of, described, program_identity
-from pipelines.adapters.dspy_programs.lms import Fallback, configured_lm
-from pipelines.adapters.dspy_programs.module import PredictorModule, as_module
-from pipelines.adapters.dspy_programs.places import tunable_predictors
+from pipelines.adapters.dspy_programs.inspection.arguments import (
+    Arguments,
+    arguments_of,
+    outputs_of,
+)
+from pipelines.adapters.dspy_programs.inspection.identity import (
+    classes_of,
+    described,
+    program_identity,
+)
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback, configured_lm
+from pipelines.adapters.dspy_programs.inspection.module import PredictorModule, as_module
+from pipelines.adapters.dspy_programs.inspection.places import tunable_predictors
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.module import Module

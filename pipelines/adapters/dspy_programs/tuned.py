@@ -11,7 +11,7 @@ from typing import Any, cast
 import dspy
 
 from pipelines.adapters.dspy_programs.binding import Binding, state_of
-from pipelines.adapters.dspy_programs.lms import as_model
+from pipelines.adapters.dspy_programs.inspection.lms import as_model
 from pipelines.adapters.dspy_programs.run import NAME, Run
 from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.aggregators import aggregator

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import dspy
 
-from pipelines.adapters.dspy_programs.calling import entry_point
+from pipelines.errors import PipelineError
 from pipelines.modules.signature import REASONING
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -22,6 +22,18 @@ class Arguments(NamedTuple):
     """Those that have defaults."""
     guessed: bool = False
     """Whether `forward` takes just any, so that the signature was asked."""
+
+
+def entry_point(program: dspy.Module) -> str:
+    """`forward`, or `aforward` where there is nothing else.
+
+    Raises:
+        PipelineError: there is neither.
+    """
+    for name in ("forward", "aforward"):
+        if callable(getattr(type(program), name, None)):
+            return name
+    raise PipelineError(f"{type(program).__name__} must have a method `forward` or `aforward`")
 
 
 def arguments_of(program: dspy.Module, predictors: Mapping[str, dspy.Predict]) -> Arguments:

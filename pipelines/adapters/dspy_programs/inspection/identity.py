@@ -13,7 +13,7 @@ import dspy
 import numpy as np
 from dspy.primitives.base_module import BaseModule
 
-from pipelines.adapters.dspy_programs.places import every_module
+from pipelines.adapters.dspy_programs.inspection.places import every_module
 from pipelines.modules.function_identity import function_identity
 
 _OF_DSPY = ("callbacks", "history", "_compiled")

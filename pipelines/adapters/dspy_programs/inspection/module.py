@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from pipelines.adapters.dspy_programs.lms import as_model
+from pipelines.adapters.dspy_programs.inspection.lms import as_model
 from pipelines.gateway.model import Model
 from pipelines.modules.module import Module
 
