@@ -1,4 +1,4 @@
-"""What all programs that are bound to a config have in common, and their predictions."""
+"""The base class of pipelines that are bound to a config, and their predictions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.failures import ModuleFailed
 from pipelines.programs.members import AskedMembers
-from pipelines.programs.trace import Trace
+from pipelines.programs.trace import ModuleStep, Trace
 from pipelines.spec.config_checks import check_config
 from pipelines.spec.tunable import Tunable
 from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
 
 
-class BoundBase:
-    """The common part of `pipelines.spec.tunable.BoundProgram`; see there.
+class BoundProgram:
+    """A pipeline bound to a config, ready to run; safe for threads.
 
     Raises:
         PipelineError: the config does not fit the pipeline.
@@ -50,21 +50,53 @@ class BoundBase:
         return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
 
     def run(self, inputs: Mapping[str, Any]) -> Trace:
-        """See `BoundProgram.run`."""
+        """Run on one example's inputs, by the pipeline's field names; others are ignored.
+
+        A failure is in the trace and never raised; only `BudgetExhausted` passes through.
+
+        Raises:
+            PipelineError: an input is missing.
+        """
         return finish(self.resumable(inputs))
 
     @abstractmethod
     def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
-        """See `BoundProgram.resumable`."""
+        """As `run`, pausing where a step is to be taken, or is being taken by another run."""
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
-        """See `BoundProgram.prediction_of`."""
+        """The pipeline's outputs on one example's inputs.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is missing.
+        """
         return Prediction.of_trace(self.run(inputs))
+
+    @abstractmethod
+    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What one module receives on one example, by running only what comes before it.
+
+        None where it is not reached: what comes before it failed, or went another way.
+        """
+
+    @abstractmethod
+    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
+        """Run one module on what it received, such as a step's `inputs`.
+
+        Raises:
+            PipelineError: there is no such module, or an input is missing.
+        """
 
     def consult(
         self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
-        """See `BoundProgram.consult`.
+        """The reply of a consulted module about one answer; None if it fails.
+
+        Args:
+            name: the wide module.
+            role: of its aggregator, one that sees a single candidate.
+            inputs: what the module received, as its steps have it.
+            outputs: the answer, as its steps have it.
 
         Raises:
             PipelineError: the module has a single member, and so no aggregator.

@@ -125,8 +125,8 @@ class AskedMembers:
     """Where it notes what it does."""
     waited_s: float = 0.0
     """Seconds that the aggregator has spent on asking."""
-    _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
-    _asked: set[tuple[int, bool]] = field(default_factory=set)
+    _answers: dict[tuple[int, bool], Answer | None] = field(default_factory=dict)
+    """By member and whether it was asked greedily; None where it failed."""
     _consultations: Counter[str] = field(default_factory=Counter)
 
     @cached_property
@@ -161,15 +161,12 @@ class AskedMembers:
         self._check_asked(members, greedy)
         given = inputs or [self.inputs] * len(members)
         new = [
-            (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._asked
+            (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._answers
         ]
         heard = self._heard([(self._member(m, greedy), received) for m, received in new])
         for (member, _), one in zip(new, heard, strict=True):
-            self._asked.add((member, greedy))
-            if isinstance(one.said, dspy.Prediction):
-                self._answers[member, greedy] = self._answer(member, one)
-        found = (self._answers.get((member, greedy)) for member in members)
-        return [answer for answer in found if answer is not None]
+            self._answers[member, greedy] = self._answer(member, one)
+        return self._given(members, greedy)
 
     @waiting
     def first(self, count: int) -> list[Answer]:
@@ -179,25 +176,22 @@ class AskedMembers:
             PipelineError: members were asked before, or have prompts of their own: one request
                 goes to all that race.
         """
-        if self._asked:
+        if self._answers:
             raise self.wrong("must not have members race who were asked before")
         if any(member.own for member in self.network.members):
             raise self.wrong("must not have members race that have prompts of their own")
-        self._asked.update((member, False) for member in range(len(self.models)))
+        self._answers = {(member, False): None for member in range(len(self.models))}
         lm = RacingLM([member.lm for member in self.network.members], count)
         racing = self.network.members[0]._replace(lm=lm, parsed=None)
         heard = [self._say(racing, self.inputs)]  # holds the race
         heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
         self.recorder.note_together([*(one.recorder for one in heard), losers])
-        answers = {
-            member: self._answer(member, one)
-            for alike, one in zip(lm.race.winners, heard, strict=False)  # no winners if it failed
-            for member in alike
-            if isinstance(one.said, dspy.Prediction)
-        }
-        self._answers.update({(member, False): answer for member, answer in answers.items()})
-        return list(answers.values())[:count]
+        finished = []
+        for alike, one in zip(lm.race.winners, heard, strict=False):  # no winners if it failed
+            finished += alike
+            self._answers |= {(member, False): self._answer(member, one) for member in alike}
+        return self._given(finished)[:count]
 
     @waiting
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
@@ -230,7 +224,7 @@ class AskedMembers:
                 raise self.wrong(f"must ask members from 0 to {width - 1}, but asks {member!r}")
         if len(set(members)) < len(members):
             raise self.wrong(f"must ask each member once, but asks {list(members)}")
-        again = {*members, *(m for m, earlier in self._asked if earlier)} if greedy else set()
+        again = {*members, *(m for m, earlier in self._answers if earlier)} if greedy else set()
         if len(again) > most:
             raise self.wrong(f"asks {len(again)} members greedily, but its asks_again is {most}")
 
@@ -287,10 +281,14 @@ class AskedMembers:
         asked = {**self.inputs, consultant.field: shown}
         return _heard(f"{self.network.name}.{role}", partial(consultant.predictor, **asked))
 
-    def _answer(self, member: int, heard: Heard) -> Answer:
+    def _given(self, members: Sequence[int], greedy: bool = False) -> list[Answer]:
+        """The answers of those that did not fail."""
+        return [a for member in members if (a := self._answers[member, greedy]) is not None]
+
+    def _answer(self, member: int, heard: Heard) -> Answer | None:
         said = heard.said
-        if not isinstance(said, dspy.Prediction):
-            raise TypeError(f"a failure is no answer: {said}")
+        if isinstance(said, Failure):
+            return None
         self.predictions[member] = said
         record = {name: said[name] for name in self.network.answer_fields}
         return Answer(member, record, sum(call.output_tokens for call in heard.recorder.calls))

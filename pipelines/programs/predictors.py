@@ -34,10 +34,8 @@ def make_predictor(
     bound: BoundModule, session: Session, memo: Memo | None = None
 ) -> dspy.Predict | dspy.ChainOfThought:
     """A fresh predictor that asks the bound module's members through the session."""
-    outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
-    if bound.module.strategy == "chain_of_thought":
-        outer = dspy.ChainOfThought(inner.signature)
-        inner = outer.predict
+    outer = _bare(bound)
+    inner = outer.predict if isinstance(outer, dspy.ChainOfThought) else outer
     reply_format = bound.config.reply_format
     if len(bound.models) > 1:
         network = make_network(bound, session, inner.signature, memo)
@@ -47,19 +45,23 @@ def make_predictor(
         if reply_format != "chat":
             inner = FormattedPredict(inner.signature, reply_format)
         inner.lm = member_lm(bound, session, 0)
-    outer = _with_predict(outer, inner)
     inner.demos = [copy.deepcopy(demo) for demo in bound.config.demos]
+    if not isinstance(outer, dspy.ChainOfThought):
+        return inner
+    outer.predict = inner
     return outer
 
 
 def bare_predictor(bound: BoundModule) -> dspy.Predict:
     """The bound module's predictor, without a language model."""
-    signature = fresh_signature(bound.module.signature, bound.instructions)
-    if bound.module.strategy == "chain_of_thought":
-        signature = dspy.ChainOfThought(signature).predict.signature
-    bare = dspy.Predict(signature)
+    (bare,) = _bare(bound).predictors()
     bare.demos = [dspy.Example(**demo) for demo in bound.config.demos]
     return bare
+
+
+def _bare(bound: BoundModule) -> dspy.Predict | dspy.ChainOfThought:
+    kind = dspy.ChainOfThought if bound.module.strategy == "chain_of_thought" else dspy.Predict
+    return kind(fresh_signature(bound.module.signature, bound.instructions))
 
 
 def make_network(
@@ -137,13 +139,6 @@ def member_lm(
         sample=0 if greedy else bound.samples[place],
         params=bound.config.params,
     )
-
-
-def _with_predict(outer: Any, inner: FormattedPredict) -> Any:
-    if not isinstance(outer, dspy.ChainOfThought):
-        return inner
-    outer.predict = inner
-    return outer
 
 
 def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:

@@ -17,7 +17,7 @@ from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 from pipelines.programs.adapter import reply_adapter
 from pipelines.programs.binding import BoundModule
-from pipelines.programs.bound_program import BoundBase, Prediction, taken
+from pipelines.programs.bound_program import BoundProgram, Prediction, taken
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.failures import failure_of
 from pipelines.programs.members import AskedMembers
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipelines.spec.pipeline import Pipeline
 
 
-class Program(dspy.Module, BoundBase):
+class Program(dspy.Module, BoundProgram):
     """A pipeline ready to run, safe for threads; made by `Pipeline.bind`.
 
     Its predictors are attributes named as the modules. The memo answers for a module whose
@@ -52,7 +52,7 @@ class Program(dspy.Module, BoundBase):
         memo: Memo | None = None,
     ) -> None:
         dspy.Module.__init__(self)
-        BoundBase.__init__(self, pipeline, config, models)
+        BoundProgram.__init__(self, pipeline, config, models)
         self._pipeline = pipeline
         self._memo = memo
         self._session = session
@@ -168,18 +168,14 @@ _Settings = Callable[[], AbstractContextManager[None]]
 """DSPy's, within which a module asks."""
 
 
-def _traced() -> AbstractContextManager[None]:
+def _traced(**more: Any) -> AbstractContextManager[None]:
     context: AbstractContextManager[None] = dspy.context(
-        adapter=reply_adapter("chat"), disable_history=True
+        adapter=reply_adapter("chat"), disable_history=True, **more
     )
     return context
 
 
-def _untraced() -> AbstractContextManager[None]:
-    context: AbstractContextManager[None] = dspy.context(
-        adapter=reply_adapter("chat"), disable_history=True, trace=None
-    )
-    return context
+_untraced = partial(_traced, trace=None)
 
 
 def _asked(

@@ -17,7 +17,7 @@ from pipelines.errors import PipelineError
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
-from pipelines.programs.bound_program import BoundBase, Prediction
+from pipelines.programs.bound_program import BoundProgram, Prediction
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.trace import ModuleStep, Trace
@@ -35,8 +35,8 @@ class TraceKey(NamedTuple):
     """Their fingerprint."""
 
 
-class BoundCallable(BoundBase):
-    """See `pipelines.spec.tunable.BoundProgram`.
+class BoundCallable(BoundProgram):
+    """Plain Python bound to a config.
 
     Raises:
         PipelineError: the config does not fit the modules.

@@ -29,7 +29,7 @@ from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 from pipelines.programs.adapter import forgiving, reply_adapter
-from pipelines.programs.bound_program import BoundBase, taken
+from pipelines.programs.bound_program import BoundProgram, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 
-class BoundDSPyProgram(BoundBase):
-    """See `pipelines.spec.tunable.BoundProgram`.
+class BoundDSPyProgram(BoundProgram):
+    """A DSPy program bound to a config.
 
     Every run has a copy of the program, so that what one leaves behind decides nothing in another.
 
