@@ -58,7 +58,7 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
         PipelineError: it can't be imported or made, or the config does not fit it.
     """
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
-    pipeline = _again(form["program"], names(form, "outputs") if "outputs" in form else None)
+    pipeline = _again(form["program"], names(form, "outputs"))
     pipeline = pipeline.with_inputs(names(form, "inputs") if "inputs" in form else pipeline.inputs)
     pipeline = pipeline.with_outputs(names(form, "returned"))
     models = told["models"] or pipeline.models
@@ -88,7 +88,7 @@ def _is_needed(parameter: Parameter) -> bool:
     return parameter.default is parameter.empty and parameter.kind not in _VARIADIC
 
 
-def _again(reference: str, outputs: Sequence[str] | None = None) -> DSPyPipeline:
+def _again(reference: str, outputs: Sequence[str] = ()) -> DSPyPipeline:
     make = import_function(reference)
     try:
         program = make()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.errors import PipelineError
 from pipelines.modules.functions import Function
-from pipelines.modules.module_checks import CHECKS
+from pipelines.modules.module_checks import CHECKS, checked
 from pipelines.modules.signature import REASONING, Strategy, signature_fields
 from search_spaces.refusals import refusing_with
 
@@ -66,9 +66,9 @@ class Module:
     """How the model writes its outputs: `chat`, `json` or `xml`."""
 
     def __post_init__(self) -> None:
-        for knob, check in CHECKS.items():
+        for knob in CHECKS:
             try:
-                object.__setattr__(self, knob, check(self))
+                object.__setattr__(self, knob, checked(self, knob))
             except PipelineError as error:
                 at = error.at or (knob,)
                 raise PipelineError(f"module {self.name!r}: {error.message}", at) from error
