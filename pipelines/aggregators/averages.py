@@ -52,7 +52,7 @@ class Median(Aggregator):
 
 
 def combined(members: Members, combine: Callable[[Sequence[Fraction]], Fraction]) -> Verdict | None:
-    """One number made of all members' in each field; None if nobody gave a number."""
+    """One number in each field, made of all members'; None if no member gave any."""
     answers = members.ask(everyone(members))
     read = [_numbers(answer.record) for answer in answers]
     fields = _number_fields(read)

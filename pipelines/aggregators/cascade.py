@@ -37,7 +37,7 @@ class Cascade(Aggregator):
     A step's answer is the vote of its members. It is accepted if all tests pass that apply: enough
     of them agree (where there are several), the `verifier` says yes (where there is one), the field
     `confidence` is high enough (where that is asked for), and it is not "I don't know". The last
-    step is always accepted; if it fails or says nothing, the answer before it stands.
+    step is always accepted; if it fails or is empty, the answer before it is kept.
     """
 
     roles: ClassVar = {"verifier": YES_OR_NO}

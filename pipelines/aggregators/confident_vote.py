@@ -24,17 +24,17 @@ from search_spaces import ModuleConfig
 class ConfidentVote(Aggregator):
     """The majority's answer if its share reaches `threshold`, else what `member` says greedily.
 
-    After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is a call of its
-    own, at temperature 0; if it fails or is empty, the majority's answer stands.
+    After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is
+    another call, at temperature 0; if it fails or is empty, the majority decides.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Least share of members that must agree."""
     member: int = 0
-    """Who is asked then: a place from 0, or from the end if negative."""
+    """The member to ask greedily: a place from 0, or from the end if negative."""
 
     asks_again: ClassVar = 1
-    """The one that is asked if the vote is in doubt."""
+    """The member that is asked if the vote is in doubt."""
 
     choices: ClassVar = {"threshold": (0.4, 0.6, 0.8)}
 

@@ -1,4 +1,4 @@
-"""Ask several at once, and wait only for the quickest."""
+"""Asks several members at once, and waits only for the quickest."""
 
 from __future__ import annotations
 

@@ -33,14 +33,14 @@ class Role:
     """A call to a language model about the answers of members, made from the module's signature."""
 
     sees: str
-    """`CANDIDATE` or `CANDIDATES`: the field that it sees beside the module's inputs."""
+    """`CANDIDATE` or `CANDIDATES`: the field that it sees besides the module's inputs."""
     writes: str
     """Its output fields, such as `accepted: bool`; empty for those of the module itself."""
     instructions: str
     """Its instructions; `{task}` stands for those of the module."""
 
     def most_times(self, width: int) -> int:
-        """How often it is asked at most about the answers of so many members."""
+        """How often it is asked at most about the answers of `width` members."""
         return 1 if self.sees == CANDIDATES else width
 
     def module(self, name: str, of: Module, told: str | None) -> Module:
@@ -56,7 +56,7 @@ class Role:
         return _module(self, name, of.signature, of.strategy, told)  # type: ignore[arg-type]
 
     def field(self, of: Module) -> str:
-        """The field that holds the candidates, under a name that the module's fields leave free."""
+        """The name of the field with the candidates, which no field of the module has."""
         return free_name(self.sees, (*of.input_fields, *of.output_fields))
 
 

@@ -70,7 +70,7 @@ class ShuffledVote(Aggregator):
 
 
 def _clear_field(fields: Iterable[str]) -> str | None:
-    """The only one that can be meant; None if there is none."""
+    """The only field that can hold the options; None if that is not clear."""
     names = list(fields)
     named = [name for name in names if name in ("options", "choices")]
     found = named or (names if len(names) == 1 else [name for name in names if name == "question"])

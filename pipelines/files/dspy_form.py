@@ -1,4 +1,4 @@
-"""The YAML form of a DSPy program: how to make it again, and the config."""
+"""The YAML form of a DSPy program: the class to call, and the config."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
 
 
 def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
-    """The program that the form names, made anew.
+    """The program that the form names.
 
     Args:
         form: as read from YAML.

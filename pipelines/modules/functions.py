@@ -35,10 +35,10 @@ def refusing_code(refuses: bool) -> Iterator[list[str]]:
 
 
 def check_allowed(reference: str) -> None:
-    """Whether this code may be imported just now.
+    """Check that this code may be imported.
 
     Raises:
-        PipelineError: a file names it, and is not known to be trusted.
+        PipelineError: it is named by a file that is not trusted.
     """
     refused = _REFUSED.get()
     if refused is not None and reference not in OWN:
@@ -50,8 +50,8 @@ def import_function(reference: str) -> Function:
     """The function that `"package.module:name"` stands for.
 
     Raises:
-        PipelineError: the text has another form, nothing callable is found there, or just now
-            nothing may be imported.
+        PipelineError: the text has another form, nothing callable is found there, or it may not
+            be imported.
     """
     package, colon, name = reference.partition(":") if isinstance(reference, str) else ("",) * 3
     if not (package and colon and name):

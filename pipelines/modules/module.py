@@ -22,7 +22,7 @@ LLM_KNOBS = (
     "models", "members", "temperature", "width", "aggregator", "instructions", "demos",
     "reply_format",
 )  # fmt: skip
-"""The knobs of a module that asks a model, beside its `reasoning_effort`."""
+"""The knobs of a module that asks a model, besides its `reasoning_effort`."""
 
 
 @refusing_with(PipelineError)
@@ -49,7 +49,7 @@ class Module:
     """`predict`, or `chain_of_thought`, which has the model write `reasoning` first."""
     model: str | None = None
     """Label or name of the model it starts with, or several and their aggregator, such as
-    `3x openai/gpt-4o-mini -> majority_vote`; None leaves the choice to who runs it."""
+    `3x openai/gpt-4o-mini -> majority_vote`; None leaves the choice to the caller."""
     temperature: float | None = None
     """Sampling temperature from 0 to 2; None leaves it to the provider."""
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Module:
 
     @property
     def keeps_reasoning(self) -> bool:
-        """Whether its chain of thought is no field of the pipeline."""
+        """Whether its chain of thought stays out of the pipeline's fields."""
         return self._thinks and REASONING not in self.rename
 
     @cached_property

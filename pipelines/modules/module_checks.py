@@ -28,7 +28,7 @@ def check_demos(module: Module, demos: Iterable[Mapping[str, Any]]) -> tuple[dic
     """The demos (mappings or `dspy.Example`s) as plain records of the module's own fields.
 
     Raises:
-        PipelineError: a demo is no record, or has a key that is no field.
+        PipelineError: a demo is not a record, or has an unknown field.
     """
     fields = {**module.input_fields, **module.output_fields, "augmented": bool}
     checked = []

@@ -1,4 +1,4 @@
-"""Signatures: DSPy's `"table, question -> task"` or a class of DSPy's, checked at the door."""
+"""Signatures: DSPy's `"table, question -> task"` or a class of DSPy's, and their checks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def signature_fields(signature: Signature) -> Fields:
     """The fields of a signature.
 
     Raises:
-        PipelineError: it is no signature; says the rule it breaks.
+        PipelineError: it is not a signature; names the rule it breaks.
     """
     parsed = _class_of(signature)
     return Fields(
@@ -75,7 +75,7 @@ def own_instructions(signature: Signature) -> str | None:
 
 
 def fresh_signature(signature: Signature, instructions: str | None) -> type[dspy.Signature]:
-    """A signature class of its own: some of DSPy's optimizers change one in place."""
+    """A new signature class, since some of DSPy's optimizers change theirs in place."""
     parsed = _class_of(signature)
     told = parsed.instructions if instructions is None else instructions
     fresh: type[dspy.Signature] = parsed.with_instructions(told)
@@ -83,10 +83,10 @@ def fresh_signature(signature: Signature, instructions: str | None) -> type[dspy
 
 
 def check_fields(signature: type[dspy.Signature]) -> None:
-    """Whether every field of a class has a name that one may have.
+    """Check the names of a class's fields.
 
     Raises:
-        PipelineError: one has not, or there is no output.
+        PipelineError: a name is not allowed, or there is no output.
     """
     fields = signature_fields(signature)
     _check_names([*fields.inputs, *fields.outputs])

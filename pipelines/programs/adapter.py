@@ -25,7 +25,7 @@ _AROUND_LITERALS = " \t\n\"'`*."
 
 
 def chat_adapter() -> dspy.Adapter:
-    """DSPy's ordinary adapter, which asks once, whatever the reply."""
+    """DSPy's default adapter, without its second request for replies that can't be read."""
     return _adapter("chat", falls_back=False)
 
 
@@ -65,7 +65,7 @@ def _forgiving_class(kind: type[dspy.Adapter]) -> type[dspy.Adapter]:
 
 
 class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc]
-    """Mixed into an adapter: a reply that can't be read is read again without models' slips.
+    """Mixin for adapters that parses an unreadable reply again, without models' usual slips.
 
     These are copies of the prompt's own hints, and quotes and periods around `Literal` values.
     Whatever reading still raises, a field's own validator included, is an `AdapterParseError`, and
@@ -73,7 +73,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
     """
 
     def __init_subclass__(cls) -> None:
-        """DSPy's own would have its callbacks told twice."""
+        """DSPy's own would report every event to callbacks twice."""
 
     def _call_postprocess(
         self,
@@ -89,7 +89,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
 
         try:
             return read(processed_signature, outputs)
-        except Exception as error:  # whatever a reply runs into
+        except Exception as error:  # parsing a reply may raise anything
             strict = error
         literals = {
             name: field.annotation
@@ -110,7 +110,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
     def _unread(
         self, error: Exception, signature: type[dspy.Signature], outputs: list[Any]
     ) -> AdapterParseError:
-        """What to raise; notes it in the records of the calls."""
+        """The error to raise; marks the records of the calls."""
         recorder, name = current_recorder(), type(self).__name__
         if not isinstance(error, AdapterParseError):
             told = f"{type(error).__name__}: {error}"

@@ -160,6 +160,6 @@ class Prediction(dspy.Prediction):
     def confidence(self) -> Any:
         """Share in [0, 1] of the members that agreed, in the wide module where fewest did.
 
-        1 where no module is wide. An output field of this name goes before it.
+        1 where no module is wide. An output field of this name takes precedence.
         """
         return self["confidence"] if "confidence" in self.keys() else self._agreement

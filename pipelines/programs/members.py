@@ -173,7 +173,7 @@ class AskedMembers:
         """See `Members.first`.
 
         Raises:
-            PipelineError: members were asked before, or have prompts of their own: one request
+            PipelineError: members were already asked, or have their own prompts: one request
                 goes to all that race.
         """
         if self._answers:

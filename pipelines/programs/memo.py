@@ -40,13 +40,13 @@ class Memo(dict[Any, Any]):
         It holds no claim while it pauses.
 
         Args:
-            makers: how to make each value, which is never None; an `object()` for a key stands for
-                none, and is not kept.
-            lasts: whether a value is to be known from now on. One that does not last, such as an
-                outage, is shared only with those who were waiting for it.
+            makers: makes each value, never None. Under a key that is a bare `object()`, nothing is
+                kept.
+            lasts: whether to keep a value. One that is not kept, such as an outage, is shared only
+                with threads that are already waiting for it.
 
         Raises:
-            BaseException: what a maker raises; those who wait then make the value themselves.
+            BaseException: what a maker raises; waiting threads then make the value themselves.
         """
         found = {key: self[key] for key in makers if key in self}
         while missing := [key for key in makers if key not in found]:
@@ -94,7 +94,7 @@ class Memo(dict[Any, Any]):
     def keeping_all(self) -> Iterator[None]:
         """Context in which transient values are kept too.
 
-        So that an outage is the same for all who share a step, whoever comes first.
+        All runs that share a step then meet the same outage, in whatever order they come.
         """
         with self._lock:
             self._keepers += 1

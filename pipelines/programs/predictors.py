@@ -177,7 +177,7 @@ class FormattedPredict(dspy.Predict):
 class WidePredict(FormattedPredict):
     """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
-    A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
+    A member that fails abstains, and its failure is recorded; if all fail, the module fails.
     Giving it another `lm`, as DSPy's optimizers do, leaves that one member, with the module's
     prompt. Editing its signature or demos changes members without a prompt of their own.
     """

@@ -214,8 +214,8 @@ class Tunable(ABC):
         Raises:
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is unknown or missing, or a module names no model.
-            ModelError: a model has no known provider, no key or no price; else the other members
-                would decide without it, and nobody would notice.
+            ModelError: a model has no known provider, no key or no price; otherwise the other
+                members would silently decide without it.
         """
         self._check_inputs(inputs)
         config, models = self.config or self.default_config(), self.named_models()

@@ -29,7 +29,7 @@ def arguments_of(
         where: the factory, for errors.
 
     Raises:
-        PipelineError: the function can't be called with them, or takes just any.
+        PipelineError: the function can't be called with them, or does not name its parameters.
     """
     expected = inspect.signature(function)
     if given is not None:
@@ -63,7 +63,7 @@ def outputs_of(said: Any, names: Sequence[str]) -> dict[str, Any]:
     """The outputs by name: of a mapping those that are asked for, or all; else the one.
 
     Raises:
-        WrongOutputs: it is no mapping and has no one name, or an output is missing.
+        WrongOutputs: it is a bare value without exactly one name, or an output is missing.
     """
     if not isinstance(said, Mapping):
         if len(names) == 1 and said is not None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class TraceKey(NamedTuple):
-    """What decides a whole run, as far as the code does the same again."""
+    """What decides a whole run of deterministic code."""
 
     config: str
     inputs: str
@@ -57,7 +57,7 @@ class BoundCallable(BoundProgram):
         self._session = session
         self._memo = Memo() if memo is None else memo
         self._bound = {
-            # twins need no samples of their own: draws are counted over all modules of a run
+            # one sample suffices: draws are counted over all modules of a run
             name: replace(each, samples=(0,))
             for name, each in self._bound.items()
         }
@@ -65,7 +65,7 @@ class BoundCallable(BoundProgram):
             name: Setting(each.models[0].name, each.config.temperature)
             for name, each in self._bound.items()
         }
-        # in the memo, so that so many may rest, and not so many of every config
+        # in the memo, so that all configs share the bound on idle instances
         self._instances: Instances = self._memo.setdefault(Instances, Instances(pipeline.factory))
 
     def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
@@ -125,7 +125,7 @@ class BoundCallable(BoundProgram):
     def _called(
         self, run: Run, inputs: Mapping[str, Any]
     ) -> tuple[dict[str, Any] | None, Exception | SystemExit | None]:
-        """The outputs, or what the code raised; neither if it was stopped where it should be."""
+        """The outputs, or what the code raised; neither if it reached the module to stop at."""
         outputs: dict[str, Any] | None = None
         error: Exception | SystemExit | None = None
         try:
@@ -151,7 +151,7 @@ def _lasts(trace: Trace) -> bool:
 
 
 def _raise_end(run: Run) -> NoReturn:
-    """Raise what ended the run, whatever the code made of it.
+    """Raise what ended the run, even if the code caught it.
 
     Raises:
         BudgetExhausted: a call could break a cap.

@@ -23,7 +23,7 @@ class Binding:
 
     bound: BoundModule
     lm: GatewayLM
-    """What the predictor has for its own; see `TunedPredict`."""
+    """The predictor's `lm`; see `TunedPredict`."""
     member: GatewayLM
     """The model that is asked; the first, if there are several."""
     network: Network | None
@@ -37,13 +37,13 @@ class Binding:
     """Whether the program's own predictor has an LM, and not just that of DSPy's settings."""
 
     def key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
-        """Under which a step on these inputs is remembered; None if it is not."""
+        """The key of a step on these inputs; None if it is not remembered."""
         return None if self.memo is None else self.bound.memo_key(inputs)
 
     def recall(self, key: MemoKey | None) -> Visit | None:
-        """What is remembered, or what another run is making right now, for the caller to keep.
+        """A copy of the remembered visit, or of one that another run is making right now.
 
-        None if there is nothing: then the caller makes it, and has to `remember` it.
+        None if there is none: the caller then makes the visit, and must `remember` it.
         """
         if self.memo is None or key is None:
             return None
@@ -56,7 +56,7 @@ class Binding:
                 return known.copied()
 
     def remember(self, key: MemoKey | None, visit: Visit) -> None:
-        """Give it to the waiting runs, and keep it unless it is transient."""
+        """Hand the visit to waiting runs, and keep it unless it is transient."""
         if self.memo is not None and key is not None:
             self.memo.land(key, visit.copied() if visit.is_shareable else None, lasts=visit.lasts)
 
@@ -65,6 +65,6 @@ class Binding:
 
 
 def state_of(predictor: dspy.Predict) -> tuple[Any, ...]:
-    """What a config sets; changed, if it is not the same."""
+    """What a config sets; it differs once the program has changed the predictor."""
     demos = tuple(map(id, predictor.demos))
     return (id(predictor.signature), id(predictor.lm), demos, list(predictor.config.items()))

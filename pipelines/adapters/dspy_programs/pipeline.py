@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class DSPyPipeline(Tunable):
     """A DSPy program whose predictors are tuned. `from_dspy` makes one.
 
-    The program is never changed: it runs in copies, which share with it whatever is no module.
+    The program is never changed: it runs in copies, which share everything but modules with it.
     """
 
     program: dspy.Module = field(repr=False)
@@ -47,7 +47,7 @@ class DSPyPipeline(Tunable):
     modules: tuple[PredictorModule, ...]
     arguments: Arguments
     outputs: tuple[str, ...]
-    """What it returns; unless declared, all that its predictors write."""
+    """What it returns; unless declared, all fields that its predictors write."""
     _: KW_ONLY
     declared: bool = False
     """Whether the user has said what it returns."""

@@ -1,4 +1,4 @@
-"""One run of a DSPy program: what its predictors receive and return, noted as it goes on."""
+"""One run of a DSPy program: records what its predictors receive and return."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from pipelines.programs.failures import failure_of
 from pipelines.programs.trace import ModuleStep
 
 NAME = "_module_name"
-"""The attribute that tells a predictor's module, also in copies that a program makes of it."""
+"""The attribute with a predictor's module; copies that the program makes keep it."""
 
 _INSIDE: ContextVar[bool] = ContextVar("_INSIDE", default=False)
-"""Whether a predictor is running: what it asks in its turn belongs to it."""
+"""Whether a predictor is running: calls of predictors within it are part of its step."""
 
 
 class Reached(BaseException):
-    """The module was reached that the run was to stop at. No `Exception`: it must get through."""
+    """The run has reached the module to stop at. No `Exception`: programs catch these."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ class Reached(BaseException):
 
 
 class PastTheGateway(BaseException):
-    """The program asks a model in a way that no budget knows of."""
+    """The program asks a model past the gateway and its budget."""
 
 
 _ENDING = (BudgetExhausted, PastTheGateway, PipelineError, Reached)
-"""What ends a run, whatever the program's own code makes of it."""
+"""What ends a run, even if the program's code catches it."""
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class Run(BaseCallback):
     stop_at: str | None = None
     """The module to stop at; see `Reached`."""
     ended: BaseException | None = None
-    """What ends the run, though the program may have caught it."""
+    """What ended the run, even if the program caught it."""
     _begun: int = 0
     _steps: dict[int, ModuleStep] = field(default_factory=dict)
     _raised: dict[int, BaseException] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Run(BaseCallback):
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """With DSPy's settings of this run, which a program's own threads would be without."""
+        """Context with DSPy's settings of this run, also in threads that the program starts."""
         if any(each is self for each in dspy.settings.callbacks):
             yield
             return
@@ -92,7 +92,7 @@ class Run(BaseCallback):
     def step(
         self, predictor: dspy.Predict, given: Mapping[str, Any], visit: Visit
     ) -> Iterator[None]:
-        """Within it the predictor runs; its step, and what it raises, are in the visit then.
+        """Context in which the predictor runs; fills in the visit's step and error.
 
         Raises:
             Reached: it is the one to stop at.
@@ -115,7 +115,7 @@ class Run(BaseCallback):
             self._end(place, visit.step, visit.raised)
 
     def check_lm(self, predictor: str) -> None:
-        """The program leaves it to the config which model a predictor asks.
+        """Check that the program leaves the choice of a predictor's model to the config.
 
         Raises:
             PastTheGateway: it names one by `dspy.context(lm=...)`.
@@ -128,7 +128,7 @@ class Run(BaseCallback):
             raise self.ended
 
     def repeat(self, visit: Visit) -> None:
-        """A step that was taken before, in another run.
+        """Record a step that was taken in another run.
 
         Raises:
             Reached: it is the one to stop at.
@@ -142,7 +142,7 @@ class Run(BaseCallback):
         return _INSIDE.get()
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A module begins; only predictors count that do not tell it themselves."""
+        """A module begins; predictors of ours report their steps themselves."""
         if isinstance(instance, dspy.Predict) and not _INSIDE.get():
             visit, scope = Visit(), ExitStack()
             scope.enter_context(self.step(instance, inputs.get("kwargs", {}), visit))
@@ -161,7 +161,7 @@ class Run(BaseCallback):
         """A language model is asked.
 
         Raises:
-            PastTheGateway: it is none of ours.
+            PastTheGateway: it does not call the gateway.
         """
         if not isinstance(instance, GatewayLM):
             self.ended = PastTheGateway(
@@ -201,7 +201,7 @@ class Run(BaseCallback):
 
 
 def outside_step(recorder: Recorder) -> ModuleStep:
-    """The calls that the program made itself, without a predictor."""
+    """A step for the calls that the program made without a predictor."""
     return ModuleStep("forward", {}, {}, tuple(recorder.calls), recorder.latency_s)
 
 

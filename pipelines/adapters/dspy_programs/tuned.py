@@ -30,9 +30,9 @@ from pipelines.programs.trace import MemoKey
 class TunedPredict(dspy.Predict):
     """A predictor that asks what its config says, notes its steps, and remembers them.
 
-    The `lm` of all predictors of a program is one, which is never asked: DSPy's `BestOfN` and
-    `Refine` look for the one LM of a module, and give copies of it, with other rollouts and
-    temperatures, to copies of the module. Such a copy leaves each predictor its own model.
+    All predictors of a program share one `lm`, which is never asked: DSPy's `BestOfN` and `Refine`
+    take the only LM of a module, and set copies of it, with other rollouts and temperatures, in
+    copies of the module. Predictors with such a copy still ask their own models.
     """
 
     binding: Binding
@@ -58,7 +58,7 @@ class TunedPredict(dspy.Predict):
                 self.binding.remember(key, visit)
 
     async def acall(self, *args: Any, **inputs: Any) -> Any:
-        """As `dspy.Predict`, off the event loop, which the gateway would hold up."""
+        """As `dspy.Predict`, in a thread, since the gateway would block the event loop."""
         return await asyncio.to_thread(TunedPredict.__call__, self, *args, **inputs)
 
     def forward(self, **inputs: Any) -> Any:
@@ -82,7 +82,7 @@ class TunedPredict(dspy.Predict):
 
     @property
     def is_as_bound(self) -> bool:
-        """Whether the program has left it as it was."""
+        """Whether the program has not changed it."""
         return state_of(self) == self.binding.state
 
     @property
@@ -110,12 +110,12 @@ class TunedPredict(dspy.Predict):
             return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
 
     def _trace(self, inputs: Mapping[str, Any], said: dspy.Prediction) -> None:
-        """As DSPy does it, where it asks itself."""
+        """Append to DSPy's trace, as `dspy.Predict` does."""
         if dspy.settings.trace is not None:
             dspy.settings.trace.append((self, dict(inputs), said))
 
     def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
-        """Under which the step is remembered; None if more than the inputs may decide it."""
+        """The step's key; None if more than the inputs may decide it."""
         plain = not args and inputs.keys() <= self.signature.input_fields.keys()
         if type(self) is not TunedPredict or not (plain and self._prompts_as_bound):
             return None
@@ -143,7 +143,7 @@ def tuned_predictor(
         predictor: the program's own, which stays as it is.
         bound: the module that it is, with its config.
         session: the account at the gateway.
-        stand_in: what all predictors of the program have for an LM.
+        stand_in: the `lm` of all predictors of the program.
         memo: steps by what decides them.
         adapter: the program's own, if not DSPy's ordinary one.
     """
@@ -168,7 +168,7 @@ def tuned_predictor(
 
 
 def untuned_predictor(place: str, predictor: dspy.Predict, session: Session) -> dspy.Predict:
-    """A predictor that DSPy does not name: it stays as it is, but asks through the gateway."""
+    """A copy of a predictor that DSPy does not name, unchanged but for asking the gateway."""
     untuned: dspy.Predict = copied_predictor(predictor)
     lm = predictor.lm
     if lm is not None:
@@ -179,7 +179,7 @@ def untuned_predictor(place: str, predictor: dspy.Predict, session: Session) -> 
 
 
 def copied_predictor(predictor: dspy.Predict) -> Any:
-    """A copy with lists of its own."""
+    """A copy that shares no list with the original."""
     copied = object.__new__(type(predictor))
     vars(copied).update(vars(predictor))
     copied.callbacks, copied.history = list(predictor.callbacks), []
@@ -189,7 +189,7 @@ def copied_predictor(predictor: dspy.Predict) -> Any:
 
 @lru_cache(maxsize=256)
 def _tuned_class(kind: type[dspy.Predict]) -> type[TunedPredict]:
-    """A class of the user's goes first: what it does goes on around what is asked."""
+    """A user's subclass comes first, so that its methods still wrap ours."""
     if kind is dspy.Predict:
         return TunedPredict
     return type(kind.__name__, (kind, TunedPredict), {})

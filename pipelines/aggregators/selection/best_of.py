@@ -36,7 +36,7 @@ class BestOf(Aggregator):
     """The answer that a function or a `scorer` scores highest (AlphaCode, arXiv 2203.07814).
 
     A tie goes to the answer that more members gave, then to the one given first. An answer on which
-    the function or the scorer fails, or says what is no finite number, is behind all others.
+    the function or the scorer fails, or gives no finite number, ranks last.
     """
 
     roles: ClassVar = {"scorer": SCORER}
@@ -69,6 +69,6 @@ class BestOf(Aggregator):
 
 
 def best(candidates: Sequence[Answer], found: Sequence[float | None]) -> Answer:
-    """The candidate with the highest score, the first of equals; None is behind all others."""
+    """The candidate with the highest score, the first of equals; None ranks last."""
     numbers = [-math.inf if score is None else score for score in found]
     return candidates[numbers.index(max(numbers))]

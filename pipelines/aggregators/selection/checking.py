@@ -54,7 +54,7 @@ def keys(members: Members, reference: str, answers: Sequence[Answer]) -> list[st
 
 
 def finite(value: Any) -> float | None:
-    """The value as a number; None if it is none, or not a finite one."""
+    """The value as a finite number; None if it is not one."""
     if isinstance(value, str | bytes):
         return None
     try:
@@ -84,6 +84,6 @@ def _call(members: Members, reference: str, answer: Answer, read: Callable[[Any]
     arguments = copy.deepcopy({**members.inputs, **answer.record})
     try:
         return read(import_function(reference)(**arguments))
-    except Exception as error:  # whatever the user's function does wrong fails this answer
+    except Exception as error:  # the user's function may raise anything
         members.failed("function_error", f"{reference}: {type(error).__name__}: {error}")
         return None

@@ -38,7 +38,7 @@ class Judge(Aggregator):
     """A `judge` sees the distinct answers at once, and picks one or writes its own.
 
     After Networks of Networks (arXiv 2407.16831), and Mixture of Agents (2406.04692) where it
-    writes. Who all agree need no judge. If it fails or writes nothing, the majority decides.
+    writes. If all agree, it is not asked. If it fails or writes nothing, the majority decides.
     """
 
     answer: Literal["pick", "write"] = "pick"

@@ -15,7 +15,7 @@ def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[boo
 
 
 def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[float | None]:
-    """How good a role finds each answer; None where it fails, or its score is no finite number."""
+    """How good a role finds each answer; None where it fails, or its score is not finite."""
     said = members.consult(role, [answer.shown for answer in answers])
     found = [finite(verdict["score"]) if verdict else None for verdict in said]
     for verdict, score in zip(said, found, strict=True):

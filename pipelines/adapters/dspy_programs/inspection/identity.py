@@ -22,8 +22,8 @@ _LIBRARIES = ("dspy", "builtins", "abc", "typing")
 def program_identity(program: dspy.Module) -> dict[str, str]:
     """For each of its modules but the predictors, by place, its classes and its attributes.
 
-    Classes count by their source, those of DSPy by their names; attributes by what they say, so
-    that an object which does not describe itself counts by its class.
+    Classes are identified by their source, DSPy's by their names; attributes by their JSON, or
+    their `repr` without addresses.
     """
     return {
         place: f"{_class_text(type(module))} {short_hash(json.dumps(attributes_of(module)))}"
@@ -33,7 +33,7 @@ def program_identity(program: dspy.Module) -> dict[str, str]:
 
 
 def attributes_of(module: BaseModule) -> dict[str, str]:
-    """A hash of each attribute that is no module and none of DSPy's own."""
+    """A hash of each attribute, except modules and what DSPy keeps itself."""
     own = {name: value for name, value in vars(module).items() if name not in _OF_DSPY}
     return {
         name: short_hash(described(each))
@@ -65,7 +65,7 @@ def _source(kind: type) -> str:
 
 
 def described(value: Any) -> str:
-    """A value as text that no two different ones should share."""
+    """A value as text that should differ for different values."""
     try:
         return json.dumps(value, sort_keys=True, default=_described)
     except (TypeError, ValueError):  # keys without a form in JSON; values in a circle
@@ -74,7 +74,7 @@ def described(value: Any) -> str:
 
 def _described(value: Any) -> Any:
     """A value without its address in memory, which no two runs share."""
-    if isinstance(value, BaseModule):  # told at its own place
+    if isinstance(value, BaseModule):  # has an entry of its own
         return type(value).__qualname__
     if isinstance(value, dspy.Tool):
         return [value.name, value.desc, _described(value.func)]
