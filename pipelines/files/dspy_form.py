@@ -78,14 +78,10 @@ def check_reference(kind: type) -> str:
         raise PipelineError(f"{error.message}{_WAY_OUT}") from error
     # DSPy's metaclass takes anything, so the class itself would say nothing
     parameters = list(signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-    needed = [parameter.name for parameter in parameters if _is_needed(parameter)]
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in _VARIADIC]
     if needed:
         raise PipelineError(f"{reference} can't be made without {needed[0]!r}{_WAY_OUT}")
     return reference
-
-
-def _is_needed(parameter: Parameter) -> bool:
-    return parameter.default is parameter.empty and parameter.kind not in _VARIADIC
 
 
 def _again(reference: str, outputs: Sequence[str] = ()) -> DSPyPipeline:

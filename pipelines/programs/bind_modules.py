@@ -107,12 +107,9 @@ def sample_indices(bound_modules: Iterable[BoundModule]) -> dict[str, tuple[int,
 
 def _alike(bound: BoundModule, member: MemberConfig) -> Hashable:
     """What two members have in common when their calls on equal inputs are equal."""
-    module, prompt = bound.module, _prompt(bound, member)
+    module = bound.module
+    prompt = member.instructions, canonical_json(member.demos), bound.config.reply_format
     if not member.temperature:
         return bound.path, member.model, prompt, member.temperature
     fields = (*module.input_fields.items(), None, *module.output_fields.items())
     return fields, module.strategy, member.model, prompt, member.temperature
-
-
-def _prompt(bound: BoundModule, member: MemberConfig) -> Hashable:
-    return member.instructions, canonical_json(member.demos), bound.config.reply_format

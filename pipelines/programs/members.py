@@ -17,11 +17,12 @@ from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import Recorder, current_recorder, recording
 from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import REASONING
+from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import finish, run_together
 from pipelines.programs.engine import GatewayLM, RacingLM
 from pipelines.programs.failures import ModuleFailed, failure_of
 from pipelines.programs.memo import Memo, fingerprint
-from pipelines.programs.own_time import waiting
+from pipelines.programs.own_time import own_time, waiting
 from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.trace import Failure
 from search_spaces import MemberConfig
@@ -50,18 +51,6 @@ class Heard:
     recorder: Recorder
 
 
-class Consultant(NamedTuple):
-    """A module of the aggregator's own."""
-
-    field: str
-    """The field with the candidates."""
-    rename: Mapping[str, str]
-    """The aggregator's name for what it writes, where that is another."""
-    predictor: Callable[..., dspy.Prediction]
-    most_times: int
-    """How often it may be asked."""
-
-
 class Member(NamedTuple):
     """One member of a module, independent of any example."""
 
@@ -80,24 +69,25 @@ class Member(NamedTuple):
 class Network:
     """The members of one module, independent of any example."""
 
-    name: str
-    """The module's path, for failures."""
-    aggregator: str
-    """Its name, for errors."""
+    bound: BoundModule
+    aggregator: Aggregator
     members: Sequence[Member]
-    greedy: Callable[[int], GatewayLM]
-    """A member at temperature 0."""
-    consultants: Mapping[str, Consultant]
-    """By role."""
-    answer_fields: Sequence[str]
-    """The output fields without the reasoning."""
-    asks_again: int = 0
-    """How many members may be asked greedily."""
-    memo: Memo | None = None
-    session: Session | None = None
-    """Where the time of the user's code is recorded."""
-    users_code: str = ""
+    consultants: Mapping[str, Callable[..., dspy.Prediction]]
+    """The predictors of the modules that the aggregator consults, by role."""
+    session: Session
+    users_code: str
     """Identifies the user's code that the aggregator runs; empty if it runs none."""
+    memo: Memo | None = None
+
+    @property
+    def name(self) -> str:
+        """The module's path, for failures."""
+        return self.bound.path
+
+    @cached_property
+    def answer_fields(self) -> Sequence[str]:
+        """The output fields without the reasoning."""
+        return [name for name in self.bound.module.output_fields if name != REASONING]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         """Copies may be edited, which the memo would not notice."""
@@ -207,7 +197,7 @@ class AskedMembers:
         for one in said:
             if one and set(self.network.answer_fields) <= set(one.keys()):
                 self.predictions[None] = one
-        rename = self.network.consultants[role].rename
+        rename = self.network.bound.consultants[role].module.rename
         return [
             one and {rename.get(k, k): v for k, v in one.items() if k != REASONING} for one in said
         ]
@@ -218,7 +208,7 @@ class AskedMembers:
         self.recorder.failures.append(failure)
 
     def _check_asked(self, members: Sequence[int], greedy: bool) -> None:
-        width, most = len(self.models), self.network.asks_again
+        width, most = len(self.models), self.network.aggregator.asks_again
         for member in members:
             if member not in range(width):
                 raise self.wrong(f"must ask members from 0 to {width - 1}, but asks {member!r}")
@@ -233,18 +223,22 @@ class AskedMembers:
             hint = nearest(role, self.roles)
             raise self.wrong(f"consults {role!r}, which has no model{hint}")
         self._consultations[role] += times
-        asked, most = self._consultations[role], self.network.consultants[role].most_times
+        asked = self._consultations[role]
+        most = self.network.aggregator.roles[role].most_times(len(self.models))
         if asked > most:
             raise self.wrong(f"may ask its {role} {most} times, but asks {asked} times")
 
     def wrong(self, told: str) -> PipelineError:
         """The error for what an aggregator, maybe a user's own, must not do."""
-        network = self.network
-        return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
+        name = self.network.bound.aggregation.name
+        return PipelineError(f"aggregator {name!r} of module {self.network.name!r} {told}")
 
     def _member(self, place: int, greedy: bool) -> Member:
         member = self.network.members[place]
-        return member._replace(lm=self.network.greedy(place), parsed=None) if greedy else member
+        if not greedy:
+            return member
+        lm = member_lm(self.network.bound, self.network.session, place, greedy=True)
+        return member._replace(lm=lm, parsed=None)
 
     def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """Their answers, from the memo or from concurrent calls."""
@@ -277,9 +271,9 @@ class AskedMembers:
         return _heard(self.network.name, ask)
 
     def _consulted(self, role: str, shown: str) -> Heard:
-        consultant = self.network.consultants[role]
-        asked = {**self.inputs, consultant.field: shown}
-        return _heard(f"{self.network.name}.{role}", partial(consultant.predictor, **asked))
+        asked = {**self.inputs, self.network.bound.consultants[role].sees: shown}
+        ask = partial(self.network.consultants[role], **asked)
+        return _heard(f"{self.network.name}.{role}", ask)
 
     def _given(self, members: Sequence[int], greedy: bool = False) -> list[Answer]:
         """The answers of those that did not fail."""
@@ -312,14 +306,37 @@ def _lasts(heard: Heard) -> bool:
     return not (isinstance(heard.said, Failure) and heard.said.infrastructure)
 
 
-def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
-    """The aggregator's verdict.
+def member_lm(
+    bound: BoundModule, session: Session, place: int, *, greedy: bool = False
+) -> GatewayLM:
+    """The language model of one member; `greedy` is at temperature 0."""
+    return GatewayLM(
+        bound.models[place],
+        session,
+        temperature=0.0 if greedy else bound.members[place].temperature,
+        sample=0 if greedy else bound.samples[place],
+        params=bound.config.params,
+    )
+
+
+def prediction_of(members: AskedMembers) -> dspy.Prediction:
+    """The aggregator's outcome for members that are about to be asked.
 
     Raises:
-        PipelineError: a user's own aggregator returned something else.
-        Exception: whatever it raises itself.
+        ModuleFailed: no member answered.
+        PipelineError: the aggregator, a user's own, breaks a rule.
+        Exception: what a user's own aggregator raises.
     """
-    verdict = aggregator.aggregate(members)
+    with dspy.context(trace=None), own_time(members):
+        verdict = _verdict(members)
+    if verdict is None:
+        raise _failure_of_all(members)
+    members.recorder.agreement = verdict.agreement
+    return _outcome(members, verdict.answer)
+
+
+def _verdict(members: AskedMembers) -> Verdict | None:
+    verdict = members.network.aggregator.aggregate(members)
     if verdict is None:
         return None
     if not isinstance(verdict, Verdict) or not isinstance(verdict.answer, Answer):
@@ -330,12 +347,8 @@ def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
     return verdict
 
 
-def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
-    """The winner's whole record: its reasoning, and what the aggregator made of its fields.
-
-    Raises:
-        PipelineError: a field is missing.
-    """
+def _outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
+    """The winner's whole record: its reasoning, and what the aggregator made of its fields."""
     said = members.predictions.get(answer.member)
     whole = {**({} if said is None else said), **answer.record}
     missing = [name for name in members.network.answer_fields if name not in whole]
@@ -344,7 +357,7 @@ def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
     return dspy.Prediction(**whole)
 
 
-def failure_of_all(members: AskedMembers) -> ModuleFailed:
+def _failure_of_all(members: AskedMembers) -> ModuleFailed:
     """Why no member answered: the first failure, or an outage if any member met one."""
     failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
     if not failures:

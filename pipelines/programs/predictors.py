@@ -9,23 +9,21 @@ from typing import Any
 
 import dspy
 
-from pipelines.aggregators import Aggregator, aggregator
+from pipelines.aggregators import aggregator
 from pipelines.gateway.gateway import Session
-from pipelines.modules.signature import REASONING, fresh_signature
+from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import (
     AskedMembers,
-    Consultant,
     Member,
     Network,
-    decided,
-    failure_of_all,
-    outcome,
+    member_lm,
+    prediction_of,
 )
 from pipelines.programs.memo import Memo
-from pipelines.programs.own_time import own_time, users_code
+from pipelines.programs.own_time import users_code
 from pipelines.programs.parsed import ParsedOutputs
 from search_spaces.config import ReplyFormat
 
@@ -39,8 +37,7 @@ def make_predictor(
     reply_format = bound.config.reply_format
     if len(bound.models) > 1:
         network = make_network(bound, session, inner.signature, memo)
-        made = aggregator(bound.aggregation)
-        inner = WidePredict(inner.signature, network, made, reply_format)
+        inner = WidePredict(inner.signature, network, reply_format)
     else:
         if reply_format != "chat":
             inner = FormattedPredict(inner.signature, reply_format)
@@ -84,8 +81,8 @@ def make_network(
     made = aggregator(bound.aggregation)
     prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
     return Network(
-        name=bound.path,
-        aggregator=bound.aggregation.name,
+        bound=bound,
+        aggregator=made,
         members=[
             Member(
                 each,
@@ -96,21 +93,12 @@ def make_network(
             )
             for place, (each, own) in enumerate(zip(bound.members, prompts, strict=True))
         ],
-        greedy=lambda place: member_lm(bound, session, place, greedy=True),
         consultants={
-            role: Consultant(
-                each.sees,
-                each.module.rename,
-                make_predictor(each, session, memo),
-                made.roles[role].most_times(len(bound.models)),
-            )
-            for role, each in bound.consultants.items()
+            role: make_predictor(each, session, memo) for role, each in bound.consultants.items()
         },
-        answer_fields=[name for name in signature.output_fields if name != REASONING],
-        asks_again=made.asks_again,
-        memo=memo,
         session=session,
         users_code=users_code(made),
+        memo=memo,
     )
 
 
@@ -126,34 +114,6 @@ def _own_prompt(
     if member.demos is not None:
         own["demos"] = [copy.deepcopy(demo) for demo in member.demos]
     return own
-
-
-def member_lm(
-    bound: BoundModule, session: Session, place: int, *, greedy: bool = False
-) -> GatewayLM:
-    """The language model of one member; `greedy` is at temperature 0."""
-    return GatewayLM(
-        bound.models[place],
-        session,
-        temperature=0.0 if greedy else bound.members[place].temperature,
-        sample=0 if greedy else bound.samples[place],
-        params=bound.config.params,
-    )
-
-
-def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
-    """The aggregator's outcome for members that are about to be asked.
-
-    Raises:
-        ModuleFailed: no member answered.
-        PipelineError: the aggregator, a user's own, breaks a rule.
-    """
-    with dspy.context(trace=None), own_time(members):
-        verdict = decided(made, members)
-    if verdict is None:
-        raise failure_of_all(members)
-    members.recorder.agreement = verdict.agreement
-    return outcome(members, verdict.answer)
 
 
 class FormattedPredict(dspy.Predict):
@@ -186,12 +146,10 @@ class WidePredict(FormattedPredict):
         self,
         signature: type[dspy.Signature],
         network: Network,
-        aggregator: Aggregator,
         reply_format: ReplyFormat = "chat",
     ) -> None:
         super().__init__(signature, reply_format)
         self.network = network
-        self.aggregator = aggregator
         self.lm = network.members[0].lm
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
@@ -204,7 +162,7 @@ class WidePredict(FormattedPredict):
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
         if self.lm not in (None, self.network.members[0].lm):
             return super().forward(**inputs)
-        prediction = prediction_of(self.aggregator, self.members(inputs))
+        prediction = prediction_of(self.members(inputs))
         trace = dspy.settings.trace
         if trace is not None:
             trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))

@@ -208,7 +208,7 @@ def outside_step(recorder: Recorder) -> ModuleStep:
 def _step(
     name: str, inputs: Mapping[str, Any], fields: list[str], visit: Visit, recorder: Recorder
 ) -> ModuleStep:
-    failure, raised = None, visit.raised
+    failure, said, raised = None, visit.said, visit.raised
     if isinstance(raised, Exception | SystemExit):
         failure = failure_of(raised, recorder.calls, name) or program_error(name, raised)
     elif raised is not None:  # asyncio's cancellation, for one
@@ -216,17 +216,13 @@ def _step(
     return ModuleStep(
         module=name,
         inputs=inputs,
-        outputs=_outputs(visit.said, fields),
+        outputs={f: said.get(f) for f in fields} if isinstance(said, dspy.Example) else None,
         calls=tuple(recorder.calls),
         latency_s=recorder.latency_s,
         failure=failure,
         agreement=recorder.agreement if failure is None else 0.0,
         members_failed=tuple(f for f in recorder.failures if f != failure),
     )
-
-
-def _outputs(said: Any, fields: list[str]) -> dict[str, Any] | None:
-    return {name: said.get(name) for name in fields} if isinstance(said, dspy.Example) else None
 
 
 def _name_of(predictor: dspy.Predict) -> str:

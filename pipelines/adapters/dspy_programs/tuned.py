@@ -14,16 +14,15 @@ from pipelines.adapters.dspy_programs.binding import Binding, state_of
 from pipelines.adapters.dspy_programs.inspection.lms import as_model
 from pipelines.adapters.dspy_programs.run import NAME, Run
 from pipelines.adapters.dspy_programs.visit import Visit
-from pipelines.aggregators import aggregator
 from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
-from pipelines.programs.members import AskedMembers
+from pipelines.programs.members import AskedMembers, member_lm, prediction_of
 from pipelines.programs.memo import Memo
 from pipelines.programs.parsed import ParsedOutputs
-from pipelines.programs.predictors import make_network, member_lm, prediction_of
+from pipelines.programs.predictors import make_network
 from pipelines.programs.trace import MemoKey
 
 
@@ -70,8 +69,7 @@ class TunedPredict(dspy.Predict):
             return self._say(inputs)
         if not self._prompts_as_bound:  # the memo's keys do not cover other prompts
             network = dataclasses.replace(network, memo=None)
-        made = aggregator(self.binding.bound.aggregation)
-        prediction = prediction_of(made, AskedMembers(network, inputs, self._ask))
+        prediction = prediction_of(AskedMembers(network, inputs, self._ask))
         self._trace(inputs, prediction)
         return prediction
 
