@@ -38,7 +38,6 @@ class Mean(Aggregator):
     """
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The mean."""
         return combined(members, statistics.mean)
 
 
@@ -47,7 +46,6 @@ class Median(Aggregator):
     """The median of each number field, which outliers don't move; everything else as in `mean`."""
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The median."""
         return combined(members, statistics.median)
 
 

@@ -76,7 +76,6 @@ class Cascade(Aggregator):
         return self.steps or tuple(len(list(run)) for _, run in itertools.groupby(members))
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The answer of the first step that is not in doubt."""
         answers: list[Answer] = []
         asked, best = 0, None
         steps = list(self._places(members.configs))

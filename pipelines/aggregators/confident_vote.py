@@ -46,7 +46,6 @@ class ConfidentVote(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The confident majority, or the greedy answer."""
         width = len(members.models)
         answers = members.ask(everyone(members))
         majority = vote(answers, width)

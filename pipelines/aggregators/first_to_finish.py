@@ -38,5 +38,4 @@ class FirstToFinish(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The vote of the quickest."""
         return vote(members.first(self.count), self.count)

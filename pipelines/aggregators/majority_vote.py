@@ -40,7 +40,6 @@ class MajorityVote(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The answer with most votes."""
         answers = members.ask(everyone(members))
         return vote(answers, len(members.models), self.weights)
 

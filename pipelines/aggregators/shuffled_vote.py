@@ -55,7 +55,6 @@ class ShuffledVote(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The majority, in the letters of the order given."""
         field = self.options or _clear_field(members.inputs)
         if field is None or len(_options(members.inputs.get(field))) < 2:
             answers = members.ask(everyone(members))

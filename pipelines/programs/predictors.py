@@ -34,13 +34,11 @@ def make_predictor(
     """A fresh predictor that asks the bound module's members through the session."""
     outer = _bare(bound)
     inner = outer.predict if isinstance(outer, dspy.ChainOfThought) else outer
-    reply_format = bound.config.reply_format
     if len(bound.models) > 1:
-        network = make_network(bound, session, inner.signature, memo)
-        inner = WidePredict(inner.signature, network, reply_format)
+        inner = WidePredict(inner.signature, make_network(bound, session, inner.signature, memo))
     else:
-        if reply_format != "chat":
-            inner = FormattedPredict(inner.signature, reply_format)
+        if bound.config.reply_format != "chat":
+            inner = FormattedPredict(inner.signature, bound.config.reply_format)
         inner.lm = member_lm(bound, session, 0)
     inner.demos = [copy.deepcopy(demo) for demo in bound.config.demos]
     if not isinstance(outer, dspy.ChainOfThought):
@@ -142,13 +140,8 @@ class WidePredict(FormattedPredict):
     prompt. Editing its signature or demos changes members without a prompt of their own.
     """
 
-    def __init__(
-        self,
-        signature: type[dspy.Signature],
-        network: Network,
-        reply_format: ReplyFormat = "chat",
-    ) -> None:
-        super().__init__(signature, reply_format)
+    def __init__(self, signature: type[dspy.Signature], network: Network) -> None:
+        super().__init__(signature, network.bound.config.reply_format)
         self.network = network
         self.lm = network.members[0].lm
 
@@ -165,7 +158,8 @@ class WidePredict(FormattedPredict):
         prediction = prediction_of(self.members(inputs))
         trace = dspy.settings.trace
         if trace is not None:
-            trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))
+            given = {name: inputs.get(name) for name in self.signature.input_fields}
+            trace.append((self, given, prediction))
         return prediction
 
     def members(self, inputs: Mapping[str, Any]) -> AskedMembers:
@@ -175,10 +169,6 @@ class WidePredict(FormattedPredict):
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """As `forward`, off the event loop."""
         return await asyncio.to_thread(WidePredict.forward, self, **inputs)
-
-    @property
-    def _inputs(self) -> list[str]:
-        return list(self.signature.input_fields)
 
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         return super().forward(**inputs, lm=member)

@@ -47,7 +47,6 @@ class BestOf(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """The functions that it calls."""
         return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:
@@ -56,7 +55,6 @@ class BestOf(Aggregator):
         check_one("a function or a scorer", self.function, config.roles.get("scorer"))
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The best-scored answer."""
         answers = members.ask(everyone(members))
         candidates = [group.first for group in tally(answers)]
         if not candidates:

@@ -51,7 +51,6 @@ class FilterCluster(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """The functions that it calls."""
         return tuple(filter(None, (self.check_function, self.key_function, self.score_function)))
 
     def check(self, config: ModuleConfig, module: Module) -> None:
@@ -62,7 +61,6 @@ class FilterCluster(Aggregator):
         check_one("a check_function or a filter", self.check_function, judge)
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The largest cluster's best."""
         answers = members.ask(everyone(members))
         if not answers:
             return None

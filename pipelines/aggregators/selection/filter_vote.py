@@ -28,7 +28,6 @@ class FilterVote(Aggregator):
     needed: ClassVar = {"filter"}
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The answer that most members gave among those accepted."""
         answers = members.ask(everyone(members))
         groups = tally(answers)
         if not groups:

@@ -53,7 +53,6 @@ class Judge(Aggregator):
     choices: ClassVar = {"answer": ("pick", "write")}
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The judge's answer."""
         answers = members.ask(everyone(members))
         candidates, width = distinct(answers), len(members.models)
         chosen = self._chosen(members, candidates) if len(candidates) > 1 else None

@@ -38,7 +38,6 @@ class Shortest(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """The functions that it calls."""
         return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:
@@ -48,7 +47,6 @@ class Shortest(Aggregator):
             raise PipelineError("needs a function or a verifier to check with, but got both")
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The shortest accepted answer."""
         answers = members.ask(everyone(members))
         by_length = distinct(sorted(answers, key=lambda answer: answer.tokens))
         if not by_length:

@@ -36,7 +36,6 @@ class Verifier(Aggregator):
     choices: ClassVar = {"fallback": ("vote", "first")}
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The first accepted answer."""
         width = len(members.models)
         answers = members.ask(everyone(members))
         candidates = distinct(answers)
