@@ -181,13 +181,9 @@ def checked(module: Module, knob: str) -> Any:
 
 
 _OF_LLMS: Mapping[str, Any] = {
-    "strategy": "predict",
-    "instructions": None,
-    "model": None,
-    "temperature": None,
-    "demos": (),
+    "strategy": "predict", "instructions": None, "model": None, "temperature": None, "demos": (),
     "reply_format": "chat",
-}
+}  # fmt: skip
 """What only a module that asks a model may have, and its default."""
 
 CHECKS: Mapping[str, Callable[[Module], Any]] = {

@@ -115,6 +115,14 @@ class BoundProgram:
         raise NotImplementedError
 
 
+class Reached(BaseException):
+    """A run has reached the module to stop at. No `Exception`: programs catch these."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        super().__init__("it was run up to here only")
+        self.inputs = inputs
+
+
 def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The inputs of these names.
 

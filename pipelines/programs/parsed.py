@@ -16,7 +16,7 @@ from pipelines.modules.signature import signature_fields
 from pipelines.programs.binding import BoundModule
 from search_spaces.config import canonical_json
 
-FORM = 1
+FORM = 2
 """To be raised when prompts are written, or replies parsed, in another way."""
 
 _ADDRESS = " at 0x"

@@ -11,13 +11,13 @@ import dspy
 from pipelines.adapters.callables.arguments import copied, outputs_of
 from pipelines.adapters.callables.handle import Setting
 from pipelines.adapters.callables.instances import FactoryFailed, Instances
-from pipelines.adapters.callables.run import Reached, Run
+from pipelines.adapters.callables.run import Run
 from pipelines.adapters.entrances import RefusedRequest, RunEnded, chat_request, open_litellm
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
-from pipelines.programs.bound_program import BoundProgram, Prediction
+from pipelines.programs.bound_program import BoundProgram, Prediction, Reached
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.trace import ModuleStep, Trace

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pipelines.adapters.callables.draws import Draws
 from pipelines.adapters.entrances import ChatRequest, RefusedRequest, RunEnded
@@ -14,17 +14,10 @@ from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.call_record import CallRecord
 from pipelines.gateway.gateway import Session
 from pipelines.programs.binding import BoundModule
+from pipelines.programs.bound_program import Reached
 from pipelines.programs.concurrency import run_together
 from pipelines.programs.trace import Failure, ModuleStep
 from search_spaces.refusals import nearest
-
-
-class Reached(BaseException):
-    """The run has reached the module to stop at."""
-
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        super().__init__("it was run up to here only")
-        self.inputs = inputs
 
 
 @dataclass

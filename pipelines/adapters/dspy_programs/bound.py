@@ -17,7 +17,7 @@ from pipelines.adapters.dspy_programs.calling import (
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.inspection.lms import Fallback
 from pipelines.adapters.dspy_programs.inspection.places import every_predictor
-from pipelines.adapters.dspy_programs.run import PastTheGateway, Reached, Run, outside_step
+from pipelines.adapters.dspy_programs.run import PastTheGateway, Run, outside_step
 from pipelines.adapters.dspy_programs.tuned import (
     TunedPredict,
     copied_predictor,
@@ -29,7 +29,7 @@ from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 from pipelines.programs.adapter import forgiving, reply_adapter
-from pipelines.programs.bound_program import BoundProgram, taken
+from pipelines.programs.bound_program import BoundProgram, Reached, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers

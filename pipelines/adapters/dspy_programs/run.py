@@ -19,6 +19,7 @@ from pipelines.errors import PipelineError
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.call_record import Failure, Recorder, recording
 from pipelines.modules.signature import signature_text
+from pipelines.programs.bound_program import Reached
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.failures import failure_of
 from pipelines.programs.trace import ModuleStep
@@ -28,14 +29,6 @@ NAME = "_module_name"
 
 _INSIDE: ContextVar[bool] = ContextVar("_INSIDE", default=False)
 """Whether a predictor is running: calls of predictors within it are part of its step."""
-
-
-class Reached(BaseException):
-    """The run has reached the module to stop at. No `Exception`: programs catch these."""
-
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.inputs = inputs
 
 
 class PastTheGateway(BaseException):
