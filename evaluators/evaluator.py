@@ -23,8 +23,7 @@ from pipelines.gateway.model import Model
 from pipelines.programs.bind_modules import Binder
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
-from pipelines.programs.fingerprint import fingerprint
-from pipelines.programs.memo import Memo
+from pipelines.programs.memo import Memo, fingerprint
 from search_spaces import PipelineConfig
 from search_spaces.config import canonical_json
 
@@ -304,9 +303,9 @@ def _unread(trace: Trace) -> dict[str, tuple[int, int]]:
     return {model: (unread[model], count) for model, count in replies.items()}
 
 
-def _lasts(key: object, score: Score) -> bool:
+def _lasts(score: Score) -> bool:
     """Whether to remember it: a judge that is down may be up again."""
-    return isinstance(key, tuple) and score.failure is None
+    return score.failure is None
 
 
 def _whole(function: Callable[[T], R], task: T) -> Resumable[R]:

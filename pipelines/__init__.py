@@ -10,9 +10,10 @@ from pipelines.modules.module import Module
 from pipelines.programs.failures import ModuleFailed
 from pipelines.programs.trace import CallRecord, Failure, MemoKey, ModuleStep, Trace
 from pipelines.spec.pipeline import Pipeline
-from pipelines.spec.tunable import BoundProgram, Tunable
+from pipelines.spec.tunable import Tunable
 
 if TYPE_CHECKING:
+    from pipelines.programs.bound_program import BoundProgram
     from pipelines.programs.program import Program
 
 __all__ = [
@@ -34,9 +35,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`Program` when it is first asked for: it needs DSPy, which takes half a second to import."""
-    if name == "Program":
-        from pipelines.programs.program import Program
+    """What needs DSPy, when it is first asked for: importing that takes half a second."""
+    if name in ("BoundProgram", "Program"):
+        from pipelines.programs import program
 
-        return Program
+        return getattr(program, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ import dspy
 from optimizer.export.pyfunc_model import model_signature, pinned, quiet
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
-from pipelines.adapters.dspy_programs.lms import as_lm
+from pipelines.adapters.dspy_programs.inspection.lms import as_lm
 
 _REQUIREMENTS = ("mlflow", "dspy-ai", "litellm")
 

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Verdict
-from pipelines.aggregators.best_of import BestOf
+from pipelines.aggregators.averages import Mean, Median
 from pipelines.aggregators.cascade import Cascade
 from pipelines.aggregators.confident_vote import ConfidentVote
-from pipelines.aggregators.filter_cluster import FilterCluster
-from pipelines.aggregators.filter_vote import FilterVote
 from pipelines.aggregators.first_to_finish import FirstToFinish
-from pipelines.aggregators.judge import Judge
 from pipelines.aggregators.majority_vote import MajorityVote, majority_vote
-from pipelines.aggregators.mean import Mean
-from pipelines.aggregators.median import Median
 from pipelines.aggregators.role import Role
-from pipelines.aggregators.shortest import Shortest
+from pipelines.aggregators.selection.best_of import BestOf
+from pipelines.aggregators.selection.filter_cluster import FilterCluster
+from pipelines.aggregators.selection.filter_vote import FilterVote
+from pipelines.aggregators.selection.judge import Judge
+from pipelines.aggregators.selection.shortest import Shortest
+from pipelines.aggregators.selection.verifier import Verifier
 from pipelines.aggregators.shuffled_vote import ShuffledVote
-from pipelines.aggregators.verifier import Verifier
 from pipelines.errors import PipelineError
 from pipelines.modules.functions import import_function
+from pipelines.modules.module import Module
+from search_spaces import AggregatorConfig, ModuleConfig
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import AggregatorConfig, ModuleConfig
 
 AGGREGATORS: Mapping[str, Callable[..., Aggregator]] = {
     "majority_vote": MajorityVote,

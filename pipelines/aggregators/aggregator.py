@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
 
-from pipelines.aggregators.normalising import normalised
+import pydantic
+
+from pipelines.aggregators.normalising import json_text, normalised
 from pipelines.aggregators.role import Role
 from pipelines.errors import PipelineError
+from pipelines.modules.module import Module
+from search_spaces import MemberConfig, ModuleConfig
 
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import MemberConfig, ModuleConfig
+T = TypeVar("T")
 
 Record = Mapping[str, Any]
 """Output fields by name."""
@@ -35,14 +37,19 @@ class Answer:
 
     @cached_property
     def ballot(self) -> tuple[str, ...]:
-        """All fields jointly, equal for answers that mean the same; all empty is no answer."""
+        """All fields jointly, equal for answers that mean the same."""
         compared = sorted(self.record.keys() - self.beside)
         return tuple(normalised(self.record[field]) for field in compared)
 
     @property
     def empty(self) -> bool:
-        """Whether it says nothing in any field: it then abstains."""
+        """Whether all fields are empty: the member abstains."""
         return not any(self.ballot)
+
+    @property
+    def shown(self) -> str:
+        """Its fields as JSON."""
+        return json_text(dict(self.record))
 
 
 @dataclass(frozen=True)
@@ -97,20 +104,20 @@ class Members(Protocol):
         ...
 
     def first(self, count: int) -> list[Answer]:
-        """The first so many answers, in the order of finishing; the other calls are cut off.
+        """The first `count` answers, in the order of finishing; the other calls are cut off.
 
         Those that fail are missing, and all are if too many calls fail.
         """
         ...
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
-        """What a module of the aggregator's own says of several texts, all asked at the same time.
+        """What a consulted module says of several texts, all asked at the same time.
 
         None where it failed.
 
         Args:
             role: one of `roles`, whose questions are bounded as `Aggregator.aggregate` says.
-            shown: what it sees each time beside the module's inputs.
+            shown: what it sees each time besides the module's inputs.
         """
         ...
 
@@ -159,36 +166,38 @@ class Aggregator(ABC):
     def aggregate(self, members: Members) -> Verdict | None:
         """One answer, or None if no member gave any.
 
-        All output fields count jointly. It must not change what it is given, must not depend on
-        anything else, and must ask no member that it need not: each is a call that costs. What it
-        may ask is bounded, so that budgets can keep it: each member once, greedily `asks_again` of
-        them, and each role about each member, or once if it sees them all.
+        All output fields count jointly. It must not change its arguments, must depend on nothing
+        else, and must ask no more members than it needs, since each call costs. Its calls are
+        bounded, so that budgets can reserve them: each member once, `asks_again` of them again
+        greedily, and each role once per member, or once if it sees all candidates.
         """
         ...
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass_transform(frozen_default=True)
+def validated(kind: type[T]) -> type[T]:
+    """Make a frozen dataclass of an aggregator whose parameters pydantic checks."""
+    config = pydantic.ConfigDict(extra="forbid")
+    return pydantic.dataclasses.dataclass(kind, frozen=True, config=config)  # type: ignore[return-value]
+
+
+class Group(NamedTuple):
     """Answers that mean the same."""
 
-    answers: list[Answer] = field(default_factory=list)
-    votes: float = 0.0
-
-    @property
-    def first(self) -> Answer:
-        """As the earliest member wrote it."""
-        return self.answers[0]
+    first: Answer
+    """As the earliest member wrote it."""
+    votes: float
 
 
 def heard(answers: Sequence[Answer]) -> list[Answer]:
-    """Those that say anything; all of them, if none does."""
+    """The answers that are not empty; all of them, if all are."""
     return [answer for answer in answers if not answer.empty] or list(answers)
 
 
 def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Group]:
     """The answers in groups that mean the same: most votes first, then the one given first.
 
-    Who says nothing in any field abstains, unless all do.
+    Members whose fields are all empty abstain, unless all do.
 
     Args:
         answers: in the order in which they count as given.
@@ -197,18 +206,16 @@ def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Grou
     groups: dict[tuple[str, ...], Group] = {}
     for answer in heard(answers):
         votes = weights[answer.member] if weights and answer.member is not None else 1.0
-        before = groups.get(answer.ballot, Group())
-        groups[answer.ballot] = Group([*before.answers, answer], before.votes + votes)
+        first, before = groups.get(answer.ballot, (answer, 0.0))
+        groups[answer.ballot] = Group(first, before + votes)
     return sorted(groups.values(), key=lambda group: -group.votes)  # stable: ties keep their order
 
 
 def distinct(answers: Sequence[Answer]) -> list[Answer]:
     """The first of those that mean the same, in the order given; abstentions as in `tally`."""
-    firsts = {group.first.ballot for group in tally(answers)}
     found: dict[tuple[str, ...], Answer] = {}
-    for answer in answers:
-        if answer.ballot in firsts:
-            found.setdefault(answer.ballot, answer)
+    for answer in heard(answers):
+        found.setdefault(answer.ballot, answer)
     return list(found.values())
 
 
@@ -233,7 +240,7 @@ def everyone(members: Members) -> range:
 
 
 def check_one(what: str, first: object, second: object) -> None:
-    """Of two ways to judge, one is chosen.
+    """Check that exactly one of two ways to judge is given.
 
     Raises:
         PipelineError: both are given, or none.

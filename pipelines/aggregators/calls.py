@@ -5,12 +5,8 @@ Those that ask again, since a reply could not be read, come on top.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipelines.aggregators import aggregator
-
-if TYPE_CHECKING:
-    from search_spaces import ModuleConfig, PipelineConfig
+from search_spaces import ModuleConfig, PipelineConfig
 
 
 def calls_per_run(config: PipelineConfig) -> int:

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Verdict, elect, vote
-from pipelines.aggregators.judging import accepted
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Answer,
+    Members,
+    Verdict,
+    elect,
+    validated,
+    vote,
+)
 from pipelines.aggregators.normalising import admits_doubt, normalised
-from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.aggregators.role import YES_OR_NO
+from pipelines.aggregators.selection.judging import accepted
 from pipelines.errors import PipelineError
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import MemberConfig, ModuleConfig
+from pipelines.modules.module import Module
+from search_spaces import MemberConfig, ModuleConfig
 
 CONFIDENCE = "confidence"
 """The output field in which models say how sure they are."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class Cascade(Aggregator):
     """Steps of members, each asked only if the one before is in doubt (FrugalGPT, 2305.05176).
 
     A step's answer is the vote of its members. It is accepted if all tests pass that apply: enough
     of them agree (where there are several), the `verifier` says yes (where there is one), the field
     `confidence` is high enough (where that is asked for), and it is not "I don't know". The last
-    step is always accepted; if it fails or says nothing, the answer before it stands.
+    step is always accepted; if it fails or is empty, the answer before it is kept.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"verifier": YES_OR_NO}
+    roles: ClassVar = {"verifier": YES_OR_NO}
 
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """How many members each step has, in their order; by default neighbours of one model, prompt
@@ -49,10 +51,7 @@ class Cascade(Aggregator):
     """The least value of the output field `confidence` (0 to 1, or up to 100), if it counts; that
     field then is no part of what members must agree on."""
 
-    @property
-    def choices(self) -> Mapping[str, Sequence[Any]]:
-        """The values worth trying."""
-        return {"agreement": (0.6, 1.0)}
+    choices: ClassVar = {"agreement": (0.6, 1.0)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """At least two steps that hold all members; a field to read the confidence from."""
@@ -77,7 +76,6 @@ class Cascade(Aggregator):
         return self.steps or tuple(len(list(run)) for _, run in itertools.groupby(members))
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The answer of the first step that is not in doubt."""
         answers: list[Answer] = []
         asked, best = 0, None
         steps = list(self._places(members.configs))

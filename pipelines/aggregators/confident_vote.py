@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, elect, everyone, vote
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Members,
+    Verdict,
+    elect,
+    everyone,
+    validated,
+    vote,
+)
 from pipelines.errors import PipelineError
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class ConfidentVote(Aggregator):
     """The majority's answer if its share reaches `threshold`, else what `member` says greedily.
 
-    After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is a call of its
-    own, at temperature 0; if it fails or is empty, the majority's answer stands.
+    After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is
+    another call, at temperature 0; if it fails or is empty, the majority decides.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Least share of members that must agree."""
     member: int = 0
-    """Who is asked then: a place from 0, or from the end if negative."""
+    """The member to ask greedily: a place from 0, or from the end if negative."""
 
-    @property
-    def asks_again(self) -> int:
-        """The one that is asked if the vote is in doubt."""
-        return 1
+    asks_again: ClassVar = 1
+    """The member that is asked if the vote is in doubt."""
 
-    @property
-    def choices(self) -> Mapping[str, Sequence[Any]]:
-        """The values worth trying."""
-        return {"threshold": (0.4, 0.6, 0.8)}
+    choices: ClassVar = {"threshold": (0.4, 0.6, 0.8)}
 
     def check(self, config: ModuleConfig, module: Module) -> None:
         """The member must be there."""
@@ -47,7 +46,6 @@ class ConfidentVote(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The confident majority, or the greedy answer."""
         width = len(members.models)
         answers = members.ask(everyone(members))
         majority = vote(answers, width)

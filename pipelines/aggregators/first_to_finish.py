@@ -1,21 +1,18 @@
-"""Ask several at once, and wait only for the quickest."""
+"""Asks several members at once, and waits only for the quickest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, vote
+from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, validated, vote
 from pipelines.errors import PipelineError
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class FirstToFinish(Aggregator):
     """The vote of the first `count` members to finish; the others are cancelled.
 
@@ -41,5 +38,4 @@ class FirstToFinish(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The vote of the quickest."""
         return vote(members.first(self.count), self.count)

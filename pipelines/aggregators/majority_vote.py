@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Verdict, everyone, vote
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Answer,
+    Members,
+    Verdict,
+    everyone,
+    validated,
+    vote,
+)
 from pipelines.errors import PipelineError
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class MajorityVote(Aggregator):
     """Most votes win; a tie goes to the answer given first (More LM Calls, arXiv 2403.02419).
 
@@ -35,7 +40,6 @@ class MajorityVote(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The answer with most votes."""
         answers = members.ask(everyone(members))
         return vote(answers, len(members.models), self.weights)
 

@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
     from pipelines.modules.signature import Signature
 
+CANDIDATE = "candidate"
+"""A role that sees this field is asked about each candidate."""
+CANDIDATES = "candidates"
+"""A role that sees this field is asked once about all candidates."""
+
 
 @dataclass(frozen=True)
 class Role:
     """A call to a language model about the answers of members, made from the module's signature."""
 
     sees: str
-    """The field that it sees beside the module's inputs: `candidate` or `candidates`."""
+    """`CANDIDATE` or `CANDIDATES`: the field that it sees besides the module's inputs."""
     writes: str
     """Its output fields, such as `accepted: bool`; empty for those of the module itself."""
     instructions: str
     """Its instructions; `{task}` stands for those of the module."""
 
-    @property
-    def once(self) -> bool:
-        """Whether it sees all candidates at once; else it is asked about each."""
-        return self.sees == CANDIDATES
-
     def most_times(self, width: int) -> int:
-        """How often it is asked at most about the answers of so many members."""
-        return 1 if self.once else width
+        """How often it is asked at most about the answers of `width` members."""
+        return 1 if self.sees == CANDIDATES else width
 
     def module(self, name: str, of: Module, told: str | None) -> Module:
         """The role's module: it gets the module's inputs and one field more.
@@ -56,7 +56,7 @@ class Role:
         return _module(self, name, of.signature, of.strategy, told)  # type: ignore[arg-type]
 
     def field(self, of: Module) -> str:
-        """The field that holds the candidates, under a name that the module's fields leave free."""
+        """The name of the field with the candidates, which no field of the module has."""
         return free_name(self.sees, (*of.input_fields, *of.output_fields))
 
 
@@ -117,9 +117,6 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
         wanted += "_"
     return wanted
 
-
-CANDIDATE = "candidate"
-CANDIDATES = "candidates"
 
 YES_OR_NO = Role(
     CANDIDATE,

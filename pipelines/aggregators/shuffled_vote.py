@@ -6,10 +6,7 @@ import random
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -17,20 +14,19 @@ from pipelines.aggregators.aggregator import (
     Members,
     Verdict,
     everyone,
+    validated,
     vote,
 )
 from pipelines.errors import PipelineError
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
 
 _OPTION = re.compile(r"^([ \t]*\(?)([A-Z])([).:][ \t]+)(\S.*?)[ \t]*$", re.MULTILINE)
 _LETTER = re.compile(r"[^\w+#]*([A-Za-z])[^\w+#]*")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class ShuffledVote(Aggregator):
     """The majority over several orders of a multiple-choice question's options.
 
@@ -59,7 +55,6 @@ class ShuffledVote(Aggregator):
             )
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The majority, in the letters of the order given."""
         field = self.options or _clear_field(members.inputs)
         if field is None or len(_options(members.inputs.get(field))) < 2:
             answers = members.ask(everyone(members))
@@ -74,7 +69,7 @@ class ShuffledVote(Aggregator):
 
 
 def _clear_field(fields: Iterable[str]) -> str | None:
-    """The only one that can be meant; None if there is none."""
+    """The only field that can hold the options; None if that is not clear."""
     names = list(fields)
     named = [name for name in names if name in ("options", "choices")]
     found = named or (names if len(names) == 1 else [name for name in names if name == "question"])

@@ -46,22 +46,18 @@ class ScriptedMembers(Members):
 
     @property
     def models(self) -> Sequence[str]:
-        """Model label by member."""
         return self.labels or ["model"] * len(self.records)
 
     @property
     def configs(self) -> Sequence[MemberConfig]:
-        """Their models, with no settings of their own."""
         return [MemberConfig(label) for label in self.models]
 
     @property
     def inputs(self) -> Record:
-        """What the module received."""
         return self.received
 
     @property
     def roles(self) -> Collection[str]:
-        """The roles that were given something to say."""
         return self.said.keys()
 
     def ask(
@@ -71,7 +67,6 @@ class ScriptedMembers(Members):
         greedy: bool = False,
         inputs: Sequence[Record] | None = None,
     ) -> list[Answer]:
-        """The scripted answers."""
         self.asked.update(members)
         self.seen.update(zip(members, inputs or [self.inputs] * len(members), strict=True))
         if greedy:
@@ -80,18 +75,15 @@ class ScriptedMembers(Members):
         return [a for a in map(self._answer, members) if a is not None]
 
     def first(self, count: int) -> list[Answer]:
-        """The first of those that do not fail."""
         order = self.finishing or range(len(self.records))
         self.asked.update(order)
         return [a for a in map(self._answer, order) if a is not None][:count]
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
-        """The role's scripted answers."""
         self.consulted += [(role, text) for text in shown]
         return [self.said[role](text) for text in shown]
 
     def failed(self, kind: str, message: str) -> None:
-        """Note it."""
         self.failures.append(f"{kind}: {message}")
 
     def _answer(self, member: int) -> Answer | None:

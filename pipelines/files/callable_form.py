@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipelines.adapters.callables.pipeline import CallablePipeline, from_callable
 from pipelines.errors import PipelineError
 from pipelines.files.yaml_form import check_keys, names, told_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.modules.functions import import_function, reference_of
-
-if TYPE_CHECKING:
-    from pipelines.adapters.callables.pipeline import CallablePipeline
 
 _KEYS = ("name", "factory", "modules", "inputs", "outputs", "models", "config", "provenance")
 
@@ -41,8 +39,6 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> CallablePipel
     Raises:
         PipelineError: the factory can't be imported, or the config does not fit the modules.
     """
-    from pipelines.adapters.callables.pipeline import from_callable
-
     check_keys(form, "a pipeline", _KEYS, ("name", "factory", "modules"))
     modules = form["modules"]
     try:

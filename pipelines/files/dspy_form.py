@@ -1,26 +1,24 @@
-"""The YAML form of a DSPy program: how to make it again, and the config."""
+"""The YAML form of a DSPy program: the class to call, and the config."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
-from pipelines.adapters.dspy_programs.identity import attributes_of
-from pipelines.adapters.dspy_programs.lms import Fallback
-from pipelines.adapters.dspy_programs.places import every_module
+from pipelines.adapters.dspy_programs.inspection.identity import attributes_of
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback
+from pipelines.adapters.dspy_programs.inspection.places import every_module
+from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline, from_dspy
 from pipelines.errors import PipelineError
 from pipelines.files.yaml_form import check_keys, names, told_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.gateway.model import Model
 from pipelines.modules.functions import import_function, reference_of
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _WAY_OUT = "; result.to_dspy().save(...) keeps what DSPy can keep"
@@ -50,7 +48,7 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
 
 
 def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
-    """The program that the form names, made anew.
+    """The program that the form names.
 
     Args:
         form: as read from YAML.
@@ -60,7 +58,7 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
         PipelineError: it can't be imported or made, or the config does not fit it.
     """
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
-    pipeline = _again(form["program"], names(form, "outputs") if "outputs" in form else None)
+    pipeline = _again(form["program"], names(form, "outputs"))
     pipeline = pipeline.with_inputs(names(form, "inputs") if "inputs" in form else pipeline.inputs)
     pipeline = pipeline.with_outputs(names(form, "returned"))
     models = told["models"] or pipeline.models
@@ -80,19 +78,13 @@ def check_reference(kind: type) -> str:
         raise PipelineError(f"{error.message}{_WAY_OUT}") from error
     # DSPy's metaclass takes anything, so the class itself would say nothing
     parameters = list(signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-    needed = [parameter.name for parameter in parameters if _is_needed(parameter)]
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in _VARIADIC]
     if needed:
         raise PipelineError(f"{reference} can't be made without {needed[0]!r}{_WAY_OUT}")
     return reference
 
 
-def _is_needed(parameter: Parameter) -> bool:
-    return parameter.default is parameter.empty and parameter.kind not in _VARIADIC
-
-
-def _again(reference: str, outputs: Sequence[str] | None = None) -> DSPyPipeline:
-    from pipelines.adapters.dspy_programs.pipeline import from_dspy
-
+def _again(reference: str, outputs: Sequence[str] = ()) -> DSPyPipeline:
     make = import_function(reference)
     try:
         program = make()

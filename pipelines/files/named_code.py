@@ -1,4 +1,4 @@
-"""The code that a pipeline's YAML form names, to be listed before any of it is imported."""
+"""Lists the code that a pipeline's YAML form names, before any of it is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YAML form of a pipeline: exact both ways, and every error tells its line."""
+"""Reads and writes the YAML form of pipelines, without loss; errors name the line."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _read_networks(pipeline: Tunable, refused: Sequence[str]) -> None:
     """Read the networks that else only a search would, since they may name code, too.
 
     Raises:
-        PipelineError: one does, and the list of what was refused is no longer empty.
+        PipelineError: one names code that was refused.
     """
     for index, module in enumerate(pipeline.modules):
         if module.model is not None:

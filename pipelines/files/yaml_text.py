@@ -53,10 +53,10 @@ def read_yaml(text: str, source: str | None = None) -> tuple[Any, Lines]:
 
 
 def read_text(path: str | Path) -> str:
-    """What the file holds, or of one that is too long, its beginning: `read_yaml` refuses both.
+    """The file's text, or the beginning of one that `read_yaml` refuses as too long.
 
     Raises:
-        PipelineError: it is no UTF-8 text.
+        PipelineError: it is not UTF-8 text.
     """
     with open(path, "rb") as file:
         read = file.read(4 * MOST_CHARACTERS + 4)
@@ -72,7 +72,7 @@ def write_yaml(data: Any) -> str:
     """The YAML text of plain data, in the order given; long texts as blocks.
 
     Raises:
-        PipelineError: a part is no plain data, and would not come back as it is.
+        PipelineError: a part is not plain data, and would not be read back unchanged.
     """
     _check_plain(data, ())
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

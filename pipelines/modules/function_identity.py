@@ -19,7 +19,7 @@ def function_identity(function: Callable[..., Any]) -> str:
     Functions that it calls are not inspected. Without source (a builtin, a REPL), the name alone.
     """
     if isinstance(function, functools.partial):
-        bound = _hash(_written([function.args, function.keywords]))
+        bound = short_hash(_written([function.args, function.keywords]))
         return f"{function_identity(function.func)}({bound})"
     described = inspect.unwrap(function) if inspect.isroutine(function) else type(function)
     place = f"{described.__module__}.{described.__qualname__}"
@@ -27,7 +27,7 @@ def function_identity(function: Callable[..., Any]) -> str:
         source = inspect.getsource(described)
     except (OSError, TypeError):
         return place
-    return f"{place}:{_hash(source + _captured(function))}"
+    return f"{place}:{short_hash(source + _captured(function))}"
 
 
 def _captured(called: Callable[..., Any]) -> str:
@@ -58,8 +58,14 @@ def _described(value: Any) -> str:
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, set | frozenset):
         return repr(sorted(map(_described, value)))
-    return _ADDRESS.sub("", repr(value))
+    return without_addresses(repr(value))
 
 
-def _hash(text: str) -> str:
+def without_addresses(text: str) -> str:
+    """Without the addresses in memory of the objects that it shows, which no two runs share."""
+    return _ADDRESS.sub("", text)
+
+
+def short_hash(text: str) -> str:
+    """16 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

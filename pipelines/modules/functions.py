@@ -35,10 +35,10 @@ def refusing_code(refuses: bool) -> Iterator[list[str]]:
 
 
 def check_allowed(reference: str) -> None:
-    """Whether this code may be imported just now.
+    """Check that this code may be imported.
 
     Raises:
-        PipelineError: a file names it, and is not known to be trusted.
+        PipelineError: it is named by a file that is not trusted.
     """
     refused = _REFUSED.get()
     if refused is not None and reference not in OWN:
@@ -50,8 +50,8 @@ def import_function(reference: str) -> Function:
     """The function that `"package.module:name"` stands for.
 
     Raises:
-        PipelineError: the text has another form, nothing callable is found there, or just now
-            nothing may be imported.
+        PipelineError: the text has another form, nothing callable is found there, or it may not
+            be imported.
     """
     package, colon, name = reference.partition(":") if isinstance(reference, str) else ("",) * 3
     if not (package and colon and name):
@@ -130,7 +130,7 @@ def call_function(
         TypeError: it returns a record with other fields.
         Exception: whatever the function itself raises.
     """
-    arguments = {name: _copied(value) for name, value in {**params, **inputs}.items()}
+    arguments = {name: own_copy(value) for name, value in {**params, **inputs}.items()}
     value = function(**arguments)
     if isinstance(value, Mapping) and set(value) == set(fields):
         return {field: value[field] for field in fields}
@@ -140,7 +140,8 @@ def call_function(
     raise TypeError(f"must return a mapping with the keys {list(fields)}, but returned {got}")
 
 
-def _copied(value: Any) -> Any:
+def own_copy(value: Any) -> Any:
+    """A copy of what a function may change in place; anything else as it is."""
     return copy.deepcopy(value) if isinstance(value, list | dict | set) else value
 
 

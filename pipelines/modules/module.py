@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.errors import PipelineError
 from pipelines.modules.functions import Function
-from pipelines.modules.module_checks import CHECKS
+from pipelines.modules.module_checks import CHECKS, checked
 from pipelines.modules.signature import REASONING, Strategy, signature_fields
 from search_spaces.refusals import refusing_with
 
@@ -22,7 +22,7 @@ LLM_KNOBS = (
     "models", "members", "temperature", "width", "aggregator", "instructions", "demos",
     "reply_format",
 )  # fmt: skip
-"""The knobs of a module that asks a model, beside its `reasoning_effort`."""
+"""The knobs of a module that asks a model, besides its `reasoning_effort`."""
 
 
 @refusing_with(PipelineError)
@@ -49,7 +49,7 @@ class Module:
     """`predict`, or `chain_of_thought`, which has the model write `reasoning` first."""
     model: str | None = None
     """Label or name of the model it starts with, or several and their aggregator, such as
-    `3x openai/gpt-4o-mini -> majority_vote`; None leaves the choice to who runs it."""
+    `3x openai/gpt-4o-mini -> majority_vote`; None leaves the choice to the caller."""
     temperature: float | None = None
     """Sampling temperature from 0 to 2; None leaves it to the provider."""
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -66,9 +66,9 @@ class Module:
     """How the model writes its outputs: `chat`, `json` or `xml`."""
 
     def __post_init__(self) -> None:
-        for knob, check in CHECKS.items():
+        for knob in CHECKS:
             try:
-                object.__setattr__(self, knob, check(self))
+                object.__setattr__(self, knob, checked(self, knob))
             except PipelineError as error:
                 at = error.at or (knob,)
                 raise PipelineError(f"module {self.name!r}: {error.message}", at) from error
@@ -101,7 +101,7 @@ class Module:
 
     @property
     def keeps_reasoning(self) -> bool:
-        """Whether its chain of thought is no field of the pipeline."""
+        """Whether its chain of thought stays out of the pipeline's fields."""
         return self._thinks and REASONING not in self.rename
 
     @cached_property

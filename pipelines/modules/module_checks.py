@@ -28,7 +28,7 @@ def check_demos(module: Module, demos: Iterable[Mapping[str, Any]]) -> tuple[dic
     """The demos (mappings or `dspy.Example`s) as plain records of the module's own fields.
 
     Raises:
-        PipelineError: a demo is no record, or has a key that is no field.
+        PipelineError: a demo is not a record, or has an unknown field.
     """
     fields = {**module.input_fields, **module.output_fields, "augmented": bool}
     checked = []
@@ -91,8 +91,6 @@ def _strategy(module: Module) -> str:
     if module.strategy not in STRATEGIES:
         hint = nearest(module.strategy, STRATEGIES)
         raise PipelineError(f"strategy must be in {STRATEGIES}, but got {module.strategy!r}{hint}")
-    if module.function is not None and module.strategy != "predict":
-        raise PipelineError("a function module has no strategy")
     return module.strategy
 
 
@@ -115,8 +113,6 @@ def _text(knob: str) -> Callable[[Module], str | None]:
         if value is not None and (not isinstance(value, str) or not value.strip()):
             rule = "text that is not blank" if isinstance(value, str) else "text"
             raise PipelineError(f"{knob} must be {rule}, but got {value!r}")
-        if value is not None and module.function is not None:
-            raise PipelineError(f"a function module has no {knob}")
         return value
 
     return check
@@ -126,8 +122,6 @@ def _temperature(module: Module) -> float | None:
     value = module.temperature
     if value is None:
         return None
-    if module.function is not None:
-        raise PipelineError("a function module has no temperature")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
         raise PipelineError(f"0 <= temperature <= 2 must hold, but got {value!r}")
     return float(value)
@@ -140,8 +134,6 @@ def _reply_format(module: Module) -> str:
             f"reply_format must be one of {', '.join(known)}, but got {module.reply_format!r}"
             f"{nearest(str(module.reply_format), known)}"
         )
-    if module.reply_format != "chat" and module.function is not None:
-        raise PipelineError("a function module has no reply_format")
     return module.reply_format
 
 
@@ -173,11 +165,26 @@ def _params(module: Module) -> dict[str, Any]:
 def _demos(module: Module) -> tuple[dict[str, Any], ...]:
     if isinstance(module.demos, str | Mapping) or not isinstance(module.demos, Iterable):
         raise PipelineError(f"demos must be a list of records, but got {module.demos!r}")
-    demos = check_demos(module, module.demos)
-    if demos and module.function is not None:
-        raise PipelineError("a function module has no demos")
-    return demos
+    return check_demos(module, module.demos)
 
+
+def checked(module: Module, knob: str) -> Any:
+    """The value of a knob to keep, whose check is one of `CHECKS`.
+
+    Raises:
+        PipelineError: the rule that it breaks.
+    """
+    value = CHECKS[knob](module)
+    if module.function is not None and value != _OF_LLMS.get(knob, value):
+        raise PipelineError(f"a function module has no {knob}")
+    return value
+
+
+_OF_LLMS: Mapping[str, Any] = {
+    "strategy": "predict", "instructions": None, "model": None, "temperature": None, "demos": (),
+    "reply_format": "chat",
+}  # fmt: skip
+"""What only a module that asks a model may have, and its default."""
 
 CHECKS: Mapping[str, Callable[[Module], Any]] = {
     "name": _name,

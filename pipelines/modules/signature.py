@@ -1,4 +1,4 @@
-"""Signatures: DSPy's `"table, question -> task"` or a class of DSPy's, checked at the door."""
+"""Signatures: DSPy's `"table, question -> task"` or a class of DSPy's, and their checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from pipelines.errors import PipelineError
 from pipelines.modules.functions import check_allowed
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Signature = str | type[dspy.Signature]
 
 Strategy = Literal["predict", "chain_of_thought"]
-STRATEGIES: tuple[Strategy, ...] = ("predict", "chain_of_thought")
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 REASONING = "reasoning"
 """The output field that `chain_of_thought` puts before a module's own."""
@@ -47,7 +47,7 @@ def signature_fields(signature: Signature) -> Fields:
     """The fields of a signature.
 
     Raises:
-        PipelineError: it is no signature; says the rule it breaks.
+        PipelineError: it is not a signature; names the rule it breaks.
     """
     parsed = _class_of(signature)
     return Fields(
@@ -75,7 +75,7 @@ def own_instructions(signature: Signature) -> str | None:
 
 
 def fresh_signature(signature: Signature, instructions: str | None) -> type[dspy.Signature]:
-    """A signature class of its own: some of DSPy's optimizers change one in place."""
+    """A new signature class, since some of DSPy's optimizers change theirs in place."""
     parsed = _class_of(signature)
     told = parsed.instructions if instructions is None else instructions
     fresh: type[dspy.Signature] = parsed.with_instructions(told)
@@ -83,15 +83,13 @@ def fresh_signature(signature: Signature, instructions: str | None) -> type[dspy
 
 
 def check_fields(signature: type[dspy.Signature]) -> None:
-    """Whether every field of a class has a name that one may have.
+    """Check the names of a class's fields.
 
     Raises:
-        PipelineError: one has not, or there is no output.
+        PipelineError: a name is not allowed, or there is no output.
     """
     fields = signature_fields(signature)
-    names = [*fields.inputs, *fields.outputs]
-    for name in names:
-        _check_name(name, names)
+    _check_names([*fields.inputs, *fields.outputs])
     if not fields.outputs:
         raise PipelineError("it must have at least one output field")
 
@@ -115,9 +113,7 @@ def _parsed(text: str) -> type[dspy.Signature]:
     sides = text.split("->")
     if len(sides) != 2:
         raise PipelineError(f"it must have exactly one '->', but has {len(sides) - 1}")
-    names = [name for side in sides for name in _names(side)]
-    for name in names:
-        _check_name(name, names)
+    _check_names([name for side in sides for name in _names(side)])
     for module in modules_of_types(text):
         check_allowed(module)
     if not _names(sides[1]):
@@ -158,12 +154,13 @@ def _fields(side: str) -> list[ast.arg]:
     return arguments.args
 
 
-def _check_name(name: str, names: list[str]) -> None:
+def _check_names(names: list[str]) -> None:
     import dspy
 
-    if names.count(name) > 1:
-        raise PipelineError(f"it must name each field once, but names {name!r} more often")
-    if name.startswith("_"):
-        raise PipelineError(f"field names must not begin with an underscore, but got {name!r}")
-    if hasattr(dspy.Signature, name):
-        raise PipelineError(f"{name!r} is a name that DSPy's signatures use; choose another")
+    for name in names:
+        if names.count(name) > 1:
+            raise PipelineError(f"it must name each field once, but names {name!r} more often")
+        if name.startswith("_"):
+            raise PipelineError(f"field names must not begin with an underscore, but got {name!r}")
+        if hasattr(dspy.Signature, name):
+            raise PipelineError(f"{name!r} is a name that DSPy's signatures use; choose another")

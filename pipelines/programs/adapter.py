@@ -17,9 +17,7 @@ from dspy.utils.exceptions import AdapterParseError
 from pipelines.gateway.call_record import current_recorder
 from pipelines.programs.engine import CUT_OFF
 from pipelines.programs.failures import reply_kind
-
-if TYPE_CHECKING:
-    from search_spaces.config import ReplyFormat
+from search_spaces.config import ReplyFormat
 
 _HINT = re.compile(
     r"""[ \t]*# note: the value you produce must [^\n"<]*(?:"(?! *[,}]?\n)[^\n"<]*)*"""
@@ -29,7 +27,7 @@ _AROUND_LITERALS = " \t\n\"'`*."
 
 
 def chat_adapter() -> dspy.Adapter:
-    """DSPy's ordinary adapter, which asks once, whatever the reply."""
+    """DSPy's default adapter, without its second request for replies that can't be read."""
     return _adapter("chat", falls_back=False)
 
 
@@ -69,7 +67,7 @@ def _forgiving_class(kind: type[dspy.Adapter]) -> type[dspy.Adapter]:
 
 
 class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc]
-    """Mixed into an adapter: a reply that can't be read is read again without models' slips.
+    """Mixin for adapters that parses an unreadable reply again, without models' usual slips.
 
     These are quotes and periods around `Literal` values, and copies of the prompt's own hints. A
     model that copies hints is often wrong, too: where the adapter can ask again as JSON, it does so
@@ -79,7 +77,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
     """
 
     def __init_subclass__(cls) -> None:
-        """DSPy's own would have its callbacks told twice."""
+        """DSPy's own would report every event to callbacks twice."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """As the adapter's own."""
@@ -119,7 +117,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
             raise self._unread(error, processed_signature, outputs)
         try:
             return read(processed_signature, outputs)
-        except Exception as error:  # whatever a reply runs into
+        except Exception as error:  # parsing a reply may raise anything
             strict = error
         guess = None
         with suppress(Exception):
@@ -153,7 +151,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
     def _unread(
         self, error: Exception, signature: type[dspy.Signature], outputs: list[Any]
     ) -> AdapterParseError:
-        """What to raise; notes it in the records of the calls."""
+        """The error to raise; marks the records of the calls."""
         recorder, name = current_recorder(), type(self).__name__
         if not isinstance(error, AdapterParseError):
             told = f"{type(error).__name__}: {error}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pipelines import aggregators
+from pipelines.gateway.model import Model
+from pipelines.modules.module import Module
 from pipelines.programs.binding import BoundModule
-from pipelines.programs.samples import sample_indices
-from search_spaces import ModuleConfig, PipelineConfig
-
-if TYPE_CHECKING:
-    from pipelines.gateway.model import Model
-    from pipelines.modules.module import Module
-    from pipelines.spec.tunable import Tunable
+from pipelines.spec.tunable import Tunable
+from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import canonical_json
 
 
 def bind_modules(
@@ -83,3 +81,35 @@ def _bind(
 def _with_samples(bound: BoundModule, samples: Mapping[str, tuple[int, ...]]) -> BoundModule:
     consultants = {role: _with_samples(each, samples) for role, each in bound.consultants.items()}
     return replace(bound, samples=samples.get(bound.path, ()), consultants=consultants)
+
+
+def sample_indices(bound_modules: Iterable[BoundModule]) -> dict[str, tuple[int, ...]]:
+    """Sample index by member of each module, by its path, in the order of the pipeline.
+
+    Equal calls must not share one draw: members of a wide module that ask the same model with the
+    same settings, and twins (members of modules of one signature and strategy, with the same
+    instructions and demos) that ask the same model at the same temperature above 0, count up from
+    0. Members with another prompt or temperature make other calls, and count by themselves. At
+    temperature 0 a model has one answer, so every index is 0. With no temperature given, members
+    still count and twins do not.
+    """
+    drawn: Counter[Hashable] = Counter()
+    indices = {}
+    for bound in bound_modules:
+        samples = []
+        for member in bound.members:
+            among = _alike(bound, member)
+            samples.append(0 if member.temperature == 0 else drawn[among])
+            drawn[among] += 1
+        indices[bound.path] = tuple(samples)
+    return indices
+
+
+def _alike(bound: BoundModule, member: MemberConfig) -> Hashable:
+    """What two members have in common when their calls on equal inputs are equal."""
+    module = bound.module
+    prompt = member.instructions, canonical_json(member.demos), bound.config.reply_format
+    if not member.temperature:
+        return bound.path, member.model, prompt, member.temperature
+    fields = (*module.input_fields.items(), None, *module.output_fields.items())
+    return fields, module.strategy, member.model, prompt, member.temperature

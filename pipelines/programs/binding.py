@@ -6,19 +6,17 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipelines.gateway.model import Model
 from pipelines.modules.function_identity import function_identity
 from pipelines.modules.functions import call_function
 from pipelines.modules.module import Module
 from pipelines.modules.signature import own_instructions, signature_identity
-from pipelines.programs.fingerprint import fingerprint
+from pipelines.programs.memo import fingerprint
 from pipelines.programs.trace import MemoKey
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig
 from search_spaces.config import canonical_json
-
-if TYPE_CHECKING:
-    from pipelines.gateway.model import Model
 
 
 @dataclass(frozen=True)

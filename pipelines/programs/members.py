@@ -7,30 +7,26 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import dspy
 
-from pipelines.aggregators import Answer, Verdict
+from pipelines.aggregators import Aggregator, Answer, Verdict
+from pipelines.aggregators.aggregator import Record
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import Recorder, current_recorder, recording
+from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import REASONING
+from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import finish, run_together
-from pipelines.programs.engine import RacingLM
+from pipelines.programs.engine import GatewayLM, RacingLM
 from pipelines.programs.failures import ModuleFailed, failure_of
-from pipelines.programs.fingerprint import fingerprint
-from pipelines.programs.memo import Memo
-from pipelines.programs.own_time import waiting
+from pipelines.programs.memo import Memo, fingerprint
+from pipelines.programs.own_time import own_time, waiting
+from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.trace import Failure
+from search_spaces import MemberConfig
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    from pipelines.aggregators import Aggregator
-    from pipelines.aggregators.aggregator import Record
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.engine import GatewayLM
-    from pipelines.programs.parsed import ParsedOutputs
-    from search_spaces import MemberConfig
 
 
 class MemberKey(NamedTuple):
@@ -55,18 +51,6 @@ class Heard:
     recorder: Recorder
 
 
-class Consultant(NamedTuple):
-    """A module of the aggregator's own."""
-
-    field: str
-    """The field with the candidates."""
-    rename: Mapping[str, str]
-    """The aggregator's name for what it writes, where that is another."""
-    predictor: Callable[..., dspy.Prediction]
-    most_times: int
-    """How often it may be asked."""
-
-
 class Member(NamedTuple):
     """One member of a module, independent of any example."""
 
@@ -85,24 +69,25 @@ class Member(NamedTuple):
 class Network:
     """The members of one module, independent of any example."""
 
-    name: str
-    """The module's path, for failures."""
-    aggregator: str
-    """Its name, for errors."""
+    bound: BoundModule
+    aggregator: Aggregator
     members: Sequence[Member]
-    greedy: Callable[[int], GatewayLM]
-    """A member at temperature 0."""
-    consultants: Mapping[str, Consultant]
-    """By role."""
-    answer_fields: Sequence[str]
-    """The output fields without the reasoning."""
-    asks_again: int = 0
-    """How many members may be asked greedily."""
-    memo: Memo | None = None
-    session: Session | None = None
-    """Where the time of the user's code is recorded."""
-    users_code: str = ""
+    consultants: Mapping[str, Callable[..., dspy.Prediction]]
+    """The predictors of the modules that the aggregator consults, by role."""
+    session: Session
+    users_code: str
     """Identifies the user's code that the aggregator runs; empty if it runs none."""
+    memo: Memo | None = None
+
+    @property
+    def name(self) -> str:
+        """The module's path, for failures."""
+        return self.bound.path
+
+    @cached_property
+    def answer_fields(self) -> Sequence[str]:
+        """The output fields without the reasoning."""
+        return [name for name in self.bound.module.output_fields if name != REASONING]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         """Copies may be edited, which the memo would not notice."""
@@ -130,8 +115,8 @@ class AskedMembers:
     """Where it notes what it does."""
     waited_s: float = 0.0
     """Seconds that the aggregator has spent on asking."""
-    _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
-    _asked: set[tuple[int, bool]] = field(default_factory=set)
+    _answers: dict[tuple[int, bool], Answer | None] = field(default_factory=dict)
+    """By member and whether it was asked greedily; None where it failed."""
     _consultations: Counter[str] = field(default_factory=Counter)
 
     @cached_property
@@ -166,43 +151,37 @@ class AskedMembers:
         self._check_asked(members, greedy)
         given = inputs or [self.inputs] * len(members)
         new = [
-            (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._asked
+            (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._answers
         ]
         heard = self._heard([(self._member(m, greedy), received) for m, received in new])
         for (member, _), one in zip(new, heard, strict=True):
-            self._asked.add((member, greedy))
-            if isinstance(one.said, dspy.Prediction):
-                self._answers[member, greedy] = self._answer(member, one)
-        found = (self._answers.get((member, greedy)) for member in members)
-        return [answer for answer in found if answer is not None]
+            self._answers[member, greedy] = self._answer(member, one)
+        return self._given(members, greedy)
 
     @waiting
     def first(self, count: int) -> list[Answer]:
         """See `Members.first`.
 
         Raises:
-            PipelineError: members were asked before, or have prompts of their own: one request
+            PipelineError: members were already asked, or have their own prompts: one request
                 goes to all that race.
         """
-        if self._asked:
+        if self._answers:
             raise self.wrong("must not have members race who were asked before")
         if any(member.own for member in self.network.members):
             raise self.wrong("must not have members race that have prompts of their own")
-        self._asked.update((member, False) for member in range(len(self.models)))
+        self._answers = {(member, False): None for member in range(len(self.models))}
         lm = RacingLM([member.lm for member in self.network.members], count)
         racing = self.network.members[0]._replace(lm=lm, parsed=None)
         heard = [self._say(racing, self.inputs)]  # holds the race
         heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
         self.recorder.note_together([*(one.recorder for one in heard), losers])
-        answers = {
-            member: self._answer(member, one)
-            for alike, one in zip(lm.race.winners, heard, strict=False)  # no winners if it failed
-            for member in alike
-            if isinstance(one.said, dspy.Prediction)
-        }
-        self._answers.update({(member, False): answer for member, answer in answers.items()})
-        return list(answers.values())[:count]
+        finished = []
+        for alike, one in zip(lm.race.winners, heard, strict=False):  # no winners if it failed
+            finished += alike
+            self._answers |= {(member, False): self._answer(member, one) for member in alike}
+        return self._given(finished)[:count]
 
     @waiting
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
@@ -218,7 +197,7 @@ class AskedMembers:
         for one in said:
             if one and set(self.network.answer_fields) <= set(one.keys()):
                 self.predictions[None] = one
-        rename = self.network.consultants[role].rename
+        rename = self.network.bound.consultants[role].module.rename
         return [
             one and {rename.get(k, k): v for k, v in one.items() if k != REASONING} for one in said
         ]
@@ -229,13 +208,13 @@ class AskedMembers:
         self.recorder.failures.append(failure)
 
     def _check_asked(self, members: Sequence[int], greedy: bool) -> None:
-        width, most = len(self.models), self.network.asks_again
+        width, most = len(self.models), self.network.aggregator.asks_again
         for member in members:
             if member not in range(width):
                 raise self.wrong(f"must ask members from 0 to {width - 1}, but asks {member!r}")
         if len(set(members)) < len(members):
             raise self.wrong(f"must ask each member once, but asks {list(members)}")
-        again = {*members, *(m for m, earlier in self._asked if earlier)} if greedy else set()
+        again = {*members, *(m for m, earlier in self._answers if earlier)} if greedy else set()
         if len(again) > most:
             raise self.wrong(f"asks {len(again)} members greedily, but its asks_again is {most}")
 
@@ -244,18 +223,22 @@ class AskedMembers:
             hint = nearest(role, self.roles)
             raise self.wrong(f"consults {role!r}, which has no model{hint}")
         self._consultations[role] += times
-        asked, most = self._consultations[role], self.network.consultants[role].most_times
+        asked = self._consultations[role]
+        most = self.network.aggregator.roles[role].most_times(len(self.models))
         if asked > most:
             raise self.wrong(f"may ask its {role} {most} times, but asks {asked} times")
 
     def wrong(self, told: str) -> PipelineError:
         """The error for what an aggregator, maybe a user's own, must not do."""
-        network = self.network
-        return PipelineError(f"aggregator {network.aggregator!r} of module {network.name!r} {told}")
+        name = self.network.bound.aggregation.name
+        return PipelineError(f"aggregator {name!r} of module {self.network.name!r} {told}")
 
     def _member(self, place: int, greedy: bool) -> Member:
         member = self.network.members[place]
-        return member._replace(lm=self.network.greedy(place), parsed=None) if greedy else member
+        if not greedy:
+            return member
+        lm = member_lm(self.network.bound, self.network.session, place, greedy=True)
+        return member._replace(lm=lm, parsed=None)
 
     def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
         """Their answers, from the memo or from concurrent calls."""
@@ -288,14 +271,18 @@ class AskedMembers:
         return _heard(self.network.name, ask)
 
     def _consulted(self, role: str, shown: str) -> Heard:
-        consultant = self.network.consultants[role]
-        asked = {**self.inputs, consultant.field: shown}
-        return _heard(f"{self.network.name}.{role}", partial(consultant.predictor, **asked))
+        asked = {**self.inputs, self.network.bound.consultants[role].sees: shown}
+        ask = partial(self.network.consultants[role], **asked)
+        return _heard(f"{self.network.name}.{role}", ask)
 
-    def _answer(self, member: int, heard: Heard) -> Answer:
+    def _given(self, members: Sequence[int], greedy: bool = False) -> list[Answer]:
+        """The answers of those that did not fail."""
+        return [a for member in members if (a := self._answers[member, greedy]) is not None]
+
+    def _answer(self, member: int, heard: Heard) -> Answer | None:
         said = heard.said
-        if not isinstance(said, dspy.Prediction):
-            raise TypeError(f"a failure is no answer: {said}")
+        if isinstance(said, Failure):
+            return None
         self.predictions[member] = said
         record = {name: said[name] for name in self.network.answer_fields}
         return Answer(member, record, sum(call.output_tokens for call in heard.recorder.calls))
@@ -314,20 +301,42 @@ def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
             return Heard(failure, recorder)
 
 
-def _lasts(key: object, heard: Heard) -> bool:
-    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
-    outage = isinstance(heard.said, Failure) and heard.said.infrastructure
-    return isinstance(key, MemberKey) and not outage
+def _lasts(heard: Heard) -> bool:
+    """Whether the memo keeps it: outages are transient."""
+    return not (isinstance(heard.said, Failure) and heard.said.infrastructure)
 
 
-def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
-    """The aggregator's verdict.
+def member_lm(
+    bound: BoundModule, session: Session, place: int, *, greedy: bool = False
+) -> GatewayLM:
+    """The language model of one member; `greedy` is at temperature 0."""
+    return GatewayLM(
+        bound.models[place],
+        session,
+        temperature=0.0 if greedy else bound.members[place].temperature,
+        sample=0 if greedy else bound.samples[place],
+        params=bound.config.params,
+    )
+
+
+def prediction_of(members: AskedMembers) -> dspy.Prediction:
+    """The aggregator's outcome for members that are about to be asked.
 
     Raises:
-        PipelineError: a user's own aggregator returned something else.
-        Exception: whatever it raises itself.
+        ModuleFailed: no member answered.
+        PipelineError: the aggregator, a user's own, breaks a rule.
+        Exception: what a user's own aggregator raises.
     """
-    verdict = aggregator.aggregate(members)
+    with dspy.context(trace=None), own_time(members):
+        verdict = _verdict(members)
+    if verdict is None:
+        raise _failure_of_all(members)
+    members.recorder.agreement = verdict.agreement
+    return _outcome(members, verdict.answer)
+
+
+def _verdict(members: AskedMembers) -> Verdict | None:
+    verdict = members.network.aggregator.aggregate(members)
     if verdict is None:
         return None
     if not isinstance(verdict, Verdict) or not isinstance(verdict.answer, Answer):
@@ -338,12 +347,8 @@ def decided(aggregator: Aggregator, members: AskedMembers) -> Verdict | None:
     return verdict
 
 
-def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
-    """The winner's whole record: its reasoning, and what the aggregator made of its fields.
-
-    Raises:
-        PipelineError: a field is missing.
-    """
+def _outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
+    """The winner's whole record: its reasoning, and what the aggregator made of its fields."""
     said = members.predictions.get(answer.member)
     whole = {**({} if said is None else said), **answer.record}
     missing = [name for name in members.network.answer_fields if name not in whole]
@@ -352,7 +357,7 @@ def outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
     return dspy.Prediction(**whole)
 
 
-def failure_of_all(members: AskedMembers) -> ModuleFailed:
+def _failure_of_all(members: AskedMembers) -> ModuleFailed:
     """Why no member answered: the first failure, or an outage if any member met one."""
     failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
     if not failures:

@@ -1,7 +1,10 @@
-"""A memo of values by key, such as modules' steps, and of values that are being computed."""
+"""A memo of values by key, such as modules' steps, and what keys have of inputs of any length."""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -30,19 +33,20 @@ class Memo(dict[Any, Any]):
         self._lock = threading.Lock()
 
     def make(
-        self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[Any, V], bool]
+        self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[V], bool]
     ) -> Resumable[dict[Any, V]]:
         """The values of all keys: those that are missing are made side by side.
 
         It holds no claim while it pauses.
 
         Args:
-            makers: how to make each value; never None.
-            lasts: whether a value, given with its key, is to be known from now on. One that does
-                not last, such as an outage, is shared only with those who were waiting for it.
+            makers: makes each value, never None. Under a key that is a bare `object()`, nothing is
+                kept.
+            lasts: whether to keep a value. One that is not kept, such as an outage, is shared only
+                with threads that are already waiting for it.
 
         Raises:
-            BaseException: what a maker raises; those who wait then make the value themselves.
+            BaseException: what a maker raises; waiting threads then make the value themselves.
         """
         found = {key: self[key] for key in makers if key in self}
         while missing := [key for key in makers if key not in found]:
@@ -90,7 +94,7 @@ class Memo(dict[Any, Any]):
     def keeping_all(self) -> Iterator[None]:
         """Context in which transient values are kept too.
 
-        So that an outage is the same for all who share a step, whoever comes first.
+        All runs that share a step then meet the same outage, in whatever order they come.
         """
         with self._lock:
             self._keepers += 1
@@ -104,7 +108,34 @@ class Memo(dict[Any, Any]):
                         del self[key]
                     self._passing.clear()
 
-    def _made(self, key: Any, maker: Callable[[], V], lasts: Callable[[Any, V], bool]) -> V:
+    def _made(self, key: Any, maker: Callable[[], V], lasts: Callable[[V], bool]) -> V:
         value = maker()
-        self.land(key, value, lasts=lasts(key, value))
+        self.land(key, value, lasts=type(key) is not object and lasts(value))
         return value
+
+
+def fingerprint(values: Mapping[str, Any]) -> str | None:
+    """64 hexadecimal digits that tell values apart wherever their exact JSON does.
+
+    None if a value has no exact JSON.
+    """
+    try:
+        text = json.dumps(values, sort_keys=True, default=_jsonable)
+    except (TypeError, ValueError):
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON that tells two values apart whenever they differ.
+
+    Raises:
+        TypeError: the value's type has no such form; its `str` may leave parts out.
+    """
+    if hasattr(value, "model_dump"):
+        return [type(value).__qualname__, value.model_dump(mode="json")]
+    if isinstance(value, datetime.date | datetime.time):
+        return [type(value).__qualname__, value.isoformat()]
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return [str(value.dtype), value.tolist()]
+    raise TypeError(f"no exact JSON for a {type(value).__name__}")

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from pipelines.aggregators import AGGREGATORS
+from pipelines.aggregators import AGGREGATORS, Aggregator
+from pipelines.gateway.gateway import Session
 from pipelines.modules.function_identity import function_identity
 from pipelines.modules.functions import import_function
 from search_spaces.config import canonical_json
 
 if TYPE_CHECKING:
-    from pipelines.aggregators import Aggregator
-    from pipelines.gateway.gateway import Session
     from pipelines.programs.members import AskedMembers
 
 P = ParamSpec("P")
@@ -35,7 +34,7 @@ def first_seconds(
 
     Args:
         session: the account of the study; without one nothing is recorded.
-        measured: seconds, just now.
+        measured: seconds this time.
         code: identifies what was run.
         given: identifies what it was run on, in JSON; None if nothing does.
     """
@@ -48,7 +47,7 @@ def first_seconds(
 def waiting(
     method: Callable[Concatenate[AskedMembers, P], R],
 ) -> Callable[Concatenate[AskedMembers, P], R]:
-    """The time within the method is spent on members, and is no time of the aggregator's own."""
+    """Count the time within the method as spent on members, not by the aggregator itself."""
 
     @functools.wraps(method)
     def timed(members: AskedMembers, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,8 +76,8 @@ def own_time(members: AskedMembers) -> Iterator[None]:
 def users_code(made: Aggregator) -> str:
     """What identifies the user's code that the aggregator runs; empty if it runs none.
 
-    An aggregator of ours that calls no function of the user's takes microseconds, and is not
-    measured: on a busy machine the clock may show anything.
+    Built-in aggregators that call no user function take microseconds and are not measured: on a
+    busy machine the clock may show anything.
     """
     functions = [function_identity(import_function(name)) for name in made.functions]
     if type(made) in AGGREGATORS.values() and not functions:

@@ -6,17 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Self, Union, get_args, get_origin
+from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import dspy
 
 from pipelines.gateway.call_record import CallRecord, current_recorder
+from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import signature_fields
+from pipelines.programs.binding import BoundModule
 from search_spaces.config import canonical_json
-
-if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.binding import BoundModule
 
 FORM = 2
 """To be raised when prompts are written, or replies parsed, in another way."""

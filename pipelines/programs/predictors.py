@@ -5,64 +5,58 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
 from pipelines.aggregators import aggregator
-from pipelines.modules.signature import REASONING, fresh_signature
+from pipelines.gateway.gateway import Session
+from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
+from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import (
     AskedMembers,
-    Consultant,
     Member,
     Network,
-    decided,
-    failure_of_all,
-    outcome,
+    member_lm,
+    prediction_of,
 )
-from pipelines.programs.own_time import own_time, users_code
+from pipelines.programs.memo import Memo
+from pipelines.programs.own_time import users_code
 from pipelines.programs.parsed import ParsedOutputs
-
-if TYPE_CHECKING:
-    from pipelines.aggregators import Aggregator
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.binding import BoundModule
-    from pipelines.programs.memo import Memo
-    from search_spaces.config import ReplyFormat
+from search_spaces.config import ReplyFormat
 
 
 def make_predictor(
     bound: BoundModule, session: Session, memo: Memo | None = None
 ) -> dspy.Predict | dspy.ChainOfThought:
     """A fresh predictor that asks the bound module's members through the session."""
-    outer = inner = dspy.Predict(fresh_signature(bound.module.signature, bound.instructions))
-    if bound.module.strategy == "chain_of_thought":
-        outer = dspy.ChainOfThought(inner.signature)
-        inner = outer.predict
-    reply_format = bound.config.reply_format
+    outer = _bare(bound)
+    inner = outer.predict if isinstance(outer, dspy.ChainOfThought) else outer
     if len(bound.models) > 1:
-        network = make_network(bound, session, inner.signature, memo)
-        made = aggregator(bound.aggregation)
-        inner = WidePredict(inner.signature, network, made, reply_format)
+        inner = WidePredict(inner.signature, make_network(bound, session, inner.signature, memo))
     else:
-        if reply_format != "chat":
-            inner = FormattedPredict(inner.signature, reply_format)
+        if bound.config.reply_format != "chat":
+            inner = FormattedPredict(inner.signature, bound.config.reply_format)
         inner.lm = member_lm(bound, session, 0)
-    outer = _with_predict(outer, inner)
     inner.demos = [copy.deepcopy(demo) for demo in bound.config.demos]
+    if not isinstance(outer, dspy.ChainOfThought):
+        return inner
+    outer.predict = inner
     return outer
 
 
 def bare_predictor(bound: BoundModule) -> dspy.Predict:
     """The bound module's predictor, without a language model."""
-    signature = fresh_signature(bound.module.signature, bound.instructions)
-    if bound.module.strategy == "chain_of_thought":
-        signature = dspy.ChainOfThought(signature).predict.signature
-    bare = dspy.Predict(signature)
+    (bare,) = _bare(bound).predictors()
     bare.demos = [dspy.Example(**demo) for demo in bound.config.demos]
     return bare
+
+
+def _bare(bound: BoundModule) -> dspy.Predict | dspy.ChainOfThought:
+    kind = dspy.ChainOfThought if bound.module.strategy == "chain_of_thought" else dspy.Predict
+    return kind(fresh_signature(bound.module.signature, bound.instructions))
 
 
 def make_network(
@@ -70,38 +64,39 @@ def make_network(
     session: Session,
     signature: type[dspy.Signature],
     memo: Memo | None,
+    *,
+    keeps: bool = True,
 ) -> Network:
-    """The members of a wide module, and the modules that its aggregator consults."""
+    """The members of a wide module, and the modules that its aggregator consults.
+
+    Args:
+        bound: the module.
+        session: the account at the gateway.
+        signature: with its instructions.
+        memo: what members said, by what decides it.
+        keeps: whether the config alone decides prompts, so that parsed outputs can be kept.
+    """
     made = aggregator(bound.aggregation)
     prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
     return Network(
-        name=bound.path,
-        aggregator=bound.aggregation.name,
+        bound=bound,
+        aggregator=made,
         members=[
             Member(
                 each,
                 member_lm(bound, session, place),
                 bound.prompt(each),
                 own,
-                ParsedOutputs(bound, place, session),
+                ParsedOutputs(bound, place, session) if keeps else None,
             )
             for place, (each, own) in enumerate(zip(bound.members, prompts, strict=True))
         ],
-        greedy=lambda place: member_lm(bound, session, place, greedy=True),
         consultants={
-            role: Consultant(
-                each.sees,
-                each.module.rename,
-                make_predictor(each, session, memo),
-                made.roles[role].most_times(len(bound.models)),
-            )
-            for role, each in bound.consultants.items()
+            role: make_predictor(each, session, memo) for role, each in bound.consultants.items()
         },
-        answer_fields=[name for name in signature.output_fields if name != REASONING],
-        asks_again=made.asks_again,
-        memo=memo,
         session=session,
         users_code=users_code(made),
+        memo=memo,
     )
 
 
@@ -117,41 +112,6 @@ def _own_prompt(
     if member.demos is not None:
         own["demos"] = [copy.deepcopy(demo) for demo in member.demos]
     return own
-
-
-def member_lm(
-    bound: BoundModule, session: Session, place: int, *, greedy: bool = False
-) -> GatewayLM:
-    """The language model of one member; `greedy` is at temperature 0."""
-    return GatewayLM(
-        bound.models[place],
-        session,
-        temperature=0.0 if greedy else bound.members[place].temperature,
-        sample=0 if greedy else bound.samples[place],
-        params=bound.config.params,
-    )
-
-
-def _with_predict(outer: Any, inner: FormattedPredict) -> Any:
-    if not isinstance(outer, dspy.ChainOfThought):
-        return inner
-    outer.predict = inner
-    return outer
-
-
-def prediction_of(made: Aggregator, members: AskedMembers) -> dspy.Prediction:
-    """The aggregator's outcome for members that are about to be asked.
-
-    Raises:
-        ModuleFailed: no member answered.
-        PipelineError: the aggregator, a user's own, breaks a rule.
-    """
-    with dspy.context(trace=None), own_time(members):
-        verdict = decided(made, members)
-    if verdict is None:
-        raise failure_of_all(members)
-    members.recorder.agreement = verdict.agreement
-    return outcome(members, verdict.answer)
 
 
 class FormattedPredict(dspy.Predict):
@@ -175,21 +135,14 @@ class FormattedPredict(dspy.Predict):
 class WidePredict(FormattedPredict):
     """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
 
-    A member that fails, for whatever reason, abstains, and is noted; if all do, the module fails.
+    A member that fails abstains, and its failure is recorded; if all fail, the module fails.
     Giving it another `lm`, as DSPy's optimizers do, leaves that one member, with the module's
     prompt. Editing its signature or demos changes members without a prompt of their own.
     """
 
-    def __init__(
-        self,
-        signature: type[dspy.Signature],
-        network: Network,
-        aggregator: Aggregator,
-        reply_format: ReplyFormat = "chat",
-    ) -> None:
-        super().__init__(signature, reply_format)
+    def __init__(self, signature: type[dspy.Signature], network: Network) -> None:
+        super().__init__(signature, network.bound.config.reply_format)
         self.network = network
-        self.aggregator = aggregator
         self.lm = network.members[0].lm
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
@@ -202,10 +155,11 @@ class WidePredict(FormattedPredict):
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
         if self.lm not in (None, self.network.members[0].lm):
             return super().forward(**inputs)
-        prediction = prediction_of(self.aggregator, self.members(inputs))
+        prediction = prediction_of(self.members(inputs))
         trace = dspy.settings.trace
         if trace is not None:
-            trace.append((self, {name: inputs.get(name) for name in self._inputs}, prediction))
+            given = {name: inputs.get(name) for name in self.signature.input_fields}
+            trace.append((self, given, prediction))
         return prediction
 
     def members(self, inputs: Mapping[str, Any]) -> AskedMembers:
@@ -215,10 +169,6 @@ class WidePredict(FormattedPredict):
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """As `forward`, off the event loop."""
         return await asyncio.to_thread(WidePredict.forward, self, **inputs)
-
-    @property
-    def _inputs(self) -> list[str]:
-        return list(self.signature.input_fields)
 
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         return super().forward(**inputs, lm=member)

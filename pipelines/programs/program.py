@@ -4,41 +4,35 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
-from pipelines.aggregators import Answer
-from pipelines.aggregators.judging import shown
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
-from pipelines.modules.signature import REASONING
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
 from pipelines.programs.adapter import reply_adapter
-from pipelines.programs.bind_modules import bind_modules
 from pipelines.programs.binding import BoundModule
+from pipelines.programs.bound_program import BoundProgram, Prediction, taken
 from pipelines.programs.concurrency import Resumable, finish
-from pipelines.programs.failures import ModuleFailed, failure_of
+from pipelines.programs.failures import failure_of
 from pipelines.programs.members import AskedMembers
 from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import first_seconds
 from pipelines.programs.parsed import ParsedOutputs
-from pipelines.programs.prediction import Prediction
 from pipelines.programs.predictors import make_predictor
-from pipelines.programs.trace import Failure, MemoKey, ModuleStep, Trace
-from pipelines.spec.config_checks import check_config
+from pipelines.programs.trace import Failure, ModuleStep, Trace
 from search_spaces import PipelineConfig
-from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.gateway.model import Model
     from pipelines.spec.pipeline import Pipeline
 
 
-class Program(dspy.Module):
+class Program(dspy.Module, BoundProgram):
     """A pipeline ready to run, safe for threads; made by `Pipeline.bind`.
 
     Its predictors are attributes named as the modules. The memo answers for a module whose
@@ -57,12 +51,11 @@ class Program(dspy.Module):
         session: Session | None,
         memo: Memo | None = None,
     ) -> None:
-        super().__init__()
-        check_config(pipeline.modules, config, models)
+        dspy.Module.__init__(self)
+        BoundProgram.__init__(self, pipeline, config, models)
         self._pipeline = pipeline
         self._memo = memo
         self._session = session
-        self._bound = bind_modules(pipeline, config, models)
         self._parsed: dict[str, ParsedOutputs] = {}
         for module in pipeline.llm_modules:
             if session is None:
@@ -71,20 +64,6 @@ class Program(dspy.Module):
             setattr(self, module.name, make_predictor(bound, session, memo))
             if memo is not None and len(bound.models) == 1:
                 self._parsed[module.name] = ParsedOutputs(bound, 0, session)
-
-    @property
-    def bound(self) -> Mapping[str, BoundModule]:
-        """The modules with their configs and sample indices, by name."""
-        return self._bound
-
-    @cached_property
-    def wide(self) -> frozenset[str]:
-        """The modules that have several members."""
-        return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
-
-    def run(self, inputs: Mapping[str, Any]) -> Trace:
-        """See `BoundProgram.run`."""
-        return finish(self.resumable(inputs))
 
     def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
         """See `BoundProgram.resumable`."""
@@ -97,10 +76,7 @@ class Program(dspy.Module):
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is missing.
         """
-        trace = finish(self._run(inputs, _traced))
-        if trace.failure is not None:
-            raise ModuleFailed(trace.failure)
-        return Prediction.of(trace.outputs or {}, trace.confidence)
+        return Prediction.of_trace(finish(self._run(inputs, _traced)))
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""
@@ -109,7 +85,7 @@ class Program(dspy.Module):
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """See `BoundProgram.inputs_of`."""
-        values = _taken(inputs, self._pipeline.inputs)
+        values = taken(inputs, self._pipeline.inputs)
         needed = self._pipeline.before(name)
         for level in self._pipeline.levels:
             before = [self._bound[n] for n in level if n in needed]
@@ -117,24 +93,19 @@ class Program(dspy.Module):
             if any(step.failure for step in done):
                 return None
             values.update(self._written(done))
-        return _taken(values, self._bound[name].module.reads)
+        return taken(values, self._bound[name].module.reads)
 
     def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
         """See `BoundProgram.run_module`."""
         bound = self._bound[self._pipeline.module(name).name]
-        values = _taken(inputs, bound.module.reads)
+        values = taken(inputs, bound.module.reads)
         return finish(self._run_level([bound], values, _untraced))[0]
 
-    def consult(
-        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> Mapping[str, Any] | None:
-        """See `BoundProgram.consult`."""
-        bound = self._bound[self._pipeline.module(name).name]
-        record = {own: outputs[wired] for own, wired in bound.writes if own != REASONING}
+    @contextmanager
+    def _members(self, name: str, inputs: Mapping[str, Any]) -> Iterator[AskedMembers]:
         with _untraced():
             (wide,) = getattr(self, name).predictors()
-            members: AskedMembers = wide.members(bound.own_inputs(inputs))
-            return members.consult(role, [shown(Answer(None, record))])[0]
+            yield wide.members(self._bound[name].own_inputs(inputs))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = copy.copy(self)
@@ -146,7 +117,7 @@ class Program(dspy.Module):
         return copied
 
     def _run(self, inputs: Mapping[str, Any], settings: _Settings) -> Resumable[Trace]:
-        values = _taken(inputs, self._pipeline.inputs)
+        values = taken(inputs, self._pipeline.inputs)
         steps: list[ModuleStep] = []
         for level in self._pipeline.levels:
             bound = [self._bound[name] for name in level]
@@ -178,9 +149,9 @@ class Program(dspy.Module):
             key = None if self._memo is None else bound.memo_key(inputs)
             makers = asking if bound.module.is_llm else calling
             makers[key or object()] = partial(self._step, bound, inputs, settings)
-        steps = yield from memo.make(asking, _lasts)
+        steps = yield from memo.make(asking, ModuleStep.lasts)
         for key, maker in calling.items():  # a user's function need not be safe for threads
-            steps.update((yield from memo.make({key: maker}, _lasts)))
+            steps.update((yield from memo.make({key: maker}, ModuleStep.lasts)))
         by_module = {step.module: step for step in steps.values()}
         return [by_module[bound.name] for bound in level]
 
@@ -197,30 +168,14 @@ _Settings = Callable[[], AbstractContextManager[None]]
 """DSPy's, within which a module asks."""
 
 
-def _traced() -> AbstractContextManager[None]:
+def _traced(**more: Any) -> AbstractContextManager[None]:
     context: AbstractContextManager[None] = dspy.context(
-        adapter=reply_adapter("chat"), disable_history=True
+        adapter=reply_adapter("chat"), disable_history=True, **more
     )
     return context
 
 
-def _untraced() -> AbstractContextManager[None]:
-    context: AbstractContextManager[None] = dspy.context(
-        adapter=reply_adapter("chat"), disable_history=True, trace=None
-    )
-    return context
-
-
-def _lasts(key: Any, step: ModuleStep) -> bool:
-    """Whether the memo keeps the step: outages are transient, and some inputs have no key."""
-    return isinstance(key, MemoKey) and not any(f.infrastructure for f in step.failures)
-
-
-def _taken(inputs: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    for field in fields:
-        if field not in inputs:
-            raise PipelineError(f"the input {field!r} is missing{nearest(field, inputs)}")
-    return {field: inputs[field] for field in fields}
+_untraced = partial(_traced, trace=None)
 
 
 def _asked(

@@ -44,6 +44,10 @@ class ModuleStep:
         own = () if self.failure is None else (self.failure,)
         return own + self.members_failed
 
+    def lasts(self) -> bool:
+        """Whether it may be kept: outages, its members' included, are transient."""
+        return not any(failure.infrastructure for failure in self.failures)
+
     @property
     def usd(self) -> float:
         """Price of its calls, those from the cache included."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.modules.module import Module
 from pipelines.modules.signature import own_instructions, signature_text
 
 if TYPE_CHECKING:
-    from pipelines.modules.module import Module
     from pipelines.spec.tunable import Tunable
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pipelines.aggregators.notation import is_network, parse_network
 from pipelines.errors import PipelineError
@@ -21,75 +21,8 @@ if TYPE_CHECKING:
     import dspy
 
     from pipelines.gateway.gateway import Session
-    from pipelines.programs.binding import BoundModule
-    from pipelines.programs.concurrency import Resumable
+    from pipelines.programs.bound_program import BoundProgram
     from pipelines.programs.memo import Memo
-    from pipelines.programs.trace import ModuleStep, Trace
-
-
-class BoundProgram(Protocol):
-    """A pipeline bound to a config, ready to run; safe for threads."""
-
-    @property
-    def bound(self) -> Mapping[str, BoundModule]:
-        """The modules with their configs and sample indices, by name."""
-        ...
-
-    @property
-    def wide(self) -> frozenset[str]:
-        """The modules that have several members."""
-        ...
-
-    def run(self, inputs: Mapping[str, Any]) -> Trace:
-        """Run on one example's inputs, by the pipeline's field names; others are ignored.
-
-        A failure is in the trace and never raised; only `BudgetExhausted` passes through.
-
-        Raises:
-            PipelineError: an input is missing.
-        """
-        ...
-
-    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
-        """As `run`, pausing where a step is to be taken, or is being taken by another run."""
-        ...
-
-    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
-        """The pipeline's outputs on one example's inputs.
-
-        Raises:
-            ModuleFailed: a module brought no outputs.
-            PipelineError: an input is missing.
-        """
-        ...
-
-    def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What one module receives on one example, by running only what comes before it.
-
-        None where it is not reached: what comes before it failed, or went another way.
-        """
-        ...
-
-    def run_module(self, name: str, inputs: Mapping[str, Any]) -> ModuleStep:
-        """Run one module on what it received, such as a step's `inputs`.
-
-        Raises:
-            PipelineError: there is no such module, or an input is missing.
-        """
-        ...
-
-    def consult(
-        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> Mapping[str, Any] | None:
-        """The reply of a consulted module about one answer; None if it fails.
-
-        Args:
-            name: the wide module.
-            role: of its aggregator, one that sees a single candidate.
-            inputs: what the module received, as its steps have it.
-            outputs: the answer, as its steps have it.
-        """
-        ...
 
 
 class Tunable(ABC):
@@ -281,8 +214,8 @@ class Tunable(ABC):
         Raises:
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is unknown or missing, or a module names no model.
-            ModelError: a model has no known provider, no key or no price; else the other members
-                would decide without it, and nobody would notice.
+            ModelError: a model has no known provider, no key or no price; otherwise the other
+                members would silently decide without it.
         """
         self._check_inputs(inputs)
         config, models = self.config or self.default_config(), self.named_models()

@@ -14,8 +14,8 @@ from benchmarks.loopback import Hostile
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.results.result import Result
 from pipelines.gateway.budget import Budget, Spend
-from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.execution.metering import EXCESS
+from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.storage.store import Claim
 from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import counting_server, served_models, tune

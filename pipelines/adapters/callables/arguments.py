@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.errors import PipelineError
+from pipelines.modules.functions import own_copy
+from pipelines.programs.bound_program import taken
 from search_spaces.refusals import nearest
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -28,7 +29,7 @@ def arguments_of(
         where: the factory, for errors.
 
     Raises:
-        PipelineError: the function can't be called with them, or takes just any.
+        PipelineError: the function can't be called with them, or does not name its parameters.
     """
     expected = inspect.signature(function)
     if given is not None:
@@ -53,28 +54,16 @@ def arguments_of(
     return needed
 
 
-def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The inputs of these names; lists and dicts are copied, so that no run spoils another's.
-
-    Raises:
-        PipelineError: one is missing.
-    """
-    for name in names:
-        if name not in inputs:
-            raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
-    return {
-        name: copy.deepcopy(inputs[name])
-        if isinstance(inputs[name], list | dict | set)
-        else inputs[name]
-        for name in names
-    }
+def copied(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The inputs of these names, for the code to change; errors as `taken`."""
+    return {name: own_copy(value) for name, value in taken(inputs, names).items()}
 
 
 def outputs_of(said: Any, names: Sequence[str]) -> dict[str, Any]:
     """The outputs by name: of a mapping those that are asked for, or all; else the one.
 
     Raises:
-        WrongOutputs: it is no mapping and has no one name, or an output is missing.
+        WrongOutputs: it is a bare value without exactly one name, or an output is missing.
     """
     if not isinstance(said, Mapping):
         if len(names) == 1 and said is not None:

@@ -6,42 +6,37 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from pipelines.adapters.callables.arguments import outputs_of, taken
+import dspy
+
+from pipelines.adapters.callables.arguments import copied, outputs_of
 from pipelines.adapters.callables.handle import Setting
 from pipelines.adapters.callables.instances import FactoryFailed, Instances
-from pipelines.adapters.callables.run import Reached, Run
+from pipelines.adapters.callables.run import Run
 from pipelines.adapters.entrances import RefusedRequest, RunEnded, chat_request, open_litellm
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import CallFailed
-from pipelines.programs.bind_modules import bind_modules
-from pipelines.programs.binding import BoundModule
-from pipelines.programs.concurrency import Resumable, finish
-from pipelines.programs.failures import ModuleFailed
-from pipelines.programs.fingerprint import fingerprint
-from pipelines.programs.memo import Memo
-from pipelines.programs.prediction import Prediction
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+from pipelines.programs.bound_program import BoundProgram, Prediction, Reached
+from pipelines.programs.concurrency import Resumable
+from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.trace import ModuleStep, Trace
-from pipelines.spec.config_checks import check_config
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
-    import dspy
-
     from pipelines.adapters.callables.pipeline import CallablePipeline
-    from pipelines.gateway.gateway import Session
-    from pipelines.gateway.model import Model
 
 
 class TraceKey(NamedTuple):
-    """What decides a whole run, as far as the code does the same again."""
+    """What decides a whole run of deterministic code."""
 
     config: str
     inputs: str
     """Their fingerprint."""
 
 
-class BoundCallable:
-    """See `pipelines.spec.tunable.BoundProgram`.
+class BoundCallable(BoundProgram):
+    """Plain Python bound to a config.
 
     Raises:
         PipelineError: the config does not fit the modules.
@@ -55,57 +50,40 @@ class BoundCallable:
         session: Session,
         memo: Memo | None = None,
     ) -> None:
-        check_config(pipeline.modules, config, models)
+        super().__init__(pipeline, config, models)
         open_litellm()  # from here on the code may ask `compound/...`
         self._pipeline = pipeline
         self._config = config
         self._session = session
         self._memo = Memo() if memo is None else memo
         self._bound = {
-            # twins need no samples of their own: draws are counted over all modules of a run
+            # one sample suffices: draws are counted over all modules of a run
             name: replace(each, samples=(0,))
-            for name, each in bind_modules(pipeline, config, models).items()
+            for name, each in self._bound.items()
         }
         self._settings = {
             name: Setting(each.models[0].name, each.config.temperature)
             for name, each in self._bound.items()
         }
-        # in the memo, so that so many may rest, and not so many of every config
+        # in the memo, so that all configs share the bound on idle instances
         self._instances: Instances = self._memo.setdefault(Instances, Instances(pipeline.factory))
 
-    @property
-    def bound(self) -> Mapping[str, BoundModule]:
-        """The modules with their configs, by name."""
-        return self._bound
-
-    @property
-    def wide(self) -> frozenset[str]:
-        """None: the code says how often it asks."""
-        return frozenset()
-
-    def run(self, inputs: Mapping[str, Any]) -> Trace:
-        """See `BoundProgram.run`.
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`; the code runs as a whole.
 
         What was run before on the same inputs is not run again, unless it met an outage.
 
         Raises:
             PipelineError: an input is missing, or the factory makes no function.
         """
-        return finish(self.resumable(inputs))
-
-    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
-        """See `BoundProgram.resumable`; the code runs as a whole."""
-        own = taken(inputs, self._pipeline.inputs)
+        own = copied(inputs, self._pipeline.inputs)
         key = self._key(own) or object()
         made = yield from self._memo.make({key: lambda: self._run(own)[0]}, _lasts)
         return made[key]
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""
-        trace, error = self._run(taken(inputs, self._pipeline.inputs))
-        if trace.failure is not None:
-            raise ModuleFailed(trace.failure) from error
-        return Prediction.of(trace.outputs or {}, trace.confidence)
+        return Prediction.of_trace(*self._run(copied(inputs, self._pipeline.inputs)))
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the module is first asked; see `BoundProgram.inputs_of`.
@@ -113,7 +91,7 @@ class BoundCallable:
         The code is run up to there.
         """
         module = self._pipeline.module(name).name
-        own = taken(inputs, self._pipeline.inputs)
+        own = copied(inputs, self._pipeline.inputs)
         known = self._memo.get(self._key(own))
         if known is not None:
             return next((step.inputs for step in known.steps if step.module == module), None)
@@ -126,7 +104,7 @@ class BoundCallable:
         module = self._pipeline.module(name).name
         run = Run(self._bound, self._session)
         try:
-            given = taken(inputs, ("messages",))
+            given = copied(inputs, ("messages",))
             run.ask(module, chat_request(given["messages"], inputs.get("params") or {}))
         except CallFailed:  # it is in the step
             pass
@@ -135,16 +113,6 @@ class BoundCallable:
         except RunEnded:
             _raise_end(run)
         return run.steps[0]
-
-    def consult(
-        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> Mapping[str, Any] | None:
-        """See `BoundProgram.consult`.
-
-        Raises:
-            PipelineError: always; no module has an aggregator.
-        """
-        raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
 
     def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | SystemExit | None]:
         """What the run leaves behind, and what the code raised."""
@@ -157,7 +125,7 @@ class BoundCallable:
     def _called(
         self, run: Run, inputs: Mapping[str, Any]
     ) -> tuple[dict[str, Any] | None, Exception | SystemExit | None]:
-        """The outputs, or what the code raised; neither if it was stopped where it should be."""
+        """The outputs, or what the code raised; neither if it reached the module to stop at."""
         outputs: dict[str, Any] | None = None
         error: Exception | SystemExit | None = None
         try:
@@ -178,14 +146,12 @@ class BoundCallable:
         return None if received is None else TraceKey(self._config.key, received)
 
 
-def _lasts(key: object, trace: Trace) -> bool:
-    """Whether the memo keeps it: outages are transient, and some inputs have no key."""
-    failures = (failure for step in trace.steps for failure in step.failures)
-    return isinstance(key, TraceKey) and not any(f.infrastructure for f in failures)
+def _lasts(trace: Trace) -> bool:
+    return all(step.lasts() for step in trace.steps)
 
 
 def _raise_end(run: Run) -> NoReturn:
-    """Raise what ended the run, whatever the code made of it.
+    """Raise what ended the run, even if the code caught it.
 
     Raises:
         BudgetExhausted: a call could break a cap.

@@ -1,4 +1,4 @@
-"""Which sample of a call each repetition of it is."""
+"""Sample indices of repeated calls."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The event loop that all asynchronous code runs on, as in a server.
 
-One, since clients that are made once stick to the loop of their first call, and since litellm keeps
-a queue of its own on the loop that it was last used on, for the whole process: on a loop for each
-run it would carry that queue along, ever longer, and warn each time.
+There is one loop, since clients stay bound to the loop of their first call, and litellm keeps a
+process-wide queue on the loop that it last used: with a loop for each run, that queue would grow
+and litellm would warn each time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OPENING = threading.Lock()
 
 
 def awaited(said: Any) -> Any:
-    """What a function returned, once it is there."""
+    """The function's result, awaited if it is a coroutine."""
     if not inspect.isawaitable(said):
         return said
     with _OPENING:
@@ -34,7 +34,7 @@ def awaited(said: Any) -> Any:
     try:
         return future.result()
     finally:
-        future.cancel()  # ctrl-C: nobody waits for it any more
+        future.cancel()  # after ctrl-C nothing waits for it
 
 
 async def _result(said: Awaitable[Any]) -> Any:
@@ -51,7 +51,7 @@ def _opened_loop(process: int) -> asyncio.AbstractEventLoop:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """Whoever awaits a task that exits gets its `SystemExit`; asyncio ends the loop as well."""
+    """A task's `SystemExit` reaches its awaiter, but asyncio also ends the loop: restart it."""
     while True:
         try:
             return loop.run_forever()

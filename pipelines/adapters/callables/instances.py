@@ -1,4 +1,4 @@
-"""Instances of the user's code, one for each run that goes on at the same time."""
+"""Instances of the user's code, one for each concurrent run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Factory = Callable[[Mapping[str, ModelHandle]], Callable[..., Any]]
 
 
 KEPT = 4
-"""So many configs race at once, about: each keeps the instances that it needs for that."""
+"""About how many configs race at once: each keeps the instances that it needs for that."""
 
 
 class FactoryFailed(PipelineError):
@@ -26,7 +26,7 @@ class FactoryFailed(PipelineError):
 
 
 class Instance:
-    """What the factory made with handles of its own; their token identifies its calls."""
+    """A function that the factory made; the token in its handles identifies its calls."""
 
     def __init__(self, factory: Factory, settings: Mapping[str, Setting]) -> None:
         self.settings = settings
@@ -70,7 +70,7 @@ class Instance:
         return f"{lease.address}/{self._token}/{module}/v1"
 
     def close(self) -> None:
-        """It no longer needs the server."""
+        """Release the server."""
         with self._opening:
             self._closed = True
             self._lease = None
@@ -79,7 +79,7 @@ class Instance:
 class Instances:
     """Lends instances to runs, each to runs of one config.
 
-    What the code itself may keep from run to run, such as replies, must not reach another config.
+    The code may keep state between runs, such as replies, which must not reach another config.
     """
 
     def __init__(self, factory: Factory) -> None:
@@ -90,9 +90,9 @@ class Instances:
 
     @contextmanager
     def lent(self, run: Run, settings: Mapping[str, Setting]) -> Iterator[Instance]:
-        """An instance for this run alone; one whose run went wrong is not lent again.
+        """An instance for this run alone; after a failed run it is not lent again.
 
-        Its threads may still be running, and would make calls in the name of the next run.
+        Its threads may still be running, and their calls would be counted for the next run.
 
         Args:
             run: what it is for.
@@ -133,7 +133,7 @@ def made(factory: Factory, settings: Mapping[str, Setting]) -> Instance:
     """An instance of the code.
 
     Raises:
-        FactoryFailed: the factory raised, or returned what is no function.
+        FactoryFailed: the factory raised, or returned something else than a function.
     """
     name = getattr(factory, "__qualname__", repr(factory))
     try:

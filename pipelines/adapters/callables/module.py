@@ -28,7 +28,7 @@ def code_modules(given: Iterable[str] | Mapping[str, str | None]) -> tuple[CodeM
     """The modules of these names; a mapping says with which models they start.
 
     Raises:
-        PipelineError: there are none, one is no identifier, or two are equal.
+        PipelineError: no name is given, one is no identifier, or two are equal.
     """
     models = dict(given) if isinstance(given, Mapping) else {}
     names = [given] if isinstance(given, str) else list(given)

@@ -1,4 +1,4 @@
-"""One run of the user's code: what it asks, in which draws, and the steps that it leaves."""
+"""One run of the user's code: sends its calls to the gateway, and records its steps."""
 
 from __future__ import annotations
 
@@ -7,39 +7,30 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from pipelines.adapters.callables.draws import Draws
 from pipelines.adapters.entrances import ChatRequest, RefusedRequest, RunEnded
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.call_record import CallRecord
+from pipelines.gateway.gateway import Session
+from pipelines.programs.binding import BoundModule
+from pipelines.programs.bound_program import Reached
 from pipelines.programs.concurrency import run_together
 from pipelines.programs.trace import Failure, ModuleStep
 from search_spaces.refusals import nearest
 
-if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.binding import BoundModule
-
-
-class Reached(BaseException):
-    """The module was reached that the run was to stop at."""
-
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        super().__init__("it was run up to here only")
-        self.inputs = inputs
-
 
 @dataclass
 class Run:
-    """Sends what the code asks through the gateway, and notes it. Safe for threads."""
+    """Sends the code's calls through the gateway, and records them. Safe for threads."""
 
     bound: Mapping[str, BoundModule]
     session: Session
     stop_at: str | None = None
     """The module to stop at; see `Reached`."""
     ended: BaseException | None = None
-    """Why it can't go on: raised when the code is done, whatever that made of it."""
+    """Why it can't go on: raised when the code is done, even if the code caught it."""
     _steps: list[ModuleStep | None] = field(default_factory=list)
     """In the order in which they began; None while they go on."""
     _failed: dict[str, CallFailed] = field(default_factory=dict)
@@ -57,7 +48,7 @@ class Run:
 
     @property
     def is_asking(self) -> bool:
-        """Whether calls are on their way."""
+        """Whether calls are in flight."""
         return None in self._steps
 
     def ask(self, module: str, request: ChatRequest) -> list[LMReply]:
@@ -73,10 +64,10 @@ class Run:
         return run_together([partial(self._reply, module, once, call) for call in calls])
 
     def failure_of(self, error: Exception | SystemExit, code: str) -> Failure:
-        """Why the code brought no outputs: an outage that it met, another failed call, or itself.
+        """Why there are no outputs: an outage, another failed call, or the code itself.
 
-        Clients wrap failures in exceptions of their own, which do not tell which call they are of.
-        An outage goes first: what follows from it must not count as the config's fault.
+        Clients wrap failures in their own exceptions, which do not identify the call. An outage
+        takes precedence: errors that follow from it must not count against the config.
         """
         failures = [step.failure for step in self.steps if step.failure]
         failures.sort(key=lambda failure: not failure.infrastructure)
@@ -110,7 +101,7 @@ class Run:
             failure = Failure(failed.kind, module, str(failed), failed.infrastructure)
             step = replace(step, failure=failure, agreement=0.0)
             raise
-        except BaseException as error:  # the budget, the store: not the code's to deal with
+        except BaseException as error:  # the budget, the store: not for the code to handle
             self._end(error)
         finally:
             self._steps[place] = step

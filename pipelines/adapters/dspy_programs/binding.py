@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dspy
 
@@ -12,10 +12,9 @@ from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import Network
+from pipelines.programs.memo import Memo
+from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.trace import MemoKey
-
-if TYPE_CHECKING:
-    from pipelines.programs.memo import Memo
 
 
 @dataclass(eq=False)
@@ -24,25 +23,27 @@ class Binding:
 
     bound: BoundModule
     lm: GatewayLM
-    """What the predictor has for its own; see `TunedPredict`."""
+    """The predictor's `lm`; see `TunedPredict`."""
     member: GatewayLM
     """The model that is asked; the first, if there are several."""
     network: Network | None
     """The members, if there are several."""
     memo: Memo | None
+    parsed: ParsedOutputs | None
+    """What a single member said before; None where more than the config decides its prompts."""
     state: tuple[Any, ...] = ()
     """Of the predictor as it was bound; see `state_of`."""
     had_lm: bool = False
     """Whether the program's own predictor has an LM, and not just that of DSPy's settings."""
 
     def key(self, inputs: Mapping[str, Any]) -> MemoKey | None:
-        """Under which a step on these inputs is remembered; None if it is not."""
+        """The key of a step on these inputs; None if it is not remembered."""
         return None if self.memo is None else self.bound.memo_key(inputs)
 
     def recall(self, key: MemoKey | None) -> Visit | None:
-        """What is remembered, or what another run is making right now, for the caller to keep.
+        """A copy of the remembered visit, or of one that another run is making right now.
 
-        None if there is nothing: then the caller makes it, and has to `remember` it.
+        None if there is none: the caller then makes the visit, and must `remember` it.
         """
         if self.memo is None or key is None:
             return None
@@ -55,7 +56,7 @@ class Binding:
                 return known.copied()
 
     def remember(self, key: MemoKey | None, visit: Visit) -> None:
-        """Give it to the waiting runs, and keep it unless it is transient."""
+        """Hand the visit to waiting runs, and keep it unless it is transient."""
         if self.memo is not None and key is not None:
             self.memo.land(key, visit.copied() if visit.is_shareable else None, lasts=visit.lasts)
 
@@ -64,6 +65,6 @@ class Binding:
 
 
 def state_of(predictor: dspy.Predict) -> tuple[Any, ...]:
-    """What a config sets; changed, if it is not the same."""
+    """What a config sets; it differs once the program has changed the predictor."""
     demos = tuple(map(id, predictor.demos))
     return (id(predictor.signature), id(predictor.lm), demos, list(predictor.config.items()))

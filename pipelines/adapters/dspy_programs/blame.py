@@ -9,7 +9,7 @@ from pipelines.programs.failures import failure_of
 from pipelines.programs.trace import ModuleStep
 
 FORWARD = "forward"
-"""The module to blame for what the program's own code does."""
+"""The module that failures of the program's own code are attributed to."""
 
 
 def program_error(module: str, error: BaseException) -> Failure:
@@ -23,11 +23,11 @@ def why_it_failed(
 ) -> Failure:
     """The failure of the step that the error came from, or the program's own.
 
-    An outage goes before the program's own code: that may have stumbled over what was missing.
+    An outage takes precedence over an error of the program's own code, which it may have caused.
 
     Args:
         error: what the program raised.
-        steps: what each of its steps has raised, if anything, and the step.
+        steps: each of its steps, with what it raised.
     """
     causes = list(_causes(error))
     for raised, step in steps:

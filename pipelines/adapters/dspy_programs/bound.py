@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -15,42 +15,34 @@ from pipelines.adapters.dspy_programs.calling import (
     outputs_of,
 )
 from pipelines.adapters.dspy_programs.copying import copy_program
-from pipelines.adapters.dspy_programs.lms import Fallback
-from pipelines.adapters.dspy_programs.places import every_predictor
-from pipelines.adapters.dspy_programs.run import PastTheGateway, Reached, Run, outside_step
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback
+from pipelines.adapters.dspy_programs.inspection.places import every_predictor
+from pipelines.adapters.dspy_programs.run import PastTheGateway, Run, outside_step
 from pipelines.adapters.dspy_programs.tuned import (
     TunedPredict,
     copied_predictor,
     tuned_predictor,
     untuned_predictor,
 )
-from pipelines.aggregators import Answer
-from pipelines.aggregators.judging import shown
 from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
-from pipelines.modules.signature import REASONING
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
 from pipelines.programs.adapter import forgiving, reply_adapter
-from pipelines.programs.bind_modules import bind_modules
-from pipelines.programs.binding import BoundModule
+from pipelines.programs.bound_program import BoundProgram, Reached, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.engine import GatewayLM
-from pipelines.programs.failures import ModuleFailed
 from pipelines.programs.members import AskedMembers
-from pipelines.programs.prediction import Prediction
+from pipelines.programs.memo import Memo
 from pipelines.programs.trace import ModuleStep, Trace
-from pipelines.spec.config_checks import check_config
 from search_spaces import PipelineConfig
-from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
-    from pipelines.gateway.gateway import Session
-    from pipelines.gateway.model import Model
-    from pipelines.programs.memo import Memo
 
 
-class BoundDSPyProgram:
-    """See `pipelines.spec.tunable.BoundProgram`.
+class BoundDSPyProgram(BoundProgram):
+    """A DSPy program bound to a config.
 
     Every run has a copy of the program, so that what one leaves behind decides nothing in another.
 
@@ -66,9 +58,8 @@ class BoundDSPyProgram:
         session: Session,
         memo: Memo | None = None,
     ) -> None:
-        check_config(pipeline.modules, config, models)
+        super().__init__(pipeline, config, models)
         self._pipeline = pipeline
-        self._bound = bind_modules(pipeline, config, models)
         fallback = pipeline.fallback or Fallback(next(iter(models.values())))
         lm = GatewayLM(fallback.model, session, temperature=fallback.temperature)
         self._settings = {
@@ -80,7 +71,7 @@ class BoundDSPyProgram:
         }
         self._predictors = {
             module.name: tuned_predictor(
-                module.predictor, self._bound[module.name], session, lm, memo
+                module.predictor, self._bound[module.name], session, lm, memo, pipeline.adapter
             )
             for module in pipeline.modules
         }
@@ -93,23 +84,14 @@ class BoundDSPyProgram:
         self._all = tuple(stand_ins.values())
         self._program = copy_program(pipeline.program, stand_ins)
 
-    @property
-    def bound(self) -> Mapping[str, BoundModule]:
-        """The modules with their configs and sample indices, by name."""
-        return self._bound
-
-    @cached_property
-    def wide(self) -> frozenset[str]:
-        """The modules that have several members."""
-        return frozenset(name for name, bound in self._bound.items() if len(bound.models) > 1)
-
-    def run(self, inputs: Mapping[str, Any]) -> Trace:
-        """See `BoundProgram.run`.
+    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
+        """See `BoundProgram.resumable`; the program runs as a whole.
 
         Raises:
             PipelineError: an input is missing; or the program asks models past the gateway, or
                 changes its predictors.
         """
+        yield None
         run = self._new_run()
         said, failure = None, None
         with recording() as outside:
@@ -128,18 +110,6 @@ class BoundDSPyProgram:
         if outside.calls:
             steps = (*steps, outside_step(outside))
         return Trace(steps, None if failure else outputs, failure)
-
-    def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
-        """See `BoundProgram.resumable`; the program runs as a whole."""
-        yield None
-        return self.run(inputs)
-
-    def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
-        """See `BoundProgram.prediction_of`."""
-        trace = self.run(inputs)
-        if trace.failure is not None:
-            raise ModuleFailed(trace.failure)
-        return Prediction.of(trace.outputs or {}, trace.confidence)
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the module receives when it is first asked; see `BoundProgram.inputs_of`."""
@@ -165,18 +135,11 @@ class BoundDSPyProgram:
             pass
         return run.steps[0]
 
-    def consult(
-        self, name: str, role: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> Mapping[str, Any] | None:
-        """See `BoundProgram.consult`."""
+    @contextmanager
+    def _members(self, name: str, inputs: Mapping[str, Any]) -> Iterator[AskedMembers]:
         run = self._new_run()
-        predictor = self._in_run(run, self._predictors[self._pipeline.module(name).name])
-        members: AskedMembers | None = predictor.members(inputs)
-        if members is None:
-            raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
-        record = {field: value for field, value in outputs.items() if field != REASONING}
         with run.entered():
-            return members.consult(role, [shown(Answer(None, record))])[0]
+            yield self._in_run(run, self._predictors[name]).members(inputs)
 
     def _new_run(self, stop_at: str | None = None) -> Run:
         return Run({**self._settings, "trace": []}, stop_at)
@@ -207,12 +170,9 @@ class BoundDSPyProgram:
         return copied
 
     def _taken(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        arguments = self._pipeline.arguments
-        for name in arguments.needed:
-            if name not in inputs:
-                raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")
-        known = {*arguments.needed, *arguments.optional}
-        return {name: value for name, value in inputs.items() if name in known}
+        needed, optional, _ = self._pipeline.arguments
+        given = {name: inputs[name] for name in optional if name in inputs}
+        return {**taken(inputs, needed), **given}
 
     def _check_unchanged(self, program: dspy.Module, own: Mapping[int, dspy.Predict]) -> None:
         """A config means nothing for a program that sets its predictors' knobs itself."""

@@ -11,25 +11,13 @@ from typing import Any
 import dspy
 
 from pipelines.adapters.dspy_programs.blame import FORWARD
-from pipelines.errors import PipelineError
+from pipelines.adapters.dspy_programs.inspection.arguments import entry_point
 from pipelines.gateway.call_record import Failure
 from search_spaces.refusals import nearest
 
 
-def entry_point(program: dspy.Module) -> str:
-    """`forward`, or `aforward` where there is nothing else.
-
-    Raises:
-        PipelineError: there is neither.
-    """
-    for name in ("forward", "aforward"):
-        if callable(getattr(type(program), name, None)):
-            return name
-    raise PipelineError(f"{type(program).__name__} must have a method `forward` or `aforward`")
-
-
 def call_program(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
-    """Run it; one that is only asynchronous gets an event loop of its own."""
+    """Run the program; one with only `aforward` gets its own event loop."""
     if entry_point(program) == "forward":
         return program(**inputs)
     try:
@@ -47,14 +35,14 @@ def outputs_of(said: Any) -> dict[str, Any] | None:
 
 
 def no_outputs(program: dspy.Module, said: Any) -> Failure:
-    """That it returned what is neither."""
+    """The failure of a program that returned something else."""
     return _returned(program, "a dspy.Prediction, or a mapping of outputs", repr(said))
 
 
 def missing_outputs(
     program: dspy.Module, names: Iterable[str], outputs: Mapping[str, Any]
 ) -> Failure | None:
-    """That it did not return one of these; None if it did."""
+    """The failure of a program that did not return one of these; None if it did."""
     for name in names:
         if name not in outputs:
             hint = nearest(name, outputs)

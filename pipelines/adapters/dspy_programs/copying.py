@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 from dspy.primitives.base_module import BaseModule
 
-from pipelines.adapters.dspy_programs.places import is_searched
+from pipelines.adapters.dspy_programs.inspection.places import is_searched
 
 
 def copy_program(program: dspy.Module, predictors: Mapping[int, dspy.Predict]) -> Any:
@@ -22,13 +22,13 @@ def copy_program(program: dspy.Module, predictors: Mapping[int, dspy.Predict]) -
 
     Args:
         program: stays as it is.
-        predictors: what stands in for each one, by the `id` of the original.
+        predictors: the replacement of each predictor, by the `id` of the original.
     """
     return _copied(program, dict(predictors))
 
 
 def _copied(value: Any, made: dict[int, Any]) -> Any:
-    """The copy, made once: what is shared within the program is shared within the copy."""
+    """The copy, made once, so that objects shared in the program are shared in the copy."""
     if id(value) in made:
         return made[id(value)]
     if isinstance(value, BaseModule):
@@ -49,7 +49,7 @@ def _module(value: BaseModule, made: dict[int, Any]) -> Any:
 
 
 def _container(value: Any, made: dict[int, Any]) -> Any:
-    """A subclass of `list` or the like may want arguments of its own, and so is filled anew."""
+    """Subclasses of `list` and the like may take other arguments, so a copy is refilled."""
     if isinstance(value, tuple | frozenset):
         entries = [_copied(each, made) for each in value]
         return value._make(entries) if hasattr(value, "_make") else type(value)(entries)

@@ -1,4 +1,4 @@
-"""A tuned DSPy program as one that runs without this library."""
+"""Exports a tuned DSPy program as one that runs without this library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pipelines.adapters.dspy_programs.copying import copy_program
-from pipelines.adapters.dspy_programs.lms import as_lm
+from pipelines.adapters.dspy_programs.inspection.lms import as_lm
+from pipelines.adapters.dspy_programs.inspection.module import PredictorModule
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import fresh_signature
@@ -17,7 +18,6 @@ from pipelines.programs.adapter import chat_adapter
 from search_spaces import ModuleConfig
 
 if TYPE_CHECKING:
-    from pipelines.adapters.dspy_programs.module import PredictorModule
     from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 
@@ -59,7 +59,7 @@ def _tuned(module: PredictorModule, config: ModuleConfig, models: dict[str, Mode
 
 
 def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
-    """What DSPy writes down must bring back the same prompts.
+    """Whether the program that DSPy saves and loads has the same prompts.
 
     Raises:
         PipelineError: names the module whose prompts would be others.
@@ -69,7 +69,7 @@ def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
     rule = "would not survive dspy's save and load"
     try:
         loaded.load_state(json.loads(json.dumps(program.dump_state())), allow_unsafe_lm_state=True)
-    except Exception as error:  # whatever a value runs into that DSPy has no form for
+    except Exception as error:  # a value that DSPy can't serialize may raise anything
         raise PipelineError(f"program {pipeline.name!r} {rule}: {error}") from error
     pairs = zip(program.named_predictors(), loaded.named_predictors(), strict=True)
     for (name, tuned), (_, again) in pairs:
@@ -78,6 +78,6 @@ def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
 
 
 def _prompt(predictor: dspy.Predict) -> list[Any]:
-    """Its whole prompt but the inputs, as DSPy's ordinary adapter writes it."""
+    """Its whole prompt without the inputs, as DSPy's default adapter writes it."""
     messages: list[Any] = chat_adapter().format(predictor.signature, predictor.demos, {})
     return [repr(predictor.signature), *messages]

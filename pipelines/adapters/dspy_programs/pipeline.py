@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
-from pipelines.adapters.dspy_programs.arguments import Arguments, arguments_of, outputs_of
-from pipelines.adapters.dspy_programs.identity import classes_of, described, program_identity
-from pipelines.adapters.dspy_programs.lms import Fallback, configured_lm
-from pipelines.adapters.dspy_programs.module import PredictorModule, as_module
-from pipelines.adapters.dspy_programs.places import tunable_predictors
+from pipelines.adapters.dspy_programs.inspection.arguments import (
+    Arguments,
+    arguments_of,
+    outputs_of,
+)
+from pipelines.adapters.dspy_programs.inspection.identity import (
+    classes_of,
+    described,
+    program_identity,
+)
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback, configured_lm
+from pipelines.adapters.dspy_programs.inspection.module import PredictorModule, as_module
+from pipelines.adapters.dspy_programs.inspection.places import tunable_predictors
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.module import Module
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 class DSPyPipeline(Tunable):
     """A DSPy program whose predictors are tuned. `from_dspy` makes one.
 
-    The program is never changed: it runs in copies, which share with it whatever is no module.
+    The program is never changed: it runs in copies, which share everything but modules with it.
     """
 
     program: dspy.Module = field(repr=False)
@@ -39,7 +47,7 @@ class DSPyPipeline(Tunable):
     modules: tuple[PredictorModule, ...]
     arguments: Arguments
     outputs: tuple[str, ...]
-    """What it returns; unless declared, all that its predictors write."""
+    """What it returns; unless declared, all fields that its predictors write."""
     _: KW_ONLY
     declared: bool = False
     """Whether the user has said what it returns."""

@@ -1,8 +1,8 @@
-"""Keeps off the terminal what DSPy says thousands of times in a search.
+"""Silences what DSPy prints and logs thousands of times in a search.
 
-Nothing of the whole process is touched (`sys.stdout`, levels of loggers, filters of warnings).
-While one of our runs is on, the names by which DSPy's modules print are replaced in those modules,
-and what they do depends on the thread: a user's own program beside it prints as ever.
+Nothing process-wide is changed (`sys.stdout`, logger levels, warning filters). During a run,
+`print` and `tqdm` are replaced in DSPy's modules by functions that are silent only in the run's
+threads; the user's own programs in other threads print as before.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tqdm.std import tqdm
 logger = logging.getLogger(__name__)
 
 IN_RUNS = ("dspy.predict.", "dspy.primitives.", "dspy.utils.parallelizer")
-"""Loggers of what happens in every run. What fails there is in the run's trace."""
+"""Loggers of events that every run has; failures are in the run's trace."""
 
 _KEY = "unsaid"
 """In DSPy's settings, which its threads inherit: the loggers that are silent there."""
 _LOCK = threading.Lock()
 _UNDO = ExitStack()
 _inside = 0
-"""How many are within `quiet`; the last one to leave puts everything back."""
+"""How many threads are within `quiet`; the last one to leave restores everything."""
 
 
 @contextmanager

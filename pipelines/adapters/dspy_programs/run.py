@@ -1,4 +1,4 @@
-"""One run of a DSPy program: what its predictors receive and return, noted as it goes on."""
+"""One run of a DSPy program: records what its predictors receive and return."""
 
 from __future__ import annotations
 
@@ -12,38 +12,31 @@ from typing import Any, Self
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from pipelines.adapters.dspy_programs.blame import program_error, why_it_failed
+from pipelines.adapters.dspy_programs.blame import FORWARD, program_error, why_it_failed
 from pipelines.adapters.dspy_programs.quiet import IN_RUNS, quiet
 from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.call_record import Failure, Recorder, recording
 from pipelines.modules.signature import signature_text
+from pipelines.programs.bound_program import Reached
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.failures import failure_of
 from pipelines.programs.trace import ModuleStep
 
 NAME = "_module_name"
-"""The attribute that tells a predictor's module, also in copies that a program makes of it."""
+"""The attribute with a predictor's module; copies that the program makes keep it."""
 
 _INSIDE: ContextVar[bool] = ContextVar("_INSIDE", default=False)
-"""Whether a predictor is running: what it asks in its turn belongs to it."""
-
-
-class Reached(BaseException):
-    """The module was reached that the run was to stop at. No `Exception`: it must get through."""
-
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.inputs = inputs
+"""Whether a predictor is running: calls of predictors within it are part of its step."""
 
 
 class PastTheGateway(BaseException):
-    """The program asks a model in a way that no budget knows of."""
+    """The program asks a model past the gateway and its budget."""
 
 
 _ENDING = (BudgetExhausted, PastTheGateway, PipelineError, Reached)
-"""What ends a run, whatever the program's own code makes of it."""
+"""What ends a run, even if the program's code catches it."""
 
 
 @dataclass(eq=False)
@@ -59,7 +52,7 @@ class Run(BaseCallback):
     stop_at: str | None = None
     """The module to stop at; see `Reached`."""
     ended: BaseException | None = None
-    """What ends the run, though the program may have caught it."""
+    """What ended the run, even if the program caught it."""
     _begun: int = 0
     _steps: dict[int, ModuleStep] = field(default_factory=dict)
     _raised: dict[int, BaseException] = field(default_factory=dict)
@@ -75,7 +68,7 @@ class Run(BaseCallback):
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """With DSPy's settings of this run, which a program's own threads would be without."""
+        """Context with DSPy's settings of this run, also in threads that the program starts."""
         if any(each is self for each in dspy.settings.callbacks):
             yield
             return
@@ -92,7 +85,7 @@ class Run(BaseCallback):
     def step(
         self, predictor: dspy.Predict, given: Mapping[str, Any], visit: Visit
     ) -> Iterator[None]:
-        """Within it the predictor runs; its step, and what it raises, are in the visit then.
+        """Context in which the predictor runs; fills in the visit's step and error.
 
         Raises:
             Reached: it is the one to stop at.
@@ -115,7 +108,7 @@ class Run(BaseCallback):
             self._end(place, visit.step, visit.raised)
 
     def check_lm(self, predictor: str) -> None:
-        """The program leaves it to the config which model a predictor asks.
+        """Check that the program leaves the choice of a predictor's model to the config.
 
         Raises:
             PastTheGateway: it names one by `dspy.context(lm=...)`.
@@ -128,7 +121,7 @@ class Run(BaseCallback):
             raise self.ended
 
     def repeat(self, visit: Visit) -> None:
-        """A step that was taken before, in another run.
+        """Record a step that was taken in another run.
 
         Raises:
             Reached: it is the one to stop at.
@@ -142,7 +135,7 @@ class Run(BaseCallback):
         return _INSIDE.get()
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A module begins; only predictors count that do not tell it themselves."""
+        """A module begins; predictors of ours report their steps themselves."""
         if isinstance(instance, dspy.Predict) and not _INSIDE.get():
             visit, scope = Visit(), ExitStack()
             scope.enter_context(self.step(instance, inputs.get("kwargs", {}), visit))
@@ -161,7 +154,7 @@ class Run(BaseCallback):
         """A language model is asked.
 
         Raises:
-            PastTheGateway: it is none of ours.
+            PastTheGateway: it does not call the gateway.
         """
         if not isinstance(instance, GatewayLM):
             self.ended = PastTheGateway(
@@ -201,14 +194,14 @@ class Run(BaseCallback):
 
 
 def outside_step(recorder: Recorder) -> ModuleStep:
-    """The calls that the program made itself, without a predictor."""
-    return ModuleStep("forward", {}, {}, tuple(recorder.calls), recorder.latency_s)
+    """A step for the calls that the program made without a predictor."""
+    return ModuleStep(FORWARD, {}, {}, tuple(recorder.calls), recorder.latency_s)
 
 
 def _step(
     name: str, inputs: Mapping[str, Any], fields: list[str], visit: Visit, recorder: Recorder
 ) -> ModuleStep:
-    failure, raised = None, visit.raised
+    failure, said, raised = None, visit.said, visit.raised
     if isinstance(raised, Exception | SystemExit):
         failure = failure_of(raised, recorder.calls, name) or program_error(name, raised)
     elif raised is not None:  # asyncio's cancellation, for one
@@ -216,17 +209,13 @@ def _step(
     return ModuleStep(
         module=name,
         inputs=inputs,
-        outputs=_outputs(visit.said, fields),
+        outputs={f: said.get(f) for f in fields} if isinstance(said, dspy.Example) else None,
         calls=tuple(recorder.calls),
         latency_s=recorder.latency_s,
         failure=failure,
         agreement=recorder.agreement if failure is None else 0.0,
         members_failed=tuple(f for f in recorder.failures if f != failure),
     )
-
-
-def _outputs(said: Any, fields: list[str]) -> dict[str, Any] | None:
-    return {name: said.get(name) for name in fields} if isinstance(said, dspy.Example) else None
 
 
 def _name_of(predictor: dspy.Predict) -> str:

@@ -5,35 +5,33 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from functools import lru_cache, partial
+from typing import Any, cast
 
 import dspy
 
 from pipelines.adapters.dspy_programs.binding import Binding, state_of
-from pipelines.adapters.dspy_programs.lms import as_model
+from pipelines.adapters.dspy_programs.inspection.lms import as_model
 from pipelines.adapters.dspy_programs.run import NAME, Run
 from pipelines.adapters.dspy_programs.visit import Visit
-from pipelines.aggregators import aggregator
+from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
-from pipelines.programs.members import AskedMembers
-from pipelines.programs.predictors import make_network, member_lm, prediction_of
+from pipelines.programs.members import AskedMembers, member_lm, prediction_of
+from pipelines.programs.memo import Memo
+from pipelines.programs.parsed import ParsedOutputs
+from pipelines.programs.predictors import make_network
 from pipelines.programs.trace import MemoKey
-
-if TYPE_CHECKING:
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
 
 
 class TunedPredict(dspy.Predict):
     """A predictor that asks what its config says, notes its steps, and remembers them.
 
-    The `lm` of all predictors of a program is one, which is never asked: DSPy's `BestOfN` and
-    `Refine` look for the one LM of a module, and give copies of it, with other rollouts and
-    temperatures, to copies of the module. Such a copy leaves each predictor its own model.
+    All predictors of a program share one `lm`, which is never asked: DSPy's `BestOfN` and `Refine`
+    take the only LM of a module, and set copies of it, with other rollouts and temperatures, in
+    copies of the module. Predictors with such a copy still ask their own models.
     """
 
     binding: Binding
@@ -59,7 +57,7 @@ class TunedPredict(dspy.Predict):
                 self.binding.remember(key, visit)
 
     async def acall(self, *args: Any, **inputs: Any) -> Any:
-        """As `dspy.Predict`, off the event loop, which the gateway would hold up."""
+        """As `dspy.Predict`, in a thread, since the gateway would block the event loop."""
         return await asyncio.to_thread(TunedPredict.__call__, self, *args, **inputs)
 
     def forward(self, **inputs: Any) -> Any:
@@ -68,23 +66,40 @@ class TunedPredict(dspy.Predict):
             return super().forward(**inputs)
         network = self.binding.network
         if network is None:
-            return self._ask(self.binding.member, inputs)
-        if not self.is_as_bound:  # the memo's keys do not cover edits
+            return self._say(inputs)
+        if not self._prompts_as_bound:  # the memo's keys do not cover other prompts
             network = dataclasses.replace(network, memo=None)
-        made = aggregator(self.binding.bound.aggregation)
-        prediction = prediction_of(made, AskedMembers(network, inputs, self._ask))
+        prediction = prediction_of(AskedMembers(network, inputs, self._ask))
         self._trace(inputs, prediction)
         return prediction
 
-    def members(self, inputs: Mapping[str, Any]) -> AskedMembers | None:
-        """The members, about to be asked; None if there is only one."""
-        network = self.binding.network
-        return None if network is None else AskedMembers(network, inputs, self._ask)
+    def members(self, inputs: Mapping[str, Any]) -> AskedMembers:
+        """The members, about to be asked; there are several."""
+        assert self.binding.network is not None
+        return AskedMembers(self.binding.network, inputs, self._ask)
 
     @property
     def is_as_bound(self) -> bool:
-        """Whether the program has left it as it was."""
+        """Whether the program has not changed it."""
         return state_of(self) == self.binding.state
+
+    @property
+    def _prompts_as_bound(self) -> bool:
+        """Whether its prompts are as bound: neither it nor the adapter has been changed."""
+        return self.is_as_bound and dspy.settings.adapter is self.run.settings["adapter"]
+
+    def _say(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """What its one member says, or said before."""
+        ask = partial(self._ask, self.binding.member, inputs)
+        parsed = self.binding.parsed
+        complete = inputs.keys() == self.signature.input_fields.keys()
+        if parsed is None or not (complete and self._prompts_as_bound):
+            return ask()
+        said = parsed.get_or_ask(inputs, ask)
+        if said.completions is None:  # it was kept, so that DSPy has not seen it
+            said = dspy.Prediction.from_completions([dict(said.items())], signature=self.signature)
+            self._trace(inputs, said)
+        return said
 
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         own = self.lm.kwargs if self.lm is not None else {}
@@ -93,15 +108,14 @@ class TunedPredict(dspy.Predict):
             return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
 
     def _trace(self, inputs: Mapping[str, Any], said: dspy.Prediction) -> None:
-        """As DSPy does it, where it asks itself."""
+        """Append to DSPy's trace, as `dspy.Predict` does."""
         if dspy.settings.trace is not None:
             dspy.settings.trace.append((self, dict(inputs), said))
 
     def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
-        """Under which the step is remembered; None if more than the inputs may decide it."""
+        """The step's key; None if more than the inputs may decide it."""
         plain = not args and inputs.keys() <= self.signature.input_fields.keys()
-        same_prompts = dspy.settings.adapter is self.run.settings["adapter"]
-        if type(self) is not TunedPredict or not (plain and same_prompts and self.is_as_bound):
+        if type(self) is not TunedPredict or not (plain and self._prompts_as_bound):
             return None
         return self.binding.key(inputs)
 
@@ -119,6 +133,7 @@ def tuned_predictor(
     session: Session,
     stand_in: GatewayLM,
     memo: Memo | None,
+    adapter: dspy.Adapter | None,
 ) -> TunedPredict:
     """A copy of the predictor that asks as its config says.
 
@@ -126,11 +141,11 @@ def tuned_predictor(
         predictor: the program's own, which stays as it is.
         bound: the module that it is, with its config.
         session: the account at the gateway.
-        stand_in: what all predictors of the program have for an LM.
+        stand_in: the `lm` of all predictors of the program.
         memo: steps by what decides them.
+        adapter: the program's own, if not DSPy's ordinary one.
     """
     signature = fresh_signature(bound.module.signature, bound.config.instructions)
-    network = make_network(bound, session, signature, memo) if len(bound.models) > 1 else None
     member = member_lm(bound, session, 0)
     tuned = copied_predictor(predictor)
     tuned.__class__ = _tuned_class(cast(Any, type(predictor)))
@@ -138,13 +153,20 @@ def tuned_predictor(
     tuned.demos = [dspy.Example(**demo) for demo in bound.config.demos]
     tuned.config = {k: v for k, v in predictor.config.items() if k != "temperature"}
     had_lm = predictor.lm is not None
-    tuned.binding = Binding(bound, stand_in, member, network, memo, state_of(tuned), had_lm)
+    is_plain = type(predictor) is dspy.Predict and not (adapter or tuned.config or tuned.fields)
+    keeps = is_plain and memo is not None and not dspy.settings.track_usage
+    parsed = network = None
+    if len(bound.models) > 1:
+        network = make_network(bound, session, signature, memo, keeps=keeps)
+    elif keeps:
+        parsed = ParsedOutputs(bound, 0, session)
+    tuned.binding = Binding(bound, stand_in, member, network, memo, parsed, state_of(tuned), had_lm)
     setattr(tuned, NAME, bound.name)
     return cast(TunedPredict, tuned)
 
 
 def untuned_predictor(place: str, predictor: dspy.Predict, session: Session) -> dspy.Predict:
-    """A predictor that DSPy does not name: it stays as it is, but asks through the gateway."""
+    """A copy of a predictor that DSPy does not name, unchanged but for asking the gateway."""
     untuned: dspy.Predict = copied_predictor(predictor)
     lm = predictor.lm
     if lm is not None:
@@ -155,7 +177,7 @@ def untuned_predictor(place: str, predictor: dspy.Predict, session: Session) -> 
 
 
 def copied_predictor(predictor: dspy.Predict) -> Any:
-    """A copy with lists of its own."""
+    """A copy that shares no list with the original."""
     copied = object.__new__(type(predictor))
     vars(copied).update(vars(predictor))
     copied.callbacks, copied.history = list(predictor.callbacks), []
@@ -165,7 +187,7 @@ def copied_predictor(predictor: dspy.Predict) -> Any:
 
 @lru_cache(maxsize=256)
 def _tuned_class(kind: type[dspy.Predict]) -> type[TunedPredict]:
-    """A class of the user's goes first: what it does goes on around what is asked."""
+    """A user's subclass comes first, so that its methods still wrap ours."""
     if kind is dspy.Predict:
         return TunedPredict
     return type(kind.__name__, (kind, TunedPredict), {})

@@ -31,8 +31,7 @@ class Visit:
     @property
     def lasts(self) -> bool:
         """Whether the memo may keep it: it met no outage."""
-        failures = self.step.failures if self.step is not None else ()
-        return not any(failure.infrastructure for failure in failures)
+        return self.step is None or self.step.lasts()
 
     def copied(self) -> Visit:
         """Another one: programs write into predictions, and raising an error writes into it."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from pipelines.aggregators import Aggregator, Members, Verdict
 from pipelines.aggregators.aggregator import everyone, vote
-from pipelines.aggregators.judge import PICK
 from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.aggregators.selection.judge import PICK
 
 
 class NoMethod(Aggregator):

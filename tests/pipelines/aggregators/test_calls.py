@@ -12,9 +12,9 @@ from pipelines import PipelineError
 from pipelines.aggregators import Aggregator, Members, Verdict
 from pipelines.aggregators.aggregator import everyone, vote
 from pipelines.aggregators.calls import calls_per_run, most_calls
-from pipelines.aggregators.judge import PICK
 from pipelines.aggregators.notation import parse_network
 from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.aggregators.selection.judge import PICK
 from pipelines.gateway.call import LMCall
 from search_spaces import ModuleConfig, PipelineConfig
 from tests.pipelines.scripted_session import ScriptedSession, bind, one, requested, written

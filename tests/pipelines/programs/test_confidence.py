@@ -12,7 +12,7 @@ import pytest
 from pipelines import Module, Pipeline, Program
 from pipelines.aggregators.notation import parse_network
 from pipelines.gateway.call import LMCall
-from pipelines.programs.prediction import Prediction
+from pipelines.programs.bound_program import Prediction
 from search_spaces import PipelineConfig
 from tests.pipelines.scripted_session import ScriptedSession, bind, one, reply, requested, written
 

@@ -141,7 +141,7 @@ def test_members_that_two_networks_share_are_asked_once() -> None:
 def test_what_its_maker_gives_up_is_made_by_the_next_one() -> None:
     memo = Memo()
     _, is_mine = memo.claim("key")
-    waiting = memo.make({"key": lambda: "theirs"}, lambda key, value: True)
+    waiting = memo.make({"key": lambda: "theirs"}, lambda value: True)
     assert next(waiting) is None
     flight = next(waiting)
     assert is_mine
@@ -160,7 +160,7 @@ def test_a_maker_that_raises_leaves_no_claim() -> None:
 
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            finish(memo.make({"a": lambda: "a", "b": broken}, lambda key, value: True))
+            finish(memo.make({"a": lambda: "a", "b": broken}, lambda value: True))
     assert dict(memo) == {"a": "a"}
     assert memo.claim("b")[1]
 
@@ -169,7 +169,7 @@ def test_what_does_not_last_is_known_only_while_all_is_kept() -> None:
     memo, made = Memo(), itertools.count()
 
     def ask() -> int:
-        return finish(memo.make({"key": lambda: next(made)}, lambda key, value: False))["key"]
+        return finish(memo.make({"key": lambda: next(made)}, lambda value: False))["key"]
 
     assert (ask(), ask()) == (0, 1)
     with memo.keeping_all():

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -16,10 +13,11 @@ from pipelines.aggregators.aggregator import (
     distinct,
     elect,
     everyone,
+    validated,
     vote,
 )
-from pipelines.aggregators.judging import numbered
 from pipelines.aggregators.role import CANDIDATES, Role
+from pipelines.aggregators.selection.judging import numbered
 
 PICK = Role(
     CANDIDATES,
@@ -35,12 +33,12 @@ WRITE = Role(
 )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class Judge(Aggregator):
     """A `judge` sees the distinct answers at once, and picks one or writes its own.
 
     After Networks of Networks (arXiv 2407.16831), and Mixture of Agents (2406.04692) where it
-    writes. Who all agree need no judge. If it fails or writes nothing, the majority decides.
+    writes. If all agree, it is not asked. If it fails or writes nothing, the majority decides.
     """
 
     answer: Literal["pick", "write"] = "pick"
@@ -51,18 +49,10 @@ class Judge(Aggregator):
         """The roles that it consults."""
         return {"judge": PICK if self.answer == "pick" else WRITE}
 
-    @property
-    def needed(self) -> Collection[str]:
-        """The roles that it requires."""
-        return {"judge"}
-
-    @property
-    def choices(self) -> Mapping[str, Sequence[Any]]:
-        """The values worth trying."""
-        return {"answer": ("pick", "write")}
+    needed: ClassVar = {"judge"}
+    choices: ClassVar = {"answer": ("pick", "write")}
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The judge's answer."""
         answers = members.ask(everyone(members))
         candidates, width = distinct(answers), len(members.models)
         chosen = self._chosen(members, candidates) if len(candidates) > 1 else None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import dspy
 
-from pipelines.adapters.dspy_programs.calling import entry_point
+from pipelines.errors import PipelineError
 from pipelines.modules.signature import REASONING
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -21,14 +21,26 @@ class Arguments(NamedTuple):
     optional: tuple[str, ...] = ()
     """Those that have defaults."""
     guessed: bool = False
-    """Whether `forward` takes just any, so that the signature was asked."""
+    """Whether `forward` takes any keyword, so that `needed` comes from signatures."""
+
+
+def entry_point(program: dspy.Module) -> str:
+    """`forward`, or else `aforward`.
+
+    Raises:
+        PipelineError: the program has neither.
+    """
+    for name in ("forward", "aforward"):
+        if callable(getattr(type(program), name, None)):
+            return name
+    raise PipelineError(f"{type(program).__name__} must have a method `forward` or `aforward`")
 
 
 def arguments_of(program: dspy.Module, predictors: Mapping[str, dspy.Predict]) -> Arguments:
-    """The parameters of `forward`; where it takes just any, the inputs of its signature.
+    """The parameters of `forward`; where it takes any keyword, the inputs of its signature.
 
-    A program without a signature of its own is taken to need what its predictors read and none of
-    them writes.
+    A program without a signature is assumed to need the fields that its predictors read and none
+    of them writes.
 
     Raises:
         PipelineError: it has no `forward`.
@@ -49,6 +61,6 @@ def arguments_of(program: dspy.Module, predictors: Mapping[str, dspy.Predict]) -
 
 
 def outputs_of(predictors: Iterable[dspy.Predict]) -> tuple[str, ...]:
-    """All that predictors write but their chains of thought: what the program may return."""
+    """All output fields of predictors except the chains of thought: what may be returned."""
     written = (name for each in predictors for name in each.signature.output_fields)
     return tuple(dict.fromkeys(name for name in written if name != REASONING))

@@ -1,4 +1,4 @@
-"""Between DSPy's language models and ours."""
+"""Converts between `dspy.LM` and `Model`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _OF_DSPY = frozenset(
     {"cache", "num_retries", "rollout_id", "temperature", "max_tokens", "max_completion_tokens"}
     | {"api_base", "api_key"}
 )
-"""What a `dspy.LM` keeps in its `kwargs` that is no parameter of the model's, or has a place."""
+"""What `dspy.LM.kwargs` holds besides the model's own parameters, or `Model` has a field for."""
 
 
 class Fallback(NamedTuple):
-    """What predictors ask that have no LM of their own."""
+    """The model of predictors without an LM."""
 
     model: Model
     temperature: float | None = None
@@ -35,14 +35,14 @@ def configured_lm() -> Fallback | None:
 
 
 def as_model(lm: dspy.BaseLM, where: str) -> Model:
-    """The model that an LM of DSPy's asks; its temperature is a knob, and left out.
+    """The model of a DSPy LM; its temperature is a knob, and left out.
 
     Args:
         lm: the LM.
-        where: whose it is, for errors.
+        where: the owner, for errors.
 
     Raises:
-        PipelineError: it is none that litellm could call by its name, or it holds a key.
+        PipelineError: litellm could not call it by its name, or it holds an API key.
     """
     if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
         own = "dspy.LM with an engine of its own" if type(lm) is dspy.LM else type(lm).__name__
@@ -70,8 +70,8 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
 def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) -> dspy.LM:
     """A `dspy.LM` that asks the same of the same model, without this library.
 
-    For OpenAI's reasoning models, DSPy takes no temperature but 1 and no `max_tokens` below 16,000:
-    they get neither.
+    OpenAI's reasoning models get neither temperature nor `max_tokens`: DSPy refuses temperatures
+    other than 1 and less than 16,000 tokens.
     """
     told = {**model.params, **params}
     if model.api_base:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.aggregators.aggregator import Answer, Members
-from pipelines.aggregators.checking import finite
-from pipelines.aggregators.normalising import json_text
+from pipelines.aggregators.selection.checking import finite
 
 
 def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[bool]:
     """Whether a yes-or-no role accepts each answer; where it fails, it does not."""
-    said = members.consult(role, [shown(answer) for answer in answers])
+    said = members.consult(role, [answer.shown for answer in answers])
     return [bool(verdict and verdict["accepted"]) for verdict in said]
 
 
 def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[float | None]:
-    """How good a role finds each answer; None where it fails, or its score is no finite number."""
-    said = members.consult(role, [shown(answer) for answer in answers])
+    """How good a role finds each answer; None where it fails, or its score is not finite."""
+    said = members.consult(role, [answer.shown for answer in answers])
     found = [finite(verdict["score"]) if verdict else None for verdict in said]
     for verdict, score in zip(said, found, strict=True):
         if verdict and score is None:
@@ -28,10 +27,5 @@ def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[float
 
 def numbered(answers: Sequence[Answer]) -> str:
     """All answers, one a line, numbered from 1."""
-    lines = (f"[{number}] {shown(answer)}" for number, answer in enumerate(answers, start=1))
+    lines = (f"[{number}] {answer.shown}" for number, answer in enumerate(answers, start=1))
     return "\n".join(lines)
-
-
-def shown(answer: Answer) -> str:
-    """The answer's fields as JSON."""
-    return json_text(dict(answer.record))

@@ -1,4 +1,4 @@
-"""The mean of numbers."""
+"""The mean and the median of numbers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
-
 from pipelines.aggregators.aggregator import (
     Aggregator,
     Answer,
@@ -18,8 +15,8 @@ from pipelines.aggregators.aggregator import (
     Record,
     Verdict,
     everyone,
+    validated,
 )
-from pipelines.aggregators.judging import shown
 from pipelines.aggregators.normalising import normalised
 
 CLOSE = 0.05
@@ -31,7 +28,7 @@ Numbers = Mapping[str, Fraction]
 """The number in each field that holds one, exact: the mean of 0.1 and 0.2 is 0.15."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class Mean(Aggregator):
     """The mean of each number field; other fields, and the reasoning, are the closest member's.
 
@@ -41,12 +38,19 @@ class Mean(Aggregator):
     """
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The mean."""
         return combined(members, statistics.mean)
 
 
+@validated
+class Median(Aggregator):
+    """The median of each number field, which outliers don't move; everything else as in `mean`."""
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        return combined(members, statistics.median)
+
+
 def combined(members: Members, combine: Callable[[Sequence[Fraction]], Fraction]) -> Verdict | None:
-    """One number made of all members' in each field; None if nobody gave a number."""
+    """One number in each field, made of all members'; None if no member gave any."""
     answers = members.ask(everyone(members))
     read = [_numbers(answer.record) for answer in answers]
     fields = _number_fields(read)
@@ -56,7 +60,7 @@ def combined(members: Members, combine: Callable[[Sequence[Fraction]], Fraction]
         return None
     for answer, numbers in zip(answers, read, strict=True):
         if not fields <= numbers.keys() and not answer.empty:
-            members.failed("unparsable", f"no number: {shown(answer)}")
+            members.failed("unparsable", f"no number: {answer.shown}")
     outcome = {f: _like([n[f] for _, n in given], combine) for f in sorted(fields)}
     closest, _ = min(given, key=lambda pair: _distance(pair[1], outcome))
     agreeing = sum(_distance(numbers, outcome) <= CLOSE for _, numbers in given)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -15,13 +11,14 @@ from pipelines.aggregators.aggregator import (
     distinct,
     elect,
     everyone,
+    validated,
     vote,
 )
-from pipelines.aggregators.judging import accepted
-from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.aggregators.role import YES_OR_NO
+from pipelines.aggregators.selection.judging import accepted
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class Verifier(Aggregator):
     """The first answer that the `verifier` accepts (Networks of Networks, arXiv 2407.16831).
 
@@ -30,26 +27,15 @@ class Verifier(Aggregator):
     `evaluators.statistics.best_of_k` predicts what it brings.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"verifier": YES_OR_NO}
-
-    @property
-    def needed(self) -> Collection[str]:
-        """The roles that it requires."""
-        return {"verifier"}
+    roles: ClassVar = {"verifier": YES_OR_NO}
+    needed: ClassVar = {"verifier"}
 
     fallback: Literal["first", "vote"] = "vote"
     """What wins if none is accepted: the first answer, or the majority's."""
 
-    @property
-    def choices(self) -> Mapping[str, Sequence[Any]]:
-        """The values worth trying."""
-        return {"fallback": ("vote", "first")}
+    choices: ClassVar = {"fallback": ("vote", "first")}
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The first accepted answer."""
         width = len(members.models)
         answers = members.ask(everyone(members))
         candidates = distinct(answers)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence
+from typing import ClassVar
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -17,18 +14,23 @@ from pipelines.aggregators.aggregator import (
     everyone,
     heard,
     tally,
+    validated,
 )
-from pipelines.aggregators.best_of import best
-from pipelines.aggregators.checking import FunctionName, check_function, checks, keys, scores
-from pipelines.aggregators.judging import accepted
-from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.aggregators.role import YES_OR_NO
+from pipelines.aggregators.selection.best_of import best
+from pipelines.aggregators.selection.checking import (
+    FunctionName,
+    check_function,
+    checks,
+    keys,
+    scores,
+)
+from pipelines.aggregators.selection.judging import accepted
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
 
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class FilterCluster(Aggregator):
     """The best answer of the largest cluster of those that pass a check (AlphaCode 2, 2023).
 
@@ -36,10 +38,7 @@ class FilterCluster(Aggregator):
     If nothing passes the check, everything is clustered. Empty answers count only if all are.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"filter": YES_OR_NO}
+    roles: ClassVar = {"filter": YES_OR_NO}
 
     check_function: FunctionName | None = None
     """Whether an answer may stay, such as by running tests; or a `filter` says so."""
@@ -52,7 +51,6 @@ class FilterCluster(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """The functions that it calls."""
         return tuple(filter(None, (self.check_function, self.key_function, self.score_function)))
 
     def check(self, config: ModuleConfig, module: Module) -> None:
@@ -63,7 +61,6 @@ class FilterCluster(Aggregator):
         check_one("a check_function or a filter", self.check_function, judge)
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The largest cluster's best."""
         answers = members.ask(everyone(members))
         if not answers:
             return None

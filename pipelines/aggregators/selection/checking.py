@@ -40,21 +40,21 @@ def check_function(reference: str | None, module: Module) -> None:
 
 def checks(members: Members, reference: str, answers: Sequence[Answer]) -> list[bool]:
     """Whether the function accepts each answer; where it fails, it does not, which is noted."""
-    return [bool(said) for said in _call_on_each(members, reference, answers, bool)]
+    return [bool(_call(members, reference, answer, bool)) for answer in answers]
 
 
 def scores(members: Members, reference: str, answers: Sequence[Answer]) -> list[float | None]:
     """How good the function finds each answer; None where it fails, which is noted."""
-    return _call_on_each(members, reference, answers, _score)
+    return [_call(members, reference, answer, _score) for answer in answers]
 
 
 def keys(members: Members, reference: str, answers: Sequence[Answer]) -> list[str | None]:
     """Each answer's key as JSON; None where there is none, or where it fails, which is noted."""
-    return _call_on_each(members, reference, answers, _key)
+    return [_call(members, reference, answer, _key) for answer in answers]
 
 
 def finite(value: Any) -> float | None:
-    """The value as a number; None if it is none, or not a finite one."""
+    """The value as a finite number; None if it is not one."""
     if isinstance(value, str | bytes):
         return None
     try:
@@ -76,20 +76,14 @@ def _key(returned: Any) -> str | None:
     return None if returned is None else canonical_json(returned)
 
 
-def _call_on_each(
-    members: Members, reference: str, answers: Sequence[Answer], read: Callable[[Any], T]
-) -> list[T | None]:
-    """What the function says of each answer, read; None where it fails, which is noted.
-
-    It may run code or tests, and gets copies, so that it can spoil nothing.
-    """
-    return [_call(members, reference, answer, read) for answer in answers]
-
-
 def _call(members: Members, reference: str, answer: Answer, read: Callable[[Any], T]) -> T | None:
+    """What the function says of the answer, read; None where it fails, which is noted.
+
+    It gets copies, so that it can spoil nothing.
+    """
     arguments = copy.deepcopy({**members.inputs, **answer.record})
     try:
         return read(import_function(reference)(**arguments))
-    except Exception as error:  # whatever the user's function does wrong fails this answer
+    except Exception as error:  # the user's function may raise anything
         members.failed("function_error", f"{reference}: {type(error).__name__}: {error}")
         return None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,31 +11,35 @@ import dspy
 import numpy as np
 from dspy.primitives.base_module import BaseModule
 
-from pipelines.adapters.dspy_programs.places import every_module
-from pipelines.modules.function_identity import function_identity
+from pipelines.adapters.dspy_programs.inspection.places import every_module
+from pipelines.modules.function_identity import function_identity, short_hash, without_addresses
 
 _OF_DSPY = ("callbacks", "history", "_compiled")
 """What DSPy keeps in every module."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_LIBRARIES = ("dspy", "builtins", "abc", "typing")
 
 
 def program_identity(program: dspy.Module) -> dict[str, str]:
     """For each of its modules but the predictors, by place, its classes and its attributes.
 
-    Classes count by their source, those of DSPy by their names; attributes by what they say, so
-    that an object which does not describe itself counts by its class.
+    Classes are identified by their source, DSPy's by their names; attributes by their JSON, or
+    their `repr` without addresses.
     """
     return {
-        place: f"{_class_text(type(module))} {_hash(json.dumps(attributes_of(module)))}"
+        place: f"{_class_text(type(module))} {short_hash(json.dumps(attributes_of(module)))}"
         for place, module in every_module(program)
         if not isinstance(module, dspy.Predict)
     }
 
 
 def attributes_of(module: BaseModule) -> dict[str, str]:
-    """A hash of each attribute that is no module and none of DSPy's own."""
+    """A hash of each attribute, except modules and what DSPy keeps itself."""
     own = {name: value for name, value in vars(module).items() if name not in _OF_DSPY}
-    return {name: _hash(described(each)) for name, each in own.items() if not _is_module(each)}
+    return {
+        name: short_hash(described(each))
+        for name, each in own.items()
+        if not isinstance(each, BaseModule)
+    }
 
 
 def classes_of(program: dspy.Module) -> Iterator[type]:
@@ -50,12 +52,9 @@ def _own_classes(kind: type) -> list[type]:
     return [each for each in kind.__mro__ if each.__module__.split(".")[0] not in _LIBRARIES]
 
 
-_LIBRARIES = ("dspy", "builtins", "abc", "typing")
-
-
 def _class_text(kind: type) -> str:
     sources = [_source(each) for each in _own_classes(kind)]
-    return f"{kind.__module__}.{kind.__qualname__}:{_hash(''.join(sources))}"
+    return f"{kind.__module__}.{kind.__qualname__}:{short_hash(''.join(sources))}"
 
 
 def _source(kind: type) -> str:
@@ -66,7 +65,7 @@ def _source(kind: type) -> str:
 
 
 def described(value: Any) -> str:
-    """A value as text that no two different ones should share."""
+    """A value as text that should differ for different values."""
     try:
         return json.dumps(value, sort_keys=True, default=_described)
     except (TypeError, ValueError):  # keys without a form in JSON; values in a circle
@@ -75,7 +74,7 @@ def described(value: Any) -> str:
 
 def _described(value: Any) -> Any:
     """A value without its address in memory, which no two runs share."""
-    if _is_module(value):  # told at its own place
+    if isinstance(value, BaseModule):  # has an entry of its own
         return type(value).__qualname__
     if isinstance(value, dspy.Tool):
         return [value.name, value.desc, _described(value.func)]
@@ -86,15 +85,7 @@ def _described(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(map(described, value))
     if isinstance(value, Mapping):  # of keys that JSON has no form for
-        return {_ADDRESS.sub("", repr(key)): described(each) for key, each in value.items()}
+        return {without_addresses(repr(key)): described(each) for key, each in value.items()}
     if isinstance(value, np.ndarray):  # whose repr is cut short
         return value.tolist()
-    return _ADDRESS.sub("", repr(value))
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, BaseModule)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return without_addresses(repr(value))

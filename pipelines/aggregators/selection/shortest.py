@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from collections.abc import Collection
+from typing import ClassVar
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -16,18 +13,17 @@ from pipelines.aggregators.aggregator import (
     distinct,
     elect,
     everyone,
+    validated,
 )
-from pipelines.aggregators.checking import FunctionName, check_function, checks
-from pipelines.aggregators.judging import accepted
-from pipelines.aggregators.role import YES_OR_NO, Role
+from pipelines.aggregators.role import YES_OR_NO
+from pipelines.aggregators.selection.checking import FunctionName, check_function, checks
+from pipelines.aggregators.selection.judging import accepted
 from pipelines.errors import PipelineError
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class Shortest(Aggregator):
     """The answer written in the fewest tokens, reasoning included, that is not rejected.
 
@@ -35,17 +31,13 @@ class Shortest(Aggregator):
     on until one is accepted; if none is, the shortest wins. Empty answers count only if all are.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"verifier": YES_OR_NO}
+    roles: ClassVar = {"verifier": YES_OR_NO}
 
     function: FunctionName | None = None
     """`"package.module:name"` of a check: takes the module's inputs and outputs by name."""
 
     @property
     def functions(self) -> Collection[str]:
-        """The functions that it calls."""
         return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:
@@ -55,7 +47,6 @@ class Shortest(Aggregator):
             raise PipelineError("needs a function or a verifier to check with, but got both")
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The shortest accepted answer."""
         answers = members.ask(everyone(members))
         by_length = distinct(sorted(answers, key=lambda answer: answer.tokens))
         if not by_length:

@@ -42,9 +42,9 @@ def tunable_predictors(program: dspy.Module) -> dict[str, dspy.Predict]:
 
 
 def every_predictor(program: dspy.Module) -> Iterator[tuple[str, dspy.Predict]]:
-    """All predictors with their places, at any depth, those also that DSPy does not name.
+    """All predictors with their places, at any depth, including those that DSPy does not name.
 
-    One that stands in two places comes twice.
+    A predictor in two places is listed twice.
     """
     for place, each in every_module(program):
         if isinstance(each, dspy.Predict):
@@ -52,7 +52,7 @@ def every_predictor(program: dspy.Module) -> Iterator[tuple[str, dspy.Predict]]:
 
 
 def every_module(program: dspy.Module) -> Iterator[tuple[str, Any]]:
-    """All modules with their places, the program itself first; one in two places comes twice."""
+    """All modules with their places, the program first; one in two places is listed twice."""
     return _walk(program, "", ())
 
 
@@ -80,7 +80,7 @@ def _walk(value: Any, place: str, inside: tuple[int, ...]) -> Iterator[tuple[str
 
 
 def _held(value: Any) -> Iterable[tuple[str, Any]]:
-    """What it holds, each with how one gets there."""
+    """The values it contains, each with its attribute, key or index."""
     if isinstance(value, BaseModule):
         return ((f".{name}", each) for name, each in vars(value).items())
     if not is_searched(value):

@@ -7,16 +7,16 @@ from typing import Any
 
 import dspy
 
-from pipelines.adapters.dspy_programs.lms import as_model
+from pipelines.adapters.dspy_programs.inspection.lms import as_model
 from pipelines.gateway.model import Model
 from pipelines.modules.module import Module
 
 
 @dataclass(frozen=True)
 class PredictorModule(Module):
-    """A predictor as a module: its fields are its signature's, its name is DSPy's.
+    """A predictor as a module, with the fields of its signature and the name that DSPy gives it.
 
-    Nothing is checked: it runs in its program already.
+    It is not checked, since it already runs in its program.
     """
 
     predictor: dspy.Predict = field(kw_only=True, repr=False)
@@ -27,7 +27,7 @@ class PredictorModule(Module):
 
 
 def as_module(name: str, predictor: dspy.Predict) -> tuple[PredictorModule, Model | None]:
-    """The module, and the model that its own LM asks; None if it has no LM of its own.
+    """The module, and the model of its LM; None if it has no LM.
 
     Raises:
         PipelineError: its LM can't go through the gateway.

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from typing import ClassVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from pipelines.aggregators.aggregator import (
+    Aggregator,
+    Members,
+    Verdict,
+    elect,
+    everyone,
+    tally,
+    validated,
+)
+from pipelines.aggregators.role import YES_OR_NO
+from pipelines.aggregators.selection.judging import accepted
 
-from pipelines.aggregators.aggregator import Aggregator, Members, Verdict, elect, everyone, tally
-from pipelines.aggregators.judging import accepted
-from pipelines.aggregators.role import YES_OR_NO, Role
 
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class FilterVote(Aggregator):
     """The vote of those answers that the `filter` accepts (More LM Calls, arXiv 2403.02419).
 
     Equal answers are shown to it once. If it accepts none, or fails on all, all of them vote.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"filter": YES_OR_NO}
-
-    @property
-    def needed(self) -> Collection[str]:
-        """The roles that it requires."""
-        return {"filter"}
+    roles: ClassVar = {"filter": YES_OR_NO}
+    needed: ClassVar = {"filter"}
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The answer that most members gave among those accepted."""
         answers = members.ask(everyone(members))
         groups = tally(answers)
         if not groups:

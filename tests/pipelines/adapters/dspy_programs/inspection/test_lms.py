@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import from_dspy
-from pipelines.adapters.dspy_programs.lms import as_lm, as_model
+from pipelines.adapters.dspy_programs.inspection.lms import as_lm, as_model
 from pipelines.gateway.model import Model
 from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines.adapters.dspy_programs import from_dspy
-from pipelines.adapters.dspy_programs.identity import described
+from pipelines.adapters.dspy_programs.inspection.identity import described
 from search_spaces.config import canonical_json
 
 CODE = """

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 from pipelines.aggregators.aggregator import (
     Aggregator,
@@ -18,14 +15,13 @@ from pipelines.aggregators.aggregator import (
     elect,
     everyone,
     tally,
+    validated,
 )
-from pipelines.aggregators.checking import FunctionName, check_function, scores
-from pipelines.aggregators.judging import scored
 from pipelines.aggregators.role import CANDIDATE, Role
-
-if TYPE_CHECKING:
-    from pipelines.modules.module import Module
-    from search_spaces import ModuleConfig
+from pipelines.aggregators.selection.checking import FunctionName, check_function, scores
+from pipelines.aggregators.selection.judging import scored
+from pipelines.modules.module import Module
+from search_spaces import ModuleConfig
 
 SCORER = Role(
     CANDIDATE,
@@ -35,18 +31,15 @@ SCORER = Role(
 )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated
 class BestOf(Aggregator):
     """The answer that a function or a `scorer` scores highest (AlphaCode, arXiv 2203.07814).
 
     A tie goes to the answer that more members gave, then to the one given first. An answer on which
-    the function or the scorer fails, or says what is no finite number, is behind all others.
+    the function or the scorer fails, or gives no finite number, ranks last.
     """
 
-    @property
-    def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
-        return {"scorer": SCORER}
+    roles: ClassVar = {"scorer": SCORER}
 
     function: FunctionName | None = None
     """`"package.module:name"`: takes the module's inputs and outputs by name, returns a finite
@@ -54,7 +47,6 @@ class BestOf(Aggregator):
 
     @property
     def functions(self) -> Collection[str]:
-        """The functions that it calls."""
         return (self.function,) if self.function else ()
 
     def check(self, config: ModuleConfig, module: Module) -> None:
@@ -63,7 +55,6 @@ class BestOf(Aggregator):
         check_one("a function or a scorer", self.function, config.roles.get("scorer"))
 
     def aggregate(self, members: Members) -> Verdict | None:
-        """The best-scored answer."""
         answers = members.ask(everyone(members))
         candidates = [group.first for group in tally(answers)]
         if not candidates:
@@ -76,6 +67,6 @@ class BestOf(Aggregator):
 
 
 def best(candidates: Sequence[Answer], found: Sequence[float | None]) -> Answer:
-    """The candidate with the highest score, the first of equals; None is behind all others."""
+    """The candidate with the highest score, the first of equals; None ranks last."""
     numbers = [-math.inf if score is None else score for score in found]
     return candidates[numbers.index(max(numbers))]

@@ -1,0 +1,1 @@
+"""What a DSPy program says before it runs: predictors, models, arguments, identity."""

@@ -1,0 +1,1 @@
+"""Aggregators that have candidates judged, by a model or a function, and select among them."""
