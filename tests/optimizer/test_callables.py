@@ -183,7 +183,7 @@ def test_it_is_tracked_saved_loaded_served_and_run(
     run = mlflow.get_run(str(result.run_id))
     assert run.data.params["final/locate.model"] == result.config.modules["locate"].models[0]
     outputs: Any = run.outputs
-    (output,) = outputs.model_outputs
+    output = max(outputs.model_outputs, key=lambda each: each.step)  # the tuned one
     served = mlflow.pyfunc.load_model(f"models:/{output.model_id}").predict([asked])
     assert list(served.columns) == ["answer", "failure"]
     assert served.to_dict("records") == [{"answer": answer, "failure": None}]
