@@ -50,17 +50,14 @@ def _figures(found: FinishedRun) -> dict[str, Any]:
 def _show_saved(options: argparse.Namespace) -> int:
     """A pipeline in YAML: where it comes from and what is set; and its run, where that is found."""
     from optimizer.cli.figures import print_json
-    from optimizer.search.records.trial import config_text
     from optimizer.tracking.finished_run import find_run
     from pipelines.files.yaml_text import read_text, read_yaml
-    from search_spaces import PipelineConfig
 
     data, _ = read_yaml(read_text(options.run), options.run)
     if not isinstance(data, dict) or "modules" not in data:
         raise ValueError(f"{options.run} must be a pipeline in YAML, with its modules")
     facts = data.get("provenance") or {}
-    config = data.get("config")
-    settings = config_text(PipelineConfig.model_validate(config)) if config else "as given"
+    config = data.get("config") or {}
     try:
         found = find_run(facts.get("mlflow_run")) if facts.get("mlflow_run") else None
         missing = "" if found else "no run is named in the file"
@@ -72,7 +69,9 @@ def _show_saved(options: argparse.Namespace) -> int:
             | (_figures(found) if found else {})
         )
         return 0
-    print(f"{options.run}: {data.get('name')}\n{settings}")
+    print(f"{options.run}: {data.get('name')}")
+    for module, knobs in config.items():
+        print(f"  {module}: " + ", ".join(f"{knob} {_cut(value)}" for knob, value in knobs.items()))
     print(_decision(facts))
     if found is not None:
         print(f"\nrun {found.run_id}: {found.name}\n\n{found.summary}")

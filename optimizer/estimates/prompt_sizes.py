@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from optimizer.setup.plan import Plan
 from pipelines import Module
 from pipelines.modules.signature import REASONING, fresh_signature
 from pipelines.programs.adapter import reply_adapter
+from search_spaces import ModuleConfig
+
+if TYPE_CHECKING:
+    import dspy
 
 BYTES_PER_TOKEN = 4
 """What English takes with common tokenizers."""
@@ -51,29 +55,34 @@ def tokens_of(value: Any) -> int:
 
 
 def _size(plan: Plan, module: Module) -> PromptSize:
-    examples = [dict(plan.search[i].items()) for i in range(min(RENDERED, len(plan.search)))]
+    rows = [dict(plan.search[i].items()) for i in range(min(RENDERED, len(plan.search)))]
     config = plan.baseline.modules[module.name]
     if "instructions" not in module.knobs:
-        inputs = [sum(tokens_of(row[name]) for name in plan.pipeline.inputs) for row in examples]
+        inputs = [sum(tokens_of(row[name]) for name in plan.pipeline.inputs) for row in rows]
         output = sum(_field_tokens(plan, name) for name in plan.pipeline.outputs) or UNKNOWN_FIELD
-        return PromptSize(float(np.mean(inputs)), _reply(output, config.models, plan))
+        return PromptSize(float(np.mean(inputs)), _reply(output, config.labels, plan))
     told = config.instructions if config.instructions is not None else module.instructions
     signature = fresh_signature(module.signature, told)
-    adapter = reply_adapter(config.reply_format)
-    filler = "x" * (BYTES_PER_TOKEN * UNKNOWN_FIELD)
-    sizes = []
-    for row in examples:
-        values = {
-            name: row.get(module.pipeline_field(name), filler) for name in signature.input_fields
-        }
-        demos = [dict(demo) for demo in config.demos]
-        messages = adapter.format(signature, demos, values)
-        sizes.append(sum(tokens_of(message["content"]) for message in messages))
+    inputs = [_rendered(module, config, signature, row) for row in rows]
     thinks = module.strategy == "chain_of_thought" or REASONING in signature.output_fields
     names = [name for name in signature.output_fields if name != REASONING]
     outputs = [_field_tokens(plan, module.pipeline_field(name)) for name in names]
     guess = sum(outputs) + AROUND_FIELD * (len(outputs) + 1) + thinks * (THOUGHTS + AROUND_FIELD)
-    return PromptSize(float(np.mean(sizes)), _reply(guess, config.models, plan))
+    return PromptSize(float(np.mean(inputs)), _reply(guess, config.labels, plan))
+
+
+def _rendered(
+    module: Module, config: ModuleConfig, signature: type[dspy.Signature], row: Mapping[str, Any]
+) -> int:
+    """Tokens of the prompt for one example."""
+    filler = "x" * (BYTES_PER_TOKEN * UNKNOWN_FIELD)
+    values = {name: row.get(module.pipeline_field(name), filler) for name in signature.input_fields}
+    demos = [dict(demo) for demo in config.demos]
+    try:
+        messages = reply_adapter(config.reply_format).format(signature, demos, values)
+    except Exception:  # such as a field of a type that text can't stand in for
+        return sum(map(tokens_of, [signature.instructions, *values.values(), *demos]))
+    return sum(tokens_of(message["content"]) for message in messages)
 
 
 def _field_tokens(plan: Plan, name: str) -> float:
@@ -83,7 +92,7 @@ def _field_tokens(plan: Plan, name: str) -> float:
     return float(np.mean([tokens_of(example[name]) for example in plan.search]))
 
 
-def _reply(guess: float, labels: tuple[str, ...], plan: Plan) -> Span:
+def _reply(guess: float, labels: Sequence[str], plan: Plan) -> Span:
     """At most what the models may write."""
     most = max((plan.models[label].max_tokens for label in labels), default=2048)
     return Span(*(min(float(most), guess * share) for share in REPLY)) if guess else exactly(0.0)

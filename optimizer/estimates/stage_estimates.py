@@ -22,7 +22,8 @@ from optimizer.stages.prompts.stage import RUNS as PROMPT_RUNS
 EXPLORED = Span(2.5, 5.5, 18.0)
 """Runs of each further model of a module, before one combination is run on all examples."""
 FINISHED = Span(0.0, 1.0, 2.5)
-"""Combinations of models that are run on all examples."""
+"""Combinations of models that are run on all examples; of more than two modules, as many times
+half of them."""
 ROUNDS_OF_RATING = Span(0.5, 1.0, 3.0)
 """How often the diagnoser rates each module on a few examples."""
 STRUCTURE_CALLS = Span(2.0, 13.0, 60.0)
@@ -113,7 +114,7 @@ def _allocation(plan: Plan, prices: CallPrices, stage: Stage) -> tuple[Span, Spa
     share = per_run.scaled((asking + 1) / 2 / asking)  # what comes before the module is shared
     explored = share.times(EXPLORED).scaled(further)
     explored = Span(*(min(calls, further * n * per_run.high) for calls in explored))
-    finished = per_run.times(FINISHED).scaled(n)
+    finished = per_run.times(FINISHED).scaled(n * max(1.0, asking / 2))
     calls = explored.plus(finished)
     usd = explored.times(_per_call(prices, prices.explored))
     usd = usd.plus(finished.times(_per_call(prices, prices.chosen)))

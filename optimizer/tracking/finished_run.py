@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +32,7 @@ class FinishedRun:
     run_id: str
     name: str
     summary: str
-    """What `print(result)` showed."""
+    """What `print(result)` showed, without the next steps in Python."""
     metrics: Mapping[str, float]
     params: Mapping[str, str]
     tags: Mapping[str, str]
@@ -47,16 +50,15 @@ def find_run(run_id: str | None = None, experiment: str | None = None) -> Finish
     client, run = _found(run_id, experiment)
     with tempfile.TemporaryDirectory() as folder:
         path = _downloaded(client, run, EXAMPLES, folder)
-        table = (
-            json.loads(path.read_text(encoding="utf-8")) if path else {"columns": [], "data": []}
-        )
-    rows = tuple(dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+        table = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    columns, data = table.get("columns", []), table.get("data", [])
+    rows = tuple(dict(zip(columns, row, strict=True)) for row in data)
     tags = dict(run.data.tags)
     note = tags.get("mlflow.note.content", "").strip().removeprefix(_FENCE).removesuffix(_FENCE)
     return FinishedRun(
         run.info.run_id,
         run.info.run_name,
-        note.strip("\n"),
+        note.partition("\n\nNext\n")[0].strip("\n"),
         dict(run.data.metrics),
         dict(run.data.params),
         tags,
@@ -92,7 +94,7 @@ def _found(run_id: str | None, experiment: str | None) -> tuple[MlflowClient, Ru
         )
     if problem := store.problem():
         raise OSError(f"the tracking store {store.shown} can't be reached: {problem}")
-    with log_level(30, "mlflow.store.db.utils", "alembic"):
+    with log_level(logging.WARNING, "mlflow.store.db.utils", "alembic"):
         client = MlflowClient(store.uri, registry_uri=store.uri)
         if run_id is not None:
             try:
@@ -120,4 +122,5 @@ def _downloaded(client: MlflowClient, run: Run, name: str, folder: str) -> Path 
     """The artifact's path below the folder; None if the run has none of that name."""
     if all(artifact.path != name for artifact in client.list_artifacts(run.info.run_id)):
         return None
-    return Path(client.download_artifacts(run.info.run_id, name, folder))
+    with redirect_stderr(io.StringIO()):  # a bar of progress for every file
+        return Path(client.download_artifacts(run.info.run_id, name, folder))
