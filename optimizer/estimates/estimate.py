@@ -157,7 +157,7 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
     for stage in stages:
         calls, usd = calls.plus(stage.calls), usd.plus(stage.usd)
         seconds = seconds.plus(stage.seconds)
-    shares = _shares(budget, calls, usd, seconds)
+    capped_usd, capped_calls, capped_seconds = _capped(budget, usd, calls, seconds)
     fewest, held_out = fewest_gained(0), len(plan.holdout)
     return Estimate(
         pipeline=plan.pipeline.name,
@@ -165,9 +165,9 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
         holdout_examples=held_out,
         models=len({label for labels in plan.space.models.values() for label in labels}),
         stages=stages,
-        calls=calls.times(shares),
-        usd=usd.times(shares),
-        seconds=seconds.times(shares),
+        calls=capped_calls,
+        usd=capped_usd,
+        seconds=capped_seconds,
         smallest_gain=fewest / held_out if held_out >= fewest else None,
         budget=budget,
         suggested=_budget(prices, 2 * calls.typical, 2 * usd.typical),
@@ -186,17 +186,25 @@ def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math
     return Budget(usd=min(most_usd, _rounded_up(usd + LONG_REPLIES * prices.worst_call)))
 
 
-def _shares(budget: Budget | None, calls: Span, usd: Span, seconds: Span) -> Span:
-    """How much of each end the budget has room for, at most 1."""
-    shares = [1.0, 1.0, 1.0]
-    if budget is not None:
-        for cap, span in ((budget.calls, calls), (budget.usd, usd), (budget.seconds, seconds)):
-            if cap is not None:
-                shares = [
-                    min(share, cap / end) if end else share
-                    for share, end in zip(shares, span, strict=True)
-                ]
-    return Span(*shares)
+def _capped(budget: Budget | None, *spans: Span) -> list[Span]:
+    """Dollars, calls and seconds as far as the budget reaches.
+
+    Where one cap ends the search, the others' upper ends stay: calls may turn out cheap, or fast.
+    """
+    caps = (None, None, None) if budget is None else (budget.usd, budget.calls, budget.seconds)
+    low, typical = 1.0, 1.0
+    for cap, span in zip(caps, spans, strict=True):
+        if cap is not None:
+            low = min(low, cap / span.low) if span.low else low
+            typical = min(typical, cap / span.typical) if span.typical else typical
+    return [
+        Span(
+            min(low * span.low, typical * span.typical),
+            typical * span.typical,
+            span.high if cap is None else min(cap, span.high),
+        )
+        for cap, span in zip(caps, spans, strict=True)
+    ]
 
 
 def _cells(calls: Span, usd: Span, seconds: Span) -> list[str]:
