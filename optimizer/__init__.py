@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from evaluators.statistics.best_of_k import BestOfK, best_of_k
     from evaluators.statistics.vote_scaling import VoteScaling, vote_accuracy
     from optimizer.errors import BudgetTooSmall, OptimizationError
+    from optimizer.estimates.estimate import Estimate
     from optimizer.loop import optimize
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result
@@ -64,6 +65,7 @@ __all__ = [
     "BudgetTooSmall",
     "Dataset",
     "DatasetError",
+    "Estimate",
     "Gateway",
     "JudgeAgreement",
     "Limit",

@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.statistics import Interval
+from pipelines.gateway.budget import Budget
 
 
 def percent(score: float) -> str:
@@ -76,6 +77,26 @@ def agreement_text(judge: JudgeAgreement) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 trial`, `1,200 trials`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def budget_text(budget: Budget) -> str:
+    """The caps as `$5.00, 20,000 calls and 1:00:00`; `no cap` without any."""
+    caps = [
+        "" if budget.usd is None else dollars(budget.usd),
+        "" if budget.calls is None else counted(budget.calls, "call"),
+        "" if budget.seconds is None else seconds(budget.seconds),
+    ]
+    *others, last = [cap for cap in caps if cap] or ["no cap"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def budget_code(budget: Budget, *, shell: bool = False) -> str:
+    """As it is given: `budget=Budget(usd=0.5)`, or `--budget-usd 0.5` on the command line."""
+    caps = {"usd": budget.usd, "calls": budget.calls, "seconds": budget.seconds}
+    given = {name: f"{cap:.12g}" for name, cap in caps.items() if cap is not None}
+    if shell:
+        return " ".join(f"--budget-{name} {cap}" for name, cap in given.items())
+    return f"budget=Budget({', '.join(f'{name}={cap}' for name, cap in given.items())})"
 
 
 def command(name: str) -> str:

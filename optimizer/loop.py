@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.objective import Objective
+from optimizer.errors import OptimizationError
+from optimizer.estimates.estimate import Estimate, estimate
+from optimizer.formatting import budget_code, budget_text
 from optimizer.progress import Progress
 from optimizer.results.conclusion import best_so_far, conclude
 from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
@@ -54,7 +58,21 @@ if TYPE_CHECKING:
     import dspy
 
 
-@signals_interrupt()
+logger = logging.getLogger(__name__)
+
+
+@overload
+def optimize(
+    pipeline: Tunable | dspy.Module,
+    dataset: Any,
+    models: str | Model | Sequence[str | Model] | None = None,
+    *,
+    dry_run: Literal[True],
+    **arguments: Any,
+) -> Estimate: ...
+
+
+@overload
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
@@ -71,7 +89,31 @@ def optimize(
     seed: int = 0,
     experiment: str | None = None,
     gateway: Gateway | None = None,
-) -> Result:
+    on_trial: Callable[[Trial], None] | None = None,
+    dry_run: Literal[False] = False,
+) -> Result: ...
+
+
+@signals_interrupt()  # type: ignore[misc]  # the arguments of the first are those of the second
+def optimize(
+    pipeline: Tunable | dspy.Module,
+    dataset: Any,
+    models: str | Model | Sequence[str | Model] | None = None,
+    *,
+    metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
+    budget: Budget | None = None,
+    search_space: SearchSpace | None = None,
+    objective: str | Objective = "quality",
+    stages: str | Stage | Sequence[str | Stage] = ("allocation", "structure", "prompts"),
+    diagnoser: str | Model | None = "auto",
+    holdout: float = 0.3,
+    concurrency: int = 32,
+    seed: int = 0,
+    experiment: str | None = None,
+    gateway: Gateway | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+    dry_run: bool = False,
+) -> Result | Estimate:
     """Find better models, networks and prompts for a pipeline, within a budget.
 
     Every call is cached on disk, so the same search started again takes the same path without
@@ -90,7 +132,8 @@ def optimize(
         metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`),
             `llm_judge(...)` or `llm_preference(...)`, or any `metric(example, prediction) ->
             float` in [0, 1].
-        budget: caps in dollars, calls and seconds; without it nothing is capped.
+        budget: caps in dollars, calls and seconds. Without it, the upper end of the estimate is the
+            cap, and at most $5, which a warning says; `Budget()` caps nothing.
         search_space: other choices than the default ones, for all modules or for some.
         objective: "quality"; `Objective(max_cost_usd=..., max_latency_s=...)` for quality within
             limits per example, or `max_latency_p95_s=...` for 95% of the examples;
@@ -108,6 +151,10 @@ def optimize(
         seed: decides the split and every other draw.
         experiment: MLflow experiment; the pipeline's name by default.
         gateway: how calls are made: cache folder, providers' limits, retries, timeout.
+        on_trial: called with every trial as it ends, in the thread of the search. What it raises
+            ends the search.
+        dry_run: check the arguments and return an `Estimate` of what the search would take,
+            without any call.
 
     Returns:
         The tuned pipeline with its held-out score, what changed, and what it cost.
@@ -116,7 +163,7 @@ def optimize(
         ValueError: an argument does not fit; names the value and the nearest valid choice.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
-            or a judge does not value what people value.
+            a judge does not value what people value; or `on_trial` raised.
         MetricError: the metric raised, or returned no score.
         KeyboardInterrupt: after printing the best so far and how to resume; also at SIGTERM and
             SIGHUP, in the main thread.
@@ -130,7 +177,12 @@ def optimize(
     if experiment is not None and not (isinstance(experiment, str) and experiment.strip()):
         raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
     check_kind(gateway, Gateway)
+    _check_callback(on_trial)
     check_calls_can_be_made(plan)
+    if dry_run:
+        return estimate(plan, budget, concurrency)
+    if budget is None:
+        plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
     session = gateway.session(plan.account, plan.budget)
     paid_before = session.spent
@@ -141,7 +193,7 @@ def optimize(
     tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
     try:
         with Progress(plan.budget) as progress, progress.following(session):
-            state.on_trial = _listener(tracker, progress, plan, state)
+            state.on_trial = _listener(tracker, progress, plan, state, on_trial)
             state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)
             if plan.metric.human_labels:
                 progress.stage("judge")
@@ -190,7 +242,13 @@ def search(state: SearchState, plan: Plan) -> str | None:
         ended = state.cut_short
     except BudgetExhausted as exhausted:
         ended = str(exhausted)
-    return all_scores_equal(state) or (ended and f"the budget ended the search: {ended}")
+    return all_scores_equal(state) or (ended and f"{_cap_in_words(plan)} ended the search: {ended}")
+
+
+def _cap_in_words(plan: Plan) -> str:
+    if not plan.budget_is_default:
+        return "the budget"
+    return f"the default budget of {budget_text(plan.budget)}, as none was given,"
 
 
 def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
@@ -229,8 +287,28 @@ def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
     return Diagnoser(chosen, plan.pipeline, state.evaluator.session) if chosen else None
 
 
+def _check_callback(on_trial: Any) -> None:
+    if on_trial is not None and not callable(on_trial):
+        raise ValueError(f"on_trial must be a function of one trial, but got {on_trial!r}")
+
+
+def _capped(plan: Plan, concurrency: int) -> Plan:
+    """The plan with the default budget, which a warning names."""
+    default = estimate(plan, None, concurrency).default
+    logger.warning(
+        "NO BUDGET WAS GIVEN: the search is capped at %s. Give %s or another, or budget=Budget() "
+        "for no cap; optimize(..., dry_run=True) estimates what a search takes",
+        budget_text(default), budget_code(default),
+    )  # fmt: skip
+    return replace(plan, budget=default, budget_is_default=True)
+
+
 def _listener(
-    tracker: Tracker, progress: Progress, plan: Plan, state: SearchState
+    tracker: Tracker,
+    progress: Progress,
+    plan: Plan,
+    state: SearchState,
+    callback: Callable[[Trial], None] | None,
 ) -> Callable[[Trial], None]:
     accepted = prompts_of(plan.pipeline, plan.baseline)
 
@@ -243,13 +321,26 @@ def _listener(
                 model = {"model_name": config.models[0], "temperature": config.temperature}
                 text = prompt_text(prompt)
                 tracker.prompt(plan.pipeline.name, module, text, trial.stage, model)
-        best = state.evaluator.known(state.incumbent).mean
+        known, baseline = map(state.evaluator.known, (state.incumbent, state.baseline))
         session = state.evaluator.session
-        tracker.best(session.nominal.calls, best)
-        progress.stage(trial.stage)
-        progress.update(best, session.spent, session.seconds)
+        tracker.best(session.nominal.calls, known.mean)
+        progress.stage(trial.stage, trial.turn)
+        progress.update(known.interval, baseline.interval, session.spent, session.seconds)
+        if callback is not None:
+            _call(callback, trial)
 
     return on_trial
+
+
+def _call(callback: Callable[[Trial], None], trial: Trial) -> None:
+    try:
+        callback(trial)
+    except Exception as error:
+        raise OptimizationError(
+            f"on_trial raised {type(error).__name__}: {error}, at trial {trial.number} "
+            f"({trial.stage}), which ended the search; mend it and run the same again: every "
+            "answer so far is kept, and none is paid for twice"
+        ) from error
 
 
 def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
@@ -264,6 +355,7 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, st
         "budget_usd": plan.budget.usd,
         "budget_calls": plan.budget.calls,
         "budget_seconds": plan.budget.seconds,
+        "budget_is_default": plan.budget_is_default or None,
         "diagnoser": getattr(plan.diagnoser, "label", plan.diagnoser),
         "judge/model": plan.metric.judging.model.label if plan.metric.judging else None,
         "objective": str(plan.objective),

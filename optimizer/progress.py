@@ -1,16 +1,17 @@
-"""A line of progress, on a terminal or in a notebook."""
+"""The progress of a search: a line on a terminal, and lines now and then elsewhere."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from optimizer.formatting import counted, dollars, percent, seconds
+from evaluators.statistics import Interval
+from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
 from pipelines.gateway.budget import Budget, Spend
 
 if TYPE_CHECKING:
@@ -20,34 +21,44 @@ if TYPE_CHECKING:
 
 REFRESH_S = 1.0
 """Between two refreshes of the line during a trial."""
+LINES_S = 5.0
+"""At least so many seconds lie between two lines, where each stays."""
 _FORMAT = "{bar:12} {desc}{postfix}"
 
 
 class Progress:
-    """Stage, trials, best so far, spend against the caps, and the time left.
+    """Stage, turn, best so far against the baseline, spend against the caps, and the time left.
 
-    It shows on a terminal (stderr) and in a notebook, and is silent elsewhere. The bar is the share
-    of the budget that is used; a search often ends before that.
+    On a terminal (stderr) it is one line with a bar, the share of the budget that is used; a search
+    often ends before that. Elsewhere, as in a notebook or a file, it is a line on stderr every few
+    seconds in which something happened.
     """
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        self._stage = "starting"
         self._trials = 0
-        self._best: float | None = None
+        self._best: Interval | None = None
+        self._baseline: Interval | None = None
+        self._bar: tqdm[Any] | None = None
+        self._news = False
+        self._written = time.monotonic()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._bar: tqdm[Any] = _bar()
+        self._bar = _bar() if sys.stderr is not None and sys.stderr.isatty() else None
         self.stage("starting")
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # the terminal may be gone
-            self._bar.close()
+        if self._bar is not None:
+            with suppress(OSError):  # the terminal may be gone
+                self._bar.close()
 
     @contextmanager
     def following(self, session: Session) -> Iterator[None]:
-        """Within it, the line is refreshed every second."""
-        if self._bar.disable:
+        """Within it, what is shown is refreshed every second."""
+        if sys.stderr is None:  # as in a service
             yield
             return
         ended = threading.Event()
@@ -64,29 +75,48 @@ class Progress:
             ended.set()
             thread.join()
 
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-        self._bar.set_description_str(name)
+    def stage(self, name: str, turn: int = 0) -> None:
+        """A stage begins, in a turn of the loop; 0 is before the first."""
+        self._stage = f"{name}, turn {turn}" if turn else name
+        self._news = True
+        if self._bar is not None:
+            self._bar.set_description_str(self._stage)
 
-    def update(self, best: float | None, spend: Spend, elapsed_s: float) -> None:
-        """A trial ended; all is as of now, and `best` the best mean score, in [0, 1]."""
+    def update(
+        self, best: Interval | None, baseline: Interval | None, spend: Spend, elapsed_s: float
+    ) -> None:
+        """A trial ended; all is as of now: the scores, in [0, 1], are those of the best so far and
+        of the baseline on the search examples."""
         self._trials += 1
-        self._best = best
+        self._best, self._baseline = best, baseline
+        self._news = True
         self.refresh(spend, elapsed_s)
 
     def refresh(self, spend: Spend, elapsed_s: float) -> None:
         """More was spent; the arguments are those of `update`."""
-        best, used, calls = self._best, self.used(spend, elapsed_s), self._budget.calls
-        left = self.seconds_left(used, elapsed_s)
-        parts = [  # a narrow terminal cuts the end off
-            f"best {percent(best)}" if best is not None and best == best else "",
+        used = self.used(spend, elapsed_s)
+        text = ", ".join(filter(None, self._parts(spend, elapsed_s, used)))
+        if self._bar is not None:
+            self._bar.n = used
+            self._bar.set_postfix_str(text)
+            return
+        with self._lock:
+            now = time.monotonic()
+            if self._news and now - self._written >= LINES_S:
+                self._news, self._written = False, now
+                with suppress(OSError, ValueError):  # the file may be full or closed
+                    print(f"{self._stage}: {text}", file=sys.stderr, flush=True)
+
+    def _parts(self, spend: Spend, elapsed_s: float, used: float) -> list[str]:
+        """What is shown beside the stage; a narrow terminal cuts the end off."""
+        calls, left = self._budget.calls, self.seconds_left(used, elapsed_s)
+        return [
+            _scores(self._best, self._baseline),
             _of(dollars(spend.usd), self._budget.usd and dollars(self._budget.usd)),
             seconds(elapsed_s) if left is None else f"at most {seconds(left)} left",
             _of(f"{spend.calls:,}", calls and f"{calls:,}") + " calls",
             counted(self._trials, "trial"),
         ]
-        self._bar.n = used
-        self._bar.set_postfix_str(", ".join(filter(None, parts)))
 
     def used(self, spend: Spend, elapsed_s: float) -> float:
         """The largest share of a cap that is used, at most 1; 0 without caps."""
@@ -105,23 +135,20 @@ class Progress:
         return min(by_clock + by_pace, default=None)
 
 
+def _scores(best: Interval | None, baseline: Interval | None) -> str:
+    if best is None or baseline is None:
+        return ""
+    shown = f"best {percent(best.mean)} {percent_interval(best)}"
+    return shown if best == baseline else f"{shown} vs {percent(baseline.mean)}"
+
+
 def _of(value: str, cap: str | float | None) -> str:
     return f"{value} of {cap}" if cap else value
 
 
 def _bar() -> tqdm[Any]:
-    """A widget in a notebook that has them, a line on a terminal or plain notebook, or nothing."""
     from tqdm.std import tqdm
 
-    ipython = sys.modules.get("IPython")  # imported by a notebook's kernel, but not only there
-    shell = ipython.get_ipython() if ipython is not None else None
-    notebook = shell is not None and "IPKernelApp" in shell.config
-    if not notebook and (sys.stderr is None or not sys.stderr.isatty()):  # None in a service
-        return tqdm(disable=True)
-    if notebook and importlib.util.find_spec("ipywidgets"):
-        from tqdm.notebook import tqdm_notebook
-
-        return tqdm_notebook(total=1.0, bar_format=_FORMAT, leave=False)
     width, height = shutil.get_terminal_size((100, 24))  # of size 0, tqdm would show nothing
     return tqdm(
         total=1.0, bar_format=_FORMAT, leave=False, file=sys.stderr, ncols=width, nrows=height

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import argparse
 
-FAILED, WRONG_INPUT, UNMET, SIGNALLED = 1, 2, 3, 128
+from optimizer.version import library_version
+
+FAILED, WRONG_INPUT, UNMET, TOO_LOW, SIGNALLED = 1, 2, 3, 4, 128
 """The last one and the number of the signal."""
 
 _EXIT_CODES = (
     f"Exit codes: 0 done; {FAILED} the run, or a row of it, failed; {WRONG_INPUT} the input is "
     f"wrong; {UNMET} what was found, and saved, does not meet the limits on cost or latency; "
+    f"{TOO_LOW} the score is below --min-score; "
     f"{SIGNALLED + 2} after ctrl-C, {SIGNALLED + 15} after SIGTERM, {SIGNALLED + 1} after SIGHUP."
 )
 _ALLOW_CODE = "import the functions that the file names, which runs them; if you trust it"
+_TARGET = (
+    "a pipeline in YAML, or module:object of Python in this folder: a Pipeline, a DSPy program, or "
+    "a function that returns one"
+)
+_DATASET = "labelled examples: .jsonl, .json, .csv or .parquet"
+_MODELS = "litellm names, or labels of the pipeline's own models (which are the default)"
+_METRICS = "exact_match (the default), contains, numeric_match, f1 or multiple_choice"
+_JSON = "print figures as JSON, and nothing else, on stdout"
 _RUN = (
     "Write outputs as JSON. Each prediction carries its confidence, the share of members that "
     "agreed: in every line for --dataset; for --input on stderr, where a module has members."
 )
+_FINISHED = "id of a run in MLflow (the latest that finished)"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,12 +39,21 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
+    root.add_argument("--version", action="version", version=f"%(prog)s {library_version()}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_demo(commands.add_parser("demo", help="tune a small pipeline of simulated models, free"))
-    tuning = "tune a pipeline on labelled examples"
-    running = "run a pipeline on one input, or on a file of rows"
-    _add_optimize(commands.add_parser("optimize", help=tuning, epilog=_EXIT_CODES))
-    _add_run(commands.add_parser("run", help=running, description=_RUN, epilog=_EXIT_CODES))
+    for add, name, text, description in (
+        (_add_demo, "demo", "tune a small pipeline of simulated models, free", None),
+        (_add_init, "init", "write a pipeline, ten rows and a script to begin with", None),
+        (_add_estimate, "estimate", "what optimize would take, without any call", None),
+        (_add_optimize, "optimize", "tune a pipeline on labelled examples", None),
+        (_add_evaluate, "evaluate", "score a pipeline on labelled examples; tunes nothing", None),
+        (_add_run, "run", "run a pipeline on one input, or on a file of rows", _RUN),
+        (_add_show, "show", "what a finished run, or a saved pipeline, is", None),
+        (_add_report, "report", "write the page of a finished run", None),
+        (_add_diff, "diff", "what differs between two pipelines, prompts line by line", None),
+    ):
+        about = description or f"{text[0].upper()}{text[1:]}."
+        add(commands.add_parser(name, help=text, description=about, epilog=_EXIT_CODES))
     return root
 
 
@@ -45,33 +66,46 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     add(
         "--folder", default=folder, metavar="PATH", help=f"of tuned.yaml and report.html ({folder})"
     )
+    add("--json", action="store_true", help=_JSON)
+
+
+def _add_init(command: argparse.ArgumentParser) -> None:
+    folder = "where to; made if it is not there"
+    command.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help=folder)
+
+
+def _add_estimate(command: argparse.ArgumentParser) -> None:
+    _add_search(command)
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
+    _add_search(command)
     add = command.add_argument
-    models = "litellm names, or labels of the pipeline's own models (which are the default)"
-    metrics = "exact_match (the default), contains, numeric_match, f1 or multiple_choice"
+    add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
+    add("--report", metavar="PATH.html", help="a page of figures and plots")
+
+
+def _add_search(command: argparse.ArgumentParser) -> None:
+    """What `optimize` and `estimate` take alike."""
+    add = command.add_argument
     holdout = "share of the examples that the search never sees (0.3)"
     diagnoser = (
         "the model that judges modules, auto for the best single model (the default), or none"
     )
     stages = "what to tune: allocation (models), structure (widths, ...), prompts; all by default"
+    strategy = "how models are searched: default, llmselector, halving, exhaustive, random or tpe"
     prompts = "which of DSPy's optimizers writes prompts: gepa, mipro, copro, bootstrap or auto"
+    space = "choices by knob, as SearchSpace(...) takes them: `width: [1, 3]`"
     pareto = (
         "look for the front of quality, cost and latency; the limits below then choose which of "
         "it is saved, else it is the best score"
     )
     within = "the cheapest at most so much below the best that meets the limits: 0.01 is a point"
     of = "single_model: --within counts from the best single model; else from the best of all"
-    add("pipeline", metavar="PIPELINE.yaml", help="what to tune")
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("dataset", metavar="DATASET", help="labelled examples: .jsonl, .json, .csv or .parquet")
-    add("--models", action="append", default=[], metavar="A,B,C", help=models)
-    add("--metric", default="exact_match", metavar="NAME", help=metrics)
-    add("--budget-usd", type=float, metavar="X", help="most dollars")
-    add("--budget-calls", type=int, metavar="N", help="most calls")
-    add("--budget-seconds", type=float, metavar="X", help="most seconds")
+    _add_scoring(command)
+    add("--search-space", metavar="FILE.yaml", help=space)
     add("--stages", default="allocation,structure,prompts", metavar="A,B", help=stages)
+    add("--strategy", default="default", metavar="NAME", help=strategy)
     add("--prompt-optimizer", default="auto", metavar="NAME", help=prompts)
     add("--pareto", action="store_true", help=pareto)
     add("--max-cost-usd", type=float, metavar="X", help="most dollars per example")
@@ -81,11 +115,29 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--of", choices=("best", "single_model"), default="best", help=of)
     add("--holdout", type=float, default=0.3, metavar="X", help=holdout)
     add("--seed", type=int, default=0, metavar="N", help="decides every draw (0)")
-    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
     add("--experiment", metavar="NAME", help="MLflow experiment (the pipeline's name)")
     add("--diagnoser", default="auto", metavar="MODEL", help=diagnoser)
-    add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
-    add("--report", metavar="PATH.html", help="a page of figures and plots")
+
+
+def _add_scoring(command: argparse.ArgumentParser) -> None:
+    """What everything that scores examples takes."""
+    add = command.add_argument
+    add("pipeline", metavar="PIPELINE", help=_TARGET)
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("dataset", metavar="DATASET", help=_DATASET)
+    add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
+    add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
+    add("--budget-usd", type=float, metavar="X", help="most dollars")
+    add("--budget-calls", type=int, metavar="N", help="most calls")
+    add("--budget-seconds", type=float, metavar="X", help="most seconds")
+    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
+    add("--json", action="store_true", help=_JSON)
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    _add_scoring(command)
+    lowest = f"end with {TOO_LOW} if the score is below it, as in --min-score 0.8"
+    command.add_argument("--min-score", type=float, metavar="X", help=lowest)
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
@@ -98,3 +150,26 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     rows.add_argument("--dataset", metavar="PATH", help="many: .jsonl, .json, .csv or .parquet")
     add("--output", metavar="PATH", help="where outputs go, as JSON lines (the terminal)")
     add("--concurrency", type=int, default=16, metavar="N", help="most rows in flight (16)")
+
+
+def _add_show(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("run", nargs="?", metavar="RUN", help=f"{_FINISHED}, or a saved tuned.yaml")
+    add("--experiment", metavar="NAME", help="where to look for the latest")
+    add("--examples", type=int, default=10, metavar="N", help="most gained and lost examples (10)")
+    add("--json", action="store_true", help=_JSON)
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("run", nargs="?", metavar="RUN", help=_FINISHED)
+    add("--experiment", metavar="NAME", help="where to look for the latest")
+    add("--output", default="report.html", metavar="PATH.html", help="the page (report.html)")
+
+
+def _add_diff(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("before", metavar="A.yaml", help="a pipeline, given or tuned")
+    add("after", metavar="B.yaml", help="another one")
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("--json", action="store_true", help=_JSON)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 FIRST_DRAFT = "sim/hazel"
@@ -16,13 +18,15 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
     from optimizer import Budget, locate_solve, optimize
+    from optimizer.cli.figures import print_json, result_figures
     from optimizer.cli.optimize import save
     from optimizer.results.summary_text import summary_text
     from pipelines.providers.simulated import MODELS, simulated_dataset
 
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)
     print("Tuning a pipeline of two modules with ten simulated models: prices are made up, "
-          "and nothing is paid.\n", flush=True)  # fmt: skip
+          "and nothing is paid.\n", flush=True,
+          file=sys.stderr if options.json else sys.stdout)  # fmt: skip
     result = optimize(
         locate_solve(),
         simulated_dataset("locate_solve", options.examples, options.seed),
@@ -31,7 +35,10 @@ def run(options: argparse.Namespace) -> int:
         budget=Budget(calls=options.calls),
         seed=options.seed,
     )
-    print(summary_text(result, shell=True), end="")
     folder = Path(options.folder)
-    save(result, folder / "tuned.yaml", folder / "report.html")
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        print(summary_text(result, shell=True), end="")
+        save(result, folder / "tuned.yaml", folder / "report.html")
+    if options.json:
+        print_json(result_figures(result))
     return 0

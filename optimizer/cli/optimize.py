@@ -1,10 +1,11 @@
-"""`optimize PIPELINE.yaml DATASET`: tunes a pipeline, and saves the result."""
+"""`optimize PIPELINE DATASET`: tunes a pipeline, and saves the result."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,51 +22,32 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 3 if what is saved does not meet the limits.
     """
-    from optimizer import Budget, Objective, Pipeline, Prompts, optimize
+    from optimizer import optimize
+    from optimizer.cli.figures import print_json, result_figures
+    from optimizer.cli.searching import given_objective, search_arguments
     from optimizer.results.summary_text import summary_text
 
-    if options.of == "single_model" and options.pareto:
-        raise ValueError("--of single_model does not go with --pareto")
     for name in ("save", "report"):  # better found before the search than after it
         path = getattr(options, name)
         if path is not None and Path(path).is_dir():
             raise ValueError(f"--{name} must name a file, but {path} is a folder")
-    wanted = Objective(
-        max_cost_usd=options.max_cost_usd,
-        max_latency_s=options.max_latency_s,
-        max_latency_p95_s=options.max_latency_p95_s,
-        within=options.within,
-        of=options.of,
-    )
-    prompts = Prompts(options.prompt_optimizer)
-    result = optimize(
-        Pipeline.load(options.pipeline, allow_code=options.allow_code),
-        options.dataset,
-        [name for part in options.models for name in _listed(part)] or None,
-        metric=options.metric,
-        budget=Budget(options.budget_usd, options.budget_calls, options.budget_seconds),
-        objective="pareto" if options.pareto else wanted,
-        stages=[prompts if name == prompts.name else name for name in _listed(options.stages)],
-        diagnoser=None if options.diagnoser == "none" else options.diagnoser,
-        holdout=options.holdout,
-        concurrency=options.concurrency,
-        seed=options.seed,
-        experiment=options.experiment,
-    )
-    print(summary_text(result, shell=True), end="")
+    wanted = given_objective(options)
+    result = optimize(**search_arguments(options))
     point = None
     if options.pareto and wanted.limited and result.points:
         point = wanted.choose(result.points, [point.costs for point in result.points])
-    save(result, Path(options.save), Path(options.report) if options.report else None, point)
-    if wanted.meets((point or result.tuned_figures).costs):
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        print(summary_text(result, shell=True), end="")
+        save(result, Path(options.save), Path(options.report) if options.report else None, point)
+    meets = wanted.meets((point or result.tuned_figures).costs)
+    if options.json:
+        saved = {"saved": options.save, "report": options.report, "meets_objective": meets}
+        print_json({**result_figures(result), **saved})
+    if meets:
         return 0
     problem = f"what was found, and saved, does not meet the objective ({wanted})"
     print(f"compound-optimizer optimize: {problem}", file=sys.stderr)
     return UNMET
-
-
-def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def save(

@@ -82,6 +82,8 @@ def conclude(
         module_scores_=tuple(state.module_scores),
         probes_=tuple(state.probes),
         spent=_spent(state, paid_before),
+        budget=plan.budget,
+        budget_is_default=plan.budget_is_default,
         diagnoser=_agreements(state),
         diagnoser_model=state.rater,
         diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from evaluators.statistics import Interval
+from optimizer.version import DISTRIBUTION, library_version
 from pipelines import PipelineError, Tunable
 from pipelines.gateway.secrets import redacted
 
@@ -17,16 +17,7 @@ if TYPE_CHECKING:
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result
 
-DISTRIBUTION = "compound-optimizer"
 OPTIMISTIC = "search examples (optimistic)"
-
-
-def library_version() -> str:
-    """The installed version; `unknown` when it runs from a folder that was never installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def provenance(result: Result) -> dict[str, Any]:

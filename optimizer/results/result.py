@@ -18,7 +18,7 @@ from optimizer.search.records.module_score import ModuleScore, module_scores_fra
 from optimizer.search.records.probe import Probe, probes_frame
 from optimizer.search.records.trial import Trial, trials_frame
 from pipelines import PipelineError, Tunable
-from pipelines.gateway.budget import PurposeSpend
+from pipelines.gateway.budget import Budget, PurposeSpend
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
@@ -150,6 +150,10 @@ class Result:
     module_scores_: tuple[ModuleScore, ...] = ()
     probes_: tuple[Probe, ...] = ()
     spent: Spent
+    budget: Budget = field(default_factory=Budget)
+    """The caps of the search."""
+    budget_is_default: bool = False
+    """Whether nobody gave a budget, so that the estimate made one."""
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
     diagnoser_model: str | None = None
     """Label of the model that rated modules; None without a diagnoser."""

@@ -61,6 +61,8 @@ class Plan:
     seed: int
     key: str
     """Identifies the search, whatever its budget."""
+    budget_is_default: bool = False
+    """Whether nobody gave it."""
 
     @property
     def account(self) -> str:

@@ -61,9 +61,10 @@ def tune(
             stack.callback(gateway.close)
         if not tracked:
             stack.enter_context(patch.object(optimizer.loop, "Tracker", Untracked))
-        return optimize(
+        result: Result = optimize(
             pipeline or locate_solve(), dataset, models, gateway=gateway, stages=stages, **arguments
         )
+        return result
 
 
 def outcome(result: Result) -> str:

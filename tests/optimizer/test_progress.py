@@ -4,15 +4,16 @@ import io
 import sys
 import threading
 import time
-import types
 from typing import Any, cast
 
 import pytest
 
 import optimizer.progress
+from evaluators.statistics import Interval
 from optimizer.progress import Progress
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend
 
+BEST, BASELINE = Interval(0.415, 0.301, 0.543), Interval(0.25, 0.16, 0.36)
 SPEND = Spend({"task": PurposeSpend(usd=0.5, calls=300)})
 
 
@@ -26,30 +27,46 @@ def test_shows_stage_best_spend_and_time_left_on_a_terminal(
 ) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "130")
     with Progress(Budget(usd=2, calls=400, seconds=600)) as progress:
-        progress.stage("allocation")
-        progress.update(0.415, SPEND, 60.0)
+        progress.stage("allocation", 2)
+        progress.update(BEST, BASELINE, SPEND, 60.0)
     shown = terminal.getvalue().split("\r")
     line = next(part for part in reversed(shown) if "allocation" in part)
-    for message in ("1 trial", "best 41.5%", "$0.500 of $2.00", "300 of 400 calls", "20 s left"):
+    shown_scores = "allocation, turn 2, best 41.5% [30.1, 54.3] vs 25.0%"
+    for message in ("1 trial", shown_scores, "$0.500 of $2.00", "300 of 400 calls", "20 s left"):
         assert message in line
     assert shown[-1].strip() == ""
 
 
-def test_is_silent_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
-    with Progress(Budget()) as progress:
-        progress.stage("baseline")
-        progress.update(None, SPEND, 1.0)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_an_imported_kernel_package_is_not_a_notebook(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_elsewhere_it_writes_a_line_when_there_is_news(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(Budget(usd=2)) as progress:
+        progress.stage("allocation", 1)
+        progress.update(BASELINE, BASELINE, SPEND, 3.0)
+        now += 3
+        progress.update(BEST, BASELINE, SPEND, 6.0)
+        assert capsys.readouterr().err == "", "the last line is too near"
+        now += 3
+        progress.refresh(SPEND, 9.0)
+        progress.refresh(SPEND, 9.0)
+        now += 30
+        progress.refresh(SPEND, 39.0)  # nothing happened
+    assert capsys.readouterr().err == (
+        "allocation, turn 1: best 41.5% [30.1, 54.3] vs 25.0%, $0.500 of $2.00, "
+        "at most 27 s left, 300 calls, 2 trials\n"
+    )
+
+
+def test_short_searches_are_silent_where_nobody_watches(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with Progress(Budget()) as progress:
         progress.stage("baseline")
+        progress.update(None, None, SPEND, 1.0)
     assert capfd.readouterr() == ("", "")
 
 
@@ -64,7 +81,7 @@ def test_without_stderr_it_keeps_quiet(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     with Progress(Budget()) as progress:
-        progress.update(0.5, SPEND, 60.0)
+        progress.update(BEST, BASELINE, SPEND, 60.0)
     assert capsys.readouterr().out == ""
 
 
@@ -91,7 +108,7 @@ def test_the_line_follows_what_is_spent_while_a_trial_goes_on(
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(optimizer.progress, "REFRESH_S", 0.01)
     with Progress(Budget(calls=4000)) as progress, progress.following(session):
-        progress.update(0.5, SPEND, 60.0)
+        progress.update(BEST, BASELINE, SPEND, 60.0)
         ends = time.monotonic() + 60
         while len(asked) < 3:
             assert time.monotonic() < ends

@@ -1,0 +1,82 @@
+"""`diff A.yaml B.yaml`: what is set differently, and prompts line by line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines import Tunable
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what differs; nothing is called."""
+    from optimizer.cli.figures import print_json
+    from optimizer.search.records.config_changes import config_changes
+    from pipelines import Pipeline
+
+    before, after = (
+        Pipeline.load(path, allow_code=options.allow_code)
+        for path in (options.before, options.after)
+    )
+    if (names := _names(before)) != _names(after):
+        raise ValueError(
+            f"both must have the same modules, but {options.before} has {', '.join(names)} and "
+            f"{options.after} has {', '.join(_names(after))}"
+        )
+    changes = config_changes(_config(before), _config(after))
+    diffs = list(_prompt_diffs(before, after, options.before, options.after))
+    if options.json:
+        rows = [change._asdict() for change in changes]
+        print_json({"changed": rows, "prompts": dict(diffs)})
+        return 0
+    if not changes and not diffs:
+        print("nothing is set differently")
+    for change in changes:
+        print(f"{change.knob}: {change.old} -> {change.new}")
+    for name, lines in diffs:
+        print(f"\n{name}\n" + "\n".join(lines))
+    return 0
+
+
+def _names(pipeline: Tunable) -> list[str]:
+    return [module.name for module in pipeline.modules]
+
+
+def _config(pipeline: Tunable) -> Any:
+    """What it carries; a module that names no model has one called `(none)`."""
+    return pipeline.config or pipeline.default_config("(none)")
+
+
+def _prompt_diffs(
+    before: Tunable, after: Tunable, old: str, new: str
+) -> Iterator[tuple[str, list[str]]]:
+    """By module and part of its prompt, the lines of a unified diff."""
+    for module in before.llm_modules:
+        texts = (_prompt(before, module.name), _prompt(after, module.name))
+        for part in dict.fromkeys([*texts[0], *texts[1]]):
+            given, tuned = (text.get(part, "").splitlines() for text in texts)
+            if lines := list(difflib.unified_diff(given, tuned, old, new, lineterm="")):
+                yield f"{module.name}.{part}", lines
+
+
+def _prompt(pipeline: Tunable, name: str) -> dict[str, str]:
+    """Instructions and demos of one module, as text: its own and its members'."""
+    from optimizer.results.provenance import plain_yaml
+    from pipelines.modules.signature import own_instructions
+
+    module, config = pipeline.module(name), _config(pipeline).modules[name]
+    told = config.instructions
+    if told is None:
+        told = module.instructions
+    if told is None:
+        told = own_instructions(module.signature)
+    parts = {"instructions": told or "", "demos": plain_yaml(list(config.demos))}
+    for place, member in enumerate(config.members):
+        if member.instructions is not None:
+            parts[f"members.{place}.instructions"] = member.instructions
+        if member.demos:
+            parts[f"members.{place}.demos"] = plain_yaml(list(member.demos))
+    return parts

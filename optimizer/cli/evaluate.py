@@ -1,0 +1,114 @@
+"""`evaluate PIPELINE DATASET`: scores a pipeline as it is, and searches nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from optimizer.cli.arguments import FAILED, TOO_LOW
+
+if TYPE_CHECKING:
+    from evaluators.outcome import Evaluation
+    from pipelines.gateway.budget import Spend
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run every example once, and print score, cost and failures.
+
+    Returns:
+        0; 1 if calls failed on too many examples for the score to count, or the budget ended;
+        4 if the score is below `--min-score`.
+    """
+    from optimizer.cli.figures import print_json
+
+    lowest = options.min_score
+    if lowest is not None and not 0 <= lowest <= 1:
+        raise ValueError(f"--min-score must be in [0, 1], such as 0.8, but got {lowest:g}")
+    name, metric, known, spent = _evaluated(options)
+    if options.json:
+        print_json(_figures(name, metric, known, spent))
+    else:
+        print(_text(name, metric, known, spent))
+    problem = ""
+    if known.disqualified or known.interval is None:
+        problem = f"calls failed on {known.hit} of {len(known.outcomes)} examples: no score counts"
+    elif lowest is not None and known.mean < lowest:
+        problem = f"the score of {known.mean:.4f} is below --min-score {lowest:g}"
+    if problem:
+        print(f"compound-optimizer evaluate: {problem}", file=sys.stderr)
+        return FAILED if known.disqualified or known.interval is None else TOO_LOW
+    return 0
+
+
+def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend]:
+    """Names of pipeline and metric, what was scored, and what it took.
+
+    Raises:
+        ValueError: the arguments do not fit each other.
+        RuntimeError: the budget does not reach for all examples.
+    """
+    from evaluators.evaluator import Evaluator
+    from optimizer.cli.searching import given_budget, given_models
+    from optimizer.cli.targets import load_target
+    from optimizer.setup.plan import check_calls_can_be_made, prepare
+    from optimizer.stages.resolver import resolve_stages
+    from pipelines.gateway.call import BudgetExhausted
+    from pipelines.gateway.gateway import default_gateway
+    from search_spaces.refusals import check_whole
+
+    check_whole("concurrency", options.concurrency, 1)
+    plan = prepare(
+        load_target(options.pipeline, allow_code=options.allow_code), options.dataset,
+        given_models(options), options.metric, given_budget(options), None,
+        resolve_stages("allocation"), None, 0, 0,
+    )  # fmt: skip
+    check_calls_can_be_made(plan)
+    session = default_gateway().session(f"evaluate {plan.account}", plan.budget)
+    metric = plan.metric.open(session)
+    evaluator = Evaluator(
+        plan.pipeline, plan.models, plan.search, metric, session, options.concurrency
+    )
+    try:
+        evaluator.run([(plan.baseline, index) for index in range(len(plan.search))])
+    except BudgetExhausted as exhausted:
+        done = len(evaluator.known(plan.baseline).outcomes)
+        raise RuntimeError(
+            f"the budget ended after {done} of {len(plan.search)} examples: {exhausted}; give "
+            "more, and what was answered so far is not paid for again"
+        ) from exhausted
+    known = evaluator.known(plan.baseline)
+    return plan.pipeline.name, plan.metric.name, known, session.nominal
+
+
+def _figures(name: str, metric: str, known: Evaluation, spent: Spend) -> dict[str, Any]:
+    return {
+        "pipeline": name,
+        "metric": metric,
+        "score": asdict(known.interval) if known.interval else None,
+        "examples": len(known.scores),
+        "unscored": known.unscored,
+        "failures": known.failures,
+        "usd_per_example": known.usd_per_example,
+        "calls_per_example": known.calls_per_example,
+        "latency_s": known.latency_s,
+        "latency_p95_s": known.latency_p95_s,
+        "spent": {"usd": spent.usd, "calls": spent.calls},
+    }
+
+
+def _text(name: str, metric: str, known: Evaluation, spent: Spend) -> str:
+    from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
+
+    score = known.interval
+    shown = f"{percent(score.mean)} {percent_interval(score)}" if score else "no score"
+    lines = [
+        f"{name}: {shown} ({metric}, 95% interval, {counted(len(known.scores), 'example')})",
+        f"{dollars(known.usd_per_example)} and {seconds(known.latency_s)} per example; "
+        f"{dollars(spent.usd)} for {counted(spent.calls, 'call')} in all, at recorded prices",
+    ]
+    if known.failures:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in known.failures.items())
+        lines.append(f"failures by kind: {kinds}; {known.unscored} without a score")
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""`show RUN`: decision, table and examples of a finished run, or of a saved pipeline."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optimizer.tracking.finished_run import FinishedRun
+
+LONGEST = 200
+"""Characters of a value; `examples.json` has them in full."""
+
+Row = Mapping[str, Any]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what the run decided, and the held-out examples that it gained and lost."""
+    from optimizer.cli.figures import print_json
+    from optimizer.tracking.finished_run import find_run
+    from search_spaces.refusals import check_whole
+
+    check_whole("examples", options.examples, 0)
+    if options.run is not None and Path(options.run).suffix in (".yaml", ".yml"):
+        return _show_saved(options)
+    found = find_run(options.run, options.experiment)
+    if options.json:
+        print_json(_figures(found))
+        return 0
+    print(f"run {found.run_id}: {found.name}\n\n{found.summary}")
+    print(_examples_text(found.examples, options.examples), end="")
+    return 0
+
+
+def _figures(found: FinishedRun) -> dict[str, Any]:
+    changed = [row for row in found.examples if row.get("change") in ("gained", "lost")]
+    return {
+        "run_id": found.run_id,
+        "name": found.name,
+        "improved": found.tags.get("improved") == "True",
+        "measured_on": found.tags.get("measured_on"),
+        "metrics": found.metrics,
+        "params": found.params,
+        "changed_examples": changed,
+    }
+
+
+def _show_saved(options: argparse.Namespace) -> int:
+    """A pipeline in YAML: where it comes from and what is set; and its run, where that is found."""
+    from optimizer.cli.figures import print_json
+    from optimizer.tracking.finished_run import find_run
+    from pipelines.files.yaml_text import read_text, read_yaml
+
+    data, _ = read_yaml(read_text(options.run), options.run)
+    if not isinstance(data, dict) or "modules" not in data:
+        raise ValueError(f"{options.run} must be a pipeline in YAML, with its modules")
+    facts = data.get("provenance") or {}
+    config = data.get("config") or {}
+    try:
+        found = find_run(facts.get("mlflow_run")) if facts.get("mlflow_run") else None
+        missing = "" if found else "no run is named in the file"
+    except (ValueError, OSError) as error:
+        found, missing = None, str(error)
+    if options.json:
+        print_json(
+            {"pipeline": data.get("name"), "provenance": facts, "config": config}
+            | (_figures(found) if found else {})
+        )
+        return 0
+    print(f"{options.run}: {data.get('name')}")
+    for module, knobs in config.items():
+        print(f"  {module}: " + ", ".join(f"{knob} {_cut(value)}" for knob, value in knobs.items()))
+    print(_decision(facts))
+    if found is not None:
+        print(f"\nrun {found.run_id}: {found.name}\n\n{found.summary}")
+        print(_examples_text(found.examples, options.examples), end="")
+    else:
+        print(f"Gained and lost examples are in MLflow: {missing}")
+    return 0
+
+
+def _decision(facts: Mapping[str, Any]) -> str:
+    """What the file says of its score."""
+    from evaluators.statistics import Interval
+    from optimizer.formatting import percent, percent_interval, points
+
+    def shown(name: str) -> str:
+        score = Interval(**facts[name])
+        return f"{name} {percent(score.mean)} {percent_interval(score)}"
+
+    if "score" not in facts:
+        return "not tuned: the file names no score"
+    figures = ", ".join(shown(name) for name in ("score", "baseline") if name in facts)
+    text = f"{figures} on {facts.get('examples', 'the')} {facts.get('measured_on', 'examples')}"
+    if "gain" not in facts:
+        return text
+    gain = Interval(**facts["gain"])
+    held_out = facts.get("measured_on") == "held-out examples"
+    better = "better than the baseline" if gain.low > 0 and held_out else "not shown to be better"
+    return f"{text}\n{better}: {points(gain)}"
+
+
+def _examples_text(examples: Sequence[Row], most: int) -> str:
+    lines = []
+    for change in ("gained", "lost"):
+        rows = [row for row in examples if row.get("change") == change]
+        lines += ["", f"{change.capitalize()}: {len(rows)} of {len(examples)}"]
+        for row in rows[:most]:
+            names = list(row)
+            asked = {name: row[name] for name in names[1 : names.index("change")]}
+            lines.append(f"  row {row['row']}")
+            lines += [f"    {name}: {_cut(value)}" for name, value in asked.items()]
+            lines += [
+                f"    {who} answered: {_cut(_answer(row, who))}" for who in ("baseline", "tuned")
+            ]
+        if len(rows) > most:
+            lines.append(f"  and {len(rows) - most} more: --examples {len(rows)}")
+    return "\n".join(lines) + "\n"
+
+
+def _answer(row: Row, who: str) -> Any:
+    return row.get(f"{who}_failure") or row.get(f"{who}_answer")
+
+
+def _cut(value: Any) -> str:
+    from optimizer.search.records.trial import shortened
+
+    return shortened(" ".join(str(value).split()), LONGEST)

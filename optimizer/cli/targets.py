@@ -1,0 +1,69 @@
+"""What a command works on: a pipeline in YAML, or an object of the user's Python."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    import dspy
+
+    from pipelines import Tunable
+
+_IN_PYTHON = re.compile(r"[\w.]+:\w+")
+
+
+def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module:
+    """The pipeline that a command names.
+
+    Args:
+        text: a path of YAML, or `module:object`; the module is found from the working folder.
+        allow_code: whether YAML may name functions, which loading imports.
+
+    Raises:
+        ValueError: there is no such module or object, it fails, or it is no pipeline.
+        OSError: the file can't be read.
+        PipelineError: as of `Pipeline.load`.
+    """
+    if _IN_PYTHON.fullmatch(text) and not Path(text).exists():
+        return _from_python(text)
+    from pipelines import Pipeline
+
+    return Pipeline.load(text, allow_code=allow_code)
+
+
+def _from_python(text: str) -> Tunable | dspy.Module:
+    import dspy
+
+    from pipelines import Tunable
+
+    name, _, attribute = text.partition(":")
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # the user's own code runs here
+        problem = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{text}: module {name!r} can't be imported: {problem}") from error
+    if not hasattr(module, attribute):
+        public = [known for known in vars(module) if not known.startswith("_")]
+        hint = nearest(attribute, public)
+        raise ValueError(f"{text}: module {name!r} has no {attribute!r}{hint}")
+    made: Any = getattr(module, attribute)
+    if callable(made) and not isinstance(made, Tunable | dspy.Module):
+        try:
+            made = made()
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"{text} must be a pipeline, or a function of no arguments that returns one, but "
+                f"calling it raised {problem}"
+            ) from error
+    if not isinstance(made, Tunable | dspy.Module):
+        raise ValueError(
+            f"{text} must be a Pipeline, a DSPy program, or a function that returns one, "
+            f"but got {made!r}"
+        )
+    return made

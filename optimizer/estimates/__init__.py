@@ -1,0 +1,1 @@
+"""What a search will take, estimated from its plan without any call."""

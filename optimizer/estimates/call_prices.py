@@ -1,0 +1,162 @@
+"""What one run of the pipeline takes, in calls and dollars, with given models or a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optimizer.estimates.prompt_sizes import PromptSize, prompt_sizes, tokens_of
+from optimizer.estimates.span import NOTHING, Span, exactly
+from optimizer.setup.plan import Plan
+from pipelines.aggregators.calls import most_calls
+from pipelines.gateway.model import Model
+from pipelines.providers import price_of
+
+TIMES_ASKED = Span(1.0, 1.5, 4.0)
+"""How often a module is asked where only running tells, as in loops and branches."""
+DIAGNOSIS = PromptSize(600.0, Span(20.0, 40.0, 200.0))
+"""Tokens of one call of the diagnoser: a module's inputs, its distinct outputs, and verdicts."""
+WRITING = PromptSize(2000.0, Span(100.0, 400.0, 1500.0))
+"""Tokens of one call that writes a prompt from examples, or from what went wrong."""
+VERDICT = PromptSize(250.0, Span(10.0, 40.0, 200.0))
+"""Tokens of one call of a judge, beside the example's own."""
+
+
+@dataclass(frozen=True)
+class CallPrices:
+    """What runs and single calls of one plan cost."""
+
+    plan: Plan
+    sizes: Mapping[str, PromptSize]
+    """By module, the tokens of a call."""
+
+    @property
+    def calls(self) -> Span:
+        """Calls of one run of the pipeline as given, those of a judge included."""
+        modules = self.plan.baseline.modules.values()
+        asked = exactly(float(sum(map(most_calls, modules))))
+        if not self.plan.pipeline.is_fixed:
+            asked = asked.times(TIMES_ASKED)
+        return asked.plus(exactly(float(self.plan.metric.calls)))
+
+    @property
+    def given(self) -> Span:
+        """Dollars of one run of the pipeline as given."""
+        return self._run({m.name: self._labels(m.name) for m in self.plan.pipeline.llm_modules})
+
+    def single(self, label: str) -> Span:
+        """Dollars of one run with this model in all modules."""
+        return self._run({module: [label] for module in self.sizes})
+
+    @property
+    def explored(self) -> Span:
+        """Dollars of one run of a search that tries every model: the cheapest, the mean, the mean
+        of the dearer half."""
+        return self._chosen(np.mean)
+
+    @property
+    def chosen(self) -> Span:
+        """Dollars of one run with models that nobody knows yet: as `explored`, with the median."""
+        return self._chosen(np.median)
+
+    def _chosen(self, middle: Callable[[Sequence[float]], Any]) -> Span:
+        spans = []
+        for module, labels in self.plan.space.models.items():
+            costs = sorted(self._call(module, label) for label in labels)
+            dearer = costs[len(costs) // 2 :]
+            span = Span(
+                costs[0].low,
+                float(middle([cost.typical for cost in costs])),
+                float(np.mean([cost.high for cost in dearer])),
+            )
+            spans.append(self._times(module).times(span))
+        return _sum([*spans, self.judged])
+
+    @property
+    def diagnosis(self) -> Span:
+        """Dollars of one call of the diagnoser."""
+        return NOTHING if self.plan.diagnoser is None else self._of_the_ablest(DIAGNOSIS)
+
+    @property
+    def writing(self) -> Span:
+        """Dollars of one call of the model that writes prompts, the diagnoser's."""
+        return self._of_the_ablest(WRITING)
+
+    def _of_the_ablest(self, size: PromptSize) -> Span:
+        """Dollars of a call to the diagnoser; "auto" may turn out to be any model."""
+        if isinstance(self.plan.diagnoser, Model):
+            return _usd(self.plan.diagnoser, size)
+        labels = dict.fromkeys(x for each in self.plan.space.models.values() for x in each)
+        costs = sorted(_usd(self.plan.models[label], size) for label in labels)
+        typical = float(np.mean([cost.typical for cost in costs]))
+        return Span(costs[0].low, typical, costs[-1].high)
+
+    @property
+    def worst_call(self) -> float:
+        """Dollars that the longest reply of the most expensive model of the search may cost."""
+        labels = {*self.plan.baseline.labels}.union(*self.plan.space.models.values())
+        models = [self.plan.models[label] for label in sorted(labels)]
+        if self.plan.metric.judging:
+            models.append(self.plan.metric.judging.model)
+        if isinstance(self.plan.diagnoser, Model):
+            models.append(self.plan.diagnoser)
+        return max(price_of(model).output_usd * model.max_tokens for model in models)
+
+    @property
+    def are_free(self) -> bool:
+        """Whether no model of the search has a price above 0."""
+        return self.explored.high == 0 and self.given.high == 0
+
+    def _run(self, labels: Mapping[str, Sequence[str]]) -> Span:
+        spans = []
+        for module, each in labels.items():
+            costs = [self._call(module, label) for label in each]
+            mean = _sum(costs).scaled(1 / len(costs))
+            spans.append(self._times(module).times(mean))
+        return _sum([*spans, self.judged])
+
+    def _times(self, module: str) -> Span:
+        """How often a run asks the module."""
+        own = exactly(float(most_calls(self.plan.baseline.modules[module])))
+        return own if self.plan.pipeline.is_fixed else own.times(TIMES_ASKED)
+
+    def _labels(self, module: str) -> Sequence[str]:
+        return self.plan.baseline.modules[module].labels
+
+    def _call(self, module: str, label: str) -> Span:
+        return _usd(self.plan.models[label], self.sizes[module])
+
+    @property
+    def judged(self) -> Span:
+        """Dollars of judging one run."""
+        judging, metric = self.plan.metric.judging, self.plan.metric
+        if judging is None:
+            return NOTHING
+        row = sum(tokens_of(value) for _, value in self.plan.search[0].items())
+        size = PromptSize(VERDICT.input_tokens + row, VERDICT.output_tokens)
+        return _usd(judging.model, size).scaled(metric.calls)
+
+
+def call_prices(plan: Plan) -> CallPrices:
+    """For one plan, whose models must all have a known price.
+
+    Raises:
+        ModelError: one has none.
+    """
+    return CallPrices(plan, prompt_sizes(plan))
+
+
+def _usd(model: Model, size: PromptSize) -> Span:
+    price = price_of(model)
+    inputs = exactly(size.input_tokens * price.input_usd)
+    return inputs.plus(size.output_tokens.scaled(price.output_usd))
+
+
+def _sum(spans: Sequence[Span]) -> Span:
+    total = NOTHING
+    for span in spans:
+        total = total.plus(span)
+    return total

@@ -1,0 +1,242 @@
+"""The estimate of a search: what each stage takes, and which gain the holdout can show."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evaluators.statistics.sign_test import fewest_gained
+from optimizer.estimates.call_prices import CallPrices, call_prices
+from optimizer.estimates.prompt_sizes import BYTES_PER_TOKEN, RENDERED
+from optimizer.estimates.span import NOTHING, Span
+from optimizer.estimates.stage_estimates import Pace, StageEstimate, stage_estimates
+from optimizer.formatting import budget_code, budget_text, counted, dollars
+from optimizer.setup.plan import Plan
+from pipelines.gateway.budget import Budget
+
+CALL_S = Span(0.7, 2.0, 8.0)
+"""Seconds that a call to a hosted model takes."""
+MOST_DEFAULT_USD = 5.0
+"""The most that a search costs whose budget nobody gave."""
+LONG_REPLIES = 4
+"""For how many of the longest replies a budget has room: each is reserved at its worst cost."""
+_WIDTH = 96
+LOST_SHARE = 0.05
+"""Of the held-out examples, the share that the example of a smaller net gain loses."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `optimize` would take with the same arguments; nothing was called to find it out.
+
+    `print(estimate)` shows it as a table. Of each figure there is the least, about how much, and
+    the most; the totals end at the budget, if one was given.
+    """
+
+    pipeline: str
+    search_examples: int
+    holdout_examples: int
+    models: int
+    stages: tuple[StageEstimate, ...]
+    calls: Span
+    usd: Span
+    seconds: Span
+    smallest_gain: float | None
+    """The smallest gain that the held-out examples can show, in [0, 1], where each is right or
+    wrong and none is lost; None where even all of them are too few."""
+    budget: Budget | None
+    """The one given."""
+    suggested: Budget
+    """Twice the typical dollars with room for the longest replies; calls if nothing has a price."""
+    default: Budget
+    """The cap where no budget is given: the upper end, and at most $5."""
+    input_tokens: float
+    """Mean of a call of the pipeline as given."""
+    output_tokens: Span
+    """Of the same."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as plain data; of a range, its `low`, `typical` and `high`."""
+        plain = {name: _plain(value) for name, value in vars(self).items()}
+        plain["stages"] = [
+            {name: _plain(value) for name, value in vars(stage).items()} for stage in self.stages
+        ]
+        return plain
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, shell: bool = False) -> str:
+        """The table and what it rests on; with `shell`, budgets as options of the command line."""
+        lines = [wrapped for line in self._notes(shell) for wrapped in _wrapped(line)]
+        return "\n".join([*self._table(), "", *lines]) + "\n"
+
+    def _table(self) -> list[str]:
+        head = (
+            f"{self.pipeline}: {counted(self.search_examples, 'search example')}, "
+            f"{self.holdout_examples:,} held out, {counted(self.models, 'model')} "
+            "(estimated, nothing was called)"
+        )
+        rows: list[tuple[str, ...]] = [("", "calls", "", "dollars", "", "minutes", "")]
+        rows += [(s.stage, *_cells(s.calls, s.usd, s.seconds)) for s in self.stages]
+        rows.append(("in all", *_cells(self.calls, self.usd, self.seconds)))
+        widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+        lines = [
+            f"{row[0]:<{widths[0]}}  "
+            + "  ".join(
+                f"{cell:<{width}}" if place % 2 else f"{cell:>{width}}"
+                for place, (cell, width) in enumerate(zip(row[1:], widths[1:], strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return [head, "", *lines]
+
+    def _notes(self, shell: bool) -> list[str]:
+        lines = []
+        if self.budget is not None and self.budget != Budget():
+            lines.append(f"In all: no more than the budget of {budget_text(self.budget)}.")
+        lines += [
+            self._gain_text(),
+            f"A budget that makes sense: {budget_code(self.suggested, shell=shell)}",
+        ]
+        if self.budget is None:
+            lines.append(f"Without one, the search is capped at {budget_text(self.default)}.")
+        out = self.output_tokens
+        lines += [
+            "",
+            "What this rests on",
+            f"  tokens: {self.input_tokens:,.0f} in and {out.typical:,.0f} out by call "
+            f"({out.low:,.0f} to {out.high:,.0f}); prompts of {RENDERED} examples rendered, a "
+            f"token every {BYTES_PER_TOKEN} bytes; the length of replies is a guess",
+            f"  minutes: {CALL_S.typical:g} s a call ({CALL_S.low:g} to {CALL_S.high:g}), which is "
+            "a guess; rate limits come on top",
+            *(f"  {stage.stage}: {stage.basis}" for stage in self.stages),
+        ]
+        return lines
+
+    def _gain_text(self) -> str:
+        held_out = self.holdout_examples
+        if not held_out:
+            return "Nothing is held out, so that no gain can be shown."
+        clean = fewest_gained(0)
+        test = "by the exact sign test at 2.5% on one side"
+        if self.smallest_gain is None:
+            return (
+                f"{counted(held_out, 'held-out example')} can't show any gain: it takes {clean} "
+                f"gained and none lost, {test}."
+            )
+        text = (
+            f"Smallest gain that {counted(held_out, 'held-out example')} can show: "
+            f"{100 * self.smallest_gain:.1f} points ({clean} gained and none lost, {test}"
+        )
+        lost = max(1, round(LOST_SHARE * held_out))
+        gained = fewest_gained(lost)
+        if gained + lost <= held_out:
+            net = 100 * (gained - lost) / held_out
+            text += f"; with {lost} lost, {gained} gained: {net:.1f} points"
+        return text + ")."
+
+
+def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
+    """Estimate a search, without any call.
+
+    Args:
+        plan: of the search.
+        budget: the one given.
+        concurrency: most examples in flight.
+
+    Raises:
+        ModelError: a model has no known price.
+    """
+    prices = call_prices(plan)
+    stages = tuple(stage_estimates(plan, prices, Pace(CALL_S, concurrency)))
+    calls, usd, seconds = NOTHING, NOTHING, NOTHING
+    for stage in stages:
+        calls, usd = calls.plus(stage.calls), usd.plus(stage.usd)
+        seconds = seconds.plus(stage.seconds)
+    capped_usd, capped_calls, capped_seconds = _capped(budget, usd, calls, seconds)
+    fewest, held_out = fewest_gained(0), len(plan.holdout)
+    return Estimate(
+        pipeline=plan.pipeline.name,
+        search_examples=len(plan.search),
+        holdout_examples=held_out,
+        models=len({label for labels in plan.space.models.values() for label in labels}),
+        stages=stages,
+        calls=capped_calls,
+        usd=capped_usd,
+        seconds=capped_seconds,
+        smallest_gain=fewest / held_out if held_out >= fewest else None,
+        budget=budget,
+        suggested=_budget(prices, 2 * calls.typical, 2 * usd.typical),
+        default=_budget(prices, calls.high, usd.high, MOST_DEFAULT_USD),
+        input_tokens=_mean([size.input_tokens for size in prices.sizes.values()]),
+        output_tokens=Span(
+            *map(_mean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
+        ),
+    )
+
+
+def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math.inf) -> Budget:
+    """Dollars, with room for the longest replies; calls where nothing has a price."""
+    if prices.are_free:
+        return Budget(calls=math.ceil(_rounded_up(calls)))
+    return Budget(usd=min(most_usd, _rounded_up(usd + LONG_REPLIES * prices.worst_call)))
+
+
+def _capped(budget: Budget | None, *spans: Span) -> list[Span]:
+    """Dollars, calls and seconds as far as the budget reaches.
+
+    Where one cap ends the search, the others' upper ends stay: calls may turn out cheap, or fast.
+    """
+    caps = (None, None, None) if budget is None else (budget.usd, budget.calls, budget.seconds)
+    low, typical = 1.0, 1.0
+    for cap, span in zip(caps, spans, strict=True):
+        if cap is not None:
+            low = min(low, cap / span.low) if span.low else low
+            typical = min(typical, cap / span.typical) if span.typical else typical
+    return [
+        Span(
+            min(low * span.low, typical * span.typical),
+            typical * span.typical,
+            span.high if cap is None else min(cap, span.high),
+        )
+        for cap, span in zip(caps, spans, strict=True)
+    ]
+
+
+def _cells(calls: Span, usd: Span, seconds: Span) -> list[str]:
+    cells = []
+    for span, shown in (
+        (calls, lambda value: f"{value:,.0f}"),
+        (usd, dollars),
+        (seconds, lambda value: f"{value / 60:.1f}"),
+    ):
+        low, typical, high = map(shown, span)
+        cells += [typical, f"{low} to {high}" if low != high else ""]
+    return cells
+
+
+def _wrapped(line: str) -> list[str]:
+    indent = "    " if line.startswith(" ") else ""
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False) or [""]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Span):
+        return value._asdict()
+    return asdict(value) if isinstance(value, Budget) else value
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _rounded_up(value: float) -> float:
+    """Two significant digits, upwards."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step - 1e-9) * step:.3g}")

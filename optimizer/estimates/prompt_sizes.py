@@ -1,0 +1,98 @@
+"""How long prompts and replies are: prompts rendered for a few examples, replies guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optimizer.estimates.span import Span, exactly
+from optimizer.setup.plan import Plan
+from pipelines import Module
+from pipelines.modules.signature import REASONING, fresh_signature
+from pipelines.programs.adapter import reply_adapter
+from search_spaces import ModuleConfig
+
+if TYPE_CHECKING:
+    import dspy
+
+BYTES_PER_TOKEN = 4
+"""What English takes with common tokenizers."""
+RENDERED = 4
+"""On how many examples prompts are rendered."""
+UNKNOWN_FIELD = 25
+"""Tokens of an output field that the dataset has no column for."""
+THOUGHTS = 120
+"""Tokens of a field of reasoning."""
+AROUND_FIELD = 9
+"""Tokens of the markers around a field and of the one that ends the reply."""
+REPLY = 0.6, 1.0, 3.0
+"""The range of a reply's length beside the guess: models differ in how much they say."""
+
+
+@dataclass(frozen=True)
+class PromptSize:
+    """Tokens of one call of a module."""
+
+    input_tokens: float
+    output_tokens: Span
+
+
+def prompt_sizes(plan: Plan) -> Mapping[str, PromptSize]:
+    """By module that asks a model, from a few of the search examples; nothing is called.
+
+    Fields that the dataset has no column for are taken to be as long as a guess says. Where the
+    user's own code writes the prompts, an input is as long as the example's inputs are.
+    """
+    return {module.name: _size(plan, module) for module in plan.pipeline.llm_modules}
+
+
+def tokens_of(value: Any) -> int:
+    """About how many tokens a text has."""
+    return -(-len(str(value).encode()) // BYTES_PER_TOKEN)
+
+
+def _size(plan: Plan, module: Module) -> PromptSize:
+    rows = [dict(plan.search[i].items()) for i in range(min(RENDERED, len(plan.search)))]
+    config = plan.baseline.modules[module.name]
+    if "instructions" not in module.knobs:
+        inputs = [sum(tokens_of(row[name]) for name in plan.pipeline.inputs) for row in rows]
+        output = sum(_field_tokens(plan, name) for name in plan.pipeline.outputs) or UNKNOWN_FIELD
+        return PromptSize(float(np.mean(inputs)), _reply(output, config.labels, plan))
+    told = config.instructions if config.instructions is not None else module.instructions
+    signature = fresh_signature(module.signature, told)
+    inputs = [_rendered(module, config, signature, row) for row in rows]
+    thinks = module.strategy == "chain_of_thought" or REASONING in signature.output_fields
+    names = [name for name in signature.output_fields if name != REASONING]
+    outputs = [_field_tokens(plan, module.pipeline_field(name)) for name in names]
+    guess = sum(outputs) + AROUND_FIELD * (len(outputs) + 1) + thinks * (THOUGHTS + AROUND_FIELD)
+    return PromptSize(float(np.mean(inputs)), _reply(guess, config.labels, plan))
+
+
+def _rendered(
+    module: Module, config: ModuleConfig, signature: type[dspy.Signature], row: Mapping[str, Any]
+) -> int:
+    """Tokens of the prompt for one example."""
+    filler = "x" * (BYTES_PER_TOKEN * UNKNOWN_FIELD)
+    values = {name: row.get(module.pipeline_field(name), filler) for name in signature.input_fields}
+    demos = [dict(demo) for demo in config.demos]
+    try:
+        messages = reply_adapter(config.reply_format).format(signature, demos, values)
+    except Exception:  # such as a field of a type that text can't stand in for
+        return sum(map(tokens_of, [signature.instructions, *values.values(), *demos]))
+    return sum(tokens_of(message["content"]) for message in messages)
+
+
+def _field_tokens(plan: Plan, name: str) -> float:
+    """The mean length of the column of that name; a guess without one."""
+    if name not in plan.search.columns:
+        return UNKNOWN_FIELD
+    return float(np.mean([tokens_of(example[name]) for example in plan.search]))
+
+
+def _reply(guess: float, labels: Sequence[str], plan: Plan) -> Span:
+    """At most what the models may write."""
+    most = max((plan.models[label].max_tokens for label in labels), default=2048)
+    return Span(*(min(float(most), guess * share) for share in REPLY)) if guess else exactly(0.0)

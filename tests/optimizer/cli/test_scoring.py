@@ -1,0 +1,156 @@
+"""`estimate`, `evaluate`, and what `optimize` takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from optimizer.cli import main
+from optimizer.results.result import Result
+from pipelines import Pipeline
+from pipelines.gateway.gateway import default_gateway
+from pipelines.patterns import locate_solve
+from pipelines.providers.simulated import simulated_dataset
+from search_spaces import ModuleConfig, PipelineConfig
+from tests.optimizer.made import make_result
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def files() -> None:
+    default_gateway.cache_clear()  # an earlier test's would know the answers
+    rows = simulated_dataset("locate_solve", 12, seed=1)
+    Path("rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    locate_solve().save("pipeline.yaml")
+    models = {"locate": ("sim/alder",), "solve": ("sim/birch",)}
+    config = PipelineConfig(modules={m: ModuleConfig(models=each) for m, each in models.items()})
+    Pipeline("locate-solve", locate_solve().modules, config=config).save("tuned.yaml")
+
+
+def test_estimate_prints_a_table_or_json(capsys: Captured) -> None:
+    arguments = ["estimate", "pipeline.yaml", "rows.jsonl", "--models", "sim/hazel,sim/alder",
+                 "--stages", "allocation"]  # fmt: skip
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "A budget that makes sense: --budget-usd " in shown
+    assert main([*arguments, "--json", "--budget-calls", "90"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["stages"][0]["calls"] == {"low": 16, "typical": 16, "high": 16}
+    assert figures["calls"]["high"] == 90
+    assert figures["budget"] == {"usd": None, "calls": 90, "seconds": None}
+    assert not Path("mlruns").exists()
+
+
+def test_evaluate_scores_and_searches_nothing(capsys: Captured) -> None:
+    assert main(["evaluate", "tuned.yaml", "rows.jsonl", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["examples"] == 12
+    assert figures["spent"]["calls"] == pytest.approx(12 * figures["calls_per_example"])
+    assert 24 <= figures["spent"]["calls"] < 30, "two modules; what can't be read is asked again"
+    assert figures["score"]["low"] < figures["score"]["mean"] <= figures["score"]["high"]
+    assert main(["evaluate", "tuned.yaml", "rows.jsonl"]) == 0
+    assert "locate-solve: " in capsys.readouterr().out
+    assert not Path("mlruns").exists()
+
+
+def test_evaluate_ends_with_4_below_the_least_score(capsys: Captured) -> None:
+    weak = ["evaluate", "pipeline.yaml", "rows.jsonl", "--models", "sim/rowan"]
+    assert main([*weak, "--min-score", "0.9"]) == 4
+    message = capsys.readouterr()
+    assert "locate-solve: " in message.out
+    assert "is below --min-score 0.9" in message.err
+    assert main(["evaluate", "tuned.yaml", "rows.jsonl", "--min-score", "0.2"]) == 0
+
+
+def test_evaluate_keeps_to_a_budget(capsys: Captured) -> None:
+    arguments = ["evaluate", "tuned.yaml", "rows.jsonl", "--budget-calls", "40"]
+    assert main(arguments) == 0
+    arguments = ["evaluate", "tuned.yaml", "rows.jsonl", "--budget-usd", "0.0001"]
+    default_gateway.cache_clear()
+    capsys.readouterr()
+    rows = simulated_dataset("locate_solve", 12, seed=7)
+    Path("other.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    arguments[2] = "other.jsonl"
+    assert main(arguments) == 1
+    assert "the budget ended after 0 of 12 examples" in capsys.readouterr().err
+
+
+def test_a_program_in_python_is_named_by_module_and_object(capsys: Captured) -> None:
+    Path("programs_of_mine.py").write_text(
+        "import dspy\n"
+        "from optimizer import locate_solve\n"
+        "class Solve(dspy.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.solve = dspy.Predict('table, question -> answer')\n"
+        "    def forward(self, table, question):\n"
+        "        return self.solve(table=table, question=question)\n"
+        "program = Solve()\n"
+        "pipeline = locate_solve()\n"
+        "def broken():\n"
+        "    raise LookupError('no file')\n"
+        "number = 3\n"
+    )
+    rest = ["rows.jsonl", "--models", "sim/hazel", "--json"]
+    for name, calls in (("Solve", 1), ("program", 1), ("pipeline", 2)):
+        assert main(["evaluate", f"programs_of_mine:{name}", *rest]) == 0
+        assert json.loads(capsys.readouterr().out)["calls_per_example"] == calls
+    for name, message in (
+        ("programs_of_mine:sovle", "has no 'sovle'; nearest"),
+        ("programs_of_mine:broken", "calling it raised LookupError: no file"),
+        ("programs_of_mine:number", "must be a Pipeline, a DSPy program"),
+        ("nothing_here:x", "module 'nothing_here' can't be imported: ModuleNotFoundError"),
+    ):
+        assert main(["evaluate", name, *rest]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_options_reach_optimize(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    asked: dict[str, object] = {}
+
+    def found(**arguments: object) -> Result:
+        asked.update(arguments)
+        return make_result()
+
+    monkeypatch.setattr("optimizer.optimize", found, raising=False)
+    Path("space.yaml").write_text("width: [1, 3]\nmodels:\n  solve: [sim/elm]\n")
+    arguments = ["optimize", "pipeline.yaml", "rows.jsonl", "--search-space", "space.yaml",
+                 "--stages", "allocation,prompts", "--strategy", "halving",
+                 "--prompt-optimizer", "copro", "--json"]  # fmt: skip
+    assert main(arguments) == 0
+    message = capsys.readouterr()
+    figures = json.loads(message.out)
+    assert figures["saved"] == "tuned.yaml"
+    assert figures["gain"]["low"] == make_result().gain.low
+    assert "Saved" in message.err
+    space, stages = asked["search_space"], asked["stages"]
+    assert space.width == (1, 3)  # type: ignore[attr-defined]
+    assert space.models == {"solve": ("sim/elm",)}  # type: ignore[attr-defined]
+    assert [repr(stage) for stage in stages] == [  # type: ignore[attr-defined]
+        "Allocation(strategy='halving', name='allocation')",
+        "Prompts(optimizer='copro', name='prompts')",
+    ]
+    assert asked["budget"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evaluate tuned.yaml rows.jsonl --min-score 80", "--min-score must be in [0, 1], such as"),
+        ("evaluate pipeline.yaml rows.jsonl", "models must name the models to choose from"),
+        ("estimate pipeline.yaml rows.jsonl --models sim/elm --strategy halvin", "'halving'"),
+        ("estimate pipeline.yaml rows.jsonl --models sim/elm --search-space odd.yaml",
+         "odd.yaml: "),
+        ("estimate pipeline.yaml rows.jsonl --models sim/elm --search-space list.yaml",
+         "list.yaml must list choices by knob, such as `width: [1, 3]`, but got [1]"),
+        ("estimate pipeline.yaml rows.jsonl --models sim/elm --concurrency 0", "concurrency"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_named(arguments: str, message: str, capsys: Captured) -> None:
+    Path("odd.yaml").write_text("widht: [1]\n")
+    Path("list.yaml").write_text("- 1\n")
+    assert main(arguments.split()) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import dspy
+import pytest
+
+from evaluators.metrics import exact_match
+from optimizer import Allocation, Budget, Module, Pipeline, from_callable, optimize
+from optimizer.errors import OptimizationError
+from optimizer.estimates.estimate import Estimate
+from optimizer.search.records.trial import Trial
+from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
+from pipelines.patterns import locate_solve
+from pipelines.providers.simulated.simulated_provider import SIMULATED
+from tests.optimizer.runs import MODELS, ROWS, tune
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    made: list[Any] = []
+    send = SIMULATED.send
+
+    async def counted(call: Any, timeout_s: float) -> Any:
+        made.append(call)
+        return await send(call, timeout_s)
+
+    monkeypatch.setattr(SIMULATED, "send", counted, raising=False)
+    return made
+
+
+def estimated(pipeline: Any = None, models: Any = MODELS, **arguments: Any) -> Estimate:
+    return optimize(pipeline or locate_solve(), ROWS, models, dry_run=True, **arguments)
+
+
+def test_nothing_is_called_and_the_table_adds_up(calls: list[Any]) -> None:
+    found = estimated()
+    assert not calls
+    names = [stage.stage for stage in found.stages]
+    assert names == [
+        "baseline", "single-model", "allocation", "structure", "prompts", "holdout"
+    ]  # fmt: skip
+    assert found.stages[0].calls == (28, 28, 28), "14 examples, two modules"
+    assert found.stages[1].calls == (16, 16, 16), "two further models on four examples"
+    assert found.calls.high == pytest.approx(sum(stage.calls.high for stage in found.stages))
+    for stage in found.stages:
+        for span in (stage.calls, stage.usd, stage.seconds):
+            assert 0 <= span.low <= span.typical <= span.high
+    shown = str(found)
+    assert "locate-solve: 14 search examples, 6 held out, 3 models" in shown
+    assert "can show: 100.0 points (6 gained and none lost" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 100
+    assert json.loads(json.dumps(found.to_dict()))["calls"]["low"] == found.calls.low
+
+
+def test_what_is_exact_is_what_is_spent_then(calls: list[Any]) -> None:
+    seen: list[Trial] = []
+    tune(stages="allocation", diagnoser=None, on_trial=seen.append)
+    assert len(calls) > 40, "the fixture counts"
+    baseline = next(trial for trial in seen if trial.stage == "baseline")
+    single = [trial for trial in seen if trial.stage == "single-model"][-1]
+    found = estimated(stages="allocation", diagnoser=None)
+    assert baseline.nominal_calls == found.stages[0].calls.typical
+    assert single.nominal_calls == sum(stage.calls.typical for stage in found.stages[:2])
+    assert found.calls.low <= seen[-1].nominal_calls <= found.calls.high
+    assert found.stages[0].usd.low / 2 < baseline.nominal_usd < found.stages[0].usd.high
+
+
+def test_a_budget_ends_the_totals_and_nothing_else() -> None:
+    free, capped = estimated(), estimated(budget=Budget(calls=200))
+    assert capped.stages == free.stages
+    assert capped.calls.typical == capped.calls.high == 200
+    assert capped.usd.typical < free.usd.typical
+    assert "no more than the budget of 200 calls" in str(capped)
+    usd = free.usd.typical / 4
+    poor = estimated(budget=Budget(usd=usd))
+    assert poor.usd.typical == poor.usd.high == pytest.approx(usd)
+    assert poor.calls.typical == pytest.approx(free.calls.typical / 4)
+    assert poor.calls.low <= poor.calls.typical < poor.calls.high
+    assert "Without one" in str(free)
+    assert "Without one" not in str(capped)
+
+
+def test_more_models_and_strategies_take_more() -> None:
+    two, three = (estimated(models=MODELS[:count], stages="allocation") for count in (2, 3))
+    every = estimated(stages=Allocation("exhaustive"))
+    assert two.calls.typical < three.calls.typical
+    assert every.calls.high > three.calls.high
+    assert estimated(models=MODELS[0], stages="allocation", holdout=0).calls == (40, 40, 40)
+
+
+def test_too_few_held_out_examples_show_nothing() -> None:
+    few = estimated(holdout=0.2)
+    assert few.smallest_gain is None
+    assert "4 held-out examples can't show any gain: it takes 6 gained" in str(few)
+    assert "Nothing is held out" in str(estimated(holdout=0))
+
+
+def test_programs_of_every_kind_are_estimated() -> None:
+    class Solve(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.solve = dspy.ChainOfThought("table, question -> answer")
+
+        def forward(self, table: str, question: str) -> Any:
+            return self.solve(table=table, question=question)
+
+    program = estimated(Solve())
+    assert program.stages[0].calls == (14, 21, 56), "only running tells how often it asks"
+
+    def answer(table: str, question: str) -> dict[str, str]:
+        raise AssertionError("nothing of the user's runs")
+
+    code = from_callable(lambda models: answer, ["plan", "solve"])
+    assert estimated(code, metric=exact_match).input_tokens > 0
+
+
+def test_without_a_budget_the_estimate_caps_and_a_warning_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cap = estimated(stages="allocation").default
+    with caplog.at_level(logging.WARNING, "optimizer.loop"):
+        result = tune(stages="allocation")
+    (line,) = [r.message for r in caplog.records if "NO BUDGET WAS GIVEN" in r.message]
+    assert f"budget=Budget(usd={cap.usd:g})" in line
+    assert (result.budget, result.budget_is_default) == (cap, True)
+    assert result.spent.usd <= (cap.usd or 0)
+
+    caplog.clear()
+    uncapped = tune(stages="allocation", budget=Budget())
+    assert "NO BUDGET" not in caplog.text
+    assert (uncapped.budget, uncapped.budget_is_default) == (Budget(), False)
+
+
+def test_free_models_are_capped_in_calls_and_dear_ones_at_five_dollars() -> None:
+    free = [Model(name, input_usd_per_million=0.0, output_usd_per_million=0.0) for name in MODELS]
+    found = estimated(models=free, stages="allocation")
+    assert found.default == Budget(calls=found.default.calls)
+    assert (found.default.calls or 0) >= found.calls.high
+    dear = [
+        Model(name, input_usd_per_million=900.0, output_usd_per_million=900.0) for name in MODELS
+    ]
+    assert estimated(models=dear).default == Budget(usd=5.0)
+
+
+def test_on_trial_sees_every_trial_and_may_end_the_search() -> None:
+    seen: list[Trial] = []
+    result = tune(on_trial=seen.append)
+    assert tuple(seen) == result.trials_
+
+    def stop(trial: Trial) -> None:
+        if trial.number == 2:
+            raise LookupError("enough")
+
+    with pytest.raises(OptimizationError) as raised:
+        tune(on_trial=stop)
+    message = str(raised.value)
+    assert message.startswith("on_trial raised LookupError: enough, at trial 2 (single-model)")
+    assert isinstance(raised.value.__cause__, LookupError)
+    with pytest.raises(ValueError, match=r"on_trial must be a function of one trial, but got 3"):
+        tune(on_trial=3)
+
+
+def test_an_estimate_checks_as_a_search_does() -> None:
+    with pytest.raises(ValueError, match="a budget of 3 calls is too small"):
+        estimated(budget=Budget(calls=3))
+    with pytest.raises(ValueError, match="there is no stage 'alocation'"):
+        estimated(stages="alocation")
+    wide = Pipeline(
+        "votes", [Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")]
+    )
+    assert estimated(wide, models=None, gateway=Gateway(cache=None)).stages[0].calls[0] == 42
