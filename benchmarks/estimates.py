@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.searching import Bench
+from benchmarks.worlds import MODELS, chain_modules, simulated_dataset
 from evaluators.evaluator import Evaluator
 from optimizer.estimates.estimate import Estimate, estimate
 from optimizer.estimates.span import Span
@@ -22,7 +23,6 @@ from pipelines import Module, Pipeline
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.gateway import Gateway
 from pipelines.patterns import locate_solve
-from pipelines.providers.simulated import MODELS, chain_modules, simulated_dataset
 
 Taken = dict[str, tuple[int, float]]
 """Calls and dollars by stage, and `in all`."""
