@@ -34,7 +34,8 @@ _BARE = re.compile(
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[-+*/()]")
-_UNARY_PLUS = re.compile(r"(?:^|[-+*/(])\s*\+")
+_NOT_ARITHMETIC = re.compile(r"(?:^|[-+*/(])\s*\+|[\d)]\s*\(|\(\s*\)")
+"""Python, but no arithmetic: a plus that stands for nothing, a call, an empty tuple."""
 _LONGEST = 200
 
 
@@ -153,12 +154,12 @@ class Arithmetic:
 def evaluate_expression(text: str) -> Fraction | None:
     """Return the exact value of + - * / ( ) over numbers; None if it has none."""
     written = " ".join(_TOKEN.findall(text))  # nothing but numbers, signs and brackets
-    if _UNARY_PLUS.search(written):
+    if _NOT_ARITHMETIC.search(written):
         return None
     exact = _NUMBER.sub(lambda number: f"Fraction('{number[0]}')", written)
     try:
         value = eval(exact, {"__builtins__": {}, "Fraction": Fraction})
-    except (SyntaxError, TypeError, ZeroDivisionError, MemoryError, RecursionError):
+    except (SyntaxError, ZeroDivisionError, MemoryError, RecursionError):
         return None
     return value if isinstance(value, Fraction) else None
 
