@@ -345,7 +345,7 @@ def _call(callback: Callable[[Trial], None], trial: Trial) -> None:
 
 def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     """Params, tags and files of the run: what was asked for."""
-    space = plan.space.model_dump(mode="json")
+    space = plan.space.model_dump(mode="json", exclude={"exportable"})
     params = {
         "metric": plan.metric.name,
         "models": ", ".join(plan.models),

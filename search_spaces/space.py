@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -18,6 +18,7 @@ from pydantic import (
     PlainSerializer,
     StrictBool,
     StrictFloat,
+    model_validator,
 )
 
 from search_spaces.config import (
@@ -83,6 +84,9 @@ DEFAULTS: Mapping[str, tuple[Any, ...]] = {
 _ASKED_ONCE: Mapping[str, tuple[Any, ...]] = {"width": (1,), "aggregator": ()}
 """The same for modules that can't have members."""
 
+_NOT_EXPORTABLE = ("width", "aggregator", "network", "reply_format")
+"""What a plain DSPy program has no form for."""
+
 _ASKING = "module that asks a model"
 
 
@@ -127,6 +131,18 @@ class SearchSpace(BaseModel):
     """Prompts of your own by module, compared together with the other knobs."""
     params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
+    exportable: StrictBool = False
+    """Only what a plain DSPy program can say: no module has several members or a reply format of
+    its own, so that `result.to_dspy()` needs nothing of this library."""
+
+    @model_validator(mode="after")
+    def _only_exportable(self) -> Self:
+        given = [name for name in _NOT_EXPORTABLE if getattr(self, name)]
+        if self.exportable and given:
+            raise ValueError(
+                f"exportable=True leaves no choice of {given[0]}: leave one of them out"
+            )
+        return self
 
     def fit(
         self,
@@ -160,6 +176,7 @@ class SearchSpace(BaseModel):
             _known(module, modules, _ASKING, "instructions")
         for module in self.params:
             _known(module, functions, "function module", "params")
+        asked_once = modules if self.exportable else asked_once
         filled = {
             knob: _by_module(knob, getattr(self, knob), modules, asked_once) for knob in DEFAULTS
         }

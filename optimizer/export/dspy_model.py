@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dspy
 
-from optimizer.export.pyfunc_model import model_signature, pinned, quiet
+from optimizer.export.pyfunc_model import (
+    REQUIREMENTS,
+    model_signature,
+    pinned,
+    quiet,
+    staged_code,
+)
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
 from pipelines.adapters.dspy_programs.inspection.lms import as_lm
+from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
 
 _REQUIREMENTS = ("mlflow", "dspy-ai", "litellm")
 
@@ -25,24 +33,30 @@ def save_dspy_program(
     """Write the model to `folder`, which must not exist yet; the example is shown with it.
 
     Raises:
-        PipelineError: DSPy has no form for the config, the program can't be pickled, or a key would
-            have to be written down.
+        PipelineError: the program can't be pickled.
     """
     import mlflow.dspy
 
-    for model in pipeline.models:
-        if model.api_key_env:
-            raise PipelineError(f"the key of model {model.label!r} would be pickled with it")
-    program, inputs = pipeline.to_dspy(), dict(example_inputs or {})
+    # a plain program's LMs hold the keys themselves
+    has_keys = any(model.api_key_env for model in pipeline.models)
+    program = TunedProgram(pipeline) if has_keys else pipeline.to_dspy()
+    needs_ours = isinstance(program, TunedProgram)
+    inputs = dict(example_inputs or {})
     asked = pipeline.fallback and as_lm(*pipeline.fallback, {})
-    with quiet(), dspy.context(lm=asked, adapter=pipeline.adapter, callbacks=[], trace=[]):
+    with (
+        quiet(),
+        TemporaryDirectory() as scratch,
+        dspy.context(lm=asked, adapter=pipeline.adapter, callbacks=[], trace=[]),
+    ):
+        code = staged_code(pipeline, Path(scratch, "code")) if needs_ours else ()
         try:
             mlflow.dspy.save_model(
                 program,
                 str(folder),
                 signature=model_signature(pipeline, inputs, {}),  # MLflow would call it to find out
                 input_example=inputs or None,
-                pip_requirements=pinned(_REQUIREMENTS),
+                code_paths=[str(path) for path in code] or None,
+                pip_requirements=pinned(REQUIREMENTS if needs_ours else _REQUIREMENTS),
             )
         except Exception as error:  # pickling runs into whatever the program holds
             raise PipelineError(f"the program can't be pickled: {error}") from error

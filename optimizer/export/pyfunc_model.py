@@ -115,7 +115,7 @@ def save_pyfunc(
             path=str(folder),
             loader_module=__name__,
             data_path=str(data),
-            code_paths=[str(path) for path in _staged_code(pipeline, Path(scratch, "code"))],
+            code_paths=[str(path) for path in staged_code(pipeline, Path(scratch, "code"))],
             signature=model_signature(pipeline, example_inputs or {}, _columns_of_ours(pipeline)),
             input_example=example,
             pip_requirements=pinned(REQUIREMENTS),
@@ -146,7 +146,7 @@ def pinned(names: Sequence[str]) -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in names]
 
 
-def _staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
+def staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
     """Copies of our packages, and of the modules that the pipeline's functions come from.
 
     Of a user's package only the Python files are copied: others may hold secrets.

@@ -309,23 +309,30 @@ class Result:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
 
-    def to_dspy(self) -> dspy.Module:
-        """The tuned program as one of its own class, which runs without this library.
+    def to_dspy(self, point: OperatingPoint | None = None) -> dspy.Module:
+        """The tuned program as a `dspy.Module`.
 
-        DSPy's `save` and `load` understand it. Its LMs hold the keys that `Model(api_key_env=...)`
-        names: DSPy leaves them out of a `.json`, but not of a pickle (`save_program=True`).
+        It is one of the program's own class, which runs without this library and which DSPy's
+        `save` and `load` understand. Its LMs hold the keys that `Model(api_key_env=...)` names:
+        DSPy leaves them out of a `.json`, but not of a pickle (`save_program=True`). Where DSPy has
+        no form for the config (several members, a reply format), it is a `TunedProgram` that asks
+        through this library; `SearchSpace(exportable=True)` searches without such configs.
+
+        Args:
+            point: one of the front, as `pick` returns it, instead of the result's own config.
 
         Raises:
-            PipelineError: what was tuned is no DSPy program, or its config is wider than one.
+            PipelineError: what was tuned is no DSPy program.
         """
         from pipelines.adapters.dspy_programs import DSPyPipeline
 
-        if not isinstance(self.pipeline, DSPyPipeline):
+        pipeline = self.pipeline if point is None else point.pipeline
+        if not isinstance(pipeline, DSPyPipeline):
             raise PipelineError(
-                f"pipeline {self.pipeline.name!r} is no DSPy program: call result.pipeline(...) or "
+                f"pipeline {pipeline.name!r} is no DSPy program: call result.pipeline(...) or "
                 "save it with result.save(path)"
             )
-        return self.pipeline.to_dspy()
+        return pipeline.to_dspy()
 
     def _changed(self, change: Change) -> pd.DataFrame:
         examples = self.examples

@@ -41,23 +41,32 @@ def file_events(result: Result, folder: Path) -> list[Event]:
     """Write the result's files below `folder`, and return the events that log them."""
     try:
         yaml: str | None = tuned_yaml(result)
-    except PipelineError as error:  # a function can't be imported by name
-        yaml, problem = None, error
+    except PipelineError:  # a function can't be imported by name
+        yaml = None
     _write_artifacts(result, yaml, folder / "artifacts")
     events = [event("artifacts", folder="artifacts"), *_rivals(result)]
     try:
-        if yaml is not None:
-            save_pyfunc(yaml, folder / "model", example_inputs=result.example_inputs)
-        elif isinstance(result.pipeline, DSPyPipeline):
-            program, example = result.pipeline, result.example_inputs
-            save_dspy_program(program, folder / "model", example_inputs=example)
-        else:
-            raise problem
+        _save_model(result, yaml, folder / "model")
     except PipelineError as error:
         logger.warning("the tuned pipeline's model in MLflow can't be loaded: %s", error)
         return [*events, _finalist(result, "tuned", result.config, result.tuned_figures)]
     tuned = _finalist(result, "tuned", result.config, result.tuned_figures, folder="model")
     return [*events, tuned]
+
+
+def _save_model(result: Result, yaml: str | None, folder: Path) -> None:
+    """As a YAML file with our code; a DSPy program whose class can't be imported, as DSPy has it.
+
+    Raises:
+        PipelineError: it can't be written down, or not pickled.
+    """
+    pipeline, example = result.pipeline, result.example_inputs
+    try:
+        save_pyfunc(yaml or pipeline.to_yaml(), folder, example_inputs=example)
+    except PipelineError:
+        if not isinstance(pipeline, DSPyPipeline):
+            raise
+        save_dspy_program(pipeline, folder, example_inputs=example)
 
 
 def _rivals(result: Result) -> Iterator[Event]:

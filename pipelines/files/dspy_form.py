@@ -18,10 +18,12 @@ from pipelines.files.yaml_form import check_keys, names, told_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.gateway.model import Model
 from pipelines.modules.functions import import_function, reference_of
+from pipelines.modules.signature import signature_text
 from search_spaces.refusals import nearest
 
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-_WAY_OUT = "; result.to_dspy().save(...) keeps what DSPy can keep"
+_GIVEN = ("class", "modules", "reason")
+"""What stands under `program` where calling a class does not make it."""
 _KEYS = (
     "name", "program", "inputs", "outputs", "returned", "fallback", "models", "config", "provenance"
 )  # fmt: skip
@@ -29,10 +31,18 @@ _KEYS = (
 
 def to_yaml(pipeline: DSPyPipeline) -> str:
     """The YAML text; see `DSPyPipeline.to_yaml`."""
-    reference = check_reference(type(pipeline.program))
-    again = _again(reference)
-    _check_same(pipeline, again, reference)
-    form: dict[str, Any] = {"name": pipeline.name, "program": reference}
+    form: dict[str, Any] = {"name": pipeline.name}
+    try:
+        form["program"] = _reference(type(pipeline.program))
+        again = _again(form["program"])
+        _check_same(pipeline, again, form["program"])
+    except PipelineError as error:
+        again = from_dspy(pipeline.program)
+        form["program"] = {
+            "class": type(pipeline.program).__qualname__,
+            "modules": _signatures(pipeline),
+            "reason": error.message,
+        }
     if pipeline.inputs != again.inputs:
         form["inputs"] = list(pipeline.inputs)
     if pipeline.declared:
@@ -47,18 +57,22 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
     return write_yaml({**form, **told_form(pipeline)})
 
 
-def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
-    """The program that the form names.
+def from_form(
+    form: Mapping[str, Any], told: Mapping[str, Any], program: dspy.Module | None = None
+) -> DSPyPipeline:
+    """The program that the form names, or the one that is given.
 
     Args:
         form: as read from YAML.
         told: its config, models and provenance, read already.
+        program: to be used instead of what the form names.
 
     Raises:
-        PipelineError: it can't be imported or made, or the config does not fit it.
+        PipelineError: it can't be imported or made, the one given has other modules, none is given
+            where one is needed, or the config does not fit.
     """
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
-    pipeline = _again(form["program"], names(form, "outputs"))
+    pipeline = _given(form["program"], program, names(form, "outputs"))
     pipeline = pipeline.with_inputs(names(form, "inputs") if "inputs" in form else pipeline.inputs)
     pipeline = pipeline.with_outputs(names(form, "returned"))
     models = told["models"] or pipeline.models
@@ -66,21 +80,45 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> DSPyPipeline:
     return replace(pipeline, name=form["name"], fallback=fallback, **{**told, "models": models})
 
 
-def check_reference(kind: type) -> str:
+def _given(form: Any, program: dspy.Module | None, outputs: Sequence[str]) -> DSPyPipeline:
+    """The program of the form, or the one that is given, if it has the same modules."""
+    if isinstance(form, str):
+        return _again(form, outputs) if program is None else from_dspy(program, outputs=outputs)
+    check_keys(form, "program", _GIVEN, _GIVEN)
+    if program is None:
+        raise PipelineError(
+            f"this needs the program that it was tuned for, a {form['class']}, since "
+            f"{form['reason']}: Pipeline.load(path, program=...)",
+            ("program",),
+        )
+    pipeline = from_dspy(program, outputs=outputs)
+    tuned, there = form["modules"], _signatures(pipeline)
+    for name in (*tuned, *there):
+        if tuned.get(name) != there.get(name):
+            raise PipelineError(
+                f"module {name!r} was tuned as {tuned.get(name)!r}, and is {there.get(name)!r} in "
+                "program=...",
+                ("program", "modules"),
+            )
+    return pipeline
+
+
+def _signatures(pipeline: DSPyPipeline) -> dict[str, str]:
+    return {module.name: signature_text(module.signature) for module in pipeline.modules}
+
+
+def _reference(kind: type) -> str:
     """The `package.module:Class` by which the program can be made again, without making it.
 
     Raises:
         PipelineError: it can't be imported, or needs arguments.
     """
-    try:
-        reference = reference_of(kind)
-    except PipelineError as error:
-        raise PipelineError(f"{error.message}{_WAY_OUT}") from error
+    reference = reference_of(kind)
     # DSPy's metaclass takes anything, so the class itself would say nothing
     parameters = list(signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in _VARIADIC]
     if needed:
-        raise PipelineError(f"{reference} can't be made without {needed[0]!r}{_WAY_OUT}")
+        raise PipelineError(f"{reference} can't be made without {needed[0]!r}")
     return reference
 
 
@@ -104,7 +142,7 @@ def _check_same(pipeline: DSPyPipeline, again: DSPyPipeline, reference: str) -> 
     for place in (*given, *made):
         if given.get(place) != made.get(place):
             raise PipelineError(
-                f"{reference}() makes another program: {place} is not as it was tuned{_WAY_OUT}"
+                f"{reference}() makes another program: {place} is not as it was tuned"
             )
 
 

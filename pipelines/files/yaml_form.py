@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +21,9 @@ from pipelines.spec.pipeline import Pipeline
 from pipelines.spec.tunable import Tunable
 from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    import dspy
 
 _PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
 _MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
@@ -49,12 +52,17 @@ def told_form(pipeline: Tunable) -> dict[str, Any]:
     return form
 
 
-def from_yaml(text: str, source: str | None = None, allow_code: bool = False) -> Tunable:
+def from_yaml(
+    text: str,
+    source: str | None = None,
+    allow_code: bool = False,
+    program: dspy.Module | None = None,
+) -> Tunable:
     """The pipeline that the text describes; see `Pipeline.from_yaml`."""
     form, lines = read_yaml(text, source)
     with refusing_code(not allow_code) as refused:
         try:
-            pipeline = _pipeline(form)
+            pipeline = _pipeline(form, program)
             if not allow_code:
                 _read_networks(pipeline, refused)
         except PipelineError as error:
@@ -81,9 +89,9 @@ def _read_networks(pipeline: Tunable, refused: Sequence[str]) -> None:
                     raise error.within("modules", index, "model") from error
 
 
-def load(path: str | Path, allow_code: bool = False) -> Tunable:
+def load(path: str | Path, allow_code: bool = False, program: dspy.Module | None = None) -> Tunable:
     """The pipeline in the file; see `Pipeline.load`."""
-    return from_yaml(read_text(path), str(path), allow_code)
+    return from_yaml(read_text(path), str(path), allow_code, program)
 
 
 def _not_allowed(form: Any, refused: Sequence[str]) -> str:
@@ -167,21 +175,23 @@ def _told(spec: Module) -> dict[str, Any]:
     return told
 
 
-def _pipeline(form: Any) -> Tunable:
+def _pipeline(form: Any, program: dspy.Module | None) -> Tunable:
     if isinstance(form, Mapping) and "program" in form:
         from pipelines.files import dspy_form
 
-        return dspy_form.from_form(form, _told_of(form))
+        return dspy_form.from_form(form, told_of(form), program)
+    if program is not None:
+        raise PipelineError("program= is for DSPy programs, which this is not: leave it out")
     if isinstance(form, Mapping) and "factory" in form:
         from pipelines.files import callable_form
 
-        return callable_form.from_form(form, _told_of(form))
+        return callable_form.from_form(form, told_of(form))
     check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
     modules = [_module(given, index) for index, given in enumerate(listed(form, "modules"))]
-    return Pipeline(form["name"], modules, names(form, "outputs"), **_told_of(form))
+    return Pipeline(form["name"], modules, names(form, "outputs"), **told_of(form))
 
 
-def _told_of(form: Mapping[str, Any]) -> dict[str, Any]:
+def told_of(form: Mapping[str, Any]) -> dict[str, Any]:
     """What `told_form` wrote."""
     config = form.get("config")
     return {

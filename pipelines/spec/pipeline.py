@@ -22,6 +22,8 @@ from search_spaces import PipelineConfig
 from search_spaces.refusals import refusing_with
 
 if TYPE_CHECKING:
+    import dspy
+
     from pipelines.gateway.gateway import Session
     from pipelines.programs.memo import Memo
     from pipelines.programs.program import Program
@@ -137,7 +139,13 @@ class Pipeline(Tunable):
         return to_yaml(self)
 
     @staticmethod
-    def from_yaml(text: str, source: str | None = None, *, allow_code: bool = False) -> Tunable:
+    def from_yaml(
+        text: str,
+        source: str | None = None,
+        *,
+        allow_code: bool = False,
+        program: dspy.Module | None = None,
+    ) -> Tunable:
         """The pipeline, or the DSPy program, that the text describes.
 
         Args:
@@ -145,25 +153,30 @@ class Pipeline(Tunable):
             source: its file, for errors.
             allow_code: import the functions and classes that the text names by
                 `package.module:name`, which runs their code; only for text that you trust.
+            program: the DSPy program that was tuned, or another one that is made like it; needed
+                where the text can't name a class that makes it.
 
         Raises:
             PipelineError: with the line; for code that is not allowed, with all of its names.
         """
         from pipelines.files.yaml_form import from_yaml
 
-        return from_yaml(text, source, allow_code)
+        return from_yaml(text, source, allow_code, program)
 
     @staticmethod
-    def load(path: str | Path, *, allow_code: bool = False) -> Tunable:
+    def load(
+        path: str | Path, *, allow_code: bool = False, program: dspy.Module | None = None
+    ) -> Tunable:
         """Read a saved pipeline, ready to be called; errors name the file and the line.
 
         Args:
             path: the file.
             allow_code: as for `from_yaml`.
+            program: as for `from_yaml`.
         """
         from pipelines.files.yaml_form import load
 
-        return load(path, allow_code)
+        return load(path, allow_code, program)
 
     def _checked_outputs(self) -> tuple[str, ...]:
         levels(self.dependencies)

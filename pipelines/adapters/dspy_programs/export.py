@@ -11,6 +11,7 @@ import dspy
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.inspection.lms import as_lm
 from pipelines.adapters.dspy_programs.inspection.module import PredictorModule
+from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import fresh_signature
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
     """See `DSPyPipeline.to_dspy`."""
+    try:
+        return plain_program(pipeline)
+    except PipelineError:
+        return TunedProgram(pipeline)
+
+
+def plain_program(pipeline: DSPyPipeline) -> dspy.Module:
+    """A program of the same class with the config in it.
+
+    Raises:
+        PipelineError: DSPy has no form for the config, or would not bring back the same prompts.
+    """
     config = pipeline.config or pipeline.default_config()
     models = {model.label: model for model in pipeline.models}
     stand_ins = {}
@@ -31,8 +44,7 @@ def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
         if told.width > 1:
             raise PipelineError(
                 f"module {module.name!r} asks {told.width} members, which a program of DSPy's own "
-                "has no form for: call the tuned pipeline itself, or search with "
-                "SearchSpace(width=1)"
+                "has no form for: SearchSpace(exportable=True) searches without"
             )
         if told.reply_format != "chat":
             kind = told.reply_format.upper()

@@ -84,10 +84,7 @@ class DSPyPipeline(Tunable):
         return list(dict.fromkeys(classes_of(self.program)))
 
     def check_writable(self) -> None:
-        """See `Tunable.check_writable`."""
-        from pipelines.files.dspy_form import check_reference
-
-        check_reference(type(self.program))
+        """See `Tunable.check_writable`: it always can, since loading may be given the program."""
 
     @cached_property
     def identity(self) -> Any:
@@ -149,18 +146,16 @@ class DSPyPipeline(Tunable):
     def to_yaml(self) -> str:
         """See `Tunable.to_yaml`.
 
-        Raises:
-            PipelineError: the program can't be made again by calling its class.
+        Where calling its class does not make the program again, as in a script or for a bare
+        `dspy.ChainOfThought(...)`, it says why, and `Pipeline.load(path, program=...)` is given it.
         """
         from pipelines.files.dspy_form import to_yaml
 
         return to_yaml(self)
 
     def to_dspy(self) -> dspy.Module:
-        """A program of the same class with the config in it, which needs nothing of this library.
-
-        Raises:
-            PipelineError: the config asks several members, which DSPy has no form for.
+        """A program of the same class with the config in it, which needs nothing of this library;
+        or, where DSPy has no form for the config, a `TunedProgram`, which does.
         """
         from pipelines.adapters.dspy_programs.export import to_dspy
 

@@ -1,0 +1,61 @@
+"""A tuned program that a plain DSPy program can't be, as a `dspy.Module`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from pipelines.errors import PipelineError
+from pipelines.gateway.model import Model
+from search_spaces import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
+
+
+class TunedProgram(dspy.Module):
+    """Takes what the program takes and asks as its config says, through this library's gateway.
+
+    `save(folder, save_program=True)` keeps it whole, for `dspy.load`. A `.json` holds config and
+    models, for a `TunedProgram` of the same program. Neither holds a key.
+    """
+
+    def __init__(self, pipeline: DSPyPipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+
+    def forward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+        """Run the tuned program.
+
+        Raises:
+            ModuleFailed: a module brought no outputs.
+            PipelineError: an input is unknown or missing.
+        """
+        names = (*self.pipeline.inputs, *self.pipeline.optional_inputs)
+        return self.pipeline(**dict(zip(names, values, strict=False)), **inputs)
+
+    async def aforward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+        """As `forward`, off the event loop."""
+        return await asyncio.to_thread(self.forward, *values, **inputs)
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """Config and models."""
+        config = self.pipeline.config or self.pipeline.default_config()
+        models = [asdict(model) for model in self.pipeline.models]
+        return {"tuned": {"config": config.model_dump(mode="json"), "models": models}}
+
+    def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
+        """Take over the config and models that `dump_state` wrote.
+
+        Raises:
+            PipelineError: they are of another program.
+        """
+        if "tuned" not in state:
+            raise PipelineError("this is the state of a plain DSPy program, not of a TunedProgram")
+        config = PipelineConfig.model_validate(state["tuned"]["config"])
+        models = [Model(**model) for model in state["tuned"]["models"]]
+        self.pipeline = self.pipeline.with_config(config, models)
