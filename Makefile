@@ -37,7 +37,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks all
 
 attacks: $(VENV)/installed-dev
-	ATTACKS=all $(BIN)/python -m pytest -n 2 --dist worksteal tests/attacks
+	ATTACKS=all $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/attacks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -145,7 +145,7 @@ def tune_served(
     Path(result).write_text(outcome(tune(models=models, cache=Path(cache), **arguments)))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to that"

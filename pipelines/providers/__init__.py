@@ -33,6 +33,11 @@ def provider_of(model: Model) -> Provider:
     return LITELLM
 
 
+def is_known_elsewhere(model: Model) -> bool:
+    """Whether others than this library can call it, by the same name."""
+    return model.name.partition("/")[0] not in ("sim", "recorded")
+
+
 def check_models(models: Iterable[Model]) -> None:
     """Everything about the models that can be found out without a call.
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.loopback import Behaviour, Fault, Hostile
+from benchmarks.loopback import Behaviour, Fault, Hostile, LoopbackRequest
 from benchmarks.loopback.faults import FAULTS, PASSING, THROUGH_LITELLM
 from pipelines.gateway.budget import Budget
-from tests.attacks.budgets import AMPLE, Attacked, attack, random_budget
-from tests.optimizer.runs import outcome
+from tests.attacks.budgets import AMPLE, ROWS, Attacked, attack, random_budget
+from tests.optimizer.runs import counting_server, outcome, served_models, tune
 
 BUDGETS = 200 if os.environ.get("ATTACKS") == "all" else 24
 HANGING = {"no answer": Fault("transient", Behaviour.hang())}
@@ -78,3 +78,15 @@ def test_every_fault_is_counted_and_charged_as_the_server_does(name: str) -> Non
     attacked = attack(Budget(calls=60, usd=0.2), Hostile(2, 0.1, {name: FAULTS[name]}))
     assert attacked.shown[name] > 0
     assert list(attacked.broken_promises()) == []
+
+
+def test_one_failed_example_of_a_few_ends_nothing() -> None:
+    """It is more than a tenth of them, from which on a config is disqualified."""
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        return Behaviour() if request.index else Behaviour(400)
+
+    with counting_server(script) as server:
+        result = tune(ROWS[:8], served_models(server), budget=AMPLE)
+        assert sum(result.trials["unscored"] > 0) > 0
+        assert result.held_out

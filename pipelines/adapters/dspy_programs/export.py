@@ -16,6 +16,7 @@ from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import chat_adapter
+from pipelines.providers import is_known_elsewhere
 from search_spaces import ModuleConfig
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
     """See `DSPyPipeline.to_dspy`."""
     try:
         return plain_program(pipeline)
-    except PipelineError:
-        return TunedProgram(pipeline)
+    except PipelineError as error:
+        return TunedProgram(pipeline, error.message)
 
 
 def plain_program(pipeline: DSPyPipeline) -> dspy.Module:
@@ -37,21 +38,23 @@ def plain_program(pipeline: DSPyPipeline) -> dspy.Module:
         PipelineError: DSPy has no form for the config, or would not bring back the same prompts.
     """
     config = pipeline.config or pipeline.default_config()
-    models = {model.label: model for model in pipeline.models}
+    models = pipeline.with_config(config, pipeline.models).named_models()
+    for model in models.values():
+        if not is_known_elsewhere(model):
+            raise PipelineError(f"{model.name!r} is a model of this library's own")
     stand_ins = {}
     for module in pipeline.modules:
         told = config.modules[module.name]
         if told.width > 1:
             raise PipelineError(
-                f"module {module.name!r} asks {told.width} members, which a program of DSPy's own "
-                "has no form for: SearchSpace(exportable=True) searches without"
+                f"module {module.name!r} asks {told.width} members, which DSPy has no form for: "
+                "SearchSpace(exportable=True) searches without"
             )
         if told.reply_format != "chat":
             kind = told.reply_format.upper()
             raise PipelineError(
-                f"module {module.name!r} has reply_format {told.reply_format!r}, which a program "
-                "of DSPy's own has no form for: call the tuned pipeline, or search without it "
-                f"and with dspy.configure(adapter=dspy.{kind}Adapter())"
+                f"module {module.name!r} has reply_format {told.reply_format!r}, which DSPy has no "
+                f"form for: dspy.configure(adapter=dspy.{kind}Adapter()) has it for all modules"
             )
         stand_ins[id(module.predictor)] = _tuned(module, told, models)
     program: dspy.Module = copy_program(pipeline.program, stand_ins)
@@ -65,7 +68,7 @@ def _tuned(module: PredictorModule, config: ModuleConfig, models: dict[str, Mode
     tuned = copy.deepcopy(module.predictor)
     tuned.signature = fresh_signature(module.signature, config.instructions)
     tuned.demos = [dspy.Example(**demo) for demo in config.demos]
-    tuned.lm = as_lm(models.get(label) or Model(label), config.temperature, config.params)
+    tuned.lm = as_lm(models[label], config.temperature, config.params)
     tuned.config = {k: v for k, v in tuned.config.items() if k != "temperature"}
     return tuned
 

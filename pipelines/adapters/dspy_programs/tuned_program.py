@@ -24,9 +24,11 @@ class TunedProgram(dspy.Module):
     models, for a `TunedProgram` of the same program. Neither holds a key.
     """
 
-    def __init__(self, pipeline: DSPyPipeline) -> None:
+    def __init__(self, pipeline: DSPyPipeline, reason: str = "") -> None:
         super().__init__()
         self.pipeline = pipeline
+        self.reason = reason
+        """Why it is no plain program."""
 
     def forward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
         """Run the tuned program.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -126,8 +126,14 @@ def test_dollars_stay_under_the_cap_whatever_goes_wrong(
 
 
 def test_64_calls_are_really_in_flight(make_call: MakeCall, open_gateway: OpenGateway) -> None:
-    with LoopbackServer(Behaviour.slow(1.0)) as server:
-        session = open_gateway().session("caps", Budget(calls=IN_FLIGHT))
+    together_there = Barrier(IN_FLIGHT, timeout=300)
+
+    def script(_request: LoopbackRequest) -> Behaviour:
+        together_there.wait()
+        return Behaviour()
+
+    with LoopbackServer(script) as server:
+        session = open_gateway(timeout_s=300).session("caps", Budget(calls=IN_FLIGHT))
         outcomes = together(session, [make_call(server, f"{i}") for i in range(2 * IN_FLIGHT)])
         assert outcomes == {"answered": IN_FLIGHT, "no room": IN_FLIGHT}
         assert server.meter.peak_in_flight == IN_FLIGHT
@@ -175,11 +181,9 @@ def test_no_call_starts_after_the_seconds_are_over(
 ) -> None:
     with LoopbackServer(Behaviour.slow(0.05)) as server:
         session = open_gateway().session("caps", Budget(seconds=0.3))
-        started = time.monotonic()
         outcomes = [outcome(session, make_call(server, f"{i}")) for i in range(100)]
-        assert time.monotonic() - started < 3
         assert outcomes[-1] == "no room"
-        assert 1 <= server.requests <= 7
+        assert server.requests == outcomes.count("answered") <= 7
 
 
 def test_what_a_study_spent_before_still_counts(

@@ -123,10 +123,10 @@ def test_a_corpus_counts_and_is_read_once() -> None:
     pipeline = from_dspy(Holding(corpus))
     other = from_dspy(Holding([*corpus, "one more"]))
     assert pipeline.identity != other.identity
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(100):
         assert pipeline.identity
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 @pytest.mark.parametrize(
