@@ -155,8 +155,10 @@ def staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
     for name in ROOMS:
         yield _copied(_source_of(name), folder, (".py", ".typed", ".html", ".yaml", ".json"))
     for name in dict.fromkeys(each.__module__.partition(".")[0] for each in pipeline.code):
+        if name in (*ROOMS, "__main__"):  # a script's classes are in the pickle
+            continue
         source = _source_of(name)
-        if name not in ROOMS and _is_users_own(source):
+        if _is_users_own(source):
             yield _copied(source, folder, (".py",))
 
 

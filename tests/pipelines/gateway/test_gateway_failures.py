@@ -235,7 +235,13 @@ def test_the_waits_between_attempts_grow(
     make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(Account, "wait", lambda _, seconds: waits.append(seconds))
+    backoff = Gateway.backoff
+
+    def noted(gateway: Gateway, attempt: int, failure: CallFailed) -> float:
+        waits.append(backoff(gateway, attempt, failure))
+        return 0.0
+
+    monkeypatch.setattr(Gateway, "backoff", noted)
     with LoopbackServer(Behaviour.server_error()) as server:
         session = open_gateway(retries=3, backoff_s=0.2).session("s")
         with pytest.raises(CallFailed):
