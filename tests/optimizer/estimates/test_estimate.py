@@ -174,3 +174,12 @@ def test_an_estimate_checks_as_a_search_does() -> None:
         "votes", [Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")]
     )
     assert estimated(wide, models=None, gateway=Gateway(cache=None)).stages[0].calls[0] == 42
+
+
+def test_the_result_names_the_cap_that_nobody_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optimizer.estimates.estimate.MOST_DEFAULT_USD", 0.06)
+    result = tune(stages="allocation")
+    assert result.budget == Budget(usd=0.06)
+    assert result.stopped is not None
+    assert "the default budget of $0.0600, as none was given, ended the search" in result.stopped
+    assert result.spent.usd <= 0.06
