@@ -17,6 +17,8 @@ from pipelines.providers import price_of
 
 TIMES_ASKED = Span(1.0, 1.5, 4.0)
 """How often a module is asked where only running tells, as in loops and branches."""
+ASKED_AGAIN = Span(1.0, 1.0, 1.1)
+"""Calls for one reply: what can't be read is asked for again."""
 DIAGNOSIS = PromptSize(600.0, Span(20.0, 40.0, 200.0))
 """Tokens of one call of the diagnoser: a module's inputs, its distinct outputs, and verdicts."""
 WRITING = PromptSize(2000.0, Span(100.0, 400.0, 1500.0))
@@ -40,7 +42,7 @@ class CallPrices:
         asked = exactly(float(sum(map(most_calls, modules))))
         if not self.plan.pipeline.is_fixed:
             asked = asked.times(TIMES_ASKED)
-        return asked.plus(exactly(float(self.plan.metric.calls)))
+        return asked.times(ASKED_AGAIN).plus(exactly(float(self.plan.metric.calls)))
 
     @property
     def given(self) -> Span:

@@ -189,19 +189,22 @@ def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math
 def _capped(budget: Budget | None, *spans: Span) -> list[Span]:
     """Dollars, calls and seconds as far as the budget reaches.
 
-    Where one cap ends the search, the others' upper ends stay: calls may turn out cheap, or fast.
+    A cap in calls bounds dollars and seconds too. One in dollars or seconds leaves the upper end of
+    the others: calls may turn out cheap, or fast.
     """
     caps = (None, None, None) if budget is None else (budget.usd, budget.calls, budget.seconds)
-    low, typical = 1.0, 1.0
+    low = typical = high = 1.0
     for cap, span in zip(caps, spans, strict=True):
         if cap is not None:
             low = min(low, cap / span.low) if span.low else low
             typical = min(typical, cap / span.typical) if span.typical else typical
+    if caps[1] is not None and spans[1].high:
+        high = min(1.0, caps[1] / spans[1].high)
     return [
         Span(
             min(low * span.low, typical * span.typical),
             typical * span.typical,
-            span.high if cap is None else min(cap, span.high),
+            min(high * span.high, math.inf if cap is None else cap),
         )
         for cap, span in zip(caps, spans, strict=True)
     ]

@@ -28,7 +28,7 @@ THOUGHTS = 120
 """Tokens of a field of reasoning."""
 AROUND_FIELD = 9
 """Tokens of the markers around a field and of the one that ends the reply."""
-REPLY = 0.6, 1.0, 3.0
+REPLY = 0.3, 1.0, 3.0
 """The range of a reply's length beside the guess: models differ in how much they say."""
 
 

@@ -28,7 +28,7 @@ ROUNDS_OF_RATING = Span(0.5, 1.0, 3.0)
 """How often the diagnoser rates each module on a few examples."""
 STRUCTURE_CALLS = Span(2.0, 13.0, 60.0)
 """Calls for each search example, whatever the number of modules."""
-TUNED_MODULES = Span(0.0, 1.0, 4.0)
+TUNED_MODULES = Span(0.0, 1.0, 5.0)
 """How many modules have one optimizer after the other write prompts."""
 PROMPT_OPTIMIZERS = 2
 """Those of "auto" that make new runs."""

@@ -62,7 +62,7 @@ def test_help_imports_nothing_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     ran = run_python("-c", code)
-    assert "PIPELINE.yaml DATASET" in ran.stdout
+    assert "PIPELINE DATASET" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
 
 

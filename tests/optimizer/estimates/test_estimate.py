@@ -7,7 +7,6 @@ from typing import Any
 import dspy
 import pytest
 
-from evaluators.metrics import exact_match
 from optimizer import Allocation, Budget, Module, Pipeline, from_callable, optimize
 from optimizer.errors import OptimizationError
 from optimizer.estimates.estimate import Estimate
@@ -43,8 +42,8 @@ def test_nothing_is_called_and_the_table_adds_up(calls: list[Any]) -> None:
     assert names == [
         "baseline", "single-model", "allocation", "structure", "prompts", "holdout"
     ]  # fmt: skip
-    assert found.stages[0].calls == (28, 28, 28), "14 examples, two modules"
-    assert found.stages[1].calls == (16, 16, 16), "two further models on four examples"
+    assert found.stages[0].calls[:2] == (28, 28), "14 examples, two modules"
+    assert found.stages[1].calls[:2] == (16, 16), "two further models on four examples"
     assert found.calls.high == pytest.approx(sum(stage.calls.high for stage in found.stages))
     for stage in found.stages:
         for span in (stage.calls, stage.usd, stage.seconds):
@@ -63,8 +62,10 @@ def test_what_is_exact_is_what_is_spent_then(calls: list[Any]) -> None:
     baseline = next(trial for trial in seen if trial.stage == "baseline")
     single = [trial for trial in seen if trial.stage == "single-model"][-1]
     found = estimated(stages="allocation", diagnoser=None)
-    assert baseline.nominal_calls == found.stages[0].calls.typical
-    assert single.nominal_calls == sum(stage.calls.typical for stage in found.stages[:2])
+    first, second = found.stages[:2]
+    assert first.calls.low <= baseline.nominal_calls <= first.calls.high
+    looked_at = single.nominal_calls - baseline.nominal_calls
+    assert second.calls.low <= looked_at <= second.calls.high
     assert found.calls.low <= seen[-1].nominal_calls <= found.calls.high
     assert found.stages[0].usd.low / 2 < baseline.nominal_usd < found.stages[0].usd.high
 
@@ -74,6 +75,7 @@ def test_a_budget_ends_the_totals_and_nothing_else() -> None:
     assert capped.stages == free.stages
     assert capped.calls.typical == capped.calls.high == 200
     assert capped.usd.typical < free.usd.typical
+    assert capped.usd.high == pytest.approx(free.usd.high * 200 / free.calls.high)
     assert "no more than the budget of 200 calls" in str(capped)
     usd = free.usd.typical / 4
     poor = estimated(budget=Budget(usd=usd))
@@ -89,7 +91,7 @@ def test_more_models_and_strategies_take_more() -> None:
     every = estimated(stages=Allocation("exhaustive"))
     assert two.calls.typical < three.calls.typical
     assert every.calls.high > three.calls.high
-    assert estimated(models=MODELS[0], stages="allocation", holdout=0).calls == (40, 40, 40)
+    assert estimated(models=MODELS[0], stages="allocation", holdout=0).calls[:2] == (40, 40)
 
 
 def test_too_few_held_out_examples_show_nothing() -> None:
@@ -109,13 +111,13 @@ def test_programs_of_every_kind_are_estimated() -> None:
             return self.solve(table=table, question=question)
 
     program = estimated(Solve())
-    assert program.stages[0].calls == (14, 21, 56), "only running tells how often it asks"
+    assert program.stages[0].calls[:2] == (14, 21), "only running tells how often it asks"
 
     def answer(table: str, question: str) -> dict[str, str]:
         raise AssertionError("nothing of the user's runs")
 
     code = from_callable(lambda models: answer, ["plan", "solve"])
-    assert estimated(code, metric=exact_match).input_tokens > 0
+    assert estimated(code, metric=lambda example, prediction: 1.0).input_tokens > 0
 
 
 def test_without_a_budget_the_estimate_caps_and_a_warning_says_so(
@@ -173,3 +175,12 @@ def test_an_estimate_checks_as_a_search_does() -> None:
         "votes", [Module("solve", "question -> answer", model="3x sim/rowan -> majority_vote")]
     )
     assert estimated(wide, models=None, gateway=Gateway(cache=None)).stages[0].calls[0] == 42
+
+
+def test_the_result_names_the_cap_that_nobody_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optimizer.estimates.estimate.MOST_DEFAULT_USD", 0.06)
+    result = tune(stages="allocation")
+    assert result.budget == Budget(usd=0.06)
+    assert result.stopped is not None
+    assert "the default budget of $0.0600, as none was given, ended the search" in result.stopped
+    assert result.spent.usd <= 0.06
