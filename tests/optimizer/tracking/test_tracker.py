@@ -100,7 +100,8 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     names = {file.path for file in client.list_artifacts(run_id)}
     assert names == {
         "config.yaml", "trials.json", "module_scores.json", "probes.json", "report.html",
-        "quality_against_calls.png", "cost_and_quality.png", "held_out.png", "module_scores.png",
+        "quality_against_calls.svg", "cost_and_quality.svg", "held_out.svg", "module_scores.svg",
+        "latency_and_quality.svg", "pipeline.svg", "examples.json",
     }  # fmt: skip
     uri = client.get_run(run_id).info.artifact_uri
     artifacts = Path(uri.removeprefix("file://"))
