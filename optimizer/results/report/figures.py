@@ -215,7 +215,7 @@ def widths(curves: Sequence[WidthCurve]) -> str:
             marks.append(dot(x(width), y(score.mean), colour, about))
     keys = [Key(shortened(name, 60), c) for (name, _), c in zip(curves, _CURVES, strict=False)]
     title = "Width of a module, all else being equal (search estimates)"
-    return plot(title, x, ("members", "{:.3g}".format), y, marks, keys)
+    return plot(title, x, ("members", "{:.0f}".format), y, marks, keys, sorted({*known}))
 
 
 def heatmap(scores: Sequence[ModuleScore], allocation: Mapping[str, Sequence[str]]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipelines import Module, Tunable
 
 _WIDE, _HIGH, _GAP, _APART, _TOP = 190, 86, 52, 18, 32
-_ENDS = 92
+_ENDS, _LANE = 92, 7
 _LETTERS = 27
 """Characters in a line of a module's box."""
 _CHANGED = "#10b981"
@@ -41,13 +41,14 @@ def pipeline_graph(result: Result) -> str:
         x = _ENDS + _GAP + column * (_WIDE + _GAP)
         free = height - (len(level) * (_HIGH + _APART) - _APART)
         for row, name in enumerate(level):
-            boxes[name] = _Box(x, _TOP + free / 2 + row * (_HIGH + _APART), _WIDE)
-    middle = _TOP + height / 2 - _HIGH / 2
-    start, end = (
-        _Box(0, middle, _ENDS),
-        _Box(max(b.x for b in boxes.values()) + _WIDE + _GAP, middle, _ENDS),
-    )
-    drawn = [_arrow(*pair) for pair in _wires(pipeline, boxes, start, end)]
+            boxes[name] = _Box(x, free / 2 + row * (_HIGH + _APART), _WIDE)
+    middle = height / 2 - _HIGH / 2
+    start = _Box(0, middle, _ENDS)
+    end = _Box(max(box.x for box in boxes.values()) + _WIDE + _GAP, middle, _ENDS)
+    wires = list(_wires(pipeline, boxes, start, end))
+    passing = list(dict.fromkeys(source for source, target in wires if _passes(source, target)))
+    lanes = {source: -8.0 - _LANE * place for place, source in enumerate(passing)}
+    drawn = [_arrow(source, target, lanes.get(source, 0.0)) for source, target in wires]
     drawn += [_end(start, "inputs", pipeline.inputs), _end(end, "outputs", pipeline.outputs)]
     for name, box in boxes.items():
         before, after = (
@@ -56,8 +57,10 @@ def pipeline_graph(result: Result) -> str:
         )
         drawn.append(_module(pipeline.module(name), box, before, after))
     decides = "" if pipeline.is_fixed else " (the program's own code decides what runs)"
+    top = _TOP + (8 + _LANE * len(lanes) if lanes else 0)
+    moved = tag("g", *drawn, transform=f"translate(1 {top:g})")
     title = f"Modules and their wiring{decides}"
-    return picture(title, end.x + _ENDS + 1, _TOP + height + 2, *drawn)
+    return picture(title, end.x + _ENDS + 2, top + height + 2, moved)
 
 
 def _wires(
@@ -78,13 +81,23 @@ def _wires(
             yield box, end
 
 
-def _arrow(source: _Box, target: _Box) -> str:
+def _passes(source: _Box, target: _Box) -> bool:
+    """Whether there are modules between them."""
+    return target.x - source.x - source.width > _GAP + 1
+
+
+def _arrow(source: _Box, target: _Box, lane: float) -> str:
+    """Straight to a neighbour; past other modules in a lane above them."""
     x, y, to_x, to_y = source.x + source.width, source.middle, target.x, target.middle
-    bend = (to_x - x) / 2
-    over = to_x - x > _GAP + 1  # it passes other modules: above or below them
-    lift = (-_HIGH * 0.62 if y <= to_y else _HIGH * 0.62) if over else 0
-    turns = f"{x + bend:g} {y + lift:g} {to_x - bend:g} {to_y + lift:g}"
-    path = f"M{x:g} {y:g}C{turns} {to_x - 5:g} {to_y:g}"
+    half = _GAP / 2
+    if _passes(source, target):
+        path = (
+            f"M{x:g} {y:g}C{x + half:g} {y:g} {x + half / 2:g} {lane:g} {x + _GAP:g} {lane:g}"
+            f"H{to_x - _GAP:g}"
+            f"C{to_x - half / 2:g} {lane:g} {to_x - half:g} {to_y:g} {to_x - 5:g} {to_y:g}"
+        )
+    else:
+        path = f"M{x:g} {y:g}C{x + half:g} {y:g} {to_x - half:g} {to_y:g} {to_x - 5:g} {to_y:g}"
     head = f"M{to_x - 7:g} {to_y - 4:g}L{to_x:g} {to_y:g}L{to_x - 7:g} {to_y + 4:g}Z"
     wire = tag("path", d=path, fill="none", stroke=SOFT, stroke_width=1.4)
     return wire + tag("path", d=head, fill=SOFT)

@@ -101,15 +101,18 @@ class Scale:
     def ticks(self) -> list[float]:
         """Some five round values."""
         if not self.log:
-            step = _round_step((self.high - self.low) / 5)
-            first = math.ceil(self.low / step - 1e-9)
-            return [step * n for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
+            return self._even()
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         span = self.high / self.low
         steps = (1, 2, 5) if span < 30 else (1, 3) if span < 1000 else (1,)
         marks = [m * 10.0**d for d in decades for m in steps]
         inside = [mark for mark in marks if self.low <= mark <= self.high]
-        return inside if len(inside) > 1 else [self.low * 1.05, self.high / 1.05]
+        return inside if len(inside) > 2 else self._even()
+
+    def _even(self) -> list[float]:
+        step = _round_step((self.high - self.low) / 5)
+        first = math.ceil(self.low / step - 1e-9)
+        return [step * n for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 class Key(NamedTuple):
@@ -127,8 +130,12 @@ def plot(
     y: Scale,
     marks: Iterable[str],
     keys: Sequence[Key] = (),
+    x_ticks: Sequence[float] = (),
 ) -> str:
-    """Axes with marks. `x_text` is the axis' name and how its values are written; y is a score."""
+    """Axes with marks. `x_text` is the axis' name and how its values are written; y is a score.
+
+    Without `x_ticks`, round values are marked.
+    """
     name, written = x_text
     grid = [
         tag("line", x1=LEFT, x2=RIGHT, y1=y(tick), y2=y(tick), stroke=LINE, stroke_width=1)
@@ -137,7 +144,7 @@ def plot(
     ]
     ticks = [
         text(x(tick), BOTTOM + 17, written(tick), text_anchor="middle", fill=SOFT)
-        for tick in x.ticks()
+        for tick in x_ticks or x.ticks()
     ]
     axis = tag("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, stroke=SOFT)
     label = text(RIGHT, BOTTOM + 34, name, text_anchor="end", fill=SOFT)
