@@ -117,7 +117,7 @@ class Result:
     """A tuned pipeline and the evidence for it.
 
     `print(result)` summarizes it, `result.pipeline(...)` calls it, `result.save(path)` saves it,
-    and `result.report(path)` writes a page with plots.
+    and `result.report(path)` writes a page with figures, examples and trials.
     """
 
     pipeline: Tunable
