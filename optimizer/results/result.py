@@ -117,7 +117,7 @@ class Result:
     """A tuned pipeline and the evidence for it.
 
     `print(result)` summarizes it, `result.pipeline(...)` calls it, `result.save(path)` saves it,
-    and `result.report(path)` writes a page with plots.
+    and `result.report(path)` writes a page with figures, examples and trials.
     """
 
     pipeline: Tunable
@@ -339,14 +339,15 @@ class Result:
         return examples[[each.change == change for each in self.examples_]]
 
     @cached_property
-    def plots(self) -> Mapping[str, bytes]:
-        """PNGs by name, drawn once for MLflow and every page."""
-        from optimizer.results.report import plots
+    def plots(self) -> Mapping[str, str]:
+        """SVGs by name, drawn once for MLflow and every page."""
+        from optimizer.results.report import figures
 
-        return plots(self)
+        return figures(self)
 
     def report(self, path: str | Path) -> None:
-        """Write one self-contained HTML page with figures, plots and all trials."""
+        """Write one self-contained HTML page: the decision, figures, all trials, and examples with
+        their traces."""
         from optimizer.results.report import write_report
 
         write_report(self, path)

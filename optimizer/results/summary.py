@@ -18,6 +18,7 @@ from optimizer.formatting import (
     seconds,
     ui_command,
 )
+from optimizer.results.decision import PICKING, decision
 from optimizer.search.records.config_changes import Change, config_changes
 from optimizer.search.records.trial import config_text, last_trials, shortened
 from pipelines import PipelineError
@@ -61,31 +62,28 @@ class Section(NamedTuple):
     """Lines of text, and tables."""
 
 
-def sections(result: Result, picking: str = "result.pick(...), which goes") -> Iterator[Section]:
-    """The summary, part by part.
+def sections(result: Result, picking: str = PICKING) -> Iterator[Section]:
+    """The summary, part by part; the decision comes first.
 
     Args:
         result: what to summarize.
-        picking: how to choose from the front: what to type, and "which goes", or "which go".
+        picking: what to type to choose from the front.
     """
+    yield Section("", [decision(result, picking)])
     trials = counted(len(result.trials_), "trial")
     metric = f", metric {result.metric}" if result.metric else ""
     title = f"{result.pipeline.name}: {trials}{metric}"
     yield Section("", [title, measured_on(result), *cautions(result)])
-    header = ("", "score", "95% interval", "$/example", "latency", "")
-    yield Section("", [Table(header, list(_figures(result)))])
-    yield Section("", list(_verdict(result)))
+    yield Section("", [finalists_table(result)])
+    yield Section("", list(verdict_lines(result)))
     changed = [
         (c.knob, f"{shortened(c.old, 100)} -> {shortened(c.new, 100)}") for c in changes(result)
     ]
     yield Section("What changed", [Table(("", ""), changed)] if changed else [])
     if result.objective.pareto and result.points:
-        front = _front(result)
-        yield Section(f"To choose from, with {picking} by the estimate", [front])
-    yield Section("What it took", [_spend(result), _paid_now(result), *probes_lines(result)])
-    by = f": {result.diagnoser_model}" if result.diagnoser_model else ""
-    by += ", the best single model on the first few examples" if result.diagnoser_chosen else ""
-    yield Section(f"Diagnoser{by}", diagnoser_lines(result))
+        yield Section(f"To choose from by the estimate, with {picking}", [_front(result)])
+    yield Section("What it took", [spend_table(result), paid_now(result), *probes_lines(result)])
+    yield Section(diagnoser_title(result), diagnoser_lines(result))
     yield Section("Judge", judge_lines(result))
 
 
@@ -122,8 +120,13 @@ def cautions(result: Result) -> list[str]:
     ]
 
 
-def _figures(result: Result) -> Iterator[tuple[str, ...]]:
+def finalists_table(result: Result) -> Table:
     """Baseline, best single model and tuned pipeline."""
+    header = ("", "score", "95% interval", "$/example", "latency", "")
+    return Table(header, list(_finalists(result)))
+
+
+def _finalists(result: Result) -> Iterator[tuple[str, ...]]:
     yield _row("baseline", result.baseline_figures, "the pipeline as given")
     if result.single_model_figures is not None:
         yield _row("best single model", result.single_model_figures, _single_model_text(result))
@@ -143,7 +146,7 @@ def _row(name: str, held_out: HeldOut, note: str) -> tuple[str, ...]:
     )
 
 
-def _verdict(result: Result) -> Iterator[str]:
+def verdict_lines(result: Result) -> Iterator[str]:
     """What may be claimed, and what may not."""
     yield from _over_baseline(result)
     if result.unproven:
@@ -195,7 +198,7 @@ def _front(result: Result) -> Table:
     return Table(header, rows)
 
 
-def _spend(result: Result) -> Table:
+def spend_table(result: Result) -> Table:
     """By purpose, and the total."""
     spent = result.spent
     rows = [
@@ -216,7 +219,7 @@ def probes_lines(result: Result) -> list[str]:
     return [f"beside the trials: {' and '.join(parts)}"] if parts else []
 
 
-def _paid_now(result: Result) -> str:
+def paid_now(result: Result) -> str:
     """Seconds, and how much of the spend was paid by this invocation."""
     spent = result.spent
     took = f"in {seconds(spent.seconds)}"
@@ -226,6 +229,13 @@ def _paid_now(result: Result) -> str:
     if spent.paid_now_calls > spent.calls:
         return f"{took}, attempts that failed included"
     return f"{took}, the rest was in the cache"
+
+
+def diagnoser_title(result: Result) -> str:
+    """Which model it was, and who chose it."""
+    by = f": {result.diagnoser_model}" if result.diagnoser_model else ""
+    by += ", the best single model on the first few examples" if result.diagnoser_chosen else ""
+    return f"Diagnoser{by}"
 
 
 def diagnoser_lines(result: Result) -> list[str]:
@@ -294,16 +304,7 @@ def next_steps(result: Result) -> list[str]:
 
 
 def _over_baseline(result: Result) -> Iterator[str]:
-    if result.withdrawn is not None:
-        chosen = result.withdrawn
-        yield (
-            f"Kept the pipeline as given: what the search chose ({config_text(chosen.config)}) "
-            f"scored {percent(chosen.figures.score.mean)} on the held-out examples, "
-            f"{percent(result.baseline.mean)} the given one ({points(chosen.gain)})."
-        )
-    elif not changes(result):
-        yield "No config was found to be better than the baseline, so it is returned unchanged."
-    else:
+    if changes(result):
         yield _claim(result, result.gain, "the baseline", result.baseline_figures)
         if result.held_out and result.gain.low <= 0 <= result.gain.high:
             yield "More examples would narrow the interval."

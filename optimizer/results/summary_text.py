@@ -6,12 +6,15 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from optimizer.results.decision import PICKING
 from optimizer.results.summary import Table, next_steps, sections
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
 
 _WIDTH = 96
+_FLAGS = "--pareto and --max-cost-usd, --max-latency-s or --within"
+"""How to choose another point, on the command line."""
 
 
 def summary_text(result: Result, *, shell: bool = False) -> str:
@@ -21,10 +24,8 @@ def summary_text(result: Result, *, shell: bool = False) -> str:
         result: what to summarize.
         shell: for the command line, which prints the next steps itself: nothing is in Python.
     """
-    limits = "--max-cost-usd, --max-latency-s and the like, which go"
-    picking = {"picking": limits} if shell else {}
     lines = []
-    for title, blocks in sections(result, **picking):
+    for title, blocks in sections(result, _FLAGS if shell else PICKING):
         indent = "  " if title else ""
         if blocks:
             lines += ["", title] if title else [""]

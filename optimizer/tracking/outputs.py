@@ -13,6 +13,7 @@ from optimizer.export import save_dspy_program, save_pyfunc
 from optimizer.formatting import percent
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
+from optimizer.results.report.svg import standalone
 from optimizer.results.summary_text import summary_text
 from optimizer.search.records.module_score import module_score_rows
 from optimizer.search.records.trial import Trial, flat_config
@@ -197,8 +198,8 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     write_report(result, folder / "report.html")
     text = redacted(examples_table(result.examples))
     (folder / EXAMPLES).write_text(text, encoding="utf-8")
-    for name, png in result.plots.items():
-        (folder / f"{name}.png").write_bytes(png)
+    for name, drawn in result.plots.items():
+        (folder / f"{name}.svg").write_text(standalone(drawn), encoding="utf-8")
 
 
 def examples_table(examples: pd.DataFrame) -> str:

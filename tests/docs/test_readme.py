@@ -22,7 +22,7 @@ def test_the_demo_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str
     default_gateway.cache_clear()  # an earlier test's would know the answers
     assert main(["demo"]) == 0
     printed = capsys.readouterr().out
-    result = printed[printed.index("locate-solve:") : printed.index("\nSaved\n")]
+    result = printed[printed.index("\n\n") + 2 : printed.index("\nSaved\n")]
     assert _SECONDS.sub("", shown) == _SECONDS.sub("", result), (
         f"paste into README.md, under <!-- demo -->:\n{result}"
     )

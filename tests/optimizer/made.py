@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from evaluators.outcome import Outcome
 from evaluators.statistics import Interval
 from optimizer.results.examples import ScoredExample
+from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.records.probe import Probe
@@ -169,3 +171,78 @@ def make_result(**changes: Any) -> Result:
         "example_inputs": {"table": "id | task", "question": "What is task 3?"},
     }  # fmt: skip
     return Result(**{**values, **changes})
+
+
+def make_outcome(
+    score: float | None,
+    answer: Any = "4",
+    failure: Failure | None = None,
+    key: str = "k",
+    inputs: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """One call to `locate`, and one to `solve` whose reply has this key."""
+    small, large = MODELS
+    found = CallRecord(small, 20, 5, 0.001, 0.5, cached=False, key="found")
+    solved = CallRecord(large, 10, 2, 0.001, 0.5, cached=False, key=key)
+    outputs = None if failure else {"answer": answer}
+    steps = (
+        ModuleStep("locate", inputs or {"table": "a | b"}, {"task": "2 + 2"}, (found,), 0.5),
+        ModuleStep("solve", {"task": "2 + 2"}, outputs, (solved,), 0.5, failure),
+    )
+    return Outcome(score, 0.002, 2, 1.0, failure, trace=Trace(steps, outputs, failure))
+
+
+def make_examples(count: int = 320) -> tuple[ScoredExample, ...]:
+    """Two lost, three gained, one after an outage, two failed, and the rest the same; what is in
+    them is hostile, long and of any type."""
+    unparsable = Failure("unparsable", "solve", "the answer is no number", infrastructure=False)
+    outage = Failure("timeout", "solve", "no answer within 60 s", infrastructure=True)
+    nasty = '</script><img src=x onerror="window.injected = 1"><!--'
+    examples = []
+    for row in range(count):
+        inputs = {
+            "table": f"{nasty}\n" + "a line of a table\n" * 60,
+            "question": f"Item-{row:03} ?",
+        }
+        if row == 0:
+            inputs["table"] += "needle"
+        before, after = ((1, 0), (0, 1), (1, 1))[0 if row < 2 else 1 if row < 5 else 2]
+        failure = {0: unparsable, 5: outage, 9: unparsable}.get(row)
+        baseline = make_outcome(before, {"text": nasty}, inputs=inputs)
+        tuned = make_outcome(
+            None if row == 5 else 1 if row == 9 else after, 4, None if row == 9 else failure,
+            "raw", inputs,
+        )  # fmt: skip
+        single = make_outcome(before, nasty, failure if row == 9 else None, inputs=inputs)
+        outcomes = {"baseline": baseline, "single_model": single, "tuned": tuned}
+        replies = {"raw": "<b>Four!</b>", "found": nasty}
+        examples.append(ScoredExample(row, inputs, {"answer": "4"}, outcomes, replies))
+    return tuple(examples)
+
+
+def make_shown_result() -> Result:
+    """One with something in every part of the page."""
+    small, large = MODELS
+    pipeline, tuned = make_pipeline(), make_config(small, large, instructions="Check it twice.")
+    votes = [
+        make_trial(5 + n, 0.4 + n / 20, base=0, stage="structure",
+                   config=make_config(solve=small, width=width, aggregator="majority_vote"))
+        for n, width in enumerate((3, 5, 9))
+    ]  # fmt: skip
+    given: tuple[tuple[PipelineConfig, float, float, Literal["holdout", "search"]], ...] = (
+        (tuned, 0.88, 0.005, "holdout"),
+        (make_config(large, small), 0.6, 0.003, "holdout"),
+        (make_config(), 0.4, 0.001, "search"),
+    )
+    points = tuple(
+        OperatingPoint(replace(pipeline, config=config), Interval(mean, mean - 0.1, mean + 0.1),
+                       usd, 1.0 + 100 * usd, 4.0, measured, mean)
+        for config, mean, usd, measured in given
+    )  # fmt: skip
+    return make_result(
+        config=tuned,
+        trials_=(*make_trials(), *votes),
+        examples_=make_examples(),
+        points=points,
+        stopped="the budget ended",
+    )

@@ -1,29 +1,39 @@
+"""What is on the page, and what may not be; `test_page_in_browser.py` looks at it in a browser."""
+
 from __future__ import annotations
 
-import base64
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from optimizer.results.prompt_changes import prompt_changes
-from optimizer.results.report import plots
-from optimizer.results.report.heatmap import module_scores_heatmap
-from optimizer.results.report.plots import best_for_the_money, best_so_far
+from optimizer.results.report import figures
+from optimizer.results.report.figures import best_so_far, width_curves
+from optimizer.results.report.svg import Scale, standalone
+from optimizer.results.report.trial_rows import spent_by_stage
 from optimizer.results.result import Result
 from optimizer.search.records.module_score import ModuleScore
 from search_spaces import MemberConfig
-from tests.optimizer.made import make_config, make_module_scores, make_result, make_trial
+from tests.optimizer.made import (
+    make_config,
+    make_examples,
+    make_module_scores,
+    make_result,
+    make_shown_result,
+    make_trial,
+)  # fmt: skip
 
 Written = Callable[[Result], str]
-VOID = {"meta", "br", "img"}
+VOID = {"meta", "br", "img", "input"}
 
 
 class _Balance(HTMLParser):
@@ -37,20 +47,25 @@ class _Balance(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
 
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
-def test_page_is_self_contained_and_well_formed(result: Result, written_page: Written) -> None:
-    page = written_page(result)
+def test_page_is_self_contained_and_well_formed(written_page: Written) -> None:
+    page = written_page(make_shown_result())
     balance = _Balance()
     balance.feed(page)
     assert balance.open == []
-    sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page)
-    assert len(sources) == 4
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    sources = re.findall(
+        r"""<[^>]*(?:src|href)\s*=\s*["']([^"']*)""", page.partition('id="data"')[0]
+    )
+    assert sources
+    assert all(source.startswith("#") for source in sources)
     assert "@import" not in page
-    assert "<script" not in page
+    assert "default-src 'none'" in page
 
 
 def test_page_shows_figures_trials_failures_and_provenance(
@@ -66,11 +81,16 @@ def test_page_shows_figures_trials_failures_and_provenance(
 
 def test_what_models_and_users_wrote_is_escaped(written_page: Written) -> None:
     nasty = "<script>alert(1)</script>"
-    trial = make_trial(1, detail=nasty, config=make_config(instructions=nasty))
-    result = make_result(trials_=(trial,), config=make_config(instructions=nasty), stopped=nasty)
+    trial = make_trial(1, detail=nasty, config=make_config(nasty, instructions=nasty))
+    scores = (ModuleScore(nasty, nasty, 1, 4, 0.5, None, 0.5, 0.1, "promising"),)
+    result = make_result(
+        trials_=(trial,), config=make_config(nasty, instructions=nasty), stopped=nasty,
+        module_scores_=scores, examples_=make_examples(3), single_model_label=nasty,
+    )  # fmt: skip
     page = written_page(result)
     assert nasty not in page
     assert "&lt;script&gt;" in page
+    assert page.count("<script") == page.count("</script") == 2, "the data, and the page's own"
     assert nasty not in result._repr_html_()
 
 
@@ -80,60 +100,64 @@ def test_page_labels_search_estimates(written_page: Written) -> None:
     assert warning in written_page(make_result(held_out=False))
 
 
-def test_no_secret_is_on_the_page(written_page: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789")
-    trial = make_trial(1, None, status="disqualified", detail="bad key sk-planted-0123456789")
-    assert "sk-planted" not in written_page(make_result(trials_=(trial,)))
+@pytest.mark.parametrize("secret", ["sk-planted-0123456789", 'sk-<planted>&"0123456789'])
+def test_no_secret_is_on_the_page(
+    written_page: Written, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """Not in what is escaped, in JSON, in a figure, or cut in half."""
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    trial = make_trial(1, None, status="disqualified", detail=f"bad key {secret}")
+    (example,) = make_examples(1)
+    told = replace(
+        example,
+        inputs={"question": "x" * 150 + secret},
+        replies={"raw": f"my key is {secret}"},
+    )
+    result = make_result(
+        trials_=(trial,), examples_=(told,), config=make_config(instructions=secret), stopped=secret
+    )
+    page = written_page(result)
+    assert "planted" not in page
+    assert "OPENAI_API_KEY" in page
 
 
-def test_plots_are_pngs_even_when_nothing_was_scored() -> None:
+def test_figures_are_pictures_even_when_nothing_was_scored() -> None:
     nothing = make_result(trials_=(make_trial(0, None, status="disqualified"),))
-    for drawn in (plots(make_result()), plots(nothing)):
-        names = ["cost_and_quality", "held_out", "module_scores", "quality_against_calls"]
+    for drawn in (figures(make_result()), figures(nothing)):
+        names = ["cost_and_quality", "held_out", "latency_and_quality", "module_scores",
+                 "pipeline", "quality_against_calls"]  # fmt: skip
         assert sorted(drawn) == names
-        assert all(png.startswith(b"\x89PNG") for png in drawn.values())
+        for svg in drawn.values():
+            root = ElementTree.fromstring(standalone(svg))
+            assert root.tag == "{http://www.w3.org/2000/svg}svg"
+            assert "nan" not in svg.lower().replace("nano", "")
 
 
 @pytest.mark.parametrize("missing", ["rating", "measured"])
 def test_the_heatmap_shows_what_there_is(missing: str) -> None:
     changes: dict[str, Any] = {missing: None}
     scores = tuple(replace(score, **changes) for score in make_module_scores())
-    assert plots(make_result(module_scores_=scores))["module_scores"].startswith(b"\x89PNG")
+    drawn = figures(make_result(module_scores_=scores))["module_scores"]
+    assert ("rated, turn 2" in drawn) is (missing == "measured")
+    assert ("measured, turn 2" in drawn) is (missing == "rating")
+    assert "locate" in drawn
     nothing = tuple(replace(score, rating=None, measured=None) for score in scores)
-    assert "module_scores" not in plots(make_result(module_scores_=nothing))
-    assert "module_scores" not in plots(make_result(module_scores_=()))
+    assert "module_scores" not in figures(make_result(module_scores_=nothing))
+    assert "module_scores" not in figures(make_result(module_scores_=()))
 
 
-def test_the_heatmap_grows_with_the_models() -> None:
-    def width(models: int) -> int:
-        scores = [ModuleScore("solve", f"m{n}", 1, 4, 0.5, None, 0.5, 0.1, "promising")
-                  for n in range(models)]  # fmt: skip
-        return int.from_bytes(module_scores_heatmap(scores, {}, "judge")[16:20], "big")
-
-    assert width(3) == width(4) < width(20)
+def test_the_heatmap_names_the_turn_of_each_module_and_outlines_the_tuned_models() -> None:
+    drawn = figures(make_result())["module_scores"]
+    for shown in ("rated, turn 1", "rated, turn 2", "0.95", "of 4", "90.0 ± 5.0", "eliminated"):
+        assert shown in drawn
+    assert drawn.count("stroke-width") == 4, "small in locate and large in solve, both panels"
 
 
-def test_the_heatmap_names_the_turn_of_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels: list[str] = []
-    monkeypatch.setattr(Axes, "set_yticks", lambda _, __, texts, **___: labels.extend(texts))
-    module_scores_heatmap(make_module_scores(), {}, "judge")
-    assert labels == ["locate\nturn 1", "solve\nturn 2"] * 2, "ratings, and measured scores"
-
-
-def test_the_legend_covers_no_dot(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def noted(figure: Figure, *where: Any, **how: Any) -> None:
-        drawn.append(figure)
-        save(figure, *where, **how)
-
-    monkeypatch.setattr(Figure, "savefig", noted)
-    plots(make_result())
-    assert len(drawn) >= 2
-    for figure in drawn[:2]:
-        (legend,), (axes,) = figure.legends, figure.axes
-        assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+def test_the_graph_shows_wiring_and_what_changed() -> None:
+    drawn = figures(make_result())["pipeline"]
+    for shown in ("table, question → task", "task → answer", "was openai/small", "as given"):
+        assert shown in drawn
+    assert drawn.count("<path") == 2 * 3, "inputs, locate, solve, outputs: a wire and a head each"
 
 
 def test_the_page_shows_the_path_to_the_tuned_config(written_page: Written) -> None:
@@ -145,8 +169,8 @@ def test_the_page_shows_the_path_to_the_tuned_config(written_page: Written) -> N
         make_trial(3, 0.92, base=2, config=make_config(solve="openai/large")),
     )  # fmt: skip
     page = written_page(make_result(trials_=trials))
-    path = page[page.index("Lineage of trials") : page.index("<h2>Trials")]
-    steps = re.findall(r"#(\d) \w+ · (.*?) · <span class=\"score\">(.*?)</span>", path)
+    path = page[page.index("Lineage of trials") : page.index('<section id="failures"')]
+    steps = re.findall(r'#(\d)</a> \S+ · <span class="clip">(.*?)</span> · <b>(.*?)</b>', path)
     assert steps == [
         ("0", "the pipeline as given", "40.0%"),
         ("1", "solve.temperature: as given -&gt; 1", "30.0%"),
@@ -167,32 +191,79 @@ def test_the_page_names_the_diagnoser_and_lists_what_ran_beside_the_trials(
     assert "locate $0.00100, 0.50 s; solve $0.00400, 1.00 s" in page
 
 
-def test_plots_are_drawn_once(
+def test_figures_are_drawn_once(
     result: Result, written_page: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = written_page(result)
-    monkeypatch.delattr("optimizer.results.report.plots")
+    monkeypatch.delattr("optimizer.results.report.figures")
     assert written_page(result) == first
-    assert f"base64,{base64.b64encode(result.plots['held_out']).decode()}" in first
+    assert result.plots["held_out"] in first
+
+
+def test_texts_and_runs_are_in_the_page_once(written_page: Written) -> None:
+    page = written_page(make_result(examples_=make_examples(40)))
+    (data,) = re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)
+    data = json.loads(data)
+    assert len(data["examples"]) == 40
+    assert len(set(data["texts"])) == len(data["texts"])
+    assert sum("a line of a table" in text for text in data["texts"]) == 2, (
+        "with the needle, and without"
+    )
+    assert data["texts"][data["runs"][0]["steps"][1]["calls"][0]["model"]] == "openai/large"
+
+
+def test_labels_that_are_no_unicode_do_not_end_the_report(written_page: Written) -> None:
+    (example,) = make_examples(1)
+    odd = replace(example, labels={"answer": "half a pair: \ud800"})
+    assert "half a pair: ?" in written_page(make_result(examples_=(odd,)))
+
+
+def test_what_each_stage_took_adds_up() -> None:
+    result = make_result()
+    parts = spent_by_stage(result)
+    assert sum(part.calls for part in parts) == result.spent.calls
+    assert sum(part.usd for part in parts) == pytest.approx(result.spent.usd)
+    assert [part.name for part in parts] == ["baseline", "single-model", "allocation"]
+
+
+def test_width_curves_join_trials_that_differ_in_one_width_only() -> None:
+    def vote(number: int, width: int, mean: float, **changes: Any) -> Any:
+        knobs: dict[str, Any] = {"width": width, "aggregator": "majority_vote"} if width > 1 else {}
+        return make_trial(number, mean, config=make_config(**knobs, **changes))
+
+    trials = [
+        vote(0, 1, 0.4), vote(1, 3, 0.5), vote(2, 5, 0.6), vote(3, 3, 0.9, solve="openai/large"),
+        replace(vote(4, 9, 0.7), status="stopped_early"), vote(5, 5, 0.7, temperature=0.7),
+    ]  # fmt: skip
+    ((name, scores),) = width_curves(trials)
+    assert name == "solve: openai/small, majority vote"
+    assert {width: score.mean for width, score in scores.items()} == {1: 0.4, 3: 0.5, 5: 0.6}
+    assert "widths" in figures(make_result(trials_=tuple(trials)))
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=8), st.booleans(), st.floats(1e-6, 1e6))
+def test_scales_keep_order_and_have_round_values_inside(
+    values: list[float], log: bool, other: float
+) -> None:
+    scale = Scale.over([*values, other], 10, 200, log=log)
+    places = [scale(value) for value in sorted([*values, other])]
+    assert all(10 <= place <= 200 for place in places)
+    assert all(one <= next_one for one, next_one in pairwise(places))
+    ticks = scale.ticks()
+    assert 2 <= len(ticks) <= 20
+    assert all(scale.low <= tick * 1.000001 and tick <= scale.high * 1.000001 for tick in ticks)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=10))
 def test_best_so_far_never_falls_and_ends_at_the_last_trial(scores: list[float | None]) -> None:
     trials = [make_trial(i, score) for i, score in enumerate(scores)]
-    calls, best = best_so_far(trials)
+    calls = [place for place, _ in best_so_far(trials)]
+    best = [score for _, score in best_so_far(trials)]
     assert best == sorted(best)
     assert calls == sorted(calls)
     if any(score is not None for score in scores):
         assert best[-1] == max(score for score in scores if score is not None)
         assert calls[-1] == trials[-1].nominal_calls
-
-
-def test_best_for_the_money_never_falls_as_costs_rise() -> None:
-    trials = [
-        make_trial(i, score, usd_per_example=usd, config=make_config(temperature=i / 10))
-        for i, (score, usd) in enumerate([(0.5, 2.0), (0.4, 1.0), (0.45, 3.0), (0.9, 4.0)])
-    ]
-    assert best_for_the_money(trials) == ([1.0, 2.0, 3.0, 4.0], [0.4, 0.5, 0.5, 0.9])
 
 
 def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None:
@@ -201,7 +272,8 @@ def test_trials_show_what_is_new_in_their_prompts(written_page: Written) -> None
     page = written_page(
         make_result(trials_=(make_trial(0, 0.4), make_trial(1, 0.6, config=config)))
     )
-    assert page.count("solve.instructions: Check it twice.; solve.demos: 1 demo") == 1
+    chips = re.findall(r'class="chip"><i>(.*?)</i> (.*?)</span>', page)
+    assert chips == [("solve.instructions", "Check it twice."), ("solve.demos", "1 demo")]
 
 
 def test_prompts_of_members_are_compared_with_the_modules(written_page: Written) -> None:
@@ -215,4 +287,4 @@ def test_prompts_of_members_are_compared_with_the_modules(written_page: Written)
         ("solve.members.1", "Solve it.", "Check it twice.")
     ]
     page = written_page(result)
-    assert page.count("solve.members.1.instructions: Check it twice.") == 1
+    assert "<dt>solve.members.1.instructions</dt><dd>Check it twice.</dd>" in page

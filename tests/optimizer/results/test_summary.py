@@ -3,18 +3,27 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evaluators.objective import Objective
 from evaluators.statistics import Interval
 from optimizer.formatting import command, counted, dollars, number, percent, points, seconds
+from optimizer.results.decision import decision
 from optimizer.results.operating_points import OperatingPoint
-from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Withdrawn
 from optimizer.results.summary import changes, diagnoser_lines
 from optimizer.results.summary_text import summary_text
 from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
-from tests.optimizer.made import make_config, make_pipeline, make_result, make_trial, make_trials
+from tests.optimizer.made import (
+    make_config,
+    make_pipeline,
+    make_result,
+    make_shown_result,
+    make_trial,
+    make_trials,
+)
 
 
 def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
@@ -41,9 +50,64 @@ def test_summary_tells_scores_changes_and_spend(result: Result) -> None:
     assert total.split() == ["total", "$0.250", "400", "61,000"]
 
 
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (make_config(solve="b"), "b for solve"),
+        (make_config("a", "b"), "a for locate and b for solve"),
+        (make_config("b", "b"), "b for all modules"),
+        (make_config(solve="b", temperature=0.7, instructions="Hurry."),
+         "b with a new prompt and temperature 0.7 for solve"),
+        (make_config(reply_format="json", demos=({"task": "a"},)),
+         "a new prompt and replies in json for solve"),
+        (make_config(solve="b", width=3, aggregator="majority_vote"),
+         "3x b by majority vote for solve"),
+    ],
+)  # fmt: skip
+def test_the_first_sentence_is_the_decision(config: PipelineConfig, sentence: str) -> None:
+    text = " ".join(str(make_result(config=config)).split())
+    assert text.startswith(
+        f"{sentence}: +46.6 points [+33.0, +59.0] held out, 4.2x the cost per example. locate-solve"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"held_out": False}, "estimated at +46.6 points [+33.0, +59.0] on the examples"),
+        ({"gain": Interval(0.02, -0.01, 0.05)}, "[-1.0, +5.0] held out, not shown to be better,"),
+        ({"gain": Interval(-0.1, -0.2, -0.05)}, "-10.0 points [-20.0, -5.0] held out, worse,"),
+        ({"tuned_figures": HeldOut(60, Interval(0.8, 0.7, 0.9), 0.0003, 1.0, 1.0)},
+         "held out, 0.25x the cost per example."),
+        ({"tuned_figures": HeldOut(60, Interval(0.8, 0.7, 0.9), 0.1, 1.0, 1.0, disqualified=True)},
+         "no gain is claimed, since too many held-out examples met outages,"),
+    ],
+)  # fmt: skip
+def test_the_decision_claims_what_was_shown(changes: dict[str, Any], words: str) -> None:
+    assert words in decision(make_result(**changes))
+
+
+def test_the_decision_counts_the_cheaper_points_that_are_not_the_baseline() -> None:
+    result = make_shown_result()
+    assert decision(result).endswith("; 1 cheaper point: result.pick(...).")
+    assert "; 1 cheaper point: --pareto and --max-cost-usd" in summary_text(result, shell=True)
+
+
+def test_a_choice_that_was_withdrawn_is_the_decision() -> None:
+    figures = HeldOut(60, Interval(0.3, 0.2, 0.4), 0.001, 1.0, 1.0)
+    tuned = dataclasses.replace(make_pipeline(), config=make_config(solve="openai/large"))
+    withdrawn = Withdrawn(tuned, figures, Interval(-0.1, -0.2, -0.05))
+    text = decision(make_result(config=make_config(), withdrawn=withdrawn))
+    assert text == (
+        "Kept the pipeline as given: what the search chose (locate=openai/small, "
+        "solve=openai/large) scored 30.0% on the held-out examples, 41.7% the given one "
+        "(-10.0 points [-20.0, -5.0])."
+    )
+
+
 def test_unchanged_result_says_so_and_claims_nothing() -> None:
     text = str(make_result(config=make_config(), gain=Interval(0.0, 0.0, 0.0)))
-    assert "No config was found to be better than the baseline" in text
+    assert text.startswith("Kept the pipeline as given: no config was found to be better.\n\n")
     assert "Gain over the baseline" not in text
     assert "What changed" not in text
 
@@ -191,7 +255,7 @@ def test_the_front_tells_by_what_a_point_is_picked() -> None:
     message = " ".join(str(result).split())
     assert "85.0% [80.0, 90.0] $0.0100 2.00 s 3.50 s 91.0% held out" in message
     assert "70.0% [60.0, 80.0] $0.00100 1.00 s 1.50 s 70.0% search estimate" in message
-    assert "To choose from, with result.pick(...), which goes by the estimate" in str(result)
+    assert "To choose from by the estimate, with result.pick(...)" in str(result)
     assert "91.0%" in result._repr_html_()
     assert "85.0% held out, 91.0% by the search's estimate" in str(front[0])
     assert str(front[0]).endswith("$0.0100 and 2.00 s per example, at most 3.50 s in 95% of them")

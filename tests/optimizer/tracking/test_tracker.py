@@ -108,9 +108,9 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     run_id = str(tracked.run_id)
     names = {file.path for file in client.list_artifacts(run_id)}
     assert names == {
-        "config.yaml", "trials.json", "module_scores.json", "probes.json", "examples.json",
-        "report.html",
-        "quality_against_calls.png", "cost_and_quality.png", "held_out.png", "module_scores.png",
+        "config.yaml", "trials.json", "module_scores.json", "probes.json", "report.html",
+        "quality_against_calls.svg", "cost_and_quality.svg", "held_out.svg", "module_scores.svg",
+        "latency_and_quality.svg", "pipeline.svg", "examples.json",
     }  # fmt: skip
     uri = client.get_run(run_id).info.artifact_uri
     artifacts = Path(uri.removeprefix("file://"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.results.report.page import best_path, branches
+from optimizer.results.report.trial_rows import best_path, branches
 from optimizer.search.records.trial import Trial
 from tests.optimizer.made import make_config, make_trial
 

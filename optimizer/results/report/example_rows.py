@@ -1,0 +1,195 @@
+"""The examples of the page: a row each, and their traces as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evaluators.outcome import Outcome
+from optimizer.formatting import dollars, number, percent, seconds
+from optimizer.results.examples import ScoredExample, answer_of
+from optimizer.results.report.trial_rows import Cell
+from optimizer.search.records.trial import shortened
+from pipelines import CallRecord, ModuleStep
+from pipelines.gateway.secrets import redactor
+
+if TYPE_CHECKING:
+    from optimizer.results.result import Result
+
+MOST_EXAMPLES = 300
+"""More would make the page slow."""
+MOST_CHARACTERS = 10_000
+"""Of one text; longer ones are cut."""
+_IN_A_CELL = 160
+_FIRST = ("lost", "gained", "unscored", "same")
+
+
+class ExamplePage:
+    """The examples that the page shows, those that changed or failed first."""
+
+    def __init__(self, result: Result) -> None:
+        self._redact = redactor()
+        ordered = sorted(result.examples_, key=_interest)
+        self.shown = ordered[:MOST_EXAMPLES]
+        self.total = len(ordered)
+        self._texts: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
+        names = {name: None for example in self.shown for name in example.outcomes}
+        labels = {"single_model": "single"}
+        found = [self._example(example) for example in self.shown]
+        columns: dict[tuple[int | None, ...], list[str]] = {}
+        for name in names:  # finalists that are one config share a column
+            runs = tuple(example["runs"].get(name) for example in found)
+            columns.setdefault(runs, []).append(name)
+        self.finalists = {
+            keys[0]: " = ".join(labels.get(key, key) for key in keys) for keys in columns.values()
+        }
+        self._found = found
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One per example: its cells, shortened."""
+        return [
+            {
+                "row": example.row,
+                "change": example.change,
+                "kinds": " ".join(_kinds(example)),
+                "inputs": self._in_short(example.inputs),
+                "labels": self._in_short(example.labels),
+                "answers": [self._answer(example.outcomes.get(name)) for name in self.finalists],
+            }
+            for example in self.shown
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of those shown there are of each kind."""
+        counts = Counter(kind for example in self.shown for kind in _kinds(example))
+        kinds = ("gained", "lost", "same", "failed", "unscored")
+        return {"all": len(self.shown)} | {kind: counts[kind] for kind in kinds if counts[kind]}
+
+    @property
+    def data(self) -> str:
+        """All texts once, and traces that refer to them; safe within a script element."""
+        payload = {
+            "texts": list(self._texts),
+            "runs": [json.loads(run) for run in self._runs],
+            "finalists": self.finalists,
+            "examples": self._found,
+        }
+        written = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        for mark in "<>&":
+            written = written.replace(mark, f"\\u{ord(mark):04x}")
+        return written
+
+    def _example(self, example: ScoredExample) -> dict[str, Any]:
+        return {
+            "row": example.row,
+            "change": example.change,
+            "inputs": self._fields(example.inputs),
+            "labels": self._fields(example.labels),
+            "runs": {n: self._run(outcome, example) for n, outcome in example.outcomes.items()},
+        }
+
+    def _run(self, outcome: Outcome, example: ScoredExample) -> int:
+        """The place of this run; equal ones are one."""
+        run = {
+            "answer": self._text(answer_of(outcome)),
+            "score": _score(outcome),
+            "usd": dollars(outcome.usd),
+            "seconds": seconds(outcome.latency_s),
+            "failure": self._failure(outcome),
+            "feedback": None if outcome.feedback is None else self._text(outcome.feedback),
+            "steps": [self._step(s, example) for s in outcome.trace.steps] if outcome.trace else [],
+        }
+        return self._runs.setdefault(json.dumps(run), len(self._runs))
+
+    def _step(self, step: ModuleStep, example: ScoredExample) -> dict[str, Any]:
+        return {
+            "module": self._text(step.module),
+            "inputs": self._fields(step.inputs),
+            "outputs": None if step.outputs is None else self._fields(step.outputs),
+            "usd": dollars(step.usd),
+            "seconds": seconds(step.latency_s),
+            "agreement": "" if step.agreement == 1 else percent(step.agreement),
+            "failure": self._failure(step),
+            "made_up_for": [self._text(f"{f.kind}: {f.message}") for f in step.members_failed],
+            "calls": [self._call(call, example) for call in step.calls],
+        }
+
+    def _call(self, call: CallRecord, example: ScoredExample) -> dict[str, Any]:
+        return {
+            "model": self._text(call.model),
+            "about": f"{call.input_tokens:,} + {call.output_tokens:,} tokens, {dollars(call.usd)}, "
+            f"{seconds(call.latency_s)}"
+            + (
+                f", ended by {self._redact(call.finish_reason)}"
+                if call.finish_reason != "stop"
+                else ""
+            )
+            + (", could not be read" if call.unread else ""),
+            "reply": self._text(example.replies[call.key]) if call.key in example.replies else None,
+        }
+
+    def _failure(self, of: Outcome | ModuleStep) -> int | None:
+        failure = of.failure
+        if failure is None:
+            return None
+        return self._text(f"{failure.kind} in {failure.module}: {failure.message}")
+
+    def _fields(self, values: Mapping[str, Any]) -> dict[str, int]:
+        return {self._redact(str(name)): self._text(value) for name, value in values.items()}
+
+    def _text(self, value: Any) -> int:
+        """The place of this text; long ones are cut."""
+        text = self._written(value)
+        if len(text) > MOST_CHARACTERS:
+            cut = f"\n[cut here: {MOST_CHARACTERS:,} of {len(text):,} characters]"
+            text = text[:MOST_CHARACTERS] + cut
+        return self._texts.setdefault(text, len(self._texts))
+
+    def _written(self, value: Any) -> str:
+        """Any value as text, without secrets: JSON where it has a form."""
+        if isinstance(value, str):
+            return self._redact(value)
+        if value is None:
+            return ""
+        if isinstance(value, Mapping | list | tuple):
+            return self._redact(json.dumps(value, default=str, ensure_ascii=False, indent=1))
+        return self._redact(str(value))
+
+    def _in_short(self, values: Mapping[str, Any]) -> str:
+        """On one line; a single field goes without its name."""
+        texts = {
+            str(name): " ".join(self._written(value).split()) for name, value in values.items()
+        }
+        texts = dict(sorted(texts.items(), key=lambda item: len(item[1])))  # short ones are seen
+        if len(texts) == 1:
+            return shortened(next(iter(texts.values())), _IN_A_CELL)
+        most = max(20, _IN_A_CELL // max(1, len(texts)))
+        return "; ".join(f"{name}: {shortened(text, most)}" for name, text in texts.items())
+
+    def _answer(self, outcome: Outcome | None) -> dict[str, Any]:
+        if outcome is None:
+            return {"text": "not run", "score": Cell("", math.nan), "failure": ""}
+        text = shortened(" ".join(self._written(answer_of(outcome)).split()), _IN_A_CELL)
+        score = math.nan if outcome.score is None else outcome.score
+        failure = outcome.failure.kind if outcome.failure else ""
+        return {"text": text, "score": Cell(_score(outcome), score), "failure": failure}
+
+
+def _interest(example: ScoredExample) -> tuple[int, bool, int]:
+    """In which order examples are shown."""
+    return _FIRST.index(example.change), "failed" not in _kinds(example), example.row
+
+
+def _kinds(example: ScoredExample) -> Sequence[str]:
+    failed = any(outcome.failure for outcome in example.outcomes.values())
+    return [example.change, "failed"] if failed else [example.change]
+
+
+def _score(outcome: Outcome) -> str:
+    return "unscored" if outcome.score is None else number(outcome.score)
