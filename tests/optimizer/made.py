@@ -104,7 +104,7 @@ def make_probe(kind: Literal["module", "prompt"] = "module", **changes: Any) -> 
     return replace(probe, **changes)
 
 
-def make_outcome(
+def _answered(
     score: float | None, answer: object = "4", failure: Failure | None = None, key: str = "k"
 ) -> Outcome:
     call = CallRecord("openai/small", 10, 2, 0.001, 0.5, cached=False, key=key)
@@ -117,13 +117,13 @@ UNPARSABLE = Failure("unparsable", "solve", "no field [[ ## answer ## ]]", infra
 OUTAGE = Failure("timeout", "solve", "no answer within 60 s", infrastructure=True)
 
 
-def make_examples() -> tuple[ScoredExample, ...]:
+def make_four_examples() -> tuple[ScoredExample, ...]:
     """One gained, one lost, one the same, and one that met an outage."""
     runs = (
-        {"baseline": make_outcome(0.0, failure=UNPARSABLE, key="raw"), "tuned": make_outcome(1.0)},
-        {"baseline": make_outcome(1.0), "tuned": make_outcome(0.5)},
-        {"baseline": make_outcome(0.5), "tuned": make_outcome(0.5, answer={"a", "b"})},
-        {"baseline": make_outcome(1.0), "tuned": make_outcome(None, failure=OUTAGE, key="lost")},
+        {"baseline": _answered(0.0, failure=UNPARSABLE, key="raw"), "tuned": _answered(1.0)},
+        {"baseline": _answered(1.0), "tuned": _answered(0.5)},
+        {"baseline": _answered(0.5), "tuned": _answered(0.5, answer={"a", "b"})},
+        {"baseline": _answered(1.0), "tuned": _answered(None, failure=OUTAGE, key="lost")},
     )
     return tuple(
         ScoredExample(row, {"task": f"{row} + 2"}, {"answer": str(row + 2)}, own, {"raw": "Four!"})

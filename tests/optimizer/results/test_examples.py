@@ -7,9 +7,9 @@ import json
 import pytest
 
 from optimizer.tracking.outputs import examples_table
-from tests.optimizer.made import make_examples, make_result
+from tests.optimizer.made import make_four_examples, make_result
 
-EXAMPLES = make_examples()
+EXAMPLES = make_four_examples()
 RESULT = make_result(examples_=EXAMPLES)
 
 

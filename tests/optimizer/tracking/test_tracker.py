@@ -20,7 +20,13 @@ from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import default_cache_folder
 from tests.launching import run_python
 from tests.optimizer import runs
-from tests.optimizer.made import make_config, make_examples, make_pipeline, make_result, make_trial
+from tests.optimizer.made import (
+    make_config,
+    make_four_examples,
+    make_pipeline,
+    make_result,
+    make_trial,
+)
 from tests.optimizer.runs import MODELS, Untracked, tune
 
 
@@ -148,7 +154,7 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
 
 
 def test_traces_of_single_examples_hang_on_the_finalists(default_store: str) -> None:
-    tracked = _track(make_result(examples_=make_examples()))
+    tracked = _track(make_result(examples_=make_four_examples()))
     client = _client(default_store)
     run = client.get_run(tracked.run_id)
     traces = client.search_traces(
