@@ -65,7 +65,7 @@ def problem_with(words: list[str]) -> str | None:
     match words:
         case ["make", *targets]:
             known = re.findall(
-                r"^(\w+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE
+                r"^([\w-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE
             )
             return None if set(targets) <= set(known) else "no such target"
         case ["compound-optimizer", *arguments]:
