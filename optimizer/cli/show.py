@@ -54,8 +54,10 @@ def _show_saved(options: argparse.Namespace) -> int:
     from pipelines.files.yaml_text import read_text, read_yaml
 
     data, _ = read_yaml(read_text(options.run), options.run)
-    if not isinstance(data, dict) or "modules" not in data:
-        raise ValueError(f"{options.run} must be a pipeline in YAML, with its modules")
+    if not isinstance(data, dict) or not data.keys() & {"modules", "program", "factory"}:
+        raise ValueError(
+            f"{options.run} must be a pipeline in YAML, with `modules`, a `program` or a `factory`"
+        )
     facts = data.get("provenance") or {}
     config = data.get("config") or {}
     try:

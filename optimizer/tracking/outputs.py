@@ -155,7 +155,7 @@ def final_figures(result: Result) -> Event:
         "measured_on": "held-out examples" if result.held_out else "search examples",
         "improved": result.improved,
         "diagnoser/model": result.diagnoser_model,
-        "mlflow.note.content": f"```\n{summary_text(result)}```",
+        "mlflow.note.content": f"```\n{summary_text(result, shell=True)}```",
         "mlflow.loggedArtifacts": json.dumps([{"path": EXAMPLES, "type": "table"}]),
     }
     params = {f"final/{name}": value for name, value in flat_config(result.config).items()}

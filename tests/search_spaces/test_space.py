@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_named(models: dict[str, Any], told: str) -> None:
         ({"widht": (1, 3)},
          "SearchSpace has no 'widht'; nearest: 'width' (it has models, temperature, "
          "reasoning_effort, reply_format, width, aggregator, network, distinct_models, "
-             "instructions, params)"),
+             "instructions, params, exportable)"),
         ({"models": ("a", "b")},
          "SearchSpace(models=...): goes by module, such as {'solve': ...}, but got ('a', 'b')"),
         ({"models": {"solve": (5,)}},

@@ -86,8 +86,8 @@ class Trial:
     @property
     def name(self) -> str:
         """Number, stage and what it changed in one line, at most 80 characters."""
-        changed = f": {self.changed}" if self.changed else ""
-        return shortened(f"{self.number} {self.stage}{changed}", 80)
+        same = "the pipeline as given" if self.base is None else "more examples"
+        return shortened(f"{self.number} {self.stage}: {self.changed or same}", 80)
 
 
 def last_trials(trials: Iterable[Trial]) -> list[Trial]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dspy
@@ -59,42 +60,62 @@ def test_it_holds_no_key() -> None:
     assert "MY_KEY" in text
 
 
-@pytest.mark.parametrize(
-    ("program", "problem"),
-    [
-        (Needing(object()), f"{HOME}:Needing can't be made without 'retriever'"),
-        (Extracting(hops=3), "Extracting() makes another program: 'hops' is not as it was tuned"),
-    ],
-)
-def test_a_program_that_its_class_alone_does_not_make_is_refused(
-    program: dspy.Module, problem: str
-) -> None:
-    with pytest.raises(PipelineError) as caught:
-        tuned(program).to_yaml()
-    assert problem in str(caught.value)
-    assert "result.to_dspy().save(...) keeps what DSPy can keep" in str(caught.value)
-
-
-def test_another_signature_is_another_program() -> None:
-    program = Extracting()
-    program.comment = dspy.Predict("person, mood -> comment, more")
-    with pytest.raises(PipelineError, match="module 'comment' is not as it was tuned"):
-        tuned(program).to_yaml()
-
-
-def test_instructions_that_an_optimizer_changed_are_another_program() -> None:
-    program = Extracting()
-    program.comment.signature = program.comment.signature.with_instructions("Found by DSPy.")
-    with pytest.raises(PipelineError, match="module 'comment' is not as it was tuned"):
-        tuned(program).to_yaml()
-
-
-def test_a_local_class_is_refused_before_anything_is_made() -> None:
+def _local() -> dspy.Module:
     class Local(LocateSolve):
         pass
 
-    with pytest.raises(PipelineError, match="but is a local class"):
-        from_dspy(Local()).check_writable()
+    return Local()
+
+
+def _with_another_signature() -> dspy.Module:
+    program = Extracting()
+    program.comment = dspy.Predict("person, mood -> comment, more")
+    return program
+
+
+def _with_instructions_that_an_optimizer_changed() -> dspy.Module:
+    program = Extracting()
+    program.comment.signature = program.comment.signature.with_instructions("Found by DSPy.")
+    return program
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Needing(object()), f"{HOME}:Needing can't be made without 'retriever'"),
+        (
+            lambda: Extracting(hops=3),
+            "Extracting() makes another program: 'hops' is not as it was tuned",
+        ),
+        (_with_another_signature, "module 'comment' is not as it was tuned"),
+        (_with_instructions_that_an_optimizer_changed, "module 'comment' is not as it was tuned"),
+        (_local, "but is a local class"),
+        (lambda: dspy.ChainOfThought("text -> comment"), "can't be made without 'signature'"),
+    ],
+)
+def test_a_program_that_its_class_alone_does_not_make_is_handed_over(
+    make: Callable[[], dspy.Module], reason: str
+) -> None:
+    given = from_dspy(make())
+    given.check_writable()
+    last = given.modules[-1].name
+    config = given.default_config("openai/x").with_knobs(last, instructions="Be brief.")
+    text = given.with_config(config, []).to_yaml()
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_yaml(text, allow_code=True)
+    assert reason in str(caught.value)
+    assert "Pipeline.load(path, program=...)" in str(caught.value)
+    program = make()
+    again: Any = Pipeline.from_yaml(text, program=program)
+    assert again.program is program
+    assert (again.config, again.inputs, again.outputs) == (config, given.inputs, given.outputs)
+    with pytest.raises(PipelineError, match="was tuned as .* and is None in program="):
+        Pipeline.from_yaml(text, program=dspy.Predict("x -> y"))
+
+
+def test_a_program_is_given_to_dspy_programs_only() -> None:
+    with pytest.raises(PipelineError, match="program= is for DSPy programs"):
+        Pipeline.from_yaml("name: x\nmodules: [{name: a, signature: q -> r}]", program=Extracting())
 
 
 def test_a_class_that_raises_is_named_with_what_it_raised() -> None:

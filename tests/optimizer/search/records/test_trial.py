@@ -84,5 +84,6 @@ def test_frame_of_no_trials_keeps_its_columns() -> None:
 
 
 def test_name_is_one_readable_line_however_long_the_labels() -> None:
-    assert make_trial(7).name == "7 allocation: locate=openai/small, solve=openai/small"
-    assert len(make_trial(7, config=make_config("x" * 300)).name) == 200
+    assert make_trial(7).name == "7 allocation: more examples"
+    assert make_trial(7, changed="solve.model: a -> b").name == "7 allocation: solve.model: a -> b"
+    assert len(make_trial(7, changed="solve.model: " + "x" * 300).name) == 80

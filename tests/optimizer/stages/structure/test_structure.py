@@ -325,7 +325,7 @@ def test_every_point_is_measured_on_the_holdout(front: Result) -> None:
     tuned = next(point for point in front.points if point.config == front.config)
     assert tuned.score == front.score
     message = str(front)
-    assert "To choose from, with result.pick(...)" in message
+    assert "To choose from by the estimate, with result.pick(...)" in message
     assert message.count("held out") >= len(front.points)
 
 

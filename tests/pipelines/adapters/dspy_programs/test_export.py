@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from benchmarks.loopback import LoopbackServer
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
+from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
 from pipelines.gateway.model import Model
 from tests.pipelines.adapters.dspy_programs.importable import Extracting, Person
 from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
@@ -101,10 +104,53 @@ def test_a_key_is_not_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert SECRET not in (tmp_path / "tuned.json").read_text()
 
 
-def test_a_wider_config_is_refused_with_the_reason() -> None:
-    wide = tuned(LocateSolve(), models=("small", "large"), width=2, aggregator="majority_vote")
-    with pytest.raises(PipelineError, match="module 'solve' asks 2 members, which a program of"):
-        wide.to_dspy()
+@pytest.fixture
+def wide() -> Iterator[DSPyPipeline]:
+    """Three members in its last module, asked of a server."""
+
+    def reply(messages: Any, params: Any) -> str:
+        name = "task" if "`[[ ## task" in str(messages[-1]) else "answer"
+        return f"[[ ## {name} ## ]]\n{name} by {params['model']}"
+
+    with LoopbackServer(reply=reply) as server:
+        knobs: dict[str, Any] = {"width": 3, "aggregator": "majority_vote", "temperature": 0.7}
+        yield tuned(LocateSolve(), server.url, models=("small", "large", "large"), **knobs)
+
+
+ASKED = {"table": "t", "question": "q"}
+
+
+def test_what_dspy_has_no_form_for_still_runs_as_a_module(wide: DSPyPipeline) -> None:
+    program = wide.to_dspy()
+    assert isinstance(program, TunedProgram)
+    assert "module 'solve' asks 3 members" in program.reason
+    assert program(**ASKED).answer == "answer by large"
+    assert program("t", "q").answer == "answer by large"
+    assert asyncio.run(program.acall(**ASKED)).answer == "answer by large"
+    with pytest.raises(PipelineError, match="has no input 'tabel'"):
+        program(tabel="t", question="q")
+
+
+def test_such_a_module_is_saved_whole_or_as_its_state(wide: DSPyPipeline, tmp_path: Path) -> None:
+    program = wide.to_dspy()
+    program.save(tmp_path / "whole", save_program=True)
+    whole: Any = dspy.load(str(tmp_path / "whole"), allow_pickle=True)
+    assert whole(**ASKED).answer == "answer by large"
+    program.save(tmp_path / "tuned.json")
+    fresh = TunedProgram(from_dspy(LocateSolve()))
+    fresh.load(tmp_path / "tuned.json")
+    assert fresh.pipeline.config == wide.config
+    assert fresh(**ASKED).answer == "answer by large"
+    plain = tuned(LocateSolve()).to_dspy()
+    plain.save(tmp_path / "plain.json")
+    with pytest.raises(PipelineError, match="the state of a plain DSPy program"):
+        fresh.load(tmp_path / "plain.json", allow_unsafe_lm_state=True)
+
+
+def test_a_model_that_only_this_library_knows_is_asked_by_it() -> None:
+    pipeline = from_dspy(LocateSolve())
+    program = pipeline.with_config(pipeline.default_config("sim/birch"), []).to_dspy()
+    assert isinstance(program, TunedProgram)
 
 
 def test_demos_survive_with_objects_in_them() -> None:
@@ -117,14 +163,15 @@ def test_demos_survive_with_objects_in_them() -> None:
     assert "Bo" in str(demo.person)
 
 
-def test_a_demo_that_would_not_survive_is_refused() -> None:
+def test_a_demo_that_would_not_survive_stays_with_us() -> None:
     class Odd:
         pass
 
     program = LocateSolve()
     program.solve.demos = [dspy.Example(task=Odd(), answer="a")]
-    with pytest.raises(PipelineError, match="would not survive dspy's save"):
-        tuned(program).to_dspy()
+    exported = tuned(program).to_dspy()
+    assert isinstance(exported, TunedProgram)
+    assert "would not survive dspy's save" in exported.reason
 
 
 def test_other_attributes_are_there() -> None:
