@@ -109,7 +109,7 @@ def test_a_program_that_its_class_alone_does_not_make_is_handed_over(
     again: Any = Pipeline.from_yaml(text, program=program)
     assert again.program is program
     assert (again.config, again.inputs, again.outputs) == (config, given.inputs, given.outputs)
-    with pytest.raises(PipelineError, match="was tuned as .* and is None in program="):
+    with pytest.raises(PipelineError, match=r"was tuned as .* and is None in program="):
         Pipeline.from_yaml(text, program=dspy.Predict("x -> y"))
 
 

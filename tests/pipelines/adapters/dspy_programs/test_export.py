@@ -105,8 +105,9 @@ def test_a_key_is_not_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def wide() -> Iterator[DSPyPipeline]:
+def wide(monkeypatch: pytest.MonkeyPatch) -> Iterator[DSPyPipeline]:
     """Three members in its last module, asked of a server."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
 
     def reply(messages: Any, params: Any) -> str:
         name = "task" if "`[[ ## task" in str(messages[-1]) else "answer"
@@ -114,7 +115,11 @@ def wide() -> Iterator[DSPyPipeline]:
 
     with LoopbackServer(reply=reply) as server:
         knobs: dict[str, Any] = {"width": 3, "aggregator": "majority_vote", "temperature": 0.7}
-        yield tuned(LocateSolve(), server.url, models=("small", "large", "large"), **knobs)
+        pipeline = tuned(LocateSolve(), models=("small", "large", "large"), **knobs)
+        assert pipeline.config is not None
+        free: dict[str, Any] = {"input_usd_per_million": 0.0, "output_usd_per_million": 0.0}
+        models = [Model(f"openai/{name}", name, server.url, **free) for name in ("small", "large")]
+        yield pipeline.with_config(pipeline.config, models)
 
 
 ASKED = {"table": "t", "question": "q"}
