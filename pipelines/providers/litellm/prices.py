@@ -55,7 +55,7 @@ def nearest_model(name: str) -> str:
         for n, info in listed.items()
         if info.get("litellm_provider") == provider and "/" not in n
     ]
-    nearest = difflib.get_close_matches(name, candidates or list(listed), n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, candidates or list(listed), n=1, cutoff=0.8)
     return f" (nearest known: {nearest[0]!r})" if nearest else ""
 
 
