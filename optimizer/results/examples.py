@@ -62,26 +62,26 @@ def scored_examples(
 
 def examples_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
     """One row per example: inputs, labels, `change`, and of each finalist its `_answer`, `_score`,
-    `_failure`, `_cost_usd`, `_latency_s`, and `_agreement` if it has a wide module."""
+    `_failure`, `_cost_usd`, `_latency_s`, and `_agreement` if it has a wide module.
+
+    A column of the data that is called like one of these, or `row`, has a `_` behind its name.
+    """
     import pandas as pd  # 0.3 s
 
-    frame = pd.DataFrame(
-        [
-            {
-                **example.inputs,
-                **example.labels,
-                "change": example.change,
-                **{
-                    f"{name}_{column}": value
-                    for name, outcome in example.outcomes.items()
-                    for column, value in _columns(outcome).items()
-                },
-            }
-            for example in examples
-        ],
-        index=pd.Index([example.row for example in examples], name="row"),
-    )
-    return frame.astype({name: float for name in frame if str(name).endswith("_score")})
+    ours = [{"change": example.change, **_columns(example)} for example in examples]
+    taken = {"row", *(name for columns in ours for name in columns)}
+    given = [
+        {
+            f"{name}_" if name in taken else name: value
+            for name, value in {**example.inputs, **example.labels}.items()
+        }
+        for example in examples
+    ]
+    rows = [{**own, **columns} for own, columns in zip(given, ours, strict=True)]
+    index = pd.Index([example.row for example in examples], name="row")
+    frame = pd.DataFrame(rows, index=index)
+    finalists = {name for example in examples for name in example.outcomes}
+    return frame.astype({f"{name}_score": float for name in finalists})
 
 
 def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
@@ -106,7 +106,15 @@ def answer_of(outcome: Outcome) -> Any:
     return None if outputs is None else dict(outputs)
 
 
-def _columns(outcome: Outcome) -> dict[str, Any]:
+def _columns(example: ScoredExample) -> dict[str, Any]:
+    return {
+        f"{name}_{column}": value
+        for name, outcome in example.outcomes.items()
+        for column, value in _outcome_columns(outcome).items()
+    }
+
+
+def _outcome_columns(outcome: Outcome) -> dict[str, Any]:
     columns = {
         "answer": answer_of(outcome),
         "score": outcome.score,

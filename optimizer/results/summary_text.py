@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from optimizer.results.decision import PICKING
 from optimizer.results.summary import Table, next_steps, sections
+from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
@@ -32,7 +33,7 @@ def summary_text(result: Result, *, shell: bool = False) -> str:
         lines += [indent + line for block in blocks for line in _lines(block, len(indent))]
     if not shell:
         lines += ["", "Next", *(f"  {step}" for step in next_steps(result))]
-    return "\n".join(lines[1:]) + "\n"
+    return redacted("\n".join(lines[1:]) + "\n")
 
 
 def _lines(block: str | Table, indent: int) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from optimizer.search.records.trial import Trial, flat_config
 from optimizer.tracking.events import Event, event
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
-from pipelines.gateway.secrets import redacted
+from pipelines.gateway.secrets import plain_json, redactor
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _finalist(
         tags=dict(zip(("measured_on", "digest"), measured_on, strict=True))
         | {"pipeline": result.pipeline.name, "score": percent(figures.score.mean)},
         step=("baseline", "single_model", "tuned").index(name),
-        text=redacted(json.dumps(list(_traces(result, name)), default=str)),
+        text=json.dumps(plain_json(list(_traces(result, name)), redactor())),
     )
 
 
@@ -184,30 +185,47 @@ def _judge(judge: JudgeAgreement) -> dict[str, float | None]:
 
 
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
+    """One that can't be written leaves the others."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = yaml if yaml is not None else plain_yaml({"config": result.config.model_dump()})
-    (folder / "config.yaml").write_text(config, encoding="utf-8")
-    tables = {
-        "trials": [_plain(trial) for trial in result.trials_],
-        "module_scores": module_score_rows(result.module_scores_, result.diagnoser_model),
-        "probes": [dataclasses.asdict(probe) for probe in result.probes_],
+    redact = redactor()
+
+    def as_json(value: Any) -> str:
+        return json.dumps(plain_json(value, redact), indent=1)
+
+    def write_plots() -> None:
+        for name, drawn in result.plots.items():
+            (folder / f"{name}.svg").write_text(standalone(drawn), encoding="utf-8")
+
+    texts: dict[str, Callable[[], str]] = {
+        "config.yaml": lambda: yaml or plain_yaml({"config": result.config.model_dump()}),
+        "trials.json": lambda: as_json([_plain(trial) for trial in result.trials_]),
+        "module_scores.json": lambda: as_json(
+            module_score_rows(result.module_scores_, result.diagnoser_model)
+        ),
+        "probes.json": lambda: as_json([dataclasses.asdict(probe) for probe in result.probes_]),
+        EXAMPLES: lambda: as_json(examples_table(result.examples)),
     }
-    for name, rows in tables.items():
-        text = json.dumps(rows, indent=1, default=str)
-        (folder / f"{name}.json").write_text(redacted(text), encoding="utf-8")
-    write_report(result, folder / "report.html")
-    text = redacted(examples_table(result.examples))
-    (folder / EXAMPLES).write_text(text, encoding="utf-8")
-    for name, drawn in result.plots.items():
-        (folder / f"{name}.svg").write_text(standalone(drawn), encoding="utf-8")
+    writers: dict[str, Callable[[], object]] = {
+        name: partial(_write, folder / name, make) for name, make in texts.items()
+    }
+    writers["report.html"] = lambda: write_report(result, folder / "report.html")
+    writers["plots"] = write_plots
+    for name, write in writers.items():
+        try:
+            write()
+        except Exception:  # what a user's value or a plot runs into
+            logger.warning("%s can't be written for MLflow", name, exc_info=True)
 
 
-def examples_table(examples: pd.DataFrame) -> str:
-    """As `MlflowClient.log_table` writes it; values that JSON has no form for are texts."""
-    table = examples.reset_index()
-    rows = table.astype(object).where(table.notna(), None)
-    split = {"columns": list(table.columns), "data": rows.to_numpy().tolist()}
-    return json.dumps(split, default=str)
+def _write(path: Path, make: Callable[[], str]) -> None:
+    path.write_text(make(), encoding="utf-8")
+
+
+def examples_table(examples: pd.DataFrame) -> dict[str, Any]:
+    """As `MlflowClient.log_table` writes it."""
+    rows = zip(examples.index, examples.to_numpy(dtype=object).tolist(), strict=True)
+    columns = [examples.index.name, *examples.columns]
+    return {"columns": columns, "data": [[row, *values] for row, values in rows]}
 
 
 def _plain(trial: Trial) -> dict[str, Any]:

@@ -140,16 +140,21 @@ class EventWriter:
         from mlflow.entities import LoggedModelOutput, Metric
 
         run_id, experiment_id = journal.run["run_id"], journal.run["experiment_id"]
-        logged = self._client.create_logged_model(
-            experiment_id, name=event.name, source_run_id=run_id, params=event.params,
-            tags=event.tags, model_type="pipeline",
+        logged = (again and self._logged_model(event, experiment_id)) or (
+            self._client.create_logged_model(
+                experiment_id, name=event.name, source_run_id=run_id, params=event.params,
+                tags={**event.tags, EVENT_TAG: event.id}, model_type="pipeline",
+            )
         )  # fmt: skip
         if event.folder:
             folder = journal.folder / event.folder
             _name_in_mlmodel(folder, logged.model_id, run_id, logged.artifact_location)
             self._client.log_model_artifacts(logged.model_id, str(folder))
         self._client.finalize_logged_model(logged.model_id, "READY")
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, event.step)])
+        outputs = self._client.get_run(run_id).outputs if again else None
+        linked = [output.model_id for output in outputs.model_outputs] if outputs else []
+        if logged.model_id not in linked:
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, event.step)])
         measured_on = event.tags["measured_on"], event.tags["digest"][:MOST_DIGEST]
         metrics = [
             Metric(key, value, event.time_ms, event.step, logged.model_id, *measured_on)
@@ -158,6 +163,12 @@ class EventWriter:
         self._client.log_batch(run_id, metrics)
         for number, trace in enumerate(json.loads(event.text)):
             self._log_trace(trace, f"{event.id}/{number}", event.time_ms, logged, run_id)
+
+    def _logged_model(self, event: Event, experiment_id: str) -> Any:
+        """What an earlier attempt made of it, if any."""
+        query = f"tags.{EVENT_TAG} = '{event.id}'"
+        found = self._client.search_logged_models([experiment_id], query, max_results=1)
+        return found[0] if found else None
 
     def _log_trace(
         self, trace: Mapping[str, Any], id_: str, end_ms: int, model: Any, run_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,13 @@ def read_text(path: str | Path) -> str:
 def write_yaml(data: Any) -> str:
     """The YAML text of plain data, in the order given; long texts as blocks.
 
+    No line is folded, so that secrets can be found in it.
+
     Raises:
         PipelineError: a part is not plain data, and would not be read back unchanged.
     """
     _check_plain(data, ())
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
 
 
 class _Loader(yaml.SafeLoader):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 _SECRET = re.compile(r"SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _MAY_BE_SECRET = re.compile(r"KEY|TOKEN", re.IGNORECASE)
@@ -37,6 +39,19 @@ def redactor(*names: str | None) -> Callable[[str], str]:
         return text
 
     return redact
+
+
+def plain_json(value: Any, redact: Callable[[str], str]) -> Any:
+    """The value as JSON has it, without secrets; what JSON has no form for is text, keys too."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {redact(encodable(key)): plain_json(each, redact) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(each, redact) for each in value]
+    return redact(encodable(value))
 
 
 def encodable(sent: object) -> str:

@@ -14,7 +14,7 @@ from optimizer.results.examples import ScoredExample, answer_of
 from optimizer.results.report.trial_rows import Cell
 from optimizer.search.records.trial import shortened
 from pipelines import CallRecord, ModuleStep
-from pipelines.gateway.secrets import redactor
+from pipelines.gateway.secrets import plain_json, redactor
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
@@ -158,7 +158,7 @@ class ExamplePage:
         if value is None:
             return ""
         if isinstance(value, Mapping | list | tuple):
-            return self._redact(json.dumps(value, default=str, ensure_ascii=False, indent=1))
+            return json.dumps(plain_json(value, self._redact), ensure_ascii=False, indent=1)
         return self._redact(str(value))
 
     def _in_short(self, values: Mapping[str, Any]) -> str:

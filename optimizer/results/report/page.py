@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -217,16 +216,16 @@ def _facts(result: Result) -> dict[str, str]:
 
 
 def _snippet(result: Result) -> str:
-    """The call that repeats it."""
+    """What the call that repeats it needs, as far as the result knows."""
     tried = dict.fromkeys(label for trial in result.trials_ for label in trial.config.labels)
     return (
         "result = optimize(\n"
         "    pipeline,  # as it was given\n"
         f"    dataset,  # sha256 {result.dataset_digest[:16] or 'unknown'}...\n"
-        f"    models={json.dumps(list(tried), ensure_ascii=False)},\n"
-        f"    metric={result.metric!r},\n"
+        f"    models=...,  # tried: {', '.join(tried)}\n"
+        f"    metric=...,  # {result.metric}\n"
         f"    seed={result.seed},\n"
-        "    # and the same budget, stages, objective and search space\n"
+        "    # and all other arguments as they were\n"
         ")"
     )
 

@@ -11,6 +11,7 @@ from evaluators.objective import Costs
 from evaluators.statistics import Interval
 from optimizer.formatting import setting
 from pipelines.aggregators.notation import aggregation_text, network_text
+from pipelines.gateway.secrets import redacted
 from search_spaces import ModuleConfig, PipelineConfig
 
 if TYPE_CHECKING:
@@ -154,7 +155,10 @@ def module_text(module: ModuleConfig) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, cut with an ellipsis to at most `most` characters."""
+    """The text, cut with an ellipsis to at most `most` characters; never within a secret."""
+    if len(text) <= most:
+        return text
+    text = redacted(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pipelines.gateway.call import CallFailed
+from pipelines.gateway.concurrency import LOOK_S
 
 T = TypeVar("T")
-
-_LOOK_S = 0.05
-"""Seconds between two checks whether to go on waiting."""
 
 
 class Flights:
@@ -37,7 +35,7 @@ class Flights:
             if flight is None:
                 return await self._fly(key, make)
             while not flight.done():
-                await asyncio.wait([flight], timeout=_LOOK_S)
+                await asyncio.wait([flight], timeout=LOOK_S)
                 check()
             if failure := flight.result():
                 raise failure

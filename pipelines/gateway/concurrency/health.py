@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.failures import SET_ASIDE
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 0.05
-"""Seconds between two checks whether to go on waiting."""
 _FIRST_PROBE_S, _LAST_PROBE_S = 0.5, 5.0
 """Between two tries to connect: doubling from the first to the last."""
 _SAID_EVERY_S = 10.0
@@ -56,7 +55,7 @@ class Connection:
             if not self._trying and time.monotonic() >= self._next_try:
                 self._trying = True
                 return True
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
             check()
         return False
 

@@ -10,10 +10,8 @@ from contextlib import suppress
 from pydantic import ConfigDict, Field, StrictBool, StrictFloat
 from pydantic.dataclasses import dataclass
 
+from pipelines.gateway.concurrency import LOOK_S
 from search_spaces.refusals import Whole, refusing_with
-
-_LOOK_S = 0.1
-"""Seconds between two checks whether to go on waiting."""
 
 
 @refusing_with(ValueError)
@@ -52,7 +50,7 @@ class ProviderGate:
         try:
             check()
             while (wait := self._until_turn()) > 0:
-                await asyncio.sleep(min(wait, _LOOK_S))
+                await asyncio.sleep(min(wait, LOOK_S))
                 check()
         except BaseException:
             self._slots.release()
@@ -69,7 +67,7 @@ class ProviderGate:
     async def _take_slot(self, check: Callable[[], None]) -> None:
         while self._slots.locked():
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(LOOK_S):
                     await self._slots.acquire()
                     return
             check()

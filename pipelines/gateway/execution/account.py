@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
 from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.health import Health
 from pipelines.gateway.storage.store import Caps, Claim
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
-
-_LOOK_S = 0.05
-"""Seconds between two checks whether another process has settled, or the run was stopped."""
 
 
 class Protected(NamedTuple):
@@ -73,7 +71,7 @@ class Account:
                 raise BudgetExhausted(self._no_room(what, worst_usd.values()))
             if claim in (Claim.GRANTED, Claim.ANSWERED):
                 return claim is Claim.GRANTED
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
 
     def settle(self, call: LMCall, reply: LMReply | None, *, billed: bool = False) -> None:
         """Turn a reservation into what the call cost; see `Store.settle`."""
@@ -108,7 +106,7 @@ class Account:
     def drain(self) -> None:
         """Wait until none is in flight."""
         while self._sending:
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
 
     def check_not_stopped(self) -> None:
         """Raise `BudgetExhausted` if stopped."""

@@ -9,15 +9,13 @@ from functools import cached_property
 
 from pipelines.gateway.budget import PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
+from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.limits import ProviderGate
 from pipelines.gateway.execution.account import Account
 from pipelines.gateway.execution.metering import metered
 from pipelines.gateway.failures import BROKEN, UNSUPPORTED_INPUT, UNUSABLE_MODEL
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Provider
-
-_LOOK_S = 0.05
-"""Seconds between two checks whether to go on waiting."""
 
 
 class CallLife:
@@ -171,5 +169,5 @@ class CallLife:
             gate.pause(seconds)
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, _LOOK_S))
+            await asyncio.sleep(min(left, LOOK_S))
             self.account.check_running()

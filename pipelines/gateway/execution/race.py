@@ -14,12 +14,10 @@ from typing import TypeAlias
 
 from pipelines.gateway.budget import PurposeSpend, total
 from pipelines.gateway.call import BudgetExhausted, CallFailed, CallRace, LMCall, LMReply
+from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.event_loop import run
 from pipelines.gateway.execution.account import Account
 from pipelines.gateway.execution.call_life import CallLife
-
-_LOOK_S = 0.05
-"""How often a race looks whether it was stopped, and whether a reply is due that came early."""
 
 Tasks: TypeAlias = Sequence["asyncio.Task[LMReply]"]
 
@@ -52,7 +50,7 @@ def race(account: Account, key: str, calls: Sequence[LMCall], count: int) -> Cal
             if (recorded := store.race(key)) is not None:
                 return recorded
             account.check_running()
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
         try:
             outcome, refund = await held.run()
             store.keep_race(key, outcome, account.study, calls[0].purpose, refund)
@@ -150,7 +148,7 @@ class _Race:
                 return at_once, tuple(order[: self.count])
             self._check_enough_are_left(tasks)
             self.account.check_running()
-            await asyncio.wait(running, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
 
     def _check_enough_are_left(self, tasks: Tasks) -> None:
         failures = [error for task in tasks if task.done() and (error := task.exception())]

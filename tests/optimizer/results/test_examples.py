@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from optimizer.results.examples import ScoredExample, examples_frame
 from optimizer.tracking.outputs import examples_table
+from pipelines.gateway.secrets import plain_json
 from tests.optimizer.made import make_four_examples, make_result
 
 EXAMPLES = make_four_examples()
@@ -18,6 +20,16 @@ def test_examples_are_gained_lost_or_the_same_and_outages_are_neither() -> None:
     assert list(RESULT.gained.index) == [0]
     assert list(RESULT.lost.index) == [1]
     assert RESULT.examples.index.name == "row"
+
+
+def test_columns_of_the_data_that_are_called_like_ours_stay() -> None:
+    given = {"row": "r", "change": "c", "tuned_answer": "t", "risk_score": "low"}
+    example = ScoredExample(3, given, {"answer": "5"}, EXAMPLES[0].outcomes)
+    frame = examples_frame([example])
+    (shown,) = frame.to_dict("records")
+    assert (shown["row_"], shown["change_"], shown["tuned_answer_"]) == ("r", "c", "t")
+    assert (shown["risk_score"], shown["change"], shown["tuned_answer"]) == ("low", "gained", "4")
+    assert examples_table(frame)["columns"][0] == "row"
 
 
 def test_nothing_gained_leaves_the_columns() -> None:
@@ -40,7 +52,7 @@ def test_the_summary_counts_them() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_mlflows_table_is_json_whatever_the_answers_are() -> None:
-    table = json.loads(examples_table(RESULT.examples))
+    table = json.loads(json.dumps(plain_json(examples_table(RESULT.examples), str)))
     column = table["columns"].index
     assert [row[column("row")] for row in table["data"]] == [0, 1, 2, 3]
     assert table["data"][3][column("tuned_score")] is None

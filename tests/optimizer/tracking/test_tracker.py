@@ -172,6 +172,33 @@ def test_traces_of_single_examples_hang_on_the_finalists(default_store: str) -> 
     assert by_row["1"].data.spans[0].outputs == {"answer": "4"}
 
 
+def test_a_model_that_was_half_logged_is_finished_and_not_made_again(
+    default_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_trace = EventWriter._log_trace
+    failed: list[bool] = []
+
+    def flaky(*arguments: Any) -> None:
+        log_trace(*arguments)
+        if not failed:
+            failed.append(True)
+            raise ConnectionError("the store went away")
+
+    monkeypatch.setattr(EventWriter, "_log_trace", flaky)
+    monkeypatch.setattr(delivery, "RETRY_S", 0.01)
+    monkeypatch.setattr(delivery.Delivery, "_note", _never_give_up)
+    tracked = _track(make_result(examples_=make_four_examples()))
+    client = _client(default_store)
+    run = client.get_run(tracked.run_id)
+    models = client.search_logged_models([run.info.experiment_id])
+    assert sorted(model.name for model in models) == ["baseline", "single_model", "tuned"]
+    assert len(client.search_traces(locations=[run.info.experiment_id])) == 8
+
+
+def _never_give_up(self: delivery.Delivery, problem: str | None) -> None:
+    self._problem = problem
+
+
 def test_module_scores_are_curves_over_the_turns(default_store: str, result: Result) -> None:
     tracked = _track(result)
     client = _client(default_store)
