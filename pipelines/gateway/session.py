@@ -75,10 +75,11 @@ class Session:
     def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
         """The replies of the `count` calls that finish first; the others are cut off.
 
-        The calls differ in model or sample index and share one purpose. All are reserved before
-        any starts, but for those that wait for an equal call in flight or for a provider. Replies that are there at once, from the cache or from a simulated model, take
-        part with the latencies that they report. The same race again is answered from the cache,
-        even if others would be faster now.
+        The calls differ in model or sample index and share one purpose. All are reserved before any
+        starts, but for those that wait for an equal call in flight or for a provider. Replies that
+        are there at once, from the cache or from a simulated model, take part with the latencies
+        that they report. The same race again is answered from the cache, even if others would be
+        faster now.
 
         Raises:
             ValueError: fewer calls than `count`, two equal ones, or two purposes.
