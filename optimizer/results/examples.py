@@ -98,25 +98,26 @@ def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def answer_of(outcome: Outcome) -> Any:
-    """The pipeline's output, by field if it has several; None if it failed."""
+def answer_of(outcome: Outcome, labels: Mapping[str, Any]) -> Any:
+    """The outputs that have a label, else all, by field if there are several; None if it failed."""
     outputs = outcome.trace.outputs if outcome.trace else None
-    if outputs is not None and len(outputs) == 1:
-        return next(iter(outputs.values()))
-    return None if outputs is None else dict(outputs)
+    if outputs is None:
+        return None
+    shown = {name: value for name, value in outputs.items() if name in labels} or dict(outputs)
+    return next(iter(shown.values())) if len(shown) == 1 else shown
 
 
 def _columns(example: ScoredExample) -> dict[str, Any]:
     return {
         f"{name}_{column}": value
         for name, outcome in example.outcomes.items()
-        for column, value in _outcome_columns(outcome).items()
+        for column, value in _outcome_columns(outcome, example.labels).items()
     }
 
 
-def _outcome_columns(outcome: Outcome) -> dict[str, Any]:
+def _outcome_columns(outcome: Outcome, labels: Mapping[str, Any]) -> dict[str, Any]:
     columns = {
-        "answer": answer_of(outcome),
+        "answer": answer_of(outcome, labels),
         "score": outcome.score,
         "failure": outcome.failure.kind if outcome.failure else "",
         "cost_usd": outcome.usd,

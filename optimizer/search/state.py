@@ -60,6 +60,13 @@ class SearchState(RacingState):
         return sorted(free, key=lambda config: -np.nan_to_num(means[config.key], nan=-1.0))
 
     @property
+    def has_it_all(self) -> bool:
+        """Whether quality alone counts, and the best so far is right on all search examples."""
+        if self.objective.limited or self.objective.pareto or not self.has_seen_all(self.incumbent):
+            return False
+        return self.evaluator.known(self.incumbent).mean == 1.0
+
+    @property
     def rater(self) -> str | None:
         """Label of the diagnoser's model; None without a diagnoser."""
         return self.diagnoser.model.label if self.diagnoser else None

@@ -59,7 +59,10 @@ class ExamplePage:
                 "kinds": " ".join(_kinds(example)),
                 "inputs": self._in_short(example.inputs),
                 "labels": self._in_short(example.labels),
-                "answers": [self._answer(example.outcomes.get(name)) for name in self.finalists],
+                "answers": [
+                    self._answer(example.outcomes.get(name), example.labels)
+                    for name in self.finalists
+                ],
             }
             for example in self.shown
         ]
@@ -97,7 +100,7 @@ class ExamplePage:
     def _run(self, outcome: Outcome, example: ScoredExample) -> int:
         """The place of this run; equal ones are one."""
         run = {
-            "answer": self._text(answer_of(outcome)),
+            "answer": self._text(answer_of(outcome, example.labels)),
             "score": _score(outcome),
             "usd": dollars(outcome.usd),
             "seconds": seconds(outcome.latency_s),
@@ -172,10 +175,10 @@ class ExamplePage:
         most = max(20, _IN_A_CELL // max(1, len(texts)))
         return "; ".join(f"{name}: {shortened(text, most)}" for name, text in texts.items())
 
-    def _answer(self, outcome: Outcome | None) -> dict[str, Any]:
+    def _answer(self, outcome: Outcome | None, labels: Mapping[str, Any]) -> dict[str, Any]:
         if outcome is None:
             return {"text": "not run", "score": Cell("", math.nan), "failure": ""}
-        text = shortened(" ".join(self._written(answer_of(outcome)).split()), _IN_A_CELL)
+        text = shortened(" ".join(self._written(answer_of(outcome, labels)).split()), _IN_A_CELL)
         score = math.nan if outcome.score is None else outcome.score
         failure = outcome.failure.kind if outcome.failure else ""
         return {"text": text, "score": Cell(_score(outcome), score), "failure": failure}

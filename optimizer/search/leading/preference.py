@@ -15,6 +15,8 @@ from optimizer.search.leading.earning import EQUAL
 PRICE_WORTH = 0.05
 """Where the cheapest is sought: saving all of the best one's price is worth so much score. What is
 better sets the bar, so it counts, too, however expensive."""
+SAVING = 0.01
+"""What is cheaper by no more than this share costs as much: the lengths of replies vary."""
 PRICE_WEIGHTS = (0.0, 0.02, 0.1, 0.5)
 """On a front: scores that paying the mean price may be worth to someone."""
 
@@ -72,7 +74,11 @@ class Preference:
         if self.objective.within is not None:
             bar = float(self._bar(means[:, None])[0])
         equal = within & (means >= bar - 1e-12)
-        price = np.where(equal, self.usd, np.inf)
+        usd = self.usd
+        if equal.any():  # what costs nearly as little as the cheapest is no saving
+            cheapest = usd[equal].min()
+            usd = np.where(usd <= cheapest * (1 + SAVING), cheapest, usd)
+        price = np.where(equal, usd, np.inf)
         alike = np.where(equal, self.changes, 0)
         order = np.lexsort((-means.round(9), alike, price, ~equal, over))
         return [int(candidate) for candidate in order]

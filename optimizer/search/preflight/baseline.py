@@ -51,9 +51,7 @@ def _paying(state: SearchState) -> Iterator[None]:
     except BudgetExhausted as exhausted:
         cap = state.evaluator.session.budget.usd
         need = f"; {_usd_need(state)}" if cap is not None and _usd_needed(state) > cap else ""
-        raise BudgetTooSmall(
-            f"the budget can't pay for the baseline: {exhausted}{need}"
-        ) from exhausted
+        raise BudgetTooSmall(f"the budget can't pay for the baseline: {exhausted}{need}") from None
 
 
 def _check_price(state: SearchState) -> None:

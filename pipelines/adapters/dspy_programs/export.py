@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -19,6 +20,8 @@ from pipelines.programs.adapter import chat_adapter
 from pipelines.providers import is_known_elsewhere
 from search_spaces import ModuleConfig
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
@@ -28,6 +31,9 @@ def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
     try:
         return plain_program(pipeline)
     except PipelineError as error:
+        logger.warning(
+            "to_dspy gives a TunedProgram, which needs this library to run: %s", error.message
+        )
         return TunedProgram(pipeline, error.message)
 
 

@@ -30,6 +30,9 @@ class TunedProgram(dspy.Module):
         self.reason = reason
         """Why it is no plain program."""
 
+    def __repr__(self) -> str:
+        return f"TunedProgram({self.pipeline.name}: {self.reason})"
+
     def forward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
         """Run the tuned program.
 
