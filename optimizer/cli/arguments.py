@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     for add, name, text, description in (
         (_add_demo, "demo", "tune a small pipeline of simulated models, free", None),
         (_add_init, "init", "write a pipeline, ten rows and a script to begin with", None),
-        (_add_estimate, "estimate", "what optimize would take, without any call", None),
+        (_add_search, "estimate", "what optimize would take, without any call", None),
         (_add_optimize, "optimize", "tune a pipeline on labelled examples", None),
         (_add_evaluate, "evaluate", "score a pipeline on labelled examples; tunes nothing", None),
         (_add_run, "run", "run a pipeline on one input, or on a file of rows", _RUN),
@@ -72,10 +72,6 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 def _add_init(command: argparse.ArgumentParser) -> None:
     folder = "where to; made if it is not there"
     command.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help=folder)
-
-
-def _add_estimate(command: argparse.ArgumentParser) -> None:
-    _add_search(command)
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
