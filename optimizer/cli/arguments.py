@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
+    root.set_defaults(json=False)
     root.add_argument("--version", action="version", version=f"%(prog)s {library_version()}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text, description in (
@@ -137,6 +138,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(json=True)  # as all that it prints
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
     add("--allow-code", action="store_true", help=_ALLOW_CODE)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 FIRST_DRAFT = "sim/hazel"
@@ -25,8 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)
     print("Tuning a pipeline of two modules with ten simulated models: prices are made up, "
-          "and nothing is paid.\n", flush=True,
-          file=sys.stderr if options.json else sys.stdout)  # fmt: skip
+          "and nothing is paid.\n", flush=True)  # fmt: skip
     result = optimize(
         locate_solve(),
         simulated_dataset("locate_solve", options.examples, options.seed),
@@ -36,9 +33,8 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     folder = Path(options.folder)
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        print(summary_text(result, shell=True), end="")
-        save(result, folder / "tuned.yaml", folder / "report.html")
+    print(summary_text(result, shell=True), end="")
+    save(result, folder / "tuned.yaml", folder / "report.html")
     if options.json:
-        print_json(result_figures(result))
+        print_json(result_figures(result), options.stdout)
     return 0

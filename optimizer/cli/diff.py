@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     diffs = list(_prompt_diffs(before, after, options.before, options.after))
     if options.json:
         rows = [change._asdict() for change in changes]
-        print_json({"changed": rows, "prompts": dict(diffs)})
+        print_json({"changed": rows, "prompts": dict(diffs)}, options.stdout)
         return 0
     if not changes and not diffs:
         print("nothing is set differently")

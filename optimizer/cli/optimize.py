@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +35,12 @@ def run(options: argparse.Namespace) -> int:
     point = None
     if options.pareto and wanted.limited and result.points:
         point = wanted.choose(result.points, [point.costs for point in result.points])
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        print(summary_text(result, shell=True), end="")
-        save(result, Path(options.save), Path(options.report) if options.report else None, point)
+    print(summary_text(result, shell=True), end="")
+    save(result, Path(options.save), Path(options.report) if options.report else None, point)
     meets = wanted.meets((point or result.tuned_figures).costs)
     if options.json:
         saved = {"saved": options.save, "report": options.report, "meets_objective": meets}
-        print_json({**result_figures(result), **saved})
+        print_json({**result_figures(result), **saved}, options.stdout)
     if meets:
         return 0
     problem = f"what was found, and saved, does not meet the objective ({wanted})"

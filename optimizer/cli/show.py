@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         return _show_saved(options)
     found = find_run(options.run, options.experiment)
     if options.json:
-        print_json(_figures(found))
+        print_json(_figures(found), options.stdout)
         return 0
     print(f"run {found.run_id}: {found.name}\n\n{found.summary}")
     print(_examples_text(found.examples, options.examples), end="")
@@ -68,7 +68,8 @@ def _show_saved(options: argparse.Namespace) -> int:
     if options.json:
         print_json(
             {"pipeline": data.get("name"), "provenance": facts, "config": config}
-            | (_figures(found) if found else {})
+            | (_figures(found) if found else {}),
+            options.stdout,
         )
         return 0
     print(f"{options.run}: {data.get('name')}")

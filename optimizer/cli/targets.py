@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,28 +44,29 @@ def _from_python(text: str) -> Tunable | dspy.Module:
     from pipelines import Tunable
 
     name, _, attribute = text.partition(":")
-    try:
+    with _own_code(f"{text}: module {name!r} can't be imported"):
         module = importlib.import_module(name)
-    except Exception as error:  # the user's own code runs here
-        problem = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{text}: module {name!r} can't be imported: {problem}") from error
     if not hasattr(module, attribute):
         public = [known for known in vars(module) if not known.startswith("_")]
         hint = nearest(attribute, public)
         raise ValueError(f"{text}: module {name!r} has no {attribute!r}{hint}")
     made: Any = getattr(module, attribute)
     if callable(made) and not isinstance(made, Tunable | dspy.Module):
-        try:
+        rule = f"{text} must be a pipeline, or a function of no arguments that returns one"
+        with _own_code(f"{rule}, but calling it failed"):
             made = made()
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise ValueError(
-                f"{text} must be a pipeline, or a function of no arguments that returns one, but "
-                f"calling it raised {problem}"
-            ) from error
     if not isinstance(made, Tunable | dspy.Module):
         raise ValueError(
             f"{text} must be a Pipeline, a DSPy program, or a function that returns one, "
             f"but got {made!r}"
         )
     return made
+
+
+@contextmanager
+def _own_code(problem: str) -> Iterator[None]:
+    """Whatever the user's code raises within it is an error of this text; `sys.exit`, too."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{problem}: {type(error).__name__}: {error}") from error
