@@ -18,9 +18,12 @@ def run(options: argparse.Namespace) -> int:
     from optimizer import Budget, locate_solve, optimize
     from optimizer.cli.figures import print_json, result_figures
     from optimizer.cli.optimize import save
+    from optimizer.cli.targets import writable
     from optimizer.results.summary_text import summary_text
     from pipelines.providers.simulated import MODELS, simulated_dataset
 
+    folder = Path(options.folder)
+    tuned, page = (writable("--folder", folder / name) for name in ("tuned.yaml", "report.html"))
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)
     print("Tuning a pipeline of two modules with ten simulated models: prices are made up, "
           "and nothing is paid.\n", flush=True)  # fmt: skip
@@ -32,9 +35,8 @@ def run(options: argparse.Namespace) -> int:
         budget=Budget(calls=options.calls),
         seed=options.seed,
     )
-    folder = Path(options.folder)
     print(summary_text(result, shell=True), end="")
-    save(result, folder / "tuned.yaml", folder / "report.html")
+    save(result, tuned, page)
     if options.json:
         print_json(result_figures(result), options.stdout)
     return 0

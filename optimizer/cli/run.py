@@ -25,9 +25,12 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
     """
+    from optimizer.cli.targets import writable
     from optimizer.export import failure_of
     from pipelines import Pipeline
 
+    if options.output:
+        writable("--output", options.output)
     pipeline = Pipeline.load(options.pipeline, allow_code=options.allow_code)
     if options.input:
         return _run_one(pipeline, _inputs(pipeline, options.input), options)

@@ -1,8 +1,9 @@
-"""What a command works on: a pipeline in YAML, or an object of the user's Python."""
+"""What a command works on, a pipeline in YAML or of the user's Python, and where it writes."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,28 @@ def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module
     from pipelines import Pipeline
 
     return Pipeline.load(text, allow_code=allow_code)
+
+
+def writable(option: str, path: str | Path) -> Path:
+    """The path of a file that can be written, once its folders are made; checked before long work.
+
+    Raises:
+        ValueError: it is a folder, its folders can't be made, or writing is not allowed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{option} must name a file, but {path} is a folder")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        raise ValueError(f"{option} {path} can't be written: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{option} {path} can't be written: {there} is read-only")
+    return path
+
+
+def replaces(path: Path) -> str:
+    """What to say behind the name of a file that is about to be written."""
+    return " (replaces the file that was there)" if path.exists() else ""
 
 
 def _from_python(text: str) -> Tunable | dspy.Module:
