@@ -39,12 +39,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
+    root.set_defaults(json=False)
     root.add_argument("--version", action="version", version=f"%(prog)s {library_version()}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text, description in (
         (_add_demo, "demo", "tune a small pipeline of simulated models, free", None),
         (_add_init, "init", "write a pipeline, ten rows and a script to begin with", None),
-        (_add_estimate, "estimate", "what optimize would take, without any call", None),
+        (_add_search, "estimate", "what optimize would take, without any call", None),
         (_add_optimize, "optimize", "tune a pipeline on labelled examples", None),
         (_add_evaluate, "evaluate", "score a pipeline on labelled examples; tunes nothing", None),
         (_add_run, "run", "run a pipeline on one input, or on a file of rows", _RUN),
@@ -72,10 +73,6 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 def _add_init(command: argparse.ArgumentParser) -> None:
     folder = "where to; made if it is not there"
     command.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help=folder)
-
-
-def _add_estimate(command: argparse.ArgumentParser) -> None:
-    _add_search(command)
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
@@ -141,6 +138,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(json=True)  # as all that it prints
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
     add("--allow-code", action="store_true", help=_ALLOW_CODE)

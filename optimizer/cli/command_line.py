@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 
 from optimizer.cli.arguments import FAILED, SIGNALLED, WRONG_INPUT, parser
@@ -24,8 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)  # last, so that a folder of the user's can't hide our packages
+    options.stdout = sys.stdout
+    figures_only = redirect_stdout(sys.stderr) if options.json else nullcontext()
     try:
-        return int(import_module(f"optimizer.cli.{options.command}").run(options))
+        with figures_only:  # what the user's code prints is not among them
+            return int(import_module(f"optimizer.cli.{options.command}").run(options))
+    except SystemExit as ended:  # as if the command were done
+        code = "a function of the pipeline, or what it imports"
+        print(f"compound-optimizer {options.command}: {code}, called sys.exit({ended.code!r})",
+              file=sys.stderr)  # fmt: skip
+        return FAILED
     except KeyboardInterrupt as interrupt:
         return SIGNALLED + int(getattr(interrupt, "number", signal.SIGINT))
     except BrokenPipeError:  # the reader of the output, such as `head`, has enough

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 FIRST_DRAFT = "sim/hazel"
@@ -20,13 +18,15 @@ def run(options: argparse.Namespace) -> int:
     from optimizer import Budget, locate_solve, optimize
     from optimizer.cli.figures import print_json, result_figures
     from optimizer.cli.optimize import save
+    from optimizer.cli.targets import writable
     from optimizer.results.summary_text import summary_text
     from pipelines.providers.simulated import MODELS, simulated_dataset
 
+    folder = Path(options.folder)
+    tuned, page = (writable("--folder", folder / name) for name in ("tuned.yaml", "report.html"))
     others = (f"sim/{model.name}" for model in MODELS if f"sim/{model.name}" != FIRST_DRAFT)
     print("Tuning a pipeline of two modules with ten simulated models: prices are made up, "
-          "and nothing is paid.\n", flush=True,
-          file=sys.stderr if options.json else sys.stdout)  # fmt: skip
+          "and nothing is paid.\n", flush=True)  # fmt: skip
     result = optimize(
         locate_solve(),
         simulated_dataset("locate_solve", options.examples, options.seed),
@@ -35,10 +35,8 @@ def run(options: argparse.Namespace) -> int:
         budget=Budget(calls=options.calls),
         seed=options.seed,
     )
-    folder = Path(options.folder)
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        print(summary_text(result, shell=True), end="")
-        save(result, folder / "tuned.yaml", folder / "report.html")
+    print(summary_text(result, shell=True), end="")
+    save(result, tuned, page)
     if options.json:
-        print_json(result_figures(result))
+        print_json(result_figures(result), options.stdout)
     return 0

@@ -1,4 +1,4 @@
-"""`diff A.yaml B.yaml`: what is set differently, and prompts line by line."""
+"""`diff A.yaml B.yaml`: what differs of modules and config, and prompts line by line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optimizer.search.records.config_changes import Change
     from pipelines import Tunable
 
 
@@ -26,14 +27,14 @@ def run(options: argparse.Namespace) -> int:
             f"both must have the same modules, but {options.before} has {', '.join(names)} and "
             f"{options.after} has {', '.join(_names(after))}"
         )
-    changes = config_changes(_config(before), _config(after))
+    changes = [*_spec_changes(before, after), *config_changes(_config(before), _config(after))]
     diffs = list(_prompt_diffs(before, after, options.before, options.after))
     if options.json:
         rows = [change._asdict() for change in changes]
-        print_json({"changed": rows, "prompts": dict(diffs)})
+        print_json({"changed": rows, "prompts": dict(diffs)}, options.stdout)
         return 0
     if not changes and not diffs:
-        print("nothing is set differently")
+        print("nothing differs")
     for change in changes:
         print(f"{change.knob}: {change.old} -> {change.new}")
     for name, lines in diffs:
@@ -48,6 +49,30 @@ def _names(pipeline: Tunable) -> list[str]:
 def _config(pipeline: Tunable) -> Any:
     """What it carries; a module that names no model has one called `(none)`."""
     return pipeline.config or pipeline.default_config("(none)")
+
+
+def _spec_changes(before: Tunable, after: Tunable) -> Iterator[Change]:
+    """What differs of the modules themselves and of the outputs, whatever is tuned."""
+    from optimizer.search.records.config_changes import Change
+
+    old, new = _spec(before), _spec(after)
+    yield from (Change(name, old[name], new[name]) for name in old if old[name] != new[name])
+
+
+def _spec(pipeline: Tunable) -> dict[str, str]:
+    from pipelines.modules.signature import signature_text
+
+    spec: dict[str, str] = {}
+    for module in pipeline.modules:
+        renamed = ", ".join(f"{own}: {field}" for own, field in module.rename.items())
+        function = module.function and getattr(module.function, "__qualname__", module.function)
+        spec |= {
+            f"{module.name}.signature": repr(signature_text(module.signature)),
+            f"{module.name}.strategy": module.strategy,
+            f"{module.name}.rename": renamed or "none",
+            f"{module.name}.function": str(function or "none"),
+        }
+    return {**spec, "outputs": ", ".join(pipeline.outputs)}
 
 
 def _prompt_diffs(

@@ -13,7 +13,7 @@ def run(options: argparse.Namespace) -> int:
 
     estimated = optimize(**search_arguments(options), dry_run=True)
     if options.json:
-        print_json(estimated.to_dict())
+        print_json(estimated.to_dict(), options.stdout)
     else:
         print(estimated.text(shell=True), end="")
     return 0

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--min-score must be in [0, 1], such as 0.8, but got {lowest:g}")
     name, metric, known, spent = _evaluated(options)
     if options.json:
-        print_json(_figures(name, metric, known, spent))
+        print_json(_figures(name, metric, known, spent), options.stdout)
     else:
         print(_text(name, metric, known, spent))
     problem = ""

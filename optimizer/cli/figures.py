@@ -6,15 +6,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from optimizer.results.result import HeldOut, Result
 
 
-def print_json(figures: Mapping[str, Any]) -> None:
-    """Print figures on stdout; what has no value is null."""
-    print(json.dumps(_plain(figures), indent=1, ensure_ascii=False, default=str))
+def print_json(figures: Mapping[str, Any], file: TextIO) -> None:
+    """Print figures; what has no value is null."""
+    print(json.dumps(_plain(figures), indent=1, ensure_ascii=False, default=str), file=file)
 
 
 def result_figures(result: Result) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,24 +24,22 @@ def run(options: argparse.Namespace) -> int:
     from optimizer import optimize
     from optimizer.cli.figures import print_json, result_figures
     from optimizer.cli.searching import given_objective, search_arguments
+    from optimizer.cli.targets import writable
     from optimizer.results.summary_text import summary_text
 
-    for name in ("save", "report"):  # better found before the search than after it
-        path = getattr(options, name)
-        if path is not None and Path(path).is_dir():
-            raise ValueError(f"--{name} must name a file, but {path} is a folder")
+    saved = writable("--save", options.save)
+    report = writable("--report", options.report) if options.report else None
     wanted = given_objective(options)
     result = optimize(**search_arguments(options))
     point = None
     if options.pareto and wanted.limited and result.points:
         point = wanted.choose(result.points, [point.costs for point in result.points])
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        print(summary_text(result, shell=True), end="")
-        save(result, Path(options.save), Path(options.report) if options.report else None, point)
+    print(summary_text(result, shell=True), end="")
+    save(result, saved, report, point)
     meets = wanted.meets((point or result.tuned_figures).costs)
     if options.json:
-        saved = {"saved": options.save, "report": options.report, "meets_objective": meets}
-        print_json({**result_figures(result), **saved})
+        files = {"saved": options.save, "report": options.report, "meets_objective": meets}
+        print_json({**result_figures(result), **files}, options.stdout)
     if meets:
         return 0
     problem = f"what was found, and saved, does not meet the objective ({wanted})"
@@ -54,13 +51,14 @@ def save(
     result: Result, pipeline: Path, report: Path | None, point: OperatingPoint | None = None
 ) -> None:
     """Write the pipeline (that of the point, if one is given), and the page if it has a path."""
+    from optimizer.cli.targets import replaces
     from optimizer.formatting import command, ui_command
     from optimizer.search.records.trial import config_text
     from pipelines.files.named_code import named_code
     from pipelines.files.yaml_text import read_text, read_yaml
 
     saved = "the tuned pipeline" if point is None else config_text(point.config)
-    replaced = {path: _replaced(path) for path in (pipeline, report) if path is not None}
+    replaced = {path: replaces(path) for path in (pipeline, report) if path is not None}
     result.save(pipeline, point)
     print(f"\nSaved\n  {pipeline}: {saved}{replaced[pipeline]}")
     if report is not None:
@@ -72,7 +70,3 @@ def save(
     print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
     if result.run_id:
         print(f"  {ui_command(result.tracking_uri)}")
-
-
-def _replaced(path: Path) -> str:
-    return " (replaces the file that was there)" if path.exists() else ""

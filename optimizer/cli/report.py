@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
+    from optimizer.cli.targets import replaces, writable
     from optimizer.tracking.finished_run import report_page
 
-    path = Path(options.output)
-    if path.is_dir():
-        raise ValueError(f"--output must name a file, but {path} is a folder")
+    path = writable("--output", options.output)
     run_id, page = report_page(options.run, options.experiment)
-    replaced = " (replaces the file that was there)" if path.exists() else ""
+    replaced = replaces(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     print(f"{path}: the page of run {run_id}{replaced}")

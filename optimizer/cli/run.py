@@ -25,15 +25,18 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
     """
+    from optimizer.cli.targets import writable
     from optimizer.export import failure_of
     from pipelines import Pipeline
 
+    if options.output:
+        writable("--output", options.output)
     pipeline = Pipeline.load(options.pipeline, allow_code=options.allow_code)
     if options.input:
-        return _run_one(pipeline, _inputs(pipeline, options.input), options.output)
+        return _run_one(pipeline, _inputs(pipeline, options.input), options)
     rows = _rows(pipeline, options.dataset)
     failed, usd = 0, 0.0
-    with _output(options.output) as file:
+    with _output(options.output, options.stdout) as file:
         for row, trace in zip(rows, _traces(pipeline, rows, options.concurrency), strict=True):
             line = {
                 "example": row,
@@ -48,14 +51,14 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if failed else 0
 
 
-def _run_one(pipeline: Tunable, inputs: Row, output: str | None) -> int:
+def _run_one(pipeline: Tunable, inputs: Row, options: argparse.Namespace) -> int:
     from optimizer.export import failure_of, is_wide
 
     (trace,) = _traces(pipeline, [inputs], 1)
     if trace.failure is not None:
         print(f"compound-optimizer run: {failure_of(trace)}", file=sys.stderr)
         return FAILED
-    with _output(output) as file:
+    with _output(options.output, options.stdout) as file:
         print(json.dumps(trace.outputs, ensure_ascii=False, indent=1, default=str), file=file)
     if is_wide(pipeline):
         print(f"confidence {trace.confidence:.2f}", file=sys.stderr)
@@ -107,8 +110,8 @@ def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     return inputs
 
 
-def _output(path: str | None) -> AbstractContextManager[TextIO]:
+def _output(path: str | None, stdout: TextIO) -> AbstractContextManager[TextIO]:
     if path is None:
-        return nullcontext(sys.stdout)
+        return nullcontext(stdout)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return open(path, "w", encoding="utf-8")

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         return _show_saved(options)
     found = find_run(options.run, options.experiment)
     if options.json:
-        print_json(_figures(found))
+        print_json(_figures(found), options.stdout)
         return 0
     print(f"run {found.run_id}: {found.name}\n\n{found.summary}")
     print(_examples_text(found.examples, options.examples), end="")
@@ -51,24 +51,31 @@ def _show_saved(options: argparse.Namespace) -> int:
     """A pipeline in YAML: where it comes from and what is set; and its run, where that is found."""
     from optimizer.cli.figures import print_json
     from optimizer.tracking.finished_run import find_run
+    from pipelines.errors import PipelineError
+    from pipelines.files.yaml_form import told_of
     from pipelines.files.yaml_text import read_text, read_yaml
 
-    data, _ = read_yaml(read_text(options.run), options.run)
+    data, lines = read_yaml(read_text(options.run), options.run)
     if not isinstance(data, dict) or not data.keys() & {"modules", "program", "factory"}:
         raise ValueError(
             f"{options.run} must be a pipeline in YAML, with `modules`, a `program` or a `factory`"
         )
-    facts = data.get("provenance") or {}
+    try:
+        facts = told_of(data)["provenance"]
+    except PipelineError as error:
+        line = lines.of(error.at)
+        raise PipelineError(error.message, error.at, line=line, source=options.run) from error
     config = data.get("config") or {}
     try:
-        found = find_run(facts.get("mlflow_run")) if facts.get("mlflow_run") else None
+        found = find_run(str(facts["mlflow_run"])) if facts.get("mlflow_run") else None
         missing = "" if found else "no run is named in the file"
     except (ValueError, OSError) as error:
         found, missing = None, str(error)
     if options.json:
         print_json(
             {"pipeline": data.get("name"), "provenance": facts, "config": config}
-            | (_figures(found) if found else {})
+            | (_figures(found) if found else {}),
+            options.stdout,
         )
         return 0
     print(f"{options.run}: {data.get('name')}")
@@ -88,17 +95,28 @@ def _decision(facts: Mapping[str, Any]) -> str:
     from evaluators.statistics import Interval
     from optimizer.formatting import percent, percent_interval, points
 
+    def interval(name: str) -> Interval | None:
+        """None if what stands there is none of ours: provenance may hold anything."""
+        given = facts.get(name)
+        ends: list[Any] = []
+        if isinstance(given, Mapping):
+            ends = [given.get(end) for end in ("mean", "low", "high")]
+        numbers = [float(end) for end in ends if type(end) in (int, float)]
+        return Interval(*numbers) if len(numbers) == 3 else None
+
     def shown(name: str) -> str:
-        score = Interval(**facts[name])
+        score = interval(name)
+        if score is None:
+            return f"{name} {_cut(facts[name])}"
         return f"{name} {percent(score.mean)} {percent_interval(score)}"
 
     if "score" not in facts:
         return "not tuned: the file names no score"
     figures = ", ".join(shown(name) for name in ("score", "baseline") if name in facts)
     text = f"{figures} on {facts.get('examples', 'the')} {facts.get('measured_on', 'examples')}"
-    if "gain" not in facts:
+    gain = interval("gain")
+    if gain is None:
         return text
-    gain = Interval(**facts["gain"])
     held_out = facts.get("measured_on") == "held-out examples"
     better = "better than the baseline" if gain.low > 0 and held_out else "not shown to be better"
     return f"{text}\n{better}: {points(gain)}"

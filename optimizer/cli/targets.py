@@ -1,9 +1,12 @@
-"""What a command works on: a pipeline in YAML, or an object of the user's Python."""
+"""What a command works on, a pipeline in YAML or of the user's Python, and where it writes."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,34 +39,57 @@ def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module
     return Pipeline.load(text, allow_code=allow_code)
 
 
+def writable(option: str, path: str | Path) -> Path:
+    """The path of a file that can be written, once its folders are made; checked before long work.
+
+    Raises:
+        ValueError: it is a folder, its folders can't be made, or writing is not allowed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{option} must name a file, but {path} is a folder")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        raise ValueError(f"{option} {path} can't be written: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{option} {path} can't be written: {there} is read-only")
+    return path
+
+
+def replaces(path: Path) -> str:
+    """What to say behind the name of a file that is about to be written."""
+    return " (replaces the file that was there)" if path.exists() else ""
+
+
 def _from_python(text: str) -> Tunable | dspy.Module:
     import dspy
 
     from pipelines import Tunable
 
     name, _, attribute = text.partition(":")
-    try:
+    with _own_code(f"{text}: module {name!r} can't be imported"):
         module = importlib.import_module(name)
-    except Exception as error:  # the user's own code runs here
-        problem = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{text}: module {name!r} can't be imported: {problem}") from error
     if not hasattr(module, attribute):
         public = [known for known in vars(module) if not known.startswith("_")]
         hint = nearest(attribute, public)
         raise ValueError(f"{text}: module {name!r} has no {attribute!r}{hint}")
     made: Any = getattr(module, attribute)
     if callable(made) and not isinstance(made, Tunable | dspy.Module):
-        try:
+        rule = f"{text} must be a pipeline, or a function of no arguments that returns one"
+        with _own_code(f"{rule}, but calling it failed"):
             made = made()
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise ValueError(
-                f"{text} must be a pipeline, or a function of no arguments that returns one, but "
-                f"calling it raised {problem}"
-            ) from error
     if not isinstance(made, Tunable | dspy.Module):
         raise ValueError(
             f"{text} must be a Pipeline, a DSPy program, or a function that returns one, "
             f"but got {made!r}"
         )
     return made
+
+
+@contextmanager
+def _own_code(problem: str) -> Iterator[None]:
+    """Whatever the user's code raises within it is an error of this text; `sys.exit`, too."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{problem}: {type(error).__name__}: {error}") from error

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from optimizer.estimates.prompt_sizes import PromptSize, prompt_sizes, tokens_of
-from optimizer.estimates.span import NOTHING, Span, exactly
+from optimizer.estimates.span import NOTHING, Span, exactly, total
 from optimizer.setup.plan import Plan
+from optimizer.setup.space_checks import named_models
 from pipelines.aggregators.calls import most_calls
 from pipelines.gateway.model import Model
 from pipelines.providers import price_of
@@ -21,7 +22,7 @@ ASKED_AGAIN = Span(1.0, 1.0, 1.1)
 """Calls for one reply: what can't be read is asked for again."""
 DIAGNOSIS = PromptSize(600.0, Span(20.0, 40.0, 200.0))
 """Tokens of one call of the diagnoser: a module's inputs, its distinct outputs, and verdicts."""
-WRITING = PromptSize(2000.0, Span(100.0, 400.0, 1500.0))
+WRITING_CALL = PromptSize(2000.0, Span(100.0, 400.0, 1500.0))
 """Tokens of one call that writes a prompt from examples, or from what went wrong."""
 VERDICT = PromptSize(250.0, Span(10.0, 40.0, 200.0))
 """Tokens of one call of a judge, beside the example's own."""
@@ -75,7 +76,7 @@ class CallPrices:
                 float(np.mean([cost.high for cost in dearer])),
             )
             spans.append(self._times(module).times(span))
-        return _sum([*spans, self.judged])
+        return total([*spans, self.judged])
 
     @property
     def diagnosis(self) -> Span:
@@ -85,7 +86,7 @@ class CallPrices:
     @property
     def writing(self) -> Span:
         """Dollars of one call of the model that writes prompts, the diagnoser's."""
-        return self._of_the_ablest(WRITING)
+        return self._of_the_ablest(WRITING_CALL)
 
     def _of_the_ablest(self, size: PromptSize) -> Span:
         """Dollars of a call to the diagnoser; "auto" may turn out to be any model."""
@@ -99,26 +100,33 @@ class CallPrices:
     @property
     def worst_call(self) -> float:
         """Dollars that the longest reply of the most expensive model of the search may cost."""
-        labels = {*self.plan.baseline.labels}.union(*self.plan.space.models.values())
+        return max(price_of(model).output_usd * model.max_tokens for model in self._models)
+
+    @property
+    def are_free(self) -> bool:
+        """Whether no model of the search has a price above 0, the judge's and the diagnoser's
+        included."""
+        return not any(any(price_of(model)) for model in self._models)
+
+    @property
+    def _models(self) -> list[Model]:
+        """All models that the search may ask."""
+        space = self.plan.space
+        labels = {*named_models(space), *self.plan.baseline.labels}.union(*space.models.values())
         models = [self.plan.models[label] for label in sorted(labels)]
         if self.plan.metric.judging:
             models.append(self.plan.metric.judging.model)
         if isinstance(self.plan.diagnoser, Model):
             models.append(self.plan.diagnoser)
-        return max(price_of(model).output_usd * model.max_tokens for model in models)
-
-    @property
-    def are_free(self) -> bool:
-        """Whether no model of the search has a price above 0."""
-        return self.explored.high == 0 and self.given.high == 0
+        return models
 
     def _run(self, labels: Mapping[str, Sequence[str]]) -> Span:
         spans = []
         for module, each in labels.items():
             costs = [self._call(module, label) for label in each]
-            mean = _sum(costs).scaled(1 / len(costs))
+            mean = total(costs).scaled(1 / len(costs))
             spans.append(self._times(module).times(mean))
-        return _sum([*spans, self.judged])
+        return total([*spans, self.judged])
 
     def _times(self, module: str) -> Span:
         """How often a run asks the module."""
@@ -155,10 +163,3 @@ def _usd(model: Model, size: PromptSize) -> Span:
     price = price_of(model)
     inputs = exactly(size.input_tokens * price.input_usd)
     return inputs.plus(size.output_tokens.scaled(price.output_usd))
-
-
-def _sum(spans: Sequence[Span]) -> Span:
-    total = NOTHING
-    for span in spans:
-        total = total.plus(span)
-    return total

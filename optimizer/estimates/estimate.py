@@ -11,7 +11,7 @@ from typing import Any
 from evaluators.statistics.sign_test import fewest_gained
 from optimizer.estimates.call_prices import CallPrices, call_prices
 from optimizer.estimates.prompt_sizes import BYTES_PER_TOKEN, RENDERED
-from optimizer.estimates.span import NOTHING, Span
+from optimizer.estimates.span import Span, total
 from optimizer.estimates.stage_estimates import Pace, StageEstimate, stage_estimates
 from optimizer.formatting import budget_code, budget_text, counted, dollars
 from optimizer.setup.plan import Plan
@@ -153,10 +153,9 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
     """
     prices = call_prices(plan)
     stages = tuple(stage_estimates(plan, prices, Pace(CALL_S, concurrency)))
-    calls, usd, seconds = NOTHING, NOTHING, NOTHING
-    for stage in stages:
-        calls, usd = calls.plus(stage.calls), usd.plus(stage.usd)
-        seconds = seconds.plus(stage.seconds)
+    calls, usd, seconds = (
+        total(getattr(stage, name) for stage in stages) for name in ("calls", "usd", "seconds")
+    )
     capped_usd, capped_calls, capped_seconds = _capped(budget, usd, calls, seconds)
     fewest, held_out = fewest_gained(0), len(plan.holdout)
     return Estimate(

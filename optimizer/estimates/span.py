@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -31,3 +32,8 @@ def exactly(value: float) -> Span:
 
 
 NOTHING = exactly(0.0)
+
+
+def total(spans: Iterable[Span]) -> Span:
+    """The sum of all, end by end."""
+    return Span(*map(sum, zip(NOTHING, *spans, strict=True)))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from optimizer.estimates.call_prices import CallPrices
-from optimizer.estimates.span import NOTHING, Span, exactly
+from optimizer.estimates.span import NOTHING, Span, exactly, total
 from optimizer.search.preflight.baseline import PRICED_EXAMPLES
 from optimizer.search.strategies.posterior_search import RATED
 from optimizer.setup.plan import Plan
@@ -34,7 +34,7 @@ PROMPT_OPTIMIZERS = 2
 """Those of "auto" that make new runs."""
 PROMPT_RACES = 1.5
 """Passes over the search examples by which the prompts of a module are compared."""
-WRITING = Span(10.0, 30.0, 90.0)
+WRITING_CALLS = Span(10.0, 30.0, 90.0)
 """Calls of the model that writes prompts, for each module."""
 BLAMED = 12
 """Failed examples on which the diagnoser looks for the module at fault."""
@@ -88,9 +88,7 @@ def stage_estimates(plan: Plan, prices: CallPrices, pace: Pace) -> Iterator[Stag
     singles = [label for label in plan.space.single_models() if _is_new(plan, label)]
     few = min(PRICED_EXAMPLES, n)
     if plan.space.single_models():
-        usd = NOTHING
-        for label in singles:
-            usd = usd.plus(prices.single(label).scaled(few))
+        usd = total(prices.single(label) for label in singles).scaled(few)
         calls = per_run.scaled(few * len(singles))
         yield made(
             "single-model", calls, usd, few * len(singles),
@@ -165,7 +163,7 @@ def _prompts(plan: Plan, prices: CallPrices, stage: Stage) -> tuple[Span, Span, 
     modules = Span(0.0, min(tunable, TUNED_MODULES.typical), min(tunable, 2) * TUNED_MODULES.high)
     calls = prices.calls.times(modules).scaled(runs)
     usd = calls.times(_per_call(prices, prices.chosen))
-    written = modules.times(WRITING).scaled(optimizers / PROMPT_OPTIMIZERS)
+    written = modules.times(WRITING_CALLS).scaled(optimizers / PROMPT_OPTIMIZERS)
     if plan.diagnoser is not None:
         failed = min(BLAMED, n // 2)
         written = written.plus(Span(0.0, 1.0, 3.0).scaled(failed * tunable))

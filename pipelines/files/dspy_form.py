@@ -126,7 +126,7 @@ def _again(reference: str, outputs: Sequence[str] = ()) -> DSPyPipeline:
     make = import_function(reference)
     try:
         program = make()
-    except Exception as error:  # the user's own code, which may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code, which may raise anything
         problem = f"{type(error).__name__}: {error}"
         raise PipelineError(f"{reference}() made no program: {problem}", ("program",)) from error
     return from_dspy(program, outputs=outputs)

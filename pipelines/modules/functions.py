@@ -59,7 +59,7 @@ def import_function(reference: str) -> Function:
     check_allowed(reference)
     try:
         found = operator.attrgetter(name)(importlib.import_module(package))
-    except Exception as error:  # importing runs the user's code, which may raise anything
+    except (Exception, SystemExit) as error:  # importing runs the user's code
         problem = f"{type(error).__name__}: {error}"
         raise PipelineError(f"cannot import function {reference!r}: {problem}") from error
     if not callable(found):

@@ -11,7 +11,7 @@ import pytest
 from optimizer.cli import main
 from optimizer.cli.init import SCRIPT
 from optimizer.version import library_version
-from pipelines import Pipeline
+from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import default_gateway
 
 Captured = pytest.CaptureFixture[str]
@@ -104,7 +104,42 @@ def test_prompts_are_compared_line_by_line(capsys: Captured) -> None:
     assert lines[-2:] == ["-Answer briefly.", "+Answer with a number."]
     assert " Think first." in lines
     assert main(["diff", "a.yaml", "a.yaml"]) == 0
-    assert capsys.readouterr().out == "nothing is set differently\n"
+    assert capsys.readouterr().out == "nothing differs\n"
     Path("c.yaml").write_text(text.format("x").replace("solve", "guess"))
     assert main(["diff", "a.yaml", "c.yaml"]) == 2
     assert "but a.yaml has solve and c.yaml has guess" in capsys.readouterr().err
+
+
+def test_modules_themselves_are_compared(capsys: Captured) -> None:
+    Pipeline("ask", [Module("solve", "question -> answer")]).save("a.yaml")
+    thinking = Module("solve", "question, hint -> answer, why", strategy="chain_of_thought")
+    Pipeline("ask", [thinking]).save("b.yaml")
+    assert main(["diff", "a.yaml", "b.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "solve.signature: 'question -> answer' -> 'question, hint -> answer, why'",
+        "solve.strategy: predict -> chain_of_thought",
+        "outputs: answer -> answer, why",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rest", "code", "message"),
+    [
+        ("config:\n  solve:\n", 2, "odd.yaml, line 6: a module's config must be a mapping"),
+        ("config: [1]\n", 2, "odd.yaml, line 5: config must be a mapping by module, but is [1]"),
+        ("provenance: me\n", 2, "odd.yaml, line 5: provenance must be a mapping, but is 'me'"),
+        ("provenance:\n  score: 0.8\n  gain: {low: 0}\n", 0, "score 0.8 on the examples"),
+        ("provenance:\n  score: {mean: 0.8, low: a, high: 1}\n", 0, "score {'mean': 0.8, 'low'"),
+        ("provenance:\n  mlflow_run: [3]\n  score:\n", 0, "score None"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["modules:\n- name: solve\n  signature: question -> answer\n",
+                                  "program: mine:Solve\ninputs:\n- question\n",
+                                  "factory: mine:make\nmodules:\n- solve\n"])  # fmt: skip
+def test_show_of_odd_yaml_says_what_is_odd(
+    kind: str, rest: str, code: int, message: str, capsys: Captured
+) -> None:
+    Path("odd.yaml").write_text(f"name: odd\n{kind}{rest}")
+    assert main(["show", "odd.yaml"]) == code
+    shown = capsys.readouterr()
+    assert message in (shown.err if code else shown.out)

@@ -100,7 +100,7 @@ def test_a_program_in_python_is_named_by_module_and_object(capsys: Captured) -> 
         assert json.loads(capsys.readouterr().out)["calls_per_example"] == calls
     for name, message in (
         ("programs_of_mine:sovle", "has no 'sovle'; nearest"),
-        ("programs_of_mine:broken", "calling it raised LookupError: no file"),
+        ("programs_of_mine:broken", "calling it failed: LookupError: no file"),
         ("programs_of_mine:number", "must be a Pipeline, a DSPy program"),
         ("nothing_here:x", "module 'nothing_here' can't be imported: ModuleNotFoundError"),
     ):
@@ -154,3 +154,51 @@ def test_wrong_input_is_named(arguments: str, message: str, capsys: Captured) ->
     Path("list.yaml").write_text("- 1\n")
     assert main(arguments.split()) == 2
     assert message in capsys.readouterr().err
+
+
+def test_code_that_ends_the_process_is_an_error(capsys: Captured) -> None:
+    Path("ends_on_import.py").write_text("import sys\nsys.exit(0)\n")
+    Path("ends_when_called.py").write_text("def make():\n    raise SystemExit\n")
+    Path("ends.yaml").write_text(
+        "name: ends\nmodules:\n- name: end\n  signature: question -> answer\n"
+        "  function: ends_on_import:end\n"
+    )
+    rest = ["rows.jsonl", "--models", "sim/hazel", "--min-score", "0.99"]
+    for target, message in (
+        (["ends_on_import:pipe"], "module 'ends_on_import' can't be imported: SystemExit: 0"),
+        (["ends_when_called:make"], "but calling it failed: SystemExit"),
+        (["ends.yaml", "--allow-code"], "cannot import function 'ends_on_import:end': SystemExit"),
+    ):
+        assert main(["evaluate", *target, *rest]) == 2
+        assert message in capsys.readouterr().err
+    Path("typed.yaml").write_text(
+        "name: typed\nmodules:\n- name: solve\n"
+        "  signature: 'question -> answer: ends_on_import.Answer'\n"
+    )
+    assert main(["evaluate", "typed.yaml", "--allow-code", *rest]) == 1
+    assert "called sys.exit(0)" in capsys.readouterr().err
+
+
+def test_what_a_program_prints_is_not_among_the_figures(capsys: Captured) -> None:
+    Path("printing_pipe.py").write_text(
+        "from optimizer import locate_solve\n"
+        "print('imported')\n"
+        "def pipeline():\n    print('made')\n    return locate_solve()\n"
+        "def half(question):\n    print('ran')\n    return question[:9]\n"
+    )
+    Path("printing.yaml").write_text(
+        "name: half\nmodules:\n- name: half\n  signature: question -> answer\n"
+        "  function: printing_pipe:half\n"
+    )
+    rest = ["rows.jsonl", "--models", "sim/hazel"]
+    for command in ("estimate", "evaluate"):
+        assert main([command, "printing_pipe:pipeline", *rest, "--json"]) == 0
+        message = capsys.readouterr()
+        assert json.loads(message.out)["pipeline"] == "locate-solve"
+        assert "made\n" in message.err
+    assert main(["run", "printing.yaml", "--allow-code", "--input", "question=Compute 1 + 1"]) == 0
+    message = capsys.readouterr()
+    assert json.loads(message.out) == {"answer": "Compute 1"}
+    assert "ran\n" in message.err
+    assert main(["evaluate", "printing_pipe:pipeline", *rest]) == 0
+    assert "made\n" in capsys.readouterr().out

@@ -148,6 +148,16 @@ def test_free_models_are_capped_in_calls_and_dear_ones_at_five_dollars() -> None
     assert estimated(models=dear).default == Budget(usd=5.0)
 
 
+@pytest.mark.parametrize("stages", ["allocation", "prompts"])
+def test_a_paid_diagnoser_of_free_models_is_capped_in_dollars(stages: str) -> None:
+    free = [Model(name, input_usd_per_million=0.0, output_usd_per_million=0.0) for name in MODELS]
+    dear = Model(MODELS[0], label="dear", input_usd_per_million=1e3, output_usd_per_million=5e3)
+    found = estimated(models=free, diagnoser=dear, stages=stages)
+    assert found.usd.high > 5
+    assert found.default == Budget(usd=5.0)
+    assert (found.suggested.usd or 0) >= 2 * found.usd.typical
+
+
 def test_on_trial_sees_every_trial_and_may_end_the_search() -> None:
     seen: list[Trial] = []
     result = tune(on_trial=seen.append)
