@@ -61,9 +61,9 @@ class Diagnoser:
         self._pipeline = pipeline
         self._predict = dspy.Predict(DiagnoseModule)
         self._predict.lm = GatewayLM(model, session, temperature=0.0, purpose="diagnoser")
-        self.failures: dict[tuple[str, str], str | None] = {}
-        """Why each diagnosis was unreadable, by its module and what it was about; None if it was
-        readable."""
+        self.failures: dict[tuple[str, str], Failure | None] = {}
+        """Why each question brought no diagnosis, by its module and what it was about; None if it
+        brought one."""
 
     def diagnose(
         self,
@@ -84,8 +84,12 @@ class Diagnoser:
         lines = [f"[{n}] {canonical_json(outputs[i])}" for n, i in enumerate(order, start=1)]
         about = module, canonical_json([inputs, *outputs])
         verdict = self._verdict(module, inputs, lines, desired)
-        if isinstance(verdict, Failure) or len(verdict.ratings) != len(outputs):
-            self.failures[about] = verdict.kind if isinstance(verdict, Failure) else "unparsable"
+        if isinstance(verdict, Failure):
+            self.failures[about] = verdict
+            return None
+        if len(verdict.ratings) != len(outputs):
+            told = f"{len(verdict.ratings)} ratings of {len(outputs)} outputs"
+            self.failures[about] = Failure("unparsable", module, told, infrastructure=False)
             return None
         self.failures[about] = None
         scaled = [min(max(rating, 0), BEST_RATING) / BEST_RATING for rating in verdict.ratings]

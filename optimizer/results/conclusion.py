@@ -221,8 +221,10 @@ def _untied_pairs(scores: Iterable[ModuleScore]) -> int:
 def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
     failures = state.diagnoser.failures if state.diagnoser else {}
     asked = Counter(module for module, _ in failures)
-    unread = Counter(module for (module, _), kind in failures.items() if kind)
-    truncated = Counter(module for (module, _), kind in failures.items() if kind == "truncated")
+    failed = [(module, failure) for (module, _), failure in failures.items() if failure]
+    unanswered = Counter(module for module, failure in failed if failure.infrastructure)
+    unread = Counter(module for module, failure in failed if not failure.infrastructure)
+    truncated = Counter(module for module, failure in failed if failure.kind == "truncated")
     by_module: dict[str, list[ModuleScore]] = {}
     for score in latest_scores(state.module_scores):
         if score.rating is not None:
@@ -234,6 +236,7 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
             judged=max((score.examples for score in by_module.get(module, [])), default=0),
             compared=_untied_pairs(by_module.get(module, [])),
             asked=asked[module],
+            unanswered=unanswered[module],
             unread=unread[module],
             truncated=truncated[module],
         )

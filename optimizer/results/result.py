@@ -106,10 +106,12 @@ class DiagnoserAgreement:
     """How many pairs had both a rating and a measured score that differed."""
     asked: int = 0
     """How many questions about the module it was asked, in all turns and also for prompts."""
+    unanswered: int = 0
+    """How many of these brought no reply, after outages."""
     unread: int = 0
-    """How many of these had no readable reply."""
+    """How many had a reply that could not be read."""
     truncated: int = 0
-    """How many of these replies ended at `max_tokens`."""
+    """How many of the unread replies ended at `max_tokens`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,7 +250,7 @@ def diagnoser_lines(result: Result) -> list[str]:
 def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
     if entry.judged:
         unasked = " without a question (outputs alike or failed)"
-        none_read = entry.unread and entry.unread == entry.asked
+        none_read = entry.asked and entry.unread + entry.unanswered == entry.asked
         yield f"rated {counted(entry.judged, 'example')}{unasked if none_read else ''}"
         yield (
             "nothing to compare its ratings with"
@@ -258,6 +258,9 @@ def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
             else f"agreed with measured scores in {percent(entry.agreement)} "
             f"of {counted(entry.compared, 'comparison')}"
         )
+    if entry.unanswered:
+        questions = counted(entry.asked, "question")
+        yield f"got no answer to {entry.unanswered} of {questions}, after outages"
     if entry.unread:
         yield f"could not be read in {entry.unread} of {counted(entry.asked, 'question')}"
         if entry.truncated:
@@ -265,7 +268,7 @@ def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
                 f"{entry.truncated} of the replies were cut off: raise its max_tokens, or name "
                 "another diagnoser"
             )
-    elif not entry.judged:
+    elif not entry.judged and not entry.unanswered:
         yield f"asked {counted(entry.asked, 'question')} for its prompt"
 
 

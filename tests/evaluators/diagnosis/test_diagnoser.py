@@ -157,7 +157,7 @@ def test_what_could_not_be_read_is_counted_once_for_each_question() -> None:
         assert judge.diagnose("locate", INPUTS, [{"task": "sub"}, {"task": "ad"}], {}) is None
     assert judge.diagnose("solve", {"task": "sub"}, [{"answer": "7"}], {}) is None
     assert sorted(module for module, _ in judge.failures) == ["locate", "solve"]
-    assert set(judge.failures.values()) == {"unparsable"}
+    assert {failure and failure.kind for failure in judge.failures.values()} == {"unparsable"}
     able, _ = diagnoser(by_length)
     able.diagnose("locate", INPUTS, [{"task": "sub"}], {})
     assert list(able.failures.values()) == [None]

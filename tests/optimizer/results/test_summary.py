@@ -290,6 +290,7 @@ def test_a_diagnoser_that_nobody_can_read_is_reported() -> None:
                 DiagnoserAgreement("solve", 0.5, 3, 4, asked=4, unread=1),
                 DiagnoserAgreement("vote", None, 0, 0),
                 DiagnoserAgreement("check", None, 0, 0, asked=3),
+                DiagnoserAgreement("look", None, 0, 0, asked=8, unanswered=8),
             )
         )
     )
@@ -301,6 +302,7 @@ def test_a_diagnoser_that_nobody_can_read_is_reported() -> None:
         "solve: rated 3 examples; agreed with measured scores in 50.0% of 4 comparisons; could "
         "not be read in 1 of 4 questions",
         "check: asked 3 questions for its prompt",
+        "look: got no answer to 8 of 8 questions, after outages",
     ]
 
 
