@@ -97,10 +97,10 @@ class Estimate:
     def _notes(self, shell: bool) -> list[str]:
         lines = []
         if self.budget is not None and self.budget != Budget():
-            lines.append(f"In all: no more than the budget of {budget_text(self.budget)}.")
+            lines.append(f"Totals are capped by the budget: {budget_text(self.budget)}.")
         lines += [
             self._gain_text(),
-            f"A budget that makes sense: {budget_code(self.suggested, shell=shell)}",
+            f"Suggested budget: {budget_code(self.suggested, shell=shell)}",
         ]
         if self.budget is None:
             lines.append(f"Without one, the search is capped at {budget_text(self.default)}.")

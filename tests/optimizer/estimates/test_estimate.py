@@ -77,7 +77,7 @@ def test_a_budget_ends_the_totals_and_nothing_else() -> None:
     assert capped.calls.typical == capped.calls.high == 200
     assert capped.usd.typical < free.usd.typical
     assert capped.usd.high == pytest.approx(free.usd.high * 200 / free.calls.high)
-    assert "no more than the budget of 200 calls" in str(capped)
+    assert "Totals are capped by the budget: 200 calls." in str(capped)
     usd = free.usd.typical / 4
     poor = estimated(budget=Budget(usd=usd))
     assert poor.usd.typical == poor.usd.high == pytest.approx(usd)
