@@ -341,8 +341,8 @@ def _call(callback: Callable[[Trial], None], trial: Trial) -> None:
     except Exception as error:
         raise OptimizationError(
             f"on_trial raised {type(error).__name__}: {error}, at trial {trial.number} "
-            f"({trial.stage}), which ended the search; mend it and run the same again: every "
-            "answer so far is kept, and none is paid for twice"
+            f"({trial.stage}), which ended the search; fix it and run again: answers so "
+            "far are cached and not paid for twice"
         ) from error
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from evaluators.statistics import Interval
 from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
 from pipelines.gateway.budget import Budget, Spend
+from pipelines.gateway.storage.store import StoreError
 
 if TYPE_CHECKING:
     from tqdm.std import tqdm
@@ -65,7 +66,8 @@ class Progress:
 
         def follow() -> None:
             while not ended.wait(REFRESH_S):
-                self.refresh(session.spent, session.seconds)
+                with suppress(StoreError):  # the search itself reports it, if it lasts
+                    self.refresh(session.spent, session.seconds)
 
         thread = threading.Thread(target=follow, name="progress", daemon=True)
         thread.start()

@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         (_add_optimize, "optimize", "tune a pipeline on labelled examples", None),
         (_add_evaluate, "evaluate", "score a pipeline on labelled examples; tunes nothing", None),
         (_add_run, "run", "run a pipeline on one input, or on a file of rows", _RUN),
-        (_add_show, "show", "what a finished run, or a saved pipeline, is", None),
+        (_add_show, "show", "show a finished run or a saved pipeline", None),
         (_add_report, "report", "write the page of a finished run", None),
         (_add_diff, "diff", "what differs between two pipelines, prompts line by line", None),
     ):
@@ -71,7 +71,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 
 def _add_init(command: argparse.ArgumentParser) -> None:
-    folder = "where to; made if it is not there"
+    folder = "target folder, created if missing"
     command.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help=folder)
 
 
@@ -94,8 +94,8 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     prompts = "which of DSPy's optimizers writes prompts: gepa, mipro, copro, bootstrap or auto"
     space = "choices by knob, as SearchSpace(...) takes them: `width: [1, 3]`"
     pareto = (
-        "look for the front of quality, cost and latency; the limits below then choose which of "
-        "it is saved, else it is the best score"
+        "look for the front of quality, cost and latency; the limits below select the saved "
+        "point; default: best score"
     )
     within = "the cheapest at most so much below the best that meets the limits: 0.01 is a point"
     of = "single_model: --within counts from the best single model; else from the best of all"

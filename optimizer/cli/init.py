@@ -32,7 +32,7 @@ if __name__ == "__main__":
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the files; none that is there is replaced.
+    """Write the files; existing files are never overwritten.
 
     Raises:
         ValueError: one of them is there already; nothing is written then.

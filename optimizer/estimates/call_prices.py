@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from optimizer.estimates.prompt_sizes import PromptSize, prompt_sizes, tokens_of
+from optimizer.estimates.prompt_sizes import PromptSize, images_of, prompt_sizes, tokens_of
 from optimizer.estimates.span import NOTHING, Span, exactly, total
 from optimizer.setup.plan import Plan
 from optimizer.setup.space_checks import named_models
 from pipelines.aggregators.calls import most_calls
+from pipelines.gateway.input_bound import image_tokens, typical_image_tokens
 from pipelines.gateway.model import Model
 from pipelines.providers import price_of
 
@@ -49,6 +50,19 @@ class CallPrices:
     def given(self) -> Span:
         """Dollars of one run of the pipeline as given."""
         return self._run({m.name: self._labels(m.name) for m in self.plan.pipeline.llm_modules})
+
+    @property
+    def input_tokens(self) -> float:
+        """Typical ones of a call of the pipeline as given."""
+        return float(
+            np.mean(
+                [
+                    input_tokens(self.plan.models[label], size).typical
+                    for module, size in self.sizes.items()
+                    for label in self._labels(module)
+                ]
+            )
+        )
 
     def single(self, label: str) -> Span:
         """Dollars of one run with this model in all modules."""
@@ -145,8 +159,9 @@ class CallPrices:
         judging, metric = self.plan.metric.judging, self.plan.metric
         if judging is None:
             return NOTHING
-        row = sum(tokens_of(value) for _, value in self.plan.search[0].items())
-        size = PromptSize(VERDICT.input_tokens + row, VERDICT.output_tokens)
+        row = [value for _, value in self.plan.search[0].items()]
+        tokens, images = sum(map(tokens_of, row)), sum(map(images_of, row))
+        size = PromptSize(VERDICT.input_tokens + tokens, VERDICT.output_tokens, images)
         return _usd(judging.model, size).scaled(metric.calls)
 
 
@@ -161,5 +176,13 @@ def call_prices(plan: Plan) -> CallPrices:
 
 def _usd(model: Model, size: PromptSize) -> Span:
     price = price_of(model)
-    inputs = exactly(size.input_tokens * price.input_usd)
+    inputs = input_tokens(model, size).scaled(price.input_usd)
     return inputs.plus(size.output_tokens.scaled(price.output_usd))
+
+
+def input_tokens(model: Model, size: PromptSize) -> Span:
+    """Those of text and images: an image is of 512 by 512 pixels, of 1,024 by 1,024, or as large as
+    the model takes."""
+    typical = typical_image_tokens(model.name)
+    image = Span(typical / 4, float(typical), float(image_tokens(model.name)))
+    return exactly(size.input_tokens).plus(image.scaled(size.images))

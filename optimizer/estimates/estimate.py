@@ -54,7 +54,7 @@ class Estimate:
     default: Budget
     """The cap where no budget is given: the upper end, and at most $5."""
     input_tokens: float
-    """Mean of a call of the pipeline as given."""
+    """Mean of a call of the pipeline as given; images count as of a million pixels each."""
     output_tokens: Span
     """Of the same."""
 
@@ -97,10 +97,10 @@ class Estimate:
     def _notes(self, shell: bool) -> list[str]:
         lines = []
         if self.budget is not None and self.budget != Budget():
-            lines.append(f"In all: no more than the budget of {budget_text(self.budget)}.")
+            lines.append(f"Totals are capped by the budget: {budget_text(self.budget)}.")
         lines += [
             self._gain_text(),
-            f"A budget that makes sense: {budget_code(self.suggested, shell=shell)}",
+            f"Suggested budget: {budget_code(self.suggested, shell=shell)}",
         ]
         if self.budget is None:
             lines.append(f"Without one, the search is capped at {budget_text(self.default)}.")
@@ -171,7 +171,7 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
         budget=budget,
         suggested=_budget(prices, 2 * calls.typical, 2 * usd.typical),
         default=_budget(prices, calls.high, usd.high, MOST_DEFAULT_USD),
-        input_tokens=_mean([size.input_tokens for size in prices.sizes.values()]),
+        input_tokens=prices.input_tokens,
         output_tokens=Span(
             *map(_mean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
         ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,21 @@ AROUND_FIELD = 9
 REPLY = 0.3, 1.0, 3.0
 """The range of a reply's length beside the guess: models differ in how much they say."""
 
+_IMAGE = re.compile(
+    r"""["']image_url["']: ?\{["']url["']: ?["'][^"']*["']|\Adata:image/[^,]+;base64,[\w+/=]+\Z"""
+)
+"""An image of a message, or as `dspy.Image` is written; or a value that is nothing else."""
+
 
 @dataclass(frozen=True)
 class PromptSize:
     """Tokens of one call of a module."""
 
     input_tokens: float
+    """Of its text."""
     output_tokens: Span
+    images: float = 0.0
+    """How many its input has; each model counts their tokens in its own way."""
 
 
 def prompt_sizes(plan: Plan) -> Mapping[str, PromptSize]:
@@ -50,17 +59,22 @@ def prompt_sizes(plan: Plan) -> Mapping[str, PromptSize]:
 
 
 def tokens_of(value: Any) -> int:
-    """About how many tokens a text has."""
-    return -(-len(str(value).encode()) // BYTES_PER_TOKEN)
+    """About how many tokens a text has, without those of its images."""
+    return -(-len(_IMAGE.sub("", str(value)).encode()) // BYTES_PER_TOKEN)
+
+
+def images_of(value: Any) -> int:
+    """How many images a value of a dataset, or the content of a message, has."""
+    return len(_IMAGE.findall(str(value)))
 
 
 def _size(plan: Plan, module: Module) -> PromptSize:
     rows = [dict(plan.search[i].items()) for i in range(min(RENDERED, len(plan.search)))]
     config = plan.baseline.modules[module.name]
     if "instructions" not in module.knobs:
-        inputs = [sum(tokens_of(row[name]) for name in plan.pipeline.inputs) for row in rows]
+        inputs = [_measured(row[name] for name in plan.pipeline.inputs) for row in rows]
         output = sum(_field_tokens(plan, name) for name in plan.pipeline.outputs) or UNKNOWN_FIELD
-        return PromptSize(float(np.mean(inputs)), _reply(output, config.labels, plan))
+        return _sized(inputs, _reply(output, config.labels, plan))
     told = config.instructions if config.instructions is not None else module.instructions
     signature = fresh_signature(module.signature, told)
     inputs = [_rendered(module, config, signature, row) for row in rows]
@@ -68,21 +82,32 @@ def _size(plan: Plan, module: Module) -> PromptSize:
     names = [name for name in signature.output_fields if name != REASONING]
     outputs = [_field_tokens(plan, module.pipeline_field(name)) for name in names]
     guess = sum(outputs) + AROUND_FIELD * (len(outputs) + 1) + thinks * (THOUGHTS + AROUND_FIELD)
-    return PromptSize(float(np.mean(inputs)), _reply(guess, config.labels, plan))
+    return _sized(inputs, _reply(guess, config.labels, plan))
+
+
+def _sized(inputs: Sequence[tuple[int, int]], reply: Span) -> PromptSize:
+    tokens, images = np.mean(inputs, axis=0)
+    return PromptSize(float(tokens), reply, float(images))
+
+
+def _measured(values: Iterable[Any]) -> tuple[int, int]:
+    """Tokens of text, and images."""
+    values = list(values)
+    return sum(map(tokens_of, values)), sum(map(images_of, values))
 
 
 def _rendered(
     module: Module, config: ModuleConfig, signature: type[dspy.Signature], row: Mapping[str, Any]
-) -> int:
-    """Tokens of the prompt for one example."""
+) -> tuple[int, int]:
+    """Tokens of text, and images, of the prompt for one example."""
     filler = "x" * (BYTES_PER_TOKEN * UNKNOWN_FIELD)
     values = {name: row.get(module.pipeline_field(name), filler) for name in signature.input_fields}
     demos = [dict(demo) for demo in config.demos]
     try:
         messages = reply_adapter(config.reply_format).format(signature, demos, values)
     except Exception:  # such as a field of a type that text can't stand in for
-        return sum(map(tokens_of, [signature.instructions, *values.values(), *demos]))
-    return sum(tokens_of(message["content"]) for message in messages)
+        return _measured([signature.instructions, *values.values(), *demos])
+    return _measured(message["content"] for message in messages)
 
 
 def _field_tokens(plan: Plan, name: str) -> float:

@@ -13,19 +13,20 @@ from typing import Any
 
 BYTES_PER_MESSAGE = 32
 """Room for the role and the separators that a chat template puts around each message."""
-MOST_IMAGE_TOKENS = 73_728
-"""Of one image, where the model's name does not tell. OpenAI's GPT-6 counts 1.2 tokens for each
-1,024 pixels and takes up to about 60 million: 70,313. Nobody is known to count more."""
 IMAGE_TOKENS = (
-    (re.compile("gpt-4o-mini", re.I), 48_169),
+    (re.compile("gpt-4o-mini", re.I), 25_501, 48_169),
     (
         re.compile(r"claude|gemini|gpt-[45]|\bo[134]\b|qwen|llama|mistral|pixtral|gemma", re.I),
+        1_000,
         16_384,
     ),
+    (re.compile(""), 1_229, 73_728),
 )
-"""By the model's name; the first that fits counts. GPT-4o mini: 2,833, and 5,667 for each of up to
-8 tiles. Of the others Qwen-VL counts most by default, 16,384; GPT-5 up to 10,000 patches at 1.2
-tokens; Claude, Gemini and GPT-4 less than 5,000."""
+"""By the model's name, those of an image of 1,024 by 1,024 pixels and the most; the first that fits
+counts. GPT-4o mini: 2,833, and 5,667 for each of up to 8 tiles, here of 4. Of the others Qwen-VL
+counts most by default, 16,384; GPT-5 up to 10,000 patches at 1.2 tokens; Claude, Gemini and GPT-4
+less than 5,000. Where the name does not tell: OpenAI's GPT-6 counts 1.2 tokens for each 1,024
+pixels and takes up to about 60 million, 70,313; nobody is known to count more."""
 TOOL_PROMPT_TOKENS = 1_024
 """What a provider may write around tools; Claude's own prompt takes up to 804."""
 
@@ -52,8 +53,12 @@ def most_input_tokens(
 
 def image_tokens(model: str) -> int:
     """The bound for one image that a model of this name is sent."""
-    known = (tokens for name, tokens in IMAGE_TOKENS if name.search(model))
-    return next(known, MOST_IMAGE_TOKENS)
+    return next(most for name, _, most in IMAGE_TOKENS if name.search(model))
+
+
+def typical_image_tokens(model: str) -> int:
+    """Those of an image of about a million pixels that a model of this name is sent."""
+    return next(typical for name, typical, _ in IMAGE_TOKENS if name.search(model))
 
 
 def _bytes(value: Any) -> int:

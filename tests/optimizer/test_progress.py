@@ -12,6 +12,7 @@ import optimizer.progress
 from evaluators.statistics import Interval
 from optimizer.progress import Progress
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend
+from pipelines.gateway.storage.store import StoreError
 
 BEST, BASELINE = Interval(0.415, 0.301, 0.543), Interval(0.25, 0.16, 0.36)
 SPEND = Spend({"task": PurposeSpend(usd=0.5, calls=300)})
@@ -101,6 +102,8 @@ def test_the_line_follows_what_is_spent_while_a_trial_goes_on(
         @property
         def spent(self) -> Spend:
             asked.append(len(asked))
+            if len(asked) == 1:
+                raise StoreError("the cache 'calls.db' can't be read: database is locked")
             return Spend({"task": PurposeSpend(usd=0.5, calls=100 + len(asked))})
 
     asked: list[int] = []

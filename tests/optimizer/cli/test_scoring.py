@@ -35,7 +35,7 @@ def test_estimate_prints_a_table_or_json(capsys: Captured) -> None:
                  "--stages", "allocation"]  # fmt: skip
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "A budget that makes sense: --budget-usd " in shown
+    assert "Suggested budget: --budget-usd " in shown
     assert main([*arguments, "--json", "--budget-calls", "90"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["stages"][0]["calls"] == {"low": 16, "typical": 16, "high": pytest.approx(17.6)}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from typing import Any
@@ -76,7 +77,7 @@ def test_a_budget_ends_the_totals_and_nothing_else() -> None:
     assert capped.calls.typical == capped.calls.high == 200
     assert capped.usd.typical < free.usd.typical
     assert capped.usd.high == pytest.approx(free.usd.high * 200 / free.calls.high)
-    assert "no more than the budget of 200 calls" in str(capped)
+    assert "Totals are capped by the budget: 200 calls." in str(capped)
     usd = free.usd.typical / 4
     poor = estimated(budget=Budget(usd=usd))
     assert poor.usd.typical == poor.usd.high == pytest.approx(usd)
@@ -156,6 +157,29 @@ def test_a_paid_diagnoser_of_free_models_is_capped_in_dollars(stages: str) -> No
     assert found.usd.high > 5
     assert found.default == Budget(usd=5.0)
     assert (found.suggested.usd or 0) >= 2 * found.usd.typical
+
+
+def test_images_are_estimated_by_what_a_model_counts_and_not_by_their_bytes() -> None:
+    data = "data:image/png;base64," + base64.b64encode(bytes(30_000)).decode()
+    rows = [{"image": dspy.Image(data), "question": f"{i}?", "answer": "x"} for i in range(20)]
+    model = Model("openai/gpt-4o", api_base="http://127.0.0.1:9/v1", api_key_env=None,
+                  input_usd_per_million=1.0, output_usd_per_million=0.0)  # fmt: skip
+    arguments: dict[str, Any] = {"stages": "allocation", "diagnoser": None, "dry_run": True}
+    look = Pipeline("look", [Module("look", "image: dspy.Image, question -> answer")])
+    found = optimize(look, rows, model, **arguments)
+    text = found.input_tokens - 1_000
+    assert 50 < text < 400, "the rest of the prompt"
+    assert found.stages[0].usd == pytest.approx(
+        [14e-6 * (text + 250), 14e-6 * (text + 1_000), 14e-6 * (text + 16_384)], rel=1e-6
+    )
+
+    def answer(image: str, question: str) -> dict[str, str]:
+        raise AssertionError("nothing of the user's runs")
+
+    code = from_callable(lambda models: answer, ["look"])
+    linked = [{**row, "image": data} for row in rows]
+    own = optimize(code, linked, model, metric=lambda example, prediction: 1.0, **arguments)
+    assert own.input_tokens == pytest.approx(1_001)
 
 
 def test_on_trial_sees_every_trial_and_may_end_the_search() -> None:
