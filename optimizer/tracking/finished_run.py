@@ -98,12 +98,21 @@ def _found(run_id: str | None, experiment: str | None) -> tuple[MlflowClient, Ru
         client = MlflowClient(store.uri, registry_uri=store.uri)
         if run_id is not None:
             try:
-                return client, client.get_run(run_id)
+                run = client.get_run(run_id)
             except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise OSError(
+                        f"run {run_id!r} can't be read from {store.shown}: {error}"
+                    ) from error
                 raise ValueError(
                     f"there is no run {run_id!r} in {store.shown}; without an id, the latest is "
                     "taken"
                 ) from error
+            if run.info.status != "FINISHED":
+                raise ValueError(
+                    f"run {run_id!r} has not finished: its status is {run.info.status}"
+                )
+            return client, run
         places = client.search_experiments()
         ids = [e.experiment_id for e in places if experiment in (None, e.name)]
         finished = "attributes.status = 'FINISHED' and tags.study != ''"
