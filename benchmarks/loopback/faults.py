@@ -32,8 +32,13 @@ def refused(status: int, error: object = None, **headers: str) -> Behaviour:
 
 
 def raw(head: str, body: bytes = b"", *, ran: bool = True) -> Behaviour:
-    """A response, byte by byte; its lines of the head without their ends."""
-    return Behaviour(raw="\r\n".join([*head.split("\n"), "", ""]).encode() + body, ran=ran)
+    """A response, byte by byte; its lines of the head without their ends.
+
+    It says that the connection is closed then: else the next request might go into a closed one,
+    which is charged, though no server has counted it.
+    """
+    lines = [*head.split("\n"), "Connection: close", "", ""]
+    return Behaviour(raw="\r\n".join(lines).encode() + body, ran=ran)
 
 
 def with_choice(**changes: Any) -> Behaviour:

@@ -110,6 +110,7 @@ def test_the_line_follows_what_is_spent_while_a_trial_goes_on(
     terminal, session = _Terminal(), cast(Any, Session())
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(optimizer.progress, "REFRESH_S", 0.01)
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal would cut the end off
     with Progress(Budget(calls=4000)) as progress, progress.following(session):
         progress.update(BEST, BASELINE, SPEND, 60.0)
         ends = time.monotonic() + 60
