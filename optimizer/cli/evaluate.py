@@ -59,9 +59,15 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
     from search_spaces.refusals import check_whole
 
     check_whole("concurrency", options.concurrency, 1)
+    models = given_models(options)
+    if models is not None and len(models) > 1:
+        raise ValueError(
+            f"--models may name one model here, for the modules that name none, but got "
+            f"{len(models)}: evaluate compares nothing, optimize does"
+        )
     plan = prepare(
         load_target(options.pipeline, allow_code=options.allow_code), options.dataset,
-        given_models(options), options.metric, given_budget(options), None,
+        models, options.metric, given_budget(options), None,
         resolve_stages("allocation"), None, 0, 0,
     )  # fmt: skip
     check_calls_can_be_made(plan)

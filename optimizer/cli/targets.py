@@ -36,6 +36,12 @@ def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module
         return _from_python(text)
     from pipelines import Pipeline
 
+    path = Path(text)
+    if path.suffix == ".py" or not (path.exists() or path.suffix in (".yaml", ".yml")):
+        raise ValueError(
+            f"PIPELINE must be a YAML file or `module:object`, such as {path.stem or 'mine'}:"
+            f"pipeline for what a script of this folder defines, but got {text!r}"
+        )
     return Pipeline.load(text, allow_code=allow_code)
 
 

@@ -227,6 +227,9 @@ def test_run_reads_values_by_their_type(capsys: Captured) -> None:
     ("arguments", "message"),
     [
         ("optimize nowhere.yaml rows.jsonl --models sim/elm", "nowhere.yaml: No such file"),
+        ("optimize prog.py rows.jsonl --models sim/elm", "`module:object`, such as prog:pipeline"),
+        ("evaluate prog.LS rows.jsonl --models sim/elm", "must be a YAML file or `module:object`"),
+        ("evaluate nowhere.yaml rows.jsonl --models a,b", "may name one model here"),
         ("optimize pipeline.yaml nowhere.jsonl --models sim/elm", "nowhere.jsonl"),
         ("optimize pipeline.yaml rows.jsonl", "models must name the models to choose from"),
         ("optimize pipeline.yaml rows.jsonl --models sim/elk", "sim/elk"),
