@@ -1,7 +1,7 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
 # make test-live   tests against real models, which COMPOUND_OPTIMIZER_LIVE names (CONTRIBUTING.md)
-# make bench   the README's figures  make attacks a hostile server under 200 budgets, 30 kills
+# make bench   all benchmarks        make attacks a hostile server under 200 budgets, 30 kills
 # make clean   remove what these made
 PYTHON ?= python3
 VENV := .venv

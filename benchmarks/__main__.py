@@ -1,4 +1,4 @@
-"""The README's figures, a command each.
+"""The figures of `docs/benchmarks.md`, a command each.
 
 python -m benchmarks                     what there is
 python -m benchmarks locate_solve ...    one of them, with its options
