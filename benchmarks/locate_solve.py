@@ -77,7 +77,7 @@ def run_seed(seed: int, examples: int) -> tuple[float, ...]:
 
 
 def summarise(table: np.ndarray) -> None:
-    """The figures that the README quotes."""
+    """The figures that the documentation quotes."""
     best, single = table.T[:2]
     calls = dict(zip(WAYS, table.T[4::2], strict=True))
     print(f"\nbest mix: {best.min():.3f} at least; best single model: {single.max():.3f} at most")

@@ -256,7 +256,7 @@ def _bench(
 
 
 def summarise(found: pd.DataFrame) -> None:
-    """The figures that the README quotes."""
+    """The figures that the documentation quotes."""
     calls = found[["calls", "halved_calls", "cheapest_calls"]]
     shares = calls.div(found["enumeration_calls"], axis=0)
     regrets = 100 * found[["ours", *found.filter(regex="^halved")]].rsub(found["best"], axis=0)

@@ -112,7 +112,7 @@ class Votes:
 
 
 def summarise(table: np.ndarray) -> None:
-    """The figures that the README quotes."""
+    """The figures that the documentation quotes."""
     best, ours, calls, held_out, single, three = table.T
     print(f"\nbest of 343 mixes on the search sets: {100 * best.mean():.2f} on average")
     print(f"mean regret: {100 * (best - ours).mean():.2f} points; calls {calls.mean():.0f}")
