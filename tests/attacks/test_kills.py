@@ -30,7 +30,11 @@ CONCURRENCY = 4
 CAPS = {"usd": 1.0, "calls": 400}
 ROWS = simulated_dataset("locate_solve", 12, rows=3)
 DATABASE, DRAFT = "mlruns/mlflow.db", "mlruns/mlflow.db.new"
-ACT = "import json, sys; from tests.launching import act; act(json.loads(sys.argv[1]), print)"
+ACT = (
+    "import json, os, sys; sys.path[0] = os.getcwd(); "
+    "from tests.launching import act; act(json.loads(sys.argv[1]), print)"
+)
+"""The working folder changes later, while things are still to be imported."""
 
 SECONDS = [f"{seconds} s after the start" for seconds in (0.05, 0.5, 1, 2, 4)]
 """Most of them while it imports; nothing is asserted about where that is."""
