@@ -25,6 +25,7 @@ from pipelines import PipelineError
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
+    from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
     from search_spaces import PipelineConfig
 
@@ -180,21 +181,22 @@ def changes(result: Result) -> list[Change]:
     return config_changes(result.baseline_config, result.config)
 
 
+def point_cells(point: OperatingPoint) -> tuple[str, ...]:
+    """Score, its interval, dollars, mean and 95% latency, the estimate, and what scores are."""
+    return (
+        percent(point.score.mean),
+        percent_interval(point.score),
+        dollars(point.usd_per_example),
+        seconds(point.latency_s),
+        seconds(point.latency_p95_s),
+        percent(point.estimate),
+        "held out" if point.measured_on == "holdout" else "search estimate",
+    )
+
+
 def _front(result: Result) -> Table:
     header = ("", "score", "95% interval", "$/example", "latency", "p95", "estimate", "scores are")
-    rows = [
-        (
-            config_text(point.config),
-            percent(point.score.mean),
-            percent_interval(point.score),
-            dollars(point.usd_per_example),
-            seconds(point.latency_s),
-            seconds(point.latency_p95_s),
-            percent(point.estimate),
-            "held out" if point.measured_on == "holdout" else "search estimate",
-        )
-        for point in result.points
-    ]
+    rows = [(config_text(point.config), *point_cells(point)) for point in result.points]
     return Table(header, rows)
 
 

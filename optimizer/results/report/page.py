@@ -35,6 +35,7 @@ from optimizer.results.summary import (
     judge_lines,
     measured_on,
     paid_now,
+    point_cells,
     probes_lines,
     sections,
     verdict_lines,
@@ -153,17 +154,11 @@ class _Point(NamedTuple):
 
 def _front(result: Result) -> Iterator[_Point]:
     for letter, point in lettered(result.points):
+        *figures, scores_are = point_cells(point)
         yield _Point(
             f"{letter} (tuned)" if point.config == result.config else letter,
-            (
-                percent(point.score.mean),
-                percent_interval(point.score),
-                dollars(point.usd_per_example),
-                seconds(point.latency_s),
-                seconds(point.latency_p95_s),
-                percent(point.estimate),
-            ),
-            "held out" if point.measured_on == "holdout" else "search estimate",
+            tuple(figures),
+            scores_are,
             [(c.knob, c.new) for c in config_changes(result.baseline_config, point.config)],
         )
 
