@@ -39,7 +39,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """For knobs of a search space, the stages that compare what it lists."""
 
-SEARCH_VERSION = 12
+SEARCH_VERSION = 13
 """Part of a state's key; raised whenever the search would take another path."""
 
 

@@ -24,6 +24,10 @@ RATED = 4
 """On how many examples the choices of a module are rated."""
 PROPOSED = 16
 """How many combinations are drawn at a time, where there are too many to list."""
+NOTHING = -1e3
+"""A mean score below any, of candidates that can't lead yet."""
+RESERVED_FOR = 2
+"""How many candidates there must be calls left to run on all examples."""
 MOST_FINISHED = 3
 """How many more candidates than are sought may be run on all examples at the end."""
 
@@ -92,6 +96,8 @@ class PosteriorSearch:
             calls, planned = self._worthwhile(arena, batch)
             if calls <= 0:
                 return []
+            if calls > affordable > 0:  # what is left serves fewer candidates
+                planned = plan(arena.posterior, arena.field, affordable, arena.rng, self.value)
         runs = arena.field.missing(planned.candidates, min(batch, calls, affordable))
         arena.cut_short |= not runs and affordable < calls
         return runs
@@ -101,9 +107,10 @@ class PosteriorSearch:
         worth; no calls where none does."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
-        highest_gain = math.inf
-        if arena.field.complete.any():  # no score exceeds 1, but means of few scores may
-            highest_gain = 1 - float(self.value(arena.posterior.mean[:, None])[0])
+        highest_gain, complete = math.inf, arena.field.complete
+        if complete.any():  # no score exceeds 1, but means of few scores may
+            means = np.where(complete, arena.posterior.mean, NOTHING)
+            highest_gain = 1 - float(self.value(means[:, None])[0])
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
         while most > 0:
@@ -132,17 +139,23 @@ class PosteriorSearch:
         return []
 
     def _reserved(self, arena: Arena) -> int:
-        """Calls to keep for running the leader on all examples, where only that lets it lead.
+        """Calls to keep for running the most wanted on all examples, without which they can't lead.
 
-        Where the calls left can't finish the leader, those for the next one that they can finish.
+        They are for the leader and, should its other scores disappoint, for the next one; without
+        those that the calls left can't finish.
         """
         if arena.start is None:
             return 0
-        for place, candidate in enumerate(self._eligible(arena)):
-            cost = arena.field.calls(arena.field.missing([candidate], math.inf))
-            if cost <= arena.left and (cost or not place):
-                return cost
-        return 0
+        kept: list[int] = []
+        cost = 0
+        for candidate in self._eligible(arena):
+            together = arena.field.calls(arena.field.missing([*kept, candidate], math.inf))
+            if together <= arena.left:
+                kept.append(candidate)
+                cost = together
+            if len(kept) == RESERVED_FOR:
+                break
+        return cost
 
     def _eligible(self, arena: Arena) -> Iterator[int]:
         """The candidates that may lead or be run until they may, the most wanted first."""
