@@ -1,6 +1,7 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
 # make test-live   tests against real models, which COMPOUND_OPTIMIZER_LIVE names (CONTRIBUTING.md)
+# make docs    the documentation as a site, in site/
 # make bench   all benchmarks        make attacks a hostile server under 200 budgets, 30 kills
 # make clean   remove what these made
 PYTHON ?= python3
@@ -12,8 +13,9 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 export LITELLM_MODE := PRODUCTION
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-live check bench attacks clean
+.PHONY: demo test test-live check docs bench attacks clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -33,6 +35,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build
+
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks all
 
@@ -40,7 +45,7 @@ attacks: $(VENV)/installed-dev
 	ATTACKS=all $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/attacks
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps carry the environment's state: a second run installs nothing until these files change.

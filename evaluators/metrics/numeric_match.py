@@ -43,7 +43,8 @@ def numeric_match(
     counts, as answers come after their reasoning.
 
     Args:
-        field, column: as for `exact_match`.
+        field: as for `exact_match`.
+        column: as for `exact_match`.
         tolerance: the largest difference allowed, relative to the larger of the two.
     """
     if not isinstance(tolerance, Real) or not 0 <= tolerance < 1:

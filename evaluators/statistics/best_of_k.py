@@ -104,7 +104,8 @@ class BestOfK:
         """Fit to a few samples of each example and the verifier's verdicts on all of them.
 
         Args:
-            right, samples: as for `Difficulty.fit`.
+            right: as for `Difficulty.fit`.
+            samples: as for `Difficulty.fit`.
             accepted_right: number of right samples that the verifier accepted.
             rejected_wrong: number of wrong samples that it rejected.
 

@@ -58,7 +58,8 @@ class VoteScaling:
         and a vote of width 10 is treated as one of about `10 * decisive` votes.
 
         Args:
-            right, samples: as for `Difficulty.fit`.
+            right: as for `Difficulty.fit`.
+            samples: as for `Difficulty.fit`.
             decisive: mean fraction of samples that were right or the most frequent wrong answer.
 
         Raises:
