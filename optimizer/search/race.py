@@ -16,7 +16,7 @@ from optimizer.search.config_arena import ConfigArena, arena_of
 from optimizer.search.leaderboard import MOST_POINTS, Leaderboard
 from optimizer.search.records.trial import Status, Trial
 from optimizer.search.strategies import Strategy
-from optimizer.search.strategies.posterior_search import PosteriorSearch
+from optimizer.search.strategies.posterior_search import RATED, PosteriorSearch
 from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
@@ -197,6 +197,8 @@ class RacingState(Leaderboard):
             value=lambda means: arena.preference(self.objective, self.baseline).value(means),
             wanted=wanted,
             finish=MOST_POINTS if self.objective.pareto else 1,
+            # Where a model failed in all modules, it may still do in one: what saves most there.
+            swaps=RATED if self.objective.within is not None and len(arena.choices) > 1 else 0,
         )
 
     def note_failed(self, stage: str, detail: str) -> None:

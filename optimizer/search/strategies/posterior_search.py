@@ -49,6 +49,8 @@ class PosteriorSearch:
     first."""
     finish: int = 1
     """How many of these are sought."""
+    swaps: int = 0
+    """On how many examples each change of a single module is run before any other."""
 
     def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
         """Explore while calls are expected to pay, then run the leader on all examples."""
@@ -56,6 +58,8 @@ class PosteriorSearch:
             yield arena.field.missing([arena.places[arena.start]], math.inf)
         if arena.rate is not None and arena.ratings is None:
             _rate_modules(arena)
+        if self.swaps and (runs := self._one_module_each(arena)):
+            yield runs
         most_finished = self.finish + MOST_FINISHED
         while True:
             if runs := self._next_runs(arena):
@@ -77,6 +81,19 @@ class PosteriorSearch:
         protected = Protected(given, np.ones(len(ranked), dtype=bool))
         found = leader(arena.posterior, arena.field, complete, [protected])
         return given if found is None else found
+
+    def _one_module_each(self, arena: Arena) -> Sequence[Run]:
+        """The runs that the changes of one module lack; empty where they can't be paid."""
+        now = arena.start if arena.start is not None else (0,) * len(arena.choices)
+        changed = [
+            arena.place(swapped(now, module, level))
+            for module, count in enumerate(arena.choices)
+            for level in range(count)
+        ]
+        runs = [run for run in arena.field.missing(changed, math.inf) if run[1] < self.swaps]
+        entering = [run for run in runs if arena.field.entrants[run[0]]]
+        affordable = arena.field.calls(entering) <= arena.left - self._reserved(arena)
+        return entering if affordable else []
 
     def _next_runs(self, arena: Arena) -> Sequence[Run]:
         """The next batch; empty where no calls are expected to pay, or none are left for them."""
