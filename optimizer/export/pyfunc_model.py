@@ -78,10 +78,10 @@ class ServedPipeline:
             else {FAILURE: failure_of(trace)}
             for trace in traces
         ]
-        # what plain Python returns may be known only now
+        # what the user's own code returns may be known only now
         returned = (name for trace in traces for name in trace.outputs or ())
-        outputs = self.pipeline.outputs or dict.fromkeys(returned)
-        columns = [*outputs, *_columns_of_ours(self.pipeline)]
+        outputs = dict.fromkeys([*self.pipeline.outputs, *returned])
+        columns = list(dict.fromkeys([*outputs, *_columns_of_ours(self.pipeline)]))
         answered = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
         return answered.where(answered.notna(), None)
 

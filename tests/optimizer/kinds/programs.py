@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 import numpy as np
 from pydantic import BaseModel
-from shelf import Shelf
+from shelf import Shelf  # type: ignore[import-not-found]
 
 SUM = "question -> answer"
 
