@@ -12,7 +12,8 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ REQUIREMENTS = (
     "mlflow", "dspy-ai", "litellm", "optuna", "joblib", "pydantic", "numpy", "cloudpickle"
 )  # fmt: skip
 """What this library imports where a model is served."""
+_SITES = tuple(Path(sysconfig.get_path(key)) for key in ("purelib", "platlib"))
 _OURS = (".py", ".typed", ".html", ".yaml", ".json")
 
 
@@ -54,7 +56,6 @@ def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
 
 def _imported(modules: Iterable[str]) -> tuple[list[str], list[str]]:
     """The user's own packages, and the distributions, that the modules import, directly or not."""
-    distributions = metadata.packages_distributions()
     own: dict[str, None] = {}
     installed: dict[str, None] = {}
     left, seen = list(modules), set[str]()
@@ -68,27 +69,39 @@ def _imported(modules: Iterable[str]) -> tuple[list[str], list[str]]:
             own[package] = None
             left += _imports_of(name)
         else:
-            installed.update(dict.fromkeys(_providing(name, distributions.get(package, []))))
+            installed.update(dict.fromkeys(_providing(name)))
     return list(own), list(installed)
 
 
-def _providing(module: str, distributions: list[str]) -> list[str]:
-    """Those of the distributions that have this module; all, if none says so.
-
-    Several share a namespace package such as `google`.
-    """
-    if len(set(distributions)) < 2:
-        return distributions
+def _providing(module: str) -> list[str]:
+    """The distributions that a module is of; several, if they share its package and say no more."""
+    package = module.partition(".")[0]
+    try:
+        return [metadata.distribution(package).name]
+    except metadata.PackageNotFoundError:  # it has another name
+        pass
+    names = list(dict.fromkeys(_distributions(_installed_at()).get(package, ())))
+    if len(names) < 2:
+        return names
     parts = tuple(module.split(".")[:3])
-    found = [
-        name
-        for name in dict.fromkeys(distributions)
-        if any(
-            file.parts[: len(parts)] == parts or file.with_suffix("").parts == parts
-            for file in metadata.files(name) or ()
-        )
-    ]
-    return found or distributions
+    return [name for name in names if _has(name, parts)] or names
+
+
+def _has(distribution: str, parts: tuple[str, ...]) -> bool:
+    """Whether one of its files is of the module with these parts of a name."""
+    files = metadata.files(distribution) or ()
+    return any(file.with_suffix("").parts[: len(parts)] == parts for file in files)
+
+
+@cache
+def _distributions(installed_at: float) -> Mapping[str, list[str]]:
+    """By top-level package; takes a second."""
+    return metadata.packages_distributions()
+
+
+def _installed_at() -> float:
+    """When a distribution was installed or removed last."""
+    return max(path.stat().st_mtime for path in _SITES if path.exists())
 
 
 def _imports_of(module: str) -> Iterator[str]:
@@ -137,7 +150,7 @@ def _source_of(package: str) -> Path:
 
 def _is_users_own(source: Path) -> bool:
     """Whether it is a file of the user's: neither the standard library's nor an installed one."""
-    installed = {Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib")}
+    installed = (Path(sysconfig.get_path("stdlib")), *_SITES)
     return source.exists() and source.parent not in installed
 
 

@@ -56,17 +56,18 @@ for place in places:
     sys.path.insert(0, str(folder / place))
     for kind, facts in told[place].items():
         path = folder / place / "tuned" / kind.replace(" ", "-")
-        is_bare, given = kind == "bare", {"program": programs[kind]()}
-        alone: Any = given if place != "module" or is_bare else {"allow_code": True}
-        for name, make in {
-            "saved": lambda: Pipeline.load(path.with_suffix(".yaml"), **alone),  # noqa: B023
-            "saved wide": lambda: Pipeline.load(path.with_suffix(".wide.yaml"), **given),  # noqa: B023
-        }.items():
-            attempt(place, kind, name, lambda: answers(make(), kind))  # noqa: B023
+        given: dict[str, Any] = {"program": programs[kind]()}
+        alone = given if place != "module" or kind == "bare" else {"allow_code": True}
+        for name, suffix, needed in (
+            ("saved", ".yaml", alone),
+            ("saved wide", ".wide.yaml", given),
+        ):
+            saved = path.with_suffix(suffix)
+            attempt(place, kind, name, lambda: answers(Pipeline.load(saved, **needed), kind))  # noqa: B023
         for pickled in filter(None, facts["pickled"]):
-            saved = str(path.with_name(pickled))
+            saved = path.with_name(pickled)
             attempt(
                 place, kind, "wide pickled" if pickled.endswith("-wide") else "pickled",
-                lambda: answers(dspy.load(saved, allow_pickle=True), kind),  # noqa: B023
+                lambda: answers(dspy.load(str(saved), allow_pickle=True), kind),  # noqa: B023
             )  # fmt: skip
 (folder / "found.json").write_text(json.dumps({"carried": carried, "found": found}))

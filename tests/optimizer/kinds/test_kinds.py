@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -94,11 +95,17 @@ def _tuned(folder: Path, launch: Launcher) -> None:
     script = f"from my_programs import PROGRAMS\n{TUNE.format(how='exportable')}"
     (folder / "module" / "go.py").write_text(script)
     (folder / "script" / "go.py").write_text(programs + TUNE.format(how="default"))
-    for place in ("module", "script"):
-        launch.ran(folder / place, folder / place / "go.py")
+    with ThreadPoolExecutor(1) as pool:
+        notebook = pool.submit(_run_notebook, folder / "notebook", programs)
+        for place in ("module", "script"):
+            launch.ran(folder / place, folder / place / "go.py")
+        notebook.result()
+
+
+def _run_notebook(folder: Path, programs: str) -> None:
     cells = [nbformat.v4.new_code_cell(text) for text in (programs, TUNE.format(how="default"))]  # type: ignore[no-untyped-call]
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
-    resources = {"metadata": {"path": str(folder / "notebook")}}
+    resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, resources=resources).execute()
 
 
