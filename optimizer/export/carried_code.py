@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from pipelines.gateway.secrets import redactor
+
 ROOMS = ("search_spaces", "pipelines", "evaluators", "optimizer")
 REQUIREMENTS = (
     "mlflow", "dspy-ai", "litellm", "optuna", "joblib", "pydantic", "numpy", "cloudpickle"
@@ -39,7 +41,8 @@ class CarriedCode(NamedTuple):
 def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
     """Copy our packages and the user's into `folder`, which must not exist yet.
 
-    Of a user's package only the Python files are copied: others may hold secrets.
+    Of a user's package only the Python files are copied, without the keys that the environment
+    holds: others may be secret.
 
     Args:
         modules: names of the modules that the model imports.
@@ -48,7 +51,9 @@ def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
     folder.mkdir()
     own, installed = _imported(modules)
     copies = [_copied(_source_of(name), folder, _OURS) for name in ROOMS]
-    copies += [_copied(_source_of(name), folder, (".py",)) for name in own]
+    for name in own:
+        copies.append(_copied(_source_of(name), folder, (".py",)))
+        _redact(copies[-1])
     names = {_plain(name): name for name in (*REQUIREMENTS, *installed)}
     pinned = (f"{name}=={_public_version(name)}" for name in names.values())
     return CarriedCode(tuple(map(str, copies)), tuple(pinned))
@@ -165,6 +170,15 @@ def _copied(source: Path, folder: Path, kept: tuple[str, ...]) -> Path:
     else:
         shutil.copytree(source, target, ignore=dropped)
     return target
+
+
+def _redact(copy: Path) -> None:
+    """Take keys out of the file, or of all files of the package."""
+    redact = redactor()
+    for path in copy.rglob("*.py") if copy.is_dir() else (copy,):
+        text = path.read_bytes().decode(errors="surrogateescape")
+        if redact(text) != text:
+            path.write_bytes(redact(text).encode(errors="surrogateescape"))
 
 
 def _plain(distribution: str) -> str:

@@ -103,7 +103,8 @@ def _tuned(folder: Path, launch: Launcher) -> None:
 
 
 def _run_notebook(folder: Path, programs: str) -> None:
-    cells = [nbformat.v4.new_code_cell(text) for text in (programs, TUNE.format(how="default"))]  # type: ignore[no-untyped-call]
+    texts = programs, TUNE.format(how="allocation")
+    cells = [nbformat.v4.new_code_cell(text) for text in texts]  # type: ignore[no-untyped-call]
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, resources=resources).execute()
