@@ -16,6 +16,7 @@ _EXIT_CODES = (
     f"{SIGNALLED + 2} after ctrl-C, {SIGNALLED + 15} after SIGTERM, {SIGNALLED + 1} after SIGHUP."
 )
 _ALLOW_CODE = "import the functions that the file names, which runs them; if you trust it"
+_PROGRAM = "of the DSPy program that the file was tuned for, where it needs to be given one"
 _TARGET = (
     "a pipeline in YAML, or module:object of Python in this folder: a Pipeline, a DSPy program, or "
     "a function that returns one"
@@ -121,6 +122,7 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("pipeline", metavar="PIPELINE", help=_TARGET)
     add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
     add("dataset", metavar="DATASET", help=_DATASET)
     add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
     add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
@@ -142,6 +144,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
     add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
     value = "one input; FIELD=@PATH reads the value from a file"
     rows = command.add_mutually_exclusive_group(required=True)
     rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)

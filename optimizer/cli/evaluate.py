@@ -66,7 +66,9 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
             f"{len(models)}: evaluate compares nothing, optimize does"
         )
     plan = prepare(
-        load_target(options.pipeline, allow_code=options.allow_code), options.dataset,
+        load_target(
+            options.pipeline, allow_code=options.allow_code, program=options.program
+        ), options.dataset,
         models, options.metric, given_budget(options), None,
         resolve_stages("allocation"), None, 0, 0,
     )  # fmt: skip

@@ -65,7 +65,9 @@ def save(
         result.report(report)
         print(f"  {report}: figures, plots and all trials{replaced[report]}")
     run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
-    run += " --allow-code" * any(named_code(read_yaml(read_text(pipeline))[0]))
+    form = read_yaml(read_text(pipeline))[0]
+    run += " --allow-code" * any(named_code(form))
+    run += " --program MODULE:OBJECT" * isinstance(form.get("program"), dict)
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
     print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
     if result.run_id:

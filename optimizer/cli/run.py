@@ -25,13 +25,12 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
     """
-    from optimizer.cli.targets import writable
-    from optimizer.export import failure_of
-    from pipelines import Pipeline
+    from optimizer.cli.targets import load_yaml, writable
+    from optimizer.export import failure_of, plain_record
 
     if options.output:
         writable("--output", options.output)
-    pipeline = Pipeline.load(options.pipeline, allow_code=options.allow_code)
+    pipeline = load_yaml(options.pipeline, allow_code=options.allow_code, program=options.program)
     if options.input:
         return _run_one(pipeline, _inputs(pipeline, options.input), options)
     rows = _rows(pipeline, options.dataset)
@@ -39,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     with _output(options.output, options.stdout) as file:
         for row, trace in zip(rows, _traces(pipeline, rows, options.concurrency), strict=True):
             line = {
-                "example": row,
-                "outputs": trace.outputs,
+                "example": plain_record(row),
+                "outputs": trace.outputs and plain_record(trace.outputs),
                 "confidence": None if trace.failure else trace.confidence,
                 "failure": failure_of(trace),
             }
@@ -52,14 +51,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(pipeline: Tunable, inputs: Row, options: argparse.Namespace) -> int:
-    from optimizer.export import failure_of, is_wide
+    from optimizer.export import failure_of, is_wide, plain_record
 
     (trace,) = _traces(pipeline, [inputs], 1)
     if trace.failure is not None:
         print(f"compound-optimizer run: {failure_of(trace)}", file=sys.stderr)
         return FAILED
     with _output(options.output, options.stdout) as file:
-        print(json.dumps(trace.outputs, ensure_ascii=False, indent=1, default=str), file=file)
+        outputs = plain_record(trace.outputs or {})
+        print(json.dumps(outputs, ensure_ascii=False, indent=1, default=str), file=file)
     if is_wide(pipeline):
         print(f"confidence {trace.confidence:.2f}", file=sys.stderr)
     return 0
@@ -78,15 +78,19 @@ def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterato
 
 def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
     from evaluators.dataset import Dataset
+    from optimizer.export import input_types, typed_record
 
     dataset = Dataset.load(path, minimum=1)
     dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
-    return [dict(example.items()) for example in dataset]
+    types = input_types(pipeline)
+    return [typed_record(example, types) for example in dataset]
 
 
 def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
-    """Values by field; those of a field that is not text are read as JSON."""
-    from optimizer.export import input_types
+    """Values by field; those of a field that is neither text nor image are read as JSON."""
+    import dspy
+
+    from optimizer.export import input_types, typed_record
     from search_spaces.refusals import nearest
 
     types = input_types(pipeline)
@@ -100,14 +104,15 @@ def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"pipeline {pipeline.name!r} has no input {name!r}{hint}")
         value = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
         try:
-            inputs[name] = value if types[name] in (str, None) else json.loads(value)
+            as_text = types[name] in (str, None, dspy.Image)
+            inputs[name] = value if as_text else json.loads(value)
         except json.JSONDecodeError as error:
             problem = f"--input {name}=... must be JSON, but {value[:60]!r} is not: {error}"
             raise ValueError(problem) from error
     missing = [name for name in types if name not in inputs]
     if missing:
         raise ValueError(f"--input {missing[0]}=... is missing (inputs: {', '.join(types)})")
-    return inputs
+    return typed_record(inputs, types)
 
 
 def _output(path: str | None, stdout: TextIO) -> AbstractContextManager[TextIO]:

@@ -24,7 +24,9 @@ def search_arguments(options: argparse.Namespace) -> dict[str, Any]:
     own = {stage.name: stage for stage in (Prompts(options.prompt_optimizer),
                                            Allocation(options.strategy))}  # fmt: skip
     return {
-        "pipeline": load_target(options.pipeline, allow_code=options.allow_code),
+        "pipeline": load_target(
+            options.pipeline, allow_code=options.allow_code, program=options.program
+        ),
         "dataset": options.dataset,
         "models": given_models(options),
         "metric": options.metric,

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 _IN_PYTHON = re.compile(r"[\w.]+:\w+")
 
 
-def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module:
+def load_target(
+    text: str, *, allow_code: bool = False, program: str | None = None
+) -> Tunable | dspy.Module:
     """The pipeline that a command names.
 
     Args:
         text: a path of YAML, or `module:object`; the module is found from the working folder.
         allow_code: whether YAML may name functions, which loading imports.
+        program: `module:object` of the DSPy program that YAML was tuned for.
 
     Raises:
         ValueError: there is no such module or object, it fails, or it is no pipeline.
@@ -33,8 +36,9 @@ def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module
         PipelineError: as of `Pipeline.load`.
     """
     if _IN_PYTHON.fullmatch(text) and not Path(text).exists():
+        if program is not None:
+            raise ValueError(f"--program is for pipelines in YAML, but PIPELINE is {text}")
         return _from_python(text)
-    from pipelines import Pipeline
 
     path = Path(text)
     if path.suffix == ".py" or not (path.exists() or path.suffix in (".yaml", ".yml")):
@@ -42,7 +46,26 @@ def load_target(text: str, *, allow_code: bool = False) -> Tunable | dspy.Module
             f"PIPELINE must be a YAML file or `module:object`, such as {path.stem or 'mine'}:"
             f"pipeline for what a script of this folder defines, but got {text!r}"
         )
-    return Pipeline.load(text, allow_code=allow_code)
+    return load_yaml(text, allow_code=allow_code, program=program)
+
+
+def load_yaml(path: str, *, allow_code: bool = False, program: str | None = None) -> Tunable:
+    """The pipeline in a YAML file; arguments and errors as `load_target`."""
+    import dspy
+
+    from pipelines import Pipeline
+
+    if program is None:
+        return Pipeline.load(path, allow_code=allow_code)
+    if not _IN_PYTHON.fullmatch(program):
+        raise ValueError(
+            f"--program must be `module:object`, such as {Path(program).stem}:program, "
+            f"but got {program!r}"
+        )
+    made = _from_python(program)
+    if not isinstance(made, dspy.Module):
+        raise ValueError(f"--program {program} must be a DSPy program, but is a pipeline")
+    return Pipeline.load(path, allow_code=allow_code, program=made)
 
 
 def writable(option: str, path: str | Path) -> Path:

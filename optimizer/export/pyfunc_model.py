@@ -1,25 +1,24 @@
 """The tuned pipeline as an MLflow model that carries its code along, since no index has it.
 
-The model is a YAML file and this module, which MLflow imports to load it. It holds no pickle, and
-saving it calls no model.
+The model is a file and this module, which MLflow imports to load it: a YAML file, or a pickle
+where YAML can't say what runs. Saving it calls no model.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import shutil
-import sysconfig
+import pickle
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.dataset import plain_value
 from optimizer.export.batch import failure_of, input_types, is_wide, run_rows
+from optimizer.export.carried_code import carried_code
+from optimizer.export.plain_data import plain_record, typed_record
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
 
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.types import DataType
 
-ROOMS = ("search_spaces", "pipelines", "evaluators", "optimizer")
-REQUIREMENTS = ("mlflow", "dspy-ai", "litellm", "optuna", "joblib", "pydantic", "numpy")
 FAILURE = "failure"
 """The output column with a row's failure; empty where there was none."""
 CONFIDENCE = "confidence"
 """The output column with the members' agreement, where a module has several; an output of the
 pipeline's own of this name replaces it."""
+PICKLE = "pipeline.pkl"
+"""The file of a pipeline that YAML has no form for; see `pickled_model.py`."""
 _PIPELINE_FILE = "pipeline.yaml"
 
 
@@ -63,8 +62,10 @@ class ServedPipeline:
         from pipelines.gateway.gateway import Gateway
 
         frame = pd.DataFrame(model_input)
+        types = input_types(self.pipeline)
         rows = [
-            {str(k): plain_value(v) for k, v in row.items()} for row in frame.to_dict("records")
+            typed_record({str(k): plain_value(v) for k, v in row.items()}, types)
+            for row in frame.to_dict("records")
         ]
         gateway = Gateway(cache=None)
         try:
@@ -72,15 +73,15 @@ class ServedPipeline:
         finally:
             gateway.close()
         records = [
-            {CONFIDENCE: trace.confidence, **trace.outputs}
+            {CONFIDENCE: trace.confidence, **plain_record(trace.outputs)}
             if trace.outputs is not None
             else {FAILURE: failure_of(trace)}
             for trace in traces
         ]
-        # what plain Python returns may be known only now
+        # what the user's own code returns may be known only now
         returned = (name for trace in traces for name in trace.outputs or ())
-        outputs = self.pipeline.outputs or dict.fromkeys(returned)
-        columns = [*outputs, *_columns_of_ours(self.pipeline)]
+        outputs = dict.fromkeys([*self.pipeline.outputs, *returned])
+        columns = list(dict.fromkeys([*outputs, *_columns_of_ours(self.pipeline)]))
         answered = pd.DataFrame(records, index=frame.index, columns=columns, dtype=object)
         return answered.where(answered.notna(), None)
 
@@ -96,29 +97,59 @@ def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
 
 def _load_pyfunc(path: str) -> ServedPipeline:
     """MLflow calls this to load the model, whose code it trusts; `path` is the pipeline's."""
+    if Path(path).name == PICKLE:
+        return ServedPipeline(pickle.loads(Path(path).read_bytes()))
     return ServedPipeline(Pipeline.load(path, allow_code=True))
 
 
 def save_pyfunc(
     pipeline_yaml: str, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model to `folder`, which must not exist yet; the example is shown with it."""
+    """Write the model to `folder`, which must not exist yet; the example is shown with it.
+
+    Raises:
+        PipelineError: the YAML needs more than can be imported.
+    """
+    pipeline = Pipeline.from_yaml(pipeline_yaml, allow_code=True)
+    modules = [each.__module__ for each in pipeline.code]
+    save_model(
+        pipeline, {_PIPELINE_FILE: pipeline_yaml.encode()}, folder, modules, example_inputs or {}
+    )
+
+
+def save_model(
+    pipeline: Tunable,
+    data: Mapping[str, bytes],
+    folder: Path,
+    modules: Iterable[str],
+    example_inputs: Mapping[str, Any],
+) -> None:
+    """Write a model to `folder`, which must not exist yet.
+
+    Args:
+        pipeline: what it runs.
+        data: the content of the one file that `_load_pyfunc` reads, by its name.
+        folder: where it goes.
+        modules: of the user's code that loading imports.
+        example_inputs: shown with it; empty for none.
+    """
     import mlflow.pyfunc
     import pandas as pd
 
-    pipeline = Pipeline.from_yaml(pipeline_yaml, allow_code=True)
-    example = pd.DataFrame([dict(example_inputs)]) if example_inputs else None
+    example = pd.DataFrame([plain_record(example_inputs)]) if example_inputs else None
+    ((name, content),) = data.items()
     with tempfile.TemporaryDirectory() as scratch, quiet():
-        data = Path(scratch, _PIPELINE_FILE)
-        data.write_text(pipeline_yaml, encoding="utf-8")
+        path = Path(scratch, name)
+        path.write_bytes(content)
+        code = carried_code(modules, Path(scratch, "code"))
         mlflow.pyfunc.save_model(
             path=str(folder),
             loader_module=__name__,
-            data_path=str(data),
-            code_paths=[str(path) for path in staged_code(pipeline, Path(scratch, "code"))],
-            signature=model_signature(pipeline, example_inputs or {}, _columns_of_ours(pipeline)),
+            data_path=str(path),
+            code_paths=list(code.paths),
+            signature=model_signature(pipeline, example_inputs, _columns_of_ours(pipeline)),
             input_example=example,
-            pip_requirements=pinned(REQUIREMENTS),
+            pip_requirements=list(code.requirements),
         )
 
 
@@ -139,53 +170,6 @@ def model_signature(
     columns: dict[str, Any] = {**dict.fromkeys(pipeline.outputs, anything), **more}
     outputs: list[Any] = [ColSpec(kind, column, required=False) for column, kind in columns.items()]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
-
-
-def pinned(names: Sequence[str]) -> list[str]:
-    """Requirements, pinned to what is installed here."""
-    return [f"{name}=={metadata.version(name)}" for name in names]
-
-
-def staged_code(pipeline: Tunable, folder: Path) -> Iterator[Path]:
-    """Copies of our packages, and of the modules that the pipeline's functions come from.
-
-    Of a user's package only the Python files are copied: others may hold secrets.
-    """
-    folder.mkdir()
-    for name in ROOMS:
-        yield _copied(_source_of(name), folder, (".py", ".typed", ".html", ".yaml", ".json"))
-    for name in dict.fromkeys(each.__module__.partition(".")[0] for each in pipeline.code):
-        if name in (*ROOMS, "__main__"):  # a script's classes are in the pickle
-            continue
-        source = _source_of(name)
-        if _is_users_own(source):
-            yield _copied(source, folder, (".py",))
-
-
-def _source_of(package: str) -> Path:
-    """The package's folder, or the module's file."""
-    spec = importlib.util.find_spec(package)
-    places = spec.submodule_search_locations if spec else None
-    return Path(next(iter(places)) if places else (spec and spec.origin) or package)
-
-
-def _copied(source: Path, folder: Path, kept: tuple[str, ...]) -> Path:
-    def dropped(folder: str, names: list[str]) -> list[str]:
-        files = (n for n in names if not n.endswith(kept) and not Path(folder, n).is_dir())
-        return ["__pycache__", *files]
-
-    target = folder / source.name
-    if source.is_file():
-        shutil.copy(source, target)
-    else:
-        shutil.copytree(source, target, ignore=dropped)
-    return target
-
-
-def _is_users_own(source: Path) -> bool:
-    """Whether it is a file of the user's: neither the standard library's nor an installed one."""
-    installed = {Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib")}
-    return source.exists() and source.parent not in installed
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation, Outcome
+from optimizer.results.embedded_media import without_media
 from pipelines import ModuleStep
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def examples_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
     `_failure`, `_cost_usd`, `_latency_s`, and `_agreement` if it has a wide module.
 
     A column of the data that is called like one of these, or `row`, has a `_` behind its name.
+    Embedded images are named by type and size alone.
     """
     import pandas as pd  # 0.3 s
 
@@ -72,7 +74,7 @@ def examples_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
     taken = {"row", *(name for columns in ours for name in columns)}
     given = [
         {
-            f"{name}_" if name in taken else name: value
+            f"{name}_" if name in taken else name: without_media(value)
             for name, value in {**example.inputs, **example.labels}.items()
         }
         for example in examples
@@ -90,7 +92,14 @@ def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
 
     columns = ["row", "finalist", "module", "kind", "message", "reply"]
     rows = [
-        (example.row, name, failure.module, failure.kind, failure.message, _last_reply(example, o))
+        (
+            example.row,
+            name,
+            failure.module,
+            failure.kind,
+            without_media(failure.message),
+            without_media(_last_reply(example, o)),
+        )
         for example in examples
         for name, o in example.outcomes.items()
         if (failure := o.failure) is not None
@@ -117,7 +126,7 @@ def _columns(example: ScoredExample) -> dict[str, Any]:
 
 def _outcome_columns(outcome: Outcome, labels: Mapping[str, Any]) -> dict[str, Any]:
     columns = {
-        "answer": answer_of(outcome, labels),
+        "answer": without_media(answer_of(outcome, labels)),
         "score": outcome.score,
         "failure": outcome.failure.kind if outcome.failure else "",
         "cost_usd": outcome.usd,

@@ -212,7 +212,8 @@ class Result:
         outage), and for each of `baseline`, `single_model`, `tuned` and `withdrawn` that there is,
         `baseline_answer`, `_score`, `_failure`, `_cost_usd`, `_latency_s`, and `_agreement` if it
         has a wide module. A column of the data that is called like one of these gets a `_`.
-        Examples that the budget kept from one of baseline and tuned are left out.
+        Examples that the budget kept from one of baseline and tuned are left out. Embedded images
+        are shown as `<image/png, 12 kB>`.
         """
         return examples_frame(self.examples_)
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.export import save_dspy_program, save_pyfunc
+from optimizer.export import save_pickled, save_pyfunc
 from optimizer.formatting import percent
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
@@ -57,18 +57,21 @@ def file_events(result: Result, folder: Path) -> list[Event]:
 
 
 def _save_model(result: Result, yaml: str | None, folder: Path) -> None:
-    """As a YAML file with our code; a DSPy program whose class can't be imported, as DSPy has it.
+    """As a YAML file with our code; a DSPy program that this can't make again, as a pickle.
 
     Raises:
         PipelineError: it can't be written down, or not pickled.
     """
     pipeline, example = result.pipeline, result.example_inputs
+    if isinstance(pipeline, DSPyPipeline) and pipeline.adapter:  # which YAML does not name
+        save_pickled(pipeline, folder, example_inputs=example)
+        return
     try:
         save_pyfunc(yaml or pipeline.to_yaml(), folder, example_inputs=example)
     except PipelineError:
         if not isinstance(pipeline, DSPyPipeline):
             raise
-        save_dspy_program(pipeline, folder, example_inputs=example)
+        save_pickled(pipeline, folder, example_inputs=example)
 
 
 def _rivals(result: Result) -> Iterator[Event]:

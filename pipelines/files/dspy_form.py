@@ -88,7 +88,8 @@ def _given(form: Any, program: dspy.Module | None, outputs: Sequence[str]) -> DS
     if program is None:
         raise PipelineError(
             f"this needs the program that it was tuned for, a {form['class']}, since "
-            f"{form['reason']}: Pipeline.load(path, program=...)",
+            f"{form['reason']}: Pipeline.load(path, program=...), or --program module:object on "
+            "the command line",
             ("program",),
         )
     pipeline = from_dspy(program, outputs=outputs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluators.outcome import Outcome
 from optimizer.formatting import dollars, number, percent, seconds
+from optimizer.results.embedded_media import without_media
 from optimizer.results.examples import ScoredExample, answer_of
 from optimizer.results.report.trial_rows import Cell
 from optimizer.search.records.trial import shortened
@@ -155,7 +156,8 @@ class ExamplePage:
         return self._texts.setdefault(text, len(self._texts))
 
     def _written(self, value: Any) -> str:
-        """Any value as text, without secrets: JSON where it has a form."""
+        """Any value as text, without secrets and media: JSON where it has a form."""
+        value = without_media(value)
         if isinstance(value, str):
             return self._redact(value)
         if value is None:

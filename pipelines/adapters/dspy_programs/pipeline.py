@@ -12,6 +12,7 @@ import dspy
 from pipelines.adapters.dspy_programs.inspection.arguments import (
     Arguments,
     arguments_of,
+    names_in_code,
     outputs_of,
 )
 from pipelines.adapters.dspy_programs.inspection.identity import (
@@ -100,8 +101,10 @@ class DSPyPipeline(Tunable):
         program = program_identity(self.program)
         return [program, predictors, self.arguments, declared, adapter, asked]
 
-    def for_columns(self, columns: Iterable[str], marked: Iterable[str] | None) -> Self:
+    def for_columns(self, columns: Sequence[str], marked: Iterable[str] | None) -> Self:
         """For data with these columns: takes the optional arguments that there are columns for.
+
+        Where no predictor writes a field with a column, it may return those that its code names.
 
         Args:
             columns: of the data.
@@ -111,8 +114,14 @@ class DSPyPipeline(Tunable):
         there = set(columns)
         needed, optional, guessed = self.arguments
         if guessed and marked is not None:
-            return self.with_inputs(marked)
-        return self.with_inputs((*needed, *(name for name in optional if name in there)))
+            taking = self.with_inputs(marked)
+        else:
+            taking = self.with_inputs((*needed, *(name for name in optional if name in there)))
+        labels = [name for name in columns if name not in taking.inputs]
+        if self.declared or not there.isdisjoint(self.outputs) or not labels:
+            return taking
+        named = names_in_code(self.program)
+        return replace(taking, outputs=(*self.outputs, *(n for n in labels if n in named)))
 
     def with_inputs(self, inputs: Iterable[str]) -> Self:
         """A copy that takes these from an example."""

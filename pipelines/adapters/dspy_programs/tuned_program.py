@@ -40,12 +40,15 @@ class TunedProgram(dspy.Module):
             ModuleFailed: a module brought no outputs.
             PipelineError: an input is unknown or missing.
         """
-        names = (*self.pipeline.inputs, *self.pipeline.optional_inputs)
-        return self.pipeline(**dict(zip(names, values, strict=False)), **inputs)
+        return self._run(*values, **inputs)
 
     async def aforward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
         """As `forward`, off the event loop."""
-        return await asyncio.to_thread(self.forward, *values, **inputs)
+        return await asyncio.to_thread(self._run, *values, **inputs)
+
+    def _run(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+        names = (*self.pipeline.inputs, *self.pipeline.optional_inputs)
+        return self.pipeline(**dict(zip(names, values, strict=False)), **inputs)
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """Config and models."""

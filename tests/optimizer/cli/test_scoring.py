@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
+import dspy
 import pytest
 
 from optimizer.cli import main
 from optimizer.results.result import Result
 from pipelines import Pipeline
+from pipelines.adapters.dspy_programs import from_dspy
 from pipelines.gateway.gateway import default_gateway
 from pipelines.patterns import locate_solve
 from pipelines.providers.simulated import simulated_dataset
@@ -202,3 +205,58 @@ def test_what_a_program_prints_is_not_among_the_figures(capsys: Captured) -> Non
     assert "ran\n" in message.err
     assert main(["evaluate", "printing_pipe:pipeline", *rest]) == 0
     assert "made\n" in capsys.readouterr().out
+
+
+def test_a_program_that_yaml_can_not_make_is_named_by_an_option(capsys: Captured) -> None:
+    Path("own_program.py").write_text(
+        "import dspy\n"
+        "program = dspy.Predict('task -> answer')\n"
+        "def not_one():\n    from optimizer import locate_solve\n    return locate_solve()\n"
+    )
+    given = from_dspy(dspy.Predict("task -> answer"))
+    given.with_config(given.default_config("sim/birch"), []).save("bare.yaml")
+    Path("sums.jsonl").write_text(
+        "\n".join(json.dumps({"task": f"Compute {n} + 2", "answer": str(n + 2)}) for n in range(4))
+    )
+    run = ["run", "bare.yaml", "--input", "task=Compute 3 + 4"]
+    assert main(run) == 2
+    assert "--program module:object on the command line" in capsys.readouterr().err
+    assert main([*run, "--program", "own_program:program"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"answer": "7"}
+    evaluate = ["evaluate", "bare.yaml", "sums.jsonl", "--program", "own_program:program"]
+    assert main([*evaluate, "--min-score", "1"]) == 0
+    assert capsys.readouterr().out.startswith("Predict: 100.0%")
+    for program, message in (
+        ("own_program:not_one", "must be a DSPy program, but is a pipeline"),
+        ("own_program.py", "--program must be `module:object`, such as own_program:program"),
+    ):
+        assert main([*run, "--program", program]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["evaluate", "own_program:not_one", *evaluate[2:]]) == 2
+    assert "--program is for pipelines in YAML" in capsys.readouterr().err
+
+
+def test_a_row_of_a_file_reaches_the_program_as_an_image(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(".")
+    Path("looking.py").write_text(
+        "import dspy\n"
+        "class Look(dspy.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.look = dspy.Predict('image: dspy.Image -> answer')\n"
+        "    def forward(self, image):\n"
+        "        self.look(image=image)\n"
+        "        return {'answer': type(image).__name__, 'image': image}\n"
+        "program = Look()\n"
+    )
+    given = from_dspy(import_module("looking").program)
+    given.with_config(given.default_config("sim/birch"), []).save("looking.yaml")
+    address = "data:image/png;base64,QUJD"
+    Path("images.jsonl").write_text(json.dumps({"image": address}) + "\n")
+    run = ["run", "looking.yaml", "--program", "looking:program"]
+    for told in (["--input", f"image={address}"], ["--dataset", "images.jsonl"]):
+        assert main([*run, *told]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said.get("outputs", said) == {"answer": "Image", "image": address}

@@ -23,6 +23,7 @@ from pipelines import Module, Pipeline
 from search_spaces import ModuleConfig, PipelineConfig
 
 ROWS = simulated_dataset("locate_solve", 3, seed=5)
+SECRET = "sk-planted-4471be"
 INPUTS = [{"table": row["table"], "question": row["question"]} for row in ROWS]
 
 
@@ -110,6 +111,31 @@ def test_carries_the_users_functions_and_nothing_else_of_their_folder(
     message = _in_fresh_process(tmp_path / "model", tmp_path, INPUTS)
     for row in message["rows"]:
         assert (row["number"] is None) is (row["failure"] is not None)
+
+
+def test_carries_what_the_users_code_imports_and_names_its_libraries(
+    tmp_path: Path, own_module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELF_KEY", SECRET)
+    for name in ("rounding", "rounding.steps"):  # an earlier test's
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (own_module / "steps.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from shelf_of_words import WORDS\n"
+        "from . import more\n"
+        "if TYPE_CHECKING:\n    import pytest\n"
+        "def whole(answer):\n    return 1\n"
+    )
+    (own_module / "more.py").write_text("def later():\n    import yaml, no_such_module\n")
+    shelf = own_module.parent / "shelf_of_words.py"
+    shelf.write_text(f"import regex, json\nWORDS = '{SECRET}'\n")
+    whole = Module("whole", "answer -> number: int", function="rounding.steps:whole")
+    save_pyfunc(_tuned(whole).to_yaml(), tmp_path / "model")
+    carried = (tmp_path / "model" / "code" / "shelf_of_words.py").read_text()
+    assert carried == "import regex, json\nWORDS = '<SHELF_KEY>'\n"
+    named = (tmp_path / "model" / "requirements.txt").read_text().split()
+    assert {"PyYAML", "regex"} <= {each.partition("==")[0] for each in named}
+    assert not [each for each in named if each.startswith("pytest")]
 
 
 def test_serves_rows_over_http(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import dspy
 import pytest
 
+from optimizer.results.embedded_media import without_media
 from optimizer.results.examples import ScoredExample, examples_frame
+from optimizer.results.report.example_rows import ExamplePage
 from optimizer.tracking.outputs import examples_table
 from pipelines.gateway.secrets import plain_json
-from tests.optimizer.made import make_four_examples, make_result
+from tests.optimizer.made import make_four_examples, make_outcome, make_result
 
 EXAMPLES = make_four_examples()
 RESULT = make_result(examples_=EXAMPLES)
@@ -57,3 +60,22 @@ def test_mlflows_table_is_json_whatever_the_answers_are() -> None:
     assert [row[column("row")] for row in table["data"]] == [0, 1, 2, 3]
     assert table["data"][3][column("tuned_score")] is None
     assert "'a'" in table["data"][2][column("tuned_answer")]
+
+
+def test_images_are_named_by_type_and_size_and_kept_in_traces() -> None:
+    address = "data:image/png;base64," + "QUJD" * 4000
+    image, text = dspy.Image(address), f"It is {address}."
+    outcome = make_outcome(1.0, [image], inputs={"image": image})
+    example = ScoredExample(
+        0, {"image": image, "text": text}, {}, {"baseline": outcome, "tuned": outcome}
+    )
+    result = make_result(examples_=(example,))
+    (shown,) = result.examples.to_dict("records")
+    assert shown["image"] == "<image/png, 12 kB>"
+    assert shown["text"] == "It is <image/png, 12 kB>."
+    assert shown["tuned_answer"] == ["<image/png, 12 kB>"]
+    assert address not in ExamplePage(result).data
+    assert outcome.trace is not None
+    assert outcome.trace.steps[0].inputs["image"].url == address
+    assert without_media("data:text/plain;base64,QUJDREVGR0hJSktM") == "<text/plain, 12 B>"
+    assert without_media("no data:image/png;base64, here") == "no data:image/png;base64, here"

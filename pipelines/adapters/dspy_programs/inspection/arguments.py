@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType
 from typing import Any, NamedTuple
 
 import dspy
 
+from pipelines.adapters.dspy_programs.inspection.identity import classes_of
 from pipelines.errors import PipelineError
 from pipelines.modules.signature import REASONING
 
@@ -64,3 +66,19 @@ def outputs_of(predictors: Iterable[dspy.Predict]) -> tuple[str, ...]:
     """All output fields of predictors except the chains of thought: what may be returned."""
     written = (name for each in predictors for name in each.signature.output_fields)
     return tuple(dict.fromkeys(name for name in written if name != REASONING))
+
+
+def names_in_code(program: dspy.Module) -> frozenset[str]:
+    """All texts in the methods of its classes, among them the fields that these return."""
+    methods = (each for kind in classes_of(program) for each in vars(kind).values())
+    return frozenset(text for each in methods if inspect.isfunction(each)
+                     for text in _texts(each.__code__))  # fmt: skip
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The constants of code; names of keyword arguments are tuples of them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, CodeType | tuple):
+        for each in value.co_consts if isinstance(value, CodeType) else value:
+            yield from _texts(each)

@@ -60,8 +60,9 @@ def _class_text(kind: type) -> str:
 def _source(kind: type) -> str:
     try:
         return inspect.getsource(kind)
-    except (OSError, TypeError):  # of a REPL
-        return kind.__qualname__
+    except (OSError, TypeError):  # of a notebook, whose functions have sources, or a REPL
+        own = (each for each in vars(kind).values() if inspect.isfunction(each))
+        return " ".join([kind.__qualname__, *map(function_identity, own)])
 
 
 def described(value: Any) -> str:

@@ -111,3 +111,21 @@ def test_what_the_user_has_declared_is_part_of_the_identity() -> None:
     guessed, said = from_dspy(Anything()), from_dspy(Anything(), outputs=["answer"])
     assert guessed.identity != said.identity
     assert guessed.with_outputs(["answer"]).identity == guessed.identity
+
+
+def test_labels_that_its_code_names_may_be_returned_where_no_predictor_writes_one() -> None:
+    class Counting(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.list = dspy.Predict("text -> items: list[str]")
+
+        def forward(self, text: str) -> Any:
+            items = self.list(text=text).items
+            return dspy.Prediction(count=len(items), first=min(items))
+
+    pipeline = from_dspy(Counting())
+    assert pipeline.for_columns(["text", "count", "id"], None).outputs == ("items", "count")
+    assert pipeline.for_columns(["text", "id"], None).outputs == ("items",)
+    assert pipeline.for_columns(["text", "items", "count"], None).outputs == ("items",)
+    said = from_dspy(Counting(), outputs=["first"])
+    assert said.for_columns(["text", "count"], None).outputs == ("first",)

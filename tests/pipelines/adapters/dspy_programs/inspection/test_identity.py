@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import linecache
 import sys
 import time
 from collections.abc import Callable
@@ -107,6 +108,29 @@ def test_it_changes_with_a_tool() -> None:
 
     assert agent(one) == agent(one)
     assert agent(one) != agent(two)
+
+
+def test_it_changes_with_a_cell_of_a_notebook() -> None:
+    def made(answer: str) -> dspy.Module:
+        source = (
+            "class Cell(dspy.Module):\n"
+            "    def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.ask = dspy.Predict('question -> answer')\n"
+            "    def forward(self, question):\n"
+            f"        return {answer}\n"
+        )
+        name = f"<cell {answer}>"  # IPython gives each cell one, by which its source is found
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        scope: dict[str, Any] = {"dspy": dspy, "__name__": "__main__"}
+        exec(compile(source, name, "exec"), scope)
+        program: dspy.Module = scope["Cell"]()
+        return program
+
+    assert identity(made("self.ask(question=question)")) == identity(
+        made("self.ask(question=question)")
+    )
+    assert identity(made("self.ask(question=question)")) != identity(made("self.ask(question='')"))
 
 
 def test_a_corpus_counts_and_is_read_once() -> None:

@@ -1,4 +1,4 @@
-"""A tuned program of a script's as an MLflow model that runs where this library is not."""
+"""A tuned program whose class can't be imported, as an MLflow model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import dspy
 import pytest
 
 from benchmarks.loopback import LoopbackServer
-from optimizer.export import save_dspy_program
+from optimizer.export import save_pickled
 from optimizer.results.result import Result
 from optimizer.tracking.outputs import file_events
 from optimizer.tracking.tracker import import_mlflow
@@ -29,9 +29,9 @@ SECRET = "sk-planted-31de"
 LOAD = """
 import json, sys, mlflow.pyfunc
 loaded = mlflow.pyfunc.load_model(sys.argv[1])
-said = loaded.predict({"table": "t", "question": "q"})
-ours = [n for n in sys.modules if n.split(".")[0] in ("pipelines", "optimizer", "evaluators")]
-print(json.dumps([said, ours]))
+said = loaded.predict([{"table": "t", "question": "q"}]).to_dict("records")
+import optimizer
+print(json.dumps([said, optimizer.__file__]))
 """
 
 
@@ -53,46 +53,59 @@ def tuned(url: str = "http://127.0.0.1:9/v1", **attributes: Any) -> DSPyPipeline
             hint = dspy.Predict("question -> hint")(question=question).hint
             return {"answer": self.answer(table=table, question=question).answer, "hint": hint}
 
-    pipeline = from_dspy(OfAScript()).with_fallback(Model("openai/other", "other", url))
-    models = [Model("openai/small", "small", url)]
+    free: Any = {"input_usd_per_million": 0.0, "output_usd_per_million": 0.0}
+    pipeline = from_dspy(OfAScript()).with_fallback(Model("openai/other", "other", url, **free))
+    models = [Model("openai/small", "small", url, **free)]
     return pipeline.with_config(pipeline.default_config("small"), models)
 
 
-def test_it_runs_in_a_process_without_this_library(tmp_path: Path) -> None:
+def test_it_runs_elsewhere_with_the_code_that_it_carries(tmp_path: Path) -> None:
     def reply(messages: Any, params: Any) -> str:
         name = "hint" if "`[[ ## hint" in str(messages) else "answer"
         return f"[[ ## {name} ## ]]\n{name} by {params['model']}"
 
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     with LoopbackServer(reply=reply) as server:
-        save_dspy_program(
-            tuned(server.url), tmp_path / "model", example_inputs={"table": "t", "question": "q"}
+        save_pickled(
+            tuned(server.url, lock=threading.Lock()),
+            tmp_path / "model",
+            example_inputs={"table": "t", "question": "q"},
         )
         assert server.requests == 0, "saving asks nobody"
         done = subprocess.run(
             [sys.executable, "-c", LOAD, str(tmp_path / "model")],
-            env={**kept, "OPENAI_API_KEY": "none"}, cwd=tmp_path, capture_output=True, text=True,
+            env=kept, cwd=tmp_path, capture_output=True, text=True,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     said, ours = json.loads(done.stdout.splitlines()[-1])
-    assert said == {"answer": "answer by small", "hint": "hint by other"}
-    assert ours == []
+    assert said == [{"answer": "answer by small", "hint": "hint by other", "failure": None}]
+    assert Path(ours).is_relative_to(tmp_path / "model" / "code")
 
 
 def test_it_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", SECRET)
     pipeline = tuned()
     models = [Model("openai/small", "small", api_key_env="MY_KEY")]
-    save_dspy_program(replace(pipeline, models=models), tmp_path / "model")
+    save_pickled(replace(pipeline, models=models), tmp_path / "model")
     files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
-    told = [path.name for path in files if SECRET.encode() in path.read_bytes()]
-    assert set(told) <= {Path(__file__).name}, "but for the copy of this very file"
-    assert (tmp_path / "model" / "code" / "pipelines").is_dir(), "it asks through this library"
+    assert [path.name for path in files if SECRET.encode() in path.read_bytes()] == []
 
 
 def test_what_can_not_be_pickled_is_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match=r"the program can't be pickled: .*lock"):
-        save_dspy_program(tuned(lock=threading.Lock()), tmp_path / "model")
+    with pytest.raises(PipelineError, match=r"the program can't be pickled: .*generator"):
+        save_pickled(tuned(rows=(n for n in range(3))), tmp_path / "model")
+
+
+def test_it_names_what_code_without_a_module_imports(tmp_path: Path) -> None:
+    def read(text: str) -> Any:
+        import yaml
+
+        return yaml.safe_load(text)
+
+    save_pickled(tuned(read=read), tmp_path / "model")
+    named = (tmp_path / "model" / "requirements.txt").read_text()
+    assert "PyYAML==" in named
+    assert "pytest" not in named, "this module is not imported where the model is loaded"
 
 
 def _with(result: Result, pipeline: DSPyPipeline) -> Result:
@@ -109,17 +122,16 @@ def test_a_run_leaves_the_one_form_or_the_other_or_says_why_not(
 ) -> None:
     importable = from_dspy(LocateSolve())
     ours = importable.with_config(importable.default_config("openai/small"), [])
-    flavours = {}
-    locked = tuned(lock=threading.Lock())
-    for name, pipeline in (("dspy", tuned()), ("ours", ours), ("none", locked)):
+    held = {}
+    broken = tuned(rows=(n for n in range(3)))
+    for name, pipeline in (("pickle", tuned()), ("yaml", ours), ("none", broken)):
         with caplog.at_level(logging.WARNING):
             events = file_events(_with(result, pipeline), tmp_path / name)
-        described = tmp_path / name / "model" / "MLmodel"
-        flavours[name] = described.is_file() and "mlflow.dspy" in described.read_text()
+        held[name] = [path.name for path in (tmp_path / name / "model").glob("data/*")]
         assert [event.folder for event in events if event.name == "tuned"] == (
             [""] if name == "none" else ["model"]
         )
-    assert flavours == {"dspy": True, "ours": False, "none": False}
+    assert held == {"pickle": ["pipeline.pkl"], "yaml": ["pipeline.yaml"], "none": []}
     assert (
         "the tuned pipeline's model in MLflow can't be loaded: the program can't be pickled"
         in caplog.text
