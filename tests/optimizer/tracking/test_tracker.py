@@ -136,7 +136,7 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     assert names == {
         "config.yaml", "trials.json", "module_scores.json", "probes.json", "report.html",
         "quality_against_calls.svg", "cost_and_quality.svg", "held_out.svg", "module_scores.svg",
-        "latency_and_quality.svg", "pipeline.svg", "examples.json",
+        "latency_and_quality.svg", "pipeline.svg", "examples.json", "optuna.log",
     }  # fmt: skip
     uri = client.get_run(run_id).info.artifact_uri
     artifacts = Path(uri.removeprefix("file://"))
