@@ -66,6 +66,8 @@ class Dataset(Sequence[dspy.Example]):
           The other forms keep their types. Commas, semicolons or tabs separate them, as its header
           shows.
         - A .json holds a list of objects, or an object with a list for every column.
+        - Rows of `mlflow.genai.evaluate`, such as `{"inputs": {...}, "expectations": {...}}`, and
+          its evaluation datasets become a column for each input and each expectation.
         - Blank lines of a .jsonl are skipped, and so are blank rows at the end of a .csv, which
           spreadsheets leave behind.
 

@@ -13,12 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.errors import DatasetError
+from evaluators.mlflow_rows import flattened
 
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
 
 def rows_from(data: Any) -> tuple[Sequence[Any], str]:
-    """The rows of `data`, unchecked, and what to call it in an error."""
+    """The rows of `data`, unchecked, and what to call it in an error.
+
+    Raises:
+        DatasetError: it can't be read as rows.
+    """
+    rows, source = _rows(data)
+    return flattened(rows, source), source
+
+
+def _rows(data: Any) -> tuple[Sequence[Any], str]:
+    if callable(getattr(data, "to_df", None)):  # an evaluation dataset of MLflow's
+        data = data.to_df()
     if isinstance(data, (str, Path)):
         return _read(Path(data)), f"'{data}'"
     pandas = sys.modules.get("pandas")  # imported already, if there is a DataFrame

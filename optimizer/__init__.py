@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from optimizer.errors import BudgetTooSmall, OptimizationError
     from optimizer.estimates.estimate import Estimate
     from optimizer.loop import optimize
+    from optimizer.mlflow_prompts import PromptRace
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result
     from optimizer.search.records.module_score import ModuleScore
@@ -84,6 +85,7 @@ __all__ = [
     "PipelineConfig",
     "PipelineError",
     "Probe",
+    "PromptRace",
     "Prompts",
     "Result",
     "ScoreTable",

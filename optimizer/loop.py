@@ -125,13 +125,13 @@ def optimize(
             model start with the first.
         dataset: rows, a dict of columns, a DataFrame, `dspy.Example`s or a .jsonl, .json, .csv,
             .tsv or .parquet path, with a column for every input of the pipeline and labels for the
-            metric.
+            metric; or rows of `inputs` and `expectations`, as `mlflow.genai.evaluate` takes them.
         models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
             where a name is not enough; by default all that the pipeline names. What a module
             itself names is where the search starts, and stays if nothing beats it.
         metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`),
-            `llm_judge(...)` or `llm_preference(...)`, or any `metric(example, prediction) ->
-            float` in [0, 1].
+            `llm_judge(...)` or `llm_preference(...)`, any `metric(example, prediction) -> float` in
+            [0, 1], or a scorer of `mlflow.genai` that asks no model.
         budget: caps in dollars, calls and seconds. Without it, the upper end of the estimate is the
             cap, and at most $5, which a warning says; `Budget()` caps nothing.
         search_space: other choices than the default ones, for all modules or for some.

@@ -17,6 +17,7 @@ from evaluators.metrics.llm_preference import llm_preference
 from evaluators.metrics.metric import BoundMetric, LabelMetric, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
+from evaluators.mlflow_rows import EXPECTED_RESPONSE
 from pipelines.modules.signature import REASONING
 from search_spaces.refusals import nearest
 
@@ -51,7 +52,8 @@ def resolve_metric(
     """The metric for a pipeline with these outputs and a dataset with these columns.
 
     A name of `METRICS`, or the function of that name, compares every output field (but the
-    reasoning) that has a column; `exact_match(field="answer", column="gold")` says which.
+    reasoning) that has a column, and a single one with MLflow's `expected_response` where it has
+    none; `exact_match(field="answer", column="gold")` says which.
     Any other callable is called as `metric(example, prediction)`.
 
     Args:
@@ -110,7 +112,10 @@ def _bound(
             "says what the outputs are: from_callable(..., outputs=['answer']) would, or give a "
             "function as metric(example, prediction)"
         )
-    fields = [field for field in outputs if field in columns and field != REASONING]
+    answers = [field for field in outputs if field != REASONING]
+    fields = [field for field in answers if field in columns]
+    if not fields and len(answers) == 1 and EXPECTED_RESPONSE in {*columns} - {*inputs}:
+        return bind_labels(metric, answers, [EXPECTED_RESPONSE], certain=certain)
     if not fields:
         raise _nothing_in_common(metric.name, outputs, columns, inputs)
     return bind_labels(metric, fields, fields, certain=certain)

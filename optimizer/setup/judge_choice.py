@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evaluators.metrics import BoundMetric, JudgedMetric, LabelMetric, resolve_metric
+from optimizer.setup.mlflow_scorers import bind_scorer, is_scorer
 from pipelines import Tunable
 from pipelines.gateway.model import Model
 
@@ -26,6 +27,8 @@ def bind_metric(
         MetricError: it does not fit them; names the nearest that would.
         ModelError: it names no judge, and a model that might be it has no known price.
     """
+    if is_scorer(metric):
+        return bind_scorer(metric, pipeline)
     if not isinstance(metric, JudgedMetric):
         outputs = [field for field in pipeline.outputs if field not in pipeline.inputs]
         certain = pipeline.knows_outputs

@@ -19,6 +19,7 @@ from optimizer.results.summary_text import summary_text
 from optimizer.search.records.module_score import module_score_rows
 from optimizer.search.records.trial import Trial, flat_config
 from optimizer.tracking.events import Event, event
+from optimizer.tracking.optuna_study import write_study
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
 from pipelines.gateway.secrets import plain_json, redactor
@@ -37,6 +38,9 @@ MOST_TRACES = 20
 
 EXAMPLES = "examples.json"
 """The artifact with a row per held-out example; its tag makes MLflow show it as a table."""
+
+STUDY = "optuna.log"
+"""The artifact that `optuna-dashboard` opens."""
 
 
 def file_events(result: Result, folder: Path) -> list[Event]:
@@ -213,6 +217,7 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     }
     writers["report.html"] = lambda: write_report(result, folder / "report.html")
     writers["plots"] = write_plots
+    writers[STUDY] = lambda: write_study(result.trials_, result.pipeline.name, folder / STUDY)
     for name, write in writers.items():
         try:
             write()

@@ -19,6 +19,7 @@ from optimizer.quiet_logs import log_level
 from optimizer.tracking.database import ensure_database, is_unfinished
 from optimizer.tracking.events import Event
 from optimizer.tracking.journal import Journal
+from optimizer.tracking.saved_view import VIEW_TAG, saved_view
 from optimizer.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class EventWriter:
 
     def _start(self, event: Event, journal: Journal, again: bool) -> None:
         experiment_id = self._experiment(event.experiment)
+        if VIEW_TAG not in self._client.get_experiment(experiment_id).tags:
+            self._client.set_experiment_tag(experiment_id, VIEW_TAG, saved_view(event.time_ms))
         run_id = self._run(event, experiment_id, {}, again)
         self._log(run_id, event)
         parts = (("search", "training"), ("holdout", "eval"))

@@ -43,6 +43,11 @@ class Tunable(ABC):
     """Where the config comes from: plain data, kept in YAML and not interpreted."""
 
     @property
+    def __name__(self) -> str:
+        """Its name, as what wraps functions reads it: `mlflow.trace(pipeline)`."""
+        return self.name
+
+    @property
     def knows_outputs(self) -> bool:
         """Whether runs return just `outputs`; else these are a guess, or nothing is known."""
         return self.is_fixed

@@ -79,7 +79,9 @@ def problem_with(words: list[str]) -> str | None:
         case ["python", script, *options]:
             path = REPOSITORY / script
             return _unknown_option(path, options) if path.is_file() else "no such script"
-        case ["mlflow", "ui" | "models", *_] | ["pip", "install", *_]:
+        case ["mlflow", "ui" | "models" | "artifacts", *_] | ["pip", "install", *_]:
+            return None
+        case ["optuna-dashboard", _]:
             return None
     return "unknown"
 

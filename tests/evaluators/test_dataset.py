@@ -31,6 +31,16 @@ def numbered(n: int) -> Dataset:
     return Dataset.load([{"id": i} for i in range(n)], minimum=0)
 
 
+class EvaluationRecords:
+    """As an evaluation dataset of MLflow's: no list, but it gives a DataFrame."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def to_df(self) -> pd.DataFrame:
+        return pd.DataFrame([{**row, "source": None, "source_id": "1"} for row in self._rows])
+
+
 class TestLoad:
     def test_every_form_of_the_same_rows_gives_the_same_dataset(self) -> None:
         frame = pd.DataFrame(ROWS)
@@ -50,6 +60,33 @@ class TestLoad:
         assert all(rows_of(dataset) == ROWS for dataset in datasets)
         assert {dataset.columns for dataset in datasets} == {("question", "answer")}
         assert len({dataset.digest for dataset in datasets}) == 1
+
+    def test_rows_of_mlflow_become_a_column_for_each_input_and_expectation(self) -> None:
+        nested: list[dict[str, Any]] = [
+            {"inputs": {"question": row["question"]}, "expectations": {"answer": row["answer"]}}
+            for row in ROWS
+        ]
+        answered = [{**row, "outputs": "ignored", "tags": {"by": "us"}} for row in nested]
+        labelled = [{"inputs": r["inputs"], "outputs": r["expectations"]} for r in nested]
+        for form in (nested, answered, labelled, pd.DataFrame(answered), EvaluationRecords(nested)):
+            assert rows_of(Dataset.load(form)) == ROWS  # type: ignore[arg-type]
+
+    def test_outputs_without_a_name_are_the_expected_response(self) -> None:
+        rows = [{"inputs": {"question": "1+1?"}, "outputs": "2", "expectations": None}]
+        assert rows_of(Dataset.load(rows, minimum=1)) == [
+            {"question": "1+1?", "expected_response": "2"}
+        ]
+        unlabelled = [{"inputs": {"question": "1+1?"}, "outputs": float("nan")}]
+        assert rows_of(Dataset.load(unlabelled, minimum=1)) == [{"question": "1+1?"}]
+
+    def test_an_expectation_named_like_an_input_is_refused(self) -> None:
+        row = {"inputs": {"answer": "1"}, "expectations": {"answer": "2"}}
+        with pytest.raises(DatasetError, match=r"row 2 of the dataset has 'answer' among its in"):
+            Dataset.load([{"inputs": {"question": "1"}, "expectations": {"answer": "2"}}, row])
+
+    def test_columns_of_these_names_beside_others_stay(self) -> None:
+        rows = [{"inputs": {"a": 1}, "expectations": {"b": 2}, "answer": "3"}]
+        assert rows_of(Dataset.load(rows, minimum=1)) == rows
 
     def test_csv_values_stay_text_as_written(self) -> None:
         path = written("ids.csv", "id,answer\n007,NA\n1e3,\n")

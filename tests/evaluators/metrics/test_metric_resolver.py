@@ -54,6 +54,17 @@ class TestNamed:
         assert renamed(EXAMPLE, {"total": "2"}).value == 1.0
         assert metric.identity != renamed.identity
 
+    def test_a_single_output_is_compared_with_mlflows_expected_response(self) -> None:
+        columns = ["question", "expected_response"]
+        metric = resolve_metric("exact_match", ["reasoning", "reply"], columns)
+        assert metric.fields == ("expected_response",)
+        example = dspy.Example(question="1+1?", expected_response="2")
+        assert [metric(example, {"reply": said}).value for said in "23"] == [1, 0]
+        with pytest.raises(MetricError, match="share none"):
+            resolve_metric("exact_match", ["reply", "unit"], columns)
+        with pytest.raises(MetricError, match="all columns are inputs"):
+            resolve_metric("exact_match", ["reply"], columns, inputs=columns)
+
     def test_the_constructor_itself_means_the_default(self) -> None:
         by_function = resolve_metric(numeric_match, ["answer"], ["answer"])
         by_name = resolve_metric("numeric_match", ["answer"], ["answer"])

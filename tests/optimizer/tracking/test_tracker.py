@@ -108,6 +108,26 @@ def test_a_run_is_one_parent_with_a_child_per_trial(default_store: str, result: 
     assert children[3].data.tags["detail"] == "locate: the server answers 500"
 
 
+def test_an_experiment_has_a_view_with_the_score_first_which_stays_the_users(
+    default_store: str, result: Result
+) -> None:
+    parent, _ = _runs(_track(result).tracking_uri)
+    client, where = _client(default_store), parent.info.experiment_id
+    tag = "mlflow.sharedViewState.compound-optimizer"
+    view = json.loads(client.get_experiment(where).tags[tag])
+    assert (type(view["name"]), type(view["createdAt"])) == (str, int)  # else MLflow lists it not
+    state = json.loads(view["state"])
+    first, *rest = state["selectedColumns"]
+    assert first == "metrics.`score`"
+    (shown,) = client.search_runs(where, "tags.trial = '4'", order_by=[state["orderByKey"]])
+    has = {"metrics": shown.data.metrics, "tags": shown.data.tags}
+    for kind, _, name in (column.partition(".") for column in (first, *rest)):
+        assert name.strip("`") in has[kind]
+    client.set_experiment_tag(where, tag, "another")
+    _track(result)
+    assert client.get_experiment(where).tags[tag] == "another"
+
+
 def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: Result) -> None:
     tracked = _track(result)
     client = _client(default_store)
@@ -116,7 +136,7 @@ def test_artifacts_and_the_model_hang_on_the_parent(default_store: str, result: 
     assert names == {
         "config.yaml", "trials.json", "module_scores.json", "probes.json", "report.html",
         "quality_against_calls.svg", "cost_and_quality.svg", "held_out.svg", "module_scores.svg",
-        "latency_and_quality.svg", "pipeline.svg", "examples.json",
+        "latency_and_quality.svg", "pipeline.svg", "examples.json", "optuna.log",
     }  # fmt: skip
     uri = client.get_run(run_id).info.artifact_uri
     artifacts = Path(uri.removeprefix("file://"))
