@@ -10,6 +10,8 @@ import re
 from typing import NamedTuple
 
 from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.local_servers import local_server
+from pipelines.gateway.model import Model
 from pipelines.gateway.secrets import encodable, redacted
 
 _MOST_CHARACTERS = 2000
@@ -27,7 +29,7 @@ class FailureKind(NamedTuple):
     away: bool = False
     """Whether the provider can't be reached or is starting: it is waited for."""
     advice: str = ""
-    """What helps; `{call}` and `{timeout_s}` are filled in."""
+    """What helps; `{call}`, `{timeout_s}` and `{start}` are filled in."""
 
     def failure(
         self,
@@ -46,9 +48,10 @@ class FailureKind(NamedTuple):
             retry_after: seconds that the provider asks to wait.
         """
         model = call.model
-        where = f" at {model.api_base}" if model.api_base else ""
-        advice = self.advice.format(call=call, timeout_s=timeout_s)
-        said = redacted(encodable(detail), model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
+        where = f" at {model.address}" if model.address else ""
+        advice = self.advice.format(call=call, timeout_s=timeout_s, start=_start(model))
+        detail = _SOCKET.sub("", encodable(detail))
+        said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
         text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
         return CallFailed(
             self.kind,
@@ -67,7 +70,7 @@ NOT_CONNECTED = FailureKind(
     sent=False,
     retryable=True,
     away=True,
-    advice="no connection: does the server run, at this address?",
+    advice="no connection: does the server run, at this address?{start}",
 )
 NOT_SENT = FailureKind(
     "not_sent",
@@ -135,7 +138,18 @@ _STARTING = re.compile(r"\b(loading|starting|warming)\b", re.I)
 """What servers of open models say with a 503 until the weights are read."""
 _OF_ABILITIES = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 """Parameters that not every model takes."""
+_SOCKET = re.compile(r" ssl:(default|<[^>]*>)")
+"""What aiohttp adds to the address that it can't connect to."""
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
+
+
+def _start(model: Model) -> str:
+    """How to start the model's server, where that is known."""
+    server = local_server(model.name)
+    if server is None:
+        return ""
+    start = server.start.format(name=model.name.partition("/")[2])
+    return f" Start it: `{start}`; another address: Model(..., api_base=...) or {server.variable}"
 
 
 def of_status(status: int, text: str, call: LMCall) -> FailureKind:

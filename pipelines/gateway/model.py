@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.params import check_address, check_params
 from search_spaces.refusals import Whole, refusing_with
 
@@ -40,8 +41,9 @@ class Model:
     """A model by its litellm name, and what the name alone does not say.
 
     `Model("openai/gpt-4o-mini")` is enough for a hosted model whose price litellm knows. An own
-    server needs `api_base` and prices, which are 0 for `ollama/`, `ollama_chat/`, `llamafile/`,
-    `lm_studio/` and `hosted_vllm/`; the same model behind two servers needs two labels.
+    server needs `api_base` and prices, but for `ollama/`, `ollama_chat/`, `llamafile/`,
+    `lm_studio/` and `hosted_vllm/`, which cost 0 and have usual addresses; the same model behind
+    two servers needs two labels.
     """
 
     name: str = Field(min_length=1)
@@ -51,7 +53,8 @@ class Model:
     )
     """What configs, reports and MLflow call it; the name, if not given."""
     api_base: Annotated[str | None, AfterValidator(_checked_address)] = None
-    """Address of an own server, without a key or a password."""
+    """Address of an own server, without a key or a password; needed where that is not the usual one
+    of `ollama/`, `ollama_chat/`, `llamafile/`, `lm_studio/` or `hosted_vllm/`."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key itself."""
     input_usd_per_million: StrictFloat | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -70,6 +73,12 @@ class Model:
     def provider(self) -> str:
         """Whose limits its calls share: the server if there is one, else the name's prefix."""
         return self.api_base or self.name.partition("/")[0]
+
+    @property
+    def address(self) -> str | None:
+        """Where its server is: `api_base`, else where a server of its name is by default."""
+        server = local_server(self.name)
+        return self.api_base or (server.address if server else None)
 
 
 def as_models(models: list[str | Model] | tuple[str | Model, ...]) -> dict[str, Model]:

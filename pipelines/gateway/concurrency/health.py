@@ -151,7 +151,7 @@ class Health:
         self._addresses[call.model.label] = address
         found = self._connections.get(address)
         if found is None:
-            what = f"no connection to {address}"
+            what = f"no connection to {call.model.address or address}"
             found = self._connections[address] = Connection(what, self._outage_s)
         return found
 
