@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import JudgedMetric, LabelMetric
+from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
 from optimizer.estimates.estimate import Estimate, estimate
@@ -50,7 +51,6 @@ from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
-from pipelines.gateway.model import Model
 from search_spaces import SearchSpace
 from search_spaces.refusals import check_whole
 
@@ -65,7 +65,7 @@ logger = logging.getLogger(__name__)
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None = None,
+    models: AnyModel | Sequence[AnyModel] | None = None,
     *,
     dry_run: Literal[True],
     **arguments: Any,
@@ -76,14 +76,14 @@ def optimize(
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None = None,
+    models: AnyModel | Sequence[AnyModel] | None = None,
     *,
     metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
     objective: str | Objective = "quality",
     stages: str | Stage | Sequence[str | Stage] = ("allocation", "structure", "prompts"),
-    diagnoser: str | Model | None = "auto",
+    diagnoser: AnyModel | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
     seed: int = 0,
@@ -98,14 +98,14 @@ def optimize(
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None = None,
+    models: AnyModel | Sequence[AnyModel] | None = None,
     *,
     metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
     objective: str | Objective = "quality",
     stages: str | Stage | Sequence[str | Stage] = ("allocation", "structure", "prompts"),
-    diagnoser: str | Model | None = "auto",
+    diagnoser: AnyModel | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
     seed: int = 0,
@@ -126,9 +126,9 @@ def optimize(
         dataset: rows, a dict of columns, a DataFrame, `dspy.Example`s or a .jsonl, .json, .csv,
             .tsv or .parquet path, with a column for every input of the pipeline and labels for the
             metric.
-        models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
-            where a name is not enough; by default all that the pipeline names. What a module
-            itself names is where the search starts, and stays if nothing beats it.
+        models: the choices: litellm names, labels of the pipeline's own models, `Model(...)`
+            where a name is not enough, or `dspy.LM`s; by default all that the pipeline names. What
+            a module itself names is where the search starts, and stays if nothing beats it.
         metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`),
             `llm_judge(...)` or `llm_preference(...)`, or any `metric(example, prediction) ->
             float` in [0, 1].
@@ -143,8 +143,8 @@ def optimize(
             temperatures, aggregators, members and functions' parameters, "prompts" instructions
             and demos. `Allocation("halving")` names the search strategy, `Prompts("gepa")` the
             optimizer of DSPy's.
-        diagnoser: the model that rates modules; "auto" takes the one that does best alone, None
-            leaves the choice to end-to-end scores.
+        diagnoser: the model that rates modules, and writes prompts; "auto" takes the one that does
+            best alone, None leaves the choice to end-to-end scores.
         holdout: share of the examples that only the final scores see; 0 reports search
             estimates, labelled so.
         concurrency: most examples in flight at once.

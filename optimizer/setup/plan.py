@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evaluators.dataset import Dataset
 from evaluators.errors import DatasetError
 from evaluators.metrics import BoundMetric, JudgedMetric, LabelMetric
+from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective, as_objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.setup.example_checks import warn_of_labelled, warn_of_repeated, without_demos
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import dspy
 
 logger = logging.getLogger(__name__)
+
 
 TUNED_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("temperature", "reasoning_effort", "width", "aggregator"), ("structure",)),
@@ -99,12 +101,12 @@ class Plan:
 def prepare(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None,
+    models: AnyModel | Sequence[AnyModel] | None,
     metric: str | LabelMetric | JudgedMetric | Callable[..., Any],
     budget: Budget | None,
     search_space: SearchSpace | None,
     stages: Sequence[Stage],
-    diagnoser: str | Model | None,
+    diagnoser: AnyModel | None,
     holdout: float,
     seed: int,
     objective: str | Objective = "quality",
@@ -118,10 +120,10 @@ def prepare(
     pipeline = _tunable(pipeline, data)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
-    by_label = _choices(models, pipeline)
+    by_label, temperature = _choices(models, pipeline)
     pipeline = pipeline.with_fallback(next(iter(by_label.values())))
     space = _fitted(search_space or SearchSpace(), pipeline, list(by_label))
-    baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
+    baseline = pipeline.config or _as_given(pipeline, next(iter(by_label)), temperature)
     known = {**{m.label: m for m in pipeline.models}, **by_label}
     for label in baseline.labels:
         known.setdefault(label, Model(label))
@@ -240,9 +242,14 @@ def check_kind(value: Any, kind: type) -> None:
 
 
 def _choices(
-    models: str | Model | Sequence[str | Model] | None, pipeline: Tunable
-) -> dict[str, Model]:
-    """The models to choose from, by label; labels of the pipeline's own models mean these."""
+    models: AnyModel | Sequence[AnyModel] | None, pipeline: Tunable
+) -> tuple[dict[str, Model], float | None]:
+    """The models to choose from, by label, and the temperature that LMs among them have.
+
+    Labels of the pipeline's own models mean these.
+    """
+    import dspy
+
     described = {model.label: model for model in pipeline.models}
     if models is None:
         named = [label for m in pipeline.llm_modules if m.model for label in labels_of(m.model)]
@@ -253,17 +260,48 @@ def _choices(
                 "models must name the models to choose from, such as ['openai/gpt-4o-mini', "
                 f"'anthropic/claude-haiku-4-5']: pipeline {pipeline.name!r} names none"
             )
-    if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model):
+    if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model | dspy.BaseLM):
         raise ValueError(
             "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]; choices by module "
             f"go into SearchSpace(models=...), but got {models!r}"
         )
-    listed = [models] if isinstance(models, str | Model) else models
+    listed = [models] if isinstance(models, str | Model | dspy.BaseLM) else list(models)
     given = [_model(model, "models") for model in listed]
-    return as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
+    by_label = as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
+    return by_label, _temperature([lm for lm in listed if isinstance(lm, dspy.BaseLM)])
+
+
+def _temperature(lms: Sequence[dspy.BaseLM]) -> float | None:
+    """The one temperature that these LMs name; None if they name none."""
+    named = {lm.model: lm.kwargs["temperature"] for lm in lms}
+    first, *others = dict.fromkeys(t for t in named.values() if t is not None) or [None]
+    if others:
+        raise ValueError(
+            f"models has LMs of different temperatures ({named}), but modules have them: "
+            "Module(..., temperature=...) where the search starts, and "
+            "SearchSpace(temperature=(...)) for the choices; take them away here"
+        )
+    return None if first is None else float(first)
+
+
+def _as_given(pipeline: Tunable, first: str, temperature: float | None) -> PipelineConfig:
+    """The config as the modules say; those that name no model start with the first, and with the
+    temperature that LMs among the models have."""
+    config = pipeline.default_config(first)
+    for module in pipeline.llm_modules:
+        starts = module.model is None and config.modules[module.name].temperature is None
+        if starts and temperature is not None and "temperature" in module.knobs:
+            config = config.with_knobs(module.name, temperature=temperature)
+    return config
 
 
 def _model(given: Any, argument: str) -> str | Model:
+    import dspy
+
+    from pipelines.adapters.dspy_programs.inspection.lms import as_consulted, as_model
+
+    if isinstance(given, dspy.BaseLM):
+        return (as_model if argument == "models" else as_consulted)(given, argument)
     if isinstance(given, Model) or (isinstance(given, str) and given.strip()):
         return given
     raise ValueError(
@@ -273,7 +311,7 @@ def _model(given: Any, argument: str) -> str | Model:
 
 
 def _diagnoser(
-    diagnoser: str | Model | None, models: Mapping[str, Model]
+    diagnoser: AnyModel | None, models: Mapping[str, Model]
 ) -> Model | Literal["auto"] | None:
     if diagnoser is None:
         return None

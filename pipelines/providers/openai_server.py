@@ -23,6 +23,7 @@ from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.gateway.secrets import key_of
 from pipelines.providers.prices import (
     Listed,
     address_problem,
@@ -189,7 +190,7 @@ def _proxy(url: str) -> str | None:
 
 
 def _headers(call: LMCall) -> dict[str, str]:
-    key = os.environ.get(_key_variable(call.model)) or "none"  # never another provider's key
+    key = key_of(_key_variable(call.model)) or "none"  # never another provider's key
     params = call.all_params
     own = {**(params.get("headers") or {}), **(params.get("extra_headers") or {})}
     return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}

@@ -9,6 +9,7 @@ from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.model import Model
 from pipelines.gateway.params import check_address
 from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.secrets import key_of
 
 Listed = tuple[float | None, float | None]
 
@@ -79,7 +80,7 @@ def address_problem(model: Model) -> str | None:
 def key_problem(model: Model, variables: list[str]) -> str | None:
     """What to say where none of the variables that may hold its key is set."""
     if model.api_key_env:
-        variables = [] if os.environ.get(model.api_key_env) else [model.api_key_env]
+        variables = [] if key_of(model.api_key_env) else [model.api_key_env]
     if not variables:
         return None
     return f"model {model.name!r} needs an API key: set {' or '.join(variables)}"

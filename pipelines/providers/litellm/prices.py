@@ -55,8 +55,11 @@ def nearest_model(name: str) -> str:
         for n, info in listed.items()
         if info.get("litellm_provider") == provider and "/" not in n
     ]
-    nearest = difflib.get_close_matches(name, candidates or list(listed), n=1, cutoff=0.8)
-    return f" (nearest known: {nearest[0]!r})" if nearest else ""
+    by_own_name = {known.partition("/")[2]: known for known in candidates}
+    by_own_name = by_own_name or {known: known for known in listed}
+    wanted = name.partition("/")[2] if candidates else name
+    nearest = difflib.get_close_matches(wanted, by_own_name, n=1, cutoff=0.75)
+    return f" (nearest known: {by_own_name[nearest[0]]!r})" if nearest else ""
 
 
 def _dearest(tiers: Iterable[Mapping[str, Any]], price: re.Pattern[str]) -> float | None:

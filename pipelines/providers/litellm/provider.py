@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from pipelines.gateway.failures import MALFORMED
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.gateway.secrets import key_of
 from pipelines.providers.litellm import model_knobs
 from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
@@ -107,7 +107,7 @@ def _arguments(call: LMCall) -> dict[str, Any]:
         arguments["api_base"] = model.api_base
         arguments["api_key"] = "none"  # never send another provider's key to an own server
     if model.api_key_env:
-        arguments["api_key"] = os.environ.get(model.api_key_env) or "none"
+        arguments["api_key"] = key_of(model.api_key_env) or "none"
     return arguments
 
 
