@@ -33,12 +33,8 @@ from optimizer.search.preflight.expensive_models import leave_out_expensive_mode
 from optimizer.search.preflight.measured_judge import measure_judge
 from optimizer.search.records.trial import Trial, config_text, shortened
 from optimizer.search.state import SearchState
-from optimizer.setup.plan import (
-    Plan,
-    check_calls_can_be_made,
-    check_kind,
-    prepare,
-)
+from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
+from optimizer.setup.plan import Plan, check_kind, prepare
 from optimizer.setup.stage import Stage
 from optimizer.signals import signals_interrupt
 from optimizer.stages.allocation.single_models import (
@@ -161,6 +157,8 @@ def optimize(
 
     Raises:
         ValueError: an argument does not fit; names the value and the nearest valid choice.
+        ModelError: models can't be asked, as is known of them or as a first call to each shows;
+            names all of them. A ValueError.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
             a judge does not value what people value; or `on_trial` raised.
@@ -186,6 +184,7 @@ def optimize(
     gateway = gateway or default_gateway()
     session = gateway.session(plan.account, plan.budget)
     paid_before = session.spent
+    check_models_answer(plan, session)
     state = start_search(plan, session, concurrency)
     held_out = Evaluator(
         plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency

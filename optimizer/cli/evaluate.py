@@ -52,7 +52,8 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
     from evaluators.evaluator import Evaluator
     from optimizer.cli.searching import given_budget, given_models
     from optimizer.cli.targets import load_target
-    from optimizer.setup.plan import check_calls_can_be_made, prepare
+    from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
+    from optimizer.setup.plan import prepare
     from optimizer.stages.resolver import resolve_stages
     from pipelines.gateway.call import BudgetExhausted
     from pipelines.gateway.gateway import default_gateway
@@ -72,6 +73,7 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
     )  # fmt: skip
     check_calls_can_be_made(plan)
     session = default_gateway().session(f"evaluate {plan.account}", plan.budget)
+    check_models_answer(plan, session)
     metric = plan.metric.open(session)
     evaluator = Evaluator(
         plan.pipeline, plan.models, plan.search, metric, session, options.concurrency

@@ -16,7 +16,7 @@ from evaluators.objective import Objective, as_objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.setup.example_checks import warn_of_labelled, warn_of_repeated, without_demos
 from optimizer.setup.judge_choice import bind_metric
-from optimizer.setup.space_checks import check_space, named_models, resolve
+from optimizer.setup.space_checks import check_space, resolve
 from optimizer.setup.stage import Stage
 from pipelines import PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
@@ -180,23 +180,6 @@ def _fair_examples(
     if metric.judging and metric.judging.labels:
         warn_of_labelled(data, inputs, metric.judging.labels.answers)
     return data
-
-
-def check_calls_can_be_made(plan: Plan) -> None:
-    """Raises ModelError for unknown models, missing prices and API keys; names them all."""
-    from pipelines.gateway.prices import ModelError
-    from pipelines.providers import check_models
-
-    labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
-    used = {label: plan.models[label] for label in plan.models if label in labels}
-    check_models(used.values())
-    judging = plan.metric.judging
-    for role, model in (("diagnoser", plan.diagnoser), ("judge", judging and judging.model)):
-        if isinstance(model, Model):
-            try:
-                check_models([model])
-            except ModelError as error:
-                raise ModelError(f"as {role}: {error}") from None
 
 
 def _check_calls(plan: Plan) -> None:

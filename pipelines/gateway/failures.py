@@ -6,6 +6,7 @@ What the model is to blame for scores 0; all else says nothing about the model a
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class FailureKind(NamedTuple):
     away: bool = False
     """Whether the provider can't be reached or is starting: it is waited for."""
     advice: str = ""
-    """What helps; `{call}`, `{timeout_s}` and `{start}` are filled in."""
+    """What helps; `{call}`, `{timeout_s}` and what `_help` says are filled in."""
 
     def failure(
         self,
@@ -49,7 +50,7 @@ class FailureKind(NamedTuple):
         """
         model = call.model
         where = f" at {model.address}" if model.address else ""
-        advice = self.advice.format(call=call, timeout_s=timeout_s, start=_start(model))
+        advice = self.advice.format(call=call, timeout_s=timeout_s, **_help(model))
         detail = _SOCKET.sub("", encodable(detail))
         said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
         text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
@@ -102,11 +103,10 @@ RATE_LIMITED = FailureKind(
 )
 SERVER_ERROR = FailureKind("server_error", retryable=True)
 STARTING = FailureKind("server_error", retryable=True, away=True)
-AUTHENTICATION = FailureKind(
-    "authentication", advice="Model(..., api_key_env=...) names the variable that holds the key"
-)
+AUTHENTICATION = FailureKind("authentication", advice="{key}")
 QUOTA = FailureKind("quota", advice="the account has no money left")
 BAD_REQUEST = FailureKind("bad_request")
+NOT_FOUND = FailureKind("bad_request", advice="{get}")
 REDIRECTED = FailureKind(
     "bad_request",
     advice="redirects are not followed; Model(..., api_base=...) is to name the target",
@@ -143,13 +143,24 @@ _SOCKET = re.compile(r" ssl:(default|<[^>]*>)")
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
 
 
-def _start(model: Model) -> str:
-    """How to start the model's server, where that is known."""
-    server = local_server(model.name)
-    if server is None:
-        return ""
-    start = server.start.format(name=model.name.partition("/")[2])
-    return f" Start it: `{start}`; another address: Model(..., api_base=...) or {server.variable}"
+def _help(model: Model) -> dict[str, str]:
+    """What helps where this model's server is away, refuses its key, or does not know its name."""
+    server, name = local_server(model.name), model.name.partition("/")[2]
+    start, get = "", "is the name right? https://docs.litellm.ai/docs/providers has litellm's"
+    key = "Model(..., api_key_env=...) names the variable that holds the key"
+    usual = f"{model.name.partition('/')[0].upper()}_API_KEY"
+    if model.address:
+        get = f"{model.address}/models lists the names that a server of OpenAI's form has"
+    elif os.environ.get(usual):
+        key = f"it was sent the key in {usual}; {key}"
+    if server is not None:
+        start = f" Start it: `{server.start.format(name=name)}`; another address: Model(..., "
+        start += f"api_base=...) or {server.variable}"
+        if server.get:
+            get = f"fetch the model: `{server.get.format(name=name)}`"
+    if model.api_key_env:
+        key = f"it was sent the key in {model.api_key_env}"
+    return {"start": start, "get": get, "key": key}
 
 
 def of_status(status: int, text: str, call: LMCall) -> FailureKind:
@@ -168,6 +179,8 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
         return QUOTA
     if status in (401, 403):
         return AUTHENTICATION
+    if status == 404:
+        return NOT_FOUND
     if status == 429:
         return RATE_LIMITED
     if status in (408, 504, 524):

@@ -69,6 +69,10 @@ class OpenAIServer:
         """
         return resolve_price(model, lambda: _listed(model.name), lambda: _nearest(model.name))
 
+    def is_remote(self, model: Model) -> bool:
+        """It is."""
+        return True
+
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """An effort by what litellm knows of a model of this name; all else may be tried."""
         if knob != "reasoning_effort":

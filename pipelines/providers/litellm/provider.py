@@ -61,6 +61,10 @@ class LitellmProvider:
             model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
         )  # fmt: skip
 
+    def is_remote(self, model: Model) -> bool:
+        """It is."""
+        return True
+
     def takes(self, model: Model, knob: Knob, value: Any) -> bool:
         """Whether litellm sends it to the model's provider."""
         return model_knobs.takes(model, knob, value)
