@@ -48,7 +48,7 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
 from search_spaces import SearchSpace
-from search_spaces.refusals import check_whole
+from search_spaces.refusals import check_whole, naming_arguments
 
 if TYPE_CHECKING:
     import dspy
@@ -90,7 +90,8 @@ def optimize(
 ) -> Result: ...
 
 
-@signals_interrupt()  # type: ignore[misc]  # the arguments of the first are those of the second
+@naming_arguments  # type: ignore[misc]  # the arguments of the first are those of the second
+@signals_interrupt()
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,

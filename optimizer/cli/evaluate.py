@@ -54,7 +54,6 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
     from optimizer.cli.targets import load_target
     from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
     from optimizer.setup.plan import prepare
-    from optimizer.stages.resolver import resolve_stages
     from pipelines.gateway.call import BudgetExhausted
     from pipelines.gateway.gateway import default_gateway
     from search_spaces.refusals import check_whole
@@ -69,7 +68,7 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
     plan = prepare(
         load_target(options.pipeline, allow_code=options.allow_code), options.dataset,
         models, options.metric, given_budget(options), None,
-        resolve_stages("allocation"), None, 0, 0,
+        [], None, 0, 0,
     )  # fmt: skip
     check_calls_can_be_made(plan)
     session = default_gateway().session(f"evaluate {plan.account}", plan.budget)

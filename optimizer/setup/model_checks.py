@@ -64,7 +64,7 @@ def check_models_answer(plan: Plan, session: Session) -> None:
         problems = "\n".join(textwrap.indent(each, "  ") for each in reversed(told))
         raise ModelError(
             f"{len(told)} of {len(calls)} models can't be asked, as a first call to each shows:\n"
-            f"{problems}\nMend that, or take them out; nothing was searched"
+            f"{problems}\nMend that, or take them out"
         )
 
 

@@ -18,7 +18,7 @@ from optimizer.setup.example_checks import warn_of_labelled, warn_of_repeated, w
 from optimizer.setup.judge_choice import bind_metric
 from optimizer.setup.space_checks import check_space, resolve
 from optimizer.setup.stage import Stage
-from pipelines import PipelineError, Tunable
+from pipelines import Module, PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
 from pipelines.gateway.budget import Budget
@@ -59,6 +59,7 @@ class Plan:
     objective: Objective
     budget: Budget
     stages: Sequence[Stage]
+    """None where the pipeline is only to be scored."""
     diagnoser: Model | Literal["auto"] | None
     seed: int
     key: str
@@ -93,8 +94,9 @@ class Plan:
     @property
     def may_change(self) -> bool:
         """Whether there is anything to search."""
-        return self.space.has_more_than(self.baseline) or any(
-            stage.name != "allocation" for stage in self.stages
+        return bool(self.stages) and (
+            self.space.has_more_than(self.baseline)
+            or any(stage.name != "allocation" for stage in self.stages)
         )
 
 
@@ -116,6 +118,11 @@ def prepare(
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         check_kind(value, kind)
     check_whole("seed", seed, 0)
+    if isinstance(dataset, Tunable | Module):
+        raise ValueError(
+            "optimize(pipeline, dataset, models) takes the pipeline first, but got a "
+            f"{type(dataset).__name__} as the dataset"
+        )
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
     if not pipeline.llm_modules:
@@ -155,7 +162,8 @@ def prepare(
         stages, judge, seed, key,
     )  # fmt: skip
     _check_calls(plan)
-    _warn_if_not_writable(pipeline)
+    if stages:
+        _warn_if_not_writable(pipeline)
     _warn_of_unused(search_space, stages)
     return plan
 
@@ -187,6 +195,12 @@ def _check_calls(plan: Plan) -> None:
     if calls is not None and calls < plan.least_calls:
         judge = f" and {plan.metric.calls} of the judge, which also has {plan.metric.human_labels} "
         each = judge + "human labels" if plan.metric.judging else ""
+        if not plan.stages:
+            raise BudgetTooSmall(
+                f"a budget of {calls} calls is too small: {len(plan.search)} examples take "
+                f"{plan.least_calls} calls ({calls_per_run(plan.baseline)} each{each}); give more, "
+                "or fewer examples"
+            )
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
             f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
@@ -206,11 +220,28 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
     if isinstance(pipeline, DSPyPipeline):
         return pipeline.for_columns(data.columns, getattr(data[0], "_input_keys", None))
     if not isinstance(pipeline, Tunable):
+        given = " ".join(repr(pipeline).split())[:100]
         raise ValueError(
             "pipeline must be a Pipeline, such as Pipeline('name', [Module(...), ...]), a "
-            f"dspy.Module, or from_callable(factory, modules), but got {pipeline!r}"
+            f"dspy.Module, or from_callable(factory, modules), but got {given}"
+            f"{_meant(pipeline)}"
         )
     return pipeline
+
+
+def _meant(given: Any) -> str:
+    """How to make a pipeline of what is none."""
+    import dspy
+
+    if isinstance(given, type) and issubclass(given, dspy.Signature):
+        return ": dspy.Predict(signature) makes a program of a signature"
+    if isinstance(given, type):
+        return f": give an instance, such as {given.__name__}()"
+    if isinstance(given, str):
+        return ": Pipeline.load(path) reads a file, and Module(name, signature) takes a signature"
+    if isinstance(given, list | tuple):
+        return ": Pipeline('name', [...]) has a list of modules"
+    return ": from_callable(factory, ['module', ...]) takes a function" if callable(given) else ""
 
 
 def check_kind(value: Any, kind: type) -> None:
@@ -241,7 +272,8 @@ def _choices(
         if not models:
             raise ValueError(
                 "models must name the models to choose from, such as ['openai/gpt-4o-mini', "
-                f"'anthropic/claude-haiku-4-5']: pipeline {pipeline.name!r} names none"
+                f"'anthropic/claude-haiku-4-5'] (--models A,B): pipeline {pipeline.name!r} names "
+                "none"
             )
     if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model | dspy.BaseLM):
         raise ValueError(
@@ -285,6 +317,9 @@ def _model(given: Any, argument: str) -> str | Model:
 
     if isinstance(given, dspy.BaseLM):
         return (as_model if argument == "models" else as_consulted)(given, argument)
+    if isinstance(given, str) and "," in given and argument == "models":
+        names = [name.strip() for name in given.split(",")]
+        raise ValueError(f"models must be a list, such as {names}, but got {given!r}")
     if isinstance(given, Model) or (isinstance(given, str) and given.strip()):
         return given
     raise ValueError(
@@ -353,7 +388,7 @@ def _lists_any(choices: Any) -> bool:
 def _check_prompts(stages: Sequence[Stage], pipeline: Tunable) -> None:
     """Raises ValueError if prompts alone are to be tuned, and the user's code writes them."""
     knobs = {knob for module in pipeline.llm_modules for knob in module.knobs}
-    if "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
+    if stages and "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
         raise ValueError(
             f"stages must name one that has something to tune, but got 'prompts' alone, and the "
             f"code of {pipeline.name!r} writes its prompts itself; 'allocation' has its models"

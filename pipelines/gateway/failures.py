@@ -78,7 +78,7 @@ NOT_SENT = FailureKind(
     sent=False,
     advice="nothing was sent: credentials, packages or settings of this machine",
 )
-SET_ASIDE = FailureKind("set_aside", sent=False, advice="it is not asked again in this search")
+SET_ASIDE = FailureKind("set_aside", sent=False, advice="it is not asked again in this run")
 UNSUPPORTED_INPUT = FailureKind("unsupported_input", sent=False)
 UNUSABLE_MODEL = FailureKind("unusable_model", sent=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -15,8 +16,30 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from pipelines.gateway.local_servers import local_server
-from pipelines.gateway.params import check_address, check_params
+from pipelines.gateway.params import REFUSED, check_address, check_params
 from search_spaces.refusals import Whole, refusing_with
+
+_OF_KEYS = "put the key into an environment variable and name that: api_key_env='...'"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"(?=.*[a-z])(?=.*\d)\w{20,}")
+"""What keys look like where they could be names: long, with digits and lower-case letters."""
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip():
+        raise ValueError("it must name a model, such as 'openai/gpt-4o-mini'")
+    if name != name.strip():
+        raise ValueError(f"it must have no spaces around it: {name.strip()!r}")
+    return name
+
+
+def _checked_variable(variable: str | None) -> str | None:
+    if variable is not None and (not _VARIABLE.fullmatch(variable) or _KEY.fullmatch(variable)):
+        raise ValueError(
+            "it must be the name of an environment variable, such as 'OPENAI_API_KEY', and never "
+            "the key itself"
+        )
+    return variable
 
 
 def _label_or_name(label: str | None, info: ValidationInfo) -> str:
@@ -35,7 +58,7 @@ def _checked_address(address: str | None) -> str | None:
 
 
 # Errors do not quote what was given: it may be a key that was put into `params`.
-@refusing_with(ValueError)
+@refusing_with(ValueError, instead={**REFUSED, "api_key": _OF_KEYS})
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Model:
     """A model by its litellm name, and what the name alone does not say.
@@ -46,7 +69,7 @@ class Model:
     two servers needs two labels.
     """
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_checked_name)]
     """litellm's name: `provider/model`."""
     label: Annotated[str, BeforeValidator(_label_or_name)] = Field(
         default=None, validate_default=True
@@ -55,7 +78,7 @@ class Model:
     api_base: Annotated[str | None, AfterValidator(_checked_address)] = None
     """Address of an own server, without a key or a password; needed where that is not the usual one
     of `ollama/`, `ollama_chat/`, `llamafile/`, `lm_studio/` or `hosted_vllm/`."""
-    api_key_env: str | None = None
+    api_key_env: Annotated[str | None, AfterValidator(_checked_variable)] = None
     """Name of the environment variable that holds the key; never the key itself."""
     input_usd_per_million: StrictFloat | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Dollars per million input tokens; litellm's price, if not given."""
