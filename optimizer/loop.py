@@ -43,6 +43,7 @@ from optimizer.stages.allocation.single_models import (
 )
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking import Tracker
+from optimizer.tracking.store import chosen_store
 from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
@@ -180,13 +181,18 @@ def optimize(
     check_calls_can_be_made(plan)
     if dry_run:
         return estimate(plan, budget, concurrency)
+    chosen_store()  # is one
     if budget is None:
         plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
     session = gateway.session(plan.account, plan.budget)
     paid_before = session.spent
-    check_models_answer(plan, session)
     state = start_search(plan, session, concurrency)
+    try:
+        check_models_answer(plan, session)
+    except KeyboardInterrupt as interrupt:
+        _end(state)
+        raise interrupt.with_traceback(None) from None
     held_out = Evaluator(
         plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency
     )
@@ -204,10 +210,7 @@ def optimize(
         tracker.finish(result)
         return result
     except KeyboardInterrupt as interrupt:
-        session.stop()
-        _wait_for_calls(session)
-        with suppress(OSError):  # the terminal may be gone
-            print(_interrupted(state), file=sys.stderr)
+        _end(state)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, state))
         # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
@@ -378,6 +381,14 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
     """One knob's choices by module, cut short; None where no module has any."""
     given = {module: values for module, values in choices.items() if values}
     return shortened(json.dumps(given), 500) if given else None
+
+
+def _end(state: SearchState) -> None:
+    """After an interrupt: wait for calls in flight, and say how to resume."""
+    state.evaluator.session.stop()
+    _wait_for_calls(state.evaluator.session)
+    with suppress(OSError):  # the terminal may be gone
+        print(_interrupted(state), file=sys.stderr)
 
 
 def _wait_for_calls(session: Session) -> None:

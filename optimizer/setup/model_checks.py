@@ -36,7 +36,8 @@ def check_models_answer(plan: Plan, session: Session) -> None:
     """Ask each model once, all at the same time, before anything long begins.
 
     With the settings that it has in the search, so that a wrong one shows as well. Only a call can
-    show that a key is valid, that a server runs, or that it has a model of this name. What may pass
+    show that a key is valid, that a server runs, or that it has a model of this name. Whoever
+    refuses is asked a second time, since servers sometimes refuse a single call. What may pass
     (a rate limit, an error of the server, no answer within ten seconds) is left to the search. The
     replies are kept for this search, which asks no model again when it is resumed. Where a tenth of
     the budget does not pay for all these calls at their worst, none is made.
@@ -54,10 +55,13 @@ def check_models_answer(plan: Plan, session: Session) -> None:
     cap = plan.budget.seconds
     seconds = _LONGEST_S if cap is None else min(_LONGEST_S, _SHARE * cap)
     failures = session.try_once(calls, seconds)
+    doubted = [call for call, failure in zip(calls, failures, strict=True) if _stays(failure)]
+    again = session.try_once(doubted, seconds) if doubted else []
+    broken = {c.model.label: failure for c, failure in zip(doubted, again, strict=True)}
     told = [
-        f"as {role}: {failure}" if role else str(failure)
-        for (role, _), failure in zip(asked.values(), failures, strict=True)
-        if failure is not None and _stays(failure)
+        f"as {role}: {broken[label]}" if role else str(broken[label])
+        for label, (role, _) in asked.items()
+        if _stays(broken.get(label))
     ]
     if told:
         session.stop()
@@ -78,8 +82,10 @@ def _models(plan: Plan) -> Iterator[tuple[str, Model]]:
             yield role, model
 
 
-def _stays(failure: CallFailed) -> bool:
+def _stays(failure: CallFailed | None) -> bool:
     """Whether a search would meet it again: no outage, and no fault of one answer."""
+    if failure is None:
+        return False
     unreachable = failure.away and not failure.sent
     return failure.infrastructure and (unreachable or not failure.retryable)
 

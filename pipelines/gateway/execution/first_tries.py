@@ -16,19 +16,14 @@ async def first_tries(
     """How each call fails when it is made once, all at the same time.
 
     None for those that are answered, also from the cache; that the budget has no room for; and that
-    take longer than `seconds`. These go on: cut off, they would be charged their worst cost.
+    take longer than `seconds`. These go on, also after ctrl-C: cut off, they would be charged their
+    worst cost.
     """
     tasks = [asyncio.ensure_future(CallLife(account, call).once()) for call in calls]
     account.tries.update(tasks)
     for task in tasks:
         task.add_done_callback(account.tries.discard)
-    try:
-        done, _ = await asyncio.wait(tasks, timeout=seconds)
-    except asyncio.CancelledError:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        raise
+    done, _ = await asyncio.wait(tasks, timeout=seconds)
     return [_failure(task) if task in done else None for task in tasks]
 
 
