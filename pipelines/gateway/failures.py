@@ -71,7 +71,7 @@ NOT_CONNECTED = FailureKind(
     sent=False,
     retryable=True,
     away=True,
-    advice="no connection: does the server run, at this address?{start}",
+    advice="no connection: {start}",
 )
 NOT_SENT = FailureKind(
     "not_sent",
@@ -146,15 +146,21 @@ _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", r
 def _help(model: Model) -> dict[str, str]:
     """What helps where this model's server is away, refuses its key, or does not know its name."""
     server, name = local_server(model.name), model.name.partition("/")[2]
-    start, get = "", "is the name right? https://docs.litellm.ai/docs/providers has litellm's"
+    start, get = (
+        "is this machine online?",
+        "is the name right? https://docs.litellm.ai/docs/providers has litellm's",
+    )
     key = "Model(..., api_key_env=...) names the variable that holds the key"
     usual = f"{model.name.partition('/')[0].upper()}_API_KEY"
+    if model.name.startswith(("bedrock/", "sagemaker/")):
+        key = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of the machine"
     if model.address:
+        start = "does the server run, at this address?"
         get = f"{model.address}/models lists the names that a server of OpenAI's form has"
     elif os.environ.get(usual):
         key = f"it was sent the key in {usual}; {key}"
     if server is not None:
-        start = f" Start it: `{server.start.format(name=name)}`; another address: Model(..., "
+        start += f" Start it: `{server.start.format(name=name)}`; another address: Model(..., "
         start += f"api_base=...) or {server.variable}"
         if server.get:
             get = f"fetch the model: `{server.get.format(name=name)}`"

@@ -83,8 +83,5 @@ def key_problem(model: Model, variables: list[str]) -> str | None:
         variables = [] if key_of(model.api_key_env) else [model.api_key_env]
     if not variables:
         return None
-    whole = (
-        "AZURE_API_KEY" in variables or "AWS_ACCESS_KEY_ID" in variables
-    )  # litellm's others: any
-    joined = (" and " if whole else " or ").join(variables)
+    joined = (" and " if "AZURE_API_KEY" in variables else " or ").join(variables)
     return f"model {model.name!r} needs an API key: set {joined}"

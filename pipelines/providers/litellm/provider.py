@@ -26,6 +26,9 @@ from pipelines.providers.prices import (
     resolve_price,
 )
 
+_FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
+"""Whose credentials need no variable: files, roles and parameters hold them, too."""
+
 
 class LitellmProvider:
     """Hands calls to litellm, once each."""
@@ -41,7 +44,8 @@ class LitellmProvider:
                 "names are 'provider/model', such as 'openai/gpt-4o-mini'"
             )
         missing: list[str] = []
-        if not (model.api_base or model.api_key_env or is_local(model)):
+        elsewhere = model.name.startswith(_FINDS_CREDENTIALS)
+        if not (model.api_base or model.api_key_env or is_local(model) or elsewhere):
             missing = litellm.validate_environment(model=model.name)["missing_keys"]
         problems = [
             key_problem(model, missing),

@@ -65,7 +65,7 @@ def test_all_broken_models_are_named_in_one_message_before_anything_is_paid(
         ]  # fmt: skip
         with pytest.raises(ModelError) as raised:
             tune(models=models, diagnoser="ollama/llama3.2", tracked=True)
-        assert server.requests + locked.requests == 3
+        assert server.requests + locked.requests == 1 + 2 * 2, "who refuses is asked again"
         assert server.usd < 0.001
     message = str(raised.value)
     assert message.startswith("5 of 6 models can't be asked, as a first call to each shows:\n")
@@ -137,3 +137,11 @@ def test_what_may_pass_is_left_to_the_search(trouble: Behaviour, tmp_path: Path)
         )  # fmt: skip
     assert script.checks == 3
     assert result.held_out
+
+
+def test_a_single_refusal_ends_nothing() -> None:
+    def script(request: LoopbackRequest) -> Behaviour:
+        return Behaviour.server_error(403) if request.index == 0 else Behaviour()
+
+    with counting_server(script) as server:
+        assert tune(models=served_models(server), diagnoser=None).held_out
