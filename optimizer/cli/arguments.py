@@ -7,7 +7,6 @@ import re
 from typing import Any, NoReturn
 
 from optimizer.version import library_version
-from search_spaces.refusals import nearest
 
 FAILED, WRONG_INPUT, UNMET, TOO_LOW, SIGNALLED = 1, 2, 3, 4, 128
 """The last one and the number of the signal."""
@@ -39,6 +38,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """See argparse."""
+        from search_spaces.refusals import nearest  # late: it imports pydantic
+
         commands: Any = next((a.choices for a in self._actions if a.dest == "command"), {})
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown.startswith("-"):

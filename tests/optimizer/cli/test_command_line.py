@@ -69,7 +69,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_python_m_ends_with_the_commands_code() -> None:
     ran = run_python("-m", "optimizer.cli", "run", "nowhere.yaml", "--input", "a=b")
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "nowhere.yaml: No such file" in ran.stderr
+    assert "nowhere.yaml: no such file" in ran.stderr
 
 
 @pytest.mark.usefixtures("default_store")
