@@ -288,7 +288,7 @@ def _choices(
 
 def _temperature(lms: Sequence[dspy.BaseLM]) -> float | None:
     """The one temperature that these LMs name; None if they name none."""
-    named = {lm.model: lm.kwargs["temperature"] for lm in lms}
+    named = {lm.model: lm.kwargs.get("temperature") for lm in lms}
     first, *others = dict.fromkeys(t for t in named.values() if t is not None) or [None]
     if others:
         raise ValueError(

@@ -46,23 +46,10 @@ class Nameless:
         pass
 
 
-@pytest.mark.parametrize("rows", [[], ROWS[:1]])
-def test_too_few_examples_are_counted(rows: list[Any]) -> None:
-    message = refusal(DatasetError, rows)
-    assert message.startswith("at least 2 examples are needed, one to search on and one to hold")
-    assert message.endswith(f"but the dataset has {len(rows)}")
-
-
 def test_one_example_is_enough_where_none_is_held_out() -> None:
     result = tune(ROWS[:1], MODELS[:1], holdout=0)
     assert not result.held_out
     assert result.tuned_figures.examples == 1
-
-
-def test_a_missing_input_column_is_named_with_the_nearest() -> None:
-    message = refusal(DatasetError, RENAMED)
-    assert message.startswith("module 'locate' reads 'table', which no module writes")
-    assert "nearest: 'tables' (columns: tables, question, answer)" in message
 
 
 def test_a_misspelt_field_between_modules_is_shown_beside_what_is_written() -> None:
