@@ -63,8 +63,8 @@ class Dataset(Sequence[dspy.Example]):
         - Every row has the same columns. A missing value is null (None), and NaN becomes None; a
           row without the column is an error, since the cause is mostly a misspelt name.
         - Values of a .csv are all text, as in the file: "007" stays "007", and an empty cell is "".
-          The other forms keep their types. Commas, semicolons or tabs separate them, as its header
-          shows.
+          The other forms keep their types. Commas, semicolons, tabs or bars separate them, as its
+          header shows.
         - A .json holds a list of objects, or an object with a list for every column.
         - Rows of `mlflow.genai.evaluate`, such as `{"inputs": {...}, "expectations": {...}}`, and
           its evaluation datasets become a column for each input and each expectation.
@@ -167,13 +167,17 @@ class Dataset(Sequence[dspy.Example]):
 
         Raises:
             DatasetError: names the first one missing, the nearest one there is, and all there are;
-                or one that is null in every row.
+                or one that is null, or an empty text, in every row.
         """
         for column in columns:
             if column not in self.columns:
                 raise DatasetError(
                     f"{what} needs a column {column!r}, which the dataset does not have"
                     f"{nearest(column, self.columns)} (columns: {', '.join(self.columns)})"
+                )
+            if all(example[column] == "" for example in self._examples):
+                raise DatasetError(
+                    f"{what} needs the column {column!r}, which is empty in all rows"
                 )
             missing = sum(example[column] is None for example in self._examples)
             if missing == len(self):

@@ -14,6 +14,7 @@ from typing import Any
 
 from evaluators.errors import DatasetError
 from evaluators.mlflow_rows import flattened
+from search_spaces.refusals import nearest
 
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
@@ -82,13 +83,25 @@ def _read(path: Path) -> Sequence[Any]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         *most, last = _READERS
-        raise DatasetError(f"'{path}' is of no known kind; known are {', '.join(most)} and {last}")
+        hint = "; save it as .csv" if path.suffix.lower() in (".xlsx", ".xls", ".ods") else ""
+        known = f"{', '.join(most)} and {last}"
+        raise DatasetError(f"'{path}' is of no known kind; known are {known}{hint}")
     if not path.is_file():
-        raise DatasetError(f"there is no file '{path}' (looked in {path.absolute().parent})")
+        raise DatasetError(_no_file(path))
     try:
         return reader(path)
     except UnicodeDecodeError as error:
         raise DatasetError(_not_utf8(path)) from error
+
+
+def _no_file(path: Path) -> str:
+    """What to say where there is none."""
+    if path.parts[0] in ("http:", "https:", "s3:", "gs:", "hf:"):
+        return f"'{path}' is an address, which is not fetched: download it, or give its rows"
+    folder = path.absolute().parent
+    others = [each.name for each in folder.glob("*") if each.suffix.lower() in _READERS]
+    hint = nearest(path.name, others)
+    return f"there is no file '{path}'{hint} (looked in {folder})"
 
 
 def _not_utf8(path: Path) -> str:
@@ -150,7 +163,7 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_csv(path: Path, delimiters: str = ",;\t") -> list[dict[str, str]]:
+def _read_csv(path: Path, delimiters: str = ",;\t|") -> list[dict[str, str]]:
     """Separated by that of the delimiters which makes the most columns of the header."""
     csv.field_size_limit(2**31 - 1)  # of this process; by default 128 KiB, which documents exceed
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -165,7 +178,8 @@ def _read_csv(path: Path, delimiters: str = ",;\t") -> list[dict[str, str]]:
             rows.pop()  # spreadsheets leave blank rows behind
         return [_csv_row(header, cells, path, line) for cells, line in rows]
     except csv.Error as error:
-        raise DatasetError(f"'{path}', line {reader.line_num}: {error}") from error
+        hint = "; is a quote left open?" if "end of data" in str(error) else ""
+        raise DatasetError(f"'{path}', line {reader.line_num}: {error}{hint}") from error
 
 
 def _read_tsv(path: Path) -> list[dict[str, str]]:
@@ -182,7 +196,8 @@ def _header(text: str, delimiter: str) -> list[str]:
 def _csv_row(header: list[str], cells: list[str], path: Path, line: int) -> dict[str, str]:
     if len(cells) != len(header):
         raise DatasetError(
-            f"'{path}', line {line}: {len(cells)} cells, but the header has {len(header)} columns"
+            f"'{path}', line {line}: {len(cells)} cells, but the header has {len(header)} columns; "
+            "a cell that holds the delimiter goes in quotes"
         )
     return dict(zip(header, cells, strict=True))
 
@@ -213,4 +228,4 @@ _READERS: Mapping[str, Callable[[Path], Sequence[Any]]] = {
 def _no_duplicates(columns: Sequence[Any], source: str) -> None:
     for column in columns:
         if columns.count(column) > 1:
-            raise DatasetError(f"{source} has the column {column!r} more than once")
+            raise DatasetError(f"{source} has the column {column!r} more than once; rename one")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from evaluators.diagnosis.diagnoser import Diagnoser
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import JudgedMetric, LabelMetric
+from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
 from optimizer.estimates.estimate import Estimate, estimate
@@ -32,12 +33,8 @@ from optimizer.search.preflight.expensive_models import leave_out_expensive_mode
 from optimizer.search.preflight.measured_judge import measure_judge
 from optimizer.search.records.trial import Trial, config_text, shortened
 from optimizer.search.state import SearchState
-from optimizer.setup.plan import (
-    Plan,
-    check_calls_can_be_made,
-    check_kind,
-    prepare,
-)
+from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
+from optimizer.setup.plan import Plan, check_kind, prepare
 from optimizer.setup.stage import Stage
 from optimizer.signals import signals_interrupt
 from optimizer.stages.allocation.single_models import (
@@ -46,13 +43,13 @@ from optimizer.stages.allocation.single_models import (
 )
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking import Tracker
+from optimizer.tracking.store import chosen_store
 from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
-from pipelines.gateway.model import Model
 from search_spaces import SearchSpace
-from search_spaces.refusals import check_whole
+from search_spaces.refusals import check_whole, naming_arguments
 
 if TYPE_CHECKING:
     import dspy
@@ -65,7 +62,7 @@ logger = logging.getLogger(__name__)
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None = None,
+    models: AnyModel | Sequence[AnyModel] | None = None,
     *,
     dry_run: Literal[True],
     **arguments: Any,
@@ -76,14 +73,14 @@ def optimize(
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None = None,
+    models: AnyModel | Sequence[AnyModel] | None = None,
     *,
     metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
     objective: str | Objective = "quality",
     stages: str | Stage | Sequence[str | Stage] = ("allocation", "structure", "prompts"),
-    diagnoser: str | Model | None = "auto",
+    diagnoser: AnyModel | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
     seed: int = 0,
@@ -94,18 +91,19 @@ def optimize(
 ) -> Result: ...
 
 
-@signals_interrupt()  # type: ignore[misc]  # the arguments of the first are those of the second
+@naming_arguments  # type: ignore[misc]  # the arguments of the first are those of the second
+@signals_interrupt()
 def optimize(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None = None,
+    models: AnyModel | Sequence[AnyModel] | None = None,
     *,
     metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
     budget: Budget | None = None,
     search_space: SearchSpace | None = None,
     objective: str | Objective = "quality",
     stages: str | Stage | Sequence[str | Stage] = ("allocation", "structure", "prompts"),
-    diagnoser: str | Model | None = "auto",
+    diagnoser: AnyModel | None = "auto",
     holdout: float = 0.3,
     concurrency: int = 32,
     seed: int = 0,
@@ -126,9 +124,9 @@ def optimize(
         dataset: rows, a dict of columns, a DataFrame, `dspy.Example`s or a .jsonl, .json, .csv,
             .tsv or .parquet path, with a column for every input of the pipeline and labels for the
             metric; or rows of `inputs` and `expectations`, as `mlflow.genai.evaluate` takes them.
-        models: the choices: litellm names, labels of the pipeline's own models, or `Model(...)`
-            where a name is not enough; by default all that the pipeline names. What a module
-            itself names is where the search starts, and stays if nothing beats it.
+        models: the choices: litellm names, labels of the pipeline's own models, `Model(...)`
+            where a name is not enough, or `dspy.LM`s; by default all that the pipeline names. What
+            a module itself names is where the search starts, and stays if nothing beats it.
         metric: a name (`exact_match`, `contains`, `numeric_match`, `f1`, `multiple_choice`),
             `llm_judge(...)` or `llm_preference(...)`, any `metric(example, prediction) -> float` in
             [0, 1], or a scorer of `mlflow.genai` that asks no model.
@@ -143,8 +141,8 @@ def optimize(
             temperatures, aggregators, members and functions' parameters, "prompts" instructions
             and demos. `Allocation("halving")` names the search strategy, `Prompts("gepa")` the
             optimizer of DSPy's.
-        diagnoser: the model that rates modules; "auto" takes the one that does best alone, None
-            leaves the choice to end-to-end scores.
+        diagnoser: the model that rates modules, and writes prompts; "auto" takes the one that does
+            best alone, None leaves the choice to end-to-end scores.
         holdout: share of the examples that only the final scores see; 0 reports search
             estimates, labelled so.
         concurrency: most examples in flight at once.
@@ -161,6 +159,8 @@ def optimize(
 
     Raises:
         ValueError: an argument does not fit; names the value and the nearest valid choice.
+        ModelError: models can't be asked, as is known of them or as a first call to each shows;
+            names all of them. A ValueError.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
             a judge does not value what people value; or `on_trial` raised.
@@ -181,12 +181,18 @@ def optimize(
     check_calls_can_be_made(plan)
     if dry_run:
         return estimate(plan, budget, concurrency)
+    chosen_store()  # is one
     if budget is None:
         plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
     session = gateway.session(plan.account, plan.budget)
     paid_before = session.spent
     state = start_search(plan, session, concurrency)
+    try:
+        check_models_answer(plan, session)
+    except KeyboardInterrupt as interrupt:
+        _end(state)
+        raise interrupt.with_traceback(None) from None
     held_out = Evaluator(
         plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency
     )
@@ -204,10 +210,7 @@ def optimize(
         tracker.finish(result)
         return result
     except KeyboardInterrupt as interrupt:
-        session.stop()
-        _wait_for_calls(session)
-        with suppress(OSError):  # the terminal may be gone
-            print(_interrupted(state), file=sys.stderr)
+        _end(state)
         tracker.fail("interrupted", "KILLED", best_so_far(plan, state))
         # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
@@ -378,6 +381,14 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
     """One knob's choices by module, cut short; None where no module has any."""
     given = {module: values for module, values in choices.items() if values}
     return shortened(json.dumps(given), 500) if given else None
+
+
+def _end(state: SearchState) -> None:
+    """After an interrupt: wait for calls in flight, and say how to resume."""
+    state.evaluator.session.stop()
+    _wait_for_calls(state.evaluator.session)
+    with suppress(OSError):  # the terminal may be gone
+        print(_interrupted(state), file=sys.stderr)
 
 
 def _wait_for_calls(session: Session) -> None:

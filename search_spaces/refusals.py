@@ -9,12 +9,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BeforeValidator, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _as_int(given: Any) -> Any:
@@ -26,12 +27,18 @@ Whole = Annotated[StrictInt, BeforeValidator(_as_int)]
 """The type of fields that are whole numbers."""
 
 
-def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
+def refusing_with(
+    error: type[ValueError], instead: Mapping[str, str] | None = None
+) -> Callable[[type[T]], type[T]]:
     """Has a class raise an error of one line where pydantic would raise one of many.
 
     It names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`, and the
     nearest name for a misspelt one. Works for pydantic's models, for dataclasses and for other
     classes. With pydantic's `hide_input_in_errors`, only numbers are quoted.
+
+    Args:
+        error: what is raised.
+        instead: for arguments that people try and that a class does not have, what to write.
     """
 
     def decorated(made: type[T]) -> type[T]:
@@ -45,22 +52,44 @@ def refusing_with(error: type[ValueError]) -> Callable[[type[T]], type[T]]:
             names = _names(own)
             for name in given:
                 if name not in names:
-                    hint = f"{nearest(name, names)} (it has {', '.join(names)})"
+                    told = f": {instead[name]}" if instead and name in instead else ""
+                    hint = f"{told or nearest(name, names)} (it has {', '.join(names)})"
                     raise error(f"{made.__name__} has no {name!r}{hint}")
+            for name in _needed(own)[len(args) :]:
+                if name not in given:
+                    listed = ", ".join(names)
+                    raise error(f"{made.__name__}({name}=...) is missing (it has {listed})")
             try:
                 initialise(self, *args, **given)
             except ValidationError as refused:
                 by_name = {**dict(zip(names, args, strict=False)), **given}
                 hidden = config.get("hide_input_in_errors", False)
-                told = [
+                problems = [
                     _told(made.__name__, names, each, by_name, hidden) for each in _closest(refused)
                 ]
-                raise error("; ".join(told)) from None
+                raise error("; ".join(problems)) from None
 
         made.__init__ = checked  # type: ignore[assignment]
         return made
 
     return decorated
+
+
+def naming_arguments(function: F) -> F:
+    """Has a function name the nearest argument where it is given one that it does not have."""
+    names = tuple(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **given: Any) -> Any:
+        for name in given:
+            if name not in names:
+                listed = f"(it has {', '.join(names)})"
+                raise TypeError(
+                    f"{function.__name__} has no {name!r}{nearest(name, names)} {listed}"
+                )
+        return function(*args, **given)
+
+    return cast(F, checked)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -82,6 +111,14 @@ def check_number(name: str, value: Any, *, zero: bool) -> None:
     if not number or not 0 <= value < math.inf or (value == 0 and not zero):
         rule = f"{name} >= 0" if zero else f"{name} > 0"
         raise ValueError(f"`{rule}` must hold (a finite number), but got {value!r}")
+
+
+@functools.cache
+def _needed(made: type) -> tuple[str, ...]:
+    """The arguments without a default."""
+    parameters = inspect.signature(made).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return tuple(p.name for p in parameters if p.default is p.empty and p.kind not in kinds)
 
 
 @functools.cache
@@ -116,6 +153,8 @@ def _told(
         hint = nearest(
             str(error["input"]).lower(), re.findall(r"'([^']*)'", error["ctx"]["expected"])
         )
+    if error["type"] == "tuple_type" and isinstance(error["input"], str):
+        rule += f", such as ({error['input']!r},)"
     quoted = not hidden or isinstance(error["input"], int | float)
     given = f", but got {error['input']!r}" if quoted else ""
     return f"{place}{rule}{given}{hint}"

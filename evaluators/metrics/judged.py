@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
+
+import dspy
 
 from evaluators.errors import MetricError
 from evaluators.metrics.human_labels import HumanLabels
@@ -13,6 +15,7 @@ from evaluators.metrics.judge import Judge, Question, Verdict
 from evaluators.metrics.metric import BoundMetric, Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure, Tunable
+from pipelines.adapters.dspy_programs.inspection.lms import as_consulted
 from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
@@ -21,6 +24,10 @@ from search_spaces.config import canonical_json
 
 Ask = Callable[[Mapping[str, str]], Verdict | Failure]
 """The judge's verdict on what it sees beside the example's inputs."""
+
+
+AnyModel: TypeAlias = str | Model | dspy.BaseLM
+"""A model as users name it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +41,16 @@ class JudgedMetric(ABC):
     asks: ClassVar[int]
     """Most verdicts per answer, unless one must be repeated."""
 
-    model: str | Model | None
+    model: AnyModel | None
     """The judge: a label or name among the models of `optimize`, or another model; None for the
     most expensive of them."""
     labels: Any
     """Answers that people have scored, in any form that `Dataset.load` takes; None for none."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, dspy.BaseLM):
+            judge = as_consulted(self.model, f"{self.name}(model=...)")
+            object.__setattr__(self, "model", judge)
         named = isinstance(self.model, str) and self.model.strip()
         if not (self.model is None or isinstance(self.model, Model) or named):
             raise MetricError(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluators.metrics.judge import Question
-from evaluators.metrics.judged import Ask, JudgedMetric, check_text
+from evaluators.metrics.judged import AnyModel, Ask, JudgedMetric, check_text
 from evaluators.metrics.metric import Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure
-from pipelines.gateway.model import Model
 from search_spaces.config import canonical_json
 
 _INSTRUCTIONS = """\
@@ -27,7 +26,7 @@ Judge by this description alone; neither length nor a confident tone makes an an
 def llm_judge(
     rubric: str,
     *,
-    model: str | Model | None = None,
+    model: AnyModel | None = None,
     reference: str | None = None,
     labels: Any = None,
 ) -> LLMJudge:

@@ -8,11 +8,10 @@ from typing import Any
 
 from evaluators.errors import MetricError
 from evaluators.metrics.judge import Question
-from evaluators.metrics.judged import Ask, JudgedMetric, check_text
+from evaluators.metrics.judged import AnyModel, Ask, JudgedMetric, check_text
 from evaluators.metrics.metric import Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure
-from pipelines.gateway.model import Model
 from search_spaces.config import canonical_json
 from search_spaces.refusals import nearest
 
@@ -32,7 +31,7 @@ def llm_preference(
     reference: str | Mapping[str, str],
     *,
     rubric: str | None = None,
-    model: str | Model | None = None,
+    model: AnyModel | None = None,
     labels: Any = None,
 ) -> LLMPreference:
     """A metric in which a language model compares every answer with a reference, and says why.

@@ -75,7 +75,8 @@ class LabelMetric:
         fields, columns = _names(field), _names(column)
         if columns and len(columns) != len(fields):
             raise MetricError(
-                f"one column for each field is needed, but got {field=!r} and {column=!r}"
+                f"one column for each field is needed, as in {name}(field='answer', "
+                f"column='label'), but got {field=!r} and {column=!r}"
             )
         return cls(name, compare, fields, columns or fields, **options)
 

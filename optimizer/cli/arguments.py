@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import Any, NoReturn
 
 from optimizer.version import library_version
 
@@ -32,9 +34,27 @@ _RUN = (
 _FINISHED = "id of a run in MLflow (the latest that finished)"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Has a hint at what was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse."""
+        from search_spaces.refusals import nearest  # late: it imports pydantic
+
+        commands: Any = next((a.choices for a in self._actions if a.dest == "command"), {})
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown.startswith("-"):
+            options = [name for each in commands.values() for name in each._option_string_actions]
+            message += nearest(unknown.split()[0], options)
+        elif unknown != message:
+            message += "; several models are separated by commas: --models A,B"
+        wrong = re.search(r"argument COMMAND: invalid choice: '(.*?)'", message)
+        super().error(message + (nearest(wrong[1], commands) if wrong else ""))
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; `options.command` is the one that was given."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="compound-optimizer",
         description="Find a better model for every module of an LLM pipeline, within a budget.",
         epilog=_EXIT_CODES,

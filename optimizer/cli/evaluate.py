@@ -52,8 +52,8 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
     from evaluators.evaluator import Evaluator
     from optimizer.cli.searching import given_budget, given_models
     from optimizer.cli.targets import load_target
-    from optimizer.setup.plan import check_calls_can_be_made, prepare
-    from optimizer.stages.resolver import resolve_stages
+    from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
+    from optimizer.setup.plan import prepare
     from pipelines.gateway.call import BudgetExhausted
     from pipelines.gateway.gateway import default_gateway
     from search_spaces.refusals import check_whole
@@ -70,10 +70,11 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
             options.pipeline, allow_code=options.allow_code, program=options.program
         ), options.dataset,
         models, options.metric, given_budget(options), None,
-        resolve_stages("allocation"), None, 0, 0,
+        [], None, 0, 0,
     )  # fmt: skip
     check_calls_can_be_made(plan)
     session = default_gateway().session(f"evaluate {plan.account}", plan.budget)
+    check_models_answer(plan, session)
     metric = plan.metric.open(session)
     evaluator = Evaluator(
         plan.pipeline, plan.models, plan.search, metric, session, options.concurrency

@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
         "data.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
         "tune.py": SCRIPT,
     }
+    if folder.is_file():
+        raise ValueError(f"FOLDER must be a folder, but {folder} is a file: name another")
     there = [name for name in files if (folder / name).exists()]
     if there:
         raise ValueError(

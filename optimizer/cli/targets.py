@@ -41,6 +41,8 @@ def load_target(
         return _from_python(text)
 
     path = Path(text)
+    if path.suffix.lower() in (".jsonl", ".json", ".csv", ".tsv", ".parquet"):
+        raise ValueError(f"PIPELINE comes first, then DATASET, but got {text!r} as the pipeline")
     if path.suffix == ".py" or not (path.exists() or path.suffix in (".yaml", ".yml")):
         raise ValueError(
             f"PIPELINE must be a YAML file or `module:object`, such as {path.stem or 'mine'}:"

@@ -229,7 +229,7 @@ def paid_now(result: Result) -> str:
         return took
     took += f"; paid now: {dollars(spent.paid_now_usd)} for {counted(spent.paid_now_calls, 'call')}"
     if spent.paid_now_calls > spent.calls:
-        return f"{took}, attempts that failed included"
+        return f"{took}, with a first call to each model and attempts that failed"
     return f"{took}, the rest was in the cache"
 
 

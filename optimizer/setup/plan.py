@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from evaluators.dataset import Dataset
 from evaluators.errors import DatasetError
 from evaluators.metrics import BoundMetric, JudgedMetric, LabelMetric
+from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective, as_objective
 from optimizer.errors import BudgetTooSmall
 from optimizer.setup.example_checks import warn_of_labelled, warn_of_repeated, without_demos
 from optimizer.setup.judge_choice import bind_metric
-from optimizer.setup.space_checks import check_space, named_models, resolve
+from optimizer.setup.space_checks import check_space, resolve
 from optimizer.setup.stage import Stage
-from pipelines import PipelineError, Tunable
+from pipelines import Module, PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
 from pipelines.gateway.budget import Budget
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import dspy
 
 logger = logging.getLogger(__name__)
+
 
 TUNED_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("temperature", "reasoning_effort", "width", "aggregator"), ("structure",)),
@@ -57,6 +59,7 @@ class Plan:
     objective: Objective
     budget: Budget
     stages: Sequence[Stage]
+    """None where the pipeline is only to be scored."""
     diagnoser: Model | Literal["auto"] | None
     seed: int
     key: str
@@ -91,20 +94,21 @@ class Plan:
     @property
     def may_change(self) -> bool:
         """Whether there is anything to search."""
-        return self.space.has_more_than(self.baseline) or any(
-            stage.name != "allocation" for stage in self.stages
+        return bool(self.stages) and (
+            self.space.has_more_than(self.baseline)
+            or any(stage.name != "allocation" for stage in self.stages)
         )
 
 
 def prepare(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
-    models: str | Model | Sequence[str | Model] | None,
+    models: AnyModel | Sequence[AnyModel] | None,
     metric: str | LabelMetric | JudgedMetric | Callable[..., Any],
     budget: Budget | None,
     search_space: SearchSpace | None,
     stages: Sequence[Stage],
-    diagnoser: str | Model | None,
+    diagnoser: AnyModel | None,
     holdout: float,
     seed: int,
     objective: str | Objective = "quality",
@@ -114,14 +118,19 @@ def prepare(
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         check_kind(value, kind)
     check_whole("seed", seed, 0)
+    if isinstance(dataset, Tunable | Module):
+        raise ValueError(
+            "optimize(pipeline, dataset, models) takes the pipeline first, but got a "
+            f"{type(dataset).__name__} as the dataset"
+        )
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
-    by_label = _choices(models, pipeline)
+    by_label, temperature = _choices(models, pipeline)
     pipeline = pipeline.with_fallback(next(iter(by_label.values())))
     space = _fitted(search_space or SearchSpace(), pipeline, list(by_label))
-    baseline = pipeline.config or pipeline.default_config(next(iter(by_label)))
+    baseline = pipeline.config or _as_given(pipeline, next(iter(by_label)), temperature)
     known = {**{m.label: m for m in pipeline.models}, **by_label}
     for label in baseline.labels:
         known.setdefault(label, Model(label))
@@ -153,7 +162,8 @@ def prepare(
         stages, judge, seed, key,
     )  # fmt: skip
     _check_calls(plan)
-    _warn_if_not_writable(pipeline)
+    if stages:
+        _warn_if_not_writable(pipeline)
     _warn_of_unused(search_space, stages)
     return plan
 
@@ -180,28 +190,17 @@ def _fair_examples(
     return data
 
 
-def check_calls_can_be_made(plan: Plan) -> None:
-    """Raises ModelError for unknown models, missing prices and API keys; names them all."""
-    from pipelines.gateway.prices import ModelError
-    from pipelines.providers import check_models
-
-    labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
-    used = {label: plan.models[label] for label in plan.models if label in labels}
-    check_models(used.values())
-    judging = plan.metric.judging
-    for role, model in (("diagnoser", plan.diagnoser), ("judge", judging and judging.model)):
-        if isinstance(model, Model):
-            try:
-                check_models([model])
-            except ModelError as error:
-                raise ModelError(f"as {role}: {error}") from None
-
-
 def _check_calls(plan: Plan) -> None:
     calls = plan.budget.calls
     if calls is not None and calls < plan.least_calls:
         judge = f" and {plan.metric.calls} of the judge, which also has {plan.metric.human_labels} "
         each = judge + "human labels" if plan.metric.judging else ""
+        if not plan.stages:
+            raise BudgetTooSmall(
+                f"a budget of {calls} calls is too small: {len(plan.search)} examples take "
+                f"{plan.least_calls} calls ({calls_per_run(plan.baseline)} each{each}); give more, "
+                "or fewer examples"
+            )
         raise BudgetTooSmall(
             f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
             f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
@@ -221,11 +220,28 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
     if isinstance(pipeline, DSPyPipeline):
         return pipeline.for_columns(data.columns, getattr(data[0], "_input_keys", None))
     if not isinstance(pipeline, Tunable):
+        given = " ".join(repr(pipeline).split())[:100]
         raise ValueError(
             "pipeline must be a Pipeline, such as Pipeline('name', [Module(...), ...]), a "
-            f"dspy.Module, or from_callable(factory, modules), but got {pipeline!r}"
+            f"dspy.Module, or from_callable(factory, modules), but got {given}"
+            f"{_meant(pipeline)}"
         )
     return pipeline
+
+
+def _meant(given: Any) -> str:
+    """How to make a pipeline of what is none."""
+    import dspy
+
+    if isinstance(given, type) and issubclass(given, dspy.Signature):
+        return ": dspy.Predict(signature) makes a program of a signature"
+    if isinstance(given, type):
+        return f": give an instance, such as {given.__name__}()"
+    if isinstance(given, str):
+        return ": Pipeline.load(path) reads a file, and Module(name, signature) takes a signature"
+    if isinstance(given, list | tuple):
+        return ": Pipeline('name', [...]) has a list of modules"
+    return ": from_callable(factory, ['module', ...]) takes a function" if callable(given) else ""
 
 
 def check_kind(value: Any, kind: type) -> None:
@@ -240,9 +256,14 @@ def check_kind(value: Any, kind: type) -> None:
 
 
 def _choices(
-    models: str | Model | Sequence[str | Model] | None, pipeline: Tunable
-) -> dict[str, Model]:
-    """The models to choose from, by label; labels of the pipeline's own models mean these."""
+    models: AnyModel | Sequence[AnyModel] | None, pipeline: Tunable
+) -> tuple[dict[str, Model], float | None]:
+    """The models to choose from, by label, and the temperature that LMs among them have.
+
+    Labels of the pipeline's own models mean these.
+    """
+    import dspy
+
     described = {model.label: model for model in pipeline.models}
     if models is None:
         named = [label for m in pipeline.llm_modules if m.model for label in labels_of(m.model)]
@@ -251,19 +272,54 @@ def _choices(
         if not models:
             raise ValueError(
                 "models must name the models to choose from, such as ['openai/gpt-4o-mini', "
-                f"'anthropic/claude-haiku-4-5']: pipeline {pipeline.name!r} names none"
+                f"'anthropic/claude-haiku-4-5'] (--models A,B): pipeline {pipeline.name!r} names "
+                "none"
             )
-    if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model):
+    if isinstance(models, Mapping | Set) or not isinstance(models, Iterable | Model | dspy.BaseLM):
         raise ValueError(
             "models must be a list, such as ['openai/gpt-4o-mini', Model(...)]; choices by module "
             f"go into SearchSpace(models=...), but got {models!r}"
         )
-    listed = [models] if isinstance(models, str | Model) else models
+    listed = [models] if isinstance(models, str | Model | dspy.BaseLM) else list(models)
     given = [_model(model, "models") for model in listed]
-    return as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
+    by_label = as_models([described.get(m, m) if isinstance(m, str) else m for m in given])
+    return by_label, _temperature([lm for lm in listed if isinstance(lm, dspy.BaseLM)])
+
+
+def _temperature(lms: Sequence[dspy.BaseLM]) -> float | None:
+    """The one temperature that these LMs name; None if they name none."""
+    named = {lm.model: lm.kwargs.get("temperature") for lm in lms}
+    first, *others = dict.fromkeys(t for t in named.values() if t is not None) or [None]
+    if others:
+        raise ValueError(
+            f"models has LMs of different temperatures ({named}), but modules have them: "
+            "Module(..., temperature=...) where the search starts, and "
+            "SearchSpace(temperature=(...)) for the choices; take them away here"
+        )
+    return None if first is None else float(first)
+
+
+def _as_given(pipeline: Tunable, first: str, temperature: float | None) -> PipelineConfig:
+    """The config as the modules say; those that name no model start with the first, and with the
+    temperature that LMs among the models have."""
+    config = pipeline.default_config(first)
+    for module in pipeline.llm_modules:
+        starts = module.model is None and config.modules[module.name].temperature is None
+        if starts and temperature is not None and "temperature" in module.knobs:
+            config = config.with_knobs(module.name, temperature=temperature)
+    return config
 
 
 def _model(given: Any, argument: str) -> str | Model:
+    import dspy
+
+    from pipelines.adapters.dspy_programs.inspection.lms import as_consulted, as_model
+
+    if isinstance(given, dspy.BaseLM):
+        return (as_model if argument == "models" else as_consulted)(given, argument)
+    if isinstance(given, str) and "," in given and argument == "models":
+        names = [name.strip() for name in given.split(",")]
+        raise ValueError(f"models must be a list, such as {names}, but got {given!r}")
     if isinstance(given, Model) or (isinstance(given, str) and given.strip()):
         return given
     raise ValueError(
@@ -273,7 +329,7 @@ def _model(given: Any, argument: str) -> str | Model:
 
 
 def _diagnoser(
-    diagnoser: str | Model | None, models: Mapping[str, Model]
+    diagnoser: AnyModel | None, models: Mapping[str, Model]
 ) -> Model | Literal["auto"] | None:
     if diagnoser is None:
         return None
@@ -332,7 +388,7 @@ def _lists_any(choices: Any) -> bool:
 def _check_prompts(stages: Sequence[Stage], pipeline: Tunable) -> None:
     """Raises ValueError if prompts alone are to be tuned, and the user's code writes them."""
     knobs = {knob for module in pipeline.llm_modules for knob in module.knobs}
-    if "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
+    if stages and "instructions" not in knobs and all(stage.name == "prompts" for stage in stages):
         raise ValueError(
             f"stages must name one that has something to tune, but got 'prompts' alone, and the "
             f"code of {pipeline.name!r} writes its prompts itself; 'allocation' has its models"

@@ -19,6 +19,14 @@ STAGES: Mapping[str, Stage] = {
 """The stages by name, in the order in which they run by default."""
 
 
+_MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("model", "models", "selection"), "allocation"),
+    **dict.fromkeys(("width", "temperature", "aggregator", "network", "networks"), "structure"),
+    **dict.fromkeys(("instructions", "demos"), "prompts"),
+}
+"""What a stage may be called that tunes this."""
+
+
 def resolve_stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
     """The stages in their order; some are given by their names.
 
@@ -26,6 +34,9 @@ def resolve_stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
         ValueError: there are none, or none of a name; names the nearest.
     """
     known = f"(stages: {', '.join(STAGES)})"
+    if isinstance(given, str) and "," in given:
+        names = [name.strip() for name in given.split(",")]
+        raise ValueError(f"stages must be a list, such as {names}, but got {given!r}")
     listed = [given] if isinstance(given, str) or hasattr(given, "improve") else given
     if not isinstance(listed, list | tuple) or not listed:
         raise ValueError(
@@ -45,4 +56,5 @@ def _stage(given: Any, known: str) -> Stage:
             )
         stage: Stage = given
         return stage
-    raise ValueError(f"there is no stage {given!r}{nearest(given, STAGES)} {known}")
+    meant = _MEANT.get(given, given) if isinstance(given, str) else given
+    raise ValueError(f"there is no stage {given!r}{nearest(meant, STAGES)} {known}")

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from optimizer.formatting import without_credentials
 from optimizer.tracking.events import Event
 from optimizer.tracking.journal import Journal, leftovers
 from optimizer.tracking.store import TrackingStore
@@ -132,7 +133,7 @@ class Delivery:
         except Refused as error:
             logger.warning(
                 "MLflow at %s does not take this %s, so it is left out: %s",
-                self._store.shown, event.kind, error,
+                self._store.shown, event.kind, without_credentials(str(error)),
             )  # fmt: skip
         except Exception as error:
             return f"{type(error).__name__}: {error}"
@@ -140,6 +141,7 @@ class Delivery:
 
     def _note(self, problem: str | None) -> None:
         """Remember whether the store is away; warn the first time."""
+        problem = None if problem is None else without_credentials(problem)  # MLflow quotes the URI
         self._problem = problem
         self._gave_up = self._closing and problem is not None
         if problem is not None and not self._warned:

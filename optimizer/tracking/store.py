@@ -6,6 +6,7 @@ MLflow's own client retries for minutes before it reports that a server or a dat
 from __future__ import annotations
 
 import http.client
+import re
 import sqlite3
 import tempfile
 import urllib.error
@@ -19,6 +20,12 @@ from optimizer.formatting import without_credentials
 
 _PROBE_S = 3.0
 _SQLITE = "sqlite:///"
+_SLIPS = (
+    (r"(?=[\w.-]+:\d+(/|$))", "http://"),
+    (r"sqlite:/{0,2}(?=[^/])", _SQLITE),
+    (r"postgres://", "postgresql://"),
+)
+"""Beginnings of addresses that MLflow has no store for, and what is meant."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +67,30 @@ def chosen_store() -> TrackingStore:
     """What `MLFLOW_TRACKING_URI` or `mlflow.set_tracking_uri` says, else `mlruns/` in this folder.
 
     Paths become absolute, so that a later change of folder changes nothing.
+
+    Raises:
+        ValueError: that is no address, but like one.
     """
     import mlflow
 
     if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
+        _check(mlflow.get_tracking_uri())
         return TrackingStore(_absolute(mlflow.get_tracking_uri()))
     folder = Path("mlruns").resolve()
     database = _SQLITE + (folder / "mlflow.db").as_posix()
     return TrackingStore(database, (folder / "artifacts").as_uri())
+
+
+def _check(uri: str) -> None:
+    """Raises ValueError for an address that MLflow could never use, and says what is meant."""
+    for slip, meant in _SLIPS:
+        if re.match(slip, uri):
+            raise ValueError(
+                "the tracking store must be an address such as http://localhost:5000 or "
+                f"sqlite:///mlflow.db, but is {without_credentials(uri)!r}; nearest: "
+                f"{without_credentials(re.sub(slip, meant, uri, count=1))!r} "
+                "(MLFLOW_TRACKING_URI, or mlflow.set_tracking_uri)"
+            )
 
 
 def _absolute(uri: str) -> str:

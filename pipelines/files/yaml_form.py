@@ -243,7 +243,8 @@ def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
         return PipelineError(str(first["ctx"]["error"]))
     knob = ".".join(map(str, first["loc"]))
     given = f", but got {first['input']!r}" if quoted else ""
-    return PipelineError(f"{knob}: {first['msg']}{given}", first["loc"])
+    problem = first["msg"].removeprefix("Value error, ")
+    return PipelineError(f"{knob}: {problem}{given}", first["loc"])
 
 
 def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import Location, PipelineError
+from search_spaces.refusals import nearest
 
 MOST_CHARACTERS, MOST_PARTS, MOST_LEVELS = 4_000_000, 100_000, 64
 """Bounds of a file: its length; its keys and values, those behind an alias counted each time; and
@@ -59,6 +61,11 @@ def read_text(path: str | Path) -> str:
     Raises:
         PipelineError: it is not UTF-8 text.
     """
+    path = Path(path)
+    if not path.exists():
+        files = [each.name for each in path.absolute().parent.glob("*.y*ml")]
+        hint = nearest(path.name, files)
+        raise FileNotFoundError(errno.ENOENT, f"no such file{hint}", str(path))
     with open(path, "rb") as file:
         read = file.read(4 * MOST_CHARACTERS + 4)
     try:
@@ -205,10 +212,18 @@ def _not_plain(value: Any, place: Location) -> PipelineError:
     )
 
 
+_HINTS = {
+    "mapping values are not allowed": ": a text with ': ' in it goes in quotes",
+    "'\\t'": ": indent with spaces",
+    "<document start>": ": is this a pipeline, and not a dataset?",
+}
+
+
 def _problem(error: yaml.YAMLError) -> str:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     context = getattr(error, "context", None)
-    return f"bad YAML: {context}: {problem}" if context else f"bad YAML: {problem}"
+    hint = next((hint for sign, hint in _HINTS.items() if sign in problem), "")
+    return f"bad YAML: {context}: {problem}{hint}" if context else f"bad YAML: {problem}{hint}"
 
 
 def _line(error: yaml.YAMLError, text: str) -> int:

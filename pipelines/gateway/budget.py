@@ -13,7 +13,16 @@ PICO = 10**12
 """Dollars are counted in whole picodollars, so that sums are exact in any order."""
 
 
-@refusing_with(ValueError)
+@refusing_with(
+    ValueError,
+    instead={
+        "dollars": "usd=...",
+        "cost": "usd=...",
+        "minutes": "seconds=60 * minutes",
+        "hours": "seconds=3600 * hours",
+        "tokens": "usd=... bounds what tokens cost",
+    },
+)
 @dataclass(frozen=True)
 class Budget:
     """Caps that are never exceeded: dollars and calls exactly, seconds up to the calls in flight.

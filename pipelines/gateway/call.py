@@ -14,7 +14,7 @@ from pipelines.gateway.input_bound import most_input_tokens
 from pipelines.gateway.model import Model
 from pipelines.gateway.params import check_params
 
-Purpose = Literal["task", "diagnoser", "judge", "prompts"]
+Purpose = Literal["task", "diagnoser", "judge", "prompts", "check"]
 
 
 @dataclass(frozen=True)

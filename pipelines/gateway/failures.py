@@ -6,10 +6,13 @@ What the model is to blame for scores 0; all else says nothing about the model a
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
 from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.local_servers import local_server
+from pipelines.gateway.model import Model
 from pipelines.gateway.secrets import encodable, redacted
 
 _MOST_CHARACTERS = 2000
@@ -27,7 +30,7 @@ class FailureKind(NamedTuple):
     away: bool = False
     """Whether the provider can't be reached or is starting: it is waited for."""
     advice: str = ""
-    """What helps; `{call}` and `{timeout_s}` are filled in."""
+    """What helps; `{call}`, `{timeout_s}` and what `_help` says are filled in."""
 
     def failure(
         self,
@@ -46,9 +49,10 @@ class FailureKind(NamedTuple):
             retry_after: seconds that the provider asks to wait.
         """
         model = call.model
-        where = f" at {model.api_base}" if model.api_base else ""
-        advice = self.advice.format(call=call, timeout_s=timeout_s)
-        said = redacted(encodable(detail), model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
+        where = f" at {model.address}" if model.address else ""
+        advice = self.advice.format(call=call, timeout_s=timeout_s, **_help(model))
+        detail = _SOCKET.sub("", encodable(detail))
+        said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
         text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
         return CallFailed(
             self.kind,
@@ -67,14 +71,14 @@ NOT_CONNECTED = FailureKind(
     sent=False,
     retryable=True,
     away=True,
-    advice="no connection: does the server run, at this address?",
+    advice="no connection: {start}",
 )
 NOT_SENT = FailureKind(
     "not_sent",
     sent=False,
     advice="nothing was sent: credentials, packages or settings of this machine",
 )
-SET_ASIDE = FailureKind("set_aside", sent=False, advice="it is not asked again in this search")
+SET_ASIDE = FailureKind("set_aside", sent=False, advice="it is not asked again in this run")
 UNSUPPORTED_INPUT = FailureKind("unsupported_input", sent=False)
 UNUSABLE_MODEL = FailureKind("unusable_model", sent=False)
 
@@ -99,11 +103,10 @@ RATE_LIMITED = FailureKind(
 )
 SERVER_ERROR = FailureKind("server_error", retryable=True)
 STARTING = FailureKind("server_error", retryable=True, away=True)
-AUTHENTICATION = FailureKind(
-    "authentication", advice="Model(..., api_key_env=...) names the variable that holds the key"
-)
+AUTHENTICATION = FailureKind("authentication", advice="{key}")
 QUOTA = FailureKind("quota", advice="the account has no money left")
 BAD_REQUEST = FailureKind("bad_request")
+NOT_FOUND = FailureKind("bad_request", advice="{get}")
 REDIRECTED = FailureKind(
     "bad_request",
     advice="redirects are not followed; Model(..., api_base=...) is to name the target",
@@ -135,7 +138,35 @@ _STARTING = re.compile(r"\b(loading|starting|warming)\b", re.I)
 """What servers of open models say with a 503 until the weights are read."""
 _OF_ABILITIES = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 """Parameters that not every model takes."""
+_SOCKET = re.compile(r" ssl:(default|<[^>]*>)")
+"""What aiohttp adds to the address that it can't connect to."""
 _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", re.I)
+
+
+def _help(model: Model) -> dict[str, str]:
+    """What helps where this model's server is away, refuses its key, or does not know its name."""
+    server, name = local_server(model.name), model.name.partition("/")[2]
+    start, get = (
+        "is this machine online?",
+        "is the name right? https://docs.litellm.ai/docs/providers has litellm's",
+    )
+    key = "Model(..., api_key_env=...) names the variable that holds the key"
+    usual = f"{model.name.partition('/')[0].upper()}_API_KEY"
+    if model.name.startswith(("bedrock/", "sagemaker/")):
+        key = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of the machine"
+    if model.address:
+        start = "does the server run, at this address?"
+        get = f"{model.address}/models lists the names that a server of OpenAI's form has"
+    elif os.environ.get(usual):
+        key = f"it was sent the key in {usual}; {key}"
+    if server is not None:
+        start += f" Start it: `{server.start.format(name=name)}`; another address: Model(..., "
+        start += f"api_base=...) or {server.variable}"
+        if server.get:
+            get = f"fetch the model: `{server.get.format(name=name)}`"
+    if model.api_key_env:
+        key = f"it was sent the key in {model.api_key_env}"
+    return {"start": start, "get": get, "key": key}
 
 
 def of_status(status: int, text: str, call: LMCall) -> FailureKind:
@@ -154,6 +185,8 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
         return QUOTA
     if status in (401, 403):
         return AUTHENTICATION
+    if status == 404:
+        return NOT_FOUND
     if status == 429:
         return RATE_LIMITED
     if status in (408, 504, 524):

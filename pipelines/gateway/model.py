@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -14,8 +15,31 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from pipelines.gateway.params import check_address, check_params
+from pipelines.gateway.local_servers import local_server
+from pipelines.gateway.params import REFUSED, check_address, check_params
 from search_spaces.refusals import Whole, refusing_with
+
+_OF_KEYS = "put the key into an environment variable and name that: api_key_env='...'"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"(?=.*[a-z])(?=.*\d)\w{20,}")
+"""What keys look like where they could be names: long, with digits and lower-case letters."""
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip():
+        raise ValueError("it must name a model, such as 'openai/gpt-4o-mini'")
+    if name != name.strip():
+        raise ValueError(f"it must have no spaces around it: {name.strip()!r}")
+    return name
+
+
+def _checked_variable(variable: str | None) -> str | None:
+    if variable is not None and (not _VARIABLE.fullmatch(variable) or _KEY.fullmatch(variable)):
+        raise ValueError(
+            "it must be the name of an environment variable, such as 'OPENAI_API_KEY', and never "
+            "the key itself"
+        )
+    return variable
 
 
 def _label_or_name(label: str | None, info: ValidationInfo) -> str:
@@ -34,25 +58,27 @@ def _checked_address(address: str | None) -> str | None:
 
 
 # Errors do not quote what was given: it may be a key that was put into `params`.
-@refusing_with(ValueError)
+@refusing_with(ValueError, instead={**REFUSED, "api_key": _OF_KEYS})
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Model:
     """A model by its litellm name, and what the name alone does not say.
 
     `Model("openai/gpt-4o-mini")` is enough for a hosted model whose price litellm knows. An own
-    server needs `api_base` and prices, which are 0 for `ollama/`, `ollama_chat/`, `llamafile/`,
-    `lm_studio/` and `hosted_vllm/`; the same model behind two servers needs two labels.
+    server needs `api_base` and prices, but for `ollama/`, `ollama_chat/`, `llamafile/`,
+    `lm_studio/` and `hosted_vllm/`, which cost 0 and have usual addresses; the same model behind
+    two servers needs two labels.
     """
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_checked_name)]
     """litellm's name: `provider/model`."""
     label: Annotated[str, BeforeValidator(_label_or_name)] = Field(
         default=None, validate_default=True
     )
     """What configs, reports and MLflow call it; the name, if not given."""
     api_base: Annotated[str | None, AfterValidator(_checked_address)] = None
-    """Address of an own server, without a key or a password."""
-    api_key_env: str | None = None
+    """Address of an own server, without a key or a password; needed where that is not the usual one
+    of `ollama/`, `ollama_chat/`, `llamafile/`, `lm_studio/` or `hosted_vllm/`."""
+    api_key_env: Annotated[str | None, AfterValidator(_checked_variable)] = None
     """Name of the environment variable that holds the key; never the key itself."""
     input_usd_per_million: StrictFloat | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Dollars per million input tokens; litellm's price, if not given."""
@@ -70,6 +96,12 @@ class Model:
     def provider(self) -> str:
         """Whose limits its calls share: the server if there is one, else the name's prefix."""
         return self.api_base or self.name.partition("/")[0]
+
+    @property
+    def address(self) -> str | None:
+        """Where its server is: `api_base`, else where a server of its name is by default."""
+        server = local_server(self.name)
+        return self.api_base or (server.address if server else None)
 
 
 def as_models(models: list[str | Model] | tuple[str | Model, ...]) -> dict[str, Model]:

@@ -42,7 +42,8 @@ _INSTEAD = {
     "it is made of the messages and the index of the sample": ("seed",),
     "the temperature is a knob: Module(..., temperature=...)": ("temperature",),
 }  # fmt: skip
-_REFUSED = {name: instead for instead, names in _INSTEAD.items() for name in names}
+REFUSED = {name: instead for instead, names in _INSTEAD.items() for name in names}
+"""By parameter, what to write instead."""
 
 _SECRET = re.compile(
     r"api[-_]?key|access[-_]?key|secret|password|authorization|credential|(^|[-_])token$", re.I
@@ -60,8 +61,8 @@ def check_params(params: Mapping[str, Any]) -> None:
         ValueError: names the parameter, and the right way.
     """
     for name, value in params.items():
-        if name in _REFUSED:
-            raise ValueError(f"params may not hold {name!r}: {_REFUSED[name]}")
+        if name in REFUSED:
+            raise ValueError(f"params may not hold {name!r}: {REFUSED[name]}")
         if _SECRET.search(name):
             raise ValueError(
                 f"params may not hold {name!r}: what is written down holds no secrets; put the "

@@ -48,6 +48,10 @@ class Provider(Protocol):
         """
         ...
 
+    def is_remote(self, model: Model, /) -> bool:
+        """Whether calls leave this process, so that only a call shows whether one can be made."""
+        ...
+
     def takes(self, model: Model, knob: Knob, value: Any, /) -> bool:
         """Whether a value of a knob changes what the model is asked, as far as is known."""
         ...

@@ -12,15 +12,39 @@ _SECRET = re.compile(r"SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _MAY_BE_SECRET = re.compile(r"KEY|TOKEN", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])\S{12,}")
 """A word such as `LABEL_TOKEN=positive` is none: it may be an answer."""
+_GIVEN: dict[str, str] = {}
+"""Keys that the user's code holds itself, by the variable that is written down for each. They live
+as long as the process, as environment variables do."""
 _SHORTEST = 8
 """Characters of a named key; shorter values are words, as `EMPTY` for a server without keys."""
+
+
+def key_of(variable: str | None) -> str | None:
+    """The key that goes by the name of this variable; None without one."""
+    return (os.environ.get(variable) or _GIVEN.get(variable)) if variable else None
+
+
+def keep_key(key: str, variable: str) -> str:
+    """Keep a key in memory; the name by which `key_of` knows it.
+
+    A variable that holds it already, else this one, or this one with a number if that is taken.
+    """
+    for name, value in sorted(os.environ.items()):
+        if value == key and _MAY_BE_SECRET.search(name):
+            return name
+    name, number = variable, 1
+    while key_of(name) not in (None, key):
+        number += 1
+        name = f"{variable}_{number}"
+    _GIVEN[name] = key
+    return name
 
 
 def redacted(text: str, *names: str | None) -> str:
     """The text without secrets: the values of environment variables are replaced by their names.
 
-    Of those that `names` gives, of all that are called a secret, and of those called a key or a
-    token that hold what looks like one.
+    Of the keys that code gave, of the variables that `names` gives, of all that are called a
+    secret, and of those called a key or a token that hold what looks like one.
     """
     return redactor(*names)(text)
 
@@ -28,8 +52,10 @@ def redacted(text: str, *names: str | None) -> str:
 def redactor(*names: str | None) -> Callable[[str], str]:
     """What `redacted` does, for many texts: it looks at the environment once."""
     secrets = []
-    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):
-        secret = (name in names or _SECRET.search(name)) and len(value) >= _SHORTEST
+    known = [*_GIVEN.items(), *os.environ.items()]
+    for name, value in sorted(known, key=lambda item: -len(item[1])):
+        named = name in names or name in _GIVEN or _SECRET.search(name)
+        secret = named and len(value) >= _SHORTEST
         if secret or (_MAY_BE_SECRET.search(name) and _LOOKS_LIKE_A_KEY.fullmatch(value)):
             secrets.append((name, value))
 

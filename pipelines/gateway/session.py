@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend
-from pipelines.gateway.call import CallRace, LMCall, LMReply
+from pipelines.gateway.call import CallFailed, CallRace, LMCall, LMReply
 from pipelines.gateway.concurrency.event_loop import run
 from pipelines.gateway.execution.account import Account, Protected
 from pipelines.gateway.execution.call_life import CallLife
+from pipelines.gateway.execution.first_tries import first_tries
 from pipelines.gateway.execution.race import race, race_key
 
 if TYPE_CHECKING:
@@ -91,6 +92,19 @@ class Session:
         result = race(self._account, key, calls, count)
         self._count(key, calls[0].purpose, result.cost)
         return result
+
+    def try_once(self, calls: Sequence[LMCall], seconds: float) -> list[CallFailed | None]:
+        """How calls fail that are made once each, all at the same time, without any retry.
+
+        None for those that are answered, also from the cache; whose provider is in
+        this process; that the budget has no room for; and that take longer than `seconds`,
+        which go on. They are paid, and no nominal spend: a search takes the same path without them.
+        """
+        provider = self._account.gateway.provider
+        remote = [call for call in calls if provider(call.model).is_remote(call.model)]
+        failures = run(first_tries(self._account, remote, seconds)) if remote else []
+        by_key = dict(zip((call.key for call in remote), failures, strict=True))
+        return [by_key.get(call.key) for call in calls]
 
     def reply_text(self, key: str) -> str | None:
         """The text of the reply that is recorded for the call of this key; None without one."""

@@ -25,7 +25,17 @@ LLM_KNOBS = (
 """The knobs of a module that asks a model, besides its `reasoning_effort`."""
 
 
-@refusing_with(PipelineError)
+@refusing_with(
+    PipelineError,
+    instead={
+        "prompt": "instructions='...'",
+        "system_prompt": "instructions='...'",
+        "examples": "demos=[{...}]",
+        "models": "model='...' is where the search starts; optimize(models=[...]) has the choices",
+        "lm": "model='provider/model'",
+        "width": "model='3x name -> majority_vote', or ModuleConfig(width=3, ...)",
+    },
+)
 @dataclass(frozen=True)
 class Module:
     """One step of a pipeline, checked when it is made.

@@ -123,7 +123,8 @@ def _parsed(text: str) -> type[dspy.Signature]:
         # would then mean one thing in Python and another in YAML.
         parsed: type[dspy.Signature] = dspy.Signature(text, custom_types={})
     except Exception as error:  # DSPy passes on whatever error an unknown type causes
-        raise PipelineError(f"DSPy cannot read it: {error}") from error
+        types = "types are Python's: str, int, float, bool, list[str], Literal['a', 'b']"
+        raise PipelineError(f"DSPy cannot read it ({types}): {error}") from error
     return parsed
 
 

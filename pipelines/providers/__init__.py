@@ -10,7 +10,7 @@ from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Knob, Provider
 
 DIRECT = ("openai", "hosted_vllm", "lm_studio", "llamafile", "openai_like", "custom_openai")
-"""Prefixes of servers of OpenAI's form, which are asked directly where they have an address."""
+"""Prefixes of servers of OpenAI's form, which are asked directly where their address is known."""
 
 
 def provider_of(model: Model) -> Provider:
@@ -24,7 +24,7 @@ def provider_of(model: Model) -> Provider:
         from pipelines.providers.recorded.provider import RECORDED
 
         return RECORDED
-    if prefix in DIRECT and model.api_base:
+    if prefix in DIRECT and model.address:
         from pipelines.providers.openai_server import OPENAI_SERVER
 
         return OPENAI_SERVER

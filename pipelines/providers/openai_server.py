@@ -19,10 +19,18 @@ from urllib.request import getproxies, proxy_bypass
 
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
-from pipelines.providers.prices import Listed, key_problem, price_problem, resolve_price
+from pipelines.gateway.secrets import key_of
+from pipelines.providers.prices import (
+    Listed,
+    address_problem,
+    key_problem,
+    price_problem,
+    resolve_price,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -45,8 +53,12 @@ class OpenAIServer:
         """By address and model, parameters that it refused, and what it wants instead."""
 
     def problem_of(self, model: Model) -> str | None:
-        """A missing key, or no price."""
-        problems = [key_problem(model, []), price_problem(self.price_of, model)]
+        """A missing key, an address that is none, or no price."""
+        problems = [
+            key_problem(model, []),
+            address_problem(model),
+            price_problem(self.price_of, model),
+        ]
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:
@@ -56,6 +68,10 @@ class OpenAIServer:
             ModelError: neither knows a price.
         """
         return resolve_price(model, lambda: _listed(model.name), lambda: _nearest(model.name))
+
+    def is_remote(self, model: Model) -> bool:
+        """It is."""
+        return True
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """An effort by what litellm knows of a model of this name; all else may be tried."""
@@ -71,7 +87,7 @@ class OpenAIServer:
         Such a refusal costs nothing, and is remembered for the server's model.
         """
         model = call.model
-        adapted = self._adapted.setdefault((model.api_base, model.name), {})
+        adapted = self._adapted.setdefault((model.address, model.name), {})
         while True:
             used = dict(adapted)  # other calls may learn of more meanwhile
             asked = time.perf_counter()
@@ -92,7 +108,7 @@ class OpenAIServer:
         import aiohttp
 
         progress = SimpleNamespace(sent=False)
-        url = f"{(call.model.api_base or '').rstrip('/')}/chat/completions"
+        url = f"{(call.model.address or '').rstrip('/')}/chat/completions"
         try:
             async with _session(asyncio.get_running_loop()).post(
                 url,
@@ -178,10 +194,16 @@ def _proxy(url: str) -> str | None:
 
 
 def _headers(call: LMCall) -> dict[str, str]:
-    key = os.environ.get(call.model.api_key_env or "") or "none"  # never another provider's key
+    key = key_of(_key_variable(call.model)) or "none"  # never another provider's key
     params = call.all_params
     own = {**(params.get("headers") or {}), **(params.get("extra_headers") or {})}
     return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+
+
+def _key_variable(model: Model) -> str:
+    """The variable that holds the key: the one named, else the one that goes with the address."""
+    server = None if model.api_base else local_server(model.name)
+    return model.api_key_env or (server.key_variable if server else "")
 
 
 def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:

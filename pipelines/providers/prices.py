@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.model import Model
+from pipelines.gateway.params import check_address
 from pipelines.gateway.prices import ModelError, Price
+from pipelines.gateway.secrets import key_of
 
 Listed = tuple[float | None, float | None]
-
-_LOCAL: Mapping[str, tuple[str, str] | None] = {
-    "ollama": None,
-    "ollama_chat": None,
-    "llamafile": None,
-    "lm_studio": ("LM_STUDIO_API_BASE", "http://127.0.0.1:1234/v1"),
-    "hosted_vllm": ("HOSTED_VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
-}
-"""Prefixes of servers of one's own, which need no key and cost nothing by the token. Where litellm
-does not know the usual address: the variable that may hold it, and an example."""
 
 
 def resolve_price(
@@ -66,24 +59,29 @@ def has_own_price(model: Model) -> bool:
 
 def is_local(model: Model) -> bool:
     """Whether its name says that it runs on a server of one's own."""
-    return model.name.partition("/")[0] in _LOCAL
+    return local_server(model.name) is not None
 
 
 def address_problem(model: Model) -> str | None:
-    """What to say where nothing tells the address of its server: litellm would ask OpenAI's."""
-    variable, example = _LOCAL.get(model.name.partition("/")[0]) or (None, None)
-    if variable is None or model.api_base or os.environ.get(variable):
+    """What to say of a variable that should hold the address of the model's server, and does not.
+
+    It does not quote the value, which may hold a password.
+    """
+    server = local_server(model.name)
+    if server is None or model.api_base or not os.environ.get(server.variable):
         return None
-    return (
-        f"model {model.name!r} needs the address of its server: "
-        f"Model({model.name!r}, api_base={example!r}), or the variable {variable}"
-    )
+    try:
+        check_address(server.address)
+    except ValueError as error:
+        return f"model {model.name!r}: the variable {server.variable}: {error}"
+    return None
 
 
 def key_problem(model: Model, variables: list[str]) -> str | None:
     """What to say where none of the variables that may hold its key is set."""
     if model.api_key_env:
-        variables = [] if os.environ.get(model.api_key_env) else [model.api_key_env]
+        variables = [] if key_of(model.api_key_env) else [model.api_key_env]
     if not variables:
         return None
-    return f"model {model.name!r} needs an API key: set {' or '.join(variables)}"
+    joined = (" and " if "AZURE_API_KEY" in variables else " or ").join(variables)
+    return f"model {model.name!r} needs an API key: set {joined}"

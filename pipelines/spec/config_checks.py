@@ -58,8 +58,12 @@ def _check_knobs(module: Module, config: ModuleConfig) -> None:
 def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | None) -> None:
     _check_knobs(module, config)
     if not config.members and len(config.models) not in {1, config.width}:
+        count = len(config.models)
         needed = "1 model" if config.width == 1 else f"1 model, or {config.width} (its width)"
-        raise PipelineError(f"needs {needed}, but got {list(config.models)}", ("models",))
+        raise PipelineError(
+            f"needs {needed}, but got {list(config.models)}; width={count} asks all of them",
+            ("models",),
+        )
     for place, label in enumerate(config.labels):
         if labels is not None and label not in labels:
             at = ("members", place, "model") if config.members else ("models",)

@@ -213,7 +213,7 @@ class Tunable(ABC):
         labels = (self.config or self.default_config()).labels
         return {label: given.get(label) or Model(label) for label in labels}
 
-    def __call__(self, **inputs: Any) -> dspy.Prediction:
+    def __call__(self, *given: Any, **inputs: Any) -> dspy.Prediction:
         """Run with the attached config, or as the modules say, through the default gateway.
 
         Raises:
@@ -222,6 +222,9 @@ class Tunable(ABC):
             ModelError: a model has no known provider, no key or no price; otherwise the other
                 members would silently decide without it.
         """
+        if given:
+            by_name = ", ".join(f"{name}=..." for name in self.inputs)
+            raise PipelineError(f"inputs go by name: pipeline({by_name}), but got {given[0]!r}")
         self._check_inputs(inputs)
         config, models = self.config or self.default_config(), self.named_models()
         session = None

@@ -16,6 +16,7 @@ from optimizer.results.result import Result
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.execution.metering import EXCESS
 from pipelines.gateway.gateway import Gateway, Session
+from pipelines.gateway.prices import ModelError
 from pipelines.gateway.storage.store import Claim
 from pipelines.providers.simulated import simulated_dataset
 from tests.optimizer.runs import counting_server, served_models, tune
@@ -57,7 +58,7 @@ class Attacked:
     budget: Budget | None
     result: Result | None
     """None where there is none."""
-    refusal: BudgetTooSmall | OptimizationError | None
+    refusal: BudgetTooSmall | OptimizationError | ModelError | None
     """Why, then."""
     shown: Counter[str]
     """The faults that the server showed."""
@@ -121,7 +122,7 @@ def attack(
             result = tune(
                 ROWS, models, gateway=gateway, budget=budget, concurrency=CONCURRENCY, **arguments
             )
-        except (BudgetTooSmall, OptimizationError) as error:
+        except (BudgetTooSmall, OptimizationError, ModelError) as error:
             refusal = error
         spent = gateway.opened.spent if gateway.opened else Spend()
         return Attacked(

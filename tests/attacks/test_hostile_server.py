@@ -14,7 +14,7 @@ from benchmarks.loopback import Behaviour, Fault, Hostile, LoopbackRequest
 from benchmarks.loopback.faults import FAULTS, PASSING, THROUGH_LITELLM
 from pipelines.gateway.budget import Budget
 from tests.attacks.budgets import AMPLE, ROWS, Attacked, attack, random_budget
-from tests.optimizer.runs import counting_server, outcome, served_models, tune
+from tests.optimizer.runs import NAMES, counting_server, outcome, served_models, tune
 
 BUDGETS = 200 if os.environ.get("ATTACKS") == "all" else 24
 HANGING = {"no answer": Fault("transient", Behaviour.hang())}
@@ -84,7 +84,7 @@ def test_one_failed_example_of_a_few_ends_nothing() -> None:
     """It is more than a tenth of them, from which on a config is disqualified."""
 
     def script(request: LoopbackRequest) -> Behaviour:
-        return Behaviour() if request.index else Behaviour(400)
+        return Behaviour(400) if request.index == len(NAMES) else Behaviour()  # after the checks
 
     with counting_server(script) as server:
         result = tune(ROWS[:8], served_models(server), budget=AMPLE)

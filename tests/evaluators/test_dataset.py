@@ -151,18 +151,11 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ([], "at least 2 examples are needed, one to search on and one to hold out, .* has 0"),
-            (ROWS[:1], "at least 2 examples .* has 1$"),
             ([*ROWS, {"question": "?"}], "row 3 of the dataset lacks the column 'answer'"),
-            ([*ROWS, {"question": "?", "anwser": "6"}], "'answer' of row 1 but has 'anwser'"),
             ([*ROWS, {**ROWS[0], "hint": "x"}], "row 3 of the dataset has the column 'hint'"),
             ([*ROWS, "text"], "row 3 of the dataset is a str"),
             ([{1: "a"}, {1: "b"}], "row 1 of the dataset has the column 1; names are text"),
             ([{}, {}], "row 1 of the dataset has no columns"),
-            (ROWS[0], "one mapping, .* but 'question' is a str; put rows in a list"),
-            (7, "but got a int"),
-            ("rows.xlsx", r"'rows.xlsx' .* \.jsonl, \.json, \.csv, \.tsv and \.parquet"),
-            ("missing.jsonl", "there is no file 'missing.jsonl'"),
         ],
     )
     def test_what_is_wrong_is_named(self, data: Any, message: str) -> None:
@@ -174,17 +167,10 @@ class TestLoad:
         [
             ("a.jsonl", '{"a": 1}\n\n{"a": 2\n', "'a.jsonl', line 3: not valid JSON"),
             ("a.jsonl", '{"a": 1}\n[2]\n', "line 2: expected an object, but got a list"),
-            ("a.jsonl", '[{"a": 1}]', "line 1: .* a list; a file of one list is a .json"),
             ("a.jsonl", "[" * 100_000, "line 1: not valid JSON"),
             ("a.json", "[" * 100_000, "'a.json': not valid JSON"),
             ("a.json", '[{"a": 1},', "'a.json': not valid JSON"),
-            ("a.json", "7", "must hold a list of objects, but holds a int"),
-            ("a.json", '{"train": [{"a": 1}]}', r"several parts \('train'\)"),
             ("a.jsonl", "", "'a.jsonl' has 0"),
-            ("a.csv", "", "'a.csv' has 0"),
-            ("a.csv", "a,b\n1,2\n3\n", "'a.csv', line 3: 1 cells, but the header has 2 columns"),
-            ("a.csv", "a,a\n1,2\n", "the column 'a' more than once"),
-            ("a.csv", 'a\n"1\n', "'a.csv', line 2: unexpected end of data"),
             ("a.parquet", "a,b", "'a.parquet' cannot be read as parquet"),
         ],
     )

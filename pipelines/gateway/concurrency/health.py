@@ -81,7 +81,7 @@ class Connection:
             longest_s = min(longest_s, _NEVER_CONNECTED_S)
         if gone >= longest_s:
             self.given_up = f"{self._what} for {gone:.0f} s"
-            logger.warning("%s: given up for this search", self.given_up)
+            logger.warning("%s: given up for this run", self.given_up)
         elif now - self._said > _SAID_EVERY_S:
             self._said = now
             logger.warning(
@@ -151,7 +151,7 @@ class Health:
         self._addresses[call.model.label] = address
         found = self._connections.get(address)
         if found is None:
-            what = f"no connection to {address}"
+            what = f"no connection to {call.model.address or address}"
             found = self._connections[address] = Connection(what, self._outage_s)
         return found
 

@@ -42,6 +42,8 @@ class Account:
         self.budget = budget
         self.protected = Protected()
         self.health = Health(gateway.timeout_s, gateway.outage_s)
+        self.tries: set[asyncio.Future[LMReply]] = set()
+        """First tries that are not over: the event loop alone would not keep them."""
         self._store = gateway.store
         self._clock = clock
         self._sending = 0

@@ -64,6 +64,14 @@ class CallLife:
             self.call.key, self.recorded, self._attempts, self.account.check_not_stopped
         )
 
+    async def once(self) -> LMReply:
+        """The reply to one request, not repeated and not delayed if its server is away."""
+        answered = self.recorded()
+        if answered is None and not await self.reserve():
+            answered = self.recorded()
+        gate = self.account.gateway.gate(self.call.model.provider)
+        return answered or await self._attempt(gate)
+
     def recorded(self) -> LMReply | None:
         """The reply that the cache holds."""
         return self.account.gateway.store.reply(self.call.key)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipelines.providers.litellm.litellm_import import load_litellm
 
+_USUAL = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere_chat", "groq")
+"""Providers to look at where a name's own is unknown, or has nothing like it."""
 _INPUT_PRICE = re.compile(r"input_cost_per_token(_above_\w+_tokens)?")
 _OUTPUT_PRICE = re.compile(r"output_cost_per_(reasoning_)?token(_above_\w+_tokens)?")
 
@@ -47,16 +50,25 @@ def listed_usd(name: str, usage: Any) -> float | None:
 
 def nearest_model(name: str) -> str:
     """A hint at the listed name that is most like it, if one is."""
-    listed = load_litellm().model_cost
-    provider = name.partition("/")[0]
-    candidates = [n for n in listed if n.startswith(provider + "/")]
-    candidates += [
-        f"{provider}/{n}"
-        for n, info in listed.items()
-        if info.get("litellm_provider") == provider and "/" not in n
-    ]
-    nearest = difflib.get_close_matches(name, candidates or list(listed), n=1, cutoff=0.8)
-    return f" (nearest known: {nearest[0]!r})" if nearest else ""
+    provider, _, wanted = name.strip().replace(":", "/", 1).rpartition("/")
+    provider = provider.partition("/")[0]
+    ours = [known for known in _listed_names() if known.partition("/")[0] == provider]
+    usual = [known for known in _listed_names() if known.partition("/")[0] in _USUAL]
+    for names in (ours, usual):
+        by_own_name = {
+            known.rpartition("/")[2]: known for known in reversed(names) if known != name
+        }
+        if near := difflib.get_close_matches(wanted, by_own_name, n=1, cutoff=0.75):
+            return f" (nearest known: {by_own_name[near[0]]!r})"
+    return ""
+
+
+@functools.cache
+def _listed_names() -> tuple[str, ...]:
+    """All names that litellm lists, with their providers; shorter ones first."""
+    listed = load_litellm().model_cost.items()
+    names = {n if "/" in n else f"{info.get('litellm_provider')}/{n}" for n, info in listed}
+    return tuple(sorted(names, key=lambda name: (name.count("/"), len(name), name)))
 
 
 def _dearest(tiers: Iterable[Mapping[str, Any]], price: re.Pattern[str]) -> float | None:

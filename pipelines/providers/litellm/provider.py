@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from pipelines.gateway.failures import MALFORMED
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.gateway.secrets import key_of
 from pipelines.providers.litellm import model_knobs
 from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
@@ -25,6 +25,9 @@ from pipelines.providers.prices import (
     price_problem,
     resolve_price,
 )
+
+_FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
+"""Whose credentials need no variable: files, roles and parameters hold them, too."""
 
 
 class LitellmProvider:
@@ -41,7 +44,8 @@ class LitellmProvider:
                 "names are 'provider/model', such as 'openai/gpt-4o-mini'"
             )
         missing: list[str] = []
-        if not (model.api_base or model.api_key_env or is_local(model)):
+        elsewhere = model.name.startswith(_FINDS_CREDENTIALS)
+        if not (model.api_base or model.api_key_env or is_local(model) or elsewhere):
             missing = litellm.validate_environment(model=model.name)["missing_keys"]
         problems = [
             key_problem(model, missing),
@@ -60,6 +64,10 @@ class LitellmProvider:
         return resolve_price(
             model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
         )  # fmt: skip
+
+    def is_remote(self, model: Model) -> bool:
+        """It is."""
+        return True
 
     def takes(self, model: Model, knob: Knob, value: Any) -> bool:
         """Whether litellm sends it to the model's provider."""
@@ -107,7 +115,7 @@ def _arguments(call: LMCall) -> dict[str, Any]:
         arguments["api_base"] = model.api_base
         arguments["api_key"] = "none"  # never send another provider's key to an own server
     if model.api_key_env:
-        arguments["api_key"] = os.environ.get(model.api_key_env) or "none"
+        arguments["api_key"] = key_of(model.api_key_env) or "none"
     return arguments
 
 

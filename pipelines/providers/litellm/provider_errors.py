@@ -27,7 +27,10 @@ def as_failure(
     causes = list(_causes(error))
     kind = _failure_kind(litellm, error, causes, call, sent)
     headers = getattr(error, "litellm_response_headers", None) or {}
-    detail = f"{type(error).__name__}: {error}".partition("\nTraceback (most recent")[0]
+    name = type(error).__name__
+    detail = f"{name}: {str(error).removeprefix(f'litellm.{name}: ')}".partition(
+        "\nTraceback (most recent"
+    )[0]
     return kind.failure(
         call, detail, timeout_s=timeout_s, retry_after=retry_after(headers)
     )  # fmt: skip

@@ -30,6 +30,10 @@ class RecordedProvider:
         listed = None if usd is None else usd / 1e6
         return resolve_price(model, lambda: (listed, listed))
 
+    def is_remote(self, model: Model) -> bool:
+        """It is not."""
+        return False
+
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """All but the form of the reply and tools; the answer is the same."""
         return knob not in ("response_format", "tools")

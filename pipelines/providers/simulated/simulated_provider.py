@@ -44,6 +44,10 @@ class SimulatedProvider:
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
         return resolve_price(model, lambda: listed)
 
+    def is_remote(self, model: Model) -> bool:
+        """It is not."""
+        return False
+
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """Those of a search space."""
         return knob not in ("response_format", "tools")

@@ -93,18 +93,12 @@ class TestNamed:
     @pytest.mark.parametrize(
         ("metric", "message"),
         [
-            ("exact_mach", "no metric 'exact_mach'; nearest: 'exact_match' .*numeric_match"),
-            (
-                exact_match("anser"),
-                "the output 'anser'.* nearest: 'answer' .*outputs: answer",
-            ),
             (exact_match("answer", "gold"), "the column 'gold'.*columns: question, answers, label"),
             (
                 "f1",
                 r"outputs \(answer\) and .*columns \(question, answers, label\) share none; "
                 r"nearest: output 'answer' and column 'answers', which f1\(field='answer', ",
             ),
-            (7, "a metric is a name .* or a callable .* but got 7"),
         ],
     )
     def test_errors_name_what_there_is(self, metric: Any, message: str) -> None:

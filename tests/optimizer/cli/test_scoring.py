@@ -139,26 +139,6 @@ def test_options_reach_optimize(monkeypatch: pytest.MonkeyPatch, capsys: Capture
     assert asked["budget"] is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("evaluate tuned.yaml rows.jsonl --min-score 80", "--min-score must be in [0, 1], such as"),
-        ("evaluate pipeline.yaml rows.jsonl", "models must name the models to choose from"),
-        ("estimate pipeline.yaml rows.jsonl --models sim/elm --strategy halvin", "'halving'"),
-        ("estimate pipeline.yaml rows.jsonl --models sim/elm --search-space odd.yaml",
-         "odd.yaml: "),
-        ("estimate pipeline.yaml rows.jsonl --models sim/elm --search-space list.yaml",
-         "list.yaml must list choices by knob, such as `width: [1, 3]`, but got [1]"),
-        ("estimate pipeline.yaml rows.jsonl --models sim/elm --concurrency 0", "concurrency"),
-    ],
-)  # fmt: skip
-def test_wrong_input_is_named(arguments: str, message: str, capsys: Captured) -> None:
-    Path("odd.yaml").write_text("widht: [1]\n")
-    Path("list.yaml").write_text("- 1\n")
-    assert main(arguments.split()) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_code_that_ends_the_process_is_an_error(capsys: Captured) -> None:
     Path("ends_on_import.py").write_text("import sys\nsys.exit(0)\n")
     Path("ends_when_called.py").write_text("def make():\n    raise SystemExit\n")

@@ -204,7 +204,7 @@ config:
         ("name: x", "? [a, b]\n: x", 1, "a key must be text"),
         ("name: x", "name: &x [*x]", 1, "a part contains itself"),
         ("config:", "models: [{nme: a}]\nconfig:", 8, "a model has no key 'nme'; nearest: 'name'"),
-        ("config:", "models: [{name: ''}]\nconfig:", 8, "name: String should have at least 1"),
+        ("config:", "models: [{name: ''}]\nconfig:", 8, "name: it must name a model, such as"),
     ],
 )
 def test_errors_tell_the_line(old: str, new: str, line: int, message: str) -> None:

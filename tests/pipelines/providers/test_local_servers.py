@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from benchmarks.loopback import LoopbackServer
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.concurrency.event_loop import run
+from pipelines.gateway.local_servers import LOCAL_SERVERS
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError
 from pipelines.providers import check_models, price_of, provider_of
 
-PREFIXES = ("ollama", "ollama_chat", "llamafile", "lm_studio", "hosted_vllm")
+
+async def asked(model: Model) -> Any:
+    call = LMCall(model, ({"role": "user", "content": "Say OK."},))
+    return await provider_of(model).send(call, 5.0)
+
+
+PREFIXES = tuple(LOCAL_SERVERS)
 
 
 @pytest.fixture(autouse=True)
@@ -25,21 +37,54 @@ def test_they_need_neither_key_nor_price(prefix: str) -> None:
     assert price_of(model) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("prefix", ["ollama", "ollama_chat", "llamafile"])
+@pytest.mark.parametrize("prefix", PREFIXES)
 def test_at_their_usual_address_the_name_is_enough(prefix: str) -> None:
     model = Model(f"{prefix}/llama3")
-    assert provider_of(model).problem_of(model) is None
+    check_models([model])
+    assert model.address == LOCAL_SERVERS[prefix].usual
 
 
-@pytest.mark.parametrize("prefix", ["lm_studio", "hosted_vllm"])
-def test_an_address_that_nothing_tells_is_asked_for(
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_where_nothing_listens_the_message_has_the_address_and_the_command(
     prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    variable = f"{prefix.upper()}_API_BASE"
-    with pytest.raises(ModelError, match=rf"needs the address of its server.*{variable}"):
+    server = LOCAL_SERVERS[prefix]
+    monkeypatch.setenv(server.variable, "http://127.0.0.1:9/v1")
+    with pytest.raises(CallFailed) as caught:
+        run(asked(Model(f"{prefix}/llama3")))
+    message = str(caught.value)
+    assert message.startswith(f"{prefix}/llama3 at http://127.0.0.1:9/v1: ")
+    assert f"Start it: `{server.start.format(name='llama3')}`" in message
+    assert server.variable in message
+    assert "ssl" not in message
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize("prefix", ["lm_studio", "hosted_vllm", "llamafile"])
+def test_the_key_that_goes_with_the_address_is_sent_there_and_nowhere_else(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = LOCAL_SERVERS[prefix]
+    monkeypatch.setenv(server.key_variable, "the-right-one-42")
+    with LoopbackServer(api_key="the-right-one-42") as listening:
+        monkeypatch.setenv(server.variable, listening.url)
+        assert run(asked(Model(f"{prefix}/any"))).text
+        with pytest.raises(CallFailed, match="incorrect API key"):
+            run(asked(Model(f"{prefix}/any", api_base=listening.url)))
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "http://me:secret@localhost:8000/v1"])
+def test_a_variable_that_holds_no_address_is_refused_and_not_quoted(
+    prefix: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = LOCAL_SERVERS[prefix].variable
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(
+        ModelError, match=f"the variable {variable}: .*http://localhost|password"
+    ) as e:
         check_models([Model(f"{prefix}/any")])
-    monkeypatch.setenv(variable, "http://127.0.0.1:9/v1")
-    check_models([Model(f"{prefix}/any")])
+    assert "secret" not in str(e.value)
 
 
 def test_a_price_that_is_given_counts() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,12 +10,22 @@ from dspy.utils.exceptions import LMConfigurationError
 
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
+from pipelines.gateway.secrets import keep_key, key_of
 
 _OF_DSPY = frozenset(
     {"cache", "num_retries", "rollout_id", "temperature", "max_tokens", "max_completion_tokens"}
-    | {"api_base", "api_key"}
+    | {"api_base", "base_url", "api_key"}
 )
 """What `dspy.LM.kwargs` holds besides the model's own parameters, or `Model` has a field for."""
+
+
+_UNKEPT: tuple[tuple[str, Any, str], ...] = (
+    ("model_type", "chat", "models are asked for chat completions"),
+    ("callbacks", [], "calls go through the gateway; optimize(on_trial=...) tells of trials"),
+    ("use_developer_role", False, "instructions are sent in the role 'system'"),
+    ("prompt_cache", None, "what a provider keeps of prompts is its own to decide"),
+)
+"""Settings that calls through the gateway do not have: name, usual value, and why."""
 
 
 class Fallback(NamedTuple):
@@ -37,27 +46,29 @@ def configured_lm() -> Fallback | None:
 def as_model(lm: dspy.BaseLM, where: str) -> Model:
     """The model of a DSPy LM; its temperature is a knob, and left out.
 
+    Its key stays in memory; the model has the name of the variable that stands for it.
+
     Args:
         lm: the LM.
         where: the owner, for errors.
 
     Raises:
-        PipelineError: litellm could not call it by its name, or it holds an API key.
+        PipelineError: it goes past the gateway, or has a setting that the gateway can't keep.
     """
     if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
         own = "dspy.LM with an engine of its own" if type(lm) is dspy.LM else type(lm).__name__
         raise PipelineError(
-            f"{where} asks a {own}, which goes past the gateway: give it a plain dspy.LM, or none "
-            "and name the models in `models`"
+            f"{where} has a {own}, which goes past the gateway: a plain dspy.LM, or a name or "
+            "Model(...) in `models`, can be asked"
         )
-    if lm.kwargs.get("api_key"):
-        raise PipelineError(
-            f"{where} has an LM with an api_key of its own, which must not be written down: put "
-            "the key into its environment variable, or give "
-            f"Model({lm.model!r}, api_key_env='...') in `models` and take the LM away"
-        )
+    _check_settings(lm, where)
     params = {k: v for k, v in lm.kwargs.items() if k not in _OF_DSPY and v is not None}
-    told: dict[str, Any] = {"api_base": lm.kwargs.get("api_base"), "params": params}
+    address = lm.kwargs.get("api_base") or lm.kwargs.get("base_url")
+    told: dict[str, Any] = {"api_base": address, "params": params}
+    if key := lm.kwargs.get("api_key"):
+        # a hosted provider's variable must not lead its key to another server
+        prefix = "OWN_SERVER" if address else lm.model.partition("/")[0].upper()
+        told["api_key_env"] = keep_key(key, f"{prefix}_API_KEY")
     most = lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens")
     if most:
         told["max_tokens"] = most
@@ -65,6 +76,29 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
         return Model(lm.model, **told)
     except ValueError as error:
         raise PipelineError(f"{where} has an LM that can't be tuned: {error}") from None
+
+
+def as_consulted(lm: dspy.BaseLM, role: str) -> Model:
+    """The model of an LM that is given as diagnoser or judge; errors as `as_model`.
+
+    Raises:
+        PipelineError: it also has a temperature, which such questions decide themselves.
+    """
+    if (temperature := lm.kwargs.get("temperature")) is not None:
+        raise PipelineError(
+            f"{role} has an LM with temperature={temperature:g}, but its questions are asked at a "
+            "temperature of their own: take it away"
+        )
+    return as_model(lm, role)
+
+
+def _check_settings(lm: dspy.LM, where: str) -> None:
+    """Raises PipelineError for settings that calls through the gateway do not have."""
+    for name, usual, instead in _UNKEPT:
+        given = getattr(lm, name, None) or lm.kwargs.get(name) or usual
+        if given != usual:
+            shown = f"={given!r}" if isinstance(given, str | bool) else "=..."
+            raise PipelineError(f"{where} has an LM with {name}{shown}: {instead}; take it away")
 
 
 def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) -> dspy.LM:
@@ -76,8 +110,8 @@ def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) ->
     told = {**model.params, **params}
     if model.api_base:
         told["api_base"] = model.api_base
-    if model.api_key_env and model.api_key_env in os.environ:
-        told["api_key"] = os.environ[model.api_key_env]  # in no .json that DSPy saves
+    if key := key_of(model.api_key_env):
+        told["api_key"] = key  # in no .json that DSPy saves
     try:
         return dspy.LM(model.name, temperature=temperature, max_tokens=model.max_tokens, **told)
     except LMConfigurationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import dspy
@@ -9,8 +10,10 @@ import pytest
 
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import from_dspy
-from pipelines.adapters.dspy_programs.inspection.lms import as_lm, as_model
+from pipelines.adapters.dspy_programs.inspection.lms import as_consulted, as_lm, as_model
+from pipelines.gateway import secrets
 from pipelines.gateway.model import Model
+from pipelines.gateway.secrets import key_of, redacted
 from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
 
 SECRET = "sk-planted-77aa"
@@ -31,9 +34,14 @@ def test_what_dspy_itself_does_with_an_lm_is_no_parameter() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"api_key": SECRET}, {"extra_headers": {"Authorization": f"Bearer {SECRET}"}}]
+    "given",
+    [
+        {"extra_headers": {"Authorization": f"Bearer {SECRET}"}},
+        {"aws_secret_access_key": SECRET},
+        {"api_base": f"http://me:{SECRET}@127.0.0.1/v1"},
+    ],
 )
-def test_a_key_is_refused_and_not_printed(given: Any) -> None:
+def test_a_secret_without_a_variable_is_refused_and_not_printed(given: Any) -> None:
     program = LocateSolve()
     program.solve.lm = dspy.LM("openai/x", **given)
     with pytest.raises(PipelineError, match="predictor 'solve' has an LM") as caught:
@@ -44,6 +52,60 @@ def test_a_key_is_refused_and_not_printed(given: Any) -> None:
     with configuring, pytest.raises(PipelineError, match="has an LM") as configured:
         from_dspy(LocateSolve())
     assert SECRET not in repr(configured.value)
+
+
+def test_a_key_stays_in_memory_under_the_name_of_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(secrets, "_GIVEN", {})
+    model = as_model(dspy.LM("groq/x", api_key=SECRET), "it")
+    assert model.api_key_env == "GROQ_API_KEY"
+    assert key_of("GROQ_API_KEY") == SECRET
+    assert "GROQ_API_KEY" not in os.environ
+    assert redacted(f"bad key {SECRET}") == "bad key <GROQ_API_KEY>"
+    assert as_model(dspy.LM("groq/y", api_key=SECRET), "it").api_key_env == "GROQ_API_KEY"
+    other = as_model(dspy.LM("groq/x", api_key="sk-planted-88bb"), "it")
+    assert other.api_key_env == "GROQ_API_KEY_2"
+    assert as_lm(other, None, {}).kwargs["api_key"] == "sk-planted-88bb"
+
+
+def test_a_key_that_a_variable_holds_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM_KEY", SECRET)
+    assert as_model(dspy.LM("openai/x", api_key=SECRET), "it").api_key_env == "TEAM_KEY"
+    assert SECRET not in secrets._GIVEN.values()
+
+
+def test_the_key_of_an_own_server_never_goes_by_a_hosted_providers_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else whoever loads the pipeline would send a real key there."""
+    monkeypatch.setattr(secrets, "_GIVEN", {})
+    lm = dspy.LM("openai/x", base_url="http://127.0.0.1/v1", api_key=SECRET)
+    model = as_model(lm, "it")
+    assert (model.api_base, model.api_key_env) == ("http://127.0.0.1/v1", "OWN_SERVER_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"model_type": "responses"}, "model_type='responses': models are asked for chat"),
+        ({"use_developer_role": True}, "use_developer_role=True"),
+        ({"callbacks": [object()]}, r"callbacks=\.\.\.: calls go through the gateway"),
+        ({"n": 2}, "'n': one call brings one reply"),
+        ({"timeout": 3}, r"'timeout': the gateway sets it: Gateway\(timeout_s"),
+    ],
+)
+def test_a_setting_that_calls_do_not_have_is_refused_by_name(
+    setting: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(PipelineError, match=told):
+        as_model(dspy.LM("openai/x", **setting), "it")
+
+
+def test_who_is_consulted_has_no_temperature() -> None:
+    assert as_consulted(dspy.LM("openai/x", max_tokens=9), "it") == Model("openai/x", max_tokens=9)
+    with pytest.raises(PipelineError, match=r"it has an LM with temperature=0\.7"):
+        as_consulted(dspy.LM("openai/x", temperature=0.7), "it")
 
 
 class Engine:
@@ -59,7 +121,7 @@ class Engine:
     ],
 )
 def test_an_lm_that_would_go_past_the_gateway_is_refused(lm: Any, called: str) -> None:
-    with pytest.raises(PipelineError, match=f"it asks a {called}, which goes past the gateway"):
+    with pytest.raises(PipelineError, match=f"it has a {called}, which goes past the gateway"):
         as_model(lm, "it")
 
 

@@ -1,0 +1,99 @@
+"""Checks that all models can be asked: by what is known of them, and by one call to each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from optimizer.setup.plan import Plan
+from optimizer.setup.space_checks import named_models
+from pipelines.gateway.call import CallFailed, LMCall
+from pipelines.gateway.gateway import Session
+from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError
+
+_QUESTION = {"role": "user", "content": "Reply with the word OK."}
+_LONGEST_S = 10.0
+_SHARE = 0.1
+"""Of the budget, at most, that these calls may count and cost at their worst, and of its seconds
+that they are waited for."""
+
+
+def check_calls_can_be_made(plan: Plan) -> None:
+    """Raises ModelError for unknown models, missing prices and API keys; names them all."""
+    from pipelines.providers import check_models
+
+    consulted = [(role, model) for role, model in _models(plan) if role]
+    check_models(model for role, model in _models(plan) if not role)
+    for role, model in consulted:
+        try:
+            check_models([model])
+        except ModelError as error:
+            raise ModelError(f"as {role}: {error}") from None
+
+
+def check_models_answer(plan: Plan, session: Session) -> None:
+    """Ask each model once, all at the same time, before anything long begins.
+
+    With the settings that it has in the search, so that a wrong one shows as well. Only a call can
+    show that a key is valid, that a server runs, or that it has a model of this name. Whoever
+    refuses is asked a second time, since servers sometimes refuse a single call. What may pass
+    (a rate limit, an error of the server, no answer within ten seconds) is left to the search. The
+    replies are kept for this search, which asks no model again when it is resumed. Where a tenth of
+    the budget does not pay for all these calls at their worst, none is made.
+
+    Raises:
+        ModelError: some can't be asked; names all of them, and what helps.
+    """
+    asked = {model.label: (role, model) for role, model in reversed(list(_models(plan)))}
+    sample = int(plan.key[:8], 16)  # another search asks again
+    calls = [
+        LMCall(model, (_QUESTION,), sample=sample, purpose="check") for _, model in asked.values()
+    ]
+    if not _affordable(plan, calls):
+        return
+    cap = plan.budget.seconds
+    seconds = _LONGEST_S if cap is None else min(_LONGEST_S, _SHARE * cap)
+    failures = session.try_once(calls, seconds)
+    doubted = [call for call, failure in zip(calls, failures, strict=True) if _stays(failure)]
+    again = session.try_once(doubted, seconds) if doubted else []
+    broken = {c.model.label: failure for c, failure in zip(doubted, again, strict=True)}
+    told = [
+        f"as {role}: {broken[label]}" if role else str(broken[label])
+        for label, (role, _) in asked.items()
+        if _stays(broken.get(label))
+    ]
+    if told:
+        session.stop()
+        problems = "\n".join(textwrap.indent(each, "  ") for each in reversed(told))
+        raise ModelError(
+            f"{len(told)} of {len(calls)} models can't be asked, as a first call to each shows:\n"
+            f"{problems}\nMend that, or take them out"
+        )
+
+
+def _models(plan: Plan) -> Iterator[tuple[str, Model]]:
+    """Every model that may be asked, and its role if it is consulted."""
+    labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
+    yield from (("", model) for label, model in plan.models.items() if label in labels)
+    judging = plan.metric.judging
+    for role, model in (("diagnoser", plan.diagnoser), ("judge", judging and judging.model)):
+        if isinstance(model, Model):
+            yield role, model
+
+
+def _stays(failure: CallFailed | None) -> bool:
+    """Whether a search would meet it again: no outage, and no fault of one answer."""
+    if failure is None:
+        return False
+    unreachable = failure.away and not failure.sent
+    return failure.infrastructure and (unreachable or not failure.retryable)
+
+
+def _affordable(plan: Plan, calls: list[LMCall]) -> bool:
+    from pipelines.providers import price_of
+
+    usd, most = plan.budget.usd, plan.budget.calls
+    if most is not None and len(calls) > min(_SHARE * most, most - plan.least_calls):
+        return False
+    return usd is None or sum(price_of(c.model).worst_usd(c) for c in calls) <= _SHARE * usd

@@ -1,0 +1,65 @@
+"""Servers on the user's own machine: where they listen by default, and how to start them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class LocalServer(NamedTuple):
+    """What is known of one kind of server. It needs no key, and costs nothing by the token."""
+
+    usual: str
+    """Where it listens unless told otherwise."""
+    variable: str
+    """The environment variable that holds another address: litellm's."""
+    key_variable: str
+    """The one that holds a key, where the server wants one: litellm's."""
+    start: str
+    """The command that starts it; `{name}` is the model's."""
+    get: str = ""
+    """The command that fetches a model."""
+
+    @property
+    def address(self) -> str:
+        """What the variable says, else the usual one."""
+        return os.environ.get(self.variable) or self.usual
+
+
+_OLLAMA = LocalServer(
+    "http://localhost:11434",
+    "OLLAMA_API_BASE",
+    "OLLAMA_API_KEY",
+    "ollama serve",
+    "ollama pull {name}",
+)
+LOCAL_SERVERS: Mapping[str, LocalServer] = {
+    "ollama": _OLLAMA,
+    "ollama_chat": _OLLAMA,
+    "llamafile": LocalServer(
+        "http://127.0.0.1:8080/v1",
+        "LLAMAFILE_API_BASE",
+        "LLAMAFILE_API_KEY",
+        "llama-server -m {name}.gguf",
+    ),
+    "lm_studio": LocalServer(
+        "http://127.0.0.1:1234/v1",
+        "LM_STUDIO_API_BASE",
+        "LM_STUDIO_API_KEY",
+        "lms server start",
+        "lms get {name}",
+    ),
+    "hosted_vllm": LocalServer(
+        "http://127.0.0.1:8000/v1",
+        "HOSTED_VLLM_API_BASE",
+        "HOSTED_VLLM_API_KEY",
+        "vllm serve {name}",
+    ),
+}
+"""By the prefix of a model's name."""
+
+
+def local_server(name: str) -> LocalServer | None:
+    """The server that a model of this name is asked at; None where it is none of these."""
+    return LOCAL_SERVERS.get(name.partition("/")[0])
