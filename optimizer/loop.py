@@ -220,6 +220,10 @@ def optimize(
         raise
 
 
+FOR_LATER_STAGES = 0.5
+"""The share of what is left that a stage of the first turn leaves to those after it."""
+
+
 def search(state: SearchState, plan: Plan) -> str | None:
     """Race the baseline, the single models, and what the stages propose, until none helps.
 
@@ -257,19 +261,40 @@ def _cap_in_words(plan: Plan) -> str:
 def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
     """Let one stage after the other improve the incumbent, until a turn brings nothing new.
 
-    Where quality alone counts and the incumbent is right on all search examples, no stage can.
+    In the first turn each stage leaves half of the budget to those after it; if that cuts it short,
+    it goes on in the second. Where quality alone counts and the incumbent is right on all search
+    examples, no stage can improve it.
 
     Raises:
         BudgetExhausted: the budget does not reach.
     """
     led: set[str] = set()
-    while state.incumbent.key not in led:  # else nothing is better, or what is was here before
+    unfinished = False
+    while unfinished or state.incumbent.key not in led:  # else what leads was here before
         led.add(state.incumbent.key)
         state.turn += 1
-        for stage in stages:
+        unfinished = False
+        for place, stage in enumerate(stages, start=1):
             if not state.has_it_all:
-                stage.improve(state)
+                share = FOR_LATER_STAGES if state.turn == 1 and place < len(stages) else 0.0
+                unfinished |= not _finishes(stage, state, share)
         compare_with_single_model(state)
+
+
+def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
+    """Let a stage improve the incumbent; false if the share kept for later ones cut it short."""
+    try:
+        with state.forecast.withholding(share):
+            stage.improve(state)
+    except BudgetExhausted:
+        if not share:
+            raise
+    else:
+        if not (share and state.cut_short):
+            return True
+    state.cut_short = None
+    state.settled.pop(stage.name, None)
+    return False
 
 
 def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -13,10 +14,12 @@ from optimizer.formatting import counted
 from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls
 from optimizer.search.budget.made_calls import MadeCalls, example_set
 from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.session import Left
 from search_spaces import PipelineConfig
 
 Runs: TypeAlias = Sequence[tuple[PipelineConfig, int]]
 """Pairs of a config and an example's index."""
+NOTHING = Left(0.0, 0.0)
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Forecast:
     baseline: PipelineConfig
     singles: Mapping[str, PipelineConfig]
     """By label, the configs with that model in all modules."""
+    withheld: Left = NOTHING
+    """What is kept for later stages."""
     _made: MadeCalls = field(init=False)
     _known: dict[str, int] = field(default_factory=dict)
     """By config key, the examples that it was run on, as `example_set`."""
@@ -40,6 +45,21 @@ class Forecast:
     def __post_init__(self) -> None:
         self._made = MadeCalls(self.evaluator.pipeline)
 
+    def left(self) -> Left:
+        """What nominal spend leaves of the caps for the stage that runs."""
+        whole = self.evaluator.session.nominal_left()
+        return Left(whole.usd - self.withheld.usd, whole.calls - self.withheld.calls)
+
+    @contextmanager
+    def withholding(self, share: float) -> Iterator[None]:
+        """Keep a share of what is left for later stages, until the block ends."""
+        usd, calls = (share * max(0.0, cap) if math.isfinite(cap) else 0.0 for cap in self.left())
+        self.withheld = Left(usd, calls)
+        try:
+            yield
+        finally:
+            self.withheld = NOTHING
+
     def check(self, runs: Runs) -> None:
         """Stop before a step that the nominal budget has no room for, or when its seconds are over.
 
@@ -50,7 +70,7 @@ class Forecast:
             BudgetExhausted: these can't be paid; says what they would take.
         """
         self.evaluator.session.check_running()
-        left = self.evaluator.session.nominal_left()
+        left = self.left()
         if math.isinf(left.calls) and math.isinf(left.usd):
             return
         calls, usd = self.cost(runs)
@@ -68,7 +88,7 @@ class Forecast:
         Raises:
             BudgetExhausted: it has none.
         """
-        left = self.evaluator.session.nominal_left()
+        left = self.left()
         if calls > max(0.0, left.calls):
             raise BudgetExhausted(
                 f"{counted(calls, 'call')} would come next, and {self._left('calls')}"
@@ -76,12 +96,12 @@ class Forecast:
 
     def calls_left(self) -> float:
         """How many more calls the nominal budget has room for, dollars at the mean price so far."""
-        left = self.evaluator.session.nominal_left()
+        left = self.left()
         return max(0.0, min(left.calls, self._calls_for(left.usd)))
 
     def what_is_left(self) -> str:
         """In words, of the cap that ends first."""
-        left = self.evaluator.session.nominal_left()
+        left = self.left()
         return self._left("usd" if self._calls_for(left.usd) < left.calls else "calls")
 
     def _calls_for(self, usd: float) -> float:
@@ -91,13 +111,14 @@ class Forecast:
     def _left(self, cap: Literal["usd", "calls"]) -> str:
         session = self.evaluator.session
         whole, spent = getattr(session.budget, cap), getattr(session.nominal, cap)
-        left = max(0, getattr(session.nominal_left(), cap))
+        left = max(0, getattr(self.left(), cap))
         kept = max(0, whole - spent - left)
+        for_what = "the holdout and later stages" if any(self.withheld) else "the holdout"
         if cap == "usd":
             left_text, kept_text = f"${left:.4f} of ${whole:g}", f"${kept:.4f}"
         else:
             left_text, kept_text = f"{left:.0f} of {whole} calls", f"{kept:.0f}"
-        return f"{left_text} are left for the search, besides {kept_text} for the holdout"
+        return f"{left_text} are left for the search, besides {kept_text} for {for_what}"
 
     def cost(self, runs: Runs) -> tuple[int, float]:
         """The most new calls that it takes to run and judge these, and their estimated cost.

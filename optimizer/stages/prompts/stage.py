@@ -201,7 +201,7 @@ def _examples(state: SearchState) -> Sequence[int]:
 
 def _affordable_runs(state: SearchState, config: PipelineConfig) -> int:
     """New runs that half of the budget left pays for; the races need the other half."""
-    left, known = state.evaluator.session.nominal_left(), state.evaluator.known(config)
+    left, known = state.forecast.left(), state.evaluator.known(config)
     outcomes = known.outcomes.values()
     judge_usd = float(np.mean([outcome.judge_usd for outcome in outcomes])) if outcomes else 0.0
     usd = known.usd_per_example + judge_usd
