@@ -21,6 +21,7 @@ from optimizer.export.pyfunc_model import (
 )
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
+from pipelines.adapters.dspy_programs.export import plain_program
 from pipelines.adapters.dspy_programs.inspection.lms import as_lm
 from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
 
@@ -39,7 +40,10 @@ def save_dspy_program(
 
     # a plain program's LMs hold the keys themselves
     has_keys = any(model.api_key_env for model in pipeline.models)
-    program = TunedProgram(pipeline) if has_keys else pipeline.to_dspy()
+    try:
+        program = TunedProgram(pipeline) if has_keys else plain_program(pipeline)
+    except PipelineError as error:  # `to_dspy` would warn, but here no plain program was asked for
+        program = TunedProgram(pipeline, error.message)
     needs_ours = isinstance(program, TunedProgram)
     inputs = dict(example_inputs or {})
     asked = pipeline.fallback and as_lm(*pipeline.fallback, {})

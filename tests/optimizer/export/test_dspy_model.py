@@ -124,3 +124,13 @@ def test_a_run_leaves_the_one_form_or_the_other_or_says_why_not(
         "the tuned pipeline's model in MLflow can't be loaded: the program can't be pickled"
         in caplog.text
     )
+
+
+def test_what_needs_this_library_is_logged_without_the_warning_of_to_dspy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = from_dspy(LocateSolve())
+    simulated = program.with_config(program.default_config("sim/birch"), [])
+    save_dspy_program(simulated, tmp_path / "model")
+    assert (tmp_path / "model" / "code" / "pipelines").is_dir(), "it asks through this library"
+    assert [record for record in caplog.records if record.name.startswith("pipelines")] == []
