@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 REPOSITORY = Path(__file__).resolve().parents[1]
 COPIED = (
     "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/*", "benchmarks/worlds/README.md",
-    "notebooks/quickstart.ipynb",
+    "notebooks/*.ipynb",
 )  # fmt: skip
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
