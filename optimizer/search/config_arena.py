@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class ConfigArena(Arena):
         """Of the candidates and costs as they are now."""
         super().__init__(
             examples=len(examples),
-            calls_of=lambda levels: forecast.call_groups(self.config(levels)),
+            calls_of=self._calls_of,
             **arena,
         )
 
@@ -52,6 +52,11 @@ class ConfigArena(Arena):
     def configs(self) -> list[PipelineConfig]:
         """Of all candidates in the field, in its order."""
         return [self.config(levels) for levels in self.places]
+
+    def _calls_of(self, levels: Levels) -> Iterator[Hashable]:
+        """Those of its modules, and those of a judge, which sees other answers of each config."""
+        yield from self.forecast.call_groups(self.config(levels))
+        yield from ((levels, verdict) for verdict in range(self.evaluator.metric.calls))
 
     def take_in(self) -> None:
         """Note the scores that are known and not in the field yet, and what may still be made."""

@@ -159,7 +159,7 @@ def test_a_judge_that_answers_too_is_reported(result: Result) -> None:
 LEAN = [Model(name, max_tokens=100) for name in MODELS]
 
 
-@pytest.mark.parametrize("budget", [Budget(calls=120), Budget(calls=185), Budget(usd=0.07)])
+@pytest.mark.parametrize("budget", [Budget(calls=120), Budget(calls=160), Budget(usd=0.07)])
 def test_the_caps_hold_and_the_holdout_is_judged_whatever_they_are(budget: Budget) -> None:
     result = judged(models=LEAN, budget=budget)
     assert result.held_out
