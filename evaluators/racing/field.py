@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +63,10 @@ class Field:
             entrants=np.ones(len(listed), dtype=bool),
         )
 
-    @property
+    @cached_property
     def design(self) -> Design:
-        """What is known of the candidates before any score."""
+        """What is known of the candidates before any score; ratings and mixtures as they are when
+        it is first asked for."""
         uses = self.uses.astype(np.float64)
         sizes = uses.sum(axis=1)
         shared = (uses @ uses.T) / np.maximum(np.maximum(sizes[:, None], sizes[None]), 1)

@@ -144,10 +144,9 @@ class Posterior:
     noise: Floats
     """C x C: the covariance of scores on one example, given the mean scores."""
     variances: Variances
-    all_equal: float = 1.0
-    """The p-value of all configs having the same mean score: if it is small, they differ. The least
-    of chi-squared tests of heterogeneity (as Cochran's Q is one), of the configs and of the levels
-    of each factor, times their number."""
+    evidence: tuple[Floats, Floats, NDArray[np.int64]] | None = field(default=None, repr=False)
+    """The precision C x C that the scores have, their weighted sum C, and the factors C x F; None
+    without scores."""
 
     @classmethod
     def fit(cls, scores: Floats, design: Design, variances: Variances | None = None) -> Posterior:
@@ -169,6 +168,22 @@ class Posterior:
             posterior = _solve(scores, posterior.mean, design, now)
             now = _effects(posterior, design, now)
         return replace(posterior, variances=now)
+
+    @cached_property
+    def all_equal(self) -> float:
+        """The p-value of all configs having the same mean score: if it is small, they differ.
+
+        Tested are the means that the scores alone suggest, of the configs and, for each factor, of
+        its levels, which are fewer: the least p-value of chi-squared tests of heterogeneity (as
+        Cochran's Q is one), times their number (Bonferroni).
+        """
+        if self.evidence is None:
+            return 1.0
+        precision, pull, factors = self.evidence
+        tests = [
+            _heterogeneity(precision, pull, kinds) for kinds in (np.arange(len(pull)), *factors.T)
+        ]
+        return min(1.0, min(tests) * len(tests))
 
     def draws(self, count: int, rng: np.random.Generator) -> Floats:
         """C x count possible mean scores."""
@@ -317,19 +332,8 @@ def _solve(scores: Floats, mean: Floats, design: Design, variances: Variances) -
         covariance,
         _noise(design, variances, found),
         variances,
-        _p_value_of_equality(precision, pull, design),
+        (precision, pull, design.factors),
     )
-
-
-def _p_value_of_equality(precision: Floats, pull: Floats, design: Design) -> float:
-    """Of the means that the scores alone suggest, each weighted by what is known of it.
-
-    Tested are the configs, and for each factor its levels, which are fewer: the smallest p-value,
-    times the number of tests (Bonferroni).
-    """
-    configs = np.arange(len(pull))
-    tests = [_heterogeneity(precision, pull, kinds) for kinds in (configs, *design.factors.T)]
-    return min(1.0, min(tests) * len(tests))
 
 
 def _heterogeneity(precision: Floats, pull: Floats, kinds: NDArray[np.int64]) -> float:

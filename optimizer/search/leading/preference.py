@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +34,12 @@ class Preference:
     changes: NDArray[np.int64]
     """C: in how many knobs each differs from what was given; of equals, the fewest win."""
 
-    @property
+    @cached_property
     def usd(self) -> Floats:
         """C: dollars per example."""
         return np.array([cost.usd for cost in self.costs])
 
-    @property
+    @cached_property
     def excess(self) -> Floats:
         """C: by what factor each exceeds the limits; 1 or less where it meets them."""
         return np.array([self.objective.excess(cost) for cost in self.costs])
