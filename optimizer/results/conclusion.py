@@ -197,14 +197,16 @@ def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
 
 def _spent(state: SearchState, paid_before: Spend) -> Spent:
     session = state.evaluator.session
-    nominal, paid = session.nominal, session.spent
+    paid = session.spent
+    first_calls = {name: part for name, part in paid.by_purpose.items() if name == "check"}
+    spend = Spend({**session.nominal.by_purpose, **first_calls})
     return Spent(
-        usd=nominal.usd,
-        calls=nominal.calls,
-        input_tokens=nominal.input_tokens,
-        output_tokens=nominal.output_tokens,
+        usd=spend.usd,
+        calls=spend.calls,
+        input_tokens=spend.input_tokens,
+        output_tokens=spend.output_tokens,
         seconds=session.seconds,
-        by_purpose=nominal.by_purpose,
+        by_purpose=spend.by_purpose,
         paid_now_usd=paid.usd - paid_before.usd,
         paid_now_calls=paid.calls - paid_before.calls,
     )
