@@ -24,8 +24,6 @@ from search_spaces.refusals import refusing_with
 if TYPE_CHECKING:
     import dspy
 
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
     from pipelines.programs.program import Program
 
 
@@ -115,17 +113,11 @@ class Pipeline(Tunable):
         """Its modules and outputs; a function counts by its source, since names stay."""
         return [[_identity(module) for module in self.modules], self.outputs]
 
-    def bind(
-        self,
-        config: PipelineConfig,
-        models: Mapping[str, Model],
-        session: Session | None,
-        memo: Memo | None = None,
-    ) -> Program:
-        """See `Tunable.bind`."""
+    @property
+    def _program_class(self) -> type[Program]:
         from pipelines.programs.program import Program
 
-        return Program(self, config, models, session, memo)
+        return Program
 
     def to_yaml(self) -> str:
         """The YAML form, from which `from_yaml` makes an equal pipeline; holds no secrets.

@@ -32,8 +32,6 @@ from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
 
 
 @dataclass(frozen=True)
@@ -138,19 +136,11 @@ class DSPyPipeline(Tunable):
     def _naming_a_model(self, module: Module) -> str:
         return "dspy.configure(lm=dspy.LM('openai/gpt-4o-mini'))"
 
-    def bind(
-        self,
-        config: PipelineConfig,
-        models: Mapping[str, Model],
-        session: Session | None,
-        memo: Memo | None = None,
-    ) -> BoundDSPyProgram:
-        """See `Tunable.bind`."""
+    @property
+    def _program_class(self) -> type[BoundDSPyProgram]:
         from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
 
-        if session is None:
-            raise PipelineError(f"{self.name!r} asks models, so bind needs a session")
-        return BoundDSPyProgram(self, config, models, session, memo)
+        return BoundDSPyProgram
 
     def to_yaml(self) -> str:
         """See `Tunable.to_yaml`.
