@@ -19,7 +19,6 @@ from urllib.request import getproxies, proxy_bypass
 
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
-from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, ProviderReply
@@ -194,16 +193,10 @@ def _proxy(url: str) -> str | None:
 
 
 def _headers(call: LMCall) -> dict[str, str]:
-    key = key_of(_key_variable(call.model)) or "none"  # never another provider's key
+    key = key_of(call.model.key_variable) or "none"  # never another provider's key
     params = call.all_params
     own = {**(params.get("headers") or {}), **(params.get("extra_headers") or {})}
     return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-
-
-def _key_variable(model: Model) -> str:
-    """The variable that holds the key: the one named, else the one that goes with the address."""
-    server = None if model.api_base else local_server(model.name)
-    return model.api_key_env or (server.key_variable if server else "")
 
 
 def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:

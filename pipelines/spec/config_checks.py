@@ -60,10 +60,8 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
     if not config.members and len(config.models) not in {1, config.width}:
         count = len(config.models)
         needed = "1 model" if config.width == 1 else f"1 model, or {config.width} (its width)"
-        raise PipelineError(
-            f"needs {needed}, but got {list(config.models)}; width={count} asks all of them",
-            ("models",),
-        )
+        hint = f"; width={count} asks all of them" if count > 1 else ""
+        raise PipelineError(f"needs {needed}, but got {list(config.models)}{hint}", ("models",))
     for place, label in enumerate(config.labels):
         if labels is not None and label not in labels:
             at = ("members", place, "model") if config.members else ("models",)
