@@ -34,7 +34,7 @@ class ProviderReply:
 
 
 class Provider(Protocol):
-    """Makes calls, and knows what they cost."""
+    """Makes calls, and knows what they cost. Providers inherit from it."""
 
     def problem_of(self, model: Model, /) -> str | None:
         """What keeps the model from being called, as far as it shows without a call."""
@@ -50,7 +50,7 @@ class Provider(Protocol):
 
     def is_remote(self, model: Model, /) -> bool:
         """Whether calls leave this process, so that only a call shows whether one can be made."""
-        ...
+        return True
 
     def takes(self, model: Model, knob: Knob, value: Any, /) -> bool:
         """Whether a value of a knob changes what the model is asked, as far as is known."""

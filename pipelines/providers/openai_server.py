@@ -21,7 +21,7 @@ from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
-from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.gateway.provider import Knob, Provider, ProviderReply
 from pipelines.gateway.secrets import key_of
 from pipelines.providers.prices import (
     Listed,
@@ -44,7 +44,7 @@ _OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|gui
 """What a server speaks of that can't enforce a form of replies; the prompt asks for it, too."""
 
 
-class OpenAIServer:
+class OpenAIServer(Provider):
     """Any server that answers `POST <api_base>/chat/completions` as OpenAI's does."""
 
     def __init__(self) -> None:
@@ -52,7 +52,6 @@ class OpenAIServer:
         """By address and model, parameters that it refused, and what it wants instead."""
 
     def problem_of(self, model: Model) -> str | None:
-        """A missing key, an address that is none, or no price."""
         problems = [
             key_problem(model, []),
             address_problem(model),
@@ -61,16 +60,8 @@ class OpenAIServer:
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:
-        """The user's figures, else litellm's for a model of this name.
-
-        Raises:
-            ModelError: neither knows a price.
-        """
+        """The user's figures, else litellm's for a model of this name."""
         return resolve_price(model, lambda: _listed(model.name), lambda: _nearest(model.name))
-
-    def is_remote(self, model: Model) -> bool:
-        """It is."""
-        return True
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """An effort by what litellm knows of a model of this name; all else may be tried."""

@@ -43,7 +43,6 @@ class Belief:
 
     @property
     def right(self) -> bool:
-        """Whether the value is the right one."""
         return self.value == self.solution.right
 
 
@@ -73,7 +72,6 @@ class Mind:
         return self.luck("succeeds", skill, item) < self.chance(skill, item)
 
     def chance(self, skill: str, item: str) -> float:
-        """Return the probability that the model gets this item right."""
         ability = ability_for(self.model.skill(skill)) + self._shift(skill)
         return chance(ability, difficulty_of(skill, item))
 

@@ -51,7 +51,6 @@ class Solve:
     """Answers the task that the inputs hold with what the model believes."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the belief about the item in the inputs."""
         case = read_case(request)
         if case is None:
             return None
@@ -64,7 +63,6 @@ class Improvise:
     """Says something of the right type where the request holds no task that the models can do."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer:
-        """Return an answer of no value, different for different inputs."""
         text = "\n".join(request.inputs.values())
         luck = mind.luck("improvise", text)
         words = " ".join(text.split()[:12]) or "nothing in particular"

@@ -140,7 +140,6 @@ class Arithmetic:
     """The number an expression comes to. Others tempt: precedence, signs, carries."""
 
     def solve(self, request: ParsedRequest) -> Solution | None:
-        """Return the value of the first expression in the inputs."""
         for name, text in request.inputs.items():
             match = _EXPRESSION.search(text) or _BARE.fullmatch(text)
             expression = match[1][:_LONGEST] if match else ""
