@@ -113,6 +113,15 @@ def check_number(name: str, value: Any, *, zero: bool) -> None:
         raise ValueError(f"`{rule}` must hold (a finite number), but got {value!r}")
 
 
+def check_temperature(value: Any) -> float | None:
+    """The temperature as a float; None stays. Raises ValueError unless it is from 0 to 2."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
+        raise ValueError(f"0 <= temperature <= 2 must hold, but got {value!r}")
+    return float(value)
+
+
 @functools.cache
 def _needed(made: type) -> tuple[str, ...]:
     """The arguments without a default."""

@@ -46,7 +46,8 @@ def told_form(pipeline: Tunable) -> dict[str, Any]:
     if pipeline.models:
         form["models"] = [_model_form(model) for model in pipeline.models]
     if pipeline.config is not None:
-        form["config"] = _config_form(pipeline.config)
+        modules = pipeline.config.modules.items()
+        form["config"] = {name: _module_config_form(module) for name, module in modules}
     if pipeline.provenance:
         form["provenance"] = dict(pipeline.provenance)
     return form
@@ -128,10 +129,6 @@ def _model_form(model: Model) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(model)]
     told = [name for name in names if getattr(model, name) != getattr(bare, name)]
     return {name: getattr(model, name) for name in ("name", *told)}
-
-
-def _config_form(config: PipelineConfig) -> dict[str, Any]:
-    return {name: _module_config_form(module) for name, module in config.modules.items()}
 
 
 def _module_config_form(config: ModuleConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pipelines.modules.signature import (
     signature_text,
 )
 from search_spaces.config import ReplyFormat
-from search_spaces.refusals import nearest
+from search_spaces.refusals import check_temperature, nearest
 
 if TYPE_CHECKING:
     from pipelines.modules.functions import Function
@@ -119,12 +119,10 @@ def _text(knob: str) -> Callable[[Module], str | None]:
 
 
 def _temperature(module: Module) -> float | None:
-    value = module.temperature
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
-        raise PipelineError(f"0 <= temperature <= 2 must hold, but got {value!r}")
-    return float(value)
+    try:
+        return check_temperature(module.temperature)
+    except ValueError as error:
+        raise PipelineError(str(error)) from None
 
 
 def _reply_format(module: Module) -> str:

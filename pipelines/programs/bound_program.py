@@ -14,7 +14,7 @@ from pipelines.aggregators import Answer
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import REASONING
-from pipelines.programs.bind_modules import bind_modules
+from pipelines.programs.bind_modules import Binder
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.failures import ModuleFailed
@@ -37,7 +37,7 @@ class BoundProgram:
         self, pipeline: Tunable, config: PipelineConfig, models: Mapping[str, Model]
     ) -> None:
         check_config(pipeline.modules, config, models)
-        self._bound = bind_modules(pipeline, config, models)
+        self._bound = Binder(pipeline, models).bind(config)
 
     @property
     def bound(self) -> Mapping[str, BoundModule]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 
@@ -111,7 +111,8 @@ class BoundCallable(BoundProgram):
         except RefusedRequest as refused:
             raise PipelineError(f"module {module!r}: {refused}") from refused
         except RunEnded:
-            _raise_end(run)
+            assert run.ended is not None
+            raise run.ended from None
         return run.steps[0]
 
     def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | SystemExit | None]:
@@ -138,7 +139,7 @@ class BoundCallable(BoundProgram):
         except RunEnded:
             pass
         if run.ended is not None and not isinstance(run.ended, Reached):
-            _raise_end(run)
+            raise run.ended  # even if the code caught it
         return outputs, error
 
     def _key(self, inputs: Mapping[str, Any]) -> TraceKey | None:
@@ -148,13 +149,3 @@ class BoundCallable(BoundProgram):
 
 def _lasts(trace: Trace) -> bool:
     return all(step.lasts() for step in trace.steps)
-
-
-def _raise_end(run: Run) -> NoReturn:
-    """Raise what ended the run, even if the code caught it.
-
-    Raises:
-        BudgetExhausted: a call could break a cap.
-    """
-    assert run.ended is not None
-    raise run.ended

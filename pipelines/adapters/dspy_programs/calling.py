@@ -29,28 +29,20 @@ def call_program(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
         return threads.submit(context.run, asyncio.run, program.acall(**inputs)).result()
 
 
-def outputs_of(said: Any) -> dict[str, Any] | None:
-    """The fields that it returned; None if it is neither a prediction nor a mapping."""
-    return dict(said.items()) if isinstance(said, dspy.Example | Mapping) else None
+def outputs_of(returned: Any) -> dict[str, Any] | None:
+    """The fields of a prediction or a mapping; None of anything else."""
+    return dict(returned.items()) if isinstance(returned, dspy.Example | Mapping) else None
 
 
-def no_outputs(program: dspy.Module, said: Any) -> Failure:
-    """The failure of a program that returned something else."""
-    return _returned(program, "a dspy.Prediction, or a mapping of outputs", repr(said))
-
-
-def missing_outputs(
-    program: dspy.Module, names: Iterable[str], outputs: Mapping[str, Any]
-) -> Failure | None:
-    """The failure of a program that did not return one of these; None if it did."""
-    for name in names:
-        if name not in outputs:
-            hint = nearest(name, outputs)
-            return _returned(program, f"the output {name!r}", f"{sorted(map(str, outputs))}{hint}")
-    return None
-
-
-def _returned(program: dspy.Module, rule: str, said: str) -> Failure:
-    place = f"{type(program).__name__}.{entry_point(program)}"
-    message = f"{place} must return {rule}, but returned {said}"
+def wrong_outputs(program: dspy.Module, names: Iterable[str], returned: Any) -> Failure | None:
+    """The failure of a program that returned no fields, or not all of these; None if it did."""
+    outputs = outputs_of(returned)
+    if outputs is None:
+        problem = f"a dspy.Prediction, or a mapping of outputs, but returned {returned!r}"
+    elif missing := [name for name in names if name not in outputs]:
+        there = f"{sorted(map(str, outputs))}{nearest(missing[0], outputs)}"
+        problem = f"the output {missing[0]!r}, but returned {there}"
+    else:
+        return None
+    message = f"{type(program).__name__}.{entry_point(program)} must return {problem}"
     return Failure("program_error", FORWARD, message, infrastructure=False)
