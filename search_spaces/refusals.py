@@ -52,8 +52,8 @@ def refusing_with(
             names = _names(own)
             for name in given:
                 if name not in names:
-                    told = f": {instead[name]}" if instead and name in instead else ""
-                    hint = f"{told or nearest(name, names)} (it has {', '.join(names)})"
+                    advice = f": {instead[name]}" if instead and name in instead else ""
+                    hint = f"{advice or nearest(name, names)} (it has {', '.join(names)})"
                     raise error(f"{made.__name__} has no {name!r}{hint}")
             for name in _needed(own)[len(args) :]:
                 if name not in given:
@@ -65,7 +65,8 @@ def refusing_with(
                 by_name = {**dict(zip(names, args, strict=False)), **given}
                 hidden = config.get("hide_input_in_errors", False)
                 problems = [
-                    _told(made.__name__, names, each, by_name, hidden) for each in _closest(refused)
+                    _problem(made.__name__, names, each, by_name, hidden)
+                    for each in _closest(refused)
                 ]
                 raise error("; ".join(problems)) from None
 
@@ -145,7 +146,7 @@ def _closest(refused: ValidationError) -> Iterable[ErrorDetails]:
     return errors.values()
 
 
-def _told(
+def _problem(
     made: str, names: tuple[str, ...], error: ErrorDetails, by_name: Mapping[str, Any], hidden: bool
 ) -> str:
     field, *path = error["loc"] or ("",)

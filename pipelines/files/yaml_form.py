@@ -37,10 +37,10 @@ def to_yaml(pipeline: Pipeline) -> str:
     }
     if tuple(pipeline.outputs) != pipeline.default_outputs:
         form["outputs"] = list(pipeline.outputs)
-    return write_yaml({**form, **told_form(pipeline)})
+    return write_yaml({**form, **tuning_form(pipeline)})
 
 
-def told_form(pipeline: Tunable) -> dict[str, Any]:
+def tuning_form(pipeline: Tunable) -> dict[str, Any]:
     """What a tuned pipeline carries: its models, its config, and where that comes from."""
     form: dict[str, Any] = {}
     if pipeline.models:
@@ -115,7 +115,7 @@ def _module_form(module: Module) -> dict[str, Any]:
             f"module {module.name!r} has a class for its signature, which YAML has no form for: "
             f"{advice}"
         )
-    form = _told(module)
+    form = _changed(module)
     if module.function is not None:
         form["function"] = reference_of(module.callable)
     if module.demos:
@@ -127,8 +127,8 @@ def _model_form(model: Model) -> dict[str, Any]:
     """What the name alone does not say."""
     bare = Model(model.name)
     names = [field.name for field in dataclasses.fields(model)]
-    told = [name for name in names if getattr(model, name) != getattr(bare, name)]
-    return {name: getattr(model, name) for name in ("name", *told)}
+    changed = [name for name in names if getattr(model, name) != getattr(bare, name)]
+    return {name: getattr(model, name) for name in ("name", *changed)}
 
 
 def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
@@ -160,36 +160,36 @@ def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
     return form
 
 
-def _told(spec: Module) -> dict[str, Any]:
+def _changed(spec: Module) -> dict[str, Any]:
     """The fields that differ from their defaults."""
-    told = {}
+    changed = {}
     for field in dataclasses.fields(spec):
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         value = getattr(spec, field.name)
         if value != default:
-            told[field.name] = value
-    return told
+            changed[field.name] = value
+    return changed
 
 
 def _pipeline(form: Any, program: dspy.Module | None) -> Tunable:
     if isinstance(form, Mapping) and "program" in form:
         from pipelines.files import dspy_form
 
-        return dspy_form.from_form(form, told_of(form), program)
+        return dspy_form.from_form(form, tuning_of(form), program)
     if program is not None:
         raise PipelineError("program= is for DSPy programs, which this is not: leave it out")
     if isinstance(form, Mapping) and "factory" in form:
         from pipelines.files import callable_form
 
-        return callable_form.from_form(form, told_of(form))
+        return callable_form.from_form(form, tuning_of(form))
     check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
     modules = [_module(given, index) for index, given in enumerate(listed(form, "modules"))]
-    return Pipeline(form["name"], modules, names(form, "outputs"), **told_of(form))
+    return Pipeline(form["name"], modules, names(form, "outputs"), **tuning_of(form))
 
 
-def told_of(form: Mapping[str, Any]) -> dict[str, Any]:
-    """What `told_form` wrote."""
+def tuning_of(form: Mapping[str, Any]) -> dict[str, Any]:
+    """What `tuning_form` wrote."""
     config = form.get("config")
     return {
         "config": None if config is None else _config(config),

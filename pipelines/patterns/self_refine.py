@@ -43,5 +43,8 @@ def self_refine(
     ]
     return Pipeline(
         "self-refine",
-        [Module(name, text, instructions=told, strategy=strategy) for name, text, told in steps],
+        [
+            Module(name, text, instructions=prompt, strategy=strategy)
+            for name, text, prompt in steps
+        ],
     )

@@ -61,8 +61,8 @@ def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -
         kind = reply_kind(error, calls[-1].finish_reason if calls else "stop")
         return Failure(kind, module, _shortened(str(error)), infrastructure=False)
     if _is_of_reading(error):
-        told = _shortened(f"the reply can't be read: {type(error).__name__}: {error}")
-        return Failure("unparsable", module, told, infrastructure=False)
+        problem = _shortened(f"the reply can't be read: {type(error).__name__}: {error}")
+        return Failure("unparsable", module, problem, infrastructure=False)
     return None
 
 

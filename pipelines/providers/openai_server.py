@@ -332,8 +332,8 @@ def _message(text: str) -> str:
         if isinstance(error.get("detail"), list):  # as FastAPI tells of fields
             return "; ".join(f"{each['msg']}: {each['loc'][-1]}" for each in error["detail"])
         names = {str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str)}
-        said = str(error.get("message") or error.get("detail") or text)
-        return f"{said} [{', '.join(sorted(names))}]" if names else said
+        message = str(error.get("message") or error.get("detail") or text)
+        return f"{message} [{', '.join(sorted(names))}]" if names else message
     except Exception:  # whatever a server may send
         return text.strip() or "no message"
 

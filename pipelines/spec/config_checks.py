@@ -93,9 +93,9 @@ def _check_roles(
     labels: Collection[str] | None,
 ) -> None:
     """Check the modules that the aggregator consults."""
-    told = module.instructions if config.instructions is None else config.instructions
+    instructions = module.instructions if config.instructions is None else config.instructions
     for role, role_config in config.roles.items():
-        consulted = roles[role].module(f"{module.name}_{role}", module, told)
+        consulted = roles[role].module(f"{module.name}_{role}", module, instructions)
         try:
             _check_llm(consulted, role_config, labels)
         except PipelineError as error:

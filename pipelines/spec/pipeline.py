@@ -176,10 +176,10 @@ class Pipeline(Tunable):
 
 
 def _identity(module: Module) -> dict[str, Any]:
-    told = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+    values = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
     if module.function is not None:
-        told["function"] = function_identity(module.callable)
-    return {**told, "signature": signature_identity(module.signature)}
+        values["function"] = function_identity(module.callable)
+    return {**values, "signature": signature_identity(module.signature)}
 
 
 def _checked_modules(modules: Sequence[Module]) -> tuple[Module, ...]:

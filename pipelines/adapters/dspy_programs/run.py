@@ -147,7 +147,7 @@ class Run(BaseCallback):
         """It ends."""
         if call_id in self._open:
             visit, scope = self._open.pop(call_id)
-            visit.said = outputs
+            visit.returned = outputs
             scope.__exit__(type(exception) if exception else None, exception, None)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
@@ -201,15 +201,18 @@ def outside_step(recorder: Recorder) -> ModuleStep:
 def _step(
     name: str, inputs: Mapping[str, Any], fields: list[str], visit: Visit, recorder: Recorder
 ) -> ModuleStep:
-    failure, said, raised = None, visit.said, visit.raised
+    failure, raised = None, visit.raised
     if isinstance(raised, Exception | SystemExit):
         failure = failure_of(raised, recorder.calls, name) or program_error(name, raised)
     elif raised is not None:  # asyncio's cancellation, for one
         failure = Failure("cancelled", name, repr(raised), infrastructure=False)
+    outputs = None
+    if isinstance(visit.returned, dspy.Example):
+        outputs = {field: visit.returned.get(field) for field in fields}
     return ModuleStep(
         module=name,
         inputs=inputs,
-        outputs={f: said.get(f) for f in fields} if isinstance(said, dspy.Example) else None,
+        outputs=outputs,
         calls=tuple(recorder.calls),
         latency_s=recorder.latency_s,
         failure=failure,

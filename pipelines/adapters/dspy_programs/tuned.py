@@ -51,8 +51,8 @@ class TunedPredict(dspy.Predict):
             visit = Visit()
             try:
                 with self.run.step(self, inputs, visit):
-                    visit.said = super().__call__(*args, **inputs)
-                return visit.said
+                    visit.returned = super().__call__(*args, **inputs)
+                return visit.returned
             finally:
                 self.binding.remember(key, visit)
 
@@ -66,7 +66,7 @@ class TunedPredict(dspy.Predict):
             return super().forward(**inputs)
         network = self.binding.network
         if network is None:
-            return self._say(inputs)
+            return self._single(inputs)
         if not self._prompts_as_bound:  # the memo's keys do not cover other prompts
             network = dataclasses.replace(network, memo=None)
         prediction = prediction_of(AskedMembers(network, inputs, self._ask))
@@ -88,18 +88,20 @@ class TunedPredict(dspy.Predict):
         """Whether its prompts are as bound: neither it nor the adapter has been changed."""
         return self.is_as_bound and dspy.settings.adapter is self.run.settings["adapter"]
 
-    def _say(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
-        """What its one member says, or said before."""
+    def _single(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """The prediction of its one member, made now or before."""
         ask = partial(self._ask, self.binding.member, inputs)
         parsed = self.binding.parsed
         complete = inputs.keys() == self.signature.input_fields.keys()
         if parsed is None or not (complete and self._prompts_as_bound):
             return ask()
-        said = parsed.get_or_ask(inputs, ask)
-        if said.completions is None:  # it was kept, so that DSPy has not seen it
-            said = dspy.Prediction.from_completions([dict(said.items())], signature=self.signature)
-            self._trace(inputs, said)
-        return said
+        prediction = parsed.get_or_ask(inputs, ask)
+        if prediction.completions is None:  # it was kept, so that DSPy has not seen it
+            prediction = dspy.Prediction.from_completions(
+                [dict(prediction.items())], signature=self.signature
+            )
+            self._trace(inputs, prediction)
+        return prediction
 
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         own = self.lm.kwargs if self.lm is not None else {}
@@ -107,10 +109,10 @@ class TunedPredict(dspy.Predict):
         with asking_for(self.binding.bound.config.reply_format):
             return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
 
-    def _trace(self, inputs: Mapping[str, Any], said: dspy.Prediction) -> None:
+    def _trace(self, inputs: Mapping[str, Any], prediction: dspy.Prediction) -> None:
         """Append to DSPy's trace, as `dspy.Predict` does."""
         if dspy.settings.trace is not None:
-            dspy.settings.trace.append((self, dict(inputs), said))
+            dspy.settings.trace.append((self, dict(inputs), prediction))
 
     def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
         """The step's key; None if more than the inputs may decide it."""
@@ -123,8 +125,8 @@ class TunedPredict(dspy.Predict):
         self.run.repeat(known)
         if known.raised is not None:
             raise known.raised
-        self._trace(inputs, known.said)
-        return known.said
+        self._trace(inputs, known.returned)
+        return known.returned
 
 
 def tuned_predictor(

@@ -14,7 +14,7 @@ from pipelines.programs.trace import ModuleStep
 class Visit:
     """A predictor that is running, or has run."""
 
-    said: Any = None
+    returned: Any = None
     """What it returned."""
     raised: BaseException | None = None
     step: ModuleStep | None = None
@@ -36,7 +36,7 @@ class Visit:
     def copied(self) -> Visit:
         """Another one: programs write into predictions, and raising an error writes into it."""
         raised = None if self.raised is None else _copied_error(self.raised)
-        return Visit(copy.deepcopy(self.said), raised, self.step)
+        return Visit(copy.deepcopy(self.returned), raised, self.step)
 
 
 def _copied_error(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PROBE_S, _LAST_PROBE_S = 0.5, 5.0
 """Between two tries to connect: doubling from the first to the last."""
-_SAID_EVERY_S = 10.0
+_WARN_EVERY_S = 10.0
 _NEVER_CONNECTED_S = 10.0
 """Of a provider that was never reached no more is expected."""
 NEVER_ANSWERED = 3
@@ -40,7 +40,7 @@ class Connection:
         self._next_try = 0.0
         self._pause = _FIRST_PROBE_S
         self._trying = False
-        self._said = 0.0
+        self._warned_at = 0.0
         self._was_connected = reached
         self.given_up: str | None = None
         """Why no call is made any more; None while they are."""
@@ -82,8 +82,8 @@ class Connection:
         if gone >= longest_s:
             self.given_up = f"{self._what} for {gone:.0f} s"
             logger.warning("%s: given up for this run", self.given_up)
-        elif now - self._said > _SAID_EVERY_S:
-            self._said = now
+        elif now - self._warned_at > _WARN_EVERY_S:
+            self._warned_at = now
             logger.warning(
                 "%s; trying again for up to %.0f s (Gateway(outage_s=...))",
                 detail, longest_s - gone,

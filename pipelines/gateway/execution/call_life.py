@@ -43,11 +43,11 @@ class CallLife:
         """
         tools = self.call.all_params.get("tools")
         if tools and not self._provider.takes(self.call.model, "tools", tools):
-            told = (
+            problem = (
                 "the parameter 'tools': as far as is known it takes none; a server of OpenAI's "
                 "form that does is asked directly as Model('openai/...', api_base=...)"
             )
-            raise UNSUPPORTED_INPUT.failure(self.call, told)
+            raise UNSUPPORTED_INPUT.failure(self.call, problem)
         try:
             return self._provider.price_of(self.call.model)
         except ModelError as error:
