@@ -427,9 +427,9 @@ def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float, str]:
 
 
 def _reply_of(columns: Sequence[Any]) -> LMReply:
-    """The reply that was kept so; a race of an earlier version kept no tool calls."""
-    text, finish_reason, inputs, outputs, usd, latency_s, *rest = columns
-    calls = tuple(json.loads(rest[0])) if rest and rest[0] else ()
+    """The reply that was kept so."""
+    text, finish_reason, inputs, outputs, usd, latency_s, sent = columns
+    calls = tuple(json.loads(sent)) if sent else ()
     return LMReply(text, finish_reason, inputs, outputs, usd, latency_s, calls, cached=True)
 
 
