@@ -44,14 +44,9 @@ class Role:
         return 1 if self.sees == CANDIDATES else width
 
     def module(self, name: str, of: Module, task_instructions: str | None) -> Module:
-        """The role's module: it gets the module's inputs and one field more.
+        """The module of this role, which gets the inputs of the module `of` and the candidates.
 
-        What it writes has names that these leave free; its `rename` leads back.
-
-        Args:
-            name: of the new module.
-            of: the module whose members' answers it sees.
-            task_instructions: the instructions of that module.
+        Its output fields have names that those of `of` leave free; its `rename` leads back.
         """
         return _module(self, name, of.signature, of.strategy, task_instructions)  # type: ignore[arg-type]
 

@@ -60,12 +60,7 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
 def from_form(
     form: Mapping[str, Any], tuning: Mapping[str, Any], program: dspy.Module | None = None
 ) -> DSPyPipeline:
-    """The program that the form names, or the one that is given.
-
-    Args:
-        form: as read from YAML.
-        tuning: its config, models and provenance, read already.
-        program: to be used instead of what the form names.
+    """The program that the form names, or the one given, with config, models and provenance.
 
     Raises:
         PipelineError: it can't be imported or made, the one given has other modules, none is given

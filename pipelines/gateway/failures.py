@@ -42,11 +42,8 @@ class FailureKind(NamedTuple):
     ) -> CallFailed:
         """The failure of this call.
 
-        Args:
-            call: what was asked.
-            detail: what the provider or the connection said; secrets are taken out.
-            timeout_s: how long the provider could stay silent.
-            retry_after: seconds that the provider asks to wait.
+        `detail` is what the provider or the connection reports; secrets are removed. `timeout_s` is
+        how long the provider could stay silent, `retry_after` the seconds that it asks to wait.
         """
         model = call.model
         where = f" at {model.address}" if model.address else ""
@@ -172,12 +169,8 @@ def _help(model: Model) -> dict[str, str]:
 def of_status(status: int, text: str, call: LMCall) -> FailureKind:
     """What a server means by an HTTP status of 300 or more.
 
-    One that says no is free, but for those with which a proxy gives up waiting.
-
-    Args:
-        status: as it came.
-        text: what it says of the error; not the whole body, which may quote the prompt.
-        call: what was asked.
+    A refusal is free, except the statuses with which a proxy gives up waiting. `text` is the error
+    message alone: the whole body may quote the prompt.
     """
     if status < 400:
         return REDIRECTED

@@ -290,11 +290,9 @@ def _next_draw() -> int:
 
 
 def _calls_for(members: int, sizes: Iterable[int]) -> int:
-    """How many calls must finish, whichever they are, so that as many members have.
+    """How many calls must finish, whichever they are, so that as many of the members have.
 
-    Args:
-        members: no more than there are.
-        sizes: the members that each call is of.
+    `sizes` holds how many members each call is of.
     """
     return 1 + sum(fewest < members for fewest in itertools.accumulate(sorted(sizes)))
 

@@ -38,12 +38,7 @@ class ModuleFailed(Exception):
 
 
 def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -> Failure | None:
-    """The failure behind what a predictor raised, or None if it is not one that is known.
-
-    Args:
-        error: what the predictor raised; DSPy wraps what its engine raises.
-        calls: the predictor's calls so far; the last one brought the reply that did not parse.
-        module: the module's name.
+    """The failure behind what a predictor raised, after these calls; None if it is no known one.
 
     Raises:
         StoreError: the cache can't be used; DSPy would hide that.

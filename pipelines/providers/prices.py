@@ -17,15 +17,10 @@ Listed = tuple[float | None, float | None]
 def resolve_price(
     model: Model, listed: Callable[[], Listed], hint: Callable[[], str] = str
 ) -> Price:
-    """The user's figures, and the listed ones where there are none; 0 for a server of one's own.
-
-    Args:
-        model: whose price.
-        listed: dollars for a token in and out as somebody lists them, None where nobody does.
-        hint: at a name that is listed.
+    """The user's figures, else the listed dollars per token; 0 for a local server.
 
     Raises:
-        ModelError: there is no figure.
+        ModelError: there is no figure; `hint` is at a name that is listed.
     """
     own = (model.input_usd_per_million, model.output_usd_per_million)
     if own[0] is not None and own[1] is not None:

@@ -20,12 +20,7 @@ LLM_PARAMS = ("reasoning_effort",)
 def check_config(
     modules: Sequence[Module], config: PipelineConfig, labels: Collection[str] | None
 ) -> None:
-    """Check that the config gives every module what it needs.
-
-    Args:
-        modules: the pipeline's.
-        config: values for exactly these modules.
-        labels: the models there are; None leaves the labels unchecked.
+    """Check that the config gives every module what it needs; labels of None are not checked.
 
     Raises:
         PipelineError: names the module, the knob and the rule.

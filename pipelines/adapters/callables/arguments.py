@@ -23,13 +23,9 @@ def arguments_of(
 ) -> tuple[str, ...]:
     """The inputs: those given, or the function's parameters without a default.
 
-    Args:
-        function: what the factory returned.
-        given: by the user; None if they are not.
-        where: the factory, for errors.
-
     Raises:
-        PipelineError: the function can't be called with them, or does not name its parameters.
+        PipelineError: the function can't be called with them, or does not name its parameters;
+            `where` names the factory.
     """
     expected = inspect.signature(function)
     if given is not None:

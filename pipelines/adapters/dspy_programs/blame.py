@@ -23,11 +23,8 @@ def why_it_failed(
 ) -> Failure:
     """The failure of the step that the error came from, or the program's own.
 
-    An outage takes precedence over an error of the program's own code, which it may have caused.
-
-    Args:
-        error: what the program raised.
-        steps: each of its steps, with what it raised.
+    `steps` holds each step with what it raised. An outage takes precedence over an error of the
+    program's own code, which it may have caused.
     """
     causes = list(_causes(error))
     for raised, step in steps:

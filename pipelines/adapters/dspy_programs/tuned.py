@@ -137,15 +137,10 @@ def tuned_predictor(
     memo: Memo | None,
     adapter: dspy.Adapter | None,
 ) -> TunedPredict:
-    """A copy of the predictor that asks as its config says.
+    """A copy of the predictor that asks as its config says, through the session.
 
-    Args:
-        predictor: the program's own, which stays as it is.
-        bound: the module that it is, with its config.
-        session: the account at the gateway.
-        stand_in: the `lm` of all predictors of the program.
-        memo: steps by what decides them.
-        adapter: the program's own, if not DSPy's ordinary one.
+    `stand_in` is the `lm` that all predictors of the program share; `adapter` is the program's own,
+    None for DSPy's ordinary one.
     """
     signature = fresh_signature(bound.module.signature, bound.config.instructions)
     member = member_lm(bound, session, 0)

@@ -74,10 +74,8 @@ class ChatRequest:
     def call(self, model: Model, temperature: float | None, params: Mapping[str, Any]) -> LMCall:
         """The call at its seed, or else its first sample.
 
-        Args:
-            model: who is asked; its `max_tokens` stays the most.
-            temperature: goes before the request's own, unless it is None.
-            params: go over the request's own.
+        `temperature`, unless None, and `params` override the request's own; `max_tokens` is at most
+        the model's.
         """
         most = min(model.max_tokens, self.max_tokens or model.max_tokens)
         return LMCall(
@@ -205,10 +203,9 @@ def _part(part: Any, place: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: SDKs mix objects of their own into what they send.
+    """The value as JSON has it: SDKs mix objects of their own into what they send.
 
-    Raises:
-        ValueError: it has no JSON. Likewise `TypeError` and `RecursionError`.
+    Raises ValueError, TypeError or RecursionError where it has no JSON.
     """
     return json.loads(json.dumps(value, allow_nan=False, default=_dumped))
 

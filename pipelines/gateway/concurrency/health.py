@@ -46,10 +46,9 @@ class Connection:
         """Why no call is made any more; None while they are."""
 
     async def enter(self, check: Callable[[], None]) -> bool:
-        """Wait until a call may try; whether it is the one that tries for all.
+        """Wait until a call may try; return whether it is the one that tries for all.
 
-        Args:
-            check: called while waiting; what it raises ends the wait.
+        `check` is called while waiting; what it raises ends the wait.
         """
         while self._away_since is not None and self.given_up is None:
             if not self._trying and time.monotonic() >= self._next_try:
@@ -159,9 +158,7 @@ class Health:
     async def reachable(self, call: LMCall, check: Callable[[], None]) -> AsyncIterator[None]:
         """Wait until the call's provider and model can be reached, as far as is known.
 
-        Args:
-            call: which waits, or tries for all others.
-            check: called before, while waiting and after; what it raises ends the wait.
+        `check` is called before, while waiting and after; what it raises ends the wait.
         """
         check()
         trying = []

@@ -153,8 +153,8 @@ class Store:
     ) -> None:
         """Turn a reservation of this process into what the call cost, and keep its reply.
 
-        Without a reply the call counts; it costs its whole reservation if it may have been
-        `billed`, and nothing if the provider refused it. What is settled already stays so.
+        Without a reply the call costs its whole reservation if it may have been `billed`, and
+        nothing if the provider refused it. What is settled already stays so.
         """
         cost = None if billed else PurposeSpend(calls=1)
         if reply:
