@@ -53,8 +53,7 @@ def refusing_with(
             for name in given:
                 if name not in names:
                     advice = f": {instead[name]}" if instead and name in instead else ""
-                    hint = f"{advice or nearest(name, names)} (it has {', '.join(names)})"
-                    raise error(f"{made.__name__} has no {name!r}{hint}")
+                    raise error(_unknown(made.__name__, name, names, advice))
             for name in _needed(own)[len(args) :]:
                 if name not in given:
                     listed = ", ".join(names)
@@ -84,13 +83,14 @@ def naming_arguments(function: F) -> F:
     def checked(*args: Any, **given: Any) -> Any:
         for name in given:
             if name not in names:
-                listed = f"(it has {', '.join(names)})"
-                raise TypeError(
-                    f"{function.__name__} has no {name!r}{nearest(name, names)} {listed}"
-                )
+                raise TypeError(_unknown(function.__name__, name, names))
         return function(*args, **given)
 
     return cast(F, checked)
+
+
+def _unknown(owner: str, name: str, names: tuple[str, ...], advice: str = "") -> str:
+    return f"{owner} has no {name!r}{advice or nearest(name, names)} (it has {', '.join(names)})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ class Memo(dict[Any, Any]):
     def make(
         self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[V], bool]
     ) -> Resumable[dict[Any, V]]:
-        """The values of all keys; missing ones are made concurrently, without a claim while pausing.
+        """The values of all keys; missing ones are made concurrently. Pauses hold no claims.
 
         A maker never returns None. Nothing is kept under a key that is a bare `object()`, nor a
         value for which `lasts` is false, such as an outage: only threads already waiting get that.

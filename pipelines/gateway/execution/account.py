@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall, LMReply
 from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.health import Health
-from pipelines.gateway.storage.store import Caps, Claim
+from pipelines.gateway.storage.store import Caps, Claim, Settlement
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
@@ -76,16 +77,22 @@ class Account:
             await asyncio.sleep(LOOK_S)
 
     def settle(self, call: LMCall, reply: LMReply | None, *, billed: bool = False) -> None:
-        """Turn a reservation into what the call cost; see `Store.settle`."""
-        self._store.settle(call.key, self.study, call.purpose, reply, billed=billed)
+        """Turn a reservation into what the call cost.
+
+        Without a reply that is the whole reservation if it may have been `billed`, and nothing if
+        the provider refused it.
+        """
+        cost = reply.cost if reply else None if billed else PurposeSpend(calls=1)
+        self._store.settle(Settlement(call.key, self.study, call.purpose, cost, reply))
 
     def settle_cut_off(self, call: LMCall, written: PurposeSpend) -> None:
         """Turn a reservation into what a call had written when it was cut off."""
-        self._store.settle_cut_off(call.key, self.study, call.purpose, written)
+        cost = replace(written, calls=1)
+        self._store.settle(Settlement(call.key, self.study, call.purpose, cost))
 
     def release(self, call: LMCall) -> None:
         """Give a reservation back: the call was never sent."""
-        self._store.release(call.key)
+        self._store.settle(Settlement(call.key, "", "", PurposeSpend()))
 
     def stop(self) -> None:
         """Refuse every further call."""

@@ -69,7 +69,8 @@ class Settlement(NamedTuple):
     study: str
     purpose: str
     cost: PurposeSpend | None
-    """What the call cost; None for the whole reservation. Without calls, it was never sent."""
+    """What the call cost; None for the whole reservation. Without calls, it was never sent: the
+    reservation is given back."""
     reply: LMReply | None = None
 
 
@@ -148,26 +149,21 @@ class Store:
                 FLIGHTS.put(db, key, study, purpose, self._owner, usd)
             return Claim.GRANTED
 
-    def settle(
-        self, key: str, study: str, purpose: str, reply: LMReply | None, *, billed: bool = False
-    ) -> None:
-        """Turn a reservation of this process into what the call cost, and keep its reply.
+    def settle(self, made: Settlement) -> None:
+        """Settle a reservation of this process, and keep the reply; what is settled stays so.
 
-        Without a reply the call costs its whole reservation if it may have been `billed`, and
-        nothing if the provider refused it. What is settled already stays so.
+        Where it can't be written, it is held in memory until it can.
         """
-        cost = None if billed else PurposeSpend(calls=1)
-        if reply:
-            cost = reply.cost
-        self._settle(Settlement(key, study, purpose, cost, reply))
-
-    def settle_cut_off(self, key: str, study: str, purpose: str, written: PurposeSpend) -> None:
-        """Turn a reservation into what the call had written when it was cut off."""
-        self._settle(Settlement(key, study, purpose, replace(written, calls=1)))
-
-    def release(self, key: str) -> None:
-        """Give a reservation back: the call was never sent."""
-        self._settle(Settlement(key, "", "", PurposeSpend()))
+        try:
+            with self._transaction() as db:
+                self._write(db, made)
+        except StoreError as error:
+            with self._lock:
+                if not self._unwritten:
+                    logger.warning(
+                        "%s. What was paid for is held in memory till it can be written", error
+                    )
+                self._unwritten.setdefault(made.key, made)
 
     def settle_orphans(self, study: str) -> None:
         """Charge what dead processes left in flight at its worst cost."""
@@ -351,19 +347,6 @@ class Store:
                 "start again: it is set aside then, and what can be read of it is kept"
             )
         return StoreError(f"the cache {self._name!r} can't be {done}: {database.explained(error)}")
-
-    def _settle(self, made: Settlement) -> None:
-        """Write it, or hold it in memory till it can be written."""
-        try:
-            with self._transaction() as db:
-                self._write(db, made)
-        except StoreError as error:
-            with self._lock:
-                if not self._unwritten:
-                    logger.warning(
-                        "%s. What was paid for is held in memory till it can be written", error
-                    )
-                self._unwritten.setdefault(made.key, made)
 
     def _write(self, db: sqlite3.Connection, made: Settlement) -> None:
         reserved = self._remove_flight(db, made.key, self._owner)

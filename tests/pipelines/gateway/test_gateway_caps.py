@@ -13,7 +13,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
@@ -22,10 +22,9 @@ from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.storage.store import Claim
 from pipelines.providers import price_of
+from tests.pipelines.gateway.caps import UNSHRUNK, bytes_as_tokens
 
 IN_FLIGHT = 64
-UNSHRUNK = [Phase.explicit, Phase.generate]
-"""Shrinking would repeat a hundred calls over HTTP hundreds of times."""
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
 
@@ -43,11 +42,6 @@ def outcome(session: Session, call: LMCall) -> str:
 def together(session: Session, calls: Sequence[LMCall]) -> Counter[str]:
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         return Counter(pool.map(lambda call: outcome(session, call), calls))
-
-
-def bytes_as_tokens(text: str) -> int:
-    """The worst tokenizer there can be."""
-    return len(text.encode())
 
 
 def troubled(seed: int) -> Script:

@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
@@ -26,14 +26,13 @@ from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.providers import price_of
+from tests.pipelines.gateway.caps import UNSHRUNK, bytes_as_tokens
 from tests.pipelines.gateway.waiting import until
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
 
 RACES, REPLICAS = 64, 5
-UNSHRUNK = [Phase.explicit, Phase.generate]
-"""Shrinking would repeat a hundred calls over HTTP hundreds of times."""
 PRICES = {"tiny": Price(50.0, 200.0)}
 
 
@@ -58,11 +57,6 @@ def outcome(session: Session, calls: Sequence[LMCall]) -> str:
 def together(session: Session, races: Sequence[Sequence[LMCall]]) -> Counter[str]:
     with ThreadPoolExecutor(RACES) as pool:
         return Counter(pool.map(lambda calls: outcome(session, calls), races))
-
-
-def bytes_as_tokens(text: str) -> int:
-    """The worst tokenizer there can be."""
-    return len(text.encode())
 
 
 def troubled(seed: int) -> Script:

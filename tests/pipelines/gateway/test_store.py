@@ -19,7 +19,7 @@ from pipelines.gateway.call import BudgetExhausted, CallRace, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.gateway.storage import database
-from pipelines.gateway.storage.store import Caps, Claim, Store, StoreError
+from pipelines.gateway.storage.store import Caps, Claim, Settlement, Store, StoreError
 from pipelines.patterns import majority_vote
 
 MakeCall = Callable[..., LMCall]
@@ -35,7 +35,7 @@ FLIPS = 60
 
 def pay(store: Store, key: str, study: str) -> None:
     assert store.claim({key: 9.0}, study, "task", Caps(None, None)) is Claim.GRANTED
-    store.settle(key, study, "task", REPLIES[key])
+    store.settle(Settlement(key, study, "task", REPLIES[key].cost, REPLIES[key]))
 
 
 def fill(folder: Path) -> Path:
@@ -59,7 +59,7 @@ def test_tool_calls_come_back_as_they_were_kept(tmp_path: Path) -> None:
     race = replace(RACE, replies=(reply,))
     store = Store(tmp_path)
     store.claim({key: 1.0}, "study", "task", Caps(None, None))
-    store.settle(key, "study", "task", reply)
+    store.settle(Settlement(key, "study", "task", reply.cost, reply))
     store.claim_race("calls")
     store.keep_race("calls", race, "study", "task", PurposeSpend())
     store.close()
