@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from search_spaces.canonical import canonical_json as canonical_json
 from search_spaces.member import SETTINGS, MemberConfig, normal_form, same
+from search_spaces.member import canonical_json as canonical_json
 from search_spaces.refusals import Whole, refusing_with
 
 

@@ -225,11 +225,7 @@ def _without_hints(output: Any) -> Any:
 
 
 def _literal(text: Any, kind: Any) -> Any:
-    """The choice that the text names.
-
-    Raises:
-        ValueError: it names none.
-    """
+    """The choice that the text names. Raises ValueError if it names none."""
     bare = str(text).strip(_AROUND_LITERALS)
     named: Sequence[Any] = [c for c in get_args(kind) if str(c).strip(_AROUND_LITERALS) == bare]
     return named[0] if len(named) == 1 else parse_value(bare, kind)

@@ -124,11 +124,7 @@ class Reached(BaseException):
 
 
 def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The inputs of these names.
-
-    Raises:
-        PipelineError: one is missing.
-    """
+    """The inputs of these names. Raises PipelineError if one is missing."""
     for name in names:
         if name not in inputs:
             raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")

@@ -121,11 +121,7 @@ class Run(BaseCallback):
             raise self.ended
 
     def repeat(self, visit: Visit) -> None:
-        """Record a step that was taken in another run.
-
-        Raises:
-            Reached: it is the one to stop at.
-        """
+        """Record a step that was taken in another run. Raises Reached if the run stops at it."""
         if visit.step is not None:
             self._end(self._begin(visit.step.module, visit.step.inputs), visit.step, visit.raised)
 

@@ -64,11 +64,7 @@ class Table:
         return None
 
     def rows(self, db: sqlite3.Connection, where: str = "", *values: str) -> list[tuple[Any, ...]]:
-        """Several rows.
-
-        Raises:
-            sqlite3.DatabaseError: one of them is damaged.
-        """
+        """Several rows. Raises sqlite3.DatabaseError if one is damaged."""
         rows = db.execute(f"SELECT * FROM {self.name} {where}", values).fetchall()
         for row in rows:
             if row[-1] != checksum(row[:-1]):

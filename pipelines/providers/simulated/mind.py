@@ -15,11 +15,11 @@ from math import sqrt
 
 from pipelines.providers.simulated.answers import same_answer
 from pipelines.providers.simulated.draws import (
+    STANDARD_NORMAL,
     ability_for,
     chance,
     difficulty_of,
     normal,
-    normal_cdf,
 )
 from pipelines.providers.simulated.models import ORDINARY, SimulatedModel, Thinking
 from pipelines.providers.simulated.phrases import Phrase, phrase_shift, reasoning_shift
@@ -106,7 +106,7 @@ class Mind:
 
     def luck(self, *key: object) -> float:
         """Return a uniform draw in (0, 1) of this model, with the same dependence as `latent`."""
-        return normal_cdf(self.latent(*key))
+        return STANDARD_NORMAL.cdf(self.latent(*key))
 
     def slip(self, solution: Solution) -> str:
         """Choose by Zipf's law among the wrong answers; temperature flattens it."""

@@ -72,10 +72,7 @@ class SimulatedModel:
         return self.skills.get(name, self.default_skill)
 
     def thinking(self, request: ParsedRequest, call: bytes, effort: str | None) -> Thinking:
-        """Return how it thinks in a call; worked examples and `effort` change nothing.
-
-        A subclass may raise `ValueError` for an effort that it does not have.
-        """
+        """Return how it thinks in a call; a subclass may raise `ValueError` for an effort."""
         return ORDINARY
 
     def unseen_tokens(self, request: ParsedRequest, answer: Answer, mind: Mind) -> int:

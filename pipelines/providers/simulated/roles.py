@@ -40,10 +40,7 @@ class Role(Protocol):
     """A part that a model can play, recognised by what the request asks for."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the answer, or None if the request is for another role.
-
-        Pure: the same request and mind give the same answer. Never raises on odd text.
-        """
+        """Return the answer, or None for another role's request. Pure; never raises."""
         ...
 
 

@@ -75,10 +75,7 @@ class Skill(Protocol):
     """A kind of task whose right answer follows from the text of the message."""
 
     def solve(self, request: ParsedRequest) -> Solution | None:
-        """Return the solution, or None if the request holds no task of this kind.
-
-        Pure: the same request gives the same solution. Never raises on odd text.
-        """
+        """Return the solution, or None without a task of this kind. Pure; never raises."""
         ...
 
 

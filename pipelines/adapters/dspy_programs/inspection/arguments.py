@@ -27,11 +27,7 @@ class Arguments(NamedTuple):
 
 
 def entry_point(program: dspy.Module) -> str:
-    """`forward`, or else `aforward`.
-
-    Raises:
-        PipelineError: the program has neither.
-    """
+    """`forward`, or else `aforward`. Raises PipelineError if there is neither."""
     for name in ("forward", "aforward"):
         if callable(getattr(type(program), name, None)):
             return name
