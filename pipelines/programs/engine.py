@@ -7,6 +7,7 @@ engine turns rollout and draw into the sample index that the gateway keys and se
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from pipelines.gateway.call import CallFailed, LMCall, LMReply, Purpose
 from pipelines.gateway.call_record import CallRecord, current_recorder
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
+from pipelines.providers import takes
 
 SAMPLES_PER_ROLLOUT = 1000
 _PARAMS = ("stop", "top_p", "response_format", "tools", "tool_choice", "parallel_tool_calls")
@@ -141,13 +143,9 @@ class GatewayEngine:
     @property
     def supports_function_calling(self) -> bool:
         """What DSPy's adapters ask before they send tools, and no list of them in the prompt."""
-        from pipelines.providers import takes
-
         return takes(self._model, "tools", ())
 
     def _takes_format(self, kind: str) -> bool:
-        from pipelines.providers import takes
-
         return takes(self._model, "response_format", {"type": kind})
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
@@ -261,8 +259,6 @@ class AsyncGatewayEngine:
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request; see `GatewayEngine.complete`."""
-        import asyncio
-
         return await asyncio.to_thread(self._engine.complete, request)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

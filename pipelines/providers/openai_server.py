@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
 
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
@@ -23,16 +25,14 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, Provider, ProviderReply
 from pipelines.gateway.secrets import key_of
+from pipelines.providers.litellm import model_knobs
+from pipelines.providers.litellm.prices import listed_price, nearest_model
 from pipelines.providers.prices import (
-    Listed,
     address_problem,
     key_problem,
     price_problem,
     resolve_price,
 )
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _RENAMED = {"max_tokens": "max_completion_tokens"}
 """What a server that refuses a parameter may want instead."""
@@ -61,15 +61,13 @@ class OpenAIServer(Provider):
 
     def price_of(self, model: Model) -> Price:
         """The user's figures, else litellm's for a model of this name."""
-        return resolve_price(model, lambda: _listed(model.name), lambda: _nearest(model.name))
+        return resolve_price(model, listed_price, nearest_model)
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """An effort by what litellm knows of a model of this name; all else may be tried."""
         if knob != "reasoning_effort":
             return True
-        from pipelines.providers.litellm.model_knobs import takes
-
-        return takes(model, knob, value)
+        return model_knobs.takes(model, knob, value)
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """Make the call; again at once if the server refuses a parameter that it can do without.
@@ -95,8 +93,6 @@ class OpenAIServer(Provider):
     async def _post(
         self, call: LMCall, body: Mapping[str, Any], timeout_s: float
     ) -> tuple[int, bytes, Mapping[str, str]]:
-        import aiohttp
-
         progress = SimpleNamespace(sent=False)
         url = f"{(call.model.address or '').rstrip('/')}/chat/completions"
         try:
@@ -128,23 +124,9 @@ class OpenAIServer(Provider):
 OPENAI_SERVER = OpenAIServer()
 
 
-def _listed(name: str) -> Listed:
-    from pipelines.providers.litellm.prices import listed_price
-
-    return listed_price(name)
-
-
-def _nearest(name: str) -> str:
-    from pipelines.providers.litellm.prices import nearest_model
-
-    return nearest_model(name)
-
-
 @functools.cache
 def _session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
     """One for each event loop, whose connections stay open."""
-    import aiohttp
-
     tracing = aiohttp.TraceConfig()
 
     async def note_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
@@ -166,8 +148,6 @@ def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, proc
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, which may be compressed, or have no end."""
-    import aiohttp
-
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

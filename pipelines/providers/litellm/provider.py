@@ -55,9 +55,7 @@ class LitellmProvider(Provider):
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:
-        return resolve_price(
-            model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
-        )  # fmt: skip
+        return resolve_price(model, listed_price, nearest_model)
 
     def takes(self, model: Model, knob: Knob, value: Any) -> bool:
         return model_knobs.takes(model, knob, value)

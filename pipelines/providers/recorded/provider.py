@@ -35,7 +35,7 @@ class RecordedProvider(Provider):
         """The user's figures, else what hosts asked for the model."""
         usd = USD_PER_MILLION_TOKENS.get(model.name.partition("/")[2])
         listed = None if usd is None else usd / 1e6
-        return resolve_price(model, lambda: (listed, listed))
+        return resolve_price(model, lambda _: (listed, listed))
 
     def is_remote(self, model: Model) -> bool:
         return False

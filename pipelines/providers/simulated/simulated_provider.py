@@ -30,7 +30,7 @@ class SimulatedProvider(Provider):
         """The user's figures, else the catalogue's."""
         known = find_model(model.name)
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
-        return resolve_price(model, lambda: listed)
+        return resolve_price(model, lambda _: listed)
 
     def is_remote(self, model: Model) -> bool:
         return False
