@@ -30,7 +30,7 @@ Whole = Annotated[StrictInt, BeforeValidator(_as_int)]
 def refusing_with(
     error: type[ValueError], instead: Mapping[str, str] | None = None
 ) -> Callable[[type[T]], type[T]]:
-    """Has a class raise an error of one line where pydantic would raise one of many.
+    """Have a class raise an error of one line where pydantic would raise one of many.
 
     It names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`, and the
     nearest name for a misspelt one. Works for pydantic's models, for dataclasses and for other
@@ -38,7 +38,7 @@ def refusing_with(
 
     Args:
         error: what is raised.
-        instead: for arguments that people try and that a class does not have, what to write.
+        instead: what to write, by arguments that users try and the class does not have.
     """
 
     def decorated(made: type[T]) -> type[T]:
@@ -76,7 +76,7 @@ def refusing_with(
 
 
 def naming_arguments(function: F) -> F:
-    """Has a function name the nearest argument where it is given one that it does not have."""
+    """Have a function name the nearest argument when it is given an unknown one."""
     names = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""What the gateway asks of whoever makes its calls."""
+"""The interface of providers, which make the gateway's calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Provider(Protocol):
         """What the model's tokens cost.
 
         Raises:
-            ModelError: nobody knows.
+            ModelError: no price is known.
         """
         ...
 

@@ -94,11 +94,11 @@ class Session:
         return result
 
     def try_once(self, calls: Sequence[LMCall], seconds: float) -> list[CallFailed | None]:
-        """How calls fail that are made once each, all at the same time, without any retry.
+        """The failures of calls that are made once each, all at the same time, without retries.
 
-        None for those that are answered, also from the cache; whose provider is in
-        this process; that the budget has no room for; and that take longer than `seconds`,
-        which go on. They are paid, and no nominal spend: a search takes the same path without them.
+        None for a call that is answered, also from the cache; whose provider is in this process;
+        that the budget has no room for; or that takes longer than `seconds`, and goes on. They
+        count as real spend but not as nominal: a search takes the same path without them.
         """
         provider = self._account.gateway.provider
         remote = [call for call in calls if provider(call.model).is_remote(call.model)]
@@ -156,7 +156,7 @@ class Session:
         self._account.protected = Protected(usd, calls, seconds)
 
     def stop(self) -> None:
-        """Refuse every further call: whoever asks or waits gets `BudgetExhausted`.
+        """Refuse every further call: new and waiting ones raise `BudgetExhausted`.
 
         Only those go on that a provider is answering just now; their replies are kept. Races
         end, and their calls are cut off.

@@ -102,7 +102,7 @@ class BoundProgram:
             PipelineError: the module has a single member, and so no aggregator.
         """
         if name not in self.wide:
-            raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
+            raise PipelineError(f"module {name!r} has one member and so no aggregator to consult")
         writes = self._bound[name].writes
         record = {own: outputs[wired] for own, wired in writes if own != REASONING}
         with self._members(name, inputs) as members:

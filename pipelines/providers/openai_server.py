@@ -257,7 +257,7 @@ def reply_of(call: LMCall, sent: Any, latency_s: float) -> ProviderReply:
 
 
 def _tool_calls(sent: Any) -> tuple[dict[str, Any], ...]:
-    """As plain data; what is wrong within a call is left to whoever reads it.
+    """The tool calls as plain data; errors within a call are left to the reader.
 
     Raises:
         Exception: these are no calls.

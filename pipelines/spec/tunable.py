@@ -44,7 +44,7 @@ class Tunable(ABC):
 
     @property
     def __name__(self) -> str:
-        """Its name, as what wraps functions reads it: `mlflow.trace(pipeline)`."""
+        """Its name, for wrappers of functions such as `mlflow.trace(pipeline)`."""
         return self.name
 
     @property

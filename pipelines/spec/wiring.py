@@ -81,7 +81,7 @@ def check_outputs(outputs: Sequence[str], by_field: Mapping[str, str]) -> tuple[
     """The requested outputs.
 
     Raises:
-        PipelineError: none is requested, one twice, or one that nobody writes.
+        PipelineError: none is requested, one twice, or one that no module writes.
     """
     if isinstance(outputs, str) or not outputs:
         raise PipelineError(f"outputs must be a list of fields, but got {outputs!r}", ("outputs",))

@@ -49,7 +49,7 @@ class DSPyPipeline(Tunable):
     """What it returns; unless declared, all fields that its predictors write."""
     _: KW_ONLY
     declared: bool = False
-    """Whether the user has said what it returns."""
+    """Whether the user has declared what it returns."""
     adapter: dspy.Adapter | None = field(default=None, repr=False)
     """How prompts are written, as `dspy.configure` has it; None for DSPy's ordinary one."""
     fallback: Fallback | None = field(default=None, repr=False)
@@ -87,7 +87,7 @@ class DSPyPipeline(Tunable):
 
     @cached_property
     def identity(self) -> Any:
-        """Its modules and their sources, its predictors, what it was said to return, and how
+        """Its modules and their sources, its predictors, its declared outputs, and how
         prompts are written."""
         predictors = [
             [module.name, repr(module.signature), list(module.demos), module.temperature]

@@ -18,7 +18,7 @@ _FIRST_PROBE_S, _LAST_PROBE_S = 0.5, 5.0
 """Between two tries to connect: doubling from the first to the last."""
 _WARN_EVERY_S = 10.0
 _NEVER_CONNECTED_S = 10.0
-"""Of a provider that was never reached no more is expected."""
+"""How long a provider may be away that was never reached."""
 NEVER_ANSWERED = 3
 """So many calls without an answer in time set a model aside that never gave one."""
 PATIENCE, FEWEST_REPLIES, SHORTEST_S = 5.0, 20, 30.0
@@ -89,7 +89,7 @@ class Connection:
             )  # fmt: skip
 
     def leave(self) -> None:
-        """Whoever tried for all has ended, however it did."""
+        """The call that tried for all has ended."""
         self._trying = False
 
 

@@ -32,7 +32,7 @@ class Protected(NamedTuple):
 class Account:
     """Real money: reservations before calls, settlements after them, under caps.
 
-    `clock` tells the seconds that the study takes of its budget so far.
+    `clock` returns the seconds of the budget that the study has used.
     """
 
     def __init__(

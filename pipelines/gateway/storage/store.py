@@ -142,7 +142,7 @@ class Store:
             if any(FLIGHTS.rows(db, "WHERE key = ?", key) for key in worst):
                 return Claim.IN_FLIGHT
             if not self._has_room(db, study, worst.values(), caps):
-                self._settle_orphans(db, "study", study)  # nobody else will, while all wait
+                self._settle_orphans(db, "study", study)  # while all wait, no other call would
                 flying = self._committed(db, study)[2]
                 return Claim.NO_ROOM_YET if flying else Claim.NO_ROOM
             for key, usd in worst.items():

@@ -1,6 +1,6 @@
 """The roles that judge candidates: a diagnoser that rates, a verifier, and a judge that picks.
 
-Whoever judges first solves the item that the candidates answer, and so rates its own mistakes high.
+A judging model first solves the item itself, and so rates its own mistakes high.
 """
 
 from __future__ import annotations
