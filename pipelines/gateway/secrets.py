@@ -13,7 +13,7 @@ _MAY_BE_SECRET = re.compile(r"KEY|TOKEN", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])\S{12,}")
 """Not a word, as in `LABEL_TOKEN=positive`, which may be an answer."""
 _GIVEN: dict[str, str] = {}
-"""Keys given in code, by the variable that is written down for each; kept for the process's life."""
+"""Keys given in code, by the variable that is written down for each, while the process lives."""
 _SHORTEST = 8
 """Characters of a named key; shorter values are words, as `EMPTY` for a server without keys."""
 

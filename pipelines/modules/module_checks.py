@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from pipelines.errors import PipelineError
@@ -87,13 +87,6 @@ def _check_llm_fields(module: Module, inputs: Iterable[str], outputs: Iterable[s
         )
 
 
-def _strategy(module: Module) -> str:
-    if module.strategy not in STRATEGIES:
-        hint = nearest(module.strategy, STRATEGIES)
-        raise PipelineError(f"strategy must be in {STRATEGIES}, but got {module.strategy!r}{hint}")
-    return module.strategy
-
-
 def _function(module: Module) -> Function | None:
     given = module.function
     if given is None:
@@ -125,14 +118,17 @@ def _temperature(module: Module) -> float | None:
         raise PipelineError(str(error)) from None
 
 
-def _reply_format(module: Module) -> str:
-    known = get_args(ReplyFormat)
-    if module.reply_format not in known:
-        raise PipelineError(
-            f"reply_format must be one of {', '.join(known)}, but got {module.reply_format!r}"
-            f"{nearest(str(module.reply_format), known)}"
-        )
-    return module.reply_format
+def _choice(knob: str, known: Sequence[str]) -> Callable[[Module], str]:
+    def check(module: Module) -> str:
+        value: str = getattr(module, knob)
+        if value not in known:
+            hint = nearest(value, known)
+            raise PipelineError(
+                f"{knob} must be one of {', '.join(known)}, but got {value!r}{hint}"
+            )
+        return value
+
+    return check
 
 
 def _rename(module: Module) -> dict[str, str]:
@@ -187,7 +183,7 @@ _OF_LLMS: Mapping[str, Any] = {
 CHECKS: Mapping[str, Callable[[Module], Any]] = {
     "name": _name,
     "signature": _signature,
-    "strategy": _strategy,
+    "strategy": _choice("strategy", STRATEGIES),
     "params": _params,
     "function": _function,
     "instructions": _text("instructions"),
@@ -195,6 +191,6 @@ CHECKS: Mapping[str, Callable[[Module], Any]] = {
     "temperature": _temperature,
     "rename": _rename,
     "demos": _demos,
-    "reply_format": _reply_format,
+    "reply_format": _choice("reply_format", get_args(ReplyFormat)),
 }
 """In the order in which they are run: later ones rely on earlier ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -25,14 +25,6 @@ from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.adapters.callables.pipeline import CallablePipeline
-
-
-class TraceKey(NamedTuple):
-    """What decides a whole run of deterministic code."""
-
-    config: str
-    inputs: str
-    """Their fingerprint."""
 
 
 class BoundCallable(BoundProgram):
@@ -142,9 +134,10 @@ class BoundCallable(BoundProgram):
             raise run.ended  # even if the code caught it
         return outputs, error
 
-    def _key(self, inputs: Mapping[str, Any]) -> TraceKey | None:
+    def _key(self, inputs: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What decides a run of deterministic code: the config and the inputs' fingerprint."""
         received = fingerprint(inputs)
-        return None if received is None else TraceKey(self._config.key, received)
+        return None if received is None else (self._config.key, received)
 
 
 def _lasts(trace: Trace) -> bool:

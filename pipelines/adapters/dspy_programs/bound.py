@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from pipelines.adapters.dspy_programs.blame import FORWARD
 from pipelines.adapters.dspy_programs.calling import (
     call_program,
     outputs_of,
@@ -16,7 +17,7 @@ from pipelines.adapters.dspy_programs.calling import (
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.inspection.lms import Fallback
 from pipelines.adapters.dspy_programs.inspection.places import every_predictor
-from pipelines.adapters.dspy_programs.run import PastTheGateway, Run, outside_step
+from pipelines.adapters.dspy_programs.run import PastTheGateway, Run
 from pipelines.adapters.dspy_programs.tuned import (
     TunedPredict,
     copied_predictor,
@@ -103,8 +104,9 @@ class BoundDSPyProgram(BoundProgram):
             except (Exception, SystemExit) as error:  # a script's exit must not end the search
                 failure = run.failure_of(error)
         steps = run.steps
-        if outside.calls:
-            steps = (*steps, outside_step(outside))
+        if outside.calls:  # made without a predictor
+            own = ModuleStep(FORWARD, {}, {}, tuple(outside.calls), outside.latency_s)
+            steps = (*steps, own)
         return Trace(steps, None if failure else outputs_of(returned), failure)
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from pipelines.adapters.dspy_programs.blame import FORWARD, program_error, why_it_failed
+from pipelines.adapters.dspy_programs.blame import program_error, why_it_failed
 from pipelines.adapters.dspy_programs.quiet import IN_RUNS, quiet
 from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.errors import PipelineError
@@ -187,11 +187,6 @@ class Run(BaseCallback):
     def _note(self, error: BaseException) -> None:
         if isinstance(error, _ENDING):
             self.ended = error
-
-
-def outside_step(recorder: Recorder) -> ModuleStep:
-    """A step for the calls that the program made without a predictor."""
-    return ModuleStep(FORWARD, {}, {}, tuple(recorder.calls), recorder.latency_s)
 
 
 def _step(

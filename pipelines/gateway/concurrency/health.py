@@ -148,11 +148,8 @@ class Health:
         """The way to the call's provider, which is that of the call's model from now on."""
         address = call.model.provider
         self._addresses[call.model.label] = address
-        found = self._connections.get(address)
-        if found is None:
-            what = f"no connection to {call.model.address or address}"
-            found = self._connections[address] = Connection(what, self._outage_s)
-        return found
+        what = f"no connection to {call.model.address or address}"
+        return self._connections.setdefault(address, Connection(what, self._outage_s))
 
     @asynccontextmanager
     async def reachable(self, call: LMCall, check: Callable[[], None]) -> AsyncIterator[None]:
@@ -177,11 +174,9 @@ class Health:
         if not failure.sent:
             self.connection(call).away(str(failure))
             return
-        label = call.model.label
-        if label not in self._loading:
-            what = f"{label} was being loaded by its server"
-            self._loading[label] = Connection(what, self._outage_s, reached=True)
-        self._loading[label].away(str(failure))
+        what = f"{call.model.label} was being loaded by its server"
+        loading = Connection(what, self._outage_s, reached=True)
+        self._loading.setdefault(call.model.label, loading).away(str(failure))
 
     def note_reply(self, call: LMCall) -> None:
         """The model replied."""
@@ -191,10 +186,7 @@ class Health:
 
     def pace(self, call: LMCall) -> Pace:
         """How fast the call's model answers."""
-        found = self._paces.get(call.model.label)
-        if found is None:
-            found = self._paces[call.model.label] = Pace(self._timeout_s, self._outage_s)
-        return found
+        return self._paces.setdefault(call.model.label, Pace(self._timeout_s, self._outage_s))
 
     def check(self, call: LMCall) -> None:
         """Raise `CallFailed` if the call's model was set aside."""
