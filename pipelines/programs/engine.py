@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Self
 
 import dspy
@@ -60,7 +61,8 @@ class GatewayLM(dspy.LM):
         """All else that decides what it answers to equal messages."""
         # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
         # both for reasoning models, and the gateway sends them anyhow.
-        self.gateway_engine = GatewayEngine(model, session, temperature, purpose, sample, params)
+        call = LMCall(model, (), temperature, sample, params or {}, purpose)
+        self.gateway_engine = GatewayEngine(call, session)
         self._open(model.name, self.gateway_engine)
 
     def _open(self, name: str, engine: GatewayEngine | RacingEngine) -> None:
@@ -91,23 +93,14 @@ class GatewayLM(dspy.LM):
 
 
 class GatewayEngine:
-    """Turns DSPy's canonical request into a call of the gateway, and its reply back."""
+    """Turns DSPy's canonical request into a call of the gateway, and its reply back.
 
-    def __init__(
-        self,
-        model: Model,
-        session: Session,
-        temperature: float | None,
-        purpose: Purpose,
-        sample: int,
-        params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._model = model
+    `first` is the call at the first draw, without messages.
+    """
+
+    def __init__(self, first: LMCall, session: Session) -> None:
+        self._first = first
         self.session = session
-        self._temperature = temperature
-        self._purpose = purpose
-        self._sample = sample
-        self._extra = dict(params or {})
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request.
@@ -143,22 +136,21 @@ class GatewayEngine:
     @property
     def supports_function_calling(self) -> bool:
         """What DSPy's adapters ask before they send tools, and no list of them in the prompt."""
-        return takes(self._model, "tools", ())
+        return takes(self._first.model, "tools", ())
 
     def _takes_format(self, kind: str) -> bool:
-        return takes(self._model, "response_format", {"type": kind})
+        return takes(self._first.model, "response_format", {"type": kind})
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
         """The call of the gateway that this request is, at the draw of so many."""
-        config = request.config
+        first, temperature = self._first, request.config.temperature
         messages, params = _wire(request)
-        return LMCall(
-            model=self._model,
+        return replace(
+            first,
             messages=messages,
-            temperature=self._temperature if config.temperature is None else config.temperature,
-            sample=self._sample + draw,
-            params={**self._extra, **params},
-            purpose=self._purpose,
+            temperature=first.temperature if temperature is None else temperature,
+            sample=first.sample + draw,
+            params={**first.params, **params},
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

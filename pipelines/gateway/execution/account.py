@@ -30,14 +30,9 @@ class Protected(NamedTuple):
 
 
 class Account:
-    """Real money: reservations before calls, settlements after them, under caps.
+    """Real money: reservations before calls, settlements after them, under caps."""
 
-    `clock` returns the seconds of the budget that the study has used.
-    """
-
-    def __init__(
-        self, gateway: Gateway, study: str, budget: Budget, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, gateway: Gateway, study: str, budget: Budget) -> None:
         self.gateway = gateway
         self.study = study
         self.budget = budget
@@ -46,14 +41,19 @@ class Account:
         self.tries: set[asyncio.Future[CallFailed | None]] = set()
         """First tries under way: the event loop itself holds tasks weakly."""
         self._store = gateway.store
-        self._clock = clock
+        self._started = time.monotonic()
         self._sending = 0
         self._stopped = threading.Event()
 
     @property
     def spent(self) -> Spend:
-        """What was paid, in this process and in all others of the same study."""
+        """Real spend: what was paid, in this process and in all others of the same study."""
         return self._store.spent(self.study)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the account was opened."""
+        return time.monotonic() - self._started
 
     async def reserve(
         self, worst_usd: Mapping[str, float], purpose: str, what: str, check: Callable[[], None]
@@ -95,7 +95,11 @@ class Account:
         self._store.settle(Settlement(call.key, "", "", PurposeSpend()))
 
     def stop(self) -> None:
-        """Refuse every further call."""
+        """Refuse every further call: new and waiting ones raise `BudgetExhausted`.
+
+        Only those go on that a provider is answering just now; their replies are kept. Races
+        end, and their calls are cut off.
+        """
         self._stopped.set()
 
     @contextmanager
@@ -109,11 +113,11 @@ class Account:
 
     @property
     def in_flight(self) -> int:
-        """How many requests of this process a provider is answering just now."""
+        """How many calls of this process a provider is answering just now."""
         return self._sending
 
     def drain(self) -> None:
-        """Wait until none is in flight."""
+        """Wait until no call is in flight; after `stop` no further one comes."""
         while self._sending:
             time.sleep(LOOK_S)
 
@@ -123,7 +127,7 @@ class Account:
             raise BudgetExhausted("the run was stopped")
 
     def check_running(self) -> None:
-        """Raise `BudgetExhausted` if stopped, or if the seconds of the budget are over."""
+        """Raise `BudgetExhausted` if stopped, or if the seconds that are not protected are over."""
         self.check_not_stopped()
         if self.seconds_left <= 0:
             seconds = self.protected.seconds
@@ -134,7 +138,7 @@ class Account:
     def seconds_left(self) -> float:
         """Infinite without a cap."""
         cap = math.inf if self.budget.seconds is None else self.budget.seconds
-        return cap - self.protected.seconds - self._clock()
+        return cap - self.protected.seconds - self.seconds
 
     def _caps(self) -> Caps:
         budget, kept = self.budget, self.protected

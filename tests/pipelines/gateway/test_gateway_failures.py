@@ -173,7 +173,7 @@ def test_a_first_try_that_fails_after_its_time_is_not_logged(
         session = open_gateway().session("s")
         assert session.try_once([make_call(server)], 0.01) == [None]
         release.set()
-        until(lambda: not session._account.tries)
+        until(lambda: not session.tries)
     gc.collect()
     assert not [each for each in caplog.records if each.name == "asyncio"]
 
