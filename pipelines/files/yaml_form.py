@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,6 +24,8 @@ from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     import dspy
+
+T = TypeVar("T")
 
 _PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
 _MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
@@ -194,7 +196,7 @@ def tuning_of(form: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "config": None if config is None else _config(config),
         "models": [_model(given, index) for index, given in enumerate(listed(form, "models"))],
-        "provenance": _mapping(form, "provenance"),
+        "provenance": _held(form, "provenance", dict, "a mapping"),
     }
 
 
@@ -266,10 +268,7 @@ def listed(form: Mapping[str, Any], key: str) -> list[Any]:
     Raises:
         PipelineError: something else is there.
     """
-    given = form.get(key)
-    if given is not None and not isinstance(given, list):
-        raise PipelineError(f"{key} must be a list, but is {given!r}", (key,))
-    return given or []
+    return _held(form, key, list, "a list")
 
 
 def names(form: Mapping[str, Any], key: str) -> list[str]:
@@ -285,8 +284,8 @@ def names(form: Mapping[str, Any], key: str) -> list[str]:
     return given
 
 
-def _mapping(form: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _held(form: Mapping[str, Any], key: str, kind: type[T], name: str) -> T:
     given = form.get(key)
-    if given is not None and not isinstance(given, dict):
-        raise PipelineError(f"{key} must be a mapping, but is {given!r}", (key,))
-    return given or {}
+    if given is not None and not isinstance(given, kind):
+        raise PipelineError(f"{key} must be {name}, but is {given!r}", (key,))
+    return given or kind()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from pipelines.adapters.dspy_programs.blame import FORWARD
 from pipelines.adapters.dspy_programs.calling import (
+    FORWARD,
     call_program,
     outputs_of,
     wrong_outputs,

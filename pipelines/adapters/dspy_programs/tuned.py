@@ -12,8 +12,7 @@ import dspy
 
 from pipelines.adapters.dspy_programs.binding import Binding, state_of
 from pipelines.adapters.dspy_programs.inspection.lms import as_model
-from pipelines.adapters.dspy_programs.run import NAME, Run
-from pipelines.adapters.dspy_programs.visit import Visit
+from pipelines.adapters.dspy_programs.run import NAME, Run, Visit
 from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
