@@ -38,10 +38,9 @@ class Binder:
         return {name: self._with(each, samples) for name, each in bound.items()}
 
     def _of(self, module: Module, config: ModuleConfig) -> BoundModule:
-        key = module.name, id(config)
+        name, key = module.name, (module.name, id(config))
         if key not in self._bound:
-            after = self._after[module.name]
-            self._bound[key] = _bind(module, config, module.name, self._models, after)
+            self._bound[key] = _bind(module, config, name, self._models, self._after[name])
         return self._bound[key]
 
     def _with(self, bound: BoundModule, samples: Mapping[str, tuple[int, ...]]) -> BoundModule:

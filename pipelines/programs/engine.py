@@ -20,7 +20,6 @@ from dspy import lm15
 from dspy.clients.lm15_boundary import request_kwargs
 from dspy.utils.exceptions import ContextWindowExceededError
 
-from pipelines.gateway.budget import PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply, Purpose
 from pipelines.gateway.call_record import CallRecord, current_recorder
 from pipelines.gateway.gateway import Session
@@ -230,11 +229,11 @@ class RacingEngine:
         count = _calls_for(self._count, map(len, members))
         race = self._engines[0].session.first_of(distinct, count)
         self.winners = self.winners or [members[place] for place in race.winners]
-        self.losers += [
-            CallRecord.of(call, _cut_off(lost))
-            for call, lost in zip(distinct, race.lost, strict=True)
-            if lost.calls
-        ]
+        for call, lost in zip(distinct, race.lost, strict=True):
+            if lost.calls:
+                tokens = lost.input_tokens, lost.output_tokens
+                reply = LMReply("", "cut_off", *tokens, lost.usd, latency_s=0.0)
+                self.losers.append(CallRecord.of(call, reply))
         engines = (self._engines[members[place][0]] for place in race.winners)
         return zip(engines, (distinct[place] for place in race.winners), race.replies, strict=True)
 
@@ -283,10 +282,6 @@ def _calls_for(members: int, sizes: Iterable[int]) -> int:
     `sizes` holds how many members each call is of.
     """
     return 1 + sum(fewest < members for fewest in itertools.accumulate(sorted(sizes)))
-
-
-def _cut_off(lost: PurposeSpend) -> LMReply:
-    return LMReply("", "cut_off", lost.input_tokens, lost.output_tokens, lost.usd, latency_s=0.0)
 
 
 def _wire(request: lm15.Request) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:

@@ -82,5 +82,5 @@ def _is_of_reading(error: BaseException) -> bool:
     return any(frame.f_code is reading for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def _shortened(text: str, most: int = 2000) -> str:
-    return text if len(text) <= most else f"{text[:most]} [...]"
+def _shortened(text: str) -> str:
+    return text if len(text) <= 2000 else f"{text[:2000]} [...]"

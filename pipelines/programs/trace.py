@@ -82,6 +82,10 @@ class Trace:
         names = [step.module for step in self.steps]
         raise KeyError(f"module {module!r} was not run; those that were: {names}")
 
+    def lasts(self) -> bool:
+        """Whether it may be kept; see `ModuleStep.lasts`."""
+        return all(step.lasts() for step in self.steps)
+
     @property
     def made_up_for(self) -> tuple[Failure, ...]:
         """Failures that did not end the run: of members, and of modules whose failure the program

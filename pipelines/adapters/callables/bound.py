@@ -70,7 +70,7 @@ class BoundCallable(BoundProgram):
         """
         own = copied(inputs, self._pipeline.inputs)
         key = self._key(own) or object()
-        made = yield from self._memo.make({key: lambda: self._run(own)[0]}, _lasts)
+        made = yield from self._memo.make({key: lambda: self._run(own)[0]}, Trace.lasts)
         return made[key]
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
@@ -138,7 +138,3 @@ class BoundCallable(BoundProgram):
         """What decides a run of deterministic code: the config and the inputs' fingerprint."""
         received = fingerprint(inputs)
         return None if received is None else (self._config.key, received)
-
-
-def _lasts(trace: Trace) -> bool:
-    return all(step.lasts() for step in trace.steps)

@@ -11,22 +11,22 @@ import asyncio
 import inspect
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from pipelines.gateway.concurrency.event_loop import event_loop
 
-_CALLS_IN_FLIGHT = 256
-"""Of all runs: as many as several providers allow. Python's default is a few more than
-processors."""
+_THREADS = partial(ThreadPoolExecutor, 256)
+"""For the calls in flight of all runs: as many as several providers allow. Python's default is a
+few more than processors."""
 
 
 def awaited(returned: Any) -> Any:
     """The function's result, awaited if it is a coroutine."""
     if not inspect.isawaitable(returned):
         return returned
-    future = asyncio.run_coroutine_threadsafe(
-        _result(returned), event_loop("plain-python", _threads)
-    )
+    loop = event_loop("plain-python", _THREADS)
+    future = asyncio.run_coroutine_threadsafe(_result(returned), loop)
     try:
         return future.result()
     finally:
@@ -35,7 +35,3 @@ def awaited(returned: Any) -> Any:
 
 async def _result(returned: Awaitable[Any]) -> Any:
     return await returned
-
-
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_CALLS_IN_FLIGHT)

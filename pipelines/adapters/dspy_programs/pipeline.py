@@ -185,21 +185,18 @@ def from_dspy(
     fallback = configured_lm()
     made = [as_module(name, predictor) for name, predictor in predictors.items()]
     own = [model for _, model in made if model]
+    written = predictors.values()
     return DSPyPipeline(
         program,
         name or type(program).__name__,
         tuple(_starting_with(module, fallback) for module, _ in made),
         arguments_of(program, predictors),
-        _names(outputs) or outputs_of(predictors.values()),
+        (outputs,) if isinstance(outputs, str) else tuple(outputs or outputs_of(written)),
         declared=bool(outputs),
         adapter=dspy.settings.adapter,
         fallback=fallback,
         models=_distinct([*own, fallback.model] if fallback else own),
     )
-
-
-def _names(outputs: Sequence[str] | None) -> tuple[str, ...]:
-    return (outputs,) if isinstance(outputs, str) else tuple(outputs or ())
 
 
 def _starting_with(module: PredictorModule, fallback: Fallback | None) -> PredictorModule:

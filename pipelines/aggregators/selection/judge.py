@@ -46,7 +46,6 @@ class Judge(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
         return {"judge": PICK if self.answer == "pick" else WRITE}
 
     needed: ClassVar = {"judge"}

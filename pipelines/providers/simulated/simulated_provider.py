@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.failures import BAD_REQUEST
@@ -45,20 +44,15 @@ class SimulatedProvider(Provider):
             raise BAD_REQUEST.failure(call, str(error)) from error
         if call.all_params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
             await asyncio.sleep(reply.latency_s)
-        return ProviderReply(
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            latency_s=reply.latency_s,
-        )
+        tokens = reply.input_tokens, reply.output_tokens
+        return ProviderReply(reply.text, reply.finish_reason, reply.latency_s, *tokens)
 
 
 SIMULATED = SimulatedProvider()
 
 
 def _simulated(call: LMCall) -> SimulatedReply:
-    params: Mapping[str, Any] = call.all_params
+    params = call.all_params
     effort, stop = params.get("reasoning_effort"), params.get("stop") or ()
     if isinstance(effort, Mapping):  # its other form: {"effort": "low", "summary": "auto"}
         effort = effort.get("effort")
