@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from search_spaces.canonical import canonical_json as canonical_json
 from search_spaces.member import SETTINGS, MemberConfig, normal_form, same
+from search_spaces.member import canonical_json as canonical_json
 from search_spaces.refusals import Whole, refusing_with
 
 
@@ -31,14 +32,6 @@ def _as_member(given: Any) -> Any:
 
 ReplyFormat = Literal["chat", "json", "xml"]
 """How a model is to write its outputs: as DSPy's ChatAdapter, JSONAdapter or XMLAdapter asks."""
-
-
-def _is_chat(value: str) -> bool:
-    return value == "chat"
-
-
-def _is_empty(value: Sequence[Any]) -> bool:
-    return not value
 
 
 MAX_WIDTH = 1000
@@ -73,7 +66,7 @@ class ModuleConfig(BaseModel):
     """Model labels: one for all members, or one per member; empty for a function module. Filled in
     where `members` are given."""
     members: tuple[Annotated[MemberConfig, BeforeValidator(_as_member)], ...] = Field(
-        default=(), exclude_if=_is_empty
+        default=(), exclude_if=operator.not_
     )
     """One per member, if any has its own temperature, instructions or demos; else empty. Labels
     among them are members without settings of their own. See also `resolved_members`."""
@@ -88,7 +81,7 @@ class ModuleConfig(BaseModel):
     """The prompt's instructions; None leaves what the signature says."""
     demos: tuple[dict[str, Any], ...] = ()
     """Worked examples shown in the prompt."""
-    reply_format: ReplyFormat = Field(default="chat", exclude_if=_is_chat)
+    reply_format: ReplyFormat = Field(default="chat", exclude_if="chat".__eq__)
     """`chat` is DSPy's ordinary form; in a DSPy program what `dspy.configure(adapter=...)` says.
     `json` also sends the fields' JSON schema, where the model's server takes one."""
     params: dict[str, Any] = Field(default_factory=dict)

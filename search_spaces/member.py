@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, replace
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from pydantic import ConfigDict, Field, StrictFloat
 from pydantic.dataclasses import dataclass
 
-from search_spaces.canonical import canonical_json
 from search_spaces.refusals import refusing_with
 
 SETTINGS = ("temperature", "instructions", "demos")
@@ -76,6 +76,11 @@ def normal_form(
         if all(same(other, first) for other in others):
             settings[name] = first
     return tuple(member.without(settings) for member in resolved), settings
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
 def same(one: Any, other: Any) -> bool:

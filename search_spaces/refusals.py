@@ -30,7 +30,7 @@ Whole = Annotated[StrictInt, BeforeValidator(_as_int)]
 def refusing_with(
     error: type[ValueError], instead: Mapping[str, str] | None = None
 ) -> Callable[[type[T]], type[T]]:
-    """Has a class raise an error of one line where pydantic would raise one of many.
+    """Have a class raise an error of one line where pydantic would raise one of many.
 
     It names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`, and the
     nearest name for a misspelt one. Works for pydantic's models, for dataclasses and for other
@@ -38,7 +38,7 @@ def refusing_with(
 
     Args:
         error: what is raised.
-        instead: for arguments that people try and that a class does not have, what to write.
+        instead: what to write, by arguments that users try and the class does not have.
     """
 
     def decorated(made: type[T]) -> type[T]:
@@ -52,9 +52,8 @@ def refusing_with(
             names = _names(own)
             for name in given:
                 if name not in names:
-                    told = f": {instead[name]}" if instead and name in instead else ""
-                    hint = f"{told or nearest(name, names)} (it has {', '.join(names)})"
-                    raise error(f"{made.__name__} has no {name!r}{hint}")
+                    advice = f": {instead[name]}" if instead and name in instead else ""
+                    raise error(_unknown(made.__name__, name, names, advice))
             for name in _needed(own)[len(args) :]:
                 if name not in given:
                     listed = ", ".join(names)
@@ -65,7 +64,8 @@ def refusing_with(
                 by_name = {**dict(zip(names, args, strict=False)), **given}
                 hidden = config.get("hide_input_in_errors", False)
                 problems = [
-                    _told(made.__name__, names, each, by_name, hidden) for each in _closest(refused)
+                    _problem(made.__name__, names, each, by_name, hidden)
+                    for each in _closest(refused)
                 ]
                 raise error("; ".join(problems)) from None
 
@@ -76,20 +76,21 @@ def refusing_with(
 
 
 def naming_arguments(function: F) -> F:
-    """Has a function name the nearest argument where it is given one that it does not have."""
+    """Have a function name the nearest argument when it is given an unknown one."""
     names = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def checked(*args: Any, **given: Any) -> Any:
         for name in given:
             if name not in names:
-                listed = f"(it has {', '.join(names)})"
-                raise TypeError(
-                    f"{function.__name__} has no {name!r}{nearest(name, names)} {listed}"
-                )
+                raise TypeError(_unknown(function.__name__, name, names))
         return function(*args, **given)
 
     return cast(F, checked)
+
+
+def _unknown(owner: str, name: str, names: tuple[str, ...], advice: str = "") -> str:
+    return f"{owner} has no {name!r}{advice or nearest(name, names)} (it has {', '.join(names)})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -111,6 +112,15 @@ def check_number(name: str, value: Any, *, zero: bool) -> None:
     if not number or not 0 <= value < math.inf or (value == 0 and not zero):
         rule = f"{name} >= 0" if zero else f"{name} > 0"
         raise ValueError(f"`{rule}` must hold (a finite number), but got {value!r}")
+
+
+def check_temperature(value: Any) -> float | None:
+    """The temperature as a float; None stays. Raises ValueError unless it is from 0 to 2."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
+        raise ValueError(f"0 <= temperature <= 2 must hold, but got {value!r}")
+    return float(value)
 
 
 @functools.cache
@@ -136,7 +146,7 @@ def _closest(refused: ValidationError) -> Iterable[ErrorDetails]:
     return errors.values()
 
 
-def _told(
+def _problem(
     made: str, names: tuple[str, ...], error: ErrorDetails, by_name: Mapping[str, Any], hidden: bool
 ) -> str:
     field, *path = error["loc"] or ("",)

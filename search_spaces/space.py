@@ -37,11 +37,7 @@ class SearchSpaceError(ValueError):
     """A search space that does not fit its pipeline or its models."""
 
 
-def _as_json(distribution: BaseDistribution) -> str:
-    return distribution_to_json(distribution)
-
-
-Distribution = Annotated[BaseDistribution, PlainSerializer(_as_json)]
+Distribution = Annotated[BaseDistribution, PlainSerializer(distribution_to_json)]
 
 
 def _listed(given: Any) -> Any:

@@ -52,7 +52,7 @@ def _show_saved(options: argparse.Namespace) -> int:
     from optimizer.cli.figures import print_json
     from optimizer.tracking.finished_run import find_run
     from pipelines.errors import PipelineError
-    from pipelines.files.yaml_form import told_of
+    from pipelines.files.yaml_form import tuning_of
     from pipelines.files.yaml_text import read_text, read_yaml
 
     data, lines = read_yaml(read_text(options.run), options.run)
@@ -61,7 +61,7 @@ def _show_saved(options: argparse.Namespace) -> int:
             f"{options.run} must be a pipeline in YAML, with `modules`, a `program` or a `factory`"
         )
     try:
-        facts = told_of(data)["provenance"]
+        facts = tuning_of(data)["provenance"]
     except PipelineError as error:
         line = lines.of(error.at)
         raise PipelineError(error.message, error.at, line=line, source=options.run) from error

@@ -97,8 +97,8 @@ def aggregator(config: str | AggregatorConfig) -> Aggregator:
         hint = next((nearest(param, known) for param in params if param not in known), "")
         raise PipelineError(f"{name}: {error}{hint}", ("aggregator",)) from error
     except Exception as error:  # a user's class may raise anything
-        told = f"{type(error).__name__}: {error}"
-        raise PipelineError(f"{name} cannot be made: {told}", ("aggregator",)) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise PipelineError(f"{name} cannot be made: {problem}", ("aggregator",)) from error
 
 
 def _checked(made: Aggregator) -> Aggregator:

@@ -189,7 +189,7 @@ class Group(NamedTuple):
     votes: float
 
 
-def heard(answers: Sequence[Answer]) -> list[Answer]:
+def non_empty(answers: Sequence[Answer]) -> list[Answer]:
     """The answers that are not empty; all of them, if all are."""
     return [answer for answer in answers if not answer.empty] or list(answers)
 
@@ -204,7 +204,7 @@ def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Grou
         weights: votes by member; one each, if none are given.
     """
     groups: dict[tuple[str, ...], Group] = {}
-    for answer in heard(answers):
+    for answer in non_empty(answers):
         votes = weights[answer.member] if weights and answer.member is not None else 1.0
         first, before = groups.get(answer.ballot, (answer, 0.0))
         groups[answer.ballot] = Group(first, before + votes)
@@ -214,7 +214,7 @@ def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Grou
 def distinct(answers: Sequence[Answer]) -> list[Answer]:
     """The first of those that mean the same, in the order given; abstentions as in `tally`."""
     found: dict[tuple[str, ...], Answer] = {}
-    for answer in heard(answers):
+    for answer in non_empty(answers):
         found.setdefault(answer.ballot, answer)
     return list(found.values())
 

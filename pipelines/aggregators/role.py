@@ -43,17 +43,12 @@ class Role:
         """How often it is asked at most about the answers of `width` members."""
         return 1 if self.sees == CANDIDATES else width
 
-    def module(self, name: str, of: Module, told: str | None) -> Module:
-        """The role's module: it gets the module's inputs and one field more.
+    def module(self, name: str, of: Module, task_instructions: str | None) -> Module:
+        """The module of this role, which gets the inputs of the module `of` and the candidates.
 
-        What it writes has names that these leave free; its `rename` leads back.
-
-        Args:
-            name: of the new module.
-            of: the module whose members' answers it sees.
-            told: the instructions of that module.
+        Its output fields have names that those of `of` leave free; its `rename` leads back.
         """
-        return _module(self, name, of.signature, of.strategy, told)  # type: ignore[arg-type]
+        return _module(self, name, of.signature, of.strategy, task_instructions)  # type: ignore[arg-type]
 
     def field(self, of: Module) -> str:
         """The name of the field with the candidates, which no field of the module has."""
@@ -62,7 +57,7 @@ class Role:
 
 @lru_cache(maxsize=1024)
 def _module(
-    role: Role, name: str, signature: Signature, strategy: Strategy, told: str | None
+    role: Role, name: str, signature: Signature, strategy: Strategy, task_instructions: str | None
 ) -> Module:
     of = Module("module", signature)
     seen = role.field(of)
@@ -77,7 +72,7 @@ def _module(
     else:
         asked = _class(signature, seen, {names.get(f, f): kind for f, kind in wanted.items()})
     inputs, _, outputs = (part.strip() for part in signature_text(signature).partition("->"))
-    task = told or f"Given the fields {inputs}, produce the fields {outputs}."
+    task = task_instructions or f"Given the fields {inputs}, produce the fields {outputs}."
     instructions = role.instructions.format(task=task.strip())
     identifier = re.sub(r"\W+", "_", name).strip("_")
     return Module(identifier, asked, instructions=instructions, strategy=strategy, rename=rename)

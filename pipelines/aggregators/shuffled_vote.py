@@ -58,8 +58,8 @@ class ShuffledVote(Aggregator):
         field = self.options or _clear_field(members.inputs)
         if field is None or len(_options(members.inputs.get(field))) < 2:
             answers = members.ask(everyone(members))
-            told = f"the input {field!r} holds fewer than two options to shuffle"
-            members.failed("no_options", told)
+            problem = f"the input {field!r} holds fewer than two options to shuffle"
+            members.failed("no_options", problem)
             return vote(answers, len(members.models))
         orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
         inputs = [{**members.inputs, field: order.shown} for order in orders]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.adapters.callables.pipeline import CallablePipeline, from_callable
 from pipelines.errors import PipelineError
-from pipelines.files.yaml_form import check_keys, names, told_form
+from pipelines.files.yaml_form import check_keys, names, tuning_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.modules.functions import import_function, reference_of
 
@@ -26,15 +26,11 @@ def to_yaml(pipeline: CallablePipeline) -> str:
     }
     if pipeline.outputs:
         form["outputs"] = list(pipeline.outputs)
-    return write_yaml({**form, **told_form(pipeline)})
+    return write_yaml({**form, **tuning_form(pipeline)})
 
 
-def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> CallablePipeline:
-    """The pipeline that the form names.
-
-    Args:
-        form: as read from YAML.
-        told: its config, models and provenance, read already.
+def from_form(form: Mapping[str, Any], tuning: Mapping[str, Any]) -> CallablePipeline:
+    """The pipeline that the form names, with its config, models and provenance.
 
     Raises:
         PipelineError: the factory can't be imported, or the config does not fit the modules.
@@ -52,4 +48,4 @@ def from_form(form: Mapping[str, Any], told: Mapping[str, Any]) -> CallablePipel
         )
     except PipelineError as error:
         raise PipelineError(error.message, error.at or ("factory",)) from error
-    return replace(pipeline, **told)
+    return replace(pipeline, **tuning)

@@ -14,7 +14,7 @@ from pipelines.adapters.dspy_programs.inspection.lms import Fallback
 from pipelines.adapters.dspy_programs.inspection.places import every_module
 from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline, from_dspy
 from pipelines.errors import PipelineError
-from pipelines.files.yaml_form import check_keys, names, told_form
+from pipelines.files.yaml_form import check_keys, names, tuning_form
 from pipelines.files.yaml_text import write_yaml
 from pipelines.gateway.model import Model
 from pipelines.modules.functions import import_function, reference_of
@@ -54,18 +54,13 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
         form["fallback"] = {"model": model.label, "temperature": temperature}
         others = [each for each in pipeline.models if each.label != model.label]
         pipeline = replace(pipeline, models=(*others, model))
-    return write_yaml({**form, **told_form(pipeline)})
+    return write_yaml({**form, **tuning_form(pipeline)})
 
 
 def from_form(
-    form: Mapping[str, Any], told: Mapping[str, Any], program: dspy.Module | None = None
+    form: Mapping[str, Any], tuning: Mapping[str, Any], program: dspy.Module | None = None
 ) -> DSPyPipeline:
-    """The program that the form names, or the one that is given.
-
-    Args:
-        form: as read from YAML.
-        told: its config, models and provenance, read already.
-        program: to be used instead of what the form names.
+    """The program that the form names, or the one given, with config, models and provenance.
 
     Raises:
         PipelineError: it can't be imported or made, the one given has other modules, none is given
@@ -75,9 +70,9 @@ def from_form(
     pipeline = _given(form["program"], program, names(form, "outputs"))
     pipeline = pipeline.with_inputs(names(form, "inputs") if "inputs" in form else pipeline.inputs)
     pipeline = pipeline.with_outputs(names(form, "returned"))
-    models = told["models"] or pipeline.models
+    models = tuning["models"] or pipeline.models
     fallback = _fallback(form["fallback"], models) if "fallback" in form else pipeline.fallback
-    return replace(pipeline, name=form["name"], fallback=fallback, **{**told, "models": models})
+    return replace(pipeline, name=form["name"], fallback=fallback, **{**tuning, "models": models})
 
 
 def _given(form: Any, program: dspy.Module | None, outputs: Sequence[str]) -> DSPyPipeline:
@@ -149,12 +144,12 @@ def _check_same(pipeline: DSPyPipeline, again: DSPyPipeline, reference: str) -> 
 
 def _written(pipeline: DSPyPipeline) -> dict[str, str]:
     """What a program consists of, by what to call it in an error."""
-    told = {f"module {each.name!r}": repr(each.signature) for each in pipeline.modules}
+    parts = {f"module {each.name!r}": repr(each.signature) for each in pipeline.modules}
     for place, module in every_module(pipeline.program):
         if not isinstance(module, dspy.Predict):
             of = "" if place == "self" else f" of {place!r}"
-            told |= {f"{name!r}{of}": text for name, text in attributes_of(module).items()}
-    return told
+            parts |= {f"{name!r}{of}": text for name, text in attributes_of(module).items()}
+    return parts
 
 
 def _fallback(form: Any, models: Sequence[Model]) -> Fallback:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +25,8 @@ from search_spaces.refusals import nearest
 if TYPE_CHECKING:
     import dspy
 
+T = TypeVar("T")
+
 _PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
 _MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
 
@@ -37,16 +39,17 @@ def to_yaml(pipeline: Pipeline) -> str:
     }
     if tuple(pipeline.outputs) != pipeline.default_outputs:
         form["outputs"] = list(pipeline.outputs)
-    return write_yaml({**form, **told_form(pipeline)})
+    return write_yaml({**form, **tuning_form(pipeline)})
 
 
-def told_form(pipeline: Tunable) -> dict[str, Any]:
+def tuning_form(pipeline: Tunable) -> dict[str, Any]:
     """What a tuned pipeline carries: its models, its config, and where that comes from."""
     form: dict[str, Any] = {}
     if pipeline.models:
         form["models"] = [_model_form(model) for model in pipeline.models]
     if pipeline.config is not None:
-        form["config"] = _config_form(pipeline.config)
+        modules = pipeline.config.modules.items()
+        form["config"] = {name: _module_config_form(module) for name, module in modules}
     if pipeline.provenance:
         form["provenance"] = dict(pipeline.provenance)
     return form
@@ -114,7 +117,7 @@ def _module_form(module: Module) -> dict[str, Any]:
             f"module {module.name!r} has a class for its signature, which YAML has no form for: "
             f"{advice}"
         )
-    form = _told(module)
+    form = _changed(module)
     if module.function is not None:
         form["function"] = reference_of(module.callable)
     if module.demos:
@@ -126,12 +129,8 @@ def _model_form(model: Model) -> dict[str, Any]:
     """What the name alone does not say."""
     bare = Model(model.name)
     names = [field.name for field in dataclasses.fields(model)]
-    told = [name for name in names if getattr(model, name) != getattr(bare, name)]
-    return {name: getattr(model, name) for name in ("name", *told)}
-
-
-def _config_form(config: PipelineConfig) -> dict[str, Any]:
-    return {name: _module_config_form(module) for name, module in config.modules.items()}
+    changed = [name for name in names if getattr(model, name) != getattr(bare, name)]
+    return {name: getattr(model, name) for name in ("name", *changed)}
 
 
 def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
@@ -163,41 +162,41 @@ def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
     return form
 
 
-def _told(spec: Module) -> dict[str, Any]:
+def _changed(spec: Module) -> dict[str, Any]:
     """The fields that differ from their defaults."""
-    told = {}
+    changed = {}
     for field in dataclasses.fields(spec):
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         value = getattr(spec, field.name)
         if value != default:
-            told[field.name] = value
-    return told
+            changed[field.name] = value
+    return changed
 
 
 def _pipeline(form: Any, program: dspy.Module | None) -> Tunable:
     if isinstance(form, Mapping) and "program" in form:
         from pipelines.files import dspy_form
 
-        return dspy_form.from_form(form, told_of(form), program)
+        return dspy_form.from_form(form, tuning_of(form), program)
     if program is not None:
         raise PipelineError("program= is for DSPy programs, which this is not: leave it out")
     if isinstance(form, Mapping) and "factory" in form:
         from pipelines.files import callable_form
 
-        return callable_form.from_form(form, told_of(form))
+        return callable_form.from_form(form, tuning_of(form))
     check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
     modules = [_module(given, index) for index, given in enumerate(listed(form, "modules"))]
-    return Pipeline(form["name"], modules, names(form, "outputs"), **told_of(form))
+    return Pipeline(form["name"], modules, names(form, "outputs"), **tuning_of(form))
 
 
-def told_of(form: Mapping[str, Any]) -> dict[str, Any]:
-    """What `told_form` wrote."""
+def tuning_of(form: Mapping[str, Any]) -> dict[str, Any]:
+    """What `tuning_form` wrote."""
     config = form.get("config")
     return {
         "config": None if config is None else _config(config),
         "models": [_model(given, index) for index, given in enumerate(listed(form, "models"))],
-        "provenance": _mapping(form, "provenance"),
+        "provenance": _held(form, "provenance", dict, "a mapping"),
     }
 
 
@@ -269,10 +268,7 @@ def listed(form: Mapping[str, Any], key: str) -> list[Any]:
     Raises:
         PipelineError: something else is there.
     """
-    given = form.get(key)
-    if given is not None and not isinstance(given, list):
-        raise PipelineError(f"{key} must be a list, but is {given!r}", (key,))
-    return given or []
+    return _held(form, key, list, "a list")
 
 
 def names(form: Mapping[str, Any], key: str) -> list[str]:
@@ -288,8 +284,8 @@ def names(form: Mapping[str, Any], key: str) -> list[str]:
     return given
 
 
-def _mapping(form: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _held(form: Mapping[str, Any], key: str, kind: type[T], name: str) -> T:
     given = form.get(key)
-    if given is not None and not isinstance(given, dict):
-        raise PipelineError(f"{key} must be a mapping, but is {given!r}", (key,))
-    return given or {}
+    if given is not None and not isinstance(given, kind):
+        raise PipelineError(f"{key} must be {name}, but is {given!r}", (key,))
+    return given or kind()

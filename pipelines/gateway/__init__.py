@@ -1,1 +1,1 @@
-"""The one door to language models."""
+"""The gateway, through which every call to a language model goes."""

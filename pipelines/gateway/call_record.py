@@ -122,5 +122,5 @@ def recording() -> Iterator[Recorder]:
 
 
 def current_recorder() -> Recorder:
-    """Where to note what happens in this context; one that nobody reads, if nobody asked."""
+    """The recorder of this context; a new one outside of `recording`."""
     return _RECORDER.get() or Recorder()

@@ -30,7 +30,7 @@ class FailureKind(NamedTuple):
     away: bool = False
     """Whether the provider can't be reached or is starting: it is waited for."""
     advice: str = ""
-    """What helps; `{call}`, `{timeout_s}` and what `_help` says are filled in."""
+    """What helps; `{call}`, `{timeout_s}` and the keys of `_help` are filled in."""
 
     def failure(
         self,
@@ -42,18 +42,15 @@ class FailureKind(NamedTuple):
     ) -> CallFailed:
         """The failure of this call.
 
-        Args:
-            call: what was asked.
-            detail: what the provider or the connection said; secrets are taken out.
-            timeout_s: how long the provider could stay silent.
-            retry_after: seconds that the provider asks to wait.
+        `detail` is what the provider or the connection reports; secrets are removed. `timeout_s` is
+        how long the provider could stay silent, `retry_after` the seconds that it asks to wait.
         """
         model = call.model
         where = f" at {model.address}" if model.address else ""
         advice = self.advice.format(call=call, timeout_s=timeout_s, **_help(model))
         detail = _SOCKET.sub("", encodable(detail))
-        said = redacted(detail, model.api_key_env)[:_MOST_CHARACTERS].rstrip(". ")
-        text = f"{model.label}{where}: {said}" + (f" ({advice})" if advice else "")
+        detail = redacted(detail, model.key_variable)[:_MOST_CHARACTERS].rstrip(". ")
+        text = f"{model.label}{where}: {detail}" + (f" ({advice})" if advice else "")
         return CallFailed(
             self.kind,
             text,
@@ -144,40 +141,36 @@ _WINDOW = re.compile(r"(?:context (?:length|window|size)|n_ctx)\D{0,20}(\d+)", r
 
 
 def _help(model: Model) -> dict[str, str]:
-    """What helps where this model's server is away, refuses its key, or does not know its name."""
-    server, name = local_server(model.name), model.name.partition("/")[2]
-    start, get = (
-        "is this machine online?",
-        "is the name right? https://docs.litellm.ai/docs/providers has litellm's",
-    )
+    """Advice by problem: the server is away, does not have the model, or refuses the key."""
+    server, (provider, _, name) = local_server(model.name), model.name.partition("/")
+    start = "is this machine online?"
+    get = "is the name right? https://docs.litellm.ai/docs/providers lists litellm's"
     key = "Model(..., api_key_env=...) names the variable that holds the key"
-    usual = f"{model.name.partition('/')[0].upper()}_API_KEY"
-    if model.name.startswith(("bedrock/", "sagemaker/")):
+    if provider in ("bedrock", "sagemaker"):
         key = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of the machine"
     if model.address:
         start = "does the server run, at this address?"
-        get = f"{model.address}/models lists the names that a server of OpenAI's form has"
-    elif os.environ.get(usual):
-        key = f"it was sent the key in {usual}; {key}"
+        get = f"{model.address}/models lists the names of a server of OpenAI's form"
     if server is not None:
-        start += f" Start it: `{server.start.format(name=name)}`; another address: Model(..., "
-        start += f"api_base=...) or {server.variable}"
+        start += (
+            f" Start it: `{server.start.format(name=name)}`; another address: "
+            f"Model(..., api_base=...) or {server.variable}"
+        )
         if server.get:
             get = f"fetch the model: `{server.get.format(name=name)}`"
-    if model.api_key_env:
-        key = f"it was sent the key in {model.api_key_env}"
+    usual = f"{provider.upper()}_API_KEY"
+    if model.key_variable:
+        key = f"it was sent the key in {model.key_variable}"
+    elif not model.address and os.environ.get(usual):
+        key = f"it was sent the key in {usual}; {key}"
     return {"start": start, "get": get, "key": key}
 
 
 def of_status(status: int, text: str, call: LMCall) -> FailureKind:
     """What a server means by an HTTP status of 300 or more.
 
-    One that says no is free, but for those with which a proxy gives up waiting.
-
-    Args:
-        status: as it came.
-        text: what it says of the error; not the whole body, which may quote the prompt.
-        call: what was asked.
+    A refusal is free, except the statuses with which a proxy gives up waiting. `text` is the error
+    message alone: the whole body may quote the prompt.
     """
     if status < 400:
         return REDIRECTED
@@ -185,8 +178,6 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
         return QUOTA
     if status in (401, 403):
         return AUTHENTICATION
-    if status == 404:
-        return NOT_FOUND
     if status == 429:
         return RATE_LIMITED
     if status in (408, 504, 524):
@@ -201,7 +192,7 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
         return too_long(text, call)
     sent = [name for name in _OF_ABILITIES if name in call.all_params]
     if not sent:
-        return BAD_REQUEST
+        return NOT_FOUND if status == 404 else BAD_REQUEST
     return BAD_REQUEST._replace(advice=f"it was sent {', '.join(sent)}: does the model take that?")
 
 

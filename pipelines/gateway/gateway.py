@@ -107,9 +107,7 @@ class Gateway:
 
     def gate(self, provider: str) -> ProviderGate:
         """The gate that all calls to this provider share."""
-        if provider not in self._gates:
-            self._gates[provider] = ProviderGate(self.limit(provider))
-        return self._gates[provider]
+        return self._gates.setdefault(provider, ProviderGate(self.limit(provider)))
 
     def limit(self, provider: str) -> Limit:
         """What this provider allows."""

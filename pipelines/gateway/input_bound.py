@@ -34,12 +34,9 @@ TOOL_PROMPT_TOKENS = 1_024
 def most_input_tokens(
     model: str, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
 ) -> int:
-    """The bound for one call.
+    """The bound for one call to the model of this name.
 
-    Args:
-        model: its name.
-        messages: in OpenAI's form; parts that are no images count by the bytes of their JSON.
-        params: tools, the form of the reply and all others count by the bytes of their JSON.
+    All counts by the bytes of its JSON, except images, which have a bound of their own.
     """
     images = sum(1 for message in messages for part in _parts(message) if _is_image(part))
     texts = map(_without_image_data, messages)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 
 class LocalServer(NamedTuple):
-    """What is known of one kind of server. It needs no key, and costs nothing by the token."""
+    """One kind of server, which needs no key and costs nothing per token."""
 
     usual: str
-    """Where it listens unless told otherwise."""
+    """The address where it listens by default."""
     variable: str
     """The environment variable that holds another address: litellm's."""
     key_variable: str
@@ -23,7 +23,7 @@ class LocalServer(NamedTuple):
 
     @property
     def address(self) -> str:
-        """What the variable says, else the usual one."""
+        """The variable's value, else the usual address."""
         return os.environ.get(self.variable) or self.usual
 
 

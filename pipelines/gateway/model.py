@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any
 
@@ -102,6 +103,13 @@ class Model:
         """Where its server is: `api_base`, else where a server of its name is by default."""
         server = local_server(self.name)
         return self.api_base or (server.address if server else None)
+
+    @property
+    def key_variable(self) -> str | None:
+        """The variable whose key is sent: `api_key_env`, else that of the usual address, if set."""
+        server = None if self.api_base else local_server(self.name)
+        usual = server.key_variable if server and os.environ.get(server.key_variable) else None
+        return self.api_key_env or usual
 
 
 def as_models(models: list[str | Model] | tuple[str | Model, ...]) -> dict[str, Model]:

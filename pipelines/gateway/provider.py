@@ -1,4 +1,4 @@
-"""What the gateway asks of whoever makes its calls."""
+"""The interface of providers, which make the gateway's calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ProviderReply:
 
 
 class Provider(Protocol):
-    """Makes calls, and knows what they cost."""
+    """Makes calls, and knows what they cost. Providers inherit from it."""
 
     def problem_of(self, model: Model, /) -> str | None:
         """What keeps the model from being called, as far as it shows without a call."""
@@ -44,13 +44,13 @@ class Provider(Protocol):
         """What the model's tokens cost.
 
         Raises:
-            ModelError: nobody knows.
+            ModelError: no price is known.
         """
         ...
 
     def is_remote(self, model: Model, /) -> bool:
         """Whether calls leave this process, so that only a call shows whether one can be made."""
-        ...
+        return True
 
     def takes(self, model: Model, knob: Knob, value: Any, /) -> bool:
         """Whether a value of a knob changes what the model is asked, as far as is known."""

@@ -11,10 +11,9 @@ from typing import Any
 _SECRET = re.compile(r"SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _MAY_BE_SECRET = re.compile(r"KEY|TOKEN", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])\S{12,}")
-"""A word such as `LABEL_TOKEN=positive` is none: it may be an answer."""
+"""Not a word, as in `LABEL_TOKEN=positive`, which may be an answer."""
 _GIVEN: dict[str, str] = {}
-"""Keys that the user's code holds itself, by the variable that is written down for each. They live
-as long as the process, as environment variables do."""
+"""Keys given in code, by the variable that is written down for each, while the process lives."""
 _SHORTEST = 8
 """Characters of a named key; shorter values are words, as `EMPTY` for a server without keys."""
 
@@ -43,8 +42,8 @@ def keep_key(key: str, variable: str) -> str:
 def redacted(text: str, *names: str | None) -> str:
     """The text without secrets: the values of environment variables are replaced by their names.
 
-    Of the keys that code gave, of the variables that `names` gives, of all that are called a
-    secret, and of those called a key or a token that hold what looks like one.
+    Removed are keys given in code, the variables `names`, all variables called a secret, and
+    those called a key or a token whose value looks like one.
     """
     return redactor(*names)(text)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,14 +28,11 @@ class Left(NamedTuple):
     calls: float
 
 
-class Session:
-    """One study's account at a gateway. Safe for threads."""
+class Session(Account):
+    """One study's account at a gateway, and the calls that it pays for. Safe for threads."""
 
     def __init__(self, gateway: Gateway, study: str, budget: Budget) -> None:
-        self.study = study
-        self.budget = budget
-        self._started = time.monotonic()
-        self._account = Account(gateway, study, budget, lambda: self.seconds)
+        super().__init__(gateway, study, budget)
         self._seen: set[str] = set()
         self._nominal = RunningSpend()
         self._lock = threading.Lock()
@@ -48,8 +44,8 @@ class Session:
             CallFailed: no answer, after all retries.
             BudgetExhausted: the call could break a cap, or the session was stopped.
         """
-        self._account.check_not_stopped()
-        life = CallLife(self._account, call)
+        self.check_not_stopped()
+        life = CallLife(self, call)
         reply = life.recorded()
         if reply is None:
             life.look_up_price()
@@ -63,15 +59,15 @@ class Session:
         Raises:
             BudgetExhausted: the session was stopped.
         """
-        self._account.check_not_stopped()
-        known = self._account.gateway.store.parsed(key)
+        self.check_not_stopped()
+        known = self._store.parsed(key)
         if known is not None:
             self._count(known.call, "task", known.reply.cost)
         return known
 
     def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
         """Keep what was read from the reply to the call of this key; see `Store.keep_parsed`."""
-        self._account.gateway.store.keep_parsed(key, call, outputs)
+        self._store.keep_parsed(key, call, outputs)
 
     def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
         """The replies of the `count` calls that finish first; the others are cut off.
@@ -88,33 +84,28 @@ class Session:
             BudgetExhausted: the calls could break a cap, or the session was stopped.
         """
         key = race_key(calls, count)
-        self._account.check_not_stopped()
-        result = race(self._account, key, calls, count)
+        self.check_not_stopped()
+        result = race(self, key, calls, count)
         self._count(key, calls[0].purpose, result.cost)
         return result
 
     def try_once(self, calls: Sequence[LMCall], seconds: float) -> list[CallFailed | None]:
-        """How calls fail that are made once each, all at the same time, without any retry.
+        """The failures of calls that are made once each, all at the same time, without retries.
 
-        None for those that are answered, also from the cache; whose provider is in
-        this process; that the budget has no room for; and that take longer than `seconds`,
-        which go on. They are paid, and no nominal spend: a search takes the same path without them.
+        None for a call that is answered, also from the cache; whose provider is in this process;
+        that the budget has no room for; or that takes longer than `seconds`, and goes on. They
+        count as real spend but not as nominal: a search takes the same path without them.
         """
-        provider = self._account.gateway.provider
+        provider = self.gateway.provider
         remote = [call for call in calls if provider(call.model).is_remote(call.model)]
-        failures = run(first_tries(self._account, remote, seconds)) if remote else []
+        failures = run(first_tries(self, remote, seconds)) if remote else []
         by_key = dict(zip((call.key for call in remote), failures, strict=True))
         return [by_key.get(call.key) for call in calls]
 
     def reply_text(self, key: str) -> str | None:
         """The text of the reply that is recorded for the call of this key; None without one."""
-        reply = self._account.gateway.store.reply(key)
+        reply = self._store.reply(key)
         return None if reply is None else reply.text
-
-    @property
-    def spent(self) -> Spend:
-        """Real spend: what was paid, in this process and in all others of the same study."""
-        return self._account.spent
 
     @property
     def nominal(self) -> Spend:
@@ -127,21 +118,12 @@ class Session:
 
     def nominal_left(self) -> Left:
         """What nominal spend leaves of the caps, less what is protected."""
-        usd, calls, _ = self._account.protected
+        usd, calls, _ = self.protected
         budget, nominal = self.budget, self.nominal
         return Left(
             math.inf if budget.usd is None else budget.usd - usd - nominal.usd,
             math.inf if budget.calls is None else budget.calls - calls - nominal.calls,
         )
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the session was opened."""
-        return time.monotonic() - self._started
-
-    def check_running(self) -> None:
-        """Raise `BudgetExhausted` if stopped, or if the seconds that are not protected are over."""
-        self._account.check_running()
 
     def first_seconds(self, key: str, seconds: float) -> float:
         """The seconds that some work took when this study did it first; these, if it does so now.
@@ -149,33 +131,16 @@ class Session:
         A study that is repeated must not depend on how fast the machine is this time.
         """
         hashed = hashlib.sha256(key.encode()).hexdigest()
-        return self._account.gateway.store.first_seconds(self.study, hashed, seconds)
+        return self._store.first_seconds(self.study, hashed, seconds)
 
     def protect(self, usd: float = 0.0, calls: int = 0, seconds: float = 0.0) -> None:
         """Keep that much of the budget out of reach, until `protect()` releases it again."""
-        self._account.protected = Protected(usd, calls, seconds)
-
-    def stop(self) -> None:
-        """Refuse every further call: whoever asks or waits gets `BudgetExhausted`.
-
-        Only those go on that a provider is answering just now; their replies are kept. Races
-        end, and their calls are cut off.
-        """
-        self._account.stop()
+        self.protected = Protected(usd, calls, seconds)
 
     @property
     def set_aside(self) -> Mapping[str, str]:
         """Models that are not asked any more, by label, and why."""
-        return self._account.health.set_aside
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls of this process a provider is answering just now."""
-        return self._account.in_flight
-
-    def drain(self) -> None:
-        """Wait until no call is in flight; after `stop` no further one comes."""
-        self._account.drain()
+        return self.health.set_aside
 
     def _count(self, key: str, purpose: str, cost: PurposeSpend) -> None:
         """Count it as nominal spend, once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from pipelines.errors import PipelineError
@@ -16,7 +16,7 @@ from pipelines.modules.signature import (
     signature_text,
 )
 from search_spaces.config import ReplyFormat
-from search_spaces.refusals import nearest
+from search_spaces.refusals import check_temperature, nearest
 
 if TYPE_CHECKING:
     from pipelines.modules.functions import Function
@@ -87,13 +87,6 @@ def _check_llm_fields(module: Module, inputs: Iterable[str], outputs: Iterable[s
         )
 
 
-def _strategy(module: Module) -> str:
-    if module.strategy not in STRATEGIES:
-        hint = nearest(module.strategy, STRATEGIES)
-        raise PipelineError(f"strategy must be in {STRATEGIES}, but got {module.strategy!r}{hint}")
-    return module.strategy
-
-
 def _function(module: Module) -> Function | None:
     given = module.function
     if given is None:
@@ -119,22 +112,23 @@ def _text(knob: str) -> Callable[[Module], str | None]:
 
 
 def _temperature(module: Module) -> float | None:
-    value = module.temperature
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
-        raise PipelineError(f"0 <= temperature <= 2 must hold, but got {value!r}")
-    return float(value)
+    try:
+        return check_temperature(module.temperature)
+    except ValueError as error:
+        raise PipelineError(str(error)) from None
 
 
-def _reply_format(module: Module) -> str:
-    known = get_args(ReplyFormat)
-    if module.reply_format not in known:
-        raise PipelineError(
-            f"reply_format must be one of {', '.join(known)}, but got {module.reply_format!r}"
-            f"{nearest(str(module.reply_format), known)}"
-        )
-    return module.reply_format
+def _choice(knob: str, known: Sequence[str]) -> Callable[[Module], str]:
+    def check(module: Module) -> str:
+        value: str = getattr(module, knob)
+        if value not in known:
+            hint = nearest(value, known)
+            raise PipelineError(
+                f"{knob} must be one of {', '.join(known)}, but got {value!r}{hint}"
+            )
+        return value
+
+    return check
 
 
 def _rename(module: Module) -> dict[str, str]:
@@ -189,7 +183,7 @@ _OF_LLMS: Mapping[str, Any] = {
 CHECKS: Mapping[str, Callable[[Module], Any]] = {
     "name": _name,
     "signature": _signature,
-    "strategy": _strategy,
+    "strategy": _choice("strategy", STRATEGIES),
     "params": _params,
     "function": _function,
     "instructions": _text("instructions"),
@@ -197,6 +191,6 @@ CHECKS: Mapping[str, Callable[[Module], Any]] = {
     "temperature": _temperature,
     "rename": _rename,
     "demos": _demos,
-    "reply_format": _reply_format,
+    "reply_format": _choice("reply_format", get_args(ReplyFormat)),
 }
 """In the order in which they are run: later ones rely on earlier ones."""

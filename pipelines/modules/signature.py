@@ -77,8 +77,8 @@ def own_instructions(signature: Signature) -> str | None:
 def fresh_signature(signature: Signature, instructions: str | None) -> type[dspy.Signature]:
     """A new signature class, since some of DSPy's optimizers change theirs in place."""
     parsed = _class_of(signature)
-    told = parsed.instructions if instructions is None else instructions
-    fresh: type[dspy.Signature] = parsed.with_instructions(told)
+    chosen = parsed.instructions if instructions is None else instructions
+    fresh: type[dspy.Signature] = parsed.with_instructions(chosen)
     return fresh
 
 

@@ -7,9 +7,14 @@ from typing import Literal
 from pipelines import aggregators
 from pipelines.errors import PipelineError
 from pipelines.modules.module import Module
-from pipelines.modules.signature import Strategy
 from pipelines.patterns.question import Question, parse_question
 from pipelines.spec.pipeline import Pipeline
+
+DEBATE = (
+    "Other agents answered the same question. Weigh their answers against your own, and give "
+    "your updated answer."
+)
+DECIDE = "Several agents debated the question. Give the final answer."
 
 
 def multi_agent_debate(
@@ -18,13 +23,6 @@ def multi_agent_debate(
     signature: str = "question -> answer",
     *,
     final: Literal["model", "vote"] = "model",
-    answer_instructions: str | None = None,
-    debate_instructions: str | None = (
-        "Other agents answered the same question. Weigh their answers against your own, and give "
-        "your updated answer."
-    ),
-    final_instructions: str | None = "Several agents debated the question. Give the final answer.",
-    strategy: Strategy = "predict",
     temperature: float | None = 0.7,
 ) -> Pipeline:
     """Modules `debater_1_round_1` and so on, and `final` (arXiv 2305.14325).
@@ -37,10 +35,6 @@ def multi_agent_debate(
         rounds: how many, at least 1.
         signature: of the whole; one output, the answer.
         final: who decides: a language model that reads the last answers, or their majority.
-        answer_instructions: of the debaters in the first round.
-        debate_instructions: of the debaters in later rounds.
-        final_instructions: of the model that decides.
-        strategy: of all modules.
         temperature: of the debaters. Above 0, so that debaters of one model differ in the first
             round; with None or 0 they give the same answer.
     """
@@ -54,8 +48,7 @@ def multi_agent_debate(
         Module(
             f"debater_{debater}_round_{turn}",
             signature if turn == 1 else _debate(asked, debaters),
-            instructions=answer_instructions if turn == 1 else debate_instructions,
-            strategy=strategy,
+            instructions=None if turn == 1 else DEBATE,
             temperature=temperature,
             rename=_wiring(asked, debater, turn, debaters),
         )
@@ -70,7 +63,7 @@ def multi_agent_debate(
         closing = Module("final", text, function=aggregators.majority_vote)
     else:
         text = f"{asked.reading(*ballots)} -> {written}"
-        closing = Module("final", text, instructions=final_instructions, strategy=strategy)
+        closing = Module("final", text, instructions=DECIDE)
     return Pipeline("multi-agent-debate", [*modules, closing])
 
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from pipelines.modules.module import Module
-from pipelines.modules.signature import Strategy
 from pipelines.patterns.question import parse_question
 from pipelines.spec.pipeline import Pipeline
 
+CRITICISE = "Criticise the draft: say what is wrong and how to mend it."
+REFINE = "Improve the draft by means of the feedback."
+
 
 def self_refine(
-    signature: str = "task -> answer",
-    *,
-    draft: str = "draft",
-    feedback: str = "feedback",
-    generate_instructions: str | None = None,
-    criticise_instructions: str
-    | None = "Criticise the draft: say what is wrong and how to mend it.",
-    refine_instructions: str | None = "Improve the draft by means of the feedback.",
-    strategy: Strategy = "predict",
+    signature: str = "task -> answer", *, draft: str = "draft", feedback: str = "feedback"
 ) -> Pipeline:
     """Three modules: `generate`, `criticise`, `refine` (arXiv 2303.17651, one round).
 
@@ -25,23 +19,15 @@ def self_refine(
         signature: of the whole; one output, the answer.
         draft: name of the field between generate and the other two.
         feedback: name of the field between criticise and refine.
-        generate_instructions: of the first module; None leaves DSPy's sentence.
-        criticise_instructions: of the second module.
-        refine_instructions: of the third module.
-        strategy: of all modules.
     """
     asked = parse_question(signature)
-    written, judged = f"{draft}{asked.kind}", feedback
-    steps = [
-        ("generate", f"{asked.inputs} -> {written}", generate_instructions),
-        ("criticise", f"{asked.reading(written)} -> {judged}", criticise_instructions),
-        (
-            "refine",
-            f"{asked.reading(written, judged)} -> {asked.answer}{asked.kind}",
-            refine_instructions,
-        ),
-    ]
+    written = f"{draft}{asked.kind}"
+    refined = f"{asked.reading(written, feedback)} -> {asked.answer}{asked.kind}"
     return Pipeline(
         "self-refine",
-        [Module(name, text, instructions=told, strategy=strategy) for name, text, told in steps],
+        [
+            Module("generate", f"{asked.inputs} -> {written}"),
+            Module("criticise", f"{asked.reading(written)} -> {feedback}", instructions=CRITICISE),
+            Module("refine", refined, instructions=REFINE),
+        ],
     )

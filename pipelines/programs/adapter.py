@@ -109,9 +109,9 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
             values: list[dict[str, Any]] = read(signature, original_signature, replies, *rest)
             return values
 
-        if told := self._cut_off(processed_signature, outputs):
+        if problem := self._cut_off(processed_signature, outputs):
             error = AdapterParseError(
-                type(self).__name__, processed_signature, _text(outputs[-1]), told
+                type(self).__name__, processed_signature, _text(outputs[-1]), problem
             )
             error.cut_off = True
             raise self._unread(error, processed_signature, outputs)
@@ -154,8 +154,8 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
         """The error to raise; marks the records of the calls."""
         recorder, name = current_recorder(), type(self).__name__
         if not isinstance(error, AdapterParseError):
-            told = f"{type(error).__name__}: {error}"
-            error = AdapterParseError(name, signature, _text(outputs[-1]), told)
+            problem = f"{type(error).__name__}: {error}"
+            error = AdapterParseError(name, signature, _text(outputs[-1]), problem)
         calls = recorder.calls[-len(outputs) :]
         kind = reply_kind(error, calls[-1].finish_reason if calls else "stop")
         unread = kind in ("unparsable", "truncated")
@@ -225,11 +225,7 @@ def _without_hints(output: Any) -> Any:
 
 
 def _literal(text: Any, kind: Any) -> Any:
-    """The choice that the text names.
-
-    Raises:
-        ValueError: it names none.
-    """
+    """The choice that the text names. Raises ValueError if it names none."""
     bare = str(text).strip(_AROUND_LITERALS)
     named: Sequence[Any] = [c for c in get_args(kind) if str(c).strip(_AROUND_LITERALS) == bare]
     return named[0] if len(named) == 1 else parse_value(bare, kind)

@@ -15,13 +15,6 @@ from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
 
 
-def bind_modules(
-    pipeline: Tunable, config: PipelineConfig, models: Mapping[str, Model]
-) -> dict[str, BoundModule]:
-    """Every module with its part of the config, its models and its sample indices, by name."""
-    return Binder(pipeline, models).bind(config)
-
-
 class Binder:
     """Binds configs of one pipeline; a module that configs have in common is bound once.
 
@@ -38,17 +31,16 @@ class Binder:
         """By the identity of one of those, and its sample indices."""
 
     def bind(self, config: PipelineConfig) -> dict[str, BoundModule]:
-        """See `bind_modules`."""
+        """Every module with its part of the config, its models and its sample indices, by name."""
         bound = {m.name: self._of(m, config.modules[m.name]) for m in self._pipeline.modules}
         asking = [each for one in bound.values() if one.module.is_llm for each in one.walk()]
         samples = sample_indices(asking)
         return {name: self._with(each, samples) for name, each in bound.items()}
 
     def _of(self, module: Module, config: ModuleConfig) -> BoundModule:
-        key = module.name, id(config)
+        name, key = module.name, (module.name, id(config))
         if key not in self._bound:
-            after = self._after[module.name]
-            self._bound[key] = _bind(module, config, module.name, self._models, after)
+            self._bound[key] = _bind(module, config, name, self._models, self._after[name])
         return self._bound[key]
 
     def _with(self, bound: BoundModule, samples: Mapping[str, tuple[int, ...]]) -> BoundModule:

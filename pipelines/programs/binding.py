@@ -54,9 +54,9 @@ class BoundModule:
     @cached_property
     def members(self) -> tuple[MemberConfig, ...]:
         """Every member with the settings and instructions that it runs with."""
-        told = self.instructions
+        instructions = self.instructions
         return tuple(
-            replace(member, instructions=told) if member.instructions is None else member
+            replace(member, instructions=instructions) if member.instructions is None else member
             for member in self.config.resolved_members
         )
 

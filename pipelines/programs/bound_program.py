@@ -14,7 +14,7 @@ from pipelines.aggregators import Answer
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import REASONING
-from pipelines.programs.bind_modules import bind_modules
+from pipelines.programs.bind_modules import Binder
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.failures import ModuleFailed
@@ -37,7 +37,7 @@ class BoundProgram:
         self, pipeline: Tunable, config: PipelineConfig, models: Mapping[str, Model]
     ) -> None:
         check_config(pipeline.modules, config, models)
-        self._bound = bind_modules(pipeline, config, models)
+        self._bound = Binder(pipeline, models).bind(config)
 
     @property
     def bound(self) -> Mapping[str, BoundModule]:
@@ -102,7 +102,7 @@ class BoundProgram:
             PipelineError: the module has a single member, and so no aggregator.
         """
         if name not in self.wide:
-            raise PipelineError(f"module {name!r} is asked once, so that it consults nobody")
+            raise PipelineError(f"module {name!r} has one member and so no aggregator to consult")
         writes = self._bound[name].writes
         record = {own: outputs[wired] for own, wired in writes if own != REASONING}
         with self._members(name, inputs) as members:
@@ -124,11 +124,7 @@ class Reached(BaseException):
 
 
 def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The inputs of these names.
-
-    Raises:
-        PipelineError: one is missing.
-    """
+    """The inputs of these names. Raises PipelineError if one is missing."""
     for name in names:
         if name not in inputs:
             raise PipelineError(f"the input {name!r} is missing{nearest(name, inputs)}")

@@ -7,10 +7,12 @@ engine turns rollout and draw into the sample index that the gateway keys and se
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Self
 
 import dspy
@@ -18,11 +20,11 @@ from dspy import lm15
 from dspy.clients.lm15_boundary import request_kwargs
 from dspy.utils.exceptions import ContextWindowExceededError
 
-from pipelines.gateway.budget import PurposeSpend
 from pipelines.gateway.call import CallFailed, LMCall, LMReply, Purpose
 from pipelines.gateway.call_record import CallRecord, current_recorder
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
+from pipelines.providers import takes
 
 SAMPLES_PER_ROLLOUT = 1000
 _PARAMS = ("stop", "top_p", "response_format", "tools", "tool_choice", "parallel_tool_calls")
@@ -58,8 +60,9 @@ class GatewayLM(dspy.LM):
         """All else that decides what it answers to equal messages."""
         # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
         # both for reasoning models, and the gateway sends them anyhow.
-        self.door = GatewayEngine(model, session, temperature, purpose, sample, params)
-        self._open(model.name, self.door)
+        call = LMCall(model, (), temperature, sample, params or {}, purpose)
+        self.gateway_engine = GatewayEngine(call, session)
+        self._open(model.name, self.gateway_engine)
 
     def _open(self, name: str, engine: GatewayEngine | RacingEngine) -> None:
         super().__init__(
@@ -89,23 +92,14 @@ class GatewayLM(dspy.LM):
 
 
 class GatewayEngine:
-    """Turns DSPy's canonical request into a call of the gateway, and its reply back."""
+    """Turns DSPy's canonical request into a call of the gateway, and its reply back.
 
-    def __init__(
-        self,
-        model: Model,
-        session: Session,
-        temperature: float | None,
-        purpose: Purpose,
-        sample: int,
-        params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._model = model
+    `first` is the call at the first draw, without messages.
+    """
+
+    def __init__(self, first: LMCall, session: Session) -> None:
+        self._first = first
         self.session = session
-        self._temperature = temperature
-        self._purpose = purpose
-        self._sample = sample
-        self._extra = dict(params or {})
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request.
@@ -141,26 +135,21 @@ class GatewayEngine:
     @property
     def supports_function_calling(self) -> bool:
         """What DSPy's adapters ask before they send tools, and no list of them in the prompt."""
-        from pipelines.providers import takes
-
-        return takes(self._model, "tools", ())
+        return takes(self._first.model, "tools", ())
 
     def _takes_format(self, kind: str) -> bool:
-        from pipelines.providers import takes
-
-        return takes(self._model, "response_format", {"type": kind})
+        return takes(self._first.model, "response_format", {"type": kind})
 
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
         """The call of the gateway that this request is, at the draw of so many."""
-        config = request.config
+        first, temperature = self._first, request.config.temperature
         messages, params = _wire(request)
-        return LMCall(
-            model=self._model,
+        return replace(
+            first,
             messages=messages,
-            temperature=self._temperature if config.temperature is None else config.temperature,
-            sample=self._sample + draw,
-            params={**self._extra, **params},
-            purpose=self._purpose,
+            temperature=first.temperature if temperature is None else temperature,
+            sample=first.sample + draw,
+            params={**first.params, **params},
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -182,21 +171,21 @@ class RacingLM(GatewayLM):
     def __init__(self, members: Sequence[GatewayLM], count: int) -> None:
         first = members[0]
         self.label, self.sample, self.settings = first.label, first.sample, first.settings
-        self.door = first.door
-        self.race = RacingEngine([member.door for member in members], count)
+        self.gateway_engine = first.gateway_engine
+        self.race = RacingEngine([member.gateway_engine for member in members], count)
         self._open(first.model, self.race)
 
 
 class RacingEngine:
     """Turns DSPy's request into a race at the gateway, and back into its winners' replies."""
 
-    def __init__(self, doors: Sequence[GatewayEngine], count: int) -> None:
-        self._doors = doors
-        self._count = min(count, len(doors))
+    def __init__(self, engines: Sequence[GatewayEngine], count: int) -> None:
+        self._engines = engines
+        self._count = min(count, len(engines))
         self._finished: dict[int, Iterator[tuple[GatewayEngine, LMCall, LMReply]]] = {}
         self._raced: dict[int, tuple[Mapping[str, Any], ...]] = {}
         """By draw, the messages that the race was about."""
-        self._winner = doors[0]
+        self._winner = engines[0]
         self.winners: list[list[int]] = []
         """The members that each call which finished in time is of, in the order of finishing;
         empty if the race failed."""
@@ -219,34 +208,34 @@ class RacingEngine:
     @property
     def supported_params(self) -> frozenset[str]:
         """Those of all members."""
-        return frozenset.intersection(*(door.supported_params for door in self._doors))
+        return frozenset.intersection(*(each.supported_params for each in self._engines))
 
     @property
     def supports_response_schema(self) -> bool:
         """Whether all members do."""
-        return all(door.supports_response_schema for door in self._doors)
+        return all(each.supports_response_schema for each in self._engines)
 
     @property
     def supports_function_calling(self) -> bool:
         """Whether all members do."""
-        return all(door.supports_function_calling for door in self._doors)
+        return all(each.supports_function_calling for each in self._engines)
 
     def _hold(
         self, request: lm15.Request, draw: int
     ) -> Iterator[tuple[GatewayEngine, LMCall, LMReply]]:
-        calls = [door.call(request, draw) for door in self._doors]
+        calls = [each.call(request, draw) for each in self._engines]
         distinct = list({call.key: call for call in calls}.values())
         members = [[n for n, call in enumerate(calls) if call.key == d.key] for d in distinct]
         count = _calls_for(self._count, map(len, members))
-        race = self._doors[0].session.first_of(distinct, count)
+        race = self._engines[0].session.first_of(distinct, count)
         self.winners = self.winners or [members[place] for place in race.winners]
-        self.losers += [
-            CallRecord.of(call, _cut_off(lost))
-            for call, lost in zip(distinct, race.lost, strict=True)
-            if lost.calls
-        ]
-        doors = (self._doors[members[place][0]] for place in race.winners)
-        return zip(doors, (distinct[place] for place in race.winners), race.replies, strict=True)
+        for call, lost in zip(distinct, race.lost, strict=True):
+            if lost.calls:
+                tokens = lost.input_tokens, lost.output_tokens
+                reply = LMReply("", "cut_off", *tokens, lost.usd, latency_s=0.0)
+                self.losers.append(CallRecord.of(call, reply))
+        engines = (self._engines[members[place][0]] for place in race.winners)
+        return zip(engines, (distinct[place] for place in race.winners), race.replies, strict=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """As for the other engine."""
@@ -254,19 +243,17 @@ class RacingEngine:
 
 
 class AsyncGatewayEngine:
-    """The same door for `acall`: the call runs in a thread, so that the loop goes on."""
+    """The same engine for `acall`: the call runs in a thread and does not block the loop."""
 
     def __init__(self, engine: GatewayEngine | RacingEngine) -> None:
         self._engine = engine
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request; see `GatewayEngine.complete`."""
-        import asyncio
-
         return await asyncio.to_thread(self._engine.complete, request)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """One door, however often DSPy copies the program."""
+        """As for the other engines."""
         return self
 
 
@@ -290,17 +277,11 @@ def _next_draw() -> int:
 
 
 def _calls_for(members: int, sizes: Iterable[int]) -> int:
-    """How many calls must finish, whichever they are, so that as many members have.
+    """How many calls must finish, whichever they are, so that as many of the members have.
 
-    Args:
-        members: no more than there are.
-        sizes: the members that each call is of.
+    `sizes` holds how many members each call is of.
     """
     return 1 + sum(fewest < members for fewest in itertools.accumulate(sorted(sizes)))
-
-
-def _cut_off(lost: PurposeSpend) -> LMReply:
-    return LMReply("", "cut_off", lost.input_tokens, lost.output_tokens, lost.usd, latency_s=0.0)
 
 
 def _wire(request: lm15.Request) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
@@ -312,8 +293,8 @@ def _wire(request: lm15.Request) -> tuple[tuple[dict[str, Any], ...], dict[str, 
     try:
         body = request_kwargs(request, "chat")
     except (lm15.UnsupportedFeatureError, ValueError) as error:
-        told = f"the gateway sends text, images and tools alone: {error}"
-        raise CallFailed("unsupported_input", told) from error
+        problem = f"the gateway sends text, images and tools alone: {error}"
+        raise CallFailed("unsupported_input", problem) from error
     return tuple(body["messages"]), {name: body[name] for name in _PARAMS if name in body}
 
 
@@ -331,11 +312,11 @@ def _tool_call(call: Mapping[str, Any], place: int, label: str) -> lm15.ToolCall
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-        told = json.dumps(call, ensure_ascii=False)[:500]
+        shown = json.dumps(call, ensure_ascii=False)[:500]
         raise CallFailed(
             "unparsable",
             f"{label} wrote a tool call without a name, or with arguments that are no JSON object: "
-            f"{told}",
+            f"{shown}",
         )
     return lm15.ToolCallPart(str(call.get("id") or f"call_{place}"), name, arguments)
 

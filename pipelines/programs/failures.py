@@ -38,12 +38,7 @@ class ModuleFailed(Exception):
 
 
 def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -> Failure | None:
-    """The failure behind what a predictor raised, or None if it is not one that is known.
-
-    Args:
-        error: what the predictor raised; DSPy wraps what its engine raises.
-        calls: the predictor's calls so far; the last one brought the reply that did not parse.
-        module: the module's name.
+    """The failure behind what a predictor raised, after these calls; None if it is no known one.
 
     Raises:
         StoreError: the cache can't be used; DSPy would hide that.
@@ -61,8 +56,8 @@ def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -
         kind = reply_kind(error, calls[-1].finish_reason if calls else "stop")
         return Failure(kind, module, _shortened(str(error)), infrastructure=False)
     if _is_of_reading(error):
-        told = _shortened(f"the reply can't be read: {type(error).__name__}: {error}")
-        return Failure("unparsable", module, told, infrastructure=False)
+        problem = _shortened(f"the reply can't be read: {type(error).__name__}: {error}")
+        return Failure("unparsable", module, problem, infrastructure=False)
     return None
 
 
@@ -87,5 +82,5 @@ def _is_of_reading(error: BaseException) -> bool:
     return any(frame.f_code is reading for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def _shortened(text: str, most: int = 2000) -> str:
-    return text if len(text) <= most else f"{text[:most]} [...]"
+def _shortened(text: str) -> str:
+    return text if len(text) <= 2000 else f"{text[:2000]} [...]"

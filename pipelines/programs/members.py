@@ -44,10 +44,10 @@ class MemberKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Heard:
+class Response:
     """The outcome of one request: a prediction or a failure, and the calls."""
 
-    said: dspy.Prediction | Failure
+    result: dspy.Prediction | Failure
     recorder: Recorder
 
 
@@ -62,7 +62,7 @@ class Member(NamedTuple):
     own: Mapping[str, Any]
     """What DSPy's `Predict` is given in place of its own `signature` and `demos`."""
     parsed: ParsedOutputs | None = None
-    """What it said before."""
+    """Its earlier outputs."""
 
 
 @dataclass
@@ -153,8 +153,8 @@ class AskedMembers:
         new = [
             (m, i) for m, i in zip(members, given, strict=True) if (m, greedy) not in self._answers
         ]
-        heard = self._heard([(self._member(m, greedy), received) for m, received in new])
-        for (member, _), one in zip(new, heard, strict=True):
+        responses = self._responses([(self._member(m, greedy), received) for m, received in new])
+        for (member, _), one in zip(new, responses, strict=True):
             self._answers[member, greedy] = self._answer(member, one)
         return self._given(members, greedy)
 
@@ -173,12 +173,12 @@ class AskedMembers:
         self._answers = {(member, False): None for member in range(len(self.models))}
         lm = RacingLM([member.lm for member in self.network.members], count)
         racing = self.network.members[0]._replace(lm=lm, parsed=None)
-        heard = [self._say(racing, self.inputs)]  # holds the race
-        heard += [self._say(racing, self.inputs) for _ in lm.race.winners[1:]]
+        responses = [self._respond(racing, self.inputs)]  # holds the race
+        responses += [self._respond(racing, self.inputs) for _ in lm.race.winners[1:]]
         losers = Recorder(lm.race.losers)
-        self.recorder.note_together([*(one.recorder for one in heard), losers])
+        self.recorder.note_together([*(one.recorder for one in responses), losers])
         finished = []
-        for alike, one in zip(lm.race.winners, heard, strict=False):  # no winners if it failed
+        for alike, one in zip(lm.race.winners, responses, strict=False):  # no winners if it failed
             finished += alike
             self._answers |= {(member, False): self._answer(member, one) for member in alike}
         return self._given(finished)[:count]
@@ -192,14 +192,17 @@ class AskedMembers:
         """
         self._check_consulted(role, len(shown))
         done = run_together([partial(self._consulted, role, text) for text in shown])
-        self.recorder.note_together([heard.recorder for heard in done])
-        said = [heard.said if isinstance(heard.said, dspy.Prediction) else None for heard in done]
-        for one in said:
+        self.recorder.note_together([response.recorder for response in done])
+        results = [
+            each.result if isinstance(each.result, dspy.Prediction) else None for each in done
+        ]
+        for one in results:
             if one and set(self.network.answer_fields) <= set(one.keys()):
                 self.predictions[None] = one
         rename = self.network.bound.consultants[role].module.rename
         return [
-            one and {rename.get(k, k): v for k, v in one.items() if k != REASONING} for one in said
+            one and {rename.get(k, k): v for k, v in one.items() if k != REASONING}
+            for one in results
         ]
 
     def failed(self, kind: str, message: str) -> None:
@@ -228,10 +231,10 @@ class AskedMembers:
         if asked > most:
             raise self.wrong(f"may ask its {role} {most} times, but asks {asked} times")
 
-    def wrong(self, told: str) -> PipelineError:
+    def wrong(self, problem: str) -> PipelineError:
         """The error for what an aggregator, maybe a user's own, must not do."""
         name = self.network.bound.aggregation.name
-        return PipelineError(f"aggregator {name!r} of module {self.network.name!r} {told}")
+        return PipelineError(f"aggregator {name!r} of module {self.network.name!r} {problem}")
 
     def _member(self, place: int, greedy: bool) -> Member:
         member = self.network.members[place]
@@ -240,15 +243,15 @@ class AskedMembers:
         lm = member_lm(self.network.bound, self.network.session, place, greedy=True)
         return member._replace(lm=lm, parsed=None)
 
-    def _heard(self, asked: Sequence[tuple[Member, Record]]) -> list[Heard]:
+    def _responses(self, asked: Sequence[tuple[Member, Record]]) -> list[Response]:
         """Their answers, from the memo or from concurrent calls."""
         memo = Memo() if self.network.memo is None else self.network.memo
         keys = [self._key(*one) or object() for one in asked]
-        makers = {key: partial(self._say, *one) for key, one in zip(keys, asked, strict=True)}
+        makers = {key: partial(self._respond, *one) for key, one in zip(keys, asked, strict=True)}
         found = finish(memo.make(makers, _lasts))
-        heard = [found[key] for key in keys]
-        self.recorder.note_together([one.recorder for one in heard])
-        return heard
+        responses = [found[key] for key in keys]
+        self.recorder.note_together([one.recorder for one in responses])
+        return responses
 
     def _key(self, member: Member, inputs: Record) -> MemberKey | None:
         if self.network.memo is None:
@@ -263,47 +266,47 @@ class AskedMembers:
     def _fingerprint(self) -> str | None:
         return fingerprint(self.inputs)
 
-    def _say(self, member: Member, inputs: Record) -> Heard:
-        told = {**inputs, **member.own}
-        ask = partial(self.predict, member.lm, told)
+    def _respond(self, member: Member, inputs: Record) -> Response:
+        given = {**inputs, **member.own}
+        ask = partial(self.predict, member.lm, given)
         if member.parsed is not None and self.network.memo is not None:
             ask = partial(member.parsed.get_or_ask, inputs, ask)
-        return _heard(self.network.name, ask)
+        return _request(self.network.name, ask)
 
-    def _consulted(self, role: str, shown: str) -> Heard:
+    def _consulted(self, role: str, shown: str) -> Response:
         asked = {**self.inputs, self.network.bound.consultants[role].sees: shown}
         ask = partial(self.network.consultants[role], **asked)
-        return _heard(f"{self.network.name}.{role}", ask)
+        return _request(f"{self.network.name}.{role}", ask)
 
     def _given(self, members: Sequence[int], greedy: bool = False) -> list[Answer]:
         """The answers of those that did not fail."""
         return [a for member in members if (a := self._answers[member, greedy]) is not None]
 
-    def _answer(self, member: int, heard: Heard) -> Answer | None:
-        said = heard.said
-        if isinstance(said, Failure):
+    def _answer(self, member: int, response: Response) -> Answer | None:
+        prediction = response.result
+        if isinstance(prediction, Failure):
             return None
-        self.predictions[member] = said
-        record = {name: said[name] for name in self.network.answer_fields}
-        return Answer(member, record, sum(call.output_tokens for call in heard.recorder.calls))
+        self.predictions[member] = prediction
+        record = {name: prediction[name] for name in self.network.answer_fields}
+        return Answer(member, record, sum(call.output_tokens for call in response.recorder.calls))
 
 
-def _heard(name: str, ask: Callable[[], dspy.Prediction]) -> Heard:
+def _request(name: str, ask: Callable[[], dspy.Prediction]) -> Response:
     """Ask, and record what happens; a failure is returned, not raised."""
     with recording() as recorder:
         try:
-            return Heard(ask(), recorder)
+            return Response(ask(), recorder)
         except Exception as error:
             failure = failure_of(error, recorder.calls, name)
             if failure is None:
                 raise
             recorder.failures.append(failure)
-            return Heard(failure, recorder)
+            return Response(failure, recorder)
 
 
-def _lasts(heard: Heard) -> bool:
+def _lasts(response: Response) -> bool:
     """Whether the memo keeps it: outages are transient."""
-    return not (isinstance(heard.said, Failure) and heard.said.infrastructure)
+    return not (isinstance(response.result, Failure) and response.result.infrastructure)
 
 
 def member_lm(
@@ -349,8 +352,8 @@ def _verdict(members: AskedMembers) -> Verdict | None:
 
 def _outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
     """The winner's whole record: its reasoning, and what the aggregator made of its fields."""
-    said = members.predictions.get(answer.member)
-    whole = {**({} if said is None else said), **answer.record}
+    prediction = members.predictions.get(answer.member)
+    whole = {**({} if prediction is None else prediction), **answer.record}
     missing = [name for name in members.network.answer_fields if name not in whole]
     if missing:
         raise members.wrong(f"must return the field {missing[0]!r}, not {dict(answer.record)!r}")

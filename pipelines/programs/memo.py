@@ -35,15 +35,10 @@ class Memo(dict[Any, Any]):
     def make(
         self, makers: Mapping[Any, Callable[[], V]], lasts: Callable[[V], bool]
     ) -> Resumable[dict[Any, V]]:
-        """The values of all keys: those that are missing are made side by side.
+        """The values of all keys; missing ones are made concurrently. Pauses hold no claims.
 
-        It holds no claim while it pauses.
-
-        Args:
-            makers: makes each value, never None. Under a key that is a bare `object()`, nothing is
-                kept.
-            lasts: whether to keep a value. One that is not kept, such as an outage, is shared only
-                with threads that are already waiting for it.
+        A maker never returns None. Nothing is kept under a key that is a bare `object()`, nor a
+        value for which `lasts` is false, such as an outage: only threads already waiting get that.
 
         Raises:
             BaseException: what a maker raises; waiting threads then make the value themselves.

@@ -28,15 +28,10 @@ R = TypeVar("R")
 def first_seconds(
     session: Session | None, measured: float, code: str, given: Sequence[Any] | None
 ) -> float:
-    """The seconds that count for a piece of work: those measured when it was first done.
+    """The seconds, in hundredths, that a piece of work took when the study first did it.
 
-    They are rounded to hundredths, so that quick functions make no two runs differ.
-
-    Args:
-        session: the account of the study; without one nothing is recorded.
-        measured: seconds this time.
-        code: identifies what was run.
-        given: identifies what it was run on, in JSON; None if nothing does.
+    `code` identifies what was run, and `given` what it was run on; without either a session or
+    `given`, the seconds measured now count.
     """
     rounded = round(max(measured, 0.0), 2)
     if session is None or given is None:

@@ -25,7 +25,7 @@ _PLAIN = (str, int, float, bool, NoneType)
 
 
 class ParsedOutputs:
-    """What one member of a bound module said, kept in the session's store.
+    """What one member of a bound module answered, kept in the session's store.
 
     Only for types that JSON keeps exactly. A call is found again by all that decides its prompt
     and its outputs, and then counts just as if it had been asked for.
@@ -67,11 +67,11 @@ class ParsedOutputs:
             recorder.note(CallRecord.of_reply(self._label, known.call, known.reply))
             return dspy.Prediction(**known.outputs)
         before = len(recorder.calls)
-        said = ask()
-        outputs, calls = dict(said.items()), recorder.calls[before:]
+        prediction = ask()
+        outputs, calls = dict(prediction.items()), recorder.calls[before:]
         if len(calls) == 1 and _is_plain_value(outputs):
             self._session.keep_parsed(key, calls[0].key, outputs)
-        return said
+        return prediction
 
 
 def _is_plain_type(kind: Any) -> bool:

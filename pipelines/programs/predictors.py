@@ -69,12 +69,7 @@ def make_network(
 ) -> Network:
     """The members of a wide module, and the modules that its aggregator consults.
 
-    Args:
-        bound: the module.
-        session: the account at the gateway.
-        signature: with its instructions.
-        memo: what members said, by what decides it.
-        keeps: whether the config alone decides prompts, so that parsed outputs can be kept.
+    `keeps` says whether the config alone decides prompts, so that parsed outputs can be kept.
     """
     made = aggregator(bound.aggregation)
     prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
-from pipelines.errors import PipelineError
 from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
@@ -40,7 +39,7 @@ class Program(dspy.Module, BoundProgram):
     models, and does not see later edits of predictors, so copies have none.
 
     Raises:
-        PipelineError: the config does not fit the pipeline, or there is no session.
+        PipelineError: the config does not fit the pipeline.
     """
 
     def __init__(
@@ -58,8 +57,7 @@ class Program(dspy.Module, BoundProgram):
         self._session = session
         self._parsed: dict[str, ParsedOutputs] = {}
         for module in pipeline.llm_modules:
-            if session is None:
-                raise PipelineError(f"module {module.name!r} asks a model, so bind needs a session")
+            assert session is not None  # `bind` has checked
             bound = self._bound[module.name]
             setattr(self, module.name, make_predictor(bound, session, memo))
             if memo is not None and len(bound.models) == 1:

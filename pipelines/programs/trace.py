@@ -79,7 +79,12 @@ class Trace:
         for step in self.steps:
             if step.module == module:
                 return step
-        raise KeyError(f"module {module!r} was not run; those that were: {self._names}")
+        names = [step.module for step in self.steps]
+        raise KeyError(f"module {module!r} was not run; those that were: {names}")
+
+    def lasts(self) -> bool:
+        """Whether it may be kept; see `ModuleStep.lasts`."""
+        return all(step.lasts() for step in self.steps)
 
     @property
     def made_up_for(self) -> tuple[Failure, ...]:
@@ -126,10 +131,6 @@ class Trace:
             start = max((ends[name] for name in step.after if name in ends), default=0.0)
             ends[step.module] = start + step.latency_s
             yield step, start
-
-    @property
-    def _names(self) -> list[str]:
-        return [step.module for step in self.steps]
 
 
 class MemoKey(NamedTuple):

@@ -1,4 +1,4 @@
-"""Who makes a model's calls: found by the prefix of its name. See `gateway.provider.Provider`."""
+"""Providers by the prefix of a model's name. See `gateway.provider.Provider`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIRECT = ("openai", "hosted_vllm", "lm_studio", "llamafile", "openai_like", "cus
 
 
 def provider_of(model: Model) -> Provider:
-    """Who makes its calls; imported when it is first asked for."""
+    """The provider of a model; imported when it is first needed."""
     prefix = model.name.partition("/")[0]
     if prefix == "sim":
         from pipelines.providers.simulated.simulated_provider import SIMULATED
@@ -34,7 +34,7 @@ def provider_of(model: Model) -> Provider:
 
 
 def is_known_elsewhere(model: Model) -> bool:
-    """Whether others than this library can call it, by the same name."""
+    """Whether other libraries can call it by the same name."""
     return model.name.partition("/")[0] not in ("sim", "recorded")
 
 
@@ -53,7 +53,7 @@ def price_of(model: Model) -> Price:
     """What the model's tokens cost: its own figures, else what its provider lists.
 
     Raises:
-        ModelError: nobody knows.
+        ModelError: no price is known.
     """
     return provider_of(model).price_of(model)
 

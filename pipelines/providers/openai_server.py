@@ -13,27 +13,26 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
+
 from pipelines.gateway import failures
 from pipelines.gateway.call import CallFailed, LMCall
-from pipelines.gateway.local_servers import local_server
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
-from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.gateway.provider import Knob, Provider, ProviderReply
 from pipelines.gateway.secrets import key_of
+from pipelines.providers.litellm import model_knobs
+from pipelines.providers.litellm.prices import listed_price, nearest_model
 from pipelines.providers.prices import (
-    Listed,
     address_problem,
     key_problem,
     price_problem,
     resolve_price,
 )
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _RENAMED = {"max_tokens": "max_completion_tokens"}
 """What a server that refuses a parameter may want instead."""
@@ -45,7 +44,7 @@ _OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|gui
 """What a server speaks of that can't enforce a form of replies; the prompt asks for it, too."""
 
 
-class OpenAIServer:
+class OpenAIServer(Provider):
     """Any server that answers `POST <api_base>/chat/completions` as OpenAI's does."""
 
     def __init__(self) -> None:
@@ -53,7 +52,6 @@ class OpenAIServer:
         """By address and model, parameters that it refused, and what it wants instead."""
 
     def problem_of(self, model: Model) -> str | None:
-        """A missing key, an address that is none, or no price."""
         problems = [
             key_problem(model, []),
             address_problem(model),
@@ -62,24 +60,14 @@ class OpenAIServer:
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:
-        """The user's figures, else litellm's for a model of this name.
-
-        Raises:
-            ModelError: neither knows a price.
-        """
-        return resolve_price(model, lambda: _listed(model.name), lambda: _nearest(model.name))
-
-    def is_remote(self, model: Model) -> bool:
-        """It is."""
-        return True
+        """The user's figures, else litellm's for a model of this name."""
+        return resolve_price(model, listed_price, nearest_model)
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """An effort by what litellm knows of a model of this name; all else may be tried."""
         if knob != "reasoning_effort":
             return True
-        from pipelines.providers.litellm.model_knobs import takes
-
-        return takes(model, knob, value)
+        return model_knobs.takes(model, knob, value)
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
         """Make the call; again at once if the server refuses a parameter that it can do without.
@@ -105,8 +93,6 @@ class OpenAIServer:
     async def _post(
         self, call: LMCall, body: Mapping[str, Any], timeout_s: float
     ) -> tuple[int, bytes, Mapping[str, str]]:
-        import aiohttp
-
         progress = SimpleNamespace(sent=False)
         url = f"{(call.model.address or '').rstrip('/')}/chat/completions"
         try:
@@ -138,23 +124,9 @@ class OpenAIServer:
 OPENAI_SERVER = OpenAIServer()
 
 
-def _listed(name: str) -> Listed:
-    from pipelines.providers.litellm.prices import listed_price
-
-    return listed_price(name)
-
-
-def _nearest(name: str) -> str:
-    from pipelines.providers.litellm.prices import nearest_model
-
-    return nearest_model(name)
-
-
 @functools.cache
 def _session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
     """One for each event loop, whose connections stay open."""
-    import aiohttp
-
     tracing = aiohttp.TraceConfig()
 
     async def note_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
@@ -176,8 +148,6 @@ def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, proc
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, which may be compressed, or have no end."""
-    import aiohttp
-
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -194,16 +164,10 @@ def _proxy(url: str) -> str | None:
 
 
 def _headers(call: LMCall) -> dict[str, str]:
-    key = key_of(_key_variable(call.model)) or "none"  # never another provider's key
+    key = key_of(call.model.key_variable) or "none"  # never another provider's key
     params = call.all_params
     own = {**(params.get("headers") or {}), **(params.get("extra_headers") or {})}
     return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-
-
-def _key_variable(model: Model) -> str:
-    """The variable that holds the key: the one named, else the one that goes with the address."""
-    server = None if model.api_base else local_server(model.name)
-    return model.api_key_env or (server.key_variable if server else "")
 
 
 def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:
@@ -293,7 +257,7 @@ def reply_of(call: LMCall, sent: Any, latency_s: float) -> ProviderReply:
 
 
 def _tool_calls(sent: Any) -> tuple[dict[str, Any], ...]:
-    """As plain data; what is wrong within a call is left to whoever reads it.
+    """The tool calls as plain data; errors within a call are left to the reader.
 
     Raises:
         Exception: these are no calls.
@@ -348,8 +312,8 @@ def _message(text: str) -> str:
         if isinstance(error.get("detail"), list):  # as FastAPI tells of fields
             return "; ".join(f"{each['msg']}: {each['loc'][-1]}" for each in error["detail"])
         names = {str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str)}
-        said = str(error.get("message") or error.get("detail") or text)
-        return f"{said} [{', '.join(sorted(names))}]" if names else said
+        message = str(error.get("message") or error.get("detail") or text)
+        return f"{message} [{', '.join(sorted(names))}]" if names else message
     except Exception:  # whatever a server may send
         return text.strip() or "no message"
 

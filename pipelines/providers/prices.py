@@ -15,28 +15,23 @@ Listed = tuple[float | None, float | None]
 
 
 def resolve_price(
-    model: Model, listed: Callable[[], Listed], hint: Callable[[], str] = str
+    model: Model, listed: Callable[[str], Listed], hint: Callable[[str], str] = lambda _: ""
 ) -> Price:
-    """The user's figures, and the listed ones where there are none; 0 for a server of one's own.
-
-    Args:
-        model: whose price.
-        listed: dollars for a token in and out as somebody lists them, None where nobody does.
-        hint: at a name that is listed.
+    """The user's figures, else those listed for the name, per token; 0 for a local server.
 
     Raises:
-        ModelError: there is no figure.
+        ModelError: there is no figure; quotes the hint for the name.
     """
     own = (model.input_usd_per_million, model.output_usd_per_million)
     if own[0] is not None and own[1] is not None:
         return Price(own[0] / 1e6, own[1] / 1e6)
-    others = (0.0, 0.0) if is_local(model) else listed()
+    others = (0.0, 0.0) if is_local(model) else listed(model.name)
     prices = [
         mine / 1e6 if mine is not None else here for mine, here in zip(own, others, strict=True)
     ]
     if prices[0] is None or prices[1] is None:
         raise ModelError(
-            f"no price is known for model {model.name!r}{hint()}; give it: "
+            f"no price is known for model {model.name!r}{hint(model.name)}; give it: "
             f"Model({model.name!r}, input_usd_per_million=..., output_usd_per_million=...), "
             "0 for a model that costs nothing"
         )

@@ -20,12 +20,7 @@ LLM_PARAMS = ("reasoning_effort",)
 def check_config(
     modules: Sequence[Module], config: PipelineConfig, labels: Collection[str] | None
 ) -> None:
-    """Check that the config gives every module what it needs.
-
-    Args:
-        modules: the pipeline's.
-        config: values for exactly these modules.
-        labels: the models there are; None leaves the labels unchecked.
+    """Check that the config gives every module what it needs; labels of None are not checked.
 
     Raises:
         PipelineError: names the module, the knob and the rule.
@@ -60,10 +55,8 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
     if not config.members and len(config.models) not in {1, config.width}:
         count = len(config.models)
         needed = "1 model" if config.width == 1 else f"1 model, or {config.width} (its width)"
-        raise PipelineError(
-            f"needs {needed}, but got {list(config.models)}; width={count} asks all of them",
-            ("models",),
-        )
+        hint = f"; width={count} asks all of them" if count > 1 else ""
+        raise PipelineError(f"needs {needed}, but got {list(config.models)}{hint}", ("models",))
     for place, label in enumerate(config.labels):
         if labels is not None and label not in labels:
             at = ("members", place, "model") if config.members else ("models",)
@@ -95,9 +88,9 @@ def _check_roles(
     labels: Collection[str] | None,
 ) -> None:
     """Check the modules that the aggregator consults."""
-    told = module.instructions if config.instructions is None else config.instructions
+    instructions = module.instructions if config.instructions is None else config.instructions
     for role, role_config in config.roles.items():
-        consulted = roles[role].module(f"{module.name}_{role}", module, told)
+        consulted = roles[role].module(f"{module.name}_{role}", module, instructions)
         try:
             _check_llm(consulted, role_config, labels)
         except PipelineError as error:

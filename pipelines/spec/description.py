@@ -33,9 +33,9 @@ def _details(pipeline: Tunable, module: Module) -> list[str]:
     details = [f"renames {own} to {wired}" for own, wired in module.rename.items() if own != wired]
     earlier = pipeline.dependencies[module.name]
     details.append(f"after {', '.join(earlier)}" if earlier else "reads the pipeline's inputs only")
-    told = module.instructions or own_instructions(module.signature)
-    if told:
-        details.append(f"instructions: {' '.join(told.split())}")
+    instructions = module.instructions or own_instructions(module.signature)
+    if instructions:
+        details.append(f"instructions: {' '.join(instructions.split())}")
     if module.params:
         details.append(f"params: {dict(module.params)}")
     return details

@@ -24,8 +24,6 @@ from search_spaces.refusals import refusing_with
 if TYPE_CHECKING:
     import dspy
 
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
     from pipelines.programs.program import Program
 
 
@@ -115,17 +113,11 @@ class Pipeline(Tunable):
         """Its modules and outputs; a function counts by its source, since names stay."""
         return [[_identity(module) for module in self.modules], self.outputs]
 
-    def bind(
-        self,
-        config: PipelineConfig,
-        models: Mapping[str, Model],
-        session: Session | None,
-        memo: Memo | None = None,
-    ) -> Program:
-        """See `Tunable.bind`."""
+    @property
+    def _program_class(self) -> type[Program]:
         from pipelines.programs.program import Program
 
-        return Program(self, config, models, session, memo)
+        return Program
 
     def to_yaml(self) -> str:
         """The YAML form, from which `from_yaml` makes an equal pipeline; holds no secrets.
@@ -184,10 +176,10 @@ class Pipeline(Tunable):
 
 
 def _identity(module: Module) -> dict[str, Any]:
-    told = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+    values = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
     if module.function is not None:
-        told["function"] = function_identity(module.callable)
-    return {**told, "signature": signature_identity(module.signature)}
+        values["function"] = function_identity(module.callable)
+    return {**values, "signature": signature_identity(module.signature)}
 
 
 def _checked_modules(modules: Sequence[Module]) -> tuple[Module, ...]:

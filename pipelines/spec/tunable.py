@@ -44,7 +44,7 @@ class Tunable(ABC):
 
     @property
     def __name__(self) -> str:
-        """Its name, as what wraps functions reads it: `mlflow.trace(pipeline)`."""
+        """Its name, for wrappers of functions such as `mlflow.trace(pipeline)`."""
         return self.name
 
     @property
@@ -98,7 +98,11 @@ class Tunable(ABC):
             PipelineError: as `to_yaml`.
         """
 
+    @property
     @abstractmethod
+    def _program_class(self) -> Callable[..., BoundProgram]:
+        """What `bind` makes; imported when it is needed."""
+
     def bind(
         self,
         config: PipelineConfig,
@@ -117,8 +121,12 @@ class Tunable(ABC):
                 for this pipeline and these models only.
 
         Raises:
-            PipelineError: the config does not fit; names module, knob and rule.
+            PipelineError: the config does not fit, which names module, knob and rule; or there is
+                no session.
         """
+        if session is None and self.llm_modules:
+            raise PipelineError(f"pipeline {self.name!r} asks models, so bind needs a session")
+        return self._program_class(self, config, models, session, memo)
 
     @abstractmethod
     def to_yaml(self) -> str:

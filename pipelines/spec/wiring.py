@@ -25,10 +25,11 @@ def writers(modules: Sequence[Module]) -> dict[str, str]:
         names.add(module.name)
         for field in module.writes:
             if field in by_field:
+                names_of = (n for n in module.output_fields if module.pipeline_field(n) == field)
                 raise PipelineError(
                     f"each field must have one writer, but modules {by_field[field]!r} and "
                     f"{module.name!r} both write {field!r}; give one of them "
-                    f"rename={{{_own_name(module, field)!r}: ...}}",
+                    f"rename={{{next(names_of)!r}: ...}}",
                     ("modules", index),
                 )
             by_field[field] = module.name
@@ -80,7 +81,7 @@ def check_outputs(outputs: Sequence[str], by_field: Mapping[str, str]) -> tuple[
     """The requested outputs.
 
     Raises:
-        PipelineError: none is requested, one twice, or one that nobody writes.
+        PipelineError: none is requested, one twice, or one that no module writes.
     """
     if isinstance(outputs, str) or not outputs:
         raise PipelineError(f"outputs must be a list of fields, but got {outputs!r}", ("outputs",))
@@ -91,10 +92,6 @@ def check_outputs(outputs: Sequence[str], by_field: Mapping[str, str]) -> tuple[
         if field in outputs[:index]:
             raise PipelineError(f"outputs name {field!r} twice", ("outputs", index))
     return tuple(outputs)
-
-
-def _own_name(module: Module, field: str) -> str:
-    return next(name for name in module.output_fields if module.pipeline_field(name) == field)
 
 
 def _cycle(waiting: Sequence[str], needed: Mapping[str, Sequence[str]]) -> str:

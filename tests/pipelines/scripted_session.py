@@ -111,7 +111,9 @@ def bind(
 ) -> Program:
     """The pipeline, all on model `a` unless the config says else."""
     account: Any = session
-    return pipeline.bind(config or pipeline.default_config("a"), MODELS, account, memo)
+    made = pipeline.bind(config or pipeline.default_config("a"), MODELS, account, memo)
+    assert isinstance(made, Program)
+    return made
 
 
 def one(signature: str = "question -> answer", **knobs: Any) -> Pipeline:

@@ -23,13 +23,9 @@ def arguments_of(
 ) -> tuple[str, ...]:
     """The inputs: those given, or the function's parameters without a default.
 
-    Args:
-        function: what the factory returned.
-        given: by the user; None if they are not.
-        where: the factory, for errors.
-
     Raises:
-        PipelineError: the function can't be called with them, or does not name its parameters.
+        PipelineError: the function can't be called with them, or does not name its parameters;
+            `where` names the factory.
     """
     expected = inspect.signature(function)
     if given is not None:
@@ -59,23 +55,23 @@ def copied(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: own_copy(value) for name, value in taken(inputs, names).items()}
 
 
-def outputs_of(said: Any, names: Sequence[str]) -> dict[str, Any]:
+def outputs_of(returned: Any, names: Sequence[str]) -> dict[str, Any]:
     """The outputs by name: of a mapping those that are asked for, or all; else the one.
 
     Raises:
         WrongOutputs: it is a bare value without exactly one name, or an output is missing.
     """
-    if not isinstance(said, Mapping):
-        if len(names) == 1 and said is not None:
-            return {names[0]: said}
+    if not isinstance(returned, Mapping):
+        if len(names) == 1 and returned is not None:
+            return {names[0]: returned}
         raise WrongOutputs(
             f"the function must return a mapping of outputs, such as {{'answer': ...}}, but "
-            f"returned {said!r}; a bare value needs one name, as in outputs=['answer']"
+            f"returned {returned!r}; a bare value needs one name, as in outputs=['answer']"
         )
     for name in names:
-        if name not in said:
+        if name not in returned:
             raise WrongOutputs(
                 f"the function must return the output {name!r}, but returned "
-                f"{sorted(map(str, said))}{nearest(name, map(str, said))}"
+                f"{sorted(map(str, returned))}{nearest(name, map(str, returned))}"
             )
-    return {name: said[name] for name in names} if names else dict(said)
+    return {name: returned[name] for name in names} if names else dict(returned)

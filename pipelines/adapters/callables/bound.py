@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -25,14 +25,6 @@ from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.adapters.callables.pipeline import CallablePipeline
-
-
-class TraceKey(NamedTuple):
-    """What decides a whole run of deterministic code."""
-
-    config: str
-    inputs: str
-    """Their fingerprint."""
 
 
 class BoundCallable(BoundProgram):
@@ -78,7 +70,7 @@ class BoundCallable(BoundProgram):
         """
         own = copied(inputs, self._pipeline.inputs)
         key = self._key(own) or object()
-        made = yield from self._memo.make({key: lambda: self._run(own)[0]}, _lasts)
+        made = yield from self._memo.make({key: lambda: self._run(own)[0]}, Trace.lasts)
         return made[key]
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
@@ -111,7 +103,8 @@ class BoundCallable(BoundProgram):
         except RefusedRequest as refused:
             raise PipelineError(f"module {module!r}: {refused}") from refused
         except RunEnded:
-            _raise_end(run)
+            assert run.ended is not None
+            raise run.ended from None
         return run.steps[0]
 
     def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | SystemExit | None]:
@@ -138,23 +131,10 @@ class BoundCallable(BoundProgram):
         except RunEnded:
             pass
         if run.ended is not None and not isinstance(run.ended, Reached):
-            _raise_end(run)
+            raise run.ended  # even if the code caught it
         return outputs, error
 
-    def _key(self, inputs: Mapping[str, Any]) -> TraceKey | None:
+    def _key(self, inputs: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What decides a run of deterministic code: the config and the inputs' fingerprint."""
         received = fingerprint(inputs)
-        return None if received is None else TraceKey(self._config.key, received)
-
-
-def _lasts(trace: Trace) -> bool:
-    return all(step.lasts() for step in trace.steps)
-
-
-def _raise_end(run: Run) -> NoReturn:
-    """Raise what ended the run, even if the code caught it.
-
-    Raises:
-        BudgetExhausted: a call could break a cap.
-    """
-    assert run.ended is not None
-    raise run.ended
+        return None if received is None else (self._config.key, received)

@@ -90,13 +90,10 @@ class Instances:
 
     @contextmanager
     def lent(self, run: Run, settings: Mapping[str, Setting]) -> Iterator[Instance]:
-        """An instance for this run alone; after a failed run it is not lent again.
+        """An instance for this run alone, last used with these very `settings` or new.
 
-        Its threads may still be running, and their calls would be counted for the next run.
-
-        Args:
-            run: what it is for.
-            settings: by module; the very object says which config they are of.
+        After a failed run it is not lent again: its threads may still be running, and their calls
+        would be counted for the next run.
 
         Raises:
             FactoryFailed: the factory made no function.

@@ -22,8 +22,6 @@ from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.adapters.callables.bound import BoundCallable
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
 
 
 @dataclass(frozen=True)
@@ -74,19 +72,11 @@ class CallablePipeline(Tunable):
     def _naming_a_model(self, module: Module) -> str:
         return f"from_callable(factory, {{{module.name!r}: 'openai/gpt-4o-mini', ...}})"
 
-    def bind(
-        self,
-        config: PipelineConfig,
-        models: Mapping[str, Model],
-        session: Session | None,
-        memo: Memo | None = None,
-    ) -> BoundCallable:
-        """See `Tunable.bind`."""
+    @property
+    def _program_class(self) -> type[BoundCallable]:
         from pipelines.adapters.callables.bound import BoundCallable
 
-        if session is None:
-            raise PipelineError(f"{self.name!r} asks models, so bind needs a session")
-        return BoundCallable(self, config, models, session, memo)
+        return BoundCallable
 
     def to_yaml(self) -> str:
         """See `Tunable.to_yaml`.

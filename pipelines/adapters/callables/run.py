@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NoReturn
 
-from pipelines.adapters.callables.draws import Draws
 from pipelines.adapters.entrances import ChatRequest, RefusedRequest, RunEnded
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.call_record import CallRecord
@@ -19,6 +20,27 @@ from pipelines.programs.bound_program import Reached
 from pipelines.programs.concurrency import run_together
 from pipelines.programs.trace import Failure, ModuleStep
 from search_spaces.refusals import nearest
+
+
+class Draws:
+    """Sample indices of equal calls in one run. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._taken: defaultdict[str, set[int]] = defaultdict(set)
+        self._lock = threading.Lock()
+
+    def take(self, key: str) -> int:
+        """The first unused sample of this call."""
+        with self._lock:
+            taken = self._taken[key]
+            sample = next(n for n in itertools.count() if n not in taken)
+            taken.add(sample)
+            return sample
+
+    def give_back(self, key: str, sample: int) -> None:
+        """The call failed: the next equal call gets the same sample."""
+        with self._lock:
+            self._taken[key].discard(sample)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import dspy
 
-from pipelines.adapters.dspy_programs.visit import Visit
+from pipelines.adapters.dspy_programs.run import Visit
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import Network

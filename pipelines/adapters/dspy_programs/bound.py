@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from pipelines.adapters.dspy_programs.calling import (
+    FORWARD,
     call_program,
-    missing_outputs,
-    no_outputs,
     outputs_of,
+    wrong_outputs,
 )
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.inspection.lms import Fallback
 from pipelines.adapters.dspy_programs.inspection.places import every_predictor
-from pipelines.adapters.dspy_programs.run import PastTheGateway, Run, outside_step
+from pipelines.adapters.dspy_programs.run import PastTheGateway, Run
 from pipelines.adapters.dspy_programs.tuned import (
     TunedPredict,
     copied_predictor,
@@ -93,28 +93,26 @@ class BoundDSPyProgram(BoundProgram):
         """
         yield None
         run = self._new_run()
-        said, failure = None, None
+        returned = None
         with recording() as outside:
             try:
-                said = self._said(run, inputs)
+                returned = self._returned(run, inputs)
+                names = self._pipeline.outputs if self._pipeline.declared else ()
+                failure = wrong_outputs(self._program, names, returned)
             except PipelineError:
                 raise
             except (Exception, SystemExit) as error:  # a script's exit must not end the search
                 failure = run.failure_of(error)
-        outputs = outputs_of(said)
-        if failure is None and outputs is None:
-            failure = no_outputs(self._program, said)
-        elif failure is None and self._pipeline.declared:
-            failure = missing_outputs(self._program, self._pipeline.outputs, outputs or {})
         steps = run.steps
-        if outside.calls:
-            steps = (*steps, outside_step(outside))
-        return Trace(steps, None if failure else outputs, failure)
+        if outside.calls:  # made without a predictor
+            own = ModuleStep(FORWARD, {}, {}, tuple(outside.calls), outside.latency_s)
+            steps = (*steps, own)
+        return Trace(steps, None if failure else outputs_of(returned), failure)
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the module receives when it is first asked; see `BoundProgram.inputs_of`."""
         try:
-            self._said(self._new_run(self._pipeline.module(name).name), inputs)
+            self._returned(self._new_run(self._pipeline.module(name).name), inputs)
         except Reached as reached:
             return reached.inputs
         except PipelineError:
@@ -144,14 +142,14 @@ class BoundDSPyProgram(BoundProgram):
     def _new_run(self, stop_at: str | None = None) -> Run:
         return Run({**self._settings, "trace": []}, stop_at)
 
-    def _said(self, run: Run, inputs: Mapping[str, Any]) -> Any:
+    def _returned(self, run: Run, inputs: Mapping[str, Any]) -> Any:
         """What a copy of the program returns; errors as `run`."""
         taken = self._taken(inputs)
         own = {id(each): self._in_run(run, each) for each in self._all}
         program = copy_program(self._program, own)
         try:
             with run.entered():
-                said = call_program(program, taken)
+                returned = call_program(program, taken)
         except Exception:
             if run.ended is None:
                 raise
@@ -162,7 +160,7 @@ class BoundDSPyProgram(BoundProgram):
         if run.ended is not None:
             raise run.ended
         self._check_unchanged(program, own)
-        return said
+        return returned
 
     def _in_run(self, run: Run, predictor: dspy.Predict) -> Any:
         copied = copied_predictor(predictor)

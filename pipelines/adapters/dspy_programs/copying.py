@@ -14,15 +14,10 @@ from pipelines.adapters.dspy_programs.inspection.places import is_searched
 
 
 def copy_program(program: dspy.Module, predictors: Mapping[int, dspy.Predict]) -> Any:
-    """A copy of a program with other predictors.
+    """A copy of a program with other predictors, which are given by the `id` of the originals.
 
-    Modules are copied, and the lists, tuples, sets and dicts in them; methods of the program's that
-    serve as tools become the copy's. Whatever else it holds, such as a retriever, is shared with
-    the original.
-
-    Args:
-        program: stays as it is.
-        predictors: the replacement of each predictor, by the `id` of the original.
+    Modules are copied, and the lists, tuples, sets and dicts in them; methods of the program that
+    serve as tools become the copy's. All else, such as a retriever, is shared with the original.
     """
     return _copied(program, dict(predictors))
 

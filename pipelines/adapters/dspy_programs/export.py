@@ -50,19 +50,19 @@ def plain_program(pipeline: DSPyPipeline) -> dspy.Module:
             raise PipelineError(f"{model.name!r} is a model of this library's own")
     stand_ins = {}
     for module in pipeline.modules:
-        told = config.modules[module.name]
-        if told.width > 1:
+        knobs = config.modules[module.name]
+        if knobs.width > 1:
             raise PipelineError(
-                f"module {module.name!r} asks {told.width} members, which DSPy has no form for: "
+                f"module {module.name!r} asks {knobs.width} members, which DSPy has no form for: "
                 "SearchSpace(exportable=True) searches without"
             )
-        if told.reply_format != "chat":
-            kind = told.reply_format.upper()
+        if knobs.reply_format != "chat":
+            kind = knobs.reply_format.upper()
             raise PipelineError(
-                f"module {module.name!r} has reply_format {told.reply_format!r}, which DSPy has no "
-                f"form for: dspy.configure(adapter=dspy.{kind}Adapter()) has it for all modules"
+                f"module {module.name!r} has reply_format {knobs.reply_format!r}, which DSPy has "
+                f"no form for: dspy.configure(adapter=dspy.{kind}Adapter()) has it for all modules"
             )
-        stand_ins[id(module.predictor)] = _tuned(module, told, models)
+        stand_ins[id(module.predictor)] = _tuned(module, knobs, models)
     program: dspy.Module = copy_program(pipeline.program, stand_ins)
     _check_survives(pipeline, program)
     return program

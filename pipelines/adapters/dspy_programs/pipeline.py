@@ -32,8 +32,6 @@ from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
-    from pipelines.gateway.gateway import Session
-    from pipelines.programs.memo import Memo
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class DSPyPipeline(Tunable):
     """What it returns; unless declared, all fields that its predictors write."""
     _: KW_ONLY
     declared: bool = False
-    """Whether the user has said what it returns."""
+    """Whether the user has declared what it returns."""
     adapter: dspy.Adapter | None = field(default=None, repr=False)
     """How prompts are written, as `dspy.configure` has it; None for DSPy's ordinary one."""
     fallback: Fallback | None = field(default=None, repr=False)
@@ -89,7 +87,7 @@ class DSPyPipeline(Tunable):
 
     @cached_property
     def identity(self) -> Any:
-        """Its modules and their sources, its predictors, what it was said to return, and how
+        """Its modules and their sources, its predictors, its declared outputs, and how
         prompts are written."""
         predictors = [
             [module.name, repr(module.signature), list(module.demos), module.temperature]
@@ -138,19 +136,11 @@ class DSPyPipeline(Tunable):
     def _naming_a_model(self, module: Module) -> str:
         return "dspy.configure(lm=dspy.LM('openai/gpt-4o-mini'))"
 
-    def bind(
-        self,
-        config: PipelineConfig,
-        models: Mapping[str, Model],
-        session: Session | None,
-        memo: Memo | None = None,
-    ) -> BoundDSPyProgram:
-        """See `Tunable.bind`."""
+    @property
+    def _program_class(self) -> type[BoundDSPyProgram]:
         from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
 
-        if session is None:
-            raise PipelineError(f"{self.name!r} asks models, so bind needs a session")
-        return BoundDSPyProgram(self, config, models, session, memo)
+        return BoundDSPyProgram
 
     def to_yaml(self) -> str:
         """See `Tunable.to_yaml`.
@@ -195,21 +185,18 @@ def from_dspy(
     fallback = configured_lm()
     made = [as_module(name, predictor) for name, predictor in predictors.items()]
     own = [model for _, model in made if model]
+    written = predictors.values()
     return DSPyPipeline(
         program,
         name or type(program).__name__,
         tuple(_starting_with(module, fallback) for module, _ in made),
         arguments_of(program, predictors),
-        _names(outputs) or outputs_of(predictors.values()),
+        (outputs,) if isinstance(outputs, str) else tuple(outputs or outputs_of(written)),
         declared=bool(outputs),
         adapter=dspy.settings.adapter,
         fallback=fallback,
         models=_distinct([*own, fallback.model] if fallback else own),
     )
-
-
-def _names(outputs: Sequence[str] | None) -> tuple[str, ...]:
-    return (outputs,) if isinstance(outputs, str) else tuple(outputs or ())
 
 
 def _starting_with(module: PredictorModule, fallback: Fallback | None) -> PredictorModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,9 +13,8 @@ from typing import Any, Self
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from pipelines.adapters.dspy_programs.blame import FORWARD, program_error, why_it_failed
+from pipelines.adapters.dspy_programs.calling import program_error, why_it_failed
 from pipelines.adapters.dspy_programs.quiet import IN_RUNS, quiet
-from pipelines.adapters.dspy_programs.visit import Visit
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.call_record import Failure, Recorder, recording
@@ -37,6 +37,42 @@ class PastTheGateway(BaseException):
 
 _ENDING = (BudgetExhausted, PastTheGateway, PipelineError, Reached)
 """What ends a run, even if the program's code catches it."""
+
+
+@dataclass
+class Visit:
+    """A predictor that is running, or has run."""
+
+    returned: Any = None
+    """What it returned."""
+    raised: BaseException | None = None
+    step: ModuleStep | None = None
+    """None until it has ended."""
+
+    @property
+    def is_shareable(self) -> bool:
+        """Whether waiting runs may share it: it ended, and by no error from outside of modules."""
+        step, raised = self.step, self.raised
+        if step is not None and isinstance(raised, Exception):
+            return failure_of(raised, step.calls, step.module) is not None
+        return step is not None and raised is None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the memo may keep it: it met no outage."""
+        return self.step is None or self.step.lasts()
+
+    def copied(self) -> Visit:
+        """Another one: programs write into predictions, and raising an error writes into it."""
+        raised = None if self.raised is None else _copied_error(self.raised)
+        return Visit(copy.deepcopy(self.returned), raised, self.step)
+
+
+def _copied_error(error: BaseException) -> BaseException:
+    copied = type(error).__new__(type(error), *error.args)
+    vars(copied).update(vars(error))
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 @dataclass(eq=False)
@@ -121,11 +157,7 @@ class Run(BaseCallback):
             raise self.ended
 
     def repeat(self, visit: Visit) -> None:
-        """Record a step that was taken in another run.
-
-        Raises:
-            Reached: it is the one to stop at.
-        """
+        """Record a step that was taken in another run. Raises Reached if the run stops at it."""
         if visit.step is not None:
             self._end(self._begin(visit.step.module, visit.step.inputs), visit.step, visit.raised)
 
@@ -147,7 +179,7 @@ class Run(BaseCallback):
         """It ends."""
         if call_id in self._open:
             visit, scope = self._open.pop(call_id)
-            visit.said = outputs
+            visit.returned = outputs
             scope.__exit__(type(exception) if exception else None, exception, None)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
@@ -193,23 +225,21 @@ class Run(BaseCallback):
             self.ended = error
 
 
-def outside_step(recorder: Recorder) -> ModuleStep:
-    """A step for the calls that the program made without a predictor."""
-    return ModuleStep(FORWARD, {}, {}, tuple(recorder.calls), recorder.latency_s)
-
-
 def _step(
     name: str, inputs: Mapping[str, Any], fields: list[str], visit: Visit, recorder: Recorder
 ) -> ModuleStep:
-    failure, said, raised = None, visit.said, visit.raised
+    failure, raised = None, visit.raised
     if isinstance(raised, Exception | SystemExit):
         failure = failure_of(raised, recorder.calls, name) or program_error(name, raised)
     elif raised is not None:  # asyncio's cancellation, for one
         failure = Failure("cancelled", name, repr(raised), infrastructure=False)
+    outputs = None
+    if isinstance(visit.returned, dspy.Example):
+        outputs = {field: visit.returned.get(field) for field in fields}
     return ModuleStep(
         module=name,
         inputs=inputs,
-        outputs={f: said.get(f) for f in fields} if isinstance(said, dspy.Example) else None,
+        outputs=outputs,
         calls=tuple(recorder.calls),
         latency_s=recorder.latency_s,
         failure=failure,

@@ -12,8 +12,7 @@ import dspy
 
 from pipelines.adapters.dspy_programs.binding import Binding, state_of
 from pipelines.adapters.dspy_programs.inspection.lms import as_model
-from pipelines.adapters.dspy_programs.run import NAME, Run
-from pipelines.adapters.dspy_programs.visit import Visit
+from pipelines.adapters.dspy_programs.run import NAME, Run, Visit
 from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
@@ -51,8 +50,8 @@ class TunedPredict(dspy.Predict):
             visit = Visit()
             try:
                 with self.run.step(self, inputs, visit):
-                    visit.said = super().__call__(*args, **inputs)
-                return visit.said
+                    visit.returned = super().__call__(*args, **inputs)
+                return visit.returned
             finally:
                 self.binding.remember(key, visit)
 
@@ -66,7 +65,7 @@ class TunedPredict(dspy.Predict):
             return super().forward(**inputs)
         network = self.binding.network
         if network is None:
-            return self._say(inputs)
+            return self._single(inputs)
         if not self._prompts_as_bound:  # the memo's keys do not cover other prompts
             network = dataclasses.replace(network, memo=None)
         prediction = prediction_of(AskedMembers(network, inputs, self._ask))
@@ -88,18 +87,20 @@ class TunedPredict(dspy.Predict):
         """Whether its prompts are as bound: neither it nor the adapter has been changed."""
         return self.is_as_bound and dspy.settings.adapter is self.run.settings["adapter"]
 
-    def _say(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
-        """What its one member says, or said before."""
+    def _single(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
+        """The prediction of its one member, made now or before."""
         ask = partial(self._ask, self.binding.member, inputs)
         parsed = self.binding.parsed
         complete = inputs.keys() == self.signature.input_fields.keys()
         if parsed is None or not (complete and self._prompts_as_bound):
             return ask()
-        said = parsed.get_or_ask(inputs, ask)
-        if said.completions is None:  # it was kept, so that DSPy has not seen it
-            said = dspy.Prediction.from_completions([dict(said.items())], signature=self.signature)
-            self._trace(inputs, said)
-        return said
+        prediction = parsed.get_or_ask(inputs, ask)
+        if prediction.completions is None:  # it was kept, so that DSPy has not seen it
+            prediction = dspy.Prediction.from_completions(
+                [dict(prediction.items())], signature=self.signature
+            )
+            self._trace(inputs, prediction)
+        return prediction
 
     def _ask(self, member: GatewayLM, inputs: Mapping[str, Any]) -> dspy.Prediction:
         own = self.lm.kwargs if self.lm is not None else {}
@@ -107,10 +108,10 @@ class TunedPredict(dspy.Predict):
         with asking_for(self.binding.bound.config.reply_format):
             return super().forward(**inputs, lm=member.copy(**changed) if changed else member)
 
-    def _trace(self, inputs: Mapping[str, Any], said: dspy.Prediction) -> None:
+    def _trace(self, inputs: Mapping[str, Any], prediction: dspy.Prediction) -> None:
         """Append to DSPy's trace, as `dspy.Predict` does."""
         if dspy.settings.trace is not None:
-            dspy.settings.trace.append((self, dict(inputs), said))
+            dspy.settings.trace.append((self, dict(inputs), prediction))
 
     def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
         """The step's key; None if more than the inputs may decide it."""
@@ -123,8 +124,8 @@ class TunedPredict(dspy.Predict):
         self.run.repeat(known)
         if known.raised is not None:
             raise known.raised
-        self._trace(inputs, known.said)
-        return known.said
+        self._trace(inputs, known.returned)
+        return known.returned
 
 
 def tuned_predictor(
@@ -135,15 +136,10 @@ def tuned_predictor(
     memo: Memo | None,
     adapter: dspy.Adapter | None,
 ) -> TunedPredict:
-    """A copy of the predictor that asks as its config says.
+    """A copy of the predictor that asks as its config says, through the session.
 
-    Args:
-        predictor: the program's own, which stays as it is.
-        bound: the module that it is, with its config.
-        session: the account at the gateway.
-        stand_in: the `lm` of all predictors of the program.
-        memo: steps by what decides them.
-        adapter: the program's own, if not DSPy's ordinary one.
+    `stand_in` is the `lm` that all predictors of the program share; `adapter` is the program's own,
+    None for DSPy's ordinary one.
     """
     signature = fresh_signature(bound.module.signature, bound.config.instructions)
     member = member_lm(bound, session, 0)

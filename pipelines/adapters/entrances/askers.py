@@ -1,4 +1,4 @@
-"""Who answers the calls of running code, by token; forgotten with the run's instance."""
+"""Routes calls of running code to its run by token; a token ends with the run's instance."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ASKERS: WeakValueDictionary[str, Asker] = WeakValueDictionary()
 def register(asker: Asker) -> str:
     """A new token, by which this one is found for as long as it lives.
 
-    It can't be guessed: whoever else may reach 127.0.0.1 must not ask at this study's cost.
+    It can't be guessed: other processes on 127.0.0.1 must not spend this study's budget.
     """
     token = secrets.token_urlsafe(16)
     _ASKERS[token] = asker
@@ -49,10 +49,10 @@ def register(asker: Asker) -> str:
 
 
 def asker_of(token: str) -> Asker:
-    """Who answers the calls with this token.
+    """The asker that answers calls with this token.
 
     Raises:
-        RefusedRequest: nobody does any more.
+        RefusedRequest: the run is over.
     """
     asker = _ASKERS.get(token)
     if asker is None:

@@ -12,9 +12,11 @@ from typing import Any
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
 from pipelines.gateway.params import check_params
-from search_spaces.refusals import nearest
+from search_spaces.refusals import check_temperature, check_whole, nearest
 
 _BOUNDS = ("max_tokens", "max_completion_tokens")
+_WHOLE = {"max_tokens": 1, "max_completion_tokens": 1, "seed": 0, "n": 1}
+"""Parameters that are whole numbers, and the least of each."""
 _PASSED_ON = frozenset(
     {"stop", "top_p", "top_k", "min_p", "response_format", "reasoning_effort", "logit_bias"}
     | {"tools", "tool_choice", "parallel_tool_calls"}
@@ -72,10 +74,8 @@ class ChatRequest:
     def call(self, model: Model, temperature: float | None, params: Mapping[str, Any]) -> LMCall:
         """The call at its seed, or else its first sample.
 
-        Args:
-            model: who is asked; its `max_tokens` stays the most.
-            temperature: goes before the request's own, unless it is None.
-            params: go over the request's own.
+        `temperature`, unless None, and `params` override the request's own; `max_tokens` is at most
+        the model's.
         """
         most = min(model.max_tokens, self.max_tokens or model.max_tokens)
         return LMCall(
@@ -99,21 +99,24 @@ def chat_request(messages: Any, params: Mapping[str, Any]) -> ChatRequest:
     try:
         passed = {name: _plain(given[name]) for name in sorted(_PASSED_ON & given.keys())}
         check_params(passed)
+        for name in [each for each in _WHOLE if each in given]:
+            check_whole(name, given[name], _WHOLE[name])
+            given[name] = int(given[name])
+        temperature = check_temperature(given.get("temperature"))
     except (ValueError, TypeError, RecursionError) as error:
         raise RefusedRequest(str(error)) from None
-    bounds = [_whole(given, name, 1) for name in _BOUNDS if name in given]
     return ChatRequest(
         messages=tuple(_messages(messages)),
-        temperature=_temperature(given),
-        max_tokens=min(bounds, default=None),
-        seed=_whole(given, "seed", 0) if "seed" in given else None,
-        count=_whole(given, "n", 1) if "n" in given else 1,
+        temperature=temperature,
+        max_tokens=min((given[name] for name in _BOUNDS if name in given), default=None),
+        seed=given.get("seed"),
+        count=given.get("n", 1),
         params=passed,
     )
 
 
 def _check_known(given: Mapping[str, Any]) -> None:
-    known = {*_PASSED_ON, *_WITHOUT_EFFECT, *_BOUNDS, "temperature", "seed", "n"}
+    known = {*_PASSED_ON, *_WITHOUT_EFFECT, *_WHOLE, "temperature"}
     for name, value in given.items():
         if name in _REFUSED and value not in (False, [], {}, "none", "auto", ["text"]):
             raise RefusedRequest(
@@ -200,10 +203,9 @@ def _part(part: Any, place: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: SDKs mix objects of their own into what they send.
+    """The value as JSON has it: SDKs mix objects of their own into what they send.
 
-    Raises:
-        ValueError: it has no JSON. Likewise `TypeError` and `RecursionError`.
+    Raises ValueError, TypeError or RecursionError where it has no JSON.
     """
     return json.loads(json.dumps(value, allow_nan=False, default=_dumped))
 
@@ -212,19 +214,3 @@ def _dumped(value: Any) -> Any:
     if isinstance(value, type) or not hasattr(value, "model_dump"):
         raise TypeError(f"{value!r} has no JSON")
     return value.model_dump()
-
-
-def _temperature(given: Mapping[str, Any]) -> float | None:
-    value = given.get("temperature")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
-        raise RefusedRequest(f"0 <= temperature <= 2 must hold, but got {value!r}")
-    return float(value)
-
-
-def _whole(given: Mapping[str, Any], name: str, least: int) -> int:
-    value = given[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise RefusedRequest(f"{name} >= {least} must hold (a whole number), but got {value!r}")
-    return value

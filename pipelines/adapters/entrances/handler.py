@@ -94,10 +94,10 @@ class EntranceHandler(BaseHTTPRequestHandler):
         return token, module, [part for part in rest if part]
 
     def _length(self) -> int:
-        told = self.headers.get("Content-Length") or "0"
-        if not (told.isascii() and told.isdigit()):
-            raise RefusedRequest(f"Content-Length must be a whole number, but got {told!r}")
-        return int(told[:18])
+        length = self.headers.get("Content-Length") or "0"
+        if not (length.isascii() and length.isdigit()):
+            raise RefusedRequest(f"Content-Length must be a whole number, but got {length!r}")
+        return int(length[:18])
 
     def _fields(self, length: int) -> dict[str, Any]:
         body = self.rfile.read(length)

@@ -92,7 +92,7 @@ def _as_litellm(failure: CallFailed, model: str) -> Exception:
 
 
 def _chunks(answered: Mapping[str, Any]) -> Iterator[ModelResponseStream]:
-    """The reply as a stream; litellm takes the usage from the first chunk, for whoever asks."""
+    """The reply as a stream; litellm takes the usage from the first chunk."""
     usage = {"usage": answered["usage"]}
     for chunk in as_chunks(answered):
         yield ModelResponseStream(**chunk, **usage)

@@ -12,7 +12,7 @@ from pipelines.aggregators.aggregator import (
     Verdict,
     check_one,
     everyone,
-    heard,
+    non_empty,
     tally,
     validated,
 )
@@ -65,7 +65,7 @@ class FilterCluster(Aggregator):
         if not answers:
             return None
         passed = self._passed(members, answers)
-        clusters = self._clusters(members, passed or heard(answers))
+        clusters = self._clusters(members, passed or non_empty(answers))
         largest = max(clusters, key=len)  # the first of equals
         return Verdict(self._best(members, largest), len(largest) / len(members.models))
 

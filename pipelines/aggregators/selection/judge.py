@@ -46,7 +46,6 @@ class Judge(Aggregator):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        """The roles that it consults."""
         return {"judge": PICK if self.answer == "pick" else WRITE}
 
     needed: ClassVar = {"judge"}
@@ -60,15 +59,15 @@ class Judge(Aggregator):
 
     def _chosen(self, members: Members, candidates: Sequence[Answer]) -> Answer | None:
         """None if the judge failed or wrote nothing, or its choice is none."""
-        said = members.consult("judge", [numbered(candidates)])[0]
-        if said is None:
+        reply = members.consult("judge", [numbered(candidates)])[0]
+        if reply is None:
             return None
         if self.answer == "write":
-            written = Answer(None, said)
+            written = Answer(None, reply)
             return None if written.empty else written
-        number: int = said["choice"]
+        number: int = reply["choice"]
         if not 1 <= number <= len(candidates):
-            told = f"the judge chose {number} of {len(candidates)} candidates"
-            members.failed("unparsable", told)
+            problem = f"the judge chose {number} of {len(candidates)} candidates"
+            members.failed("unparsable", problem)
             return None
         return candidates[number - 1]

@@ -10,18 +10,18 @@ from pipelines.aggregators.selection.checking import finite
 
 def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[bool]:
     """Whether a yes-or-no role accepts each answer; where it fails, it does not."""
-    said = members.consult(role, [answer.shown for answer in answers])
-    return [bool(verdict and verdict["accepted"]) for verdict in said]
+    replies = members.consult(role, [answer.shown for answer in answers])
+    return [bool(verdict and verdict["accepted"]) for verdict in replies]
 
 
 def scored(members: Members, role: str, answers: Sequence[Answer]) -> list[float | None]:
     """How good a role finds each answer; None where it fails, or its score is not finite."""
-    said = members.consult(role, [answer.shown for answer in answers])
-    found = [finite(verdict["score"]) if verdict else None for verdict in said]
-    for verdict, score in zip(said, found, strict=True):
+    replies = members.consult(role, [answer.shown for answer in answers])
+    found = [finite(verdict["score"]) if verdict else None for verdict in replies]
+    for verdict, score in zip(replies, found, strict=True):
         if verdict and score is None:
-            told = f"a score must be a finite number, but the {role} said {verdict['score']!r}"
-            members.failed("unparsable", told)
+            problem = f"a score must be a finite number, but the {role} said {verdict['score']!r}"
+            members.failed("unparsable", problem)
     return found
 
 

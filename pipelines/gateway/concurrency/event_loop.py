@@ -1,4 +1,4 @@
-"""The one event loop that calls in flight live on."""
+"""Event loops in threads of their own; calls in flight run on one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPENING = threading.Lock()
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """The result of work on the loop. Ctrl-C cancels it, and rises once it has ended."""
-    loop, ended = _event_loop(), threading.Event()
+    loop, ended = event_loop("calls", _TidyThreads), threading.Event()
     tasks: list[asyncio.Task[T]] = []
 
     def begin() -> None:
@@ -36,23 +36,28 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return tasks[0].result()
 
 
-def _event_loop() -> asyncio.AbstractEventLoop:
-    """The loop of this process; a fork needs one of its own."""
+def event_loop(name: str, executor: Callable[[], ThreadPoolExecutor]) -> asyncio.AbstractEventLoop:
+    """The loop of this name, in a thread of its own; a fork opens another one.
+
+    `executor` makes the threads of `asyncio.to_thread` when the loop is opened.
+    """
     with _OPENING:
-        return _opened_loop(os.getpid())
+        return _opened_loop(name, executor, os.getpid())
 
 
 @functools.cache
-def _opened_loop(process: int) -> asyncio.AbstractEventLoop:
+def _opened_loop(
+    name: str, executor: Callable[[], ThreadPoolExecutor], _process: int
+) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(_TidyThreads(thread_name_prefix="requests"))
-    threading.Thread(target=_run_forever, args=[loop], name="calls", daemon=True).start()
+    loop.set_default_executor(executor())
+    threading.Thread(target=_run_forever, args=[loop], name=name, daemon=True).start()
     return loop
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     while not loop.is_closed():
-        with suppress(KeyboardInterrupt, SystemExit):  # whoever waits for the task gets it
+        with suppress(KeyboardInterrupt, SystemExit):  # raised by a task, whose awaiter gets it
             loop.run_forever()
 
 

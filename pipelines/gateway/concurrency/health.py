@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PROBE_S, _LAST_PROBE_S = 0.5, 5.0
 """Between two tries to connect: doubling from the first to the last."""
-_SAID_EVERY_S = 10.0
+_WARN_EVERY_S = 10.0
 _NEVER_CONNECTED_S = 10.0
-"""Of a provider that was never reached no more is expected."""
+"""How long a provider may be away that was never reached."""
 NEVER_ANSWERED = 3
 """So many calls without an answer in time set a model aside that never gave one."""
 PATIENCE, FEWEST_REPLIES, SHORTEST_S = 5.0, 20, 30.0
@@ -40,16 +40,15 @@ class Connection:
         self._next_try = 0.0
         self._pause = _FIRST_PROBE_S
         self._trying = False
-        self._said = 0.0
+        self._warned_at = 0.0
         self._was_connected = reached
         self.given_up: str | None = None
         """Why no call is made any more; None while they are."""
 
     async def enter(self, check: Callable[[], None]) -> bool:
-        """Wait until a call may try; whether it is the one that tries for all.
+        """Wait until a call may try; return whether it is the one that tries for all.
 
-        Args:
-            check: called while waiting; what it raises ends the wait.
+        `check` is called while waiting; what it raises ends the wait.
         """
         while self._away_since is not None and self.given_up is None:
             if not self._trying and time.monotonic() >= self._next_try:
@@ -82,15 +81,15 @@ class Connection:
         if gone >= longest_s:
             self.given_up = f"{self._what} for {gone:.0f} s"
             logger.warning("%s: given up for this run", self.given_up)
-        elif now - self._said > _SAID_EVERY_S:
-            self._said = now
+        elif now - self._warned_at > _WARN_EVERY_S:
+            self._warned_at = now
             logger.warning(
                 "%s; trying again for up to %.0f s (Gateway(outage_s=...))",
                 detail, longest_s - gone,
             )  # fmt: skip
 
     def leave(self) -> None:
-        """Whoever tried for all has ended, however it did."""
+        """The call that tried for all has ended."""
         self._trying = False
 
 
@@ -149,19 +148,14 @@ class Health:
         """The way to the call's provider, which is that of the call's model from now on."""
         address = call.model.provider
         self._addresses[call.model.label] = address
-        found = self._connections.get(address)
-        if found is None:
-            what = f"no connection to {call.model.address or address}"
-            found = self._connections[address] = Connection(what, self._outage_s)
-        return found
+        what = f"no connection to {call.model.address or address}"
+        return self._connections.setdefault(address, Connection(what, self._outage_s))
 
     @asynccontextmanager
     async def reachable(self, call: LMCall, check: Callable[[], None]) -> AsyncIterator[None]:
         """Wait until the call's provider and model can be reached, as far as is known.
 
-        Args:
-            call: which waits, or tries for all others.
-            check: called before, while waiting and after; what it raises ends the wait.
+        `check` is called before, while waiting and after; what it raises ends the wait.
         """
         check()
         trying = []
@@ -180,11 +174,9 @@ class Health:
         if not failure.sent:
             self.connection(call).away(str(failure))
             return
-        label = call.model.label
-        if label not in self._loading:
-            what = f"{label} was being loaded by its server"
-            self._loading[label] = Connection(what, self._outage_s, reached=True)
-        self._loading[label].away(str(failure))
+        what = f"{call.model.label} was being loaded by its server"
+        loading = Connection(what, self._outage_s, reached=True)
+        self._loading.setdefault(call.model.label, loading).away(str(failure))
 
     def note_reply(self, call: LMCall) -> None:
         """The model replied."""
@@ -194,10 +186,7 @@ class Health:
 
     def pace(self, call: LMCall) -> Pace:
         """How fast the call's model answers."""
-        found = self._paces.get(call.model.label)
-        if found is None:
-            found = self._paces[call.model.label] = Pace(self._timeout_s, self._outage_s)
-        return found
+        return self._paces.setdefault(call.model.label, Pace(self._timeout_s, self._outage_s))
 
     def check(self, call: LMCall) -> None:
         """Raise `CallFailed` if the call's model was set aside."""

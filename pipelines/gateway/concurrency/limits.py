@@ -43,8 +43,8 @@ class ProviderGate:
     async def enter(self, check: Callable[[], None]) -> None:
         """Take one of the provider's slots, at a moment when its rate allows a call.
 
-        Whoever enters must `leave`. `check` is called while waiting and just before entering;
-        what it raises ends the wait.
+        Each `enter` must be followed by `leave`. `check` is called while waiting and just before
+        entering; what it raises ends the wait.
         """
         await self._take_slot(check)
         try:

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
-from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
+from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall, LMReply
 from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.health import Health
-from pipelines.gateway.storage.store import Caps, Claim
+from pipelines.gateway.storage.store import Caps, Claim, Settlement
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
@@ -29,30 +30,30 @@ class Protected(NamedTuple):
 
 
 class Account:
-    """Real money: reservations before calls, settlements after them, under caps.
+    """Real money: reservations before calls, settlements after them, under caps."""
 
-    `clock` tells the seconds that the study takes of its budget so far.
-    """
-
-    def __init__(
-        self, gateway: Gateway, study: str, budget: Budget, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, gateway: Gateway, study: str, budget: Budget) -> None:
         self.gateway = gateway
         self.study = study
         self.budget = budget
         self.protected = Protected()
         self.health = Health(gateway.timeout_s, gateway.outage_s)
-        self.tries: set[asyncio.Future[LMReply]] = set()
-        """First tries that are not over: the event loop alone would not keep them."""
+        self.tries: set[asyncio.Future[CallFailed | None]] = set()
+        """First tries under way: the event loop itself holds tasks weakly."""
         self._store = gateway.store
-        self._clock = clock
+        self._started = time.monotonic()
         self._sending = 0
         self._stopped = threading.Event()
 
     @property
     def spent(self) -> Spend:
-        """What was paid, in this process and in all others of the same study."""
+        """Real spend: what was paid, in this process and in all others of the same study."""
         return self._store.spent(self.study)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the account was opened."""
+        return time.monotonic() - self._started
 
     async def reserve(
         self, worst_usd: Mapping[str, float], purpose: str, what: str, check: Callable[[], None]
@@ -76,19 +77,29 @@ class Account:
             await asyncio.sleep(LOOK_S)
 
     def settle(self, call: LMCall, reply: LMReply | None, *, billed: bool = False) -> None:
-        """Turn a reservation into what the call cost; see `Store.settle`."""
-        self._store.settle(call.key, self.study, call.purpose, reply, billed=billed)
+        """Turn a reservation into what the call cost.
+
+        Without a reply that is the whole reservation if it may have been `billed`, and nothing if
+        the provider refused it.
+        """
+        cost = reply.cost if reply else None if billed else PurposeSpend(calls=1)
+        self._store.settle(Settlement(call.key, self.study, call.purpose, cost, reply))
 
     def settle_cut_off(self, call: LMCall, written: PurposeSpend) -> None:
         """Turn a reservation into what a call had written when it was cut off."""
-        self._store.settle_cut_off(call.key, self.study, call.purpose, written)
+        cost = replace(written, calls=1)
+        self._store.settle(Settlement(call.key, self.study, call.purpose, cost))
 
     def release(self, call: LMCall) -> None:
         """Give a reservation back: the call was never sent."""
-        self._store.release(call.key)
+        self._store.settle(Settlement(call.key, "", "", PurposeSpend()))
 
     def stop(self) -> None:
-        """Refuse every further call."""
+        """Refuse every further call: new and waiting ones raise `BudgetExhausted`.
+
+        Only those go on that a provider is answering just now; their replies are kept. Races
+        end, and their calls are cut off.
+        """
         self._stopped.set()
 
     @contextmanager
@@ -102,11 +113,11 @@ class Account:
 
     @property
     def in_flight(self) -> int:
-        """How many requests of this process a provider is answering just now."""
+        """How many calls of this process a provider is answering just now."""
         return self._sending
 
     def drain(self) -> None:
-        """Wait until none is in flight."""
+        """Wait until no call is in flight; after `stop` no further one comes."""
         while self._sending:
             time.sleep(LOOK_S)
 
@@ -116,7 +127,7 @@ class Account:
             raise BudgetExhausted("the run was stopped")
 
     def check_running(self) -> None:
-        """Raise `BudgetExhausted` if stopped, or if the seconds of the budget are over."""
+        """Raise `BudgetExhausted` if stopped, or if the seconds that are not protected are over."""
         self.check_not_stopped()
         if self.seconds_left <= 0:
             seconds = self.protected.seconds
@@ -127,7 +138,7 @@ class Account:
     def seconds_left(self) -> float:
         """Infinite without a cap."""
         cap = math.inf if self.budget.seconds is None else self.budget.seconds
-        return cap - self.protected.seconds - self._clock()
+        return cap - self.protected.seconds - self.seconds
 
     def _caps(self) -> Caps:
         budget, kept = self.budget, self.protected

@@ -28,7 +28,7 @@ class CallLife:
         self.account = account
         self.call = call
         self.lost = PurposeSpend()
-        """What a request is charged that was cancelled under way."""
+        """The charge for a request that was cancelled under way."""
 
     @property
     def _provider(self) -> Provider:
@@ -39,22 +39,22 @@ class CallLife:
         """What its tokens cost.
 
         Raises:
-            CallFailed: nobody knows, or the model takes no tools, though the call has some.
+            CallFailed: no price is known, or the call has tools and the model takes none.
         """
         tools = self.call.all_params.get("tools")
         if tools and not self._provider.takes(self.call.model, "tools", tools):
-            told = (
+            problem = (
                 "the parameter 'tools': as far as is known it takes none; a server of OpenAI's "
                 "form that does is asked directly as Model('openai/...', api_base=...)"
             )
-            raise UNSUPPORTED_INPUT.failure(self.call, told)
+            raise UNSUPPORTED_INPUT.failure(self.call, problem)
         try:
             return self._provider.price_of(self.call.model)
         except ModelError as error:
             raise UNUSABLE_MODEL.failure(self.call, str(error)) from error
 
     def look_up_price(self) -> None:
-        """Before the life begins: whoever knows the price may be slow to import."""
+        """Look it up before the call starts: the provider may be slow to import."""
         with suppress(CallFailed):
             _ = self.price
 

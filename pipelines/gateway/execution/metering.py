@@ -45,7 +45,7 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
     if counted and listed is not None and 0 <= listed <= price.worst_usd(call) * (1 + EXCESS):
         usd = listed
     return LMReply(
-        text=redacted(text, call.model.api_key_env),
+        text=redacted(text, call.model.key_variable),
         finish_reason=encodable(sent.finish_reason or "stop"),
         input_tokens=inputs,
         output_tokens=outputs,
@@ -58,7 +58,7 @@ def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:
 def _clean(sent: Any, call: LMCall) -> Any:
     """The same value without secrets, and without what no file takes."""
     if isinstance(sent, str):
-        return redacted(encodable(sent), call.model.api_key_env)
+        return redacted(encodable(sent), call.model.key_variable)
     if isinstance(sent, Mapping):
         return {encodable(name): _clean(value, call) for name, value in sent.items()}
     return [_clean(each, call) for each in sent] if isinstance(sent, list) else sent

@@ -124,14 +124,14 @@ class _Race:
         self.started.set()
 
     async def _winners(self, tasks: Tasks) -> tuple[set[int], tuple[int, ...]]:
-        """Who was there at once, and the winners, once nobody can pass them any more.
+        """The calls that replied at once, and the winners, once they can't be overtaken.
 
         Raises:
             CallFailed: fewer than `count` are left.
             BudgetExhausted: likewise, for want of budget; or the run was stopped.
         """
         start = time.monotonic()
-        await asyncio.sleep(0)  # whoever does not wait for anything replies
+        await asyncio.sleep(0)  # calls that wait for nothing reply
         at_once = {place for place, task in enumerate(tasks) if _reply(task)}
         finished_s: dict[int, float] = {}
         while True:

@@ -17,7 +17,7 @@ import filelock
 logger = logging.getLogger(__name__)
 
 VERSION = 2
-"""Of the tables. Version 0 had no checksums, version 1 no tool calls."""
+"""Of the tables; a new file has 0."""
 _MOST_VERSION = 1000
 """A file that claims a later one is damaged."""
 LOCKED_S = 60.0
@@ -38,23 +38,14 @@ class StoreError(OSError):
 class Table:
     """A table whose rows each end in a checksum, so that no damaged row is taken for a true one."""
 
-    def __init__(
-        self,
-        name: str,
-        keys: Sequence[str],
-        columns: str,
-        options: str = "",
-        later: Sequence[Any] = (),
-    ) -> None:
-        """`later`: what stands for the last columns where an earlier version lacked them."""
-        self.name, self.keys, self._later = name, tuple(keys), tuple(later)
-        self._columns = [column.split()[0] for column in columns.split(", ")]
+    def __init__(self, name: str, keys: Sequence[str], columns: str, options: str = "") -> None:
+        self.name = name
         primary = f"PRIMARY KEY ({', '.join(keys)})"
         self.definition = (
             f"CREATE TABLE {name} ({columns}, checksum INTEGER NOT NULL, {primary}){options}"
         )
         self._order = keys[0] if options else "rowid"
-        self._put = f"INSERT OR REPLACE INTO {name} VALUES ({'?, ' * len(self._columns)}?)"
+        self._put = f"INSERT OR REPLACE INTO {name} VALUES ({'?, ' * len(columns.split(', '))}?)"
         self._get = f"SELECT * FROM {name} WHERE {' AND '.join(f'{key} = ?' for key in keys)}"
 
     def put(self, db: sqlite3.Connection, *row: Any) -> None:
@@ -73,11 +64,7 @@ class Table:
         return None
 
     def rows(self, db: sqlite3.Connection, where: str = "", *values: str) -> list[tuple[Any, ...]]:
-        """Several rows.
-
-        Raises:
-            sqlite3.DatabaseError: one of them is damaged.
-        """
+        """Several rows. Raises sqlite3.DatabaseError if one is damaged."""
         rows = db.execute(f"SELECT * FROM {self.name} {where}", values).fetchall()
         for row in rows:
             if row[-1] != checksum(row[:-1]):
@@ -95,36 +82,9 @@ class Table:
                 damaged, f"SELECT * FROM {self.name} ORDER BY {self._order} {order}"
             ):
                 if row[-1] == checksum(row[:-1]):
-                    self.put(db, *self._completed(row[:-1]))
+                    self.put(db, *row[:-1])
         (count,) = db.execute(f"SELECT COUNT(*) FROM {self.name}").fetchone()
         return int(count)
-
-    def can_read(self, columns: Sequence[str]) -> bool:
-        """Whether these, without a checksum, are its columns, now or in an earlier version."""
-        count = len(columns)
-        return list(columns) == self._columns[:count] and count + len(self._later) >= len(
-            self._columns
-        )
-
-    def migrate(self, db: sqlite3.Connection) -> None:
-        """Make it as it is in this version.
-
-        Raises:
-            sqlite3.DatabaseError: one of its rows is damaged.
-        """
-        has_checksum = "checksum" in _columns_of(db, self.name)
-        db.execute(f"ALTER TABLE {self.name} RENAME TO old")
-        db.execute(self.definition)
-        for row in db.execute("SELECT * FROM old"):
-            values = row[:-1] if has_checksum else row
-            if has_checksum and row[-1] != checksum(values):
-                raise sqlite3.DatabaseError(f"a row of {self.name} has a wrong checksum")
-            self.put(db, *self._completed(values))
-        db.execute("DROP TABLE old")
-
-    def _completed(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        missing = len(self._columns) - len(row)
-        return (*row, *self._later[len(self._later) - missing :]) if missing else tuple(row)
 
 
 REPLIES = Table(
@@ -133,7 +93,6 @@ REPLIES = Table(
     "key TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL, "
     "input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, "
     "usd REAL NOT NULL, latency_s REAL NOT NULL, tool_calls TEXT NOT NULL",
-    later=[""],
 )
 FLIGHTS = Table(
     "flights",
@@ -275,43 +234,32 @@ def _check_version(db: sqlite3.Connection, path: str) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if not 0 <= version < _MOST_VERSION:
         raise sqlite3.DatabaseError(f"it has version {version}")
-    if version > VERSION:
+    if version not in (0, VERSION):
         raise _other_version(path, version)
 
 
 def _complete(db: sqlite3.Connection, path: str) -> None:
-    """Create or migrate the tables.
+    """Create the tables of a new file.
 
     Raises:
-        StoreError: an earlier version had other columns.
+        StoreError: the file is new to this program only.
         sqlite3.DatabaseError: the tables are not those of this version.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version != VERSION:
-        old = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
-        for table in TABLES:
-            columns = [name for name in _columns_of(db, table.name) if name != "checksum"]
-            if table.name in old and not table.can_read(columns):
-                raise _other_version(path, version)
+        if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise _other_version(path, version)
         db.execute("BEGIN IMMEDIATE")
-        _create(db, old)
+        _create(db)
         db.execute("COMMIT")
     if set(db.execute("SELECT sql FROM sqlite_master")) != _definitions():
         raise sqlite3.DatabaseError("its tables are not as they were made")
 
 
-def _create(db: sqlite3.Connection, old: Sequence[str] = ()) -> None:
-    """Create the tables, with what those of an earlier version hold."""
+def _create(db: sqlite3.Connection) -> None:
     for table in TABLES:
-        if table.name in old:
-            table.migrate(db)
-        else:
-            db.execute(table.definition)
+        db.execute(table.definition)
     db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _columns_of(db: sqlite3.Connection, table: str) -> list[str]:
-    return [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
 
 
 @cache

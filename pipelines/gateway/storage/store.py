@@ -69,7 +69,8 @@ class Settlement(NamedTuple):
     study: str
     purpose: str
     cost: PurposeSpend | None
-    """What the call cost; None for the whole reservation. Without calls, it was never sent."""
+    """What the call cost; None for the whole reservation. Without calls, it was never sent: the
+    reservation is given back."""
     reply: LMReply | None = None
 
 
@@ -141,33 +142,28 @@ class Store:
             if any(FLIGHTS.rows(db, "WHERE key = ?", key) for key in worst):
                 return Claim.IN_FLIGHT
             if not self._has_room(db, study, worst.values(), caps):
-                self._settle_orphans(db, "study", study)  # nobody else will, while all wait
+                self._settle_orphans(db, "study", study)  # while all wait, no other call would
                 flying = self._committed(db, study)[2]
                 return Claim.NO_ROOM_YET if flying else Claim.NO_ROOM
             for key, usd in worst.items():
                 FLIGHTS.put(db, key, study, purpose, self._owner, usd)
             return Claim.GRANTED
 
-    def settle(
-        self, key: str, study: str, purpose: str, reply: LMReply | None, *, billed: bool = False
-    ) -> None:
-        """Turn a reservation of this process into what the call cost, and keep its reply.
+    def settle(self, made: Settlement) -> None:
+        """Settle a reservation of this process, and keep the reply; what is settled stays so.
 
-        Without a reply the call counts; it costs its whole reservation if it may have been
-        `billed`, and nothing if the provider refused it. What is settled already stays so.
+        Where it can't be written, it is held in memory until it can.
         """
-        cost = None if billed else PurposeSpend(calls=1)
-        if reply:
-            cost = reply.cost
-        self._settle(Settlement(key, study, purpose, cost, reply))
-
-    def settle_cut_off(self, key: str, study: str, purpose: str, written: PurposeSpend) -> None:
-        """Turn a reservation into what the call had written when it was cut off."""
-        self._settle(Settlement(key, study, purpose, replace(written, calls=1)))
-
-    def release(self, key: str) -> None:
-        """Give a reservation back: the call was never sent."""
-        self._settle(Settlement(key, "", "", PurposeSpend()))
+        try:
+            with self._transaction() as db:
+                self._write(db, made)
+        except StoreError as error:
+            with self._lock:
+                if not self._unwritten:
+                    logger.warning(
+                        "%s. What was paid for is held in memory till it can be written", error
+                    )
+                self._unwritten.setdefault(made.key, made)
 
     def settle_orphans(self, study: str) -> None:
         """Charge what dead processes left in flight at its worst cost."""
@@ -352,19 +348,6 @@ class Store:
             )
         return StoreError(f"the cache {self._name!r} can't be {done}: {database.explained(error)}")
 
-    def _settle(self, made: Settlement) -> None:
-        """Write it, or hold it in memory till it can be written."""
-        try:
-            with self._transaction() as db:
-                self._write(db, made)
-        except StoreError as error:
-            with self._lock:
-                if not self._unwritten:
-                    logger.warning(
-                        "%s. What was paid for is held in memory till it can be written", error
-                    )
-                self._unwritten.setdefault(made.key, made)
-
     def _write(self, db: sqlite3.Connection, made: Settlement) -> None:
         reserved = self._remove_flight(db, made.key, self._owner)
         cost = _cost(made, reserved or 0)
@@ -427,9 +410,9 @@ def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float, str]:
 
 
 def _reply_of(columns: Sequence[Any]) -> LMReply:
-    """The reply that was kept so; a race of an earlier version kept no tool calls."""
-    text, finish_reason, inputs, outputs, usd, latency_s, *rest = columns
-    calls = tuple(json.loads(rest[0])) if rest and rest[0] else ()
+    """The reply that was kept so."""
+    text, finish_reason, inputs, outputs, usd, latency_s, sent = columns
+    calls = tuple(json.loads(sent)) if sent else ()
     return LMReply(text, finish_reason, inputs, outputs, usd, latency_s, calls, cached=True)
 
 

@@ -50,8 +50,9 @@ def listed_usd(name: str, usage: Any) -> float | None:
 
 def nearest_model(name: str) -> str:
     """A hint at the listed name that is most like it, if one is."""
-    provider, _, wanted = name.strip().replace(":", "/", 1).rpartition("/")
-    provider = provider.partition("/")[0]
+    if "/" not in name:
+        name = name.replace(":", "/", 1)  # other libraries write `openai:gpt-4o`
+    provider, wanted = name.partition("/")[0], name.rpartition("/")[2]
     ours = [known for known in _listed_names() if known.partition("/")[0] == provider]
     usual = [known for known in _listed_names() if known.partition("/")[0] in _USUAL]
     for names in (ours, usual):

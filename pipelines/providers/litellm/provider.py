@@ -10,7 +10,7 @@ from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.failures import MALFORMED
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
-from pipelines.gateway.provider import Knob, ProviderReply
+from pipelines.gateway.provider import Knob, Provider, ProviderReply
 from pipelines.gateway.secrets import key_of
 from pipelines.providers.litellm import model_knobs
 from pipelines.providers.litellm.litellm_import import OURS, load_litellm
@@ -30,11 +30,10 @@ _FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
 """Whose credentials need no variable: files, roles and parameters hold them, too."""
 
 
-class LitellmProvider:
+class LitellmProvider(Provider):
     """Hands calls to litellm, once each."""
 
     def problem_of(self, model: Model) -> str | None:
-        """An unknown provider, a missing key, or no price."""
         litellm = load_litellm()
         try:
             litellm.get_llm_provider(model.name, api_base=model.api_base)
@@ -56,25 +55,12 @@ class LitellmProvider:
         return "\n".join(filter(None, problems)) or None
 
     def price_of(self, model: Model) -> Price:
-        """The user's figures, else litellm's.
-
-        Raises:
-            ModelError: neither knows a price.
-        """
-        return resolve_price(
-            model, lambda: listed_price(model.name), lambda: nearest_model(model.name)
-        )  # fmt: skip
-
-    def is_remote(self, model: Model) -> bool:
-        """It is."""
-        return True
+        return resolve_price(model, listed_price, nearest_model)
 
     def takes(self, model: Model, knob: Knob, value: Any) -> bool:
-        """Whether litellm sends it to the model's provider."""
         return model_knobs.takes(model, knob, value)
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
-        """See `Provider`."""
         litellm = load_litellm()
         OURS.set(True)  # in this task alone
         sent: list[object] = []  # litellm logs a call just before it sends it

@@ -15,15 +15,7 @@ from pipelines.providers.openai_server import retry_after
 def as_failure(
     litellm: Any, error: Exception, call: LMCall, timeout_s: float, sent: bool
 ) -> CallFailed:
-    """What an exception of litellm means.
-
-    Args:
-        litellm: the library.
-        error: what it raised.
-        call: what was asked.
-        timeout_s: how long the provider could stay silent.
-        sent: whether litellm came so far as to send it.
-    """
+    """What an exception of litellm means; `sent` says whether litellm sent the call before."""
     causes = list(_causes(error))
     kind = _failure_kind(litellm, error, causes, call, sent)
     headers = getattr(error, "litellm_response_headers", None) or {}
@@ -39,10 +31,10 @@ def as_failure(
 def _failure_kind(
     litellm: Any, error: Exception, causes: list[BaseException], call: LMCall, sent: bool
 ) -> FailureKind:
-    """By the status that the server really sent, where it sent one.
+    """The kind by the status that the server really sent, if it sent one.
 
-    litellm gives every exception a status of its own making: 500 to a broken connection, 503 to
-    an error that came inside a 200. What lies beneath tells them apart.
+    litellm invents a status for every exception: 500 for a broken connection, 503 for an error
+    inside a 200. The causes tell them apart.
     """
     import httpx
     import openai
@@ -69,8 +61,8 @@ def _failure_kind(
 def _never_connected(causes: list[BaseException]) -> bool:
     """Whether nothing was sent.
 
-    litellm's aiohttp transport says `ConnectError` also when an open connection was reset or
-    cancelled; what lies beneath tells them apart.
+    litellm's aiohttp transport raises `ConnectError` also for an open connection that was reset or
+    cancelled; the causes tell them apart.
     """
     import aiohttp
     import httpx

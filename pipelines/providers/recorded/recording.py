@@ -92,7 +92,9 @@ class Recording:
                 for key, each in self._by_rarest_word[word]
                 if key in flat
             ]
-            complete = [each for each in found if _all_in(each.options, flat)]
+            complete = [
+                q for q in found if q.options and all(_collapsed(o) in flat for o in q.options)
+            ]
             if complete:
                 return _asked(complete, with_options=True)
             asked = [each for each in found if _starts_a_line(each, text)]
@@ -148,10 +150,6 @@ def _parsed(line: str, path: Path, number: int) -> RecordedQuestion:
 
 def _collapsed(text: str) -> str:
     return " ".join(text.split())
-
-
-def _all_in(options: Sequence[str], flat: str) -> bool:
-    return bool(options) and all(_collapsed(option) in flat for option in options)
 
 
 def _starts_a_line(question: RecordedQuestion, text: str) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipelines.gateway.call import seed_of
+from pipelines.gateway.provider import ProviderReply
 from pipelines.providers.output_fields import message_text, requested_fields
 from pipelines.providers.recorded.recording import (
     RecordedAnswer,
@@ -20,16 +20,6 @@ from search_spaces.refusals import nearest
 CHARACTERS_PER_TOKEN = 4
 RECORDED_TOKENS = 2048
 """MMLU-Pro's answers were made with at most so many new tokens, so none counts as more."""
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A reply, with tokens as estimated from its length."""
-
-    text: str
-    finish_reason: str
-    input_tokens: int
-    output_tokens: int
 
 
 def recording_for(params: Mapping[str, Any]) -> Recording:
@@ -52,14 +42,18 @@ def replay(
     model: str,
     messages: Sequence[Mapping[str, Any]],
     params: Mapping[str, Any],
-) -> Replay:
+) -> ProviderReply:
     """What the model answered to the question that the messages ask.
+
+    Tokens are estimated from the text's length; a recording holds no times.
 
     Raises:
         RecordingError: unknown model or question, or a sample beyond the first.
     """
     _require_first_sample(messages, params.get("seed"))
-    _require_known(model, recording)
+    if model not in recording.models:
+        hint = nearest(model, recording.models)
+        raise RecordingError(f"no recorded model is named {model!r}{hint}")
     question = recording.find(messages)
     if model not in question.responses:
         raise RecordingError(f"{model} has no recorded answer to {question.question[:60]!r}")
@@ -68,8 +62,9 @@ def replay(
     tokens = min(_tokens(text), RECORDED_TOKENS)
     input_tokens = sum(_tokens(message_text(message)) for message in messages)
     if tokens > limit:
-        return Replay(text[: limit * CHARACTERS_PER_TOKEN], "length", input_tokens, limit)
-    return Replay(text, "stop", input_tokens, tokens)
+        text = text[: limit * CHARACTERS_PER_TOKEN]
+        return ProviderReply(text, "length", 0.0, input_tokens, limit)
+    return ProviderReply(text, "stop", 0.0, input_tokens, tokens)
 
 
 def _require_first_sample(messages: Sequence[Mapping[str, Any]], seed: object) -> None:
@@ -78,12 +73,6 @@ def _require_first_sample(messages: Sequence[Mapping[str, Any]], seed: object) -
             "a recording holds one sample per model and question, but got a request for another; "
             "use different models instead of more samples"
         )
-
-
-def _require_known(model: str, recording: Recording) -> None:
-    if model not in recording.models:
-        hint = nearest(model, recording.models)
-        raise RecordingError(f"no recorded model is named {model!r}{hint}")
 
 
 def _written(answer: RecordedAnswer, messages: Sequence[Mapping[str, Any]]) -> str:

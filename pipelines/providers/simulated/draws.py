@@ -22,7 +22,7 @@ T = TypeVar("T")
 SHARPNESS = 1.7
 """Logits per unit of ability. Two models' chances on one item then correlate as real ones do."""
 
-_STANDARD_NORMAL = NormalDist()
+STANDARD_NORMAL = NormalDist()
 _NODES, _weights = np.polynomial.hermite_e.hermegauss(61)
 _WEIGHTS = _weights / _weights.sum()
 
@@ -39,12 +39,7 @@ def uniform(*key: object) -> float:
 
 def normal(*key: object) -> float:
     """Return a draw from the standard normal distribution."""
-    return _STANDARD_NORMAL.inv_cdf(uniform(*key))
-
-
-def normal_cdf(z: float) -> float:
-    """Return the chance that a standard normal draw is below `z`."""
-    return _STANDARD_NORMAL.cdf(z)
+    return STANDARD_NORMAL.inv_cdf(uniform(*key))
 
 
 def pick(options: Sequence[T], *key: object) -> T:

@@ -1,6 +1,6 @@
 """The roles that judge candidates: a diagnoser that rates, a verifier, and a judge that picks.
 
-Whoever judges first solves the item that the candidates answer, and so rates its own mistakes high.
+A judging model first solves the item itself, and so rates its own mistakes high.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ class Diagnose(Judging):
     """
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """See `Role`."""
         asked = [o.name for o in request.wanted if "rating" in o.name and "list" in o.type]
         candidates = numbered_candidates(request)
         if not asked or not candidates:
@@ -92,7 +91,6 @@ class Verify(Judging):
     """Accepts a `candidate` that looks more right than wrong; also gives a `score` or `grade`."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """See `Role`."""
         asked = [out.name for out in request.wanted if out.type == "bool"]
         scored = any(
             out.type == "float" and out.name in ("score", "grade") for out in request.wanted
@@ -126,7 +124,6 @@ class Judge(Judging):
     """Picks one of `candidates` by its number, the first where two look alike."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """See `Role`."""
         asked = [output.name for output in request.wanted if output.type == "int"]
         candidates = numbered_candidates(request)
         case = judged_case(request, "candidates", candidates) if asked and candidates else None

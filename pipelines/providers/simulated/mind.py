@@ -15,11 +15,11 @@ from math import sqrt
 
 from pipelines.providers.simulated.answers import same_answer
 from pipelines.providers.simulated.draws import (
+    STANDARD_NORMAL,
     ability_for,
     chance,
     difficulty_of,
     normal,
-    normal_cdf,
 )
 from pipelines.providers.simulated.models import ORDINARY, SimulatedModel, Thinking
 from pipelines.providers.simulated.phrases import Phrase, phrase_shift, reasoning_shift
@@ -43,7 +43,6 @@ class Belief:
 
     @property
     def right(self) -> bool:
-        """Whether the value is the right one."""
         return self.value == self.solution.right
 
 
@@ -73,7 +72,6 @@ class Mind:
         return self.luck("succeeds", skill, item) < self.chance(skill, item)
 
     def chance(self, skill: str, item: str) -> float:
-        """Return the probability that the model gets this item right."""
         ability = ability_for(self.model.skill(skill)) + self._shift(skill)
         return chance(ability, difficulty_of(skill, item))
 
@@ -108,7 +106,7 @@ class Mind:
 
     def luck(self, *key: object) -> float:
         """Return a uniform draw in (0, 1) of this model, with the same dependence as `latent`."""
-        return normal_cdf(self.latent(*key))
+        return STANDARD_NORMAL.cdf(self.latent(*key))
 
     def slip(self, solution: Solution) -> str:
         """Choose by Zipf's law among the wrong answers; temperature flattens it."""

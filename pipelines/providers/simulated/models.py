@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from pipelines.gateway.prices import ModelError
 from search_spaces.refusals import nearest, refusing_with
 
 if TYPE_CHECKING:
@@ -68,14 +69,10 @@ class SimulatedModel:
     """Shifts of ability by phrase and skill, in place of the drawn ones (see `phrases.py`)."""
 
     def skill(self, name: str) -> float:
-        """Return the expected accuracy in skill `name`."""
         return self.skills.get(name, self.default_skill)
 
     def thinking(self, request: ParsedRequest, call: bytes, effort: str | None) -> Thinking:
-        """Return how it thinks in a call; worked examples and `effort` change nothing.
-
-        A subclass may raise `ValueError` for an effort that it does not have.
-        """
+        """Return how it thinks in a call; a subclass may raise `ValueError` for an effort."""
         return ORDINARY
 
     def unseen_tokens(self, request: ParsedRequest, answer: Answer, mind: Mind) -> int:
@@ -122,7 +119,7 @@ MODELS: tuple[SimulatedModel, ...] = tuple(
 _known: dict[str, SimulatedModel] = {model.name: model for model in MODELS}
 
 
-class UnknownSimulatedModel(LookupError):
+class UnknownSimulatedModel(ModelError, LookupError):
     """No simulated model has this name."""
 
 

@@ -46,7 +46,8 @@ def render(request: ParsedRequest, answer: Answer, mind: Mind) -> str:
     values = {out.name: _field_value(out, answer, mind) for out in request.outputs}
     if request.form == "json":
         return json.dumps(values, indent=2, ensure_ascii=False)
-    parts = [f"[[ ## {name} ## ]]\n{_in_text(value)}" for name, value in values.items()]
+    texts = {n: json.dumps(v) if isinstance(v, list | dict) else v for n, v in values.items()}
+    parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items()]
     return "\n\n".join([*parts, "[[ ## completed ## ]]"])
 
 
@@ -101,10 +102,6 @@ def _as_type(value: Any, kind: str) -> Any:
     if kind == "float" and re.fullmatch(r"-?\d+(\.\d+)?", text):
         return float(text)
     return value
-
-
-def _in_text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def _reasoning(answer: Answer, mind: Mind) -> str:

@@ -35,7 +35,6 @@ class OutputField:
 
     @property
     def is_reasoning(self) -> bool:
-        """Whether the field holds the thoughts before the answer."""
         return self.name.lower() in REASONING_NAMES
 
 
@@ -65,12 +64,10 @@ class ParsedRequest:
 
     @property
     def wanted(self) -> tuple[OutputField, ...]:
-        """The output fields without the reasoning."""
         return tuple(output for output in self.outputs if not output.is_reasoning)
 
     @property
     def reasons_first(self) -> bool:
-        """Whether the model is asked to reason before it answers."""
         return bool(self.outputs) and self.outputs[0].is_reasoning
 
 

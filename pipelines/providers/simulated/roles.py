@@ -40,10 +40,7 @@ class Role(Protocol):
     """A part that a model can play, recognised by what the request asks for."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the answer, or None if the request is for another role.
-
-        Pure: the same request and mind give the same answer. Never raises on odd text.
-        """
+        """Return the answer, or None for another role's request. Pure; never raises."""
         ...
 
 
@@ -51,7 +48,6 @@ class Solve:
     """Answers the task that the inputs hold with what the model believes."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the belief about the item in the inputs."""
         case = read_case(request)
         if case is None:
             return None
@@ -64,7 +60,6 @@ class Improvise:
     """Says something of the right type where the request holds no task that the models can do."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer:
-        """Return an answer of no value, different for different inputs."""
         text = "\n".join(request.inputs.values())
         luck = mind.luck("improvise", text)
         words = " ".join(text.split()[:12]) or "nothing in particular"

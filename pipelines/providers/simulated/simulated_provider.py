@@ -5,76 +5,54 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.failures import BAD_REQUEST
 from pipelines.gateway.model import Model
-from pipelines.gateway.prices import ModelError, Price
-from pipelines.gateway.provider import Knob, ProviderReply
-from pipelines.providers.prices import resolve_price
-from pipelines.providers.simulated.models import UnknownSimulatedModel, find_model
+from pipelines.gateway.prices import Price
+from pipelines.gateway.provider import Knob, Provider, ProviderReply
+from pipelines.providers.prices import price_problem, resolve_price
+from pipelines.providers.simulated.models import find_model
 from pipelines.providers.simulated.simulation import SimulatedReply, simulate
 
 SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
 """Environment variable; where it is 1 at the time of a call, its latency is really slept."""
 
 
-class SimulatedProvider:
+class SimulatedProvider(Provider):
     """Answers at once; the latency that it reports is that of the model it imitates."""
 
     def problem_of(self, model: Model) -> str | None:
-        """No such model."""
-        try:
-            find_model(model.name)
-        except UnknownSimulatedModel as error:
-            return str(error)
-        return None
+        return price_problem(self.price_of, model)
 
     def price_of(self, model: Model) -> Price:
-        """The user's figures, else the catalogue's.
-
-        Raises:
-            ModelError: there is no such model.
-        """
-        try:
-            known = find_model(model.name)
-        except UnknownSimulatedModel as error:
-            raise ModelError(str(error)) from error
+        """The user's figures, else the catalogue's."""
+        known = find_model(model.name)
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
-        return resolve_price(model, lambda: listed)
+        return resolve_price(model, lambda _: listed)
 
     def is_remote(self, model: Model) -> bool:
-        """It is not."""
         return False
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
-        """Those of a search space."""
         return knob not in ("response_format", "tools")
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
-        """See `Provider`."""
         try:
             reply = _simulated(call)
-        except (UnknownSimulatedModel, ValueError) as error:
+        except ValueError as error:
             raise BAD_REQUEST.failure(call, str(error)) from error
-        params = call.all_params
-        if params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
+        if call.all_params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
             await asyncio.sleep(reply.latency_s)
-        return ProviderReply(
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            latency_s=reply.latency_s,
-        )
+        tokens = reply.input_tokens, reply.output_tokens
+        return ProviderReply(reply.text, reply.finish_reason, reply.latency_s, *tokens)
 
 
 SIMULATED = SimulatedProvider()
 
 
 def _simulated(call: LMCall) -> SimulatedReply:
-    params: Mapping[str, Any] = call.all_params
+    params = call.all_params
     effort, stop = params.get("reasoning_effort"), params.get("stop") or ()
     if isinstance(effort, Mapping):  # its other form: {"effort": "low", "summary": "auto"}
         effort = effort.get("effort")

@@ -75,10 +75,7 @@ class Skill(Protocol):
     """A kind of task whose right answer follows from the text of the message."""
 
     def solve(self, request: ParsedRequest) -> Solution | None:
-        """Return the solution, or None if the request holds no task of this kind.
-
-        Pure: the same request gives the same solution. Never raises on odd text.
-        """
+        """Return the solution, or None without a task of this kind. Pure; never raises."""
         ...
 
 
@@ -140,7 +137,6 @@ class Arithmetic:
     """The number an expression comes to. Others tempt: precedence, signs, carries."""
 
     def solve(self, request: ParsedRequest) -> Solution | None:
-        """Return the value of the first expression in the inputs."""
         for name, text in request.inputs.items():
             match = _EXPRESSION.search(text) or _BARE.fullmatch(text)
             expression = match[1][:_LONGEST] if match else ""

@@ -25,7 +25,6 @@ class WriteInstructions:
     """Plays the prompt model of COPRO, MIPROv2 and GEPA."""
 
     def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """See `Role`."""
         asked = [o.name for o in request.wanted if "instruction" in o.name.lower()]
         free = request.form == "text" and _WANTS.search(request.inputs["prompt"])
         if not asked and not free:

@@ -261,7 +261,7 @@ _FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (
         Module,
         {"name": "solve", "signature": "a -> b", "strategy": "cot"},
-        "strategy must be in ('predict', 'chain_of_thought'), but got 'cot'; nearest: 'predict'",
+        "strategy must be one of predict, chain_of_thought, but got 'cot'; nearest: 'predict'",
     ),
     (
         Module,

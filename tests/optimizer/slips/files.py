@@ -155,7 +155,7 @@ SLIPS: list[Slip] = [
     in_yaml(
         ONE.replace("signature", "signatur"), "a module has no key 'signatur'; nearest: 'signatu"
     ),
-    in_yaml(f"{ONE}  strategy: cot\n", "line 5: module 'solve': strategy must be in ('predict', "),
+    in_yaml(f"{ONE}  strategy: cot\n", "line 5: module 'solve': strategy must be one of predict"),
     in_yaml(
         f"{ONE}- name: up\n  signature: answer -> loud\n  function: mine:up\n",
         "line 7: this names code that would be imported, and so be run: mine:up",

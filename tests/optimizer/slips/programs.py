@@ -102,7 +102,7 @@ SLIPS: list[Slip] = [
     _program(
         "an LM for responses",
         "models has an LM with model_type='responses'",
-        "take it away",
+        "remove it",
         pipeline=Program(),
         models=[dspy.LM("openai/gpt-4o-mini", model_type="responses")],
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 
@@ -25,24 +26,27 @@ from tests.pipelines.scripted_session import (
 CHECKS = "tests.pipelines.aggregators.functions"
 
 
-class TestMajorityVote(AggregatorConformance):
+class Named(AggregatorConformance):
+    config: str | AggregatorConfig
+
     def make(self) -> Aggregator:
-        return aggregator("majority_vote")
+        return aggregator(self.config)
 
 
-class TestWeightedVote(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator(AggregatorConfig(name="majority_vote", params={"weights": (2, 1, 1)}))
+class TestMajorityVote(Named):
+    config = "majority_vote"
 
 
-class TestFilterVote(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("filter_vote")
+class TestWeightedVote(Named):
+    config = AggregatorConfig(name="majority_vote", params={"weights": (2, 1, 1)})
 
 
-class TestConfidentVote(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("confident_vote")
+class TestFilterVote(Named):
+    config = "filter_vote"
+
+
+class TestConfidentVote(Named):
+    config = "confident_vote"
 
     def members(self, *numbers: int | None) -> ScriptedMembers:
         members = super().members(*numbers)
@@ -51,62 +55,52 @@ class TestConfidentVote(AggregatorConformance):
         return members
 
 
-class TestJudge(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("judge")
+class TestJudge(Named):
+    config = "judge"
 
 
-class TestWritingJudge(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator(AggregatorConfig(name="judge", params={"answer": "write"}))
+class TestWritingJudge(Named):
+    config = AggregatorConfig(name="judge", params={"answer": "write"})
 
     def said(self) -> Mapping[str, Say]:
         return {"judge": lambda _: self.record(7)}
 
 
-class TestVerifier(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("verifier")
+class TestVerifier(Named):
+    config = "verifier"
 
 
-class TestScorer(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("best_of")
+class TestScorer(Named):
+    config = "best_of"
 
 
-class TestBestByFunction(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator(AggregatorConfig(name="best_of", params={"function": f"{CHECKS}:length"}))
+class TestBestByFunction(Named):
+    config = AggregatorConfig(name="best_of", params={"function": f"{CHECKS}:length"})
 
 
-class TestFilterCluster(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("filter_cluster")
+class TestFilterCluster(Named):
+    config = "filter_cluster"
 
 
-class TestFilterClusterByFunctions(AggregatorConformance):
-    def make(self) -> Aggregator:
-        params = {
-            "check_function": f"{CHECKS}:is_number",
-            "key_function": f"{CHECKS}:length",
-            "score_function": f"{CHECKS}:length",
-        }
-        return aggregator(AggregatorConfig(name="filter_cluster", params=params))
+class TestFilterClusterByFunctions(Named):
+    params: ClassVar = {
+        "check_function": f"{CHECKS}:is_number",
+        "key_function": f"{CHECKS}:length",
+        "score_function": f"{CHECKS}:length",
+    }
+    config = AggregatorConfig(name="filter_cluster", params=params)
 
 
-class TestFirstToFinish(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("first_to_finish")
+class TestFirstToFinish(Named):
+    config = "first_to_finish"
 
 
-class TestShortest(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("shortest")
+class TestShortest(Named):
+    config = "shortest"
 
 
-class TestCascade(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("cascade")
+class TestCascade(Named):
+    config = "cascade"
 
     def test_members_that_all_agree_are_believed(self) -> None:
         members = self.members(0, 0, 0)
@@ -116,19 +110,16 @@ class TestCascade(AggregatorConformance):
         assert sum(members.asked.values()) == 1  # nobody but the first was in doubt
 
 
-class TestShuffledVote(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("shuffled_vote")
+class TestShuffledVote(Named):
+    config = "shuffled_vote"
 
 
-class TestMean(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("mean")
+class TestMean(Named):
+    config = "mean"
 
 
-class TestMedian(AggregatorConformance):
-    def make(self) -> Aggregator:
-        return aggregator("median")
+class TestMedian(Named):
+    config = "median"
 
 
 def test_none_is_forgotten() -> None:

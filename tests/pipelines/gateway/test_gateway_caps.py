@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +12,18 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.storage.store import Claim
 from pipelines.providers import price_of
+from tests.pipelines.gateway.caps import UNSHRUNK, bytes_as_tokens, troubled
 
 IN_FLIGHT = 64
-UNSHRUNK = [Phase.explicit, Phase.generate]
-"""Shrinking would repeat a hundred calls over HTTP hundreds of times."""
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
 
@@ -43,25 +41,6 @@ def outcome(session: Session, call: LMCall) -> str:
 def together(session: Session, calls: Sequence[LMCall]) -> Counter[str]:
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         return Counter(pool.map(lambda call: outcome(session, call), calls))
-
-
-def bytes_as_tokens(text: str) -> int:
-    """The worst tokenizer there can be."""
-    return len(text.encode())
-
-
-def troubled(seed: int) -> Script:
-    """A third of the requests end in trouble, most of it after the model has run."""
-    troubles = [
-        Behaviour.reset(), Behaviour.hang(), Behaviour.html(), Behaviour.malformed_json(),
-        Behaviour.empty_choices(), Behaviour.rate_limited(), Behaviour.server_error(),
-    ]  # fmt: skip
-
-    def script(request: LoopbackRequest) -> Behaviour:
-        draw = random.Random(f"{seed} {request.index}")
-        return draw.choice(troubles) if draw.random() < 1 / 3 else Behaviour.slow(0.01)
-
-    return script
 
 
 def impatient() -> Gateway:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
+import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -17,6 +19,7 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.execution import metering
 from pipelines.gateway.gateway import Gateway
+from tests.pipelines.gateway.waiting import until
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
@@ -142,6 +145,37 @@ def test_what_no_retry_can_mend_is_called_once_and_free(
         with pytest.raises(CallFailed) as caught:
             session.complete(make_call(server, provider=provider))
         assert (caught.value.kind, server.requests, session.spent.usd) == (kind, 1, 0)
+
+
+def test_a_router_without_a_server_for_tools_is_not_taken_for_a_wrong_name(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    body = json.dumps({"error": {"message": "No endpoints found that support tool use"}})
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    with LoopbackServer(Behaviour(status=404, body=body)) as server:
+        session = open_gateway().session("s")
+        with pytest.raises(CallFailed, match="it was sent tools: does the model take that"):
+            session.complete(make_call(server, params={"tools": tools}))
+        with pytest.raises(CallFailed, match="/models lists the names"):
+            session.complete(make_call(server))
+
+
+def test_a_first_try_that_fails_after_its_time_is_not_logged(
+    make_call: MakeCall, open_gateway: OpenGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        assert release.wait(30)
+        return Behaviour(status=401)
+
+    with LoopbackServer(script) as server:
+        session = open_gateway().session("s")
+        assert session.try_once([make_call(server)], 0.01) == [None]
+        release.set()
+        until(lambda: not session.tries)
+    gc.collect()
+    assert not [each for each in caplog.records if each.name == "asyncio"]
 
 
 EMPTY_ACCOUNTS = {

@@ -17,23 +17,22 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price, Script
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Price
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall
 from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.providers import price_of
+from tests.pipelines.gateway.caps import UNSHRUNK, bytes_as_tokens, troubled
 from tests.pipelines.gateway.waiting import until
 
 MakeCall = Callable[..., LMCall]
 OpenGateway = Callable[..., Gateway]
 
 RACES, REPLICAS = 64, 5
-UNSHRUNK = [Phase.explicit, Phase.generate]
-"""Shrinking would repeat a hundred calls over HTTP hundreds of times."""
 PRICES = {"tiny": Price(50.0, 200.0)}
 
 
@@ -60,27 +59,6 @@ def together(session: Session, races: Sequence[Sequence[LMCall]]) -> Counter[str
         return Counter(pool.map(lambda calls: outcome(session, calls), races))
 
 
-def bytes_as_tokens(text: str) -> int:
-    """The worst tokenizer there can be."""
-    return len(text.encode())
-
-
-def troubled(seed: int) -> Script:
-    """A third of the requests end in trouble; the others take up to 0.3 s."""
-    troubles = [
-        Behaviour.reset(), Behaviour.hang(), Behaviour.html(), Behaviour.empty_choices(),
-        Behaviour.rate_limited(), Behaviour.server_error(),
-    ]  # fmt: skip
-
-    def script(request: LoopbackRequest) -> Behaviour:
-        draw = random.Random(f"{seed} {request.index}")
-        if draw.random() < 1 / 3:
-            return draw.choice(troubles)
-        return Behaviour.slow(draw.uniform(0.01, 0.3))
-
-    return script
-
-
 def impatient() -> Gateway:
     return Gateway(None, backoff_s=0.001, retries=1, timeout_s=1.0)
 
@@ -88,7 +66,7 @@ def impatient() -> Gateway:
 @settings(max_examples=3, phases=UNSHRUNK)
 @given(cap=st.integers(5, RACES * REPLICAS), seed=st.integers(0, 2**16))
 def test_calls_stay_under_the_cap_in_64_races(make_call: MakeCall, cap: int, seed: int) -> None:
-    with LoopbackServer(troubled(seed)) as server, closing(impatient()) as gateway:
+    with LoopbackServer(troubled(seed, slowest_s=0.3)) as server, closing(impatient()) as gateway:
         session = gateway.session("caps", Budget(calls=cap))
         races = [replicas(make_call, server, f"{i}") for i in range(RACES)]
         outcomes = together(session, races)
@@ -105,7 +83,9 @@ def test_dollars_stay_under_the_cap_in_64_races(
     make_call: MakeCall, share: float, seed: int
 ) -> None:
     with (
-        LoopbackServer(troubled(seed), prices=PRICES, count_tokens=bytes_as_tokens) as server,
+        LoopbackServer(
+            troubled(seed, slowest_s=0.3), prices=PRICES, count_tokens=bytes_as_tokens
+        ) as server,
         closing(impatient()) as gateway,
     ):
         races = [replicas(make_call, server, f"{i} " + "x" * i) for i in range(RACES)]

@@ -19,7 +19,7 @@ from pipelines.gateway.call import BudgetExhausted, CallRace, LMCall, LMReply
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.gateway.storage import database
-from pipelines.gateway.storage.store import Caps, Claim, Store, StoreError
+from pipelines.gateway.storage.store import Caps, Claim, Settlement, Store, StoreError
 from pipelines.patterns import majority_vote
 
 MakeCall = Callable[..., LMCall]
@@ -35,7 +35,7 @@ FLIPS = 60
 
 def pay(store: Store, key: str, study: str) -> None:
     assert store.claim({key: 9.0}, study, "task", Caps(None, None)) is Claim.GRANTED
-    store.settle(key, study, "task", REPLIES[key])
+    store.settle(Settlement(key, study, "task", REPLIES[key].cost, REPLIES[key]))
 
 
 def fill(folder: Path) -> Path:
@@ -53,65 +53,13 @@ def cached(reply: LMReply) -> LMReply:
     return replace(reply, cached=True)
 
 
-def columns(path: Path) -> set[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return {row[1] for row in db.execute("PRAGMA table_info(replies)")}
-
-
-def version_0(path: Path) -> None:
-    """Make the file one of version 0."""
-    with closing(sqlite3.connect(path)) as db:
-        for table in database.TABLES:
-            db.execute(f"CREATE TABLE old AS SELECT * FROM {table.name}")
-            db.execute("ALTER TABLE old DROP COLUMN checksum")
-            if table is database.REPLIES:
-                db.execute("ALTER TABLE old DROP COLUMN tool_calls")
-            db.execute(f"DROP TABLE {table.name}")
-            db.execute(f"ALTER TABLE old RENAME TO {table.name}")
-        db.execute("PRAGMA user_version = 0")
-        db.commit()
-
-
-def version_1(path: Path) -> None:
-    """Make the file one of version 1, whose replies had no tool calls."""
-    with closing(sqlite3.connect(path)) as db:
-        db.create_function("checksum", -1, lambda *row: database.checksum(row))
-        (definition,) = db.execute(
-            "SELECT sql FROM sqlite_master WHERE name = 'replies'"
-        ).fetchone()
-        db.execute("ALTER TABLE replies RENAME TO new")
-        db.execute(definition.replace(", tool_calls TEXT NOT NULL", ""))
-        kept = "key, text, finish_reason, input_tokens, output_tokens, usd, latency_s"
-        db.execute(f"INSERT INTO replies SELECT {kept}, checksum({kept}) FROM new")
-        db.execute("DROP TABLE new")
-        db.execute("PRAGMA user_version = 1")
-        db.commit()
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_files_of_version_1_keep_their_replies(tmp_path: Path, damaged: bool) -> None:
-    path = fill(tmp_path)
-    version_1(path)
-    assert "tool_calls" not in columns(path)
-    if damaged:
-        with closing(sqlite3.connect(path)) as db:
-            db.execute("UPDATE durations SET seconds = '[]'")
-            db.commit()
-    store = Store(tmp_path)
-    assert [store.reply(key) for key in REPLIES] == list(map(cached, REPLIES.values()))
-    assert store.spent("study").calls == len(REPLIES)
-    store.close()
-    assert "tool_calls" in columns(path)
-    assert len(list(tmp_path.glob("*corrupt*"))) == damaged
-
-
 def test_tool_calls_come_back_as_they_were_kept(tmp_path: Path) -> None:
     calls: tuple[Any, ...] = ({"id": "c1", "function": {"arguments": '{"a": "é'}}, {"x": [1, None]})
     key, reply = "f" * 64, LMReply("", "tool_calls", 1, 2, 0.5, 0.25, calls)
     race = replace(RACE, replies=(reply,))
     store = Store(tmp_path)
     store.claim({key: 1.0}, "study", "task", Caps(None, None))
-    store.settle(key, "study", "task", reply)
+    store.settle(Settlement(key, "study", "task", reply.cost, reply))
     store.claim_race("calls")
     store.keep_race("calls", race, "study", "task", PurposeSpend())
     store.close()
@@ -190,19 +138,7 @@ def test_damage_met_during_a_run_says_what_to_do(tmp_path: Path) -> None:
     store.close()
 
 
-def test_files_of_version_0_get_checksums(tmp_path: Path) -> None:
-    path = fill(tmp_path)
-    version_0(path)
-    assert "checksum" not in columns(path)
-    store = Store(tmp_path)
-    assert [store.reply(key) for key in REPLIES] == list(map(cached, REPLIES.values()))
-    assert store.spent("study").calls == len(REPLIES)
-    store.close()
-    assert "checksum" in columns(path)
-    assert list(tmp_path.glob("*corrupt*")) == []
-
-
-@pytest.mark.parametrize("version", [0, database.VERSION + 1, 99])
+@pytest.mark.parametrize("version", [0, 1, database.VERSION + 1, 99])
 def test_other_versions_are_refused(tmp_path: Path, version: int) -> None:
     with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as db:
         db.execute("CREATE TABLE replies (key TEXT PRIMARY KEY, answer TEXT)")

@@ -31,7 +31,9 @@ def bound(
     models: dict[str, Model] = SIM,
 ) -> Program:
     pipeline = Pipeline("p", [Module("solve", "question -> answer")])
-    return pipeline.bind(config_of(network, temperature), models, gateway.session(network))
+    made = pipeline.bind(config_of(network, temperature), models, gateway.session(network))
+    assert isinstance(made, Program)
+    return made
 
 
 @pytest.mark.parametrize("bills_cancelled", [True, False])

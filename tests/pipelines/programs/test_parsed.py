@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 from benchmarks.loopback import LoopbackServer
-from pipelines import Module, Pipeline
+from pipelines import Module, Pipeline, Program
 from pipelines.gateway.budget import Spend
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
@@ -161,6 +161,7 @@ def test_edited_copies_ask_with_their_edits(tmp_path: Path, width: int) -> None:
             "solve", width=width, temperature=0.5, aggregator="majority_vote" if width > 1 else None
         )
         program = pipeline.bind(config, {"tiny": model}, gateway.session("study"), Memo())
+        assert isinstance(program, Program)
         program.run({"question": "one?"})
         edited = program.deepcopy()
         for predictor in edited.predictors():

@@ -34,7 +34,9 @@ def wide(
         models=models, width=width, temperature=temperature, aggregator="majority_vote"
     )
     account: Any = session
-    return pipeline.bind(PipelineConfig(modules={"solve": knobs}), MODELS, account)
+    made = pipeline.bind(PipelineConfig(modules={"solve": knobs}), MODELS, account)
+    assert isinstance(made, Program)
+    return made
 
 
 def ask(program: Program) -> ModuleStep:

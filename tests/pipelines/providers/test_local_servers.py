@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.loopback import LoopbackServer
+from benchmarks.loopback import Behaviour, LoopbackServer
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.concurrency.event_loop import run
 from pipelines.gateway.local_servers import LOCAL_SERVERS
@@ -71,6 +71,18 @@ def test_the_key_that_goes_with_the_address_is_sent_there_and_nowhere_else(
         assert run(asked(Model(f"{prefix}/any"))).text
         with pytest.raises(CallFailed, match="incorrect API key"):
             run(asked(Model(f"{prefix}/any", api_base=listening.url)))
+
+
+def test_that_key_is_taken_out_of_what_the_server_says_and_its_variable_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", "open-sesame")  # short, and without a digit
+    body = '{"error": {"message": "no such key: open-sesame"}}'
+    with LoopbackServer(Behaviour(status=401, body=body)) as listening:
+        monkeypatch.setenv("HOSTED_VLLM_API_BASE", listening.url)
+        with pytest.raises(CallFailed, match="it was sent the key in HOSTED_VLLM_API_KEY") as e:
+            run(asked(Model("hosted_vllm/any")))
+    assert "sesame" not in str(e.value)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

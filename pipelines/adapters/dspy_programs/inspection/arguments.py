@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import dspy
 
-from pipelines.adapters.dspy_programs.inspection.identity import classes_of
+from pipelines.adapters.dspy_programs.inspection.identity import classes_of, methods_of
 from pipelines.errors import PipelineError
 from pipelines.modules.signature import REASONING
 
@@ -27,11 +27,7 @@ class Arguments(NamedTuple):
 
 
 def entry_point(program: dspy.Module) -> str:
-    """`forward`, or else `aforward`.
-
-    Raises:
-        PipelineError: the program has neither.
-    """
+    """`forward`, or else `aforward`. Raises PipelineError if there is neither."""
     for name in ("forward", "aforward"):
         if callable(getattr(type(program), name, None)):
             return name
@@ -69,14 +65,13 @@ def outputs_of(predictors: Iterable[dspy.Predict]) -> tuple[str, ...]:
 
 
 def names_in_code(program: dspy.Module) -> frozenset[str]:
-    """All texts in the methods of its classes, among them the fields that these return."""
-    methods = (each for kind in classes_of(program) for each in vars(kind).values())
-    return frozenset(text for each in methods if inspect.isfunction(each)
-                     for text in _texts(each.__code__))  # fmt: skip
+    """All string constants in the methods of its classes, with the fields that these return."""
+    methods = (method for kind in classes_of(program) for method in methods_of(kind))
+    return frozenset(text for method in methods for text in _texts(method.__code__))
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The constants of code; names of keyword arguments are tuples of them."""
+    """The string constants of code; names of keyword arguments are in tuples."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, CodeType | tuple):

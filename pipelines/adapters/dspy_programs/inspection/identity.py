@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
 import dspy
@@ -60,9 +61,20 @@ def _class_text(kind: type) -> str:
 def _source(kind: type) -> str:
     try:
         return inspect.getsource(kind)
-    except (OSError, TypeError):  # of a notebook, whose functions have sources, or a REPL
-        own = (each for each in vars(kind).values() if inspect.isfunction(each))
-        return " ".join([kind.__qualname__, *map(function_identity, own)])
+    except (OSError, TypeError):  # in a notebook, where only functions have sources, or a REPL
+        plain = {k: v for k, v in vars(kind).items() if isinstance(v, str | int | float)}
+        constants = {name: value for name, value in plain.items() if not name.startswith("__")}
+        methods = map(function_identity, methods_of(kind))
+        return " ".join([kind.__qualname__, described(constants), *methods])
+
+
+def methods_of(kind: type) -> Iterator[FunctionType]:
+    """The functions that a class defines, also those behind properties and the like."""
+    for value in vars(kind).values():
+        for name in (None, "__func__", "fget", "func"):
+            function = getattr(value, name, None) if name else value
+            if isinstance(function, FunctionType):
+                yield function
 
 
 def described(value: Any) -> str:

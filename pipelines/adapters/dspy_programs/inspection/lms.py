@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,9 +22,9 @@ _OF_DSPY = frozenset(
 
 _UNKEPT: tuple[tuple[str, Any, str], ...] = (
     ("model_type", "chat", "models are asked for chat completions"),
-    ("callbacks", [], "calls go through the gateway; optimize(on_trial=...) tells of trials"),
+    ("callbacks", [], "calls go through the gateway; optimize(on_trial=...) reports trials"),
     ("use_developer_role", False, "instructions are sent in the role 'system'"),
-    ("prompt_cache", None, "what a provider keeps of prompts is its own to decide"),
+    ("prompt_cache", None, "providers decide themselves which prompts they cache"),
 )
 """Settings that calls through the gateway do not have: name, usual value, and why."""
 
@@ -44,9 +45,9 @@ def configured_lm() -> Fallback | None:
 
 
 def as_model(lm: dspy.BaseLM, where: str) -> Model:
-    """The model of a DSPy LM; its temperature is a knob, and left out.
+    """The model of a DSPy LM, without its temperature, which is a knob.
 
-    Its key stays in memory; the model has the name of the variable that stands for it.
+    Its key stays in memory; the model names a variable in its place.
 
     Args:
         lm: the LM.
@@ -64,30 +65,35 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
     _check_settings(lm, where)
     params = {k: v for k, v in lm.kwargs.items() if k not in _OF_DSPY and v is not None}
     address = lm.kwargs.get("api_base") or lm.kwargs.get("base_url")
-    told: dict[str, Any] = {"api_base": address, "params": params}
+    fields: dict[str, Any] = {"api_base": address, "params": params}
     if key := lm.kwargs.get("api_key"):
-        # a hosted provider's variable must not lead its key to another server
-        prefix = "OWN_SERVER" if address else lm.model.partition("/")[0].upper()
-        told["api_key_env"] = keep_key(key, f"{prefix}_API_KEY")
+        fields["api_key_env"] = keep_key(key, _key_variable(lm.model, address))
     most = lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens")
     if most:
-        told["max_tokens"] = most
+        fields["max_tokens"] = most
     try:
-        return Model(lm.model, **told)
+        return Model(lm.model, **fields)
     except ValueError as error:
         raise PipelineError(f"{where} has an LM that can't be tuned: {error}") from None
 
 
+def _key_variable(name: str, address: str | None) -> str:
+    """The variable to name for a model's key; never a hosted provider's for another server."""
+    provider, slash, _ = name.partition("/")
+    known = slash and not address
+    return re.sub(r"\W", "_", provider).upper() + "_API_KEY" if known else "OWN_SERVER_API_KEY"
+
+
 def as_consulted(lm: dspy.BaseLM, role: str) -> Model:
-    """The model of an LM that is given as diagnoser or judge; errors as `as_model`.
+    """The model of an LM given as diagnoser or judge.
 
     Raises:
-        PipelineError: it also has a temperature, which such questions decide themselves.
+        PipelineError: as `as_model`; or the LM has a temperature, which the questions set.
     """
     if (temperature := lm.kwargs.get("temperature")) is not None:
         raise PipelineError(
-            f"{role} has an LM with temperature={temperature:g}, but its questions are asked at a "
-            "temperature of their own: take it away"
+            f"{role} has an LM with temperature={temperature:g}, but its questions set their own "
+            "temperature: remove it"
         )
     return as_model(lm, role)
 
@@ -98,7 +104,7 @@ def _check_settings(lm: dspy.LM, where: str) -> None:
         given = getattr(lm, name, None) or lm.kwargs.get(name) or usual
         if given != usual:
             shown = f"={given!r}" if isinstance(given, str | bool) else "=..."
-            raise PipelineError(f"{where} has an LM with {name}{shown}: {instead}; take it away")
+            raise PipelineError(f"{where} has an LM with {name}{shown}: {instead}; remove it")
 
 
 def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) -> dspy.LM:
@@ -107,12 +113,12 @@ def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) ->
     OpenAI's reasoning models get neither temperature nor `max_tokens`: DSPy refuses temperatures
     other than 1 and less than 16,000 tokens.
     """
-    told = {**model.params, **params}
+    kwargs = {**model.params, **params}
     if model.api_base:
-        told["api_base"] = model.api_base
+        kwargs["api_base"] = model.api_base
     if key := key_of(model.api_key_env):
-        told["api_key"] = key  # in no .json that DSPy saves
+        kwargs["api_key"] = key  # in no .json that DSPy saves
     try:
-        return dspy.LM(model.name, temperature=temperature, max_tokens=model.max_tokens, **told)
+        return dspy.LM(model.name, temperature=temperature, max_tokens=model.max_tokens, **kwargs)
     except LMConfigurationError:
-        return dspy.LM(model.name, **told)
+        return dspy.LM(model.name, **kwargs)

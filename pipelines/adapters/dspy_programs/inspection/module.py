@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import dspy
 
@@ -37,16 +36,13 @@ def as_module(name: str, predictor: dspy.Predict) -> tuple[PredictorModule, Mode
     own = {} if lm is None else lm.kwargs
     temperature = predictor.config.get("temperature", own.get("temperature"))
     fields = {*predictor.signature.fields, "augmented"}
+    demos = (d.toDict() if isinstance(d, dspy.Example) else d for d in predictor.demos)
     module = PredictorModule(
         name,
         predictor.signature,
         model=model.label if model else None,
         temperature=None if temperature is None else float(temperature),
-        demos=tuple({k: v for k, v in _items(demo) if k in fields} for demo in predictor.demos),
+        demos=tuple({k: v for k, v in demo.items() if k in fields} for demo in demos),
         predictor=predictor,
     )
     return module, model
-
-
-def _items(demo: Any) -> Any:
-    return demo.toDict().items() if isinstance(demo, dspy.Example) else demo.items()

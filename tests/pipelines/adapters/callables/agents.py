@@ -144,7 +144,9 @@ def bound(
     label = next(iter(models))
     modules = {m.name: ModuleConfig(models=(label,), **knobs) for m in pipeline.modules}
     account: Any = session
-    return pipeline.bind(PipelineConfig(modules=modules), models, account)
+    made = pipeline.bind(PipelineConfig(modules=modules), models, account)
+    assert isinstance(made, BoundCallable)
+    return made
 
 
 def asked(session: ScriptedSession) -> Sequence[tuple[str, int]]:

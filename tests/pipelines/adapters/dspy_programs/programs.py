@@ -49,7 +49,9 @@ def bound(
     """The program, all on model `a` unless the config says else."""
     pipeline = program if isinstance(program, DSPyPipeline) else from_dspy(program)
     account: Any = session or ScriptedSession()
-    return pipeline.bind(config or pipeline.default_config("a"), MODELS, account, memo)
+    made = pipeline.bind(config or pipeline.default_config("a"), MODELS, account, memo)
+    assert isinstance(made, BoundDSPyProgram)
+    return made
 
 
 def prompt(call: LMCall) -> str:

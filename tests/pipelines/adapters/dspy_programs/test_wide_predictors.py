@@ -138,7 +138,7 @@ def test_one_answer_can_be_shown_to_whom_an_aggregator_consults() -> None:
     assert list(said.values()) == [True]
     assert "add" in prompt(session.calls[0])
     assert "four" in prompt(session.calls[0])
-    with pytest.raises(PipelineError, match="'locate' is asked once"):
+    with pytest.raises(PipelineError, match="'locate' has one member"):
         program.consult("locate", "verifier", INPUTS, {"task": "t"})
 
 

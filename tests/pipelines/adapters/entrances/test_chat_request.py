@@ -28,8 +28,8 @@ def request(**params: Any) -> ChatRequest:
         ({"modalities": ["text", "audio"]}, "'modalities'"),
         ({"temprature": 1}, "'temprature'; nearest: 'temperature'"),
         ({"temperature": 3}, "0 <= temperature <= 2 must hold, but got 3"),
-        ({"n": 0}, "n >= 1 must hold"),
-        ({"seed": "x"}, "seed >= 0 must hold (a whole number), but got 'x'"),
+        ({"n": 0}, "`n >= 1` must hold"),
+        ({"seed": "x"}, "`seed >= 0` must hold (a whole number), but got 'x'"),
         ({"extra_body": {"max_tokens": 9}}, "'max_tokens'"),
     ],
 )

@@ -14,6 +14,7 @@ from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.providers import price_of
 from pipelines.providers.litellm.litellm_import import load_litellm
+from pipelines.providers.litellm.prices import nearest_model
 
 OpenGateway = Callable[..., Gateway]
 
@@ -45,6 +46,20 @@ def test_a_model_that_cannot_be_called_costs_nothing_and_says_why(
     assert (caught.value.kind, caught.value.infrastructure) == ("unusable_model", True)
     assert session.spent.calls == 0
     assert session.nominal.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("openai:gpt-4o-mni", "openai/gpt-4o-mini"),
+        (
+            "bedrock/anthropic.claude-3-5-sonet-20240620-v1:0",
+            "bedrock/anthropic.claude-3-5-sonnet-20240620-v1:0",
+        ),
+    ],
+)
+def test_colons_stand_for_a_slash_only_where_there_is_none(name: str, nearest: str) -> None:
+    assert nearest_model(name) == f" (nearest known: {nearest!r})"
 
 
 def test_a_call_without_any_key_is_made_once_and_costs_nothing(open_gateway: OpenGateway) -> None:

@@ -153,6 +153,8 @@ def test_tokens_never_exceed_the_bytes(before: str, text: str) -> None:
     content = f"{before}\nWhy is it so?"
     reply = replay(Recording([asked]), "m", [{"role": "user", "content": content}], {})
     assert reply.text == text
+    assert isinstance(reply.output_tokens, int)
+    assert isinstance(reply.input_tokens, int)
     assert 0 < reply.output_tokens <= len(text.encode(errors="surrogatepass"))
     assert reply.input_tokens <= len(content.encode(errors="surrogatepass"))
 
@@ -240,4 +242,5 @@ def test_the_mmlu_pro_recording_replays_whole_answers(shared_data: Path) -> None
         for model, answer in question.responses.items():
             reply = replay(recording, model, messages, {"max_tokens": 2048, "seed": 0})
             assert (reply.text, reply.finish_reason) == (answer.text, "stop")
+            assert isinstance(reply.output_tokens, int)
             assert reply.output_tokens <= 2048

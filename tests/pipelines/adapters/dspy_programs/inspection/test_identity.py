@@ -110,27 +110,35 @@ def test_it_changes_with_a_tool() -> None:
     assert agent(one) != agent(two)
 
 
-def test_it_changes_with_a_cell_of_a_notebook() -> None:
-    def made(answer: str) -> dspy.Module:
+@pytest.mark.parametrize(
+    "member",
+    [
+        "def forward(self, question): return self.ask(question=question + {})",
+        "@property\n    def text(self): return {}",
+        "@staticmethod\n    def text(): return {}",
+        "@classmethod\n    def text(cls): return {}",
+        "text = {}",
+    ],
+)
+def test_it_changes_with_a_cell_of_a_notebook(member: str) -> None:
+    def made(value: str) -> dspy.Module:
         source = (
             "class Cell(dspy.Module):\n"
             "    def __init__(self):\n"
             "        super().__init__()\n"
             "        self.ask = dspy.Predict('question -> answer')\n"
-            "    def forward(self, question):\n"
-            f"        return {answer}\n"
+            "    def forward(self, question): return self.ask(question=question)\n"
+            f"    {member.format(value)}\n"
         )
-        name = f"<cell {answer}>"  # IPython gives each cell one, by which its source is found
+        name = f"<cell {value}>"  # IPython names each cell, and finds its source by that name
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
         scope: dict[str, Any] = {"dspy": dspy, "__name__": "__main__"}
         exec(compile(source, name, "exec"), scope)
         program: dspy.Module = scope["Cell"]()
         return program
 
-    assert identity(made("self.ask(question=question)")) == identity(
-        made("self.ask(question=question)")
-    )
-    assert identity(made("self.ask(question=question)")) != identity(made("self.ask(question='')"))
+    assert identity(made("'one'")) == identity(made("'one'"))
+    assert identity(made("'one'")) != identity(made("'two'"))
 
 
 def test_a_corpus_counts_and_is_read_once() -> None:

@@ -64,6 +64,8 @@ def test_a_key_stays_in_memory_under_the_name_of_a_variable(
     assert "GROQ_API_KEY" not in os.environ
     assert redacted(f"bad key {SECRET}") == "bad key <GROQ_API_KEY>"
     assert as_model(dspy.LM("groq/y", api_key=SECRET), "it").api_key_env == "GROQ_API_KEY"
+    unprefixed = as_model(dspy.LM("gpt-4o-mini", api_key="sk-planted-99cc"), "it")
+    assert key_of(unprefixed.api_key_env) == "sk-planted-99cc"
     other = as_model(dspy.LM("groq/x", api_key="sk-planted-88bb"), "it")
     assert other.api_key_env == "GROQ_API_KEY_2"
     assert as_lm(other, None, {}).kwargs["api_key"] == "sk-planted-88bb"
