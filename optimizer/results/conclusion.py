@@ -198,7 +198,7 @@ def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
 def _spent(state: SearchState, paid_before: Spend) -> Spent:
     session = state.evaluator.session
     paid = session.spent
-    first_calls = {name: part for name, part in paid.by_purpose.items() if name == "check"}
+    first_calls = {"check": session.tried} if session.tried.calls else {}
     spend = Spend({**session.nominal.by_purpose, **first_calls})
     return Spent(
         usd=spend.usd,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend
+from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend, total
 from pipelines.gateway.call import CallFailed, CallRace, LMCall, LMReply
 from pipelines.gateway.concurrency.event_loop import run
 from pipelines.gateway.execution.account import Account, Protected
@@ -35,6 +35,8 @@ class Session(Account):
         super().__init__(gateway, study, budget)
         self._seen: set[str] = set()
         self._nominal = RunningSpend()
+        self._tried: dict[str, None] = {}
+        """Keys of the calls of `try_once`."""
         self._lock = threading.Lock()
 
     def complete(self, call: LMCall) -> LMReply:
@@ -98,9 +100,16 @@ class Session(Account):
         """
         provider = self.gateway.provider
         remote = [call for call in calls if provider(call.model).is_remote(call.model)]
+        self._tried |= dict.fromkeys(call.key for call in remote)
         failures = run(first_tries(self, remote, seconds)) if remote else []
         by_key = dict(zip((call.key for call in remote), failures, strict=True))
         return [by_key.get(call.key) for call in calls]
+
+    @property
+    def tried(self) -> PurposeSpend:
+        """The cost of the replies to calls of `try_once`, each once, at recorded prices."""
+        replies = map(self._store.reply, self._tried)
+        return total(reply.cost for reply in replies if reply is not None)
 
     def reply_text(self, key: str) -> str | None:
         """The text of the reply that is recorded for the call of this key; None without one."""
