@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from optimizer.export.carried_code import carried_code
 from optimizer.export.plain_data import plain_record, typed_record
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
+from pipelines.gateway.secrets import key_of, plain_json, redactor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,10 +97,19 @@ def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
     return ours | {FAILURE: DataType.string}
 
 
+class _Unpickler(pickle.Unpickler):
+    """Reads what `save_pickled` wrote."""
+
+    def persistent_load(self, text: str) -> str:
+        """A text that was stored without its keys, with those that this environment has."""
+        return re.sub(r"<(\w+)>", lambda found: key_of(found[1]) or found[0], text)
+
+
 def _load_pyfunc(path: str) -> ServedPipeline:
     """MLflow calls this to load the model, whose code it trusts; `path` is the pipeline's."""
     if Path(path).name == PICKLE:
-        return ServedPipeline(pickle.loads(Path(path).read_bytes()))
+        with open(path, "rb") as file:
+            return ServedPipeline(_Unpickler(file).load())
     return ServedPipeline(Pipeline.load(path, allow_code=True))
 
 
@@ -136,7 +147,8 @@ def save_model(
     import mlflow.pyfunc
     import pandas as pd
 
-    example = pd.DataFrame([plain_record(example_inputs)]) if example_inputs else None
+    shown = plain_json(plain_record(example_inputs), redactor())
+    example = pd.DataFrame([shown]) if shown else None
     ((name, content),) = data.items()
     with tempfile.TemporaryDirectory() as scratch, quiet():
         path = Path(scratch, name)
