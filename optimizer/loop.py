@@ -16,7 +16,7 @@ from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
-from optimizer.estimates.estimate import Estimate, estimate
+from optimizer.estimates.estimate import Estimate, estimate, gain_text, smallest_gain
 from optimizer.formatting import budget_code, budget_text
 from optimizer.progress import Progress
 from optimizer.results.conclusion import best_so_far, conclude
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+LARGE_GAIN = 0.25
+"""If the held-out examples can show no gain as small as this, a warning says so."""
 
 
 @overload
@@ -181,7 +184,8 @@ def optimize(
     check_calls_can_be_made(plan)
     if dry_run:
         return estimate(plan, budget, concurrency)
-    chosen_store()  # is one
+    chosen_store()  # raises now what would end the search later
+    _warn_of_few(plan)
     if budget is None:
         plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
@@ -321,6 +325,13 @@ def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
 def _check_callback(on_trial: Any) -> None:
     if on_trial is not None and not callable(on_trial):
         raise ValueError(f"on_trial must be a function of one trial, but got {on_trial!r}")
+
+
+def _warn_of_few(plan: Plan) -> None:
+    """Warn, before anything is paid, if the held-out examples can show a large gain at most."""
+    least = smallest_gain(len(plan.holdout))
+    if plan.holdout and plan.may_change and (least is None or least > LARGE_GAIN):
+        logger.warning("%s More examples can show smaller gains.", gain_text(len(plan.holdout)))
 
 
 def _capped(plan: Plan, concurrency: int) -> Plan:

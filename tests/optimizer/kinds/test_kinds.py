@@ -94,7 +94,7 @@ def _tuned(folder: Path, launch: Launcher) -> None:
     (folder / "module" / "my_programs.py").write_text(programs)
     script = f"from my_programs import PROGRAMS\n{TUNE.format(how='exportable')}"
     (folder / "module" / "go.py").write_text(script)
-    (folder / "script" / "go.py").write_text(programs + TUNE.format(how="default"))
+    (folder / "script" / "go.py").write_text(programs + TUNE.format(how="allocation"))
     with ThreadPoolExecutor(1) as pool:
         notebook = pool.submit(_run_notebook, folder / "notebook", programs)
         for place in ("module", "script"):
