@@ -50,7 +50,7 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
         RuntimeError: the budget does not reach for all examples.
     """
     from evaluators.evaluator import Evaluator
-    from optimizer.cli.searching import given_budget, given_models
+    from optimizer.cli.search_arguments import given_budget, given_models
     from optimizer.cli.targets import load_target
     from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
     from optimizer.setup.plan import prepare

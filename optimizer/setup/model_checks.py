@@ -58,17 +58,17 @@ def check_models_answer(plan: Plan, session: Session) -> None:
     doubted = [call for call, failure in zip(calls, failures, strict=True) if _stays(failure)]
     again = session.try_once(doubted, seconds) if doubted else []
     broken = {c.model.label: failure for c, failure in zip(doubted, again, strict=True)}
-    told = [
+    problems = [
         f"as {role}: {broken[label]}" if role else str(broken[label])
         for label, (role, _) in asked.items()
         if _stays(broken.get(label))
     ]
-    if told:
+    if problems:
         session.stop()
-        problems = "\n".join(textwrap.indent(each, "  ") for each in reversed(told))
+        listed = "\n".join(textwrap.indent(each, "  ") for each in reversed(problems))
         raise ModelError(
-            f"{len(told)} of {len(calls)} models can't be asked, as a first call to each shows:\n"
-            f"{problems}\nMend that, or take them out"
+            f"{len(problems)} of {len(calls)} models can't be asked, as a first call to each "
+            f"shows:\n{listed}\nMend that, or take them out"
         )
 
 

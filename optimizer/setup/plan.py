@@ -59,7 +59,7 @@ class Plan:
     objective: Objective
     budget: Budget
     stages: Sequence[Stage]
-    """None where the pipeline is only to be scored."""
+    """Empty where the pipeline is only to be scored."""
     diagnoser: Model | Literal["auto"] | None
     seed: int
     key: str

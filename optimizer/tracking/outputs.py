@@ -181,14 +181,8 @@ def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
 
 
 def _judge(judge: JudgeAgreement) -> dict[str, float | None]:
-    return {
-        "judge/labels": float(judge.labels),
-        "judge/agreement": judge.agreement,
-        "judge/kappa": judge.kappa,
-        "judge/correlation": judge.correlation,
-        "judge/slope": judge.slope,
-        "judge/offset": judge.offset,
-    }
+    names = ("labels", "agreement", "kappa", "correlation", "slope", "offset")
+    return {f"judge/{name}": getattr(judge, name) for name in names}
 
 
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:

@@ -132,8 +132,8 @@ def _typed(row: dict[str, Any]) -> dict[str, Any]:
     return row | ({"image": dspy.Image(row["image"])} if "image" in row else {})
 
 
-def _plain(said: Any) -> dict[str, Any]:
-    shown = {k: v for k, v in said.items() if k in ("answer", "total", "reasoning")}
+def _plain(values: Any) -> dict[str, Any]:
+    shown = {k: v for k, v in values.items() if k in ("answer", "total", "reasoning")}
     return {k: v.model_dump() if k == "total" else v for k, v in shown.items()}
 
 

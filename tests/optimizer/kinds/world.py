@@ -61,7 +61,7 @@ def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> s
     total = first + second if is_right else first * second + 1
     number = re.search(r"the sum (\d+)", text)
     done = "observation_0" in text
-    said = {
+    values = {
         "draft": f"{first} + {second}",
         "task": f"{first} + {second}",
         "answer": str(total),
@@ -71,4 +71,4 @@ def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> s
         "next_tool_args": "{}" if done else json.dumps({"a": first, "b": second}),
         "ratings": "[]",
     }
-    return fields.written({name: said.get(name, "so") for name in fields.names})
+    return fields.written({name: values.get(name, "so") for name in fields.names})

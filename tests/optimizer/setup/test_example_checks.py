@@ -64,6 +64,7 @@ def test_examples_that_the_prompts_show_are_left_out(caplog: pytest.LogCaptureFi
     plan = planned(compiled(ROWS[:3]))
     tables = [example.table for example in [*plan.search, *plan.holdout]]
     assert sorted(tables) == sorted(row["table"] for row in ROWS[3:])
+    assert tables == [ROWS[row]["table"] for row in (*plan.search.rows, *plan.holdout.rows)]
     assert f"3 of {len(ROWS)} examples are demos in the pipeline's own prompts" in caplog.text
     with pytest.raises(DatasetError, match=r"are demos .* give others, or take the demos away"):
         planned(compiled(ROWS[1:]))
