@@ -1,4 +1,4 @@
-"""`optimize(pipeline, dataset, models)`: the loop, from the door to the result."""
+"""`optimize(pipeline, dataset, models)`: the loop, from its arguments to the result."""
 
 from __future__ import annotations
 
@@ -172,10 +172,18 @@ def optimize(
             SIGHUP, in the main thread.
     """
     plan = prepare(
-        pipeline, dataset, models, metric, budget, search_space,
-        resolve_stages(stages), diagnoser, holdout, seed,
-        objective,
-    )  # fmt: skip
+        pipeline,
+        dataset,
+        models,
+        metric=metric,
+        budget=budget,
+        search_space=search_space,
+        stages=resolve_stages(stages),
+        diagnoser=diagnoser,
+        holdout=holdout,
+        seed=seed,
+        objective=objective,
+    )
     check_whole("concurrency", concurrency, 1)
     if experiment is not None and not (isinstance(experiment, str) and experiment.strip()):
         raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
@@ -219,7 +227,7 @@ def optimize(
         # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
     except BaseException as error:
-        session.stop()  # else what is in flight would go on to further calls
+        session.stop()  # or runs in flight would make further calls
         tracker.fail(f"{type(error).__name__}: {error}", "FAILED", best_so_far(plan, state))
         raise
 
@@ -302,7 +310,7 @@ def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
 
 
 def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
-    """A state at its beginning: nothing raced yet, the config as given in the lead."""
+    """The state before the first race; the incumbent is the config as given."""
     metric = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, metric, session, concurrency)
     return SearchState(
@@ -420,7 +428,7 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
 
 
 def _end(state: SearchState) -> None:
-    """After an interrupt: wait for calls in flight, and say how to resume."""
+    """After an interrupt: wait for calls in flight, and print how to resume."""
     state.evaluator.session.stop()
     _wait_for_calls(state.evaluator.session)
     with suppress(OSError):  # the terminal may be gone

@@ -66,12 +66,13 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
             f"{len(models)}: evaluate compares nothing, optimize does"
         )
     plan = prepare(
-        load_target(
-            options.pipeline, allow_code=options.allow_code, program=options.program
-        ), options.dataset,
-        models, options.metric, given_budget(options), None,
-        [], None, 0, 0,
-    )  # fmt: skip
+        load_target(options.pipeline, allow_code=options.allow_code, program=options.program),
+        options.dataset,
+        models,
+        metric=options.metric,
+        budget=given_budget(options),
+        holdout=0,
+    )
     check_calls_can_be_made(plan)
     session = default_gateway().session(f"evaluate {plan.account}", plan.budget)
     check_models_answer(plan, session)

@@ -95,12 +95,12 @@ def _show_saved(options: argparse.Namespace) -> int:
 
 
 def _decision(facts: Mapping[str, Any]) -> str:
-    """What the file says of its score."""
+    """The score in the file, and whether it shows a gain."""
     from evaluators.statistics import Interval
     from optimizer.formatting import percent, percent_interval, points
 
     def interval(name: str) -> Interval | None:
-        """None if what stands there is none of ours: provenance may hold anything."""
+        """None if the value is not an interval: provenance may hold anything."""
         given = facts.get(name)
         ends: list[Any] = []
         if isinstance(given, Mapping):

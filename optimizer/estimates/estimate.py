@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from evaluators.statistics.sign_test import fewest_gained
@@ -20,7 +20,7 @@ from pipelines.gateway.budget import Budget
 CALL_S = Span(0.7, 2.0, 8.0)
 """Seconds that a call to a hosted model takes."""
 MOST_DEFAULT_USD = 5.0
-"""The most that a search costs whose budget nobody gave."""
+"""The highest default budget in dollars, for searches without a budget."""
 LONG_REPLIES = 4
 """For how many of the longest replies a budget has room: each is reserved at its worst cost."""
 _WIDTH = 96
@@ -179,7 +179,7 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
         default=_budget(prices, calls.high, usd.high, MOST_DEFAULT_USD),
         input_tokens=prices.input_tokens,
         output_tokens=Span(
-            *map(_mean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
+            *map(fmean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
         ),
     )
 
@@ -236,10 +236,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Span):
         return value._asdict()
     return asdict(value) if isinstance(value, Budget) else value
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _rounded_up(value: float) -> float:

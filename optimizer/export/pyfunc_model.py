@@ -35,7 +35,7 @@ CONFIDENCE = "confidence"
 """The output column with the members' agreement, where a module has several; an output of the
 pipeline's own of this name replaces it."""
 PICKLE = "pipeline.pkl"
-"""The file of a pipeline that YAML has no form for; see `pickled_model.py`."""
+"""The file of a pipeline without a form in YAML; see `pickled_model.py`."""
 _PIPELINE_FILE = "pipeline.yaml"
 
 
@@ -80,7 +80,7 @@ class ServedPipeline:
             else {FAILURE: failure_of(trace)}
             for trace in traces
         ]
-        # what the user's own code returns may be known only now
+        # the fields that the user's own code returns may be known only now
         returned = (name for trace in traces for name in trace.outputs or ())
         outputs = dict.fromkeys([*self.pipeline.outputs, *returned])
         columns = list(dict.fromkeys([*outputs, *_columns_of_ours(self.pipeline)]))

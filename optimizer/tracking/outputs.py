@@ -61,10 +61,10 @@ def file_events(result: Result, folder: Path) -> list[Event]:
 
 
 def _save_model(result: Result, yaml: str | None, folder: Path) -> None:
-    """As a YAML file with our code; a DSPy program that this can't make again, as a pickle.
+    """As a YAML file with our code; a DSPy program without a form in YAML, as a pickle.
 
     Raises:
-        PipelineError: it can't be written down, or not pickled.
+        PipelineError: it can be written neither as YAML nor as a pickle.
     """
     pipeline, example = result.pipeline, result.example_inputs
     if isinstance(pipeline, DSPyPipeline) and pipeline.adapter:  # which YAML does not name

@@ -33,7 +33,7 @@ def tune_all(programs: Mapping[str, Callable[[], Any]], folder: Path, how: str) 
 
 
 def answers(program: Any, kind: str) -> list[dict[str, Any]]:
-    """What it answers to some inputs, as plain data."""
+    """Its answers to the inputs, as plain data."""
     return [_plain(_called(program, _typed(given))) for given in inputs(kind)]
 
 

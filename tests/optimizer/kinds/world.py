@@ -29,8 +29,8 @@ def rows(kind: str) -> list[dict[str, Any]]:
 
 
 def inputs(kind: str) -> list[dict[str, Any]]:
-    """What two of the rows ask."""
-    return [{k: v for k, v in row.items() if k in ("question", "image")} for row in rows(kind)[:2]]
+    """What one of the rows asks, which the two models answer differently."""
+    return [{k: v for k, v in row.items() if k in ("question", "image")} for row in rows(kind)[1:2]]
 
 
 def image(shade: int) -> str:

@@ -336,13 +336,8 @@ def test_choices_that_no_stage_compares_are_reported(
         locate_solve(),
         ROWS,
         MODELS,
-        "exact_match",
-        None,
-        SearchSpace(**space),
-        resolve_stages(stages),
-        None,
-        0.3,
-        0,
+        search_space=SearchSpace(**space),
+        stages=resolve_stages(stages),
     )
     expected_message = [
         record.getMessage() for record in caplog.records if "search_space" in record.getMessage()
