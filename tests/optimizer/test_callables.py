@@ -153,7 +153,7 @@ def test_a_module_whose_calls_nobody_sees_is_named_once(
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
         result = tune(pipeline=pipeline, models=MODELS, search_space=SearchSpace(models=own))
-    text = [r.message for r in caplog.records if "asked in none of" in r.message]
+    text = [r.message for r in caplog.records if "made no call in" in r.message]
     assert [message.split(",")[0] for message in text] == [
         "module 'hidden' made no call in 14 runs: either the code does not reach it"
     ]
