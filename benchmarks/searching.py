@@ -53,10 +53,17 @@ class Bench:
     def plan(self) -> Plan:
         """The search as `optimize` would set it up."""
         return prepare(
-            self.pipeline, self.rows, self.models, self.metric, None, self.space,
-            resolve_stages(self.stages),
-            self.diagnoser, self.holdout, self.seed, self.objective,
-        )  # fmt: skip
+            self.pipeline,
+            self.rows,
+            self.models,
+            metric=self.metric,
+            search_space=self.space,
+            stages=resolve_stages(self.stages),
+            diagnoser=self.diagnoser,
+            holdout=self.holdout,
+            seed=self.seed,
+            objective=self.objective,
+        )
 
     def state(self, account: str, budget: Budget | None = None) -> SearchState:
         """A fresh account at the shared cache: its nominal calls are this rival's own."""

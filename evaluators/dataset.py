@@ -148,8 +148,8 @@ class Dataset(Sequence[dspy.Example]):
                 "held out that the search has not seen; holdout=0 needs none held out"
             )
         return (
-            self._take([index for index in order if index not in out]),
-            self._take([index for index in order if index in out]),
+            self.take([index for index in order if index not in out]),
+            self.take([index for index in order if index in out]),
         )
 
     def _alike(self, columns: Sequence[str]) -> list[set[int]]:
@@ -188,7 +188,8 @@ class Dataset(Sequence[dspy.Example]):
                     missing, len(self), column, what,
                 )  # fmt: skip
 
-    def _take(self, indices: Iterable[int]) -> Dataset:
+    def take(self, indices: Iterable[int]) -> Dataset:
+        """The examples at these indices, in this order, with their row numbers."""
         places = list(indices)
         rows = [self.rows[i] for i in places]
         return Dataset((self._examples[i] for i in places), self.columns, rows)

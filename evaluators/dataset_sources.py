@@ -66,8 +66,8 @@ def _from_columns(data: Mapping[Any, Any], source: str) -> list[dict[Any, Any]]:
     columns = [v.tolist() if hasattr(v, "tolist") else v for v in data.values()]
     lengths = dict(zip(data, map(len, columns), strict=True))
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
-        raise DatasetError(f"{source} must have columns of one length, but got {told}")
+        shown = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
+        raise DatasetError(f"{source} must have columns of one length, but got {shown}")
     return [dict(zip(data, values, strict=True)) for values in zip(*columns, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""`optimize(pipeline, dataset, models)`: the loop, from the door to the result."""
+"""`optimize(pipeline, dataset, models)`: the loop, from its arguments to the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective
 from optimizer.errors import OptimizationError
-from optimizer.estimates.estimate import Estimate, estimate
+from optimizer.estimates.estimate import Estimate, estimate, gain_text, smallest_gain
 from optimizer.formatting import budget_code, budget_text
 from optimizer.progress import Progress
 from optimizer.results.conclusion import best_so_far, conclude
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+LARGE_GAIN = 0.25
+"""If the held-out examples can show no gain as small as this, a warning says so."""
 
 
 @overload
@@ -169,10 +172,18 @@ def optimize(
             SIGHUP, in the main thread.
     """
     plan = prepare(
-        pipeline, dataset, models, metric, budget, search_space,
-        resolve_stages(stages), diagnoser, holdout, seed,
-        objective,
-    )  # fmt: skip
+        pipeline,
+        dataset,
+        models,
+        metric=metric,
+        budget=budget,
+        search_space=search_space,
+        stages=resolve_stages(stages),
+        diagnoser=diagnoser,
+        holdout=holdout,
+        seed=seed,
+        objective=objective,
+    )
     check_whole("concurrency", concurrency, 1)
     if experiment is not None and not (isinstance(experiment, str) and experiment.strip()):
         raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
@@ -181,7 +192,8 @@ def optimize(
     check_calls_can_be_made(plan)
     if dry_run:
         return estimate(plan, budget, concurrency)
-    chosen_store()  # is one
+    chosen_store()  # raises now what would end the search later
+    _warn_of_few(plan)
     if budget is None:
         plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
@@ -215,7 +227,7 @@ def optimize(
         # the user does not need the place in the search
         raise interrupt.with_traceback(None) from None
     except BaseException as error:
-        session.stop()  # else what is in flight would go on to further calls
+        session.stop()  # or runs in flight would make further calls
         tracker.fail(f"{type(error).__name__}: {error}", "FAILED", best_so_far(plan, state))
         raise
 
@@ -298,7 +310,7 @@ def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
 
 
 def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
-    """A state at its beginning: nothing raced yet, the config as given in the lead."""
+    """The state before the first race; the incumbent is the config as given."""
     metric = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, metric, session, concurrency)
     return SearchState(
@@ -321,6 +333,13 @@ def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
 def _check_callback(on_trial: Any) -> None:
     if on_trial is not None and not callable(on_trial):
         raise ValueError(f"on_trial must be a function of one trial, but got {on_trial!r}")
+
+
+def _warn_of_few(plan: Plan) -> None:
+    """Warn, before anything is paid, if the held-out examples can show a large gain at most."""
+    least = smallest_gain(len(plan.holdout))
+    if plan.holdout and plan.may_change and (least is None or least > LARGE_GAIN):
+        logger.warning("%s More examples can show smaller gains.", gain_text(len(plan.holdout)))
 
 
 def _capped(plan: Plan, concurrency: int) -> Plan:
@@ -409,7 +428,7 @@ def _choices_text(choices: Mapping[str, Any]) -> str | None:
 
 
 def _end(state: SearchState) -> None:
-    """After an interrupt: wait for calls in flight, and say how to resume."""
+    """After an interrupt: wait for calls in flight, and print how to resume."""
     state.evaluator.session.stop()
     _wait_for_calls(state.evaluator.session)
     with suppress(OSError):  # the terminal may be gone

@@ -25,6 +25,7 @@ from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.call_record import current_recorder
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
 from pipelines.gateway.model import Model
+from pipelines.gateway.secrets import plain_json, redactor
 from pipelines.programs.adapter import chat_adapter
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.failures import failure_of
@@ -148,7 +149,7 @@ class PromptRace(BasePromptOptimizer):
         pick = strategy.pick(arena)
         if enable_tracking:
             tried = [{"prompts": prompts_of(n), **_means(ran)} for n, ran in records.items()]
-            mlflow.log_dict(tried, "prompt_candidates.json")  # type: ignore[arg-type]
+            mlflow.log_dict(plain_json(tried, redactor()), "prompt_candidates.json")
         before, after = _means(records[start]), _means(records[pick])
         return PromptOptimizerOutput(
             prompts_of(pick), before["score"], after["score"], before["scorers"], after["scorers"]

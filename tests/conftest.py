@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ settings.load_profile("repository")
 
 
 @pytest.fixture(autouse=True)
-def _isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run in an empty folder with a cache of its own, without the developer's keys and store."""
     folder = tmp_path / "workspace"
     folder.mkdir()
@@ -52,6 +53,10 @@ def _isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = name in {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME"}
         if ours or store or name.endswith("_API_KEY"):
             monkeypatch.delenv(name)
+    yield
+    if mlflow := sys.modules.get("mlflow"):  # a test may have set its own store
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
 
 
 @pytest.fixture(scope="session")

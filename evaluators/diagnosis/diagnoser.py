@@ -88,8 +88,8 @@ class Diagnoser:
             self.failures[about] = verdict
             return None
         if len(verdict.ratings) != len(outputs):
-            told = f"{len(verdict.ratings)} ratings of {len(outputs)} outputs"
-            self.failures[about] = Failure("unparsable", module, told, infrastructure=False)
+            problem = f"{len(verdict.ratings)} ratings of {len(outputs)} outputs"
+            self.failures[about] = Failure("unparsable", module, problem, infrastructure=False)
             return None
         self.failures[about] = None
         scaled = [min(max(rating, 0), BEST_RATING) / BEST_RATING for rating in verdict.ratings]

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 
+LEVEL = 0.025
+"""Of the one-sided test, as at the low end of a 95% interval."""
 
-def fewest_gained(lost: int, confidence: float = 0.95) -> int:
+
+def fewest_gained(lost: int) -> int:
     """How many examples must be gained, where so many are lost, for the gain to be shown.
 
-    "Shown" is what `paired_interval` means by a low end above 0, for scores of 0 and 1: the
-    one-sided sign test rejects at `(1 - confidence) / 2`. Without a loss it takes 6 at 95%.
-
-    Raises:
-        ValueError: `lost` is below 0, or `confidence` is not between 0 and 1.
+    For scores of 0 and 1, the low end of `paired_interval` is above 0 exactly then. Without a loss
+    it takes 6.
     """
-    if lost < 0 or not 0 < confidence < 1:
-        raise ValueError(
-            "`lost >= 0` and `0 < confidence < 1` must hold, but got "
-            f"(lost={lost}, confidence={confidence})"
-        )
     gained = 0
-    while _tail(lost, gained + lost) > (1 - confidence) / 2:
+    while _tail(lost, gained + lost) > LEVEL:
         gained += 1
     return gained
 

@@ -93,12 +93,12 @@ def _prompt(pipeline: Tunable, name: str) -> dict[str, str]:
     from pipelines.modules.signature import own_instructions
 
     module, config = pipeline.module(name), _config(pipeline).modules[name]
-    told = config.instructions
-    if told is None:
-        told = module.instructions
-    if told is None:
-        told = own_instructions(module.signature)
-    parts = {"instructions": told or "", "demos": plain_yaml(list(config.demos))}
+    instructions = config.instructions
+    if instructions is None:
+        instructions = module.instructions
+    if instructions is None:
+        instructions = own_instructions(module.signature)
+    parts = {"instructions": instructions or "", "demos": plain_yaml(list(config.demos))}
     for place, member in enumerate(config.members):
         if member.instructions is not None:
             parts[f"members.{place}.instructions"] = member.instructions

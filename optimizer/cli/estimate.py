@@ -9,7 +9,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the estimate; nothing is called."""
     from optimizer import optimize
     from optimizer.cli.figures import print_json
-    from optimizer.cli.searching import search_arguments
+    from optimizer.cli.search_arguments import search_arguments
 
     estimated = optimize(**search_arguments(options), dry_run=True)
     if options.json:

@@ -50,7 +50,7 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
         RuntimeError: the budget does not reach for all examples.
     """
     from evaluators.evaluator import Evaluator
-    from optimizer.cli.searching import given_budget, given_models
+    from optimizer.cli.search_arguments import given_budget, given_models
     from optimizer.cli.targets import load_target
     from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
     from optimizer.setup.plan import prepare
@@ -66,12 +66,13 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
             f"{len(models)}: evaluate compares nothing, optimize does"
         )
     plan = prepare(
-        load_target(
-            options.pipeline, allow_code=options.allow_code, program=options.program
-        ), options.dataset,
-        models, options.metric, given_budget(options), None,
-        [], None, 0, 0,
-    )  # fmt: skip
+        load_target(options.pipeline, allow_code=options.allow_code, program=options.program),
+        options.dataset,
+        models,
+        metric=options.metric,
+        budget=given_budget(options),
+        holdout=0,
+    )
     check_calls_can_be_made(plan)
     session = default_gateway().session(f"evaluate {plan.account}", plan.budget)
     check_models_answer(plan, session)

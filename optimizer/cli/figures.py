@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,8 +12,10 @@ if TYPE_CHECKING:
 
 
 def print_json(figures: Mapping[str, Any], file: TextIO) -> None:
-    """Print figures; what has no value is null."""
-    print(json.dumps(_plain(figures), indent=1, ensure_ascii=False, default=str), file=file)
+    """Print figures without secrets; what has no value is null."""
+    from pipelines.gateway.secrets import plain_json, redactor
+
+    print(json.dumps(plain_json(figures, redactor()), indent=1, ensure_ascii=False), file=file)
 
 
 def result_figures(result: Result) -> dict[str, Any]:
@@ -55,14 +56,3 @@ def _held_out(figures: HeldOut) -> dict[str, Any]:
         "latency_s": figures.latency_s,
         "failures": dict(figures.failures),
     }
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity are null: JSON has neither."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from optimizer import optimize
     from optimizer.cli.figures import print_json, result_figures
-    from optimizer.cli.searching import given_objective, search_arguments
+    from optimizer.cli.search_arguments import given_objective, search_arguments
     from optimizer.cli.targets import writable
     from optimizer.results.summary_text import summary_text
 

@@ -29,9 +29,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(_figures(found), options.stdout)
         return 0
-    print(f"run {found.run_id}: {found.name}\n\n{found.summary}")
-    print(_examples_text(found.examples, options.examples), end="")
+    _print_run(found, options.examples)
     return 0
+
+
+def _print_run(found: FinishedRun, most: int) -> None:
+    print(f"run {found.run_id}: {found.name}\n\n{found.summary}")
+    print(_examples_text(found.examples, most), end="")
 
 
 def _figures(found: FinishedRun) -> dict[str, Any]:
@@ -83,20 +87,20 @@ def _show_saved(options: argparse.Namespace) -> int:
         print(f"  {module}: " + ", ".join(f"{knob} {_cut(value)}" for knob, value in knobs.items()))
     print(_decision(facts))
     if found is not None:
-        print(f"\nrun {found.run_id}: {found.name}\n\n{found.summary}")
-        print(_examples_text(found.examples, options.examples), end="")
+        print()
+        _print_run(found, options.examples)
     else:
         print(f"Gained and lost examples are in MLflow: {missing}")
     return 0
 
 
 def _decision(facts: Mapping[str, Any]) -> str:
-    """What the file says of its score."""
+    """The score in the file, and whether it shows a gain."""
     from evaluators.statistics import Interval
     from optimizer.formatting import percent, percent_interval, points
 
     def interval(name: str) -> Interval | None:
-        """None if what stands there is none of ours: provenance may hold anything."""
+        """None if the value is not an interval: provenance may hold anything."""
         given = facts.get(name)
         ends: list[Any] = []
         if isinstance(given, Mapping):

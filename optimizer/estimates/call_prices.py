@@ -76,7 +76,7 @@ class CallPrices:
 
     @property
     def chosen(self) -> Span:
-        """Dollars of one run with models that nobody knows yet: as `explored`, with the median."""
+        """Dollars of one run with models yet to be chosen: as `explored`, with the median."""
         return self._chosen(np.median)
 
     def _chosen(self, middle: Callable[[Sequence[float]], Any]) -> Span:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from evaluators.statistics.sign_test import fewest_gained
@@ -20,7 +20,7 @@ from pipelines.gateway.budget import Budget
 CALL_S = Span(0.7, 2.0, 8.0)
 """Seconds that a call to a hosted model takes."""
 MOST_DEFAULT_USD = 5.0
-"""The most that a search costs whose budget nobody gave."""
+"""The highest default budget in dollars, for searches without a budget."""
 LONG_REPLIES = 4
 """For how many of the longest replies a budget has room: each is reserved at its worst cost."""
 _WIDTH = 96
@@ -99,7 +99,7 @@ class Estimate:
         if self.budget is not None and self.budget != Budget():
             lines.append(f"Totals are capped by the budget: {budget_text(self.budget)}.")
         lines += [
-            self._gain_text(),
+            gain_text(self.holdout_examples),
             f"Suggested budget: {budget_code(self.suggested, shell=shell)}",
         ]
         if self.budget is None:
@@ -117,27 +117,34 @@ class Estimate:
         ]
         return lines
 
-    def _gain_text(self) -> str:
-        held_out = self.holdout_examples
-        if not held_out:
-            return "Nothing is held out, so that no gain can be shown."
-        clean = fewest_gained(0)
-        test = "by the exact sign test at 2.5% on one side"
-        if self.smallest_gain is None:
-            return (
-                f"{counted(held_out, 'held-out example')} can't show any gain: it takes {clean} "
-                f"gained and none lost, {test}."
-            )
-        text = (
-            f"Smallest gain that {counted(held_out, 'held-out example')} can show: "
-            f"{100 * self.smallest_gain:.1f} points ({clean} gained and none lost, {test}"
+
+def smallest_gain(held_out: int) -> float | None:
+    """The smallest gain that so many held-out examples can show; see `Estimate.smallest_gain`."""
+    fewest = fewest_gained(0)
+    return fewest / held_out if held_out >= fewest else None
+
+
+def gain_text(held_out: int) -> str:
+    """What gain so many held-out examples can show, in words."""
+    if not held_out:
+        return "Nothing is held out, so that no gain can be shown."
+    clean, least = fewest_gained(0), smallest_gain(held_out)
+    test = "by the exact sign test at 2.5% on one side"
+    if least is None:
+        return (
+            f"{counted(held_out, 'held-out example')} can't show any gain: it takes {clean} "
+            f"gained and none lost, {test}."
         )
-        lost = max(1, round(LOST_SHARE * held_out))
-        gained = fewest_gained(lost)
-        if gained + lost <= held_out:
-            net = 100 * (gained - lost) / held_out
-            text += f"; with {lost} lost, {gained} gained: {net:.1f} points"
-        return text + ")."
+    text = (
+        f"Smallest gain that {counted(held_out, 'held-out example')} can show: "
+        f"{100 * least:.1f} points ({clean} gained and none lost, {test}"
+    )
+    lost = max(1, round(LOST_SHARE * held_out))
+    gained = fewest_gained(lost)
+    if gained + lost <= held_out:
+        net = 100 * (gained - lost) / held_out
+        text += f"; with {lost} lost, {gained} gained: {net:.1f} points"
+    return text + ")."
 
 
 def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
@@ -157,23 +164,22 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
         total(getattr(stage, name) for stage in stages) for name in ("calls", "usd", "seconds")
     )
     capped_usd, capped_calls, capped_seconds = _capped(budget, usd, calls, seconds)
-    fewest, held_out = fewest_gained(0), len(plan.holdout)
     return Estimate(
         pipeline=plan.pipeline.name,
         search_examples=len(plan.search),
-        holdout_examples=held_out,
+        holdout_examples=len(plan.holdout),
         models=len({label for labels in plan.space.models.values() for label in labels}),
         stages=stages,
         calls=capped_calls,
         usd=capped_usd,
         seconds=capped_seconds,
-        smallest_gain=fewest / held_out if held_out >= fewest else None,
+        smallest_gain=smallest_gain(len(plan.holdout)),
         budget=budget,
         suggested=_budget(prices, 2 * calls.typical, 2 * usd.typical),
         default=_budget(prices, calls.high, usd.high, MOST_DEFAULT_USD),
         input_tokens=prices.input_tokens,
         output_tokens=Span(
-            *map(_mean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
+            *map(fmean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
         ),
     )
 
@@ -230,10 +236,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Span):
         return value._asdict()
     return asdict(value) if isinstance(value, Budget) else value
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _rounded_up(value: float) -> float:

@@ -75,8 +75,8 @@ def _size(plan: Plan, module: Module) -> PromptSize:
         inputs = [_measured(row[name] for name in plan.pipeline.inputs) for row in rows]
         output = sum(_field_tokens(plan, name) for name in plan.pipeline.outputs) or UNKNOWN_FIELD
         return _sized(inputs, _reply(output, config.labels, plan))
-    told = config.instructions if config.instructions is not None else module.instructions
-    signature = fresh_signature(module.signature, told)
+    instructions = config.instructions if config.instructions is not None else module.instructions
+    signature = fresh_signature(module.signature, instructions)
     inputs = [_rendered(module, config, signature, row) for row in rows]
     thinks = module.strategy == "chain_of_thought" or REASONING in signature.output_fields
     names = [name for name in signature.output_fields if name != REASONING]

@@ -1,7 +1,7 @@
 """A tuned DSPy program whose class can't be imported, as an MLflow model.
 
-Our YAML form names a class, which a script's, a notebook's or a bare predictor has none of; so
-the model holds a pickle of the program, in which classes of `__main__` are written out.
+Our YAML form names a class, which scripts, notebooks and bare predictors don't have; so the model
+holds a pickle of the program, in which classes of `__main__` are written out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
+import dspy
 
 from optimizer.export.pyfunc_model import PICKLE, save_model
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline
+from pipelines.gateway.secrets import keep_key, redactor
 
 _LOCKS: tuple[Callable[[], Any], ...] = (threading.Lock, threading.RLock)
 
@@ -42,9 +44,9 @@ def save_pickled(
 
 
 class _Pickler(cloudpickle.CloudPickler):
-    """Notes which modules the pickle imports; each lock in it becomes a new one.
+    """Leaves keys out, and notes which modules the pickle imports.
 
-    `dspy.Parallel` holds locks.
+    A lock becomes a new one; `dspy.Parallel` holds some.
     """
 
     dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
@@ -55,10 +57,18 @@ class _Pickler(cloudpickle.CloudPickler):
         super().__init__(file)
         self.modules: dict[str, None] = {}
         """In the order in which they were found."""
+        self._redact = redactor()
 
-    def persistent_id(self, value: Any) -> None:
-        """Pickle calls this for every value; it is pickled as ever."""
+    def persistent_id(self, value: Any) -> str | None:
+        """Pickle calls this for every value: a text that holds a key is stored without it, all
+        else as usual."""
+        if isinstance(value, dspy.LM) and (key := value.kwargs.get("api_key")):
+            keep_key(key, "LM_API_KEY")
+            self._redact = redactor()
         self.modules.update(dict.fromkeys(_imported_by(value)))
+        if type(value) is not str or (text := self._redact(value)) == value:
+            return None
+        return text
 
 
 def _imported_by(value: Any) -> Iterator[str]:

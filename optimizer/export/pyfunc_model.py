@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from optimizer.export.carried_code import carried_code
 from optimizer.export.plain_data import plain_record, typed_record
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
+from pipelines.gateway.secrets import key_of, plain_json, redactor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,7 @@ CONFIDENCE = "confidence"
 """The output column with the members' agreement, where a module has several; an output of the
 pipeline's own of this name replaces it."""
 PICKLE = "pipeline.pkl"
-"""The file of a pipeline that YAML has no form for; see `pickled_model.py`."""
+"""The file of a pipeline without a form in YAML; see `pickled_model.py`."""
 _PIPELINE_FILE = "pipeline.yaml"
 
 
@@ -78,7 +80,7 @@ class ServedPipeline:
             else {FAILURE: failure_of(trace)}
             for trace in traces
         ]
-        # what the user's own code returns may be known only now
+        # the fields that the user's own code returns may be known only now
         returned = (name for trace in traces for name in trace.outputs or ())
         outputs = dict.fromkeys([*self.pipeline.outputs, *returned])
         columns = list(dict.fromkeys([*outputs, *_columns_of_ours(self.pipeline)]))
@@ -95,10 +97,19 @@ def _columns_of_ours(pipeline: Tunable) -> dict[str, DataType]:
     return ours | {FAILURE: DataType.string}
 
 
+class _Unpickler(pickle.Unpickler):
+    """Reads what `save_pickled` wrote."""
+
+    def persistent_load(self, text: str) -> str:
+        """A text that was stored without its keys, with those that this environment has."""
+        return re.sub(r"<(\w+)>", lambda found: key_of(found[1]) or found[0], text)
+
+
 def _load_pyfunc(path: str) -> ServedPipeline:
     """MLflow calls this to load the model, whose code it trusts; `path` is the pipeline's."""
     if Path(path).name == PICKLE:
-        return ServedPipeline(pickle.loads(Path(path).read_bytes()))
+        with open(path, "rb") as file:
+            return ServedPipeline(_Unpickler(file).load())
     return ServedPipeline(Pipeline.load(path, allow_code=True))
 
 
@@ -136,7 +147,8 @@ def save_model(
     import mlflow.pyfunc
     import pandas as pd
 
-    example = pd.DataFrame([plain_record(example_inputs)]) if example_inputs else None
+    shown = plain_json(plain_record(example_inputs), redactor())
+    example = pd.DataFrame([shown]) if shown else None
     ((name, content),) = data.items()
     with tempfile.TemporaryDirectory() as scratch, quiet():
         path = Path(scratch, name)

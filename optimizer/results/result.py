@@ -155,7 +155,7 @@ class Result:
     budget: Budget = field(default_factory=Budget)
     """The caps of the search."""
     budget_is_default: bool = False
-    """Whether nobody gave a budget, so that the estimate made one."""
+    """Whether the budget is the default one, which the estimate sets."""
     diagnoser: tuple[DiagnoserAgreement, ...] = ()
     diagnoser_model: str | None = None
     """Label of the model that rated modules; None without a diagnoser."""
@@ -294,8 +294,7 @@ class Result:
         """Write the tuned pipeline as YAML: spec, config, models, and provenance.
 
         `Pipeline.load(path)` needs nothing else, and `allow_code=True` where the pipeline names
-        functions or classes. Of API keys, only the names of environment
-        variables are written.
+        functions or classes. Of API keys, only the names of environment variables are written.
 
         Args:
             path: the file; its folder is made.
@@ -303,7 +302,7 @@ class Result:
 
         Raises:
             PipelineError: a function module can't be imported by name.
-            ValueError: `point` is none of the front's.
+            ValueError: `point` is not on the front.
         """
         from optimizer.results.provenance import tuned_yaml
 

@@ -31,7 +31,7 @@ class FinalScores:
     cut_off: str | None = None
     """What ended the pass before all of its examples; None if nothing did."""
     calibration: Calibration | None = None
-    """By which the errors of a judge are taken out of what is reported, if they are known.
+    """Corrects reported scores for the errors of a judge, if these are known.
 
     The best config is the same with and without, so the search does not need it.
     """
@@ -114,7 +114,7 @@ def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
 def search_estimates(state: SearchState) -> FinalScores:
     """What the search knows of the finalists, where there was no holdout or no pass over it.
 
-    On the incumbent's examples: what its own demos were made from is none of them.
+    On the incumbent's examples, without those that its own demos were made from.
     """
     known = state.evaluator.known
     tuned = known(state.incumbent)

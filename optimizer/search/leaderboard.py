@@ -217,7 +217,7 @@ class Leaderboard(SearchLog):
     def front(self) -> list[PipelineConfig]:
         """Of all that were scored on every search example, those that no other beats in all.
 
-        What fails on all of them costs little, and is none of them.
+        Configs that fail on every example are left out, although they cost little.
         """
         known = self.evaluator.known
         complete = [c for c in self.raced() if self.is_complete(c) and known(c).works]

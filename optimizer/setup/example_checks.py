@@ -24,7 +24,7 @@ def without_demos(data: Dataset, inputs: Sequence[str], baseline: PipelineConfig
     """
     demos = (demo for module in baseline.modules.values() for demo in module.all_demos)
     shown = _texts((demo for demo in demos if all(name in demo for name in inputs)), inputs)
-    left = [example for example in data if _text(example, inputs) not in shown]
+    left = [index for index, row in enumerate(data) if _text(row, inputs) not in shown]
     if len(left) == len(data):
         return data
     shared = (
@@ -33,7 +33,7 @@ def without_demos(data: Dataset, inputs: Sequence[str], baseline: PipelineConfig
     if len(left) < 2:
         raise DatasetError(f"{shared}, which repeats them: give others, or take the demos away")
     logger.warning("%s, and left out: a run would only repeat them", shared)
-    return Dataset(left, data.columns)
+    return data.take(left)
 
 
 def warn_of_repeated(data: Dataset, inputs: Sequence[str]) -> None:

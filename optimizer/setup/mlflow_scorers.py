@@ -25,7 +25,7 @@ _RATINGS = {"yes": 1.0, "no": 0.0}
 
 
 def is_scorer(metric: Any) -> TypeGuard[Scorer]:
-    """Whether it is one; MLflow is not imported, since whoever has a scorer has done that."""
+    """Whether it is one. Does not import MLflow: where there is a scorer, that has been done."""
     base = sys.modules.get("mlflow.genai.scorers.base")
     return base is not None and isinstance(metric, base.Scorer)
 

@@ -35,12 +35,12 @@ def check_calls_can_be_made(plan: Plan) -> None:
 def check_models_answer(plan: Plan, session: Session) -> None:
     """Ask each model once, all at the same time, before anything long begins.
 
-    With the settings that it has in the search, so that a wrong one shows as well. Only a call can
-    show that a key is valid, that a server runs, or that it has a model of this name. Whoever
-    refuses is asked a second time, since servers sometimes refuse a single call. What may pass
-    (a rate limit, an error of the server, no answer within ten seconds) is left to the search. The
-    replies are kept for this search, which asks no model again when it is resumed. Where a tenth of
-    the budget does not pay for all these calls at their worst, none is made.
+    The settings are those of the search, so that wrong ones are found as well. Only a call shows
+    that a key is valid, that a server runs, and that it has a model of this name. Refused calls
+    are repeated once, since servers sometimes refuse a single one. Failures that may be temporary
+    (a rate limit, an error of the server, no answer within ten seconds) are left to the search.
+    Replies are cached for this search, so that resuming it makes no call again. No call is made if
+    their worst cost exceeds a tenth of the budget.
 
     Raises:
         ModelError: some can't be asked; names all of them, and what helps.
@@ -58,17 +58,17 @@ def check_models_answer(plan: Plan, session: Session) -> None:
     doubted = [call for call, failure in zip(calls, failures, strict=True) if _stays(failure)]
     again = session.try_once(doubted, seconds) if doubted else []
     broken = {c.model.label: failure for c, failure in zip(doubted, again, strict=True)}
-    told = [
+    problems = [
         f"as {role}: {broken[label]}" if role else str(broken[label])
         for label, (role, _) in asked.items()
         if _stays(broken.get(label))
     ]
-    if told:
+    if problems:
         session.stop()
-        problems = "\n".join(textwrap.indent(each, "  ") for each in reversed(told))
+        listed = "\n".join(textwrap.indent(each, "  ") for each in reversed(problems))
         raise ModelError(
-            f"{len(told)} of {len(calls)} models can't be asked, as a first call to each shows:\n"
-            f"{problems}\nMend that, or take them out"
+            f"{len(problems)} of {len(calls)} models can't be asked, as a first call to each "
+            f"shows:\n{listed}\nMend that, or take them out"
         )
 
 
@@ -83,7 +83,7 @@ def _models(plan: Plan) -> Iterator[tuple[str, Model]]:
 
 
 def _stays(failure: CallFailed | None) -> bool:
-    """Whether a search would meet it again: no outage, and no fault of one answer."""
+    """Whether a search would fail in the same way: not an outage, nor a single bad answer."""
     if failure is None:
         return False
     unreachable = failure.away and not failure.sent

@@ -59,13 +59,13 @@ class Plan:
     objective: Objective
     budget: Budget
     stages: Sequence[Stage]
-    """None where the pipeline is only to be scored."""
+    """Empty where the pipeline is only to be scored."""
     diagnoser: Model | Literal["auto"] | None
     seed: int
     key: str
     """Identifies the search, whatever its budget."""
     budget_is_default: bool = False
-    """Whether nobody gave it."""
+    """Whether it is the default one."""
 
     @property
     def account(self) -> str:
@@ -104,13 +104,14 @@ def prepare(
     pipeline: Tunable | dspy.Module,
     dataset: Any,
     models: AnyModel | Sequence[AnyModel] | None,
-    metric: str | LabelMetric | JudgedMetric | Callable[..., Any],
-    budget: Budget | None,
-    search_space: SearchSpace | None,
-    stages: Sequence[Stage],
-    diagnoser: AnyModel | None,
-    holdout: float,
-    seed: int,
+    *,
+    metric: str | LabelMetric | JudgedMetric | Callable[..., Any] = "exact_match",
+    budget: Budget | None = None,
+    search_space: SearchSpace | None = None,
+    stages: Sequence[Stage] = (),
+    diagnoser: AnyModel | None = None,
+    holdout: float = 0.3,
+    seed: int = 0,
     objective: str | Objective = "quality",
 ) -> Plan:
     """Check all arguments of `optimize` and make them fit each other; a ValueError names the value,

@@ -24,7 +24,7 @@ _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("width", "temperature", "aggregator", "network", "networks"), "structure"),
     **dict.fromkeys(("instructions", "demos"), "prompts"),
 }
-"""What a stage may be called that tunes this."""
+"""By what it tunes, the stage that is meant."""
 
 
 def resolve_stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:

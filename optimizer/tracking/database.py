@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 LONGEST_S = 60.0
 """How long to wait for another process of ours that creates it, which takes seconds."""
 AT_REST_S = 3.0
-"""A half-created database that nobody has written to for so long was given up."""
+"""A half-created database without a write for so long is taken to be abandoned."""
 _FILES = ("-journal", "-wal", "-shm", "")
 _BY_MIGRATIONS = {"alembic_version", "workspaces"}
 """Tables that have a row before MLflow has finished."""
@@ -31,8 +31,8 @@ def ensure_database(path: Path, *, ours: bool) -> None:
 
     Args:
         path: the file.
-        ours: nobody named this place, so that a half-created database, which holds nothing, may be
-            renamed to make way.
+        ours: whether this is the default place, where a half-created database, which is empty, may
+            be renamed.
 
     Raises:
         OSError: the folder can't be written, or another process takes too long.

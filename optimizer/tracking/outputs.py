@@ -61,10 +61,10 @@ def file_events(result: Result, folder: Path) -> list[Event]:
 
 
 def _save_model(result: Result, yaml: str | None, folder: Path) -> None:
-    """As a YAML file with our code; a DSPy program that this can't make again, as a pickle.
+    """As a YAML file with our code; a DSPy program without a form in YAML, as a pickle.
 
     Raises:
-        PipelineError: it can't be written down, or not pickled.
+        PipelineError: it can be written neither as YAML nor as a pickle.
     """
     pipeline, example = result.pipeline, result.example_inputs
     if isinstance(pipeline, DSPyPipeline) and pipeline.adapter:  # which YAML does not name
@@ -181,14 +181,8 @@ def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
 
 
 def _judge(judge: JudgeAgreement) -> dict[str, float | None]:
-    return {
-        "judge/labels": float(judge.labels),
-        "judge/agreement": judge.agreement,
-        "judge/kappa": judge.kappa,
-        "judge/correlation": judge.correlation,
-        "judge/slope": judge.slope,
-        "judge/offset": judge.offset,
-    }
+    names = ("labels", "agreement", "kappa", "correlation", "slope", "offset")
+    return {f"judge/{name}": getattr(judge, name) for name in names}
 
 
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:

@@ -25,7 +25,7 @@ _SLIPS = (
     (r"sqlite:/{0,2}(?=[^/])", _SQLITE),
     (r"postgres://", "postgresql://"),
 )
-"""Beginnings of addresses that MLflow has no store for, and what is meant."""
+"""Beginnings of misspelt addresses, which MLflow has no store for, and their corrections."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TrackingStore:
 
     @property
     def is_default(self) -> bool:
-        """Whether nobody named it."""
+        """Whether it is the default store."""
         return self.artifact_location is not None
 
 
@@ -69,7 +69,7 @@ def chosen_store() -> TrackingStore:
     Paths become absolute, so that a later change of folder changes nothing.
 
     Raises:
-        ValueError: that is no address, but like one.
+        ValueError: the address is misspelt; names the nearest.
     """
     import mlflow
 
@@ -82,7 +82,7 @@ def chosen_store() -> TrackingStore:
 
 
 def _check(uri: str) -> None:
-    """Raises ValueError for an address that MLflow could never use, and says what is meant."""
+    """Raises ValueError for a misspelt address, with its correction."""
     for slip, meant in _SLIPS:
         if re.match(slip, uri):
             raise ValueError(
@@ -117,7 +117,7 @@ def _http_problem(uri: str) -> str | None:
 def _sqlite_problem(path: Path) -> str | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():  # nor shall a look create it
+        if not path.exists():  # the check must not create it
             with tempfile.TemporaryFile(dir=path.parent):
                 return None
         with closing(sqlite3.connect(path, timeout=_PROBE_S, isolation_level=None)) as connection:

@@ -106,7 +106,7 @@ class EventWriter:
         self._terminate(run_id, event)
 
     def _prompt(self, event: Event, journal: Journal, again: bool) -> None:
-        """A new version, unless one says the same: a run that is repeated adds none."""
+        """A new version, unless one has the same text: a repeated run adds none."""
         latest = self._client.load_prompt(f"prompts:/{event.name}@latest", allow_missing=True)
         known = self._client.search_prompt_versions(event.name) if latest else []
         version = next((each for each in known if each.template == event.text), None)
@@ -168,7 +168,7 @@ class EventWriter:
             self._log_trace(trace, f"{event.id}/{number}", event.time_ms, logged, run_id)
 
     def _logged_model(self, event: Event, experiment_id: str) -> Any:
-        """What an earlier attempt made of it, if any."""
+        """The one that an earlier attempt created, if any."""
         query = f"tags.{EVENT_TAG} = '{event.id}'"
         found = self._client.search_logged_models([experiment_id], query, max_results=1)
         return found[0] if found else None

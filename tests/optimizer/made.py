@@ -223,7 +223,8 @@ def make_examples(count: int = 320) -> tuple[ScoredExample, ...]:
 def make_shown_result() -> Result:
     """One with something in every part of the page."""
     small, large = MODELS
-    pipeline, tuned = make_pipeline(), make_config(small, large, instructions="Check it twice.")
+    pipeline, long_name = make_pipeline(), {"reasoning_effort": "high"}
+    tuned = make_config(small, large, instructions="Check it twice.", params=long_name)
     votes = [
         make_trial(5 + n, 0.4 + n / 20, base=0, stage="structure",
                    config=make_config(solve=small, width=width, aggregator="majority_vote"))

@@ -50,10 +50,14 @@ def begun(
     tailored()
     rows = rows or simulated_dataset("arithmetic", examples, 1)
     plan = prepare(
-        pipeline, rows, models, "exact_match", None, space,
-        resolve_stages("structure"), None, 0.0, 0,
-        objective,
-    )  # fmt: skip
+        pipeline,
+        rows,
+        models,
+        search_space=space,
+        stages=resolve_stages("structure"),
+        holdout=0.0,
+        objective=objective,
+    )
     session = (gateway or Gateway(None)).session("study", budget)
     state = start_search(plan, session, concurrency)
     state.race("baseline", [state.baseline])

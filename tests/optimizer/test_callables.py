@@ -153,9 +153,9 @@ def test_a_module_whose_calls_nobody_sees_is_named_once(
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
         result = tune(pipeline=pipeline, models=MODELS, search_space=SearchSpace(models=own))
-    text = [r.message for r in caplog.records if "asked in none of" in r.message]
+    text = [r.message for r in caplog.records if "made no call in" in r.message]
     assert [message.split(",")[0] for message in text] == [
-        "module 'hidden' was asked in none of 14 runs: either the code does not come to it"
+        "module 'hidden' made no call in 14 runs: either the code does not reach it"
     ]
     assert result.config.modules["hidden"].models != ("sim/rowan",)
     assert result.score.mean > result.baseline.mean

@@ -204,16 +204,7 @@ def test_calls_of_the_judge_are_counted_at_the_door() -> None:
 
 def plan_of(metric: Any) -> Any:
     return prepare(
-        locate_solve(),
-        UNLABELLED,
-        MODELS,
-        metric,
-        None,
-        None,
-        resolve_stages("allocation"),
-        None,
-        0.3,
-        0,
+        locate_solve(), UNLABELLED, MODELS, metric=metric, stages=resolve_stages("allocation")
     )
 
 

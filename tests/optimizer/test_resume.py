@@ -180,24 +180,6 @@ def test_ctrl_c_waits_for_calls_in_flight_and_a_second_one_gives_them_up(
         released.set()
     message = Path("err").read_text()
     assert ("calls were given up" in message) is (interrupts == 2)
-
-
-def test_ctrl_c_before_anything_was_scored_says_so(launch: Launcher, tmp_path: Path) -> None:
-    released = threading.Event()
-
-    def script(_request: LoopbackRequest) -> Behaviour:
-        released.wait(300)
-        return Behaviour()
-
-    with counting_server(script) as slow:
-        job = {"url": slow.url, "cache": "cache", "result": "result", "names": NAMES}
-        pid = launch.start(Path.cwd(), tune=job)
-        wait_until(lambda: slow.requests > 0)
-        os.kill(pid, signal.SIGINT)
-        wait_until(lambda: "ctrl-C again gives them up" in Path("err").read_text())
-        released.set()
-        assert launch.wait() != 0
-    message = Path("err").read_text()
     assert "interrupted. Nothing was scored yet. Spent: $0.0" in message
     assert "nan" not in message
 

@@ -13,8 +13,8 @@ from pipelines.gateway.secrets import redacted
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 466, 34, 248
 """Of the area between the axes, in pixels."""
-_CHARACTER = 6.1
-"""Width of one at the legend's size, in pixels, on average."""
+_CHARACTER, _TITLE_CHARACTER = 6.1, 8.0
+"""Width of one at the legend's size and at the title's, in pixels, at most on average."""
 SOFT = "var(--soft, #6b7280)"
 LINE = "var(--line, #d1d5db)"
 
@@ -39,8 +39,9 @@ def hint(content: str) -> str:
 
 
 def picture(title: str, width: float, height: float, *elements: str) -> str:
-    """The whole, with its title above it."""
+    """The whole, with its title above it, which a narrow drawing makes room for."""
     heading = text(0, 15, title, font_size=13.5, font_weight=600)
+    width = max(width, _TITLE_CHARACTER * len(title))
     return tag(
         "svg", heading, *elements, xmlns="http://www.w3.org/2000/svg", role="img",
         aria_label=redacted(title), viewBox=f"0 0 {width:g} {height:g}", width=width, height=height,
@@ -88,7 +89,8 @@ class Scale:
         if log:
             room = max(pad * math.log(high / low), 0.2)
             return cls(low * math.exp(-room), high * math.exp(room), start, end, log)
-        room = pad * (high - low) or 0.05 * abs(high) or 1.0
+        is_span = high - low > 1e-6 * abs(high)  # less is the noise of rounding
+        room = pad * (high - low) if is_span else 0.05 * abs(high) or 1.0
         return cls(low - room if low else 0.0, high + room, start, end)
 
     def __call__(self, value: float) -> float:
@@ -99,10 +101,11 @@ class Scale:
         return round(self.start + (self.end - self.start) * (at - low) / (high - low), 1)
 
     def ticks(self) -> list[float]:
-        """Some five round values."""
+        """A few round values."""
         if not self.log:
             return self._even()
-        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        decades = range(first, last + 1, 1 + (last - first) // 15)
         span = self.high / self.low
         steps = (1, 2, 5) if span < 30 else (1, 3) if span < 1000 else (1,)
         marks = [m * 10.0**d for d in decades for m in steps]

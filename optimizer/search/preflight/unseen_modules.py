@@ -20,16 +20,16 @@ def warn_of_unseen(state: SearchState) -> None:
     names = {module.name for module in evaluator.pipeline.llm_modules}
     for name in sorted(seen - names):
         logger.warning(
-            "%r is asked by the program, but is none of its modules, so that it is paid and not "
-            "tuned, whatever the result says of models; what is to be tuned is made in __init__",
+            "the program calls %r, which is not one of its modules: its calls are paid but not "
+            "tuned; create predictors in __init__ to have them tuned",
             name,
         )
     for module in evaluator.pipeline.llm_modules:
         if runs and module.name not in seen:
             logger.warning(
-                "module %r was asked in none of %d runs: either the code does not come to it, or "
-                "it asks past the gateway. Then its cost is unknown, no budget holds for "
-                "it, and the diagnoser can't rate it; its models are compared end to end alone",
+                "module %r made no call in %d runs: either the code does not reach it, or its "
+                "calls bypass the gateway. Then its cost is unknown, no budget holds for it, and "
+                "the diagnoser can't rate it; its models are compared end to end alone",
                 module.name,
                 len(runs),
             )

@@ -81,7 +81,7 @@ class Trial:
     """Mean seconds per example by module; modules that run side by side overlap."""
 
     def costs(self, score: float) -> Costs:
-        """With this score, what an objective's limits are held against."""
+        """The figures that an objective compares with its limits, with this score."""
         return Costs(score, self.usd_per_example, self.latency_s, self.latency_p95_s)
 
     @property

@@ -143,8 +143,8 @@ def _network(
     rest: ModuleConfig, members: Sequence[MemberConfig], aggregation: AggregatorConfig
 ) -> ModuleConfig:
     """The module says what its first member does, where no member leaves it to the provider."""
-    said = {name: [getattr(member, name) for member in members] for name in SETTINGS}
-    own = {name: values[0] for name, values in said.items() if None not in values}
+    values = {name: [getattr(member, name) for member in members] for name in SETTINGS}
+    own = {name: each[0] for name, each in values.items() if None not in each}
     return rest.with_knobs(**own).with_members(members, aggregation)
 
 

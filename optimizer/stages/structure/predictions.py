@@ -173,9 +173,9 @@ def _verifier_rates(
         module, _wide(samples.module, samples.module.width, verifier)
     )
     verdicts = _verdicts(state, module, config, [step for step, _ in answers])
-    pairs = [(right, said) for (_, right), said in zip(answers, verdicts, strict=True)]
-    of_right = [said for right, said in pairs if right and said is not None]
-    of_wrong = [not said for right, said in pairs if not right and said is not None]
+    pairs = [(right, verdict) for (_, right), verdict in zip(answers, verdicts, strict=True)]
+    of_right = [verdict for right, verdict in pairs if right and verdict is not None]
+    of_wrong = [not verdict for right, verdict in pairs if not right and verdict is not None]
     return (
         verdict_rate("accepted_right", sum(of_right), len(of_right)),
         verdict_rate("rejected_wrong", sum(of_wrong), len(of_wrong)),
@@ -185,7 +185,7 @@ def _verifier_rates(
 def _answers(
     state: SearchState, module: str, votes: ModuleConfig, index: int
 ) -> Iterator[tuple[ModuleStep, bool]]:
-    """What each member said, and whether that was right in the end."""
+    """What each member verdict, and whether that was right in the end."""
     for each in _alone(state, module, votes):
         steps = state.evaluator.trace(each, index).steps
         step = next((s for s in steps if s.module == module and s.agreement), None)

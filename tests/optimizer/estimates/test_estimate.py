@@ -102,6 +102,30 @@ def test_too_few_held_out_examples_show_nothing() -> None:
     assert "Nothing is held out" in str(estimated(holdout=0))
 
 
+@pytest.mark.parametrize("rows", [4, 20, 100])
+def test_a_warning_says_what_few_held_out_examples_can_show(
+    rows: int, caplog: pytest.LogCaptureFixture, calls: list[Any]
+) -> None:
+    data = [{**ROWS[n % 20], "note": n} for n in range(rows)]
+
+    def stop(trial: Trial) -> None:
+        raise AssertionError
+
+    with caplog.at_level(logging.WARNING, "optimizer.loop"), pytest.raises(OptimizationError):
+        tune(data, on_trial=stop, budget=Budget(calls=500))
+    warned = [line for line in caplog.messages if "held-out" in line]
+    test = "by the exact sign test at 2.5% on one side"
+    expected = {
+        4: [f"1 held-out example can't show any gain: it takes 6 gained and none lost, {test}."],
+        20: [
+            "Smallest gain that 6 held-out examples can show: 100.0 points (6 gained and none "
+            f"lost, {test})."
+        ],
+        100: [],
+    }
+    assert warned == [f"{line} More examples can show smaller gains." for line in expected[rows]]
+
+
 def test_programs_of_every_kind_are_estimated() -> None:
     class Solve(dspy.Module):
         def __init__(self) -> None:

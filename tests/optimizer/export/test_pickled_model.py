@@ -17,11 +17,13 @@ import pytest
 
 from benchmarks.loopback import LoopbackServer
 from optimizer.export import save_pickled
+from optimizer.export.pyfunc_model import _load_pyfunc
 from optimizer.results.result import Result
 from optimizer.tracking.outputs import file_events
 from optimizer.tracking.tracker import import_mlflow
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
+from pipelines.gateway import secrets
 from pipelines.gateway.model import Model
 from tests.pipelines.adapters.dspy_programs.programs import LocateSolve
 
@@ -84,11 +86,29 @@ def test_it_runs_elsewhere_with_the_code_that_it_carries(tmp_path: Path) -> None
 
 def test_it_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", SECRET)
-    pipeline = tuned()
+    monkeypatch.setattr(secrets, "_GIVEN", {})
+    unseen = "sk-unseen-77ab"
+
+    def headers() -> dict[str, str]:
+        return {"Authorization": "Bearer sk-planted-31de"}
+
+    pipeline = tuned(
+        key=SECRET, headers=headers, own=dspy.LM("openai/own", api_key=unseen), greeting="<hello>"
+    )
     models = [Model("openai/small", "small", api_key_env="MY_KEY")]
-    save_pickled(replace(pipeline, models=models), tmp_path / "model")
+    example = {"table": f"t {SECRET}", "question": "q"}
+    save_pickled(replace(pipeline, models=models), tmp_path / "model", example_inputs=example)
     files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
-    assert [path.name for path in files if SECRET.encode() in path.read_bytes()] == []
+    for key in (SECRET, unseen):
+        assert [path.name for path in files if key.encode() in path.read_bytes()] == []
+    (saved,) = (tmp_path / "model" / "data").glob("*.pkl")
+    program: Any = _load_pyfunc(str(saved)).pipeline.program  # type: ignore[attr-defined]
+    assert program.key == SECRET, "where its variable is set, the key is there again"
+    assert program.headers() == headers()
+    assert program.greeting == "<hello>"
+    monkeypatch.delenv("MY_KEY")
+    program = _load_pyfunc(str(saved)).pipeline.program  # type: ignore[attr-defined]
+    assert program.key == "<MY_KEY>"
 
 
 def test_what_can_not_be_pickled_is_refused_with_the_reason(tmp_path: Path) -> None:

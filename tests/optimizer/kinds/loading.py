@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 folder, places = Path(sys.argv[1]), sys.argv[2:]
-told = {place: json.loads((folder / place / "facts.json").read_text()) for place in places}
+facts_of = {place: json.loads((folder / place / "facts.json").read_text()) for place in places}
 asked = json.loads((folder / "inputs.json").read_text())
 found: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -22,10 +22,10 @@ found: dict[str, dict[str, dict[str, Any]]] = {}
 def attempt(place: str, kind: str, name: str, do: Any) -> None:
     """What it answers, or its error: one failure leaves the others."""
     try:
-        said = do()
+        answer = do()
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-    found.setdefault(place, {}).setdefault(kind, {})[name] = said
+        answer = f"{type(error).__name__}: {error}"
+    found.setdefault(place, {}).setdefault(kind, {})[name] = answer
 
 
 def served(location: str, kind: str) -> Any:
@@ -39,7 +39,7 @@ def served(location: str, kind: str) -> Any:
 
 assert not [path for path in sys.path if Path(path, "optimizer").is_dir()]
 for place in places:
-    for kind, facts in told[place].items():
+    for kind, facts in facts_of[place].items():
         attempt(place, kind, "served", lambda: served(facts["model"], kind))  # noqa: B023
 
 carried = str(Path(sys.modules["optimizer"].__file__ or ""))
@@ -54,7 +54,7 @@ from tests.optimizer.kinds.tuning import answers  # noqa: E402
 programs = __import__("my_programs").PROGRAMS
 for place in places:
     sys.path.insert(0, str(folder / place))
-    for kind, facts in told[place].items():
+    for kind, facts in facts_of[place].items():
         path = folder / place / "tuned" / kind.replace(" ", "-")
         given: dict[str, Any] = {"program": programs[kind]()}
         alone = given if place != "module" or kind == "bare" else {"allow_code": True}

@@ -28,8 +28,8 @@ class Thinking(dspy.Module):
         self.solve = dspy.ChainOfThought(SUM)
 
     def forward(self, question: str) -> Any:
-        said = self.solve(question=question)
-        return dspy.Prediction(answer=said.answer, reasoning=said.reasoning)
+        solved = self.solve(question=question)
+        return dspy.Prediction(answer=solved.answer, reasoning=solved.reasoning)
 
 
 def add(a: int, b: int) -> int:

@@ -82,8 +82,8 @@ def found(
 
 
 def _elsewhere(folder: Path) -> dict[str, Any]:
-    told = json.loads((folder / "found.json").read_text())
-    return {"elsewhere": told["found"], "carried": told["carried"]}
+    written = json.loads((folder / "found.json").read_text())
+    return {"elsewhere": written["found"], "carried": written["carried"]}
 
 
 def _tuned(folder: Path, launch: Launcher) -> None:
@@ -94,7 +94,7 @@ def _tuned(folder: Path, launch: Launcher) -> None:
     (folder / "module" / "my_programs.py").write_text(programs)
     script = f"from my_programs import PROGRAMS\n{TUNE.format(how='exportable')}"
     (folder / "module" / "go.py").write_text(script)
-    (folder / "script" / "go.py").write_text(programs + TUNE.format(how="default"))
+    (folder / "script" / "go.py").write_text(programs + TUNE.format(how="allocation"))
     with ThreadPoolExecutor(1) as pool:
         notebook = pool.submit(_run_notebook, folder / "notebook", programs)
         for place in ("module", "script"):
@@ -114,17 +114,17 @@ def _run_notebook(folder: Path, programs: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_it_comes_back_usable(found: Found, place: str, kind: str) -> None:
     facts, elsewhere = found.facts[place][kind], found.elsewhere[place][kind]
-    said, wide = facts["answers"], facts["wide answers"]
-    assert all(each.get("answer") or each.get("total") for each in (*said, *wide))
-    assert facts["answers of to_dspy"] == facts["answers of its state"] == said
+    answers, wide = facts["answers"], facts["wide answers"]
+    assert all(each.get("answer") or each.get("total") for each in (*answers, *wide))
+    assert facts["answers of to_dspy"] == facts["answers of its state"] == answers
     assert facts["wide answers of to_dspy"] == wide
     assert facts["wide"] == "TunedProgram"
     if place == "module":  # searched with SearchSpace(exportable=True)
         assert {facts["plain"], *facts["points"]} == {facts["class"]}
-    assert elsewhere.pop("served") == said
-    loaded = {"saved": said, "saved wide": wide, "pickled": said, "wide pickled": wide}
+    assert elsewhere.pop("served") == answers
+    loaded = {"saved": answers, "saved wide": wide, "pickled": answers, "wide pickled": wide}
     if kind == "Parallel":  # holds a lock, which DSPy's own pickle refuses
-        loaded = {"saved": said, "saved wide": wide}
+        loaded = {"saved": answers, "saved wide": wide}
     assert elsewhere == loaded
 
 

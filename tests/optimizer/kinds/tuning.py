@@ -24,8 +24,8 @@ def tune_all(programs: Mapping[str, Callable[[], Any]], folder: Path, how: str) 
     Args:
         programs: makes the program of each kind.
         folder: is made.
-        how: "default"; "exportable" for a search of what plain DSPy can say; or "allocation" for
-            that stage alone.
+        how: "exportable" for a search of models and structures that plain DSPy can say, or
+            "allocation" for that stage alone.
     """
     folder.mkdir()
     facts = {kind: _facts(kind, make, folder / _file(kind), how) for kind, make in programs.items()}
@@ -33,7 +33,7 @@ def tune_all(programs: Mapping[str, Callable[[], Any]], folder: Path, how: str) 
 
 
 def answers(program: Any, kind: str) -> list[dict[str, Any]]:
-    """What it answers to some inputs, as plain data."""
+    """Its answers to the inputs, as plain data."""
     return [_plain(_called(program, _typed(given))) for given in inputs(kind)]
 
 
@@ -70,14 +70,13 @@ def _tuned(kind: str, program: Any, how: str) -> Result:
         return bool(prediction.total.value == example.total["value"])
 
     data = [_typed(row) for row in rows(kind)]
-    told: dict[str, dict[str, Any]] = {
-        "default": {},
-        "exportable": {"search_space": SearchSpace(exportable=True)},
-        "allocation": {"stages": "allocation"},
-    }
+    exportable = {
+        "search_space": SearchSpace(exportable=True), "stages": ["allocation", "structure"],
+    }  # fmt: skip
+    arguments: dict[str, Any] = {"stages": how} if how == "allocation" else exportable
     result: Result = optimize(
         program, data, models=_models(), metric=right if kind == "bare" else "exact_match",
-        budget=Budget(calls=40), **told[how],
+        budget=Budget(calls=40), **arguments,
     )  # fmt: skip
     return result
 
@@ -133,8 +132,8 @@ def _typed(row: dict[str, Any]) -> dict[str, Any]:
     return row | ({"image": dspy.Image(row["image"])} if "image" in row else {})
 
 
-def _plain(said: Any) -> dict[str, Any]:
-    shown = {k: v for k, v in said.items() if k in ("answer", "total", "reasoning")}
+def _plain(values: Any) -> dict[str, Any]:
+    shown = {k: v for k, v in values.items() if k in ("answer", "total", "reasoning")}
     return {k: v.model_dump() if k == "total" else v for k, v in shown.items()}
 
 

@@ -29,8 +29,8 @@ def rows(kind: str) -> list[dict[str, Any]]:
 
 
 def inputs(kind: str) -> list[dict[str, Any]]:
-    """What two of the rows ask."""
-    return [{k: v for k, v in row.items() if k in ("question", "image")} for row in rows(kind)[:2]]
+    """What one of the rows asks, which the two models answer differently."""
+    return [{k: v for k, v in row.items() if k in ("question", "image")} for row in rows(kind)[1:2]]
 
 
 def image(shade: int) -> str:
@@ -61,7 +61,7 @@ def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> s
     total = first + second if is_right else first * second + 1
     number = re.search(r"the sum (\d+)", text)
     done = "observation_0" in text
-    said = {
+    values = {
         "draft": f"{first} + {second}",
         "task": f"{first} + {second}",
         "answer": str(total),
@@ -71,4 +71,4 @@ def reply(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> s
         "next_tool_args": "{}" if done else json.dumps({"a": first, "b": second}),
         "ratings": "[]",
     }
-    return fields.written({name: said.get(name, "so") for name in fields.names})
+    return fields.written({name: values.get(name, "so") for name in fields.names})

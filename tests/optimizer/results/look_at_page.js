@@ -25,6 +25,10 @@
     return x < -1 || x + width > view.width + 1 || y < -1 || y + height > view.height + 1;
   }).map((text) => `${text.ownerSVGElement.getAttribute("aria-label")}: ${text.textContent}`);
 
+  found.cut_headings = every("h1, h2, h3, th").filter((heading) => heading.scrollWidth > heading.clientWidth + 1
+    || heading.getBoundingClientRect().right > (heading.parentElement.matches(".knobs tbody tr")
+      ? heading.nextElementSibling.getBoundingClientRect().left + 1 : Infinity)).map((heading) => heading.textContent);
+
   found.paper = light(getComputedStyle(document.body).backgroundColor);
   found.ink = light(getComputedStyle(document.body).color);
   found.figure_ink = light(getComputedStyle(one("svg text")).fill);

@@ -98,6 +98,10 @@ def test_every_figure_is_drawn_and_no_text_of_it_is_cut(seen: dict[str, Any]) ->
     assert seen["cut_texts"] == []
 
 
+def test_no_heading_is_cut(seen: dict[str, Any]) -> None:
+    assert seen["cut_headings"] == []
+
+
 def test_colours_follow_the_system(seen: dict[str, Any]) -> None:
     dark = seen["window"] == DARK
     assert (seen["paper"] < 60) is dark

@@ -12,12 +12,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.report import figures
-from optimizer.results.report.figures import best_so_far, width_curves
+from optimizer.results.report.figures import best_so_far, heatmap, width_curves
 from optimizer.results.report.svg import Scale, standalone
 from optimizer.results.report.trial_rows import spent_by_stage
 from optimizer.results.result import Result
@@ -242,6 +242,8 @@ def test_width_curves_join_trials_that_differ_in_one_width_only() -> None:
 
 
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=8), st.booleans(), st.floats(1e-6, 1e6))
+@example([840481778.0, 1e-9], True, 1.0)
+@example([363378521.46847165], False, 363378521.4684716)
 def test_scales_keep_order_and_have_round_values_inside(
     values: list[float], log: bool, other: float
 ) -> None:
@@ -252,6 +254,14 @@ def test_scales_keep_order_and_have_round_values_inside(
     ticks = scale.ticks()
     assert 2 <= len(ticks) <= 20
     assert all(scale.low <= tick * 1.000001 and tick <= scale.high * 1.000001 for tick in ticks)
+
+
+def test_a_narrow_figure_has_room_for_its_title() -> None:
+    title = "Module scores: each model in each module"
+    (one,) = [s for s in make_module_scores() if s.decision == "chosen"]
+    drawn = ElementTree.fromstring(heatmap([one], {}))
+    assert drawn.get("aria-label") == title
+    assert float(drawn.get("width", 0)) > 7 * len(title)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=10))

@@ -96,13 +96,6 @@ def test_what_may_be_a_key_is_not_quoted() -> None:
         Model("m", params=wrong)
 
 
-def test_a_missing_label_column_is_named_with_the_nearest() -> None:
-    rows = [{"table": r["table"], "question": r["question"], "answers": r["answer"]} for r in ROWS]
-    message = refusal(MetricError, rows)
-    assert "nearest: output 'answer' and column 'answers'" in message
-    assert "exact_match(field='answer', column='answers')" in message
-
-
 def test_columns_that_are_inputs_are_not_taken_for_labels() -> None:
     """`table` is more like `answer` than `label` is."""
     rows = [
@@ -152,27 +145,11 @@ def test_a_metric_that_raises_ends_the_calls_too() -> None:
         assert server.requests <= 5, "three of them ask whether a model answers at all"
 
 
-def test_duplicates_among_models_are_named_with_what_tells_them_apart() -> None:
-    message = refusal(ValueError, models=[*MODELS, MODELS[1]])
-    assert f"distinct labels, but '{MODELS[1]}' is given twice" in message
-    assert "label=" in message
-
-
-def test_a_model_without_a_price_says_how_to_give_it() -> None:
-    message = refusal(ModelError, models=[Model("openai/own", api_base="http://127.0.0.1:9/v1")])
-    assert "no price is known for model 'openai/own'" in message
-    assert "Model('openai/own', input_usd_per_million=..., output_usd_per_million=...)" in message
-
-
 def test_every_model_that_cannot_be_called_is_named_at_once() -> None:
     message = refusal(ModelError, models=["sim/alder", "sim/nobody", "openai/gpt-4o-mni"])
     assert "sim/nobody" in message
     assert "model 'openai/gpt-4o-mni' needs an API key: set OPENAI_API_KEY" in message
     assert "'openai/gpt-4o-mni' (nearest known: 'openai/gpt-4o-mini')" in message
-
-
-def test_a_diagnoser_that_nobody_knows_is_named() -> None:
-    assert "sim/aldr" in refusal(ModelError, diagnoser="sim/aldr")
 
 
 def test_a_missing_key_is_named_before_the_first_call() -> None:
@@ -359,13 +336,8 @@ def test_choices_that_no_stage_compares_are_reported(
         locate_solve(),
         ROWS,
         MODELS,
-        "exact_match",
-        None,
-        SearchSpace(**space),
-        resolve_stages(stages),
-        None,
-        0.3,
-        0,
+        search_space=SearchSpace(**space),
+        stages=resolve_stages(stages),
     )
     expected_message = [
         record.getMessage() for record in caplog.records if "search_space" in record.getMessage()

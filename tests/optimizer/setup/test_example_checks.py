@@ -17,9 +17,7 @@ from tests.optimizer.runs import MODELS, ROWS
 
 
 def warned_of(caplog: pytest.LogCaptureFixture, rows: Any, metric: Any = "exact_match") -> str:
-    prepare(
-        locate_solve(), rows, MODELS, metric, None, None, resolve_stages("allocation"), None, 0.3, 0
-    )
+    prepare(locate_solve(), rows, MODELS, metric=metric, stages=resolve_stages("allocation"))
     return caplog.text
 
 
@@ -47,23 +45,10 @@ def compiled(rows: list[Any]) -> Any:
 
 
 def test_examples_that_the_prompts_show_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    def planned(program: Any) -> Any:
-        return prepare(
-            program,
-            ROWS,
-            MODELS,
-            "exact_match",
-            None,
-            None,
-            resolve_stages("allocation"),
-            None,
-            0.3,
-            0,
-        )
-
-    plan = planned(compiled(ROWS[:3]))
+    plan = prepare(compiled(ROWS[:3]), ROWS, MODELS, stages=resolve_stages("allocation"))
     tables = [example.table for example in [*plan.search, *plan.holdout]]
     assert sorted(tables) == sorted(row["table"] for row in ROWS[3:])
+    assert tables == [ROWS[row]["table"] for row in (*plan.search.rows, *plan.holdout.rows)]
     assert f"3 of {len(ROWS)} examples are demos in the pipeline's own prompts" in caplog.text
     with pytest.raises(DatasetError, match=r"are demos .* give others, or take the demos away"):
-        planned(compiled(ROWS[1:]))
+        prepare(compiled(ROWS[1:]), ROWS, MODELS, stages=resolve_stages("allocation"))

@@ -23,9 +23,13 @@ SECRET = "sk-planted-99cc"
 def planned(models: Any, pipeline: Any = None, **arguments: Any) -> Any:
     given = {"metric": "exact_match", "diagnoser": None, **arguments}
     return prepare(
-        pipeline or locate_solve(), ROWS, models, given["metric"], None, None,
-        resolve_stages("allocation"), given["diagnoser"], 0.3, 0,
-    )  # fmt: skip
+        pipeline or locate_solve(),
+        ROWS,
+        models,
+        metric=given["metric"],
+        stages=resolve_stages("allocation"),
+        diagnoser=given["diagnoser"],
+    )
 
 
 def test_an_lm_is_the_model_that_it_asks_beside_names_and_models() -> None:

@@ -350,7 +350,6 @@ _FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (Prompts, {"optimizer": "miprov2"}, "no prompt optimizer 'miprov2'; nearest: 'mipro' (optim"),
 ]
 _MODELS: list[tuple[str, str]] = [
-    ("sim/aldr", "'sim/aldr'"),
     ("sim/aldr", "there is no simulated model 'sim/aldr'; nearest: 'sim/alder'"),
     ("nobody/gpt-4o", "no provider is known for model 'nobody/gpt-4o'"),
     ("gpt-nobody-knows", "no provider is known for model 'gpt-nobody-knows'"),

@@ -20,21 +20,27 @@ from tests.optimizer.slips.slip import Slip
 SLIPS = [*arguments.SLIPS, *files.SLIPS, *programs.SLIPS, *commands.SLIPS]
 
 
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that slips speak of."""
-    monkeypatch.setattr(secrets, "_GIVEN", {})
-    locate_solve().save("pipeline.yaml")
+@pytest.fixture(scope="module")
+def files_of_slips() -> dict[str, str]:
+    """The files that slips speak of, by name."""
     models = {"locate": ("sim/alder",), "solve": ("sim/birch",)}
     config = PipelineConfig(modules={m: ModuleConfig(models=each) for m, each in models.items()})
-    Pipeline("locate-solve", locate_solve().modules, config=config).save("tuned.yaml")
-    for name, text in {
+    tuned = Pipeline("locate-solve", locate_solve().modules, config=config)
+    return {
+        "pipeline.yaml": locate_solve().to_yaml(),
+        "tuned.yaml": tuned.to_yaml(),
         "rows.jsonl": "".join(json.dumps(row) + "\n" for row in ROWS),
         "broken.yaml": "name: x\nmodule: []\n",
         "odd.yaml": "widht: [1]\n",
         "list.yaml": "- 1\n",
         "taken": "",
-    }.items():
+    }
+
+
+@pytest.fixture(autouse=True)
+def _folder(files_of_slips: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_GIVEN", {})
+    for name, text in files_of_slips.items():
         Path(name).write_text(text)
 
 

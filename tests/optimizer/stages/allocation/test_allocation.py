@@ -31,9 +31,13 @@ MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 def planned(diagnoser: str | None = "auto", examples: int = 40) -> Plan:
     rows = simulated_dataset("locate_solve", examples, 1)
     return prepare(
-        locate_solve(), rows, MODELS, "exact_match", None, None,
-        resolve_stages("allocation"), diagnoser, 0.0, 0,
-    )  # fmt: skip
+        locate_solve(),
+        rows,
+        MODELS,
+        stages=resolve_stages("allocation"),
+        diagnoser=diagnoser,
+        holdout=0.0,
+    )
 
 
 def searched(plan: Plan, concurrency: int = 8) -> SearchState:
@@ -102,10 +106,7 @@ def test_a_diagnoser_that_is_always_wrong_is_not_believed_and_does_no_harm() -> 
 
 def test_every_vote_of_solvers_that_have_answered_is_scored_without_a_call() -> None:
     rows = simulated_dataset("arithmetic", 40, 1)
-    plan = prepare(
-        majority_vote(), rows, MODELS, "exact_match", None, None,
-        resolve_stages("allocation"), None, 0.0, 0,
-    )  # fmt: skip
+    plan = prepare(majority_vote(), rows, MODELS, stages=resolve_stages("allocation"), holdout=0.0)
     state = start_search(plan, Gateway(None).session("study"), 8)
     solvers = list(state.space.models)
     for label in MODELS:
@@ -156,10 +157,13 @@ def test_what_an_aggregator_asks_is_allocated_without_ratings(strategy: str) -> 
     locate, solve = locate_solve().modules
     wide = replace(solve, model="2x sim/birch -> judge(sim/alder)", temperature=0.7)
     plan = prepare(
-        Pipeline("wide", [locate, wide]), simulated_dataset("locate_solve", 12, 1),
-        [f"sim/{model.name}" for model in BUILT_IN[:7]], "exact_match", None, None,
-        resolve_stages("allocation"), "sim/elm", 0.0, 0,
-    )  # fmt: skip
+        Pipeline("wide", [locate, wide]),
+        simulated_dataset("locate_solve", 12, 1),
+        [f"sim/{model.name}" for model in BUILT_IN[:7]],
+        stages=resolve_stages("allocation"),
+        diagnoser="sim/elm",
+        holdout=0.0,
+    )
     state = start_search(plan, Gateway(None).session("study", Budget(calls=900)), 8)
     state.race("baseline", [state.baseline])
     state.diagnoser = diagnoser_of(plan, state)

@@ -23,9 +23,13 @@ MODELS = ["sim/elm", "sim/alder", "sim/birch", "sim/larch"]
 
 def searched(diagnoser: str | None = "auto", budget: Budget | None = None) -> SearchState:
     plan = prepare(
-        locate_solve(), simulated_dataset("locate_solve", 40, 1), MODELS, "exact_match", None, None,
-        resolve_stages("allocation"), diagnoser, 0.0, 0,
-    )  # fmt: skip
+        locate_solve(),
+        simulated_dataset("locate_solve", 40, 1),
+        MODELS,
+        stages=resolve_stages("allocation"),
+        diagnoser=diagnoser,
+        holdout=0.0,
+    )
     state = start_search(plan, Gateway(None).session("study", budget), 8)
     search(state, plan)
     return state
@@ -108,9 +112,12 @@ def test_modules_whose_members_differ_are_named_where_they_are_left_out(
     mixed: tuple[str, ...],
 ) -> None:
     plan = prepare(
-        locate_solve(), simulated_dataset("locate_solve", 4, 1), MODELS, "exact_match", None, None,
-        resolve_stages("allocation"), None, 0.0, 0,
-    )  # fmt: skip
+        locate_solve(),
+        simulated_dataset("locate_solve", 4, 1),
+        MODELS,
+        stages=resolve_stages("allocation"),
+        holdout=0.0,
+    )
     wide = plan.baseline
     for module in mixed:
         wide = wide.with_knobs(

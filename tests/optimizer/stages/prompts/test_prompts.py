@@ -52,13 +52,9 @@ def study_of(pipeline: Pipeline | None = None, budget: Budget | None = None) -> 
         pipeline or locate_solve(),
         ROWS,
         MODEL,
-        "exact_match",
-        None,
-        None,
-        resolve_stages("prompts"),
-        MODEL,
-        0.0,
-        0,
+        stages=resolve_stages("prompts"),
+        diagnoser=MODEL,
+        holdout=0.0,
     )
     state = start_search(plan, Gateway(None).session("", budget), 8)
     state.race("baseline", [state.baseline])
@@ -418,10 +414,13 @@ def with_rivals() -> tuple[SearchState, list[PipelineConfig]]:
     """Nothing betters the first model, which beats the others as long as all are told the same."""
     stubborn, slow = f"sim/{STUBBORN.name}", f"sim/{SLOW.name}"
     plan = prepare(
-        locate_solve(), ROWS, [stubborn, slow, MODEL], "exact_match", None, None,
-        resolve_stages("prompts"), MODEL,
-        0.0, 0,
-    )  # fmt: skip
+        locate_solve(),
+        ROWS,
+        [stubborn, slow, MODEL],
+        stages=resolve_stages("prompts"),
+        diagnoser=MODEL,
+        holdout=0.0,
+    )
     state = start_search(plan, Gateway(None).session("", None), 8)
     state.race("baseline", [state.baseline])
     state.diagnoser = diagnoser_of(plan, state)
