@@ -36,6 +36,9 @@ class ProviderReply:
 class Provider(Protocol):
     """Makes calls, and knows what they cost."""
 
+    limits: str
+    """What its models can't do by their nature, for errors where nothing works; may be empty."""
+
     def problem_of(self, model: Model, /) -> str | None:
         """What keeps the model from being called, as far as it shows without a call."""
         ...

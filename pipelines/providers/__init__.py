@@ -58,6 +58,12 @@ def price_of(model: Model) -> Price:
     return provider_of(model).price_of(model)
 
 
+def limits_of(models: Iterable[Model]) -> str:
+    """What none of the models can do by their nature; empty if some have no such limits."""
+    limits = dict.fromkeys(provider_of(model).limits for model in models)
+    return "" if "" in limits else "; ".join(limits)
+
+
 def takes(model: Model, knob: Knob, value: Any) -> bool:
     """Whether a value of a knob changes what the model is asked, as far as is known."""
     return provider_of(model).takes(model, knob, value)

@@ -48,6 +48,8 @@ _OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|gui
 class OpenAIServer:
     """Any server that answers `POST <api_base>/chat/completions` as OpenAI's does."""
 
+    limits = ""
+
     def __init__(self) -> None:
         self._adapted: dict[tuple[str | None, str], dict[str, str | None]] = {}
         """By address and model, parameters that it refused, and what it wants instead."""

@@ -33,6 +33,8 @@ _FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
 class LitellmProvider:
     """Hands calls to litellm, once each."""
 
+    limits = ""
+
     def problem_of(self, model: Model) -> str | None:
         """An unknown provider, a missing key, or no price."""
         litellm = load_litellm()

@@ -16,6 +16,8 @@ from pipelines.providers.recorded.replay import recording_for, replay
 class RecordedProvider:
     """Replays real answers. Sees the messages and the call's parameters, nothing else."""
 
+    limits = "recorded models only answer the questions of their recording"
+
     def problem_of(self, model: Model) -> str | None:
         """No price."""
         return price_problem(self.price_of, model)

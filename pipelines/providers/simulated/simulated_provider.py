@@ -23,6 +23,8 @@ SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
 class SimulatedProvider:
     """Answers at once; the latency that it reports is that of the model it imitates."""
 
+    limits = "simulated models only solve the tasks of simulated_dataset(...)"
+
     def problem_of(self, model: Model) -> str | None:
         """No such model."""
         try:
