@@ -249,7 +249,20 @@ def search(state: SearchState, plan: Plan) -> str | None:
         ended = state.cut_short
     except BudgetExhausted as exhausted:
         ended = str(exhausted)
-    return all_scores_equal(state) or (ended and f"{_cap_in_words(plan)} ended the search: {ended}")
+    return all_scores_equal(state) or (
+        ended
+        and f"{_cap_in_words(plan)} ended the search: {ended}{_not_reached(state, plan.stages)}"
+    )
+
+
+def _not_reached(state: SearchState, stages: Sequence[Stage]) -> str:
+    """What to add where some of the stages came to no trial before the budget ended."""
+    ran = {trial.stage for trial in state.trials} | {probe.stage for probe in state.probes}
+    missing = [s.name for s in stages if s.name not in ran | state.finished]
+    if not missing or state.has_it_all:
+        return ""
+    where = f"in {state.entered}" if state.entered else "before the first stage"
+    return f"; no trial of {', '.join(missing)} was run: the budget ended {where}"
 
 
 def _cap_in_words(plan: Plan) -> str:
@@ -283,6 +296,7 @@ def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
 
 def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
     """Let a stage improve the incumbent; false if the share kept for later ones cut it short."""
+    state.entered = stage.name
     try:
         with state.forecast.withholding(share):
             stage.improve(state)
@@ -290,6 +304,8 @@ def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
         if not share:
             raise
     else:
+        if not state.cut_short:
+            state.finished.add(stage.name)
         if not (share and state.cut_short):
             return True
     state.cut_short = None
