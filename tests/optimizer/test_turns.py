@@ -73,7 +73,7 @@ def test_without_a_cap_nothing_is_kept_for_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "left, missing",
+    ("left", "missing"),
     [
         (12, "no trial of allocation, structure was run: the budget ended before the first stage"),
         (18, "no trial of allocation, structure was run: the budget ended in allocation"),
