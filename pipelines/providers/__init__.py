@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from pipelines.gateway.model import Model
@@ -44,9 +45,19 @@ def check_models(models: Iterable[Model]) -> None:
     Raises:
         ModelError: an unknown provider, a missing API key, or no price; all of them are named.
     """
-    problems = [problem for model in models if (problem := provider_of(model).problem_of(model))]
+    problems = [problem for model in models if (problem := _problem_of(model))]
     if problems:
         raise ModelError("\n".join(problems))
+
+
+def _problem_of(model: Model) -> str | None:
+    if "/" not in model.name and not model.api_base:  # before litellm takes its seconds to load
+        from pipelines.providers.simulated import UnknownSimulatedModel, find_model
+
+        with suppress(UnknownSimulatedModel):
+            known = find_model(model.name)
+            return f"no provider is known for model {model.name!r}; nearest: 'sim/{known.name}'"
+    return provider_of(model).problem_of(model)
 
 
 def price_of(model: Model) -> Price:

@@ -107,7 +107,8 @@ def _usd_need(state: SearchState) -> str:
     takes = f"and the longest answer to the first call alone may cost {_up(last)}: give more"
     if calls:
         takes = (
-            f"which takes about {_up(needed)} (measured on {calls} calls); {_up(last)} of that "
+            f"which takes about {_up(needed)} (measured on {calls} calls{_kept(state)}); "
+            f"{_up(last)} of that "
             "must be left for the longest answer, and to begin a search takes about "
             f"{_up(_usd_to_search(state))}: give that"
         )
@@ -116,6 +117,16 @@ def _usd_need(state: SearchState) -> str:
         f"the baseline and the final pass over the holdout run the pipeline {_runs(state)} times"
         f"{judged}, {takes}, fewer examples, or models a lower max_tokens"
     )
+
+
+def _kept(state: SearchState) -> str:
+    """How many of these calls were not paid for now."""
+    session, purposes = state.evaluator.session, ("task", "judge")
+    made, paid = (
+        sum(spend.by_purpose[each].calls for each in purposes if each in spend.by_purpose)
+        for spend in (session.nominal, session.spent)
+    )
+    return f", of which the cache had {made - paid}" if made > paid else ""
 
 
 def _up(usd: float) -> str:

@@ -14,7 +14,7 @@ from pipelines.gateway.secrets import keep_key, key_of
 
 _OF_DSPY = frozenset(
     {"cache", "num_retries", "rollout_id", "temperature", "max_tokens", "max_completion_tokens"}
-    | {"api_base", "base_url", "api_key"}
+    | {"api_base", "base_url", "api_key", "input_cost_per_token", "output_cost_per_token"}
 )
 """What `dspy.LM.kwargs` holds besides the model's own parameters, or `Model` has a field for."""
 
@@ -69,6 +69,9 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
         # a hosted provider's variable must not lead its key to another server
         prefix = "OWN_SERVER" if address else lm.model.partition("/")[0].upper()
         told["api_key_env"] = keep_key(key, f"{prefix}_API_KEY")
+    for way in ("input", "output"):
+        if (usd := lm.kwargs.get(f"{way}_cost_per_token")) is not None:
+            told[f"{way}_usd_per_million"] = float(f"{1e6 * usd:.12g}")
     most = lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens")
     if most:
         told["max_tokens"] = most
