@@ -152,7 +152,7 @@ def optimize(
         on_trial: called with every trial as it ends, in the thread of the search. What it raises
             ends the search.
         dry_run: check the arguments and return an `Estimate` of what the search would take,
-            without any call.
+            without any call, so that no API key is needed.
 
     Returns:
         The tuned pipeline with its held-out score, what changed, and what it cost.
@@ -178,7 +178,7 @@ def optimize(
         raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
     check_kind(gateway, Gateway)
     _check_callback(on_trial)
-    check_calls_can_be_made(plan)
+    check_calls_can_be_made(plan, keys=not dry_run)
     if dry_run:
         return estimate(plan, budget, concurrency)
     chosen_store()  # is one

@@ -39,25 +39,29 @@ def is_known_elsewhere(model: Model) -> bool:
     return model.name.partition("/")[0] not in ("sim", "recorded")
 
 
-def check_models(models: Iterable[Model]) -> None:
+def check_models(models: Iterable[Model], *, keys: bool = True) -> None:
     """Everything about the models that can be found out without a call.
+
+    Args:
+        models: which.
+        keys: whether they are to be called, which takes API keys.
 
     Raises:
         ModelError: an unknown provider, a missing API key, or no price; all of them are named.
     """
-    problems = [problem for model in models if (problem := _problem_of(model))]
+    problems = [problem for model in models if (problem := _problem_of(model, keys))]
     if problems:
         raise ModelError("\n".join(problems))
 
 
-def _problem_of(model: Model) -> str | None:
+def _problem_of(model: Model, keys: bool) -> str | None:
     if "/" not in model.name and not model.api_base:  # before litellm takes its seconds to load
         from pipelines.providers.simulated import UnknownSimulatedModel, find_model
 
         with suppress(UnknownSimulatedModel):
             known = find_model(model.name)
             return f"no provider is known for model {model.name!r}; nearest: 'sim/{known.name}'"
-    return provider_of(model).problem_of(model)
+    return provider_of(model).problem_of(model, keys=keys)
 
 
 def price_of(model: Model) -> Price:

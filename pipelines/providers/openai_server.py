@@ -54,10 +54,10 @@ class OpenAIServer:
         self._adapted: dict[tuple[str | None, str], dict[str, str | None]] = {}
         """By address and model, parameters that it refused, and what it wants instead."""
 
-    def problem_of(self, model: Model) -> str | None:
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         """A missing key, an address that is none, or no price."""
         problems = [
-            key_problem(model, []),
+            key_problem(model, []) if keys else None,
             address_problem(model),
             price_problem(self.price_of, model),
         ]

@@ -35,7 +35,7 @@ class LitellmProvider:
 
     limits = ""
 
-    def problem_of(self, model: Model) -> str | None:
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         """An unknown provider, a missing key, or no price."""
         litellm = load_litellm()
         try:
@@ -47,10 +47,10 @@ class LitellmProvider:
             )
         missing: list[str] = []
         elsewhere = model.name.startswith(_FINDS_CREDENTIALS)
-        if not (model.api_base or model.api_key_env or is_local(model) or elsewhere):
+        if keys and not (model.api_base or model.api_key_env or is_local(model) or elsewhere):
             missing = litellm.validate_environment(model=model.name)["missing_keys"]
         problems = [
-            key_problem(model, missing),
+            key_problem(model, missing) if keys else None,
             address_problem(model),
             model_knobs.problem_of_effort(model),
             price_problem(self.price_of, model),

@@ -18,7 +18,7 @@ class RecordedProvider:
 
     limits = "recorded models only answer the questions of their recording"
 
-    def problem_of(self, model: Model) -> str | None:
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         """No price."""
         return price_problem(self.price_of, model)
 

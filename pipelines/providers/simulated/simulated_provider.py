@@ -25,7 +25,7 @@ class SimulatedProvider:
 
     limits = "simulated models only solve the tasks of simulated_dataset(...)"
 
-    def problem_of(self, model: Model) -> str | None:
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         """No such model."""
         try:
             find_model(model.name)

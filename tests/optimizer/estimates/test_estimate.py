@@ -229,3 +229,20 @@ def test_a_budget_that_does_not_reach_for_the_baseline_is_named_with_what_it_tak
     assert words not in str(enough)
     assert tune(budget=Budget(usd=poor.least_usd.high)).spent.calls > 0
     assert words not in str(estimated())
+
+
+def test_an_estimate_needs_no_api_key() -> None:
+    own = Model(
+        "openai/own",
+        api_base="http://127.0.0.1:9/v1",
+        api_key_env="MY_API_KEY",
+        input_usd_per_million=1.0,
+        output_usd_per_million=1.0,
+    )
+    models = ["openai/gpt-4o-mini", own]
+    assert estimated(models=models).usd.typical > 0
+    with pytest.raises(ValueError, match="needs an API key: set OPENAI_API_KEY") as raised:
+        tune(models=models)
+    assert "needs an API key: set MY_API_KEY" in str(raised.value)
+    with pytest.raises(ValueError, match="no provider is known for model 'nobody/x'"):
+        estimated(models=["nobody/x"])
