@@ -258,7 +258,8 @@ def search(state: SearchState, plan: Plan) -> str | None:
 def _not_reached(state: SearchState, stages: Sequence[Stage]) -> str:
     """What to add where some of the stages came to no trial before the budget ended."""
     ran = {trial.stage for trial in state.trials} | {probe.stage for probe in state.probes}
-    missing = [s.name for s in stages if s.name not in ran | state.finished]
+    done = ran | (state.finished - state.without_room)
+    missing = [stage.name for stage in stages if stage.name not in done]
     if not missing or state.has_it_all:
         return ""
     where = f"in {state.entered}" if state.entered else "before the first stage"

@@ -33,6 +33,8 @@ class SearchState(RacingState):
     """The stage at work, by its name."""
     finished: set[str] = field(default_factory=set)
     """Names of the stages that came to their end at least once."""
+    without_room: set[str] = field(default_factory=set)
+    """Names of the stages that left something out that the budget had no room for."""
     settled: dict[str, PipelineConfig] = field(default_factory=dict)
     """Where a stage that leaves nothing open came to rest last, by its name."""
     proposer: Proposer | None = None

@@ -89,3 +89,15 @@ def test_a_stage_that_had_nothing_to_try_is_not_named() -> None:
     assert str(result.stopped).endswith(
         "; no trial of allocation was run: the budget ended in allocation"
     )
+
+
+class Poor(Greedy):
+    """A stage that would do something with more."""
+
+    def improve(self, state: SearchState) -> None:
+        state.without_room.add(self.name)
+
+
+def test_a_stage_that_found_no_room_is_named() -> None:
+    result = tune(stages=(Poor("poor", 0.1), "allocation"), budget=Budget(calls=70))
+    assert "; no trial of poor, allocation was run" in str(result.stopped)
