@@ -155,7 +155,7 @@ def optimize(
         on_trial: called with every trial as it ends, in the thread of the search. What it raises
             ends the search.
         dry_run: check the arguments and return an `Estimate` of what the search would take,
-            without any call.
+            without any call, so that no API key is needed.
 
     Returns:
         The tuned pipeline with its held-out score, what changed, and what it cost.
@@ -189,7 +189,7 @@ def optimize(
         raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
     check_kind(gateway, Gateway)
     _check_callback(on_trial)
-    check_calls_can_be_made(plan)
+    check_calls_can_be_made(plan, keys=not dry_run)
     if dry_run:
         return estimate(plan, budget, concurrency)
     chosen_store()  # raises now what would end the search later
@@ -261,7 +261,21 @@ def search(state: SearchState, plan: Plan) -> str | None:
         ended = state.cut_short
     except BudgetExhausted as exhausted:
         ended = str(exhausted)
-    return all_scores_equal(state) or (ended and f"{_cap_in_words(plan)} ended the search: {ended}")
+    return all_scores_equal(state) or (
+        ended
+        and f"{_cap_in_words(plan)} ended the search: {ended}{_not_reached(state, plan.stages)}"
+    )
+
+
+def _not_reached(state: SearchState, stages: Sequence[Stage]) -> str:
+    """What to add where some of the stages came to no trial before the budget ended."""
+    ran = {trial.stage for trial in state.trials} | {probe.stage for probe in state.probes}
+    done = ran | (state.finished - state.without_room)
+    missing = [stage.name for stage in stages if stage.name not in done]
+    if not missing or state.has_it_all:
+        return ""
+    where = f"in {state.entered}" if state.entered else "before the first stage"
+    return f"; no trial of {', '.join(missing)} was run: the budget ended {where}"
 
 
 def _cap_in_words(plan: Plan) -> str:
@@ -295,6 +309,7 @@ def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
 
 def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
     """Let a stage improve the incumbent; false if the share kept for later ones cut it short."""
+    state.entered = stage.name
     try:
         with state.forecast.withholding(share):
             stage.improve(state)
@@ -302,6 +317,8 @@ def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
         if not share:
             raise
     else:
+        if not state.cut_short:
+            state.finished.add(stage.name)
         if not (share and state.cut_short):
             return True
     state.cut_short = None

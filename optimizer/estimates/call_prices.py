@@ -114,7 +114,12 @@ class CallPrices:
     @property
     def worst_call(self) -> float:
         """Dollars that the longest reply of the most expensive model of the search may cost."""
-        return max(price_of(model).output_usd * model.max_tokens for model in self._models)
+        return max(map(_longest_reply, self._models))
+
+    @property
+    def worst_given_call(self) -> float:
+        """The same of the pipeline as given."""
+        return max(_longest_reply(self.plan.models[x]) for x in self.plan.baseline.labels)
 
     @property
     def are_free(self) -> bool:
@@ -172,6 +177,10 @@ def call_prices(plan: Plan) -> CallPrices:
         ModelError: one has none.
     """
     return CallPrices(plan, prompt_sizes(plan))
+
+
+def _longest_reply(model: Model) -> float:
+    return price_of(model).output_usd * model.max_tokens
 
 
 def _usd(model: Model, size: PromptSize) -> Span:

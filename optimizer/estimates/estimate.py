@@ -11,7 +11,7 @@ from typing import Any
 from evaluators.statistics.sign_test import fewest_gained
 from optimizer.estimates.call_prices import CallPrices, call_prices
 from optimizer.estimates.prompt_sizes import BYTES_PER_TOKEN, RENDERED
-from optimizer.estimates.span import Span, total
+from optimizer.estimates.span import Span, exactly, total
 from optimizer.estimates.stage_estimates import Pace, StageEstimate, stage_estimates
 from optimizer.formatting import budget_code, budget_text, counted, dollars
 from optimizer.setup.plan import Plan
@@ -53,6 +53,9 @@ class Estimate:
     """Twice the typical dollars with room for the longest replies; calls if nothing has a price."""
     default: Budget
     """The cap where no budget is given: the upper end, and at most $5."""
+    least_usd: Span
+    """Without which no search begins: for the baseline and the final pass over the holdout, the
+    judge's part included, with room for the longest reply."""
     input_tokens: float
     """Mean of a call of the pipeline as given; images count as of a million pixels each."""
     output_tokens: Span
@@ -98,6 +101,13 @@ class Estimate:
         lines = []
         if self.budget is not None and self.budget != Budget():
             lines.append(f"Totals are capped by the budget: {budget_text(self.budget)}.")
+        cap, least = (self.budget or self.default).usd, self.least_usd
+        if cap is not None and cap < least.typical:
+            lines.append(
+                f"THE BUDGET DOES NOT REACH for the baseline and the final pass over the holdout: "
+                f"{dollars(cap)} is too little where these, with room for the longest reply, take "
+                f"about {dollars(least.typical)} ({dollars(least.low)} to {dollars(least.high)})."
+            )
         lines += [
             gain_text(self.holdout_examples),
             f"Suggested budget: {budget_code(self.suggested, shell=shell)}",
@@ -177,11 +187,19 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
         budget=budget,
         suggested=_budget(prices, 2 * calls.typical, 2 * usd.typical),
         default=_budget(prices, calls.high, usd.high, MOST_DEFAULT_USD),
+        least_usd=_least_usd(plan, prices),
         input_tokens=prices.input_tokens,
         output_tokens=Span(
             *map(fmean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
         ),
     )
+
+
+def _least_usd(plan: Plan, prices: CallPrices) -> Span:
+    """See `Estimate.least_usd`."""
+    runs = prices.given.scaled(len(plan.search) + plan.final_passes * len(plan.holdout))
+    judged = prices.judged.scaled(plan.metric.human_labels)
+    return total([runs, judged, exactly(prices.worst_given_call)])
 
 
 def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math.inf) -> Budget:

@@ -10,6 +10,7 @@ from evaluators.objective import Costs, Objective
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
+from optimizer.search.records.config_changes import changed_text
 from optimizer.search.records.trial import config_text, flat_config
 from pipelines import Tunable
 from search_spaces import PipelineConfig
@@ -137,10 +138,12 @@ class Unproven:
     """Why it was not chosen."""
     chosen: float
     """The estimate of what the search chose."""
+    changed: str
+    """What differs from what the search chose, as `solve.model: a -> b`."""
 
     def __str__(self) -> str:
         estimates = f"{percent(self.point.estimate)} (what was chosen: {percent(self.chosen)})"
-        return f"{config_text(self.point.config)}, estimated at {estimates}, but {self.reason}"
+        return f"{self.changed}, estimated at {estimates}, but {self.reason}"
 
 
 def unproven(
@@ -158,7 +161,8 @@ def unproven(
     chosen, found = state.estimate(state.incumbent), []
     for config in state.unproven()[:MOST_UNPROVEN]:
         point = _point(state, config, None, mean, bound)
-        found.append(Unproven(point, _reason(state, config), chosen))
+        changed = changed_text(state.incumbent, config)
+        found.append(Unproven(point, _reason(state, config), chosen, changed))
     return tuple(found)
 
 

@@ -106,7 +106,8 @@ def cautions(result: Result) -> list[str]:
     if unfit:
         configs = counted(len(unfit), "config")
         lines.append(f"{configs} disqualified because too many calls failed; the first: {unfit[0]}")
-    lines += [trial.detail for trial in result.trials_ if trial.status == "failed"]
+    failed = Counter(trial.detail for trial in result.trials_ if trial.status == "failed")
+    lines += [f"{text} ({n} times)" if n > 1 else text for text, n in failed.items()]
     if result.held_out and result.single_model_label and not result.single_model_figures:
         lines.append(
             f"{result.single_model_label} in all modules, the best single model of the search, has "

@@ -19,15 +19,15 @@ _SHARE = 0.1
 that they are waited for."""
 
 
-def check_calls_can_be_made(plan: Plan) -> None:
-    """Raises ModelError for unknown models, missing prices and API keys; names them all."""
+def check_calls_can_be_made(plan: Plan, *, keys: bool = True) -> None:
+    """Raises ModelError for unknown models, missing prices and, if asked, keys; names them all."""
     from pipelines.providers import check_models
 
     consulted = [(role, model) for role, model in _models(plan) if role]
-    check_models(model for role, model in _models(plan) if not role)
+    check_models((model for role, model in _models(plan) if not role), keys=keys)
     for role, model in consulted:
         try:
-            check_models([model])
+            check_models([model], keys=keys)
         except ModelError as error:
             raise ModelError(f"as {role}: {error}") from None
 

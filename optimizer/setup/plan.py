@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, is_dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.dataset import Dataset
@@ -348,13 +349,19 @@ def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
         data.require(pipeline.inputs, f"program {pipeline.name!r}")
         return
     written = [field for module in pipeline.modules for field in module.writes]
+    used = {*pipeline.outputs}.union(*(module.reads for module in pipeline.modules))
+    unread = [column for column in data.columns if column not in used]
     for module in pipeline.modules:
         for field in module.reads:
             if field in pipeline.inputs and field not in data.columns:
+                close = get_close_matches(field, [*written, *data.columns])
+                hint = nearest(field, close or unread or [*written, *data.columns])
+                some = 0 < len(unread) < len(data.columns)
+                listed = f"; that no module reads: {', '.join(unread)}" if some else ""
                 raise DatasetError(
                     f"module {module.name!r} reads {field!r}, which no module writes and the "
-                    f"dataset has no column for{nearest(field, [*written, *data.columns])} "
-                    f"(columns: {', '.join(data.columns)})"
+                    f"dataset has no column for{hint} "
+                    f"(columns: {', '.join(data.columns)}{listed})"
                 )
     data.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def read_text(path: str | Path) -> str:
     if not path.exists():
         files = [each.name for each in path.absolute().parent.glob("*.y*ml")]
         hint = nearest(path.name, files)
-        raise FileNotFoundError(errno.ENOENT, f"no such file{hint}", str(path))
+        raise FileNotFoundError(f"{path}: no such file{hint}")
     with open(path, "rb") as file:
         read = file.read(4 * MOST_CHARACTERS + 4)
     try:

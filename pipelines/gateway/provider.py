@@ -36,8 +36,16 @@ class ProviderReply:
 class Provider(Protocol):
     """Makes calls, and knows what they cost. Providers inherit from it."""
 
-    def problem_of(self, model: Model, /) -> str | None:
-        """What keeps the model from being called, as far as it shows without a call."""
+    limits: str
+    """What its models can't do by their nature, for errors where nothing works; may be empty."""
+
+    def problem_of(self, model: Model, /, *, keys: bool = True) -> str | None:
+        """What keeps the model from being called, as far as it shows without a call.
+
+        Args:
+            model: which.
+            keys: whether a missing API key counts.
+        """
         ...
 
     def price_of(self, model: Model, /) -> Price:

@@ -84,9 +84,9 @@ def reference_of(function: Function) -> str:
     if package == "__main__":
         raise PipelineError(f"{kind} {reference!r} {rule}; move it from the script to a module")
     if "<" in name:
-        is_lambda = name.endswith("<lambda>")
+        local = "a lambda" if name.endswith("<lambda>") else f"a local {kind}"
         raise PipelineError(
-            f"{kind} {reference!r} {rule}, but is {'a lambda' if is_lambda else f'a local {kind}'}"
+            f"{kind} {reference!r} {rule}, but is {local}; define it at the top level of a module"
         )
     if import_function(reference) != function:
         raise PipelineError(f"{kind} {reference!r} {rule}, but another one has that name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from pipelines.gateway.model import Model
@@ -38,15 +39,29 @@ def is_known_elsewhere(model: Model) -> bool:
     return model.name.partition("/")[0] not in ("sim", "recorded")
 
 
-def check_models(models: Iterable[Model]) -> None:
+def check_models(models: Iterable[Model], *, keys: bool = True) -> None:
     """Everything about the models that can be found out without a call.
+
+    Args:
+        models: which.
+        keys: whether they are to be called, which takes API keys.
 
     Raises:
         ModelError: an unknown provider, a missing API key, or no price; all of them are named.
     """
-    problems = [problem for model in models if (problem := provider_of(model).problem_of(model))]
+    problems = [problem for model in models if (problem := _problem_of(model, keys))]
     if problems:
         raise ModelError("\n".join(problems))
+
+
+def _problem_of(model: Model, keys: bool) -> str | None:
+    if "/" not in model.name and not model.api_base:  # before litellm takes its seconds to load
+        from pipelines.providers.simulated import UnknownSimulatedModel, find_model
+
+        with suppress(UnknownSimulatedModel):
+            known = find_model(model.name)
+            return f"no provider is known for model {model.name!r}; nearest: 'sim/{known.name}'"
+    return provider_of(model).problem_of(model, keys=keys)
 
 
 def price_of(model: Model) -> Price:
@@ -56,6 +71,12 @@ def price_of(model: Model) -> Price:
         ModelError: no price is known.
     """
     return provider_of(model).price_of(model)
+
+
+def limits_of(models: Iterable[Model]) -> str:
+    """What none of the models can do by their nature; empty if some have no such limits."""
+    limits = dict.fromkeys(provider_of(model).limits for model in models)
+    return "" if "" in limits else "; ".join(limits)
 
 
 def takes(model: Model, knob: Knob, value: Any) -> bool:

@@ -47,13 +47,15 @@ _OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|gui
 class OpenAIServer(Provider):
     """Any server that answers `POST <api_base>/chat/completions` as OpenAI's does."""
 
+    limits = ""
+
     def __init__(self) -> None:
         self._adapted: dict[tuple[str | None, str], dict[str, str | None]] = {}
         """By address and model, parameters that it refused, and what it wants instead."""
 
-    def problem_of(self, model: Model) -> str | None:
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         problems = [
-            key_problem(model, []),
+            key_problem(model, []) if keys else None,
             address_problem(model),
             price_problem(self.price_of, model),
         ]

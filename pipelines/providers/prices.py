@@ -33,7 +33,8 @@ def resolve_price(
         raise ModelError(
             f"no price is known for model {model.name!r}{hint(model.name)}; give it: "
             f"Model({model.name!r}, input_usd_per_million=..., output_usd_per_million=...), "
-            "0 for a model that costs nothing"
+            "0 for a model that costs nothing (or, to keep a dspy.LM, "
+            "dspy.LM(..., input_cost_per_token=..., output_cost_per_token=...))"
         )
     return Price(float(prices[0]), float(prices[1]))
 

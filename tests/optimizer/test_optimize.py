@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -476,6 +477,16 @@ def test_a_budget_that_leaves_nothing_to_search_with_is_reported_once() -> None:
     (expected_message,) = tune(models=models, budget=Budget(usd=needed)).left_out
     assert expected_message.startswith("nothing is left to search with")
     assert "max_tokens" not in expected_message
+
+
+def test_a_budget_too_small_says_that_its_figures_came_from_the_cache(tmp_path: Path) -> None:
+    messages = []
+    for usd in (0.0030, 0.0029):
+        with pytest.raises(BudgetTooSmall) as raised:
+            tune(models=["sim/hazel", "sim/birch"], budget=Budget(usd=usd), cache=tmp_path)
+        messages.append(str(raised.value))
+    assert "(measured on 8 calls);" in messages[0]
+    assert "(measured on 8 calls, of which the cache had 8);" in messages[1]
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

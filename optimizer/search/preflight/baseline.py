@@ -12,7 +12,9 @@ from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.search.preflight.expensive_models import leave_out_expensive_models, worst_calls
 from optimizer.search.preflight.unseen_modules import warn_of_unseen
 from optimizer.search.state import SearchState
+from optimizer.setup.space_checks import named_models
 from pipelines.gateway.call import BudgetExhausted
+from pipelines.providers import limits_of
 
 PRICED_EXAMPLES = 4
 """On how many examples the baseline runs to learn what an example costs, and every single model
@@ -64,7 +66,8 @@ def _check_price(state: SearchState) -> None:
     cap = state.evaluator.session.budget.usd
     first = state.evaluator.evaluate(state.baseline, state.examples[:PRICED_EXAMPLES])
     if not first.scores:
-        raise OptimizationError(_nothing_works("the pipeline as given could not be scored", first))
+        problem = "the pipeline as given could not be scored"
+        raise OptimizationError(_nothing_works(state, problem, first))
     if cap is not None and _usd_needed(state) > cap:
         raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(state)}")
 
@@ -104,7 +107,8 @@ def _usd_need(state: SearchState) -> str:
     takes = f"and the longest answer to the first call alone may cost {_up(last)}: give more"
     if calls:
         takes = (
-            f"which takes about {_up(needed)} (measured on {calls} calls); {_up(last)} of that "
+            f"which takes about {_up(needed)} (measured on {calls} calls{_kept(state)}); "
+            f"{_up(last)} of that "
             "must be left for the longest answer, and to begin a search takes about "
             f"{_up(_usd_to_search(state))}: give that"
         )
@@ -113,6 +117,16 @@ def _usd_need(state: SearchState) -> str:
         f"the baseline and the final pass over the holdout run the pipeline {_runs(state)} times"
         f"{judged}, {takes}, fewer examples, or models a lower max_tokens"
     )
+
+
+def _kept(state: SearchState) -> str:
+    """How many of these calls were not paid for now."""
+    session, purposes = state.evaluator.session, ("task", "judge")
+    made, paid = (
+        sum(spend.by_purpose[each].calls for each in purposes if each in spend.by_purpose)
+        for spend in (session.nominal, session.spent)
+    )
+    return f", of which the cache had {made - paid}" if made > paid else ""
 
 
 def _up(usd: float) -> str:
@@ -136,7 +150,7 @@ def check_something_works(state: SearchState) -> None:
         if not all(outcome.failure for outcome in tried.outcomes.values()):
             return
     problem = "the pipeline as given fails on every example tried, and so does every single model"
-    raise OptimizationError(_nothing_works(problem, known(baseline)))
+    raise OptimizationError(_nothing_works(state, problem, known(baseline)))
 
 
 def _always_fails(state: SearchState) -> bool:
@@ -152,14 +166,23 @@ def check_something_scored(state: SearchState) -> None:
     """
     incumbent = state.evaluator.known(state.incumbent)
     if incumbent.disqualified and incumbent.hit > 1:  # one example may be more than a tenth
-        raise OptimizationError(_nothing_works("too many calls of every config fail", incumbent))
+        problem = "too many calls of every config fail"
+        raise OptimizationError(_nothing_works(state, problem, incumbent))
 
 
-def _nothing_works(problem: str, known: Evaluation) -> str:
+def _nothing_works(state: SearchState, problem: str, known: Evaluation) -> str:
     failures = [o.failure for o in known.outcomes.values() if o.failure]
     counts = ", ".join(f"{kind} x{count}" for kind, count in known.failures.items())
     first = failures[0]
     return (
         f"{problem}; {len(failures)} of {len(known.outcomes)} examples failed ({counts}); "
-        f"the first: {first.module}: {first.message}"
+        f"the first: {first.module}: {first.message}{limits_text(state)}"
     )
+
+
+def limits_text(state: SearchState) -> str:
+    """A last sentence on what none of the models can do, if that is known."""
+    space = state.space
+    labels = {*state.baseline.labels, *named_models(space)}.union(*space.models.values())
+    limits = limits_of(state.evaluator.models[label] for label in sorted(labels))
+    return limits and f". Note: {limits}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evaluators.outcome import Evaluation
 from optimizer.errors import OptimizationError
 from optimizer.formatting import counted
+from optimizer.search.preflight.baseline import limits_text
 from optimizer.search.state import SearchState
 from search_spaces import PipelineConfig
 
@@ -53,6 +54,7 @@ def all_scores_equal(state: SearchState) -> str | None:
     return (
         f"metric {state.evaluator.metric.name!r} scores {score:g} on every example with "
         f"{counted(len(raced), 'config')}, so there was nothing to choose by. {_example(state)}"
+        f"{'' if score else limits_text(state)}"
     )
 
 
@@ -107,7 +109,7 @@ def _constant_text(state: SearchState, score: float, others: int) -> str:
         f"with the pipeline as given{elsewhere if others else ''}: there is nothing to choose by. "
         f"{_example(state)}. Check that the metric compares the label with what the pipeline "
         f"writes{f' ({outputs})' if outputs else ''}, and accepts the form in which answers are "
-        f"written{forgiving if metric.fields else ''}"
+        f"written{forgiving if metric.fields else ''}{'' if score else limits_text(state)}"
     )
 
 

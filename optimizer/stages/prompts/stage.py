@@ -112,6 +112,7 @@ class Prompts:
                 continue
             fewest = OPTIMIZERS[name].fewest_runs
             if runs < fewest:
+                state.without_room.add(self.name)
                 if self.optimizer != "auto" and attempt == 0:
                     state.prompted.append(asked)
                     problem = f"{name} takes {fewest} runs at least, and there is room for {runs}"

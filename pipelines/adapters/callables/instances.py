@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ Factory = Callable[[Mapping[str, ModelHandle]], Callable[..., Any]]
 
 KEPT = 4
 """About how many configs race at once: each keeps the instances that it needs for that."""
+
+
+_RULE = "a factory takes `models` and returns the function that runs"
 
 
 class FactoryFailed(PipelineError):
@@ -136,12 +140,24 @@ def made(factory: Factory, settings: Mapping[str, Setting]) -> Instance:
     try:
         instance = Instance(factory, settings)
     except Exception as error:  # the user's own code, which may raise anything
-        problem = f"{type(error).__name__}: {error}"
+        rule = "" if _takes_models(factory) else f"; {_RULE}"
+        problem = f"{type(error).__name__}: {error}{rule}"
         raise FactoryFailed(f"{name}(models) made no function: {problem}") from error
     if not callable(instance.function):
         instance.close()
         raise FactoryFailed(
             f"{name}(models) must return a function from inputs to outputs, but returned "
-            f"{instance.function!r}"
+            f"{instance.function!r}; {_RULE}"
         )
     return instance
+
+
+def _takes_models(factory: Factory) -> bool:
+    """Whether it can be called with the models alone, as far as its signature says."""
+    try:
+        inspect.signature(factory).bind({})
+    except TypeError:
+        return False
+    except ValueError:  # some builtins have none
+        return True
+    return True

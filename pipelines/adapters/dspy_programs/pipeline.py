@@ -180,7 +180,8 @@ def from_dspy(
         PipelineError: it has no predictors, or one that can't be tuned; says which and why.
     """
     if not isinstance(program, dspy.Module):
-        raise PipelineError(f"a DSPy program is a dspy.Module, but got {program!r}")
+        meant = f": give {program.__name__}()" if isinstance(program, type) else ""
+        raise PipelineError(f"a DSPy program is a dspy.Module, but got {program!r}{meant}")
     predictors = tunable_predictors(program)
     fallback = configured_lm()
     made = [as_module(name, predictor) for name, predictor in predictors.items()]

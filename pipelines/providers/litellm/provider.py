@@ -33,7 +33,9 @@ _FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
 class LitellmProvider(Provider):
     """Hands calls to litellm, once each."""
 
-    def problem_of(self, model: Model) -> str | None:
+    limits = ""
+
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         litellm = load_litellm()
         try:
             litellm.get_llm_provider(model.name, api_base=model.api_base)
@@ -44,10 +46,10 @@ class LitellmProvider(Provider):
             )
         missing: list[str] = []
         elsewhere = model.name.startswith(_FINDS_CREDENTIALS)
-        if not (model.api_base or model.api_key_env or is_local(model) or elsewhere):
+        if keys and not (model.api_base or model.api_key_env or is_local(model) or elsewhere):
             missing = litellm.validate_environment(model=model.name)["missing_keys"]
         problems = [
-            key_problem(model, missing),
+            key_problem(model, missing) if keys else None,
             address_problem(model),
             model_knobs.problem_of_effort(model),
             price_problem(self.price_of, model),

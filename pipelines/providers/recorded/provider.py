@@ -28,7 +28,9 @@ give `Model(..., input_usd_per_million=..., output_usd_per_million=...)`."""
 class RecordedProvider(Provider):
     """Replays real answers. Sees the messages and the call's parameters, nothing else."""
 
-    def problem_of(self, model: Model) -> str | None:
+    limits = "recorded models only answer the questions of their recording"
+
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         return price_problem(self.price_of, model)
 
     def price_of(self, model: Model) -> Price:

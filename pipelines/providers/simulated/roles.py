@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -74,8 +76,13 @@ def improvised(request: ParsedRequest, luck: float, remark: str) -> Answer:
 
 
 def _of_type(output: OutputField, luck: float) -> object:
+    kind, _, inner = output.type.partition("[")
+    if kind == "Literal":
+        with suppress(ValueError, SyntaxError):  # odd text
+            choices: tuple[object, ...] = literal_eval(f"({inner[:-1]},)")
+            return choices[int(luck * len(choices))]
     simple: dict[str, object] = {"bool": luck > 0.5, "int": int(10 * luck), "float": luck}
-    return [] if output.type.startswith("list") else simple.get(output.type)
+    return {**simple, "list": [], "dict": {}}.get(kind)
 
 
 @dataclass(frozen=True)

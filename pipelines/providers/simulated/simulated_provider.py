@@ -22,7 +22,9 @@ SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
 class SimulatedProvider(Provider):
     """Answers at once; the latency that it reports is that of the model it imitates."""
 
-    def problem_of(self, model: Model) -> str | None:
+    limits = "simulated models only solve the tasks of simulated_dataset(...)"
+
+    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         return price_problem(self.price_of, model)
 
     def price_of(self, model: Model) -> Price:

@@ -242,3 +242,31 @@ def test_the_result_names_the_cap_that_nobody_gave(monkeypatch: pytest.MonkeyPat
     assert result.stopped is not None
     assert "the default budget of $0.0600, as none was given, ended the search" in result.stopped
     assert result.spent.usd <= 0.06
+
+
+def test_a_budget_that_does_not_reach_for_the_baseline_is_named_with_what_it_takes() -> None:
+    words = "THE BUDGET DOES NOT REACH for the baseline"
+    poor = estimated(budget=Budget(usd=0.0001))
+    assert words in str(poor)
+    assert "$0.000100 is too little" in " ".join(str(poor).split())
+    enough = estimated(budget=Budget(usd=poor.least_usd.high))
+    assert words not in str(enough)
+    assert tune(budget=Budget(usd=poor.least_usd.high)).spent.calls > 0
+    assert words not in str(estimated())
+
+
+def test_an_estimate_needs_no_api_key() -> None:
+    own = Model(
+        "openai/own",
+        api_base="http://127.0.0.1:9/v1",
+        api_key_env="MY_API_KEY",
+        input_usd_per_million=1.0,
+        output_usd_per_million=1.0,
+    )
+    models = ["openai/gpt-4o-mini", own]
+    assert estimated(models=models).usd.typical > 0
+    with pytest.raises(ValueError, match="needs an API key: set OPENAI_API_KEY") as raised:
+        tune(models=models)
+    assert "needs an API key: set MY_API_KEY" in str(raised.value)
+    with pytest.raises(ValueError, match="no provider is known for model 'nobody/x'"):
+        estimated(models=["nobody/x"])

@@ -151,6 +151,14 @@ def test_summary_says_who_was_disqualified(result: Result) -> None:
     assert "disqualified" not in str(make_result(trials_=make_trials()[:2]))
 
 
+def test_what_fails_again_and_again_is_reported_once() -> None:
+    detail = "mipro failed on solve: ValueError: no traces"
+    trials = [make_trial(n, None, status="failed", base=0, detail=detail) for n in (1, 2, 3)]
+    printed = " ".join(str(dataclasses.replace(make_result(), trials_=tuple(trials))).split())
+    assert printed.count(detail) == 1
+    assert f"{detail} (3 times)" in printed
+
+
 def test_commands_can_be_typed_where_nothing_is_activated(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Path(sys.executable)
     monkeypatch.setenv("PATH", "/nowhere")

@@ -13,7 +13,6 @@ from benchmarks.loopback import LoopbackServer
 from evaluators.statistics import Interval
 from optimizer.results.operating_points import OperatingPoint, Unproven, operating_points, unproven
 from optimizer.results.result import Result
-from optimizer.search.records.trial import config_text
 from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
 from tests.optimizer.made import MODELS, make_config, make_pipeline, make_result
@@ -27,7 +26,12 @@ def named(estimate: float, temperature: float) -> Unproven:
         make_pipeline().with_config(config, ()), Interval(0.9, 0.7, 1.0), 0.01, 1.0, 2.0,
         "search", estimate,
     )  # fmt: skip
-    return Unproven(point, "run on 12 of 40 search examples only", chosen=0.9)
+    return Unproven(
+        point,
+        "run on 12 of 40 search examples only",
+        chosen=0.9,
+        changed="solve.instructions: Add. -> Be brief.",
+    )
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def result() -> Result:
 
 def test_the_best_of_them_is_printed_with_its_estimate_and_the_reason(result: Result) -> None:
     printed = " ".join(str(result).split())
-    text = config_text(result.unproven[0].point.config)
+    text = "solve.instructions: Add. -> Be brief."
     estimates = "estimated at 95.0% (what was chosen: 90.0%)"
     assert f"Looked better, not chosen: {text}, {estimates}, but run on 12 of 40" in printed
     assert "; and 1 more." in printed
@@ -79,6 +83,9 @@ def test_the_reason_is_what_kept_it_from_leading() -> None:
         (most, "not better with a probability of 80%"),
         (few, "run on 4 of 16 search examples only"),
     ]
+    assert [each.changed for each in found] == [
+        "solve.temperature: 1 -> 0.7", "solve.model: rowan -> birch",
+    ]  # fmt: skip
     assert (found[0].point.estimate, found[0].chosen) == (0.999, state.estimate(state.baseline))
     assert state.incumbent == state.baseline
     front = operating_points(state, {}, lambda known: known.interval, lambda c: bound(c, ()))

@@ -350,6 +350,7 @@ _FIELDS: list[tuple[type, dict[str, Any], str]] = [
     (Prompts, {"optimizer": "miprov2"}, "no prompt optimizer 'miprov2'; nearest: 'mipro' (optim"),
 ]
 _MODELS: list[tuple[str, str]] = [
+    ("hazel", "no provider is known for model 'hazel'; nearest: 'sim/hazel'"),
     ("sim/aldr", "there is no simulated model 'sim/aldr'; nearest: 'sim/alder'"),
     ("nobody/gpt-4o", "no provider is known for model 'nobody/gpt-4o'"),
     ("gpt-nobody-knows", "no provider is known for model 'gpt-nobody-knows'"),
@@ -474,6 +475,11 @@ SLIPS: list[Slip] = [
         "expected members as in '3x a'",
         "found '3 sim/alder -> majority",
         search_space=SearchSpace(network={"solve": ("3 sim/alder -> majority_vote",)}),
+    ),
+    tuning(
+        "a vote of no kind",
+        "unknown aggregator 'vote'; nearest: 'majority_vote' (aggregators: majority_vote, filter_",
+        search_space=SearchSpace(aggregator=("vote",)),
     ),
     slip(
         "a network that is none",

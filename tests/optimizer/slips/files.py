@@ -40,7 +40,18 @@ SLIPS: list[Slip] = [
     _read(
         "Question,answer\na,b\nc,d\n",
         "reads 'question', which no module writes and the dataset has no column for;",
-        "nearest: 'Question' (columns: Question, answer)",
+        "nearest: 'Question' (columns: Question, answer; that no module reads: Question)",
+    ),
+    in_file(
+        "frage.csv",
+        "Tabelle,Frage,answer\na,b,c\nd,e,f\n",
+        "module 'locate' reads 'table', which no module writes and the dataset has no column for; "
+        "nearest: 'Tabelle' (columns: Tabelle, Frage, answer; that no module reads: Tabelle, Fr",
+    ),
+    in_file(
+        "fragen.csv",
+        "table,Frage,answer\na,b,c\nd,e,f\n",
+        "nearest: 'Frage' (columns: table, Frage, answer; that no module reads: Frage)",
     ),
     _read("what is 1+1,2\nwhat is 2+2,4\nwhat,5\n", "(columns: what is 1+1, 2)"),
     _read("question, answer\na, b\nc, d\n", "column ' answer', which exact_match(field='answer', "),
@@ -127,7 +138,7 @@ SLIPS: list[Slip] = [
         "examples of other fields",
         [dspy.Example(q="a", answer="b")] * 3,
         "reads 'question'",
-        "nearest: 'q' (columns: q, answer)",
+        "nearest: 'q' (columns: q, answer; that no module reads: q)",
     ),
     _given(
         "a DataFrame without labels",
@@ -177,8 +188,7 @@ SLIPS: list[Slip] = [
     slip(
         "Pipeline.load of no file",
         partial(Pipeline.load, "tunde.yaml"),
-        "no such file; nearest: 'tuned.yaml'",
-        "'tunde.yaml'",
+        "tunde.yaml: no such file; nearest: 'tuned.yaml'",
     ),
     slip(
         "Pipeline.load of a dataset",

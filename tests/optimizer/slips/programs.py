@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 
 from optimizer.loop import optimize
+from pipelines import Pipeline
 from pipelines.adapters.callables import from_callable
 from pipelines.adapters.dspy_programs import from_dspy
 from pipelines.patterns import locate_solve
@@ -58,6 +59,11 @@ def _made_of(factory: Any, modules: Any) -> Any:
 
 def _program(what: str, *words: str, pipeline: Any, rows: Any = ROWS, **arguments: Any) -> Slip:
     return tuning(what, *words, dataset=rows, pipeline=pipeline, **arguments)
+
+
+def _loaded_with_a_class() -> Any:
+    from_dspy(Program()).save("program.yaml")
+    return Pipeline.load("program.yaml", program=Program)
 
 
 def _tracked(uri: str, *words: str) -> Slip:
@@ -134,7 +140,33 @@ SLIPS: list[Slip] = [
         "what runs for what makes it",
         partial(_made_of, direct, ["solve"]),
         "direct(models) must return a function from inputs to outputs, but returned",
-        "'4'",
+        "'4'; a factory takes `models` and returns the function that runs",
+    ),
+    slip(
+        "a function of the inputs for a factory",
+        partial(_made_of, lambda table, question: "x", ["a"]),
+        "(models) made no function: TypeError",
+        "; a factory takes `models` and returns the function that runs",
+    ),
+    slip("a class for a program", partial(from_dspy, Program), "Program'>: give Program()"),
+    slip(
+        "a class for the program of a file",
+        _loaded_with_a_class,
+        "a DSPy program is a dspy.Module, but got <class",
+        "Program'>: give Program()",
+    ),
+    slip(
+        "a factory that can't be saved",
+        lambda: from_callable(lambda models: direct, ["solve"]).to_yaml(),
+        "must be importable as 'package.module:name' to be written to YAML, but is a lambda; "
+        "define it at the top level of a module",
+    ),
+    _program(
+        "an LM of an own server without a price",
+        "no price is known for model 'openai/own'",
+        "to keep a dspy.LM, dspy.LM(..., input_cost_per_token=..., output_cost_per_token=...)",
+        pipeline=Program(dspy.LM("openai/own", api_base="http://127.0.0.1:9/v1", api_key="x")),
+        models=None,
     ),
     slip(
         "a factory without an argument",

@@ -104,7 +104,7 @@ def test_a_module_may_start_as_a_network() -> None:
         ("3x a ->", "expected an aggregator's name, but it ends there"),
         (
             "3x a -> judg(b)",
-            r"^network '3x a -> judg\(b\)': unknown aggregator 'judg'; nearest: 'judge'$",
+            r"^network '3x a -> judg\(b\)': unknown aggregator 'judg'; nearest: 'judge' ",
         ),
         ("3x a -> judge(b", r"expected ',' or '\)', but it ends there"),
         (

@@ -15,7 +15,7 @@ from pipelines.gateway.secrets import keep_key, key_of
 
 _OF_DSPY = frozenset(
     {"cache", "num_retries", "rollout_id", "temperature", "max_tokens", "max_completion_tokens"}
-    | {"api_base", "base_url", "api_key"}
+    | {"api_base", "base_url", "api_key", "input_cost_per_token", "output_cost_per_token"}
 )
 """What `dspy.LM.kwargs` holds besides the model's own parameters, or `Model` has a field for."""
 
@@ -68,6 +68,9 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
     fields: dict[str, Any] = {"api_base": address, "params": params}
     if key := lm.kwargs.get("api_key"):
         fields["api_key_env"] = keep_key(key, _key_variable(lm.model, address))
+    for way in ("input", "output"):
+        if (usd := lm.kwargs.get(f"{way}_cost_per_token")) is not None:
+            fields[f"{way}_usd_per_million"] = float(f"{1e6 * usd:.12g}")
     most = lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens")
     if most:
         fields["max_tokens"] = most

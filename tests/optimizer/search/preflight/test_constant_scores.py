@@ -226,3 +226,21 @@ def test_ratings_are_compared_with_no_scores_that_are_all_equal() -> None:
     result = tune(ROWS[:5], metric=same(0), holdout=0)
     assert any(entry.judged for entry in result.diagnoser)
     assert {(entry.agreement, entry.compared) for entry in result.diagnoser} == {(None, 0)}
+
+
+RIDDLES = [{"riddle": f"riddle {n}", "answer": "an echo"} for n in range(12)]
+RIDDLE = Pipeline("riddles", [Module("solve", "riddle -> answer")])
+
+
+def test_simulated_models_alone_are_named_as_what_can_not_do_the_task() -> None:
+    limits = ". Note: simulated models only solve the tasks of simulated_dataset(...)"
+    assert text(RIDDLES, pipeline=RIDDLE).endswith(limits)
+    unread = Pipeline("riddles", [Module("solve", "riddle -> answer: Optional[int]")])
+    failed = text(RIDDLES, pipeline=unread)
+    assert "fails on every example tried" in failed
+    assert failed.endswith(limits)
+
+
+def test_models_behind_a_server_have_no_such_limits() -> None:
+    with counting_server() as server:
+        assert "simulated" not in text(RIDDLES, served_models(server), pipeline=RIDDLE)

@@ -69,7 +69,8 @@ def no_function(models: Models) -> Any:
 def test_a_factory_that_makes_no_function_is_named() -> None:
     assert told("agents.build").startswith("factory must be callable as factory(models), but got")
     assert told(no_function) == (
-        "no_function(models) must return a function from inputs to outputs, but returned None"
+        "no_function(models) must return a function from inputs to outputs, but returned None; "
+        "a factory takes `models` and returns the function that runs"
     )
     assert "made no function: ZeroDivisionError: " in told(lambda models: 1 / 0)
 

@@ -29,6 +29,7 @@ ASKED = {
     "pick": "table, question, candidates -> choice: int",
     "write": "basic_instruction -> proposed_instruction",
     "tell": "note -> summary, stars: int, sound: bool, tags: list[str]",
+    "sort": "note -> mood: Literal['so so', 'fine']",
 }
 
 
@@ -47,6 +48,7 @@ def requests() -> list[tuple[str, Any, dict[str, str]]]:
             "pick": {**given, "candidates": f"[1] {answers[1]}\n[2] {answers[0]}"},
             "write": {"basic_instruction": f"Solve {row['question']}"},
             "tell": {"note": "The harbour was quiet."},
+            "sort": {"note": "The harbour was quiet."},
         }.items()]  # fmt: skip
         made.append(("diagnose", dspy.Signature(DIAGNOSE), {
             "module": LOCATE.instructions,
@@ -91,3 +93,4 @@ def test_each_part_is_recognised(calls: list[Any]) -> None:
     assert shown["pick"].splitlines()[1] in ("1", "2")
     assert any(phrase.sentence in shown["write"] for phrase in PHRASES)
     assert "harbour" in shown["tell"]
+    assert shown["sort"].splitlines()[1] in ("so so", "fine")

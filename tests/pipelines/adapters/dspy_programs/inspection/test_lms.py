@@ -29,6 +29,13 @@ def test_an_lm_is_a_model_with_its_address_and_parameters() -> None:
     )
 
 
+def test_the_price_that_an_lm_has_is_the_models() -> None:
+    lm = dspy.LM("openai/own", input_cost_per_token=2e-7, output_cost_per_token=0)
+    assert as_model(lm, "it") == Model(
+        "openai/own", input_usd_per_million=0.2, output_usd_per_million=0.0
+    )
+
+
 def test_what_dspy_itself_does_with_an_lm_is_no_parameter() -> None:
     assert as_model(dspy.LM("openai/x", cache=False, num_retries=7), "it") == Model("openai/x")
 
