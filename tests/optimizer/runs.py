@@ -74,6 +74,7 @@ def outcome(result: Result) -> str:
         for trial in result.trials_
     ]
     figures = (result.tuned_figures, result.baseline_figures, result.single_model_figures)
+    spent = result.spent.by_purpose
     message = {
         "config": result.config.canonical_json(),
         "figures": [f and replace(f, latency_s=0.0, latency_p95_s=0.0) for f in figures],
@@ -82,7 +83,7 @@ def outcome(result: Result) -> str:
         "agreement": result.diagnoser,
         "module_scores": result.module_scores_,
         "probes": result.probes_,
-        "spent": [result.spent.usd, result.spent.calls, result.spent.tokens],
+        "spent": {name: each for name, each in spent.items() if name != "check"},  # once, or twice
         "held_out": result.held_out,
     }
     return json.dumps(message, default=repr, indent=1)
