@@ -13,7 +13,8 @@ from notebooks.execute import FOLDER, METADATA, executed
 
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 RECORDED = {"cost-and-quality"}
-_SECONDS = re.compile(r"\bin [\d.]+ (s|min)\b")
+_SECONDS = re.compile(r" *\b[\d.]+ (s|min)\b")
+"""Durations, and latencies, into which the time of the metric counts."""
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<])/+[\w.-]+/[\w.-]+|sqlite:////|site-packages")
 
 
@@ -28,9 +29,7 @@ def code(notebook: nbformat.NotebookNode) -> list[Any]:
 
 def shown(notebook: nbformat.NotebookNode) -> list[str]:
     """What a reader sees below each code cell; of a figure, that it is there."""
-    return [
-        _SECONDS.sub("in ... s", "\n".join(map(_text, cell.outputs))) for cell in code(notebook)
-    ]
+    return [_SECONDS.sub(" ... s", "\n".join(map(_text, cell.outputs))) for cell in code(notebook)]
 
 
 def _text(output: Any) -> str:
