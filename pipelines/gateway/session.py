@@ -35,8 +35,8 @@ class Session(Account):
         super().__init__(gateway, study, budget)
         self._seen: set[str] = set()
         self._nominal = RunningSpend()
-        self._tried: dict[str, None] = {}
-        """Keys of the calls of `try_once`."""
+        self.tried = PurposeSpend()
+        """The cost of the calls of `try_once` that were answered by its end, at recorded prices."""
         self._lock = threading.Lock()
 
     def complete(self, call: LMCall) -> LMReply:
@@ -100,16 +100,11 @@ class Session(Account):
         """
         provider = self.gateway.provider
         remote = [call for call in calls if provider(call.model).is_remote(call.model)]
-        self._tried |= dict.fromkeys(call.key for call in remote)
         failures = run(first_tries(self, remote, seconds)) if remote else []
+        replies = (self._store.reply(call.key) for call in remote)
+        self.tried = total([self.tried, *(reply.cost for reply in replies if reply is not None)])
         by_key = dict(zip((call.key for call in remote), failures, strict=True))
         return [by_key.get(call.key) for call in calls]
-
-    @property
-    def tried(self) -> PurposeSpend:
-        """The cost of the replies to calls of `try_once`, each once, at recorded prices."""
-        replies = map(self._store.reply, self._tried)
-        return total(reply.cost for reply in replies if reply is not None)
 
     def reply_text(self, key: str) -> str | None:
         """The text of the reply that is recorded for the call of this key; None without one."""
@@ -126,12 +121,14 @@ class Session(Account):
             return self._nominal.spend
 
     def nominal_left(self) -> Left:
-        """What nominal spend leaves of the caps, less what is protected."""
+        """What nominal spend and first calls leave of the caps, less what is protected."""
         usd, calls, _ = self.protected
-        budget, nominal = self.budget, self.nominal
+        budget, nominal, tried = self.budget, self.nominal, self.tried
         return Left(
-            math.inf if budget.usd is None else budget.usd - usd - nominal.usd,
-            math.inf if budget.calls is None else budget.calls - calls - nominal.calls,
+            math.inf if budget.usd is None else budget.usd - usd - nominal.usd - tried.usd,
+            math.inf
+            if budget.calls is None
+            else budget.calls - calls - nominal.calls - tried.calls,
         )
 
     def first_seconds(self, key: str, seconds: float) -> float:

@@ -138,7 +138,8 @@ class Reserve:
 
     def _fits(self, cost: _Cost) -> bool:
         """Whether so much is left of the nominal budget, protected or not."""
-        budget, nominal = self.evaluator.session.budget, self.evaluator.session.nominal
-        return (budget.usd is None or nominal.usd + cost.usd <= budget.usd) and (
-            budget.calls is None or nominal.calls + cost.calls <= budget.calls
+        session = self.evaluator.session
+        budget, nominal, tried = session.budget, session.nominal, session.tried
+        return (budget.usd is None or nominal.usd + tried.usd + cost.usd <= budget.usd) and (
+            budget.calls is None or nominal.calls + tried.calls + cost.calls <= budget.calls
         )
