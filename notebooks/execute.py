@@ -57,6 +57,8 @@ def _environment(folder: Path) -> dict[str, str]:
     """That of the kernel: this process's, without its own stores and without what prints times."""
     left_out = ("MPLBACKEND", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
     return {name: value for name, value in os.environ.items() if name not in left_out} | {
+        # commands are printed with a path where they are not on this one
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": str(FOLDER.parent),
         "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm's, where there is no ipywidgets
         "COMPOUND_OPTIMIZER_CACHE": str(folder / "cache"),
