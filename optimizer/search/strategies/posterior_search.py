@@ -86,11 +86,13 @@ class PosteriorSearch:
         """The runs that the changes of one module lack; empty where they can't be paid."""
         now = arena.start if arena.start is not None else (0,) * len(arena.choices)
         changed = [
-            arena.place(swapped(now, module, level))
+            swapped(now, module, level)
             for module, count in enumerate(arena.choices)
             for level in range(count)
         ]
-        runs = [run for run in arena.field.missing(changed, math.inf) if run[1] < self.swaps]
+        arena.add(changed)  # all at once: each time makes a new field
+        missing = arena.field.missing((arena.places[levels] for levels in changed), math.inf)
+        runs = [run for run in missing if run[1] < self.swaps]
         entering = [run for run in runs if arena.field.entrants[run[0]]]
         affordable = arena.field.calls(entering) <= arena.left - self._reserved(arena)
         return entering if affordable else []
