@@ -38,7 +38,7 @@ class LMCall:
         """SHA-256 over model, address, messages, parameters and sample index."""
         parts = [
             self.model.name,
-            self.model.api_base,
+            self.model.destination,
             self.model.max_tokens,
             self.model.params,
             self.messages,

@@ -1,8 +1,9 @@
-"""Servers on the user's own machine: where they listen by default, and how to start them."""
+"""Servers on the user's own machine, and the variables that hold the addresses of servers."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -63,3 +64,33 @@ LOCAL_SERVERS: Mapping[str, LocalServer] = {
 def local_server(name: str) -> LocalServer | None:
     """The server that a model of this name is asked at; None where it is none of these."""
     return LOCAL_SERVERS.get(name.partition("/")[0])
+
+
+_ENDINGS = ("_API_BASE", "_BASE_URL", "_ENDPOINT", "_URL")
+_OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
+    "custom": ("OPENAI",),
+    "friendliai": ("FRIENDLI",),
+    "huggingface": ("HUGGINGFACE", "HF"),
+    "meta": ("META", "LLAMA"),
+    "text": ("OPENAI",),  # text-completion-openai
+    "volcengine": ("VOLCENGINE", "ARK"),
+    "watsonx": ("WATSONX", "WX", "WML"),
+}
+"""Where litellm's variables do not bear the first word of the provider's name."""
+
+
+def address_variables(name: str) -> dict[str, str]:
+    """The variables that are set and may hold the address that a model of this name is asked at.
+
+    litellm's bear the first word of the provider's name, as `OLLAMA_API_BASE` does for
+    `ollama_chat/...`. For a name without a provider, those of all providers count.
+    """
+    provider, slash, _ = name.partition("/")
+    first = re.split("[-_]", provider)[0].lower()
+    words = _OTHER_WORDS.get(first, (first.upper(),)) if slash else ("",)
+    return {
+        variable: os.environ[variable]
+        for variable in sorted(os.environ)
+        if variable.endswith(_ENDINGS if slash else _ENDINGS[:2])
+        and any(f"_{word}" in f"_{variable}" for word in words)
+    }

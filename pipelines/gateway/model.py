@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from pipelines.gateway.local_servers import local_server
+from pipelines.gateway.local_servers import address_variables, local_server
 from pipelines.gateway.params import REFUSED, check_address, check_params
 from search_spaces.refusals import Whole, refusing_with
 
@@ -103,6 +103,14 @@ class Model:
         """Where its server is: `api_base`, else where a server of its name is by default."""
         server = local_server(self.name)
         return self.api_base or (server.address if server else None)
+
+    @property
+    def destination(self) -> str | dict[str, str] | None:
+        """What decides where its calls go: `api_base`, else the variables that may hold an address.
+
+        None where there are none. Replies are kept under it.
+        """
+        return self.api_base or address_variables(self.name) or None
 
     @property
     def key_variable(self) -> str | None:

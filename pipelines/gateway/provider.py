@@ -38,6 +38,8 @@ class Provider(Protocol):
 
     limits: str
     """What its models can't do by their nature, for errors where nothing works; may be empty."""
+    connects: bool
+    """Whether its calls need a server, which may be away or refuse them: only a call shows that."""
 
     def problem_of(self, model: Model, /, *, keys: bool = True) -> str | None:
         """What keeps the model from being called, as far as it shows without a call.
@@ -55,10 +57,6 @@ class Provider(Protocol):
             ModelError: no price is known.
         """
         ...
-
-    def is_remote(self, model: Model, /) -> bool:
-        """Whether calls leave this process, so that only a call shows whether one can be made."""
-        return True
 
     def takes(self, model: Model, knob: Knob, value: Any, /) -> bool:
         """Whether a value of a knob changes what the model is asked, as far as is known."""

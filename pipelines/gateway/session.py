@@ -94,16 +94,15 @@ class Session(Account):
     def try_once(self, calls: Sequence[LMCall], seconds: float) -> list[CallFailed | None]:
         """The failures of calls that are made once each, all at the same time, without retries.
 
-        None for a call that is answered, also from the cache; whose provider is in this process;
-        that the budget has no room for; or that takes longer than `seconds`, and goes on. They
-        count as real spend but not as nominal: a search takes the same path without them.
+        None for a call that is answered, also from the cache; that needs no server, and is not
+        made; that the budget has no room for; or that takes longer than `seconds`, and goes on.
+        They count as real spend but not as nominal: a search takes the same path without them.
         """
-        provider = self.gateway.provider
-        remote = [call for call in calls if provider(call.model).is_remote(call.model)]
-        failures = run(first_tries(self, remote, seconds)) if remote else []
-        replies = (self._store.reply(call.key) for call in remote)
+        made = [call for call in calls if self.gateway.provider(call.model).connects]
+        failures = run(first_tries(self, made, seconds)) if made else []
+        replies = (self._store.reply(call.key) for call in made)
         self.tried = total([self.tried, *(reply.cost for reply in replies if reply is not None)])
-        by_key = dict(zip((call.key for call in remote), failures, strict=True))
+        by_key = dict(zip((call.key for call in made), failures, strict=True))
         return [by_key.get(call.key) for call in calls]
 
     def reply_text(self, key: str) -> str | None:

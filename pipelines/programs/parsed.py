@@ -39,7 +39,7 @@ class ParsedOutputs:
         )
         self._session = session
         self._label = model.label
-        asked = [model.name, model.api_base, model.max_tokens, model.params]
+        asked = [model.name, model.destination, model.max_tokens, model.params]
         settings = [member.temperature, bound.samples[place], bound.config.params]
         self._decides = canonical_json(
             [FORM, dspy.__version__, bound.prompt(member), *asked, *settings]

@@ -48,6 +48,7 @@ class OpenAIServer(Provider):
     """Any server that answers `POST <api_base>/chat/completions` as OpenAI's does."""
 
     limits = ""
+    connects = True
 
     def __init__(self) -> None:
         self._adapted: dict[tuple[str | None, str], dict[str, str | None]] = {}

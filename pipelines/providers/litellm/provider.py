@@ -34,6 +34,7 @@ class LitellmProvider(Provider):
     """Hands calls to litellm, once each."""
 
     limits = ""
+    connects = True
 
     def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         litellm = load_litellm()

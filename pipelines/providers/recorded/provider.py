@@ -29,6 +29,7 @@ class RecordedProvider(Provider):
     """Replays real answers. Sees the messages and the call's parameters, nothing else."""
 
     limits = "recorded models only answer the questions of their recording"
+    connects = False
 
     def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         return price_problem(self.price_of, model)
@@ -38,9 +39,6 @@ class RecordedProvider(Provider):
         usd = USD_PER_MILLION_TOKENS.get(model.name.partition("/")[2])
         listed = None if usd is None else usd / 1e6
         return resolve_price(model, lambda _: (listed, listed))
-
-    def is_remote(self, model: Model) -> bool:
-        return False
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         """All but the form of the reply and tools; the answer is the same."""

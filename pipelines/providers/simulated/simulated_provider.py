@@ -23,6 +23,7 @@ class SimulatedProvider(Provider):
     """Answers at once; the latency that it reports is that of the model it imitates."""
 
     limits = "simulated models only solve the tasks of simulated_dataset(...)"
+    connects = False
 
     def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
         return price_problem(self.price_of, model)
@@ -32,9 +33,6 @@ class SimulatedProvider(Provider):
         known = find_model(model.name)
         listed = (known.input_usd_per_million / 1e6, known.output_usd_per_million / 1e6)
         return resolve_price(model, lambda _: listed)
-
-    def is_remote(self, model: Model) -> bool:
-        return False
 
     def takes(self, model: Model, knob: Knob, value: object) -> bool:
         return knob not in ("response_format", "tools")

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer, Pric
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from tests.launching import run_python
 
 MakeCall = Callable[..., LMCall]
@@ -66,6 +68,65 @@ def test_whatever_decides_the_reply_is_in_the_key(
         assert server.requests == len(calls)
         session.complete(make_call(server, purpose="judge"))
         assert server.requests == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("hosted_vllm/tiny", "HOSTED_VLLM_API_BASE"),
+        ("ollama_chat/tiny", "OLLAMA_API_BASE"),
+        ("openai/tiny", "OPENAI_BASE_URL"),
+        ("openai/tiny", "OPENAI_API_BASE"),
+        ("bedrock/tiny", "AWS_BEDROCK_RUNTIME_ENDPOINT"),
+        ("watsonx/tiny", "WX_URL"),
+        ("tiny", "ANTHROPIC_BASE_URL"),
+    ],
+)
+def test_an_address_from_a_variable_is_in_the_key(
+    name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(**fields: Any) -> str:
+        return LMCall(Model(name, **fields), ({"role": "user", "content": "hello"},)).key
+
+    monkeypatch.delenv(variable, raising=False)
+    keys, given = [key()], key(api_base="http://127.0.0.1:9/v1")
+    for port in (8000, 8001):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{port}/v1")
+        keys.append(key())
+        assert key(api_base="http://127.0.0.1:9/v1") == given, "which goes before the variable"
+    assert len({*keys, given}) == 4
+    monkeypatch.setenv("COHERE_API_BASE", "http://127.0.0.1:8002/v1")
+    assert (key() == keys[-1]) == ("/" in name), "another provider's"
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"),
+    [("hosted_vllm", "HOSTED_VLLM_API_BASE"), ("openai", "OPENAI_BASE_URL")],
+)
+def test_replies_of_one_server_are_not_served_for_another(
+    provider: str, variable: str, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{provider.upper()}_API_KEY", "any")
+    model = Model(f"{provider}/tiny", input_usd_per_million=2, output_usd_per_million=8)
+    session = open_gateway().session("s")
+    for said in ("old", "new"):
+        with LoopbackServer(reply=lambda *_, said=said: said) as server:
+            monkeypatch.setenv(variable, server.url)
+            for _ in range(2):
+                reply = session.complete(LMCall(model, ({"role": "user", "content": "hello"},)))
+                assert reply.text == said
+            assert server.requests == 1
+
+
+def test_keys_stay_so_that_what_was_paid_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(variable, raising=False)
+    messages = ({"role": "user", "content": "Say OK."},)
+    hosted = LMCall(Model("openai/gpt-4o-mini"), messages)
+    assert hosted.key == "c5ef65b84681fe8474da6e12b0af1e8a6998760b541f49137889547ac4d5f0af"
+    own = Model("hosted_vllm/tiny", api_base="http://127.0.0.1:9/v1")
+    drawn = LMCall(own, messages, temperature=0.5, sample=2)
+    assert drawn.key == "4b7e7ff9952fa595618a42d791efe6e82c4d5617feb3bb00db235417a413eda1"
 
 
 def test_each_draw_of_each_prompt_has_a_seed_of_its_own(

@@ -51,11 +51,12 @@ def answers(_messages: Sequence[Mapping[str, Any]], _params: Mapping[str, Any]) 
 def run(
     server: LoopbackServer, cache: Path, signature: str | type[dspy.Signature] = TEXT,
     *, strategy: Literal["predict", "chain_of_thought"] = "predict", max_tokens: int = 500,
-    inputs: Sequence[Any] = QUESTIONS, **config: Any,
+    inputs: Sequence[Any] = QUESTIONS, address: str | None = "", **config: Any,
 ) -> tuple[list[Trace], Spend, int]:  # fmt: skip
     """Traces, nominal spend, and how often DSPy's `Predict` ran, in a process that begins anew."""
     model = Model(
-        "openai/tiny", "tiny", api_base=server.url, max_tokens=max_tokens,
+        "hosted_vllm/tiny", "tiny", api_base=server.url if address == "" else address,
+        max_tokens=max_tokens,
         input_usd_per_million=2, output_usd_per_million=8,
     )  # fmt: skip
     pipeline = Pipeline("p", [Module("solve", signature, strategy=strategy)])
@@ -117,6 +118,16 @@ def test_what_decides_outputs_is_in_the_key(tmp_path: Path, other: Mapping[str, 
         run(server, tmp_path)
         *_, asked = run(server, tmp_path, **other)
     assert asked == len(QUESTIONS)
+
+
+def test_an_address_from_a_variable_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        with LoopbackServer(reply=answers) as server:
+            monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.url)
+            *_, asked = run(server, tmp_path, address=None)
+            assert server.requests == asked == len(QUESTIONS)
 
 
 def test_types_that_json_does_not_keep_are_parsed_each_time(tmp_path: Path) -> None:
