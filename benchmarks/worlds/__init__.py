@@ -7,17 +7,18 @@ they are asked, they answer as the shipped ones do.
 
 from __future__ import annotations
 
-from benchmarks.worlds.arbitrate import Arbitrate
-from benchmarks.worlds.criticise import Criticise
+from benchmarks.worlds.arbitrate import arbitrate
+from benchmarks.worlds.case import solve
+from benchmarks.worlds.criticise import criticise
 from benchmarks.worlds.datasets import ChainModule, chain_modules, families
-from benchmarks.worlds.debate import Debate
-from benchmarks.worlds.doubt import Doubt
-from benchmarks.worlds.guess_letter import GuessLetter
-from benchmarks.worlds.judging import Diagnose, Judge, Verify
-from benchmarks.worlds.knowledge import Knowledge
+from benchmarks.worlds.debate import debate
+from benchmarks.worlds.doubt import doubt
+from benchmarks.worlds.guess_letter import guess_letter
+from benchmarks.worlds.judging import diagnose, judge, verify
+from benchmarks.worlds.knowledge import knowledge
 from benchmarks.worlds.models import MODELS, SimulatedModel
-from benchmarks.worlds.operations import ApplyOperation
-from benchmarks.worlds.refine import Refine
+from benchmarks.worlds.operations import apply_operation
+from benchmarks.worlds.refine import refine
 from pipelines.providers.simulated import (
     PHRASES,
     ROLES,
@@ -28,25 +29,25 @@ from pipelines.providers.simulated import (
     simulate,
     simulated_dataset,
 )
-from pipelines.providers.simulated.phrases import KINDS
+from pipelines.providers.simulated.mind import KINDS
 
-SKILLS.insert(1, Knowledge())
-SKILLS.append(ApplyOperation())
+SKILLS.insert(1, knowledge)
+SKILLS.append(apply_operation)
 KINDS.update(knowledge="knowledge", criticise="judging")
 
-_write, _diagnose, _judge, _verify, solve, improvise = ROLES
+write, *_, improvise = ROLES
 ROLES[:] = [
-    _write,
-    Diagnose(),
-    Arbitrate(),
-    Judge(),
-    Criticise(),
-    Verify(),
-    Refine(),
-    Debate(),
-    Doubt(),
+    write,
+    diagnose,
+    arbitrate,
+    judge,
+    criticise,
+    verify,
+    refine,
+    debate,
+    doubt,
     solve,
-    GuessLetter(),
+    guess_letter,
     improvise,
 ]
 

@@ -6,17 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from benchmarks.worlds.case import Case, opinions_in, read_case
 from benchmarks.worlds.doubt import is_doubt
 from benchmarks.worlds.models import persuadability
-from pipelines.providers.simulated.answers import (
+from pipelines.providers.simulated.mind import Mind
+from pipelines.providers.simulated.request import (
+    Answer,
+    ParsedRequest,
     extract_answer,
     plain,
     same_answer,
     same_kind,
 )
-from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.request import Answer, ParsedRequest
-from pipelines.providers.simulated.roles import Case, opinions_in, read_case
 from pipelines.providers.simulated.tasks import Solution
 
 ANCHORED = 0.6
@@ -28,30 +29,28 @@ LAST_WORD = 1.5
 _OWN = re.compile(r"^(own|my|previous)_", re.IGNORECASE)
 
 
-class Debate:
-    """Persuadable models join the majority; one that is right is harder to turn.
+def debate(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Return the answer, where the inputs hold an item and somebody's answers to it.
 
-    A model that gave no answer of its own yet, and so is asked to decide, listens more.
+    Persuadable models join the majority; one that is right is harder to turn. A model that gave no
+    answer of its own yet, and so is asked to decide, listens more.
     """
-
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the answer, where the inputs hold an item and somebody's answers to it."""
-        case = read_case(request)
-        if case is None:
-            return None
-        solution = case.solution
-        earlier = _answers(case, own=True)
-        opinions = _answers(case, own=False) or earlier
-        if not opinions:
-            return None
-        start = mind.believe(solution)
-        value = start.value
-        if earlier and mind.luck("anchored", solution.item) < ANCHORED:
-            value = earlier[-1]
-        favourite, share = _majority(opinions)
-        attention = 1.0 if earlier else LAST_WORD
-        value = settle(mind, solution, value, favourite, attention * share)
-        return Answer(value, sure=value == solution.right, confidence=start.confidence)
+    case = read_case(request)
+    if case is None:
+        return None
+    solution = case.solution
+    earlier = _answers(case, own=True)
+    opinions = _answers(case, own=False) or earlier
+    if not opinions:
+        return None
+    start = mind.believe(solution)
+    value = start.value
+    if earlier and mind.luck("anchored", solution.item) < ANCHORED:
+        value = earlier[-1]
+    favourite, share = _majority(opinions)
+    attention = 1.0 if earlier else LAST_WORD
+    value = settle(mind, solution, value, favourite, attention * share)
+    return Answer(value, sure=value == solution.right, confidence=start.confidence)
 
 
 def _answers(case: Case, own: bool) -> list[str]:

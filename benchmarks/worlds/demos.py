@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from pipelines.providers.simulated.answers import plain
-from pipelines.providers.simulated.request import ParsedRequest
+from pipelines.providers.simulated.request import ParsedRequest, plain
 from pipelines.providers.simulated.tasks import find_solution, follow
 
 HELP, HARM = 0.12, -0.2

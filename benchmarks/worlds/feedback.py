@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from pipelines.providers.simulated.answers import extract_answer, main_text
+from benchmarks.worlds.case import Case, main_text
 from pipelines.providers.simulated.draws import pick
-from pipelines.providers.simulated.roles import Case
+from pipelines.providers.simulated.request import extract_answer
 
 _RIGHT = re.compile(
     r"\b(?:is|looks|seems|are) (?:fully |quite )?(?:correct|right|fine|good)\b", re.I

@@ -8,14 +8,11 @@ from pipelines.providers.simulated.request import Answer, ParsedRequest
 from pipelines.providers.simulated.roles import improvised
 
 
-class GuessLetter:
-    """Improvises with one of the options."""
-
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return any letter of the options that the inputs hold."""
-        text = "\n".join(request.inputs.values())
-        count = len(read_options(text))
-        if count < 2:
-            return None
-        luck = mind.luck("improvise", text)
-        return improvised(request, luck, LETTERS[int(luck * count)])
+def guess_letter(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Return any letter of the options that the inputs hold."""
+    text = "\n".join(request.inputs.values())
+    count = len(read_options(text))
+    if count < 2:
+        return None
+    luck = mind.luck("improvise", text)
+    return improvised(request, luck, LETTERS[int(luck * count)])

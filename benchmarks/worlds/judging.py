@@ -3,81 +3,101 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from benchmarks.worlds.case import Case, read_case
 from benchmarks.worlds.feedback import is_feedback, read_feedback, shown_in
-from pipelines.providers.simulated import judging
-from pipelines.providers.simulated.answers import listed_texts
 from pipelines.providers.simulated.judging import (
     Candidate,
-    judged_case,
+    answer_in,
+    chosen,
+    looks,
+    module_request,
     numbered_candidates,
+    rated,
     read_candidate,
+    values_of,
+    verdict,
+    without,
 )
 from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.request import Answer, OutputField, ParsedRequest
-from pipelines.providers.simulated.roles import Case, read_case
+from pipelines.providers.simulated.request import (
+    Answer,
+    OutputField,
+    ParsedRequest,
+    listed_texts,
+)
 
 _VERDICT = re.compile(r"verdict|accept|approve|valid|^(is_)?(correct|right)", re.IGNORECASE)
 _SCORE = re.compile(r"^(score|rating|grade|quality)$", re.IGNORECASE)
 _CHOICE = re.compile(r"best|choice|winner|index|select|chosen|pick|preferred", re.IGNORECASE)
 
 
-class ReadsFeedback(judging.Judging):
-    """Judges feedback by the draft that it is about."""
-
-    def assess_field(self, mind: Mind, case: Case, name: str, text: str, skill: str) -> float:
-        """See `Judging`."""
-        solution = case.solution
-        if name not in solution.extras and is_feedback(name, text) and case.others:
-            seeming = mind.assess(solution, shown_in(case), skill)
-            return seeming if read_feedback(text).approves else 1.0 - seeming
-        return super().assess_field(mind, case, name, text, skill)
-
-
-class Diagnose(ReadsFeedback, judging.Diagnose):
-    """Rates outputs of any module, critics among them."""
-
-
-class Verify(ReadsFeedback, judging.Verify):
-    """Also asked by other names, for words, and about an answer in any other input."""
-
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the verdict, where an output asks for a truth value, a verdict or a score."""
-        asked = {out.name: _words(out) for out in request.wanted if _asks_verdict(out)}
-        scored = any(out.type == "float" and _SCORE.search(out.name) for out in request.wanted)
-        judged = _judged(request) if asked or scored else None
-        return self.verdict(request, mind, *judged, asked) if judged else None
+def assess(mind: Mind, case: Case, candidate: Candidate, skill: str) -> float:
+    """Return how good a candidate looks; feedback is judged by the draft that it is about."""
+    solution = case.solution
+    notes = {
+        name: str(text)
+        for name, text in candidate.items()
+        if name not in solution.extras and is_feedback(name, str(text)) and case.others
+    }
+    rest = {name: text for name, text in candidate.items() if name not in notes}
+    found = [looks(mind, solution, rest, skill)] if rest or not notes else []
+    for text in notes.values():
+        seeming = mind.assess(solution, shown_in(case), skill)
+        found.append(seeming if read_feedback(text).approves else 1.0 - seeming)
+    return min(found)
 
 
-class Judge(ReadsFeedback, judging.Judge):
-    """Also asked by other names, and about a list in any other input."""
+def diagnose(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Rate outputs of any module, critics among them."""
+    case = read_case(module_request(request), values_of(numbered_candidates(request)))
+    return rated(
+        request, mind,
+        lambda each: assess(mind, case, each, "diagnose") if case else looks(mind, None, each, ""),
+    )  # fmt: skip
 
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the label of a candidate, where an output asks for a choice."""
-        asked = [output.name for output in request.wanted if _CHOICE.search(output.name)]
-        if not asked:
-            return None
-        candidates = numbered_candidates(request)
-        if candidates:
-            case = judged_case(request, "candidates", candidates)
-            if case is None:
-                return _guess(mind, asked, candidates)
-        else:
-            case = read_case(request)
-            candidates = _listed_elsewhere(case) if case else ()
-        return self.choice(mind, case, candidates, asked) if case and candidates else None
+
+def verify(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """As the shipped one; asked by other names and for words, about an answer in any input."""
+    asked = {out.name: _words(out) for out in request.wanted if _asks_verdict(out)}
+    scored = any(out.type == "float" and _SCORE.search(out.name) for out in request.wanted)
+    judged = _judged(request) if asked or scored else None
+    if judged is None:
+        return None
+    case, candidate = judged
+    seeming = assess(mind, case, candidate, "verify")
+    return verdict(request, case.solution, answer_in(candidate, case.solution), seeming, asked)
+
+
+def judge(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """As the shipped one; asked by other names, and about a list in any other input."""
+    asked = [output.name for output in request.wanted if _CHOICE.search(output.name)]
+    if not asked:
+        return None
+    candidates = numbered_candidates(request)
+    if candidates:
+        case = read_case(without(request, "candidates"), values_of(candidates))
+        if case is None:
+            return _guess(mind, asked, candidates)
+    else:
+        case = read_case(request)
+        candidates = _listed_elsewhere(case) if case else {}
+    if case is None or not candidates:
+        return None
+    seeming = {label: assess(mind, case, each, "judge") for label, each in candidates.items()}
+    return chosen(asked, candidates, case.solution, seeming)
 
 
 def _judged(request: ParsedRequest) -> tuple[Case, Candidate] | None:
     """Return the item and the answer shown: the input `candidate`, or else the last other one."""
     if "candidate" in request.inputs:
-        candidate = read_candidate("1", request.inputs["candidate"])
-        case = judged_case(request, "candidate", [candidate])
+        candidate = read_candidate(request.inputs["candidate"])
+        case = read_case(without(request, "candidate"), values_of({"": candidate}))
         if case is not None:
             return case, candidate
     case = read_case(request)
-    return (case, Candidate("1", {"": shown_in(case)})) if case and case.others else None
+    return (case, {"": shown_in(case)}) if case and case.others else None
 
 
 def _asks_verdict(output: OutputField) -> bool:
@@ -95,14 +115,14 @@ def _words(output: OutputField) -> tuple[bool, bool] | tuple[str, str]:
     return "yes", "no"
 
 
-def _listed_elsewhere(case: Case) -> tuple[Candidate, ...]:
+def _listed_elsewhere(case: Case) -> dict[str, Candidate]:
     """Return the entries of the first other input that is a list."""
     listed = next((found for found in map(listed_texts, case.others.values()) if found), ())
-    return tuple(read_candidate(label, text) for label, text in listed)
+    return {label: read_candidate(text) for label, text in listed}
 
 
-def _guess(mind: Mind, asked: list[str], candidates: Sequence[Candidate]) -> Answer:
+def _guess(mind: Mind, asked: Sequence[str], candidates: Mapping[str, Candidate]) -> Answer:
     """Return any label, where the model can make nothing of the task."""
-    luck = mind.luck("guess", *(str(candidate.fields) for candidate in candidates))
-    label = candidates[int(luck * len(candidates))].label
+    luck = mind.luck("guess", *(str(candidate) for candidate in candidates.values()))
+    label = list(candidates)[int(luck * len(candidates))]
     return Answer(f"Candidate {label} fits best.", dict.fromkeys(asked, label), sure=False)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from math import sqrt
 
-from pipelines.providers.simulated.draws import normal, uniform
-from pipelines.providers.simulated.mind import Mind
+from pipelines.providers.simulated.draws import uniform
 from pipelines.providers.simulated.request import ParsedRequest
 from pipelines.providers.simulated.tasks import Solution
 
@@ -27,13 +25,6 @@ _QUESTION = re.compile(
     r"Merrow Register.*?\b(highest|lowest)\s+(" + "|".join(ATTRIBUTES) + r")\b", re.I | re.S
 )
 _OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
-
-
-ORDER_SHARE = 0.25
-"""Share of what is left of the latent variance that another order of the options redraws."""
-
-POSITION_BIAS = 2.0
-"""How much more the first option tempts than the last one, where the model slips."""
 
 
 @dataclass(frozen=True)
@@ -49,50 +40,21 @@ class OptionSolution(Solution):
         named = {text: self.options.get(text, text) for text in self.wrong}
         return tuple(sorted(named, key=lambda text: uniform("popular", self.item, named[text])))
 
-    def seen_by(self, mind: Mind) -> Mind:
-        """Return a mind that is swayed by the order of the options."""
-        habits = {each.name: getattr(mind, each.name) for each in fields(mind)}
-        return _OptionMind(**habits, order=repr(tuple(self.options.values())))
 
+def knowledge(request: ParsedRequest) -> Solution | None:
+    """Return the letter of the option that the register puts first or last.
 
-@dataclass(frozen=True)
-class _OptionMind(Mind):
-    """A mind before options in some order."""
-
-    order: str = ""
-
-    def latent(self, *key: object) -> float:
-        """Return a draw that also depends on the order."""
-        share = self.temperature**2 / (1.0 + self.temperature**2)
-        settled = sqrt(1.0 - ORDER_SHARE) * self.settled(*key)
-        settled += sqrt(ORDER_SHARE) * normal("latent", self.model.name, key, "order", self.order)
-        if share == 0.0:
-            return settled
-        drawn = normal("latent", self.model.name, key, self.variant + self.order, self.sample)
-        return sqrt(1.0 - share) * settled + sqrt(share) * drawn
-
-    def pulls(self, solution: Solution) -> Iterator[float]:
-        """Yield how much each wrong letter tempts: the earlier ones more."""
-        letters = list(solution.options) if isinstance(solution, OptionSolution) else []
-        for text, pull in zip(solution.wrong_by_popularity, super().pulls(solution), strict=True):
-            place = letters.index(text) / (len(letters) - 1) if text in letters[1:] else 0.0
-            yield pull * POSITION_BIAS**-place
-
-
-class Knowledge:
-    """The letter of the option that the register puts first or last."""
-
-    def solve(self, request: ParsedRequest) -> Solution | None:
-        """Return the letter; the extra output `option` is the text beside it."""
-        for name, text in request.inputs.items():
-            match = _QUESTION.search(text)
-            if match is None:
-                continue
-            options, field = _options(request, name)
-            if len(options) >= 2:
-                which, attribute = match[1].lower(), match[2].lower()
-                return _solution(which, attribute, options, frozenset({name, field}))
-        return None
+    The extra output `option` is the text beside it.
+    """
+    for name, text in request.inputs.items():
+        match = _QUESTION.search(text)
+        if match is None:
+            continue
+        options, field = _options(request, name)
+        if len(options) >= 2:
+            which, attribute = match[1].lower(), match[2].lower()
+            return _solution(which, attribute, options, frozenset({name, field}))
+    return None
 
 
 @lru_cache(maxsize=65536)

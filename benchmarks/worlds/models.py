@@ -14,21 +14,18 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from benchmarks.worlds.demos import demo_shift
+from benchmarks.worlds.mind import Mind
 from pipelines.providers.simulated import MODELS as SHIPPED
 from pipelines.providers.simulated import SimulatedModel as ShippedModel
 from pipelines.providers.simulated import register
 from pipelines.providers.simulated.draws import normal
-from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.models import Positive, Share, Thinking
-from pipelines.providers.simulated.rendering import sentences, shows_thoughts
-from pipelines.providers.simulated.request import Answer, ParsedRequest
+from pipelines.providers.simulated.mind import Mind as ShippedMind
+from pipelines.providers.simulated.models import Positive, Share
+from pipelines.providers.simulated.request import ParsedRequest
 from search_spaces.refusals import refusing_with
 
 Spread = Annotated[float, Field(ge=0, le=3)]
 Shift = Annotated[float, Field(ge=-3, le=3)]
-
-SENTENCE_TOKENS = 11
-"""Tokens of an average sentence of the reasoning."""
 
 
 @refusing_with(ValueError)
@@ -51,24 +48,22 @@ class SimulatedModel(ShippedModel):
     admits_doubt: Share = 0.0
     """Share of the items it more likely gets wrong than right where it says "I don't know"."""
 
-    def thinking(self, request: ParsedRequest, call: bytes, effort: str | None) -> Thinking:
-        """Return what worked examples, a reasoning effort and the luck of this call do.
+    def thinking(
+        self, mind: ShippedMind, request: ParsedRequest, call: bytes, effort: str | None
+    ) -> Mind:
+        """Return how it thinks: worked examples, a reasoning effort and the luck of the call count.
 
         Raises `ValueError` for an effort that is not among the model's own, if it has any.
         """
         shift, length = self._effort(effort)
         if self.length_spread:  # log-normal, with the ordinary length as median
             length *= exp(self.length_spread * normal("length", call))
-        return Thinking((demo_shift(request), shift), length)
-
-    def unseen_tokens(self, request: ParsedRequest, answer: Answer, mind: Mind) -> int:
-        """Return the tokens of the thoughts that the reply does not show; most models have none."""
-        shown = any(output.is_reasoning for output in request.outputs)
-        if request.form == "text":
-            shown = shows_thoughts(answer, mind)
-        if shown or not (self.length_spread > 0 or self.effort_shifts):
-            return 0
-        return round(SENTENCE_TOKENS * sentences(answer, mind) * mind.thinking.length)
+        habits = {each.name: getattr(mind, each.name) for each in fields(mind)}
+        return Mind(
+            **{**habits, "length": length},
+            more_ability=demo_shift(request) + shift,
+            thinks_unseen=self.length_spread > 0 or bool(self.effort_shifts),
+        )
 
     def _effort(self, name: str | None) -> tuple[float, float]:
         """Return what an effort adds to the ability and multiplies the thoughts by."""
@@ -130,7 +125,7 @@ for _model in MODELS:
     register(_model, replace=True)
 
 
-def persuadability(mind: Mind) -> float:
+def persuadability(mind: ShippedMind) -> float:
     """Return how readily a model gives up its own answer; 0.5 where it does not say."""
     model = mind.model
     return model.persuadability if isinstance(model, SimulatedModel) else 0.5

@@ -19,21 +19,20 @@ from pipelines.providers.simulated.tasks import Solution
 OPERATIONS: tuple[Operation, ...] = (*WORD_OPERATIONS, *DATE_OPERATIONS, *NUMBER_OPERATIONS)
 
 
-class ApplyOperation:
-    """The value after the operation; the name of the operation is the name of the skill."""
+def apply_operation(request: ParsedRequest) -> Solution | None:
+    """Return the value after the operation, whose name is that of the skill.
 
-    def solve(self, request: ParsedRequest) -> Solution | None:
-        """Return the new value. Where several operations are named, the first one is done."""
-        for name, text in request.inputs.items():
-            found = find_operation(text)
-            if found:
-                value, field = _value_beside(request, name, found[2])
-                return _solution(found[0], found[1], value, frozenset({name, field}))
-        found = find_operation(request.instructions)
-        if found and request.inputs:
-            field = next(iter(request.inputs))
-            return _solution(found[0], found[1], request.inputs[field], frozenset({field}))
-        return None
+    Where several operations are named, the first one is done.
+    """
+    for name, text in request.inputs.items():
+        if found := find_operation(text):
+            value, field = _value_beside(request, name, found[2])
+            return _solution(found[0], found[1], value, frozenset({name, field}))
+    found = find_operation(request.instructions)
+    if found and request.inputs:
+        field = next(iter(request.inputs))
+        return _solution(found[0], found[1], request.inputs[field], frozenset({field}))
+    return None
 
 
 @lru_cache(maxsize=4096)

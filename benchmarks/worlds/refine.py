@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from benchmarks.worlds.case import Case, main_text, read_case
 from benchmarks.worlds.feedback import Feedback, is_feedback, read_feedback
 from benchmarks.worlds.models import persuadability
-from pipelines.providers.simulated.answers import extract_answer, main_text, same_answer
 from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.request import Answer, ParsedRequest
-from pipelines.providers.simulated.roles import Case, read_case
+from pipelines.providers.simulated.request import Answer, ParsedRequest, extract_answer, same_answer
 
 
-class Refine:
-    """Good feedback repairs a draft; bad feedback misleads, the more so the persuadable."""
+def refine(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Return the answer, where some input gives feedback.
 
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        """Return the answer, where some input gives feedback."""
-        case = read_case(request)
-        if case is None:
-            return None
-        notes = [name for name, text in case.others.items() if is_feedback(name, text)]
-        if not notes:
-            return None
-        like = case.solution.right
-        drafts = [text for name, text in case.others.items() if name not in notes]
-        draft = extract_answer(main_text(drafts[0]), like) if drafts else None
-        feedback = read_feedback(case.others[notes[-1]])
-        value = _decide(mind, case, draft, feedback)
-        return Answer(value, sure=value == like, confidence=mind.believe(case.solution).confidence)
+    Good feedback repairs a draft; bad feedback misleads, the more so the persuadable.
+    """
+    case = read_case(request)
+    if case is None:
+        return None
+    notes = [name for name, text in case.others.items() if is_feedback(name, text)]
+    if not notes:
+        return None
+    like = case.solution.right
+    drafts = [text for name, text in case.others.items() if name not in notes]
+    draft = extract_answer(main_text(drafts[0]), like) if drafts else None
+    feedback = read_feedback(case.others[notes[-1]])
+    value = _decide(mind, case, draft, feedback)
+    return Answer(value, sure=value == like, confidence=mind.believe(case.solution).confidence)
 
 
 def _decide(mind: Mind, case: Case, draft: str | None, feedback: Feedback) -> str:

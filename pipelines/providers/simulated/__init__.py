@@ -7,6 +7,7 @@ see docs/simulated-models.md. `SKILLS`, `ROLES` and `FAMILIES` may be added to, 
 from __future__ import annotations
 
 from pipelines.providers.simulated.dataset import FAMILIES, simulated_dataset
+from pipelines.providers.simulated.mind import PHRASES, Phrase
 from pipelines.providers.simulated.models import (
     MODELS,
     SimulatedModel,
@@ -14,7 +15,6 @@ from pipelines.providers.simulated.models import (
     find_model,
     register,
 )
-from pipelines.providers.simulated.phrases import PHRASES, Phrase
 from pipelines.providers.simulated.simulation import ROLES, SimulatedReply, simulate
 from pipelines.providers.simulated.tasks import SKILLS
 

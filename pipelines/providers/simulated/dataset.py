@@ -15,13 +15,13 @@ Row = dict[str, str]
 
 
 def locate_solve_row(rng: random.Random, rows: int = 12) -> Row:
-    """Return a table of tasks with different results, a question that names an ID, the result."""
+    """A table of tasks with different results, a question that names an ID, the result."""
     if not 2 <= rows <= 60:
         raise ValueError(f"2 <= rows <= 60 must hold, but got {rows}")
     tasks: dict[str, str] = {}
     while len(tasks) < rows:
-        expression = _expression(rng)
-        tasks.setdefault(_value(expression), expression)
+        expression, value = _sum(rng)
+        tasks.setdefault(value, expression)
     numbers = rng.sample(range(100, 100 + 5 * rows), rows)
     letter, asked = rng.choice("TRQK"), rng.randrange(rows)
     lines = zip(numbers, tasks.values(), strict=True)
@@ -33,9 +33,9 @@ def locate_solve_row(rng: random.Random, rows: int = 12) -> Row:
 
 
 def arithmetic_row(rng: random.Random) -> Row:
-    """Return an expression of two operations and its value."""
-    expression = _expression(rng)
-    return {"question": f"Compute {expression}", "answer": _value(expression)}
+    """An expression of two operations and its value."""
+    expression, value = _sum(rng)
+    return {"question": f"Compute {expression}", "answer": value}
 
 
 FAMILIES: dict[str, Callable[..., Row]] = {
@@ -46,7 +46,7 @@ FAMILIES: dict[str, Callable[..., Row]] = {
 
 
 def simulated_dataset(family: str, n: int, seed: int = 0, **options: Any) -> list[Row]:
-    """Return `n` different rows of one family; the same seed gives the same rows.
+    """`n` different rows of one family; the same seed gives the same rows.
 
     Args:
         family: `locate_solve` (table, question, answer; option `rows`=12, from 2 to 60) or
@@ -55,8 +55,9 @@ def simulated_dataset(family: str, n: int, seed: int = 0, **options: Any) -> lis
         seed: of the generator.
         options: see `family`.
 
-    Raises `ValueError` for an unknown family or an option out of range, and if the family has not
-    so many different rows; `TypeError` for an option that the family does not have.
+    Raises:
+        ValueError: an unknown family, one with fewer different rows, or an option out of range.
+        TypeError: an option that the family does not have.
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, but got {family!r}")
@@ -72,13 +73,11 @@ def simulated_dataset(family: str, n: int, seed: int = 0, **options: Any) -> lis
     return list(distinct.values())
 
 
-def _expression(rng: random.Random) -> str:
+def _sum(rng: random.Random) -> tuple[str, str]:
+    """An expression and its value."""
     a, b, c = rng.randint(12, 99), rng.randint(3, 49), rng.randint(2, 98)
     forms = (f"{a} * {b} - {c}", f"{a} * {b} + {c}", f"({a} + {b}) * {c}", f"{10 * a} - {b} * {c}")
-    return rng.choice(forms)
-
-
-def _value(expression: str) -> str:
+    expression = rng.choice(forms)
     value = evaluate_expression(expression)
     assert value is not None
-    return format_number(value)
+    return expression, format_number(value)

@@ -1,172 +1,166 @@
 """The roles that judge candidates: a diagnoser that rates, a verifier, and a judge that picks.
 
-A judging model first solves the item itself, and so rates its own mistakes high.
+A judging model first solves the item itself, and so rates its own mistakes high. A candidate is a
+JSON object of output fields, or a bare answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pipelines.providers.simulated.answers import (
+from pipelines.providers.simulated.mind import Mind
+from pipelines.providers.simulated.request import (
+    REASONING_NAMES,
+    Answer,
+    ParsedRequest,
     as_object,
     extract_answer,
     listed_texts,
     same_answer,
 )
-from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.request import REASONING_NAMES, Answer, ParsedRequest
-from pipelines.providers.simulated.roles import Case, read_case
+from pipelines.providers.simulated.roles import read_solution
 from pipelines.providers.simulated.tasks import Solution
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """One output of the module under judgement."""
-
-    label: str
-    fields: Mapping[str, Any]
-    """Its output fields, without thoughts and confidence."""
-
-    def value(self, solution: Solution) -> str:
-        """Return its answer: the last field that is no by-product of the task."""
-        values = [value for name, value in self.fields.items() if name not in solution.extras]
-        return extract_answer(str(values[-1]), solution.right) if values else ""
+Candidate = Mapping[str, Any]
+"""The output fields of the module under judgement, without thoughts and confidence."""
 
 
-class Judging:
-    """What all judging has in common: beside its own solution, a candidate looks good or bad."""
-
-    def assess(self, mind: Mind, case: Case, candidate: Candidate, skill: str) -> float:
-        """Return how good a candidate looks, from about 0 to about 1: its worst field decides."""
-        fields = candidate.fields.items()
-        return min(
-            (self.assess_field(mind, case, n, str(v), skill) for n, v in fields), default=0.0
-        )
-
-    def assess_field(self, mind: Mind, case: Case, name: str, text: str, skill: str) -> float:
-        """Return how good one field of the candidate looks."""
-        solution = case.solution
-        if name in solution.extras:
-            text = solution.right if text == solution.extras[name] else text
-        return mind.assess(solution, extract_answer(text, solution.right), skill)
+def diagnose(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Rate `candidates`, outputs of one module of a pipeline; see `rated`."""
+    solution = read_solution(module_request(request), values_of(numbered_candidates(request)))
+    return rated(request, mind, lambda each: looks(mind, solution, each, "diagnose"))
 
 
-class Diagnose(Judging):
-    """Rates `candidates`, outputs of one module of a pipeline, 0 to 10 each, in a list `ratings`.
+def rated(
+    request: ParsedRequest, mind: Mind, assess: Callable[[Candidate], float]
+) -> Answer | None:
+    """Ratings of the candidates, 0 to 10 each, in a list `ratings`.
 
     Fields that appear in the desired final answer are compared with it, which is easy (skill
-    `compare`). Otherwise the model solves the module's item itself (skill `diagnose`).
+    `compare`). Otherwise `assess` says how good a candidate looks.
     """
-
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        asked = [o.name for o in request.wanted if "rating" in o.name and "list" in o.type]
-        candidates = numbered_candidates(request)
-        if not asked or not candidates:
-            return None
-        inputs = {"inputs": request.inputs.get("inputs", "")}
-        module = ParsedRequest(request.inputs.get("module", ""), inputs, ())
-        case = read_case(module, _values(candidates))
-        desired = as_object(request.inputs.get("desired_final_answer", "")) or {}
-        ratings = [self._rate(mind, case, candidate, desired) for candidate in candidates]
-        shown = [round(10 * min(1.0, max(0.0, rating))) for rating in ratings]
-        worst = candidates[shown.index(min(shown))].label
-        comment = f"Candidate {worst} fits what the module received least."
-        return Answer(comment, dict.fromkeys(asked, shown), comment=comment)
-
-    def _rate(
-        self, mind: Mind, case: Case | None, candidate: Candidate, desired: Mapping[str, Any]
-    ) -> float:
-        outputs = candidate.fields
-        shared = [name for name in outputs if name in desired]
-        if shared:
-            return min(_compared(mind, str(outputs[n]), str(desired[n])) for n in shared)
-        if case is None:
-            return 0.5 + 0.2 * mind.latent("no idea", *map(str, outputs.values()))
-        return self.assess(mind, case, candidate, "diagnose")
+    asked = [o.name for o in request.wanted if "rating" in o.name and "list" in o.type]
+    candidates = numbered_candidates(request)
+    if not asked or not candidates:
+        return None
+    desired = as_object(request.inputs.get("desired_final_answer", "")) or {}
+    ratings = []
+    for candidate in candidates.values():
+        shared = [name for name in candidate if name in desired]
+        compared = (_compared(mind, str(candidate[n]), str(desired[n])) for n in shared)
+        rating = min(compared) if shared else assess(candidate)
+        ratings.append(round(10 * min(1.0, max(0.0, rating))))
+    worst = list(candidates)[ratings.index(min(ratings))]
+    comment = f"Candidate {worst} fits what the module received least."
+    return Answer(comment, dict.fromkeys(asked, ratings), comment=comment)
 
 
-class Verify(Judging):
-    """Accepts a `candidate` that looks more right than wrong; also gives a `score` or `grade`."""
-
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        asked = [out.name for out in request.wanted if out.type == "bool"]
-        scored = any(
-            out.type == "float" and out.name in ("score", "grade") for out in request.wanted
-        )
-        candidate = read_candidate("1", request.inputs.get("candidate", ""))
-        case = judged_case(request, "candidate", [candidate]) if asked or scored else None
-        if case is None or "candidate" not in request.inputs:
-            return None
-        return self.verdict(request, mind, case, candidate, dict.fromkeys(asked, (True, False)))
-
-    def verdict(
-        self,
-        request: ParsedRequest,
-        mind: Mind,
-        case: Case,
-        candidate: Candidate,
-        asked: Mapping[str, tuple[Any, Any]],
-    ) -> Answer:
-        """Return whether it is accepted, in the words of each field asked for, and its score."""
-        shown = candidate.value(case.solution)
-        seeming = min(1.0, max(0.0, self.assess(mind, case, candidate, "verify")))
-        accepts = seeming > 0.5
-        comment = f"The answer {shown} {'holds up' if accepts else 'does not hold up'}."
-        verdicts = {name: words[0 if accepts else 1] for name, words in asked.items()}
-        scores = {out.name: round(seeming, 2) for out in request.wanted if out.type == "float"}
-        sure, certainty = accepts == (shown == case.solution.right), max(seeming, 1.0 - seeming)
-        return Answer(comment, {**scores, **verdicts}, sure, certainty, comment)
+def verify(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Accept a `candidate` that looks more right than wrong; also give a `score` or `grade`."""
+    asked = {out.name: (True, False) for out in request.wanted if out.type == "bool"}
+    scored = any(o.type == "float" and o.name in ("score", "grade") for o in request.wanted)
+    if "candidate" not in request.inputs or not (asked or scored):
+        return None
+    candidate = read_candidate(request.inputs["candidate"])
+    solution = read_solution(without(request, "candidate"), values_of({"": candidate}))
+    if solution is None:
+        return None
+    seeming = looks(mind, solution, candidate, "verify")
+    return verdict(request, solution, answer_in(candidate, solution), seeming, asked)
 
 
-class Judge(Judging):
-    """Picks one of `candidates` by its number, the first where two look alike."""
-
-    def play(self, request: ParsedRequest, mind: Mind) -> Answer | None:
-        asked = [output.name for output in request.wanted if output.type == "int"]
-        candidates = numbered_candidates(request)
-        case = judged_case(request, "candidates", candidates) if asked and candidates else None
-        return self.choice(mind, case, candidates, asked) if case else None
-
-    def choice(
-        self, mind: Mind, case: Case, candidates: Sequence[Candidate], asked: Sequence[str]
-    ) -> Answer:
-        """Return the best candidate's label, in the fields asked for."""
-        ratings = [self.assess(mind, case, candidate, "judge") for candidate in candidates]
-        best = ratings.index(max(ratings))
-        label, value = candidates[best].label, candidates[best].value(case.solution)
-        comment = f"Candidate {label} answers {value}, which fits best."
-        sure = value == case.solution.right
-        return Answer(comment, dict.fromkeys(asked, label), sure, ratings[best], comment)
+def verdict(
+    request: ParsedRequest, solution: Solution, shown: str, seeming: float,
+    asked: Mapping[str, tuple[Any, Any]],
+) -> Answer:  # fmt: skip
+    """Whether the answer shown is accepted, in each field's words for yes and no, and its score."""
+    seeming = min(1.0, max(0.0, seeming))
+    accepts = seeming > 0.5
+    comment = f"The answer {shown} {'holds up' if accepts else 'does not hold up'}."
+    verdicts = {name: yes if accepts else no for name, (yes, no) in asked.items()}
+    scores = {out.name: round(seeming, 2) for out in request.wanted if out.type == "float"}
+    sure = accepts == (shown == solution.right)
+    return Answer(comment, {**scores, **verdicts}, sure, max(seeming, 1.0 - seeming), comment)
 
 
-def read_candidate(label: str, text: str) -> Candidate:
-    """Return the candidate that a text shows: a JSON object of output fields, or a bare answer."""
+def judge(request: ParsedRequest, mind: Mind) -> Answer | None:
+    """Pick one of `candidates` by its number."""
+    asked = [output.name for output in request.wanted if output.type == "int"]
+    candidates = numbered_candidates(request)
+    if not asked or not candidates:
+        return None
+    solution = read_solution(without(request, "candidates"), values_of(candidates))
+    if solution is None:
+        return None
+    seeming = {label: looks(mind, solution, each, "judge") for label, each in candidates.items()}
+    return chosen(asked, candidates, solution, seeming)
+
+
+def chosen(
+    asked: Iterable[str], candidates: Mapping[str, Candidate], solution: Solution,
+    seeming: Mapping[str, float],
+) -> Answer:  # fmt: skip
+    """The label of the candidate that looks best, the first where two look alike."""
+    best = max(seeming, key=lambda label: seeming[label])
+    value = answer_in(candidates[best], solution)
+    comment = f"Candidate {best} answers {value}, which fits best."
+    sure = value == solution.right
+    return Answer(comment, dict.fromkeys(asked, best), sure, seeming[best], comment)
+
+
+def read_candidate(text: str) -> Candidate:
+    """The candidate that a text shows."""
     outputs = as_object(text)
-    outputs = {"answer": text} if outputs is None else outputs
     hidden = {*REASONING_NAMES, "confidence"}
-    return Candidate(label, {n: value for n, value in outputs.items() if n not in hidden})
+    shown = {"answer": text} if outputs is None else outputs
+    return {name: value for name, value in shown.items() if name not in hidden}
 
 
-def numbered_candidates(request: ParsedRequest) -> tuple[Candidate, ...]:
-    """Return the entries of the input `candidates`; none without such a list."""
+def numbered_candidates(request: ParsedRequest) -> dict[str, Candidate]:
+    """The entries of the input `candidates`, by their labels; none without such a list."""
     listed = listed_texts(request.inputs.get("candidates", ""))
-    return tuple(read_candidate(label, text) for label, text in listed)
+    return {label: read_candidate(text) for label, text in listed}
 
 
-def judged_case(request: ParsedRequest, field: str, candidates: Sequence[Candidate]) -> Case | None:
-    """Return what the module was asked whose candidates stand in the input `field`."""
+def module_request(request: ParsedRequest) -> ParsedRequest:
+    """What the module was asked whose outputs are to be diagnosed."""
+    inputs = {"inputs": request.inputs.get("inputs", "")}
+    return ParsedRequest(request.inputs.get("module", ""), inputs, ())
+
+
+def without(request: ParsedRequest, field: str) -> ParsedRequest:
+    """The request without one of its inputs."""
     inputs = {name: text for name, text in request.inputs.items() if name != field}
-    return read_case(replace(request, inputs=inputs), _values(candidates))
+    return replace(request, inputs=inputs)
 
 
-def _values(candidates: Sequence[Candidate]) -> list[str]:
-    return [str(value) for candidate in candidates for value in candidate.fields.values()]
+def values_of(candidates: Mapping[str, Candidate]) -> list[str]:
+    """All that stands in the fields of the candidates."""
+    return [str(value) for each in candidates.values() for value in each.values()]
+
+
+def answer_in(candidate: Candidate, solution: Solution) -> str:
+    """The last field that is no by-product of the task."""
+    values = [value for name, value in candidate.items() if name not in solution.extras]
+    return extract_answer(str(values[-1]), solution.right) if values else ""
+
+
+def looks(mind: Mind, solution: Solution | None, candidate: Candidate, skill: str) -> float:
+    """How good a candidate looks, from about 0 to about 1: its worst field decides."""
+    if solution is None:
+        return 0.5 + 0.2 * mind.latent("no idea", *map(str, candidate.values()))
+    texts = [
+        solution.right if str(text) == solution.extras.get(name) else str(text)
+        for name, text in candidate.items()
+    ]
+    shown = (extract_answer(text, solution.right) for text in texts)
+    return min((mind.assess(solution, text, skill) for text in shown), default=0.0)
 
 
 def _compared(mind: Mind, value: str, desired: str) -> float:
-    """Return the rating against the desired answer, now and then misread."""
+    """The rating against the desired answer, now and then misread."""
     equal = same_answer(extract_answer(value, desired), desired)
     if not mind.passes("compare", repr((value, desired))):
         equal = not equal

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -20,22 +20,10 @@ from search_spaces.refusals import nearest, refusing_with
 
 if TYPE_CHECKING:
     from pipelines.providers.simulated.mind import Mind
-    from pipelines.providers.simulated.request import Answer, ParsedRequest
+    from pipelines.providers.simulated.request import ParsedRequest
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Thinking(NamedTuple):
-    """How a model thinks in one call."""
-
-    shifts: tuple[float, ...] = ()
-    """Added to the ability."""
-    length: float = 1.0
-    """What it multiplies the length of the thoughts by."""
-
-
-ORDINARY = Thinking()
 
 
 @refusing_with(ValueError)
@@ -43,7 +31,8 @@ ORDINARY = Thinking()
 class SimulatedModel:
     """One simulated language model, called as `sim/<name>`; subclass it to change its thinking.
 
-    Raises `ValueError` for a share outside [0, 1] and for a negative price or speed.
+    Raises:
+        ValueError: a share outside [0, 1], or a negative price or speed.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -66,18 +55,15 @@ class SimulatedModel:
     slip_length: Positive = 1.7
     """How much longer its reasoning is where the answer is wrong."""
     phrase_effects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Shifts of ability by phrase and skill, in place of the drawn ones (see `phrases.py`)."""
+    """Shifts of ability by phrase and skill, in place of the drawn ones (see `mind.py`)."""
 
     def skill(self, name: str) -> float:
+        """Expected accuracy in this skill."""
         return self.skills.get(name, self.default_skill)
 
-    def thinking(self, request: ParsedRequest, call: bytes, effort: str | None) -> Thinking:
-        """Return how it thinks in a call; a subclass may raise `ValueError` for an effort."""
-        return ORDINARY
-
-    def unseen_tokens(self, request: ParsedRequest, answer: Answer, mind: Mind) -> int:
-        """Return the tokens of thoughts that the reply does not show: none."""
-        return 0
+    def thinking(self, mind: Mind, request: ParsedRequest, call: bytes, effort: str | None) -> Mind:
+        """The mind that answers this call; a subclass may raise `ValueError` for an effort."""
+        return mind
 
 
 _NAMES = (
@@ -126,7 +112,8 @@ class UnknownSimulatedModel(ModelError, LookupError):
 def register(model: SimulatedModel, *, replace: bool = False) -> SimulatedModel:
     """Add a model, to be called as `sim/<name>` in this process, and return it.
 
-    Raises `ValueError` if another model has the name already, unless it is to be replaced.
+    Raises:
+        ValueError: another model has the name already, and is not to be replaced.
     """
     if not replace and _known.get(model.name, model) != model:
         raise ValueError(f"model names must be new, but sim/{model.name} exists already")
@@ -135,9 +122,10 @@ def register(model: SimulatedModel, *, replace: bool = False) -> SimulatedModel:
 
 
 def find_model(name: str) -> SimulatedModel:
-    """Return the model `sim/<name>`; the prefix may be there or not.
+    """The model `sim/<name>`; the prefix may be there or not.
 
-    Raises `UnknownSimulatedModel`, which names the nearest one.
+    Raises:
+        UnknownSimulatedModel: names the nearest one.
     """
     bare = name.removeprefix("sim/")
     if bare in _known:

@@ -1,7 +1,8 @@
-"""Reads a call's messages: DSPy's ChatAdapter form, its JSONAdapter form, or plain chat."""
+"""Reads what a call's messages ask, and the answers that stand in them."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,15 @@ _REMINDER = re.compile(
     r"\n\nRespond with (?:the corresponding output fields|a JSON object in the following order)"
     r"(?!.*\n\nRespond with ).*\Z",
     re.DOTALL,
+)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_LETTER = re.compile(r"\(?\b([A-J])\b\)?")
+_HEDGE = re.compile(r"\s*\([^()]*\s[^()]*\)\s*$")
+_ANSWER_IS = re.compile(r"\banswer is:?\s+(.+)", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^\s*(?:(?:Agent|Candidate|Answer|Option|Solver|Debater)\s*)?"
+    r"(?:\[(\d+)\]|\((\d+)\)|(\d+)[.:])[ \t]+",
+    re.MULTILINE | re.IGNORECASE,
 )
 
 
@@ -64,6 +74,7 @@ class ParsedRequest:
 
     @property
     def wanted(self) -> tuple[OutputField, ...]:
+        """The outputs without the reasoning."""
         return tuple(output for output in self.outputs if not output.is_reasoning)
 
     @property
@@ -88,7 +99,7 @@ class Answer:
 
 
 def parse_request(messages: Sequence[Mapping[str, Any]]) -> ParsedRequest:
-    """Return what the messages ask; never raises, for plain chat is the form of last resort."""
+    """What the messages ask, in the form of DSPy's ChatAdapter or JSONAdapter; else plain chat."""
     texts = [(str(message.get("role", "user")), message_text(message)) for message in messages]
     system = "\n\n".join(text for role, text in texts if role in ("system", "developer"))
     turns = [(role, text) for role, text in texts if role in ("user", "assistant")]
@@ -107,9 +118,7 @@ def parse_request(messages: Sequence[Mapping[str, Any]]) -> ParsedRequest:
 
 
 @lru_cache(maxsize=1024)
-def _parse_system(
-    text: str,
-) -> tuple[frozenset[str], tuple[OutputField, ...], str, Form] | None:
+def _parse_system(text: str) -> tuple[set[str], tuple[OutputField, ...], str, Form] | None:
     _, found, rest = text.partition("Your input fields are:")
     asked, found_outputs, rest = rest.partition("Your output fields are:")
     declared, found_structure, rest = rest.partition("All interactions will be structured")
@@ -118,16 +127,80 @@ def _parse_system(
     structure, _, objective = rest.partition("your objective is:")
     lines = (line.strip() for line in objective.strip().splitlines())
     form: Form = "json" if "Outputs will be a JSON object" in structure else "chat"
-    names = frozenset(match[1] for match in _FIELD.finditer(asked))
+    names = {match[1] for match in _FIELD.finditer(asked)}
     outputs = tuple(OutputField(match[1], match[2]) for match in _FIELD.finditer(declared))
     return names, outputs, "\n".join(lines), form
 
 
-def _read_fields(text: str, names: frozenset[str]) -> dict[str, str]:
+def _read_fields(text: str, names: set[str]) -> dict[str, str]:
     """Split at the markers of `names`; other markers belong to the value that they stand in."""
     headers = [match for match in _HEADER.finditer(text) if match[1] in names]
-    ends = [match.start() for match in headers[1:]] + [len(text)]
     fields: dict[str, str] = {}
-    for header, end in zip(headers, ends, strict=False):
+    for header, end in zip(headers, _ends(headers, text), strict=True):
         fields.setdefault(header[1], text[header.end() : end].strip())
     return fields
+
+
+def _ends(starts: Sequence[re.Match[str]], text: str) -> list[int]:
+    """Where each part of the text ends: where the next one starts."""
+    return [*(match.start() for match in starts[1:]), len(text)][: len(starts)]
+
+
+def same_answer(left: str, right: str) -> bool:
+    """Whether two answers say the same, whatever the case, the hedges and the full stop."""
+    return plain(left) == plain(right)
+
+
+@lru_cache(maxsize=65536)
+def plain(text: str) -> str:
+    """An answer in the form in which it is compared."""
+    bare = _HEDGE.sub("", text).strip().strip("\"'`*.«» ").casefold()
+    number = bare.replace(",", "")
+    if re.fullmatch(r"-?\d+(\.\d+)?", number):
+        return f"{float(number):g}" if len(number) < 7 else number
+    return " ".join(bare.strip("()").split())
+
+
+def extract_answer(text: str, like: str) -> str:
+    """The part of `text` that answers a question whose right answer looks like `like`."""
+    stated = _ANSWER_IS.search(text)
+    found = stated[1].rstrip(".") if stated else _HEDGE.sub("", text).strip()
+    if re.fullmatch("[A-J]", like):
+        letters = _LETTER.findall(found)
+        return str(letters[0]) if letters else found
+    if _NUMBER.fullmatch(like):
+        numbers = _NUMBER.findall(found)
+        return str(numbers[0 if stated or len(found) < 60 else -1]) if numbers else found
+    return found.splitlines()[0].strip() if found else found
+
+
+def same_kind(text: str, like: str) -> bool:
+    """Whether the text is a number or an option letter if, and only if, `like` is."""
+    kinds = (_NUMBER, re.compile("[A-J]"))
+    return all(bool(k.fullmatch(text.strip())) == bool(k.fullmatch(like)) for k in kinds)
+
+
+def as_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that the text is, or None."""
+    loaded = _load(text) if text.lstrip().startswith("{") else None
+    return loaded if isinstance(loaded, dict) else None
+
+
+def listed_texts(text: str) -> tuple[tuple[str, str], ...]:
+    """(label, text) of each entry of a numbered list, or of a JSON list, labelled from 1."""
+    loaded = _load(text) if text.lstrip().startswith("[") else None
+    if isinstance(loaded, list):
+        dumped = [e if isinstance(e, str) else json.dumps(e) for e in loaded]
+        return tuple((str(number), entry) for number, entry in enumerate(dumped, start=1))
+    labels = list(_LABEL.finditer(text))
+    return tuple(
+        (label[1] or label[2] or label[3], text[label.end() : end].strip())
+        for label, end in zip(labels, _ends(labels, text), strict=True)
+    )
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

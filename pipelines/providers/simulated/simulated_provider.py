@@ -13,7 +13,7 @@ from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, Provider, ProviderReply
 from pipelines.providers.prices import price_problem, resolve_price
 from pipelines.providers.simulated.models import find_model
-from pipelines.providers.simulated.simulation import SimulatedReply, simulate
+from pipelines.providers.simulated.simulation import simulate
 
 SLEEP_VARIABLE = "COMPOUND_OPTIMIZER_SIM_SLEEP"
 """Environment variable; where it is 1 at the time of a call, its latency is really slept."""
@@ -38,30 +38,26 @@ class SimulatedProvider(Provider):
         return knob not in ("response_format", "tools")
 
     async def send(self, call: LMCall, timeout_s: float) -> ProviderReply:
+        params = call.all_params
+        effort, stop = params.get("reasoning_effort"), params.get("stop") or ()
+        if isinstance(effort, Mapping):  # its other form: {"effort": "low", "summary": "auto"}
+            effort = effort.get("effort")
         try:
-            reply = _simulated(call)
+            reply = simulate(
+                find_model(call.model.name),
+                call.messages,
+                temperature=call.temperature,
+                max_tokens=call.model.max_tokens,
+                seed=call.seed,
+                stop=(stop,) if isinstance(stop, str) else tuple(stop),
+                reasoning_effort=effort,
+            )
         except ValueError as error:
             raise BAD_REQUEST.failure(call, str(error)) from error
-        if call.all_params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
+        if params.get("sim_sleep") or os.environ.get(SLEEP_VARIABLE) == "1":
             await asyncio.sleep(reply.latency_s)
         tokens = reply.input_tokens, reply.output_tokens
         return ProviderReply(reply.text, reply.finish_reason, reply.latency_s, *tokens)
 
 
 SIMULATED = SimulatedProvider()
-
-
-def _simulated(call: LMCall) -> SimulatedReply:
-    params = call.all_params
-    effort, stop = params.get("reasoning_effort"), params.get("stop") or ()
-    if isinstance(effort, Mapping):  # its other form: {"effort": "low", "summary": "auto"}
-        effort = effort.get("effort")
-    return simulate(
-        find_model(call.model.name),
-        call.messages,
-        temperature=call.temperature,
-        max_tokens=call.model.max_tokens,
-        seed=call.seed,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        reasoning_effort=effort,
-    )
