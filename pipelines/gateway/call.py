@@ -119,7 +119,7 @@ class CallRace:
 
     @property
     def cost(self) -> PurposeSpend:
-        """Of all calls, the first time that the race was held."""
+        """The cost of all calls when the race was held."""
         return total([*(reply.cost for reply in self.replies), self.losers])
 
     @property

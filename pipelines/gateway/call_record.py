@@ -1,4 +1,4 @@
-"""What one answered call was and cost, how a module fails, and where both are noted."""
+"""Records of answered calls and of failures, and the recorder that collects them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Failure:
 
 @dataclass
 class Recorder:
-    """What one module's run does, noted as it goes on."""
+    """Collects the calls and failures of one run of a module."""
 
     calls: list[CallRecord] = field(default_factory=list)
     latency_s: float = 0.0
@@ -85,20 +85,20 @@ class Recorder:
     """Of members that did not answer, and of the aggregator's own modules."""
 
     def note(self, call: CallRecord) -> None:
-        """A call after what was noted before."""
+        """Add a call that followed the earlier ones."""
         self.calls.append(call)
         self.latency_s += call.latency_s
 
     def mark(self, count: int, *, unread: bool, asked_again: bool) -> None:
-        """Say of the latest so many calls what became of their replies."""
+        """Record of the latest `count` calls what became of their replies."""
         self.calls[-count:] = [
             replace(call, unread=unread, asked_again=asked_again) for call in self.calls[-count:]
         ]
 
     def note_together(self, parts: Sequence[Recorder]) -> None:
-        """Runs side by side, after what was noted before: the slowest decides how long it took.
+        """Add runs that went on side by side: the slowest decides how long they took.
 
-        Equal calls are one: it is paid once.
+        Equal calls count once, as they are paid once.
         """
         for part in parts:
             known = {call.key for call in self.calls}

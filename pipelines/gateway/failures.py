@@ -90,7 +90,7 @@ TIMED_OUT = FailureKind(
 UPSTREAM_ERROR = FailureKind("server_error", retryable=True, billed=True)
 MALFORMED = FailureKind("malformed_response", retryable=True, billed=True)
 
-# The server said no.
+# The server refused it.
 GATEWAY_TIMEOUT = FailureKind("timeout", retryable=True, billed=True)
 RATE_LIMITED = FailureKind(
     "rate_limited",
@@ -197,7 +197,7 @@ def of_status(status: int, text: str, call: LMCall) -> FailureKind:
 
 
 def too_long(text: str, call: LMCall) -> FailureKind:
-    """Whose fault it is that prompt and output don't fit: where no prompt could, the setting's."""
+    """Whether the prompt is too long, or `max_tokens` so large that no prompt would fit."""
     if _PROMPT_ALONE.search(text):
         return PROMPT_TOO_LONG
     window = _WINDOW.search(text)

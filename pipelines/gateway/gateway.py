@@ -1,6 +1,6 @@
 """The one door to language models: cache, single flight, budget, rate limits, retries, ledger.
 
-docs/gateway.md tells the life of a call.
+See docs/gateway.md for the life of a call.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Gateway:
     `backoff_s` seconds, then after twice that, and so on, or when `Retry-After` says.
 
     `timeout_s` is how long a provider may stay silent: to connect, and from one byte to the next.
-    A server that drips its answer can hold a call for longer. Once a model has replied a few times,
-    it is waited for less long: five times its longest latency, and at least ten seconds.
+    A server that drips its answer can hold a call for longer. Once a model has replied 20 times,
+    it may stay silent for five times its longest latency, and at least 30 seconds, if that is less.
 
     `outage_s` is how long a provider that was reached before may be away: all of its calls wait
     while one tries to connect. After that, its models are set aside: the search goes on without

@@ -34,8 +34,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_variable(variable: str | None) -> str | None:
-    if variable is not None and (not _VARIABLE.fullmatch(variable) or _KEY.fullmatch(variable)):
+def _checked_variable(variable: str) -> str:
+    if not _VARIABLE.fullmatch(variable) or _KEY.fullmatch(variable):
         raise ValueError(
             "it must be the name of an environment variable, such as 'OPENAI_API_KEY', and never "
             "the key itself"
@@ -47,26 +47,15 @@ def _label_or_name(label: str | None, info: ValidationInfo) -> str:
     return label or str(info.data.get("name", ""))
 
 
-def _checked(params: dict[str, Any]) -> dict[str, Any]:
-    check_params(params)
-    return params
-
-
-def _checked_address(address: str | None) -> str | None:
-    if address is not None:
-        check_address(address)
-    return address
-
-
 # Errors do not quote what was given: it may be a key that was put into `params`.
 @refusing_with(ValueError, instead={**REFUSED, "api_key": _OF_KEYS})
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Model:
     """A model by its litellm name, and what the name alone does not say.
 
-    `Model("openai/gpt-4o-mini")` is enough for a hosted model whose price litellm knows. An own
-    server needs `api_base` and prices, but for `ollama/`, `ollama_chat/`, `llamafile/`,
-    `lm_studio/` and `hosted_vllm/`, which cost 0 and have usual addresses; the same model behind
+    `Model("openai/gpt-4o-mini")` is enough for a hosted model whose price litellm knows. A server
+    of your own needs `api_base` and prices, except for `ollama/`, `ollama_chat/`, `llamafile/`,
+    `lm_studio/` and `hosted_vllm/`, which cost 0 and have usual addresses. The same model behind
     two servers needs two labels.
     """
 
@@ -76,10 +65,10 @@ class Model:
         default=None, validate_default=True
     )
     """What configs, reports and MLflow call it; the name, if not given."""
-    api_base: Annotated[str | None, AfterValidator(_checked_address)] = None
+    api_base: Annotated[str, AfterValidator(check_address)] | None = None
     """Address of an own server, without a key or a password; needed where that is not the usual one
     of `ollama/`, `ollama_chat/`, `llamafile/`, `lm_studio/` or `hosted_vllm/`."""
-    api_key_env: Annotated[str | None, AfterValidator(_checked_variable)] = None
+    api_key_env: Annotated[str, AfterValidator(_checked_variable)] | None = None
     """Name of the environment variable that holds the key; never the key itself."""
     input_usd_per_million: StrictFloat | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Dollars per million input tokens; litellm's price, if not given."""
@@ -87,7 +76,7 @@ class Model:
     """Dollars per million output tokens; litellm's price, if not given."""
     max_tokens: Whole = Field(default=2048, ge=1)
     """Most output tokens of one call; every call carries it, so that its cost is bounded."""
-    params: Annotated[dict[str, Any], AfterValidator(_checked)] = Field(default_factory=dict)
+    params: Annotated[dict[str, Any], AfterValidator(check_params)] = Field(default_factory=dict)
     """Further parameters sent with every call, such as `{"reasoning_effort": "low"}`.
 
     Nothing that has a field here, that the gateway sets, or that is a secret.

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
+
+M = TypeVar("M", bound=Mapping[str, Any])
 
 _INSTEAD = {
     "it bounds what a call costs, so it is a field: Model(..., max_tokens=...)": (
@@ -54,8 +56,8 @@ _NESTED = ("extra_body", "extra_headers", "headers", "options", "generationConfi
 """Parameters whose own entries are parameters or headers. (A JSON schema's are names of fields.)"""
 
 
-def check_params(params: Mapping[str, Any]) -> None:
-    """Refuse what would lift the bound on a call's cost, what has another place, and secrets.
+def check_params(params: M) -> M:
+    """The same parameters; refuse secrets, what has another place, and what lifts a cost bound.
 
     Raises:
         ValueError: names the parameter, and the right way.
@@ -70,10 +72,11 @@ def check_params(params: Mapping[str, Any]) -> None:
             )
         if name in _NESTED and isinstance(value, Mapping):
             check_params(value)
+    return params
 
 
-def check_address(address: str) -> None:
-    """Refuse a password or a key in a server's address, and what is no address.
+def check_address(address: str) -> str:
+    """The same address; refuse a password or a key in a server's address, and what is no address.
 
     Raises:
         ValueError: without quoting it.
@@ -90,3 +93,4 @@ def check_address(address: str) -> None:
         )
     if parts.scheme not in {"http", "https"}:
         raise ValueError("it must begin with http:// or https://, as http://localhost:8000/v1 does")
+    return address

@@ -1,4 +1,4 @@
-"""The interface of providers, which make the gateway's calls."""
+"""The interface of providers, which make the calls of the gateway."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
-from pipelines.gateway.prices import Price
+from pipelines.gateway.prices import ModelError, Price
 
 Knob = Literal["temperature", "reasoning_effort", "response_format", "tools"]
 
@@ -42,13 +42,17 @@ class Provider(Protocol):
     """Whether its calls need a server, which may be away or refuse them: only a call shows that."""
 
     def problem_of(self, model: Model, /, *, keys: bool = True) -> str | None:
-        """What keeps the model from being called, as far as it shows without a call.
+        """What keeps the model from being called, as far as it shows without a call: its price.
 
         Args:
             model: which.
             keys: whether a missing API key counts.
         """
-        ...
+        try:
+            self.price_of(model)
+        except ModelError as error:
+            return str(error)
+        return None
 
     def price_of(self, model: Model, /) -> Price:
         """What the model's tokens cost.

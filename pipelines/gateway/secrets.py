@@ -19,14 +19,14 @@ _SHORTEST = 8
 
 
 def key_of(variable: str | None) -> str | None:
-    """The key that goes by the name of this variable; None without one."""
+    """The key in this variable, or the one kept under its name; None without one."""
     return (os.environ.get(variable) or _GIVEN.get(variable)) if variable else None
 
 
 def keep_key(key: str, variable: str) -> str:
-    """Keep a key in memory; the name by which `key_of` knows it.
+    """Keep a key in memory and return the name by which `key_of` finds it.
 
-    A variable that holds it already, else this one, or this one with a number if that is taken.
+    That is a variable that holds it already, else this one, with a number if it is taken.
     """
     for name, value in sorted(os.environ.items()):
         if value == key and _MAY_BE_SECRET.search(name):
@@ -49,7 +49,7 @@ def redacted(text: str, *names: str | None) -> str:
 
 
 def redactor(*names: str | None) -> Callable[[str], str]:
-    """What `redacted` does, for many texts: it looks at the environment once."""
+    """A function that does what `redacted` does, but reads the environment only once."""
     secrets = []
     known = [*_GIVEN.items(), *os.environ.items()]
     for name, value in sorted(known, key=lambda item: -len(item[1])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import threading
@@ -9,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend, total
-from pipelines.gateway.call import CallFailed, CallRace, LMCall, LMReply
+from pipelines.gateway.call import BudgetExhausted, CallFailed, CallRace, LMCall, LMReply
 from pipelines.gateway.concurrency.event_loop import run
 from pipelines.gateway.execution.account import Account, Protected
 from pipelines.gateway.execution.call_life import CallLife
-from pipelines.gateway.execution.first_tries import first_tries
 from pipelines.gateway.execution.race import race, race_key
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Session(Account):
         self._nominal = RunningSpend()
         self.tried = PurposeSpend()
         """The cost of the calls of `try_once` that were answered by its end, at recorded prices."""
+        self.tries: set[asyncio.Future[CallFailed | None]] = set()
+        """Calls of `try_once` under way: the event loop itself holds tasks weakly."""
         self._lock = threading.Lock()
 
     def complete(self, call: LMCall) -> LMReply:
@@ -76,9 +78,8 @@ class Session(Account):
 
         The calls differ in model or sample index and share one purpose. All are reserved before any
         starts, but for those that wait for an equal call in flight or for a provider. Replies that
-        are there at once, from the cache or from a simulated model, take part with the latencies
-        that they report. The same race again is answered from the cache, even if others would be
-        faster now.
+        are there at once, such as cached ones, take part with the latencies that they report. The
+        same race again is answered from the cache, even if others would be faster now.
 
         Raises:
             ValueError: fewer calls than `count`, two equal ones, or two purposes.
@@ -99,7 +100,7 @@ class Session(Account):
         They count as real spend but not as nominal: a search takes the same path without them.
         """
         made = [call for call in calls if self.gateway.provider(call.model).connects]
-        failures = run(first_tries(self, made, seconds)) if made else []
+        failures = run(self._tried_at_once(made, seconds)) if made else []
         replies = (self._store.reply(call.key) for call in made)
         self.tried = total([self.tried, *(reply.cost for reply in replies if reply is not None)])
         by_key = dict(zip((call.key for call in made), failures, strict=True))
@@ -131,7 +132,7 @@ class Session(Account):
         )
 
     def first_seconds(self, key: str, seconds: float) -> float:
-        """The seconds that some work took when this study did it first; these, if it does so now.
+        """The seconds that were recorded when this study did some work first, else these.
 
         A study that is repeated must not depend on how fast the machine is this time.
         """
@@ -146,6 +147,27 @@ class Session(Account):
     def set_aside(self) -> Mapping[str, str]:
         """Models that are not asked any more, by label, and why."""
         return self.health.set_aside
+
+    async def _tried_at_once(
+        self, calls: Sequence[LMCall], seconds: float
+    ) -> list[CallFailed | None]:
+        tasks = [asyncio.ensure_future(self._failure(call)) for call in calls]
+        self.tries.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self.tries.discard)
+        # the others go on, also after ctrl-C: cut off, they would be charged their worst cost
+        done, _ = await asyncio.wait(tasks, timeout=seconds)
+        return [task.result() if task in done else None for task in tasks]
+
+    async def _failure(self, call: LMCall) -> CallFailed | None:
+        """The failure, returned: asyncio logs what is raised in a task that nobody awaits."""
+        try:
+            await CallLife(self, call).once()
+        except CallFailed as failure:
+            return failure
+        except BudgetExhausted:
+            pass
+        return None
 
     def _count(self, key: str, purpose: str, cost: PurposeSpend) -> None:
         """Count it as nominal spend, once."""

@@ -22,9 +22,9 @@ _REFUSED: ContextVar[list[str] | None] = ContextVar("refused", default=None)
 
 @contextmanager
 def refusing_code(refuses: bool) -> Iterator[list[str]]:
-    """Until it ends, no code is imported by its name but our own; the list gets what was not.
+    """Within it, only our own code is imported by name; the list collects what was refused.
 
-    Unless it refuses, everything may be imported.
+    With `refuses` false, everything may be imported.
     """
     refused: list[str] = []
     token = _REFUSED.set(refused if refuses else None)
@@ -94,7 +94,7 @@ def reference_of(function: Function) -> str:
 
 
 def check_arguments(function: Function, inputs: Iterable[str], params: Mapping[str, Any]) -> None:
-    """Whether the function can be called with these inputs and parameters, by name.
+    """Check that the function can be called with these inputs and parameters, by name.
 
     Raises:
         PipelineError: it is asynchronous, or an argument is missing, unknown or given twice.

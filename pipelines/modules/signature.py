@@ -23,17 +23,16 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 REASONING = "reasoning"
 """The output field that `chain_of_thought` puts before a module's own."""
 
-RESERVED_INPUTS = frozenset(
-    {"self", "instance", "signature", "new_signature", "demos", "config", "lm", "completions"}
-    | {"prediction"}
-)
+RESERVED_INPUTS = {
+    "self", "instance", "signature", "new_signature", "demos", "config", "lm", "completions",
+    "prediction",
+}  # fmt: skip
 """Names that `dspy.Predict` takes for itself when it is called (DSPy 3.4)."""
 
-
-_PLAIN_TYPES = frozenset(
-    {*vars(typing), "int", "str", "float", "bool", "list", "tuple", "dict", "set", "frozenset"}
-    | {"complex", "bytes", "bytearray", "NoneType", "typing", "dspy", "datetime", "decimal"}
-)
+_PLAIN_TYPES = {
+    *vars(typing), "int", "str", "float", "bool", "list", "tuple", "dict", "set", "frozenset",
+    "complex", "bytes", "bytearray", "NoneType", "typing", "dspy", "datetime", "decimal",
+}  # fmt: skip
 
 
 class Fields(NamedTuple):

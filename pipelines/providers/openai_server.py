@@ -27,12 +27,7 @@ from pipelines.gateway.provider import Knob, Provider, ProviderReply
 from pipelines.gateway.secrets import key_of
 from pipelines.providers.litellm import model_knobs
 from pipelines.providers.litellm.prices import listed_price, nearest_model
-from pipelines.providers.prices import (
-    address_problem,
-    key_problem,
-    price_problem,
-    resolve_price,
-)
+from pipelines.providers.prices import address_problem, key_problem, resolve_price
 
 _RENAMED = {"max_tokens": "max_completion_tokens"}
 """What a server that refuses a parameter may want instead."""
@@ -41,7 +36,7 @@ _MOST_BYTES = 2**26
 """Of a body; no completion is that long."""
 _REFUSES = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.I)
 _OF_FORMAT = re.compile(r"response[ _]format|json[ _](schema|object)|grammar|guided", re.I)
-"""What a server speaks of that can't enforce a form of replies; the prompt asks for it, too."""
+"""Words in the errors of servers that can't enforce a format; the prompt asks for it, too."""
 
 
 class OpenAIServer(Provider):
@@ -58,7 +53,7 @@ class OpenAIServer(Provider):
         problems = [
             key_problem(model, []) if keys else None,
             address_problem(model),
-            price_problem(self.price_of, model),
+            super().problem_of(model),
         ]
         return "\n".join(filter(None, problems)) or None
 
@@ -216,7 +211,7 @@ def _refused_parameter(
 
 
 def _reply(call: LMCall, body: bytes, latency_s: float) -> ProviderReply:
-    """What came with a status that says that all is well."""
+    """The reply in the body of a successful response."""
     try:
         return reply_of(call, json.loads(body), latency_s)
     except CallFailed:
@@ -296,7 +291,7 @@ def _texts(parts: Sequence[Any]) -> Iterator[str]:
 
 
 def _error_in_reply(call: LMCall, error: Any) -> CallFailed:
-    """What came with a status that says that all is well: the model may have run."""
+    """The failure behind a successful status: the model may have run."""
     text = error if isinstance(error, str) else json.dumps(error)
     code = error.get("code") if isinstance(error, dict) else None
     kind = failures.MALFORMED
@@ -306,7 +301,7 @@ def _error_in_reply(call: LMCall, error: Any) -> CallFailed:
 
 
 def _message(text: str) -> str:
-    """What a refusal says and is called, without what surrounds it: that may quote the prompt."""
+    """An error's message and names, without the rest of the body, which may quote the prompt."""
     try:
         sent = json.loads(text)
         error = sent.get("error", sent)

@@ -26,31 +26,17 @@ def resolve_price(
     if own[0] is not None and own[1] is not None:
         return Price(own[0] / 1e6, own[1] / 1e6)
     others = (0.0, 0.0) if is_local(model) else listed(model.name)
-    prices = [
-        mine / 1e6 if mine is not None else here for mine, here in zip(own, others, strict=True)
-    ]
-    if prices[0] is None or prices[1] is None:
+    inputs, outputs = (
+        there if mine is None else mine / 1e6 for mine, there in zip(own, others, strict=True)
+    )
+    if inputs is None or outputs is None:
         raise ModelError(
             f"no price is known for model {model.name!r}{hint(model.name)}; give it: "
             f"Model({model.name!r}, input_usd_per_million=..., output_usd_per_million=...), "
             "0 for a model that costs nothing (or, to keep a dspy.LM, "
             "dspy.LM(..., input_cost_per_token=..., output_cost_per_token=...))"
         )
-    return Price(float(prices[0]), float(prices[1]))
-
-
-def price_problem(price_of: Callable[[Model], Price], model: Model) -> str | None:
-    """What to say where a model has no price."""
-    try:
-        price_of(model)
-    except ModelError as error:
-        return str(error)
-    return None
-
-
-def has_own_price(model: Model) -> bool:
-    """Whether the user has given a price."""
-    return model.input_usd_per_million is not None or model.output_usd_per_million is not None
+    return Price(float(inputs), float(outputs))
 
 
 def is_local(model: Model) -> bool:
@@ -59,7 +45,7 @@ def is_local(model: Model) -> bool:
 
 
 def address_problem(model: Model) -> str | None:
-    """What to say of a variable that should hold the address of the model's server, and does not.
+    """The problem with a variable that should hold the address of the model's server, else None.
 
     It does not quote the value, which may hold a password.
     """
@@ -74,7 +60,7 @@ def address_problem(model: Model) -> str | None:
 
 
 def key_problem(model: Model, variables: list[str]) -> str | None:
-    """What to say where none of the variables that may hold its key is set."""
+    """The problem where none of the variables that may hold its key is set, else None."""
     if model.api_key_env:
         variables = [] if key_of(model.api_key_env) else [model.api_key_env]
     if not variables:

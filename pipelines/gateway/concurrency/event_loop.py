@@ -85,15 +85,12 @@ class _Prepared(Coroutine[Any, Any, Any]):
         self._coroutine = coroutine
 
     def send(self, value: Any) -> Any:
-        """As the coroutine."""
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """As the coroutine."""
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
-        """As the coroutine."""
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:

@@ -27,8 +27,8 @@ class Flights:
     ) -> T:
         """What is recorded; else what one task makes while all others wait for it.
 
-        Who waits calls `check` now and then; what it raises ends the wait. A `CallFailed` of
-        `make` is raised for all who wait. After anything else that it raises, another makes it.
+        Waiting tasks call `check` now and then; what it raises ends the wait. A `CallFailed` of
+        `make` is raised in all of them. After any other exception, another task makes it.
         """
         while (found := recorded()) is None:
             flight = self._flights.get(key)

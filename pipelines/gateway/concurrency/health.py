@@ -27,13 +27,13 @@ many replies, but not before so many seconds."""
 
 
 class Connection:
-    """The way to one provider, or to a model that it loads.
+    """The connection to one provider, or to a model that it loads.
 
-    While it is away one call tries, and all others wait.
+    While it is down one call tries, and all others wait.
     """
 
     def __init__(self, what: str, outage_s: float, *, reached: bool = False) -> None:
-        """`what` is what to say while it is away; `reached`, whether it once was not."""
+        """`what` describes the outage in messages; `reached` says whether it was reached before."""
         self._what = what
         self._outage_s = outage_s
         self._away_since: float | None = None
@@ -59,14 +59,14 @@ class Connection:
         return False
 
     def connected(self) -> None:
-        """Something was sent."""
+        """Note that something was sent."""
         if self._away_since is not None:
             logger.warning("%s: no longer", self._what)
         self._was_connected = True
         self._away_since, self._pause = None, _FIRST_PROBE_S
 
     def away(self, detail: str) -> None:
-        """Nothing connected: another try later, or none after an outage that is too long."""
+        """Note that nothing connected: it is tried again later, or given up after a long outage."""
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
@@ -89,7 +89,7 @@ class Connection:
             )  # fmt: skip
 
     def leave(self) -> None:
-        """The call that tried for all has ended."""
+        """Note that the call that tried for all has ended."""
         self._trying = False
 
 
@@ -115,13 +115,13 @@ class Pace:
         return min(self._timeout_s, max(SHORTEST_S, PATIENCE * self._longest_s))
 
     def answered(self, latency_s: float) -> None:
-        """It replied, whatever it said."""
+        """Note a reply, whatever it says."""
         self._replies += 1
         self._longest_s = max(self._longest_s, latency_s)
         self._late, self.given_up = 0, None
 
     def late(self, waited_s: float) -> None:
-        """It did not reply in time."""
+        """Note that it did not reply in time."""
         now = time.monotonic()
         self._longest_s = max(self._longest_s, waited_s)  # the next one gets longer
         if not self._late:
@@ -134,7 +134,7 @@ class Pace:
 
 
 class Health:
-    """Of all providers and models that one study asks. Noted on the event loop, read anywhere."""
+    """Availability of what one study asks. Written on the event loop, read from any thread."""
 
     def __init__(self, timeout_s: float, outage_s: float) -> None:
         self._timeout_s = timeout_s
@@ -145,7 +145,7 @@ class Health:
         self._addresses: dict[str, str] = {}
 
     def connection(self, call: LMCall) -> Connection:
-        """The way to the call's provider, which is that of the call's model from now on."""
+        """The connection to the call's provider, from now on that of the call's model."""
         address = call.model.provider
         self._addresses[call.model.label] = address
         what = f"no connection to {call.model.address or address}"
@@ -160,17 +160,17 @@ class Health:
         check()
         trying = []
         try:
-            for way in (self.connection(call), self._loading.get(call.model.label)):
-                if way is not None and await way.enter(check):
-                    trying.append(way)
+            for connection in (self.connection(call), self._loading.get(call.model.label)):
+                if connection is not None and await connection.enter(check):
+                    trying.append(connection)
             check()
             yield
         finally:
-            for way in trying:
-                way.leave()
+            for connection in trying:
+                connection.leave()
 
     def note_away(self, call: LMCall, failure: CallFailed) -> None:
-        """Nothing connected; or something was sent, but the server still loads the model."""
+        """Note that nothing connected, or that the server still loads the model."""
         if not failure.sent:
             self.connection(call).away(str(failure))
             return
@@ -179,7 +179,7 @@ class Health:
         self._loading.setdefault(call.model.label, loading).away(str(failure))
 
     def note_reply(self, call: LMCall) -> None:
-        """The model replied."""
+        """Note that the model replied."""
         self.connection(call).connected()
         if loading := self._loading.get(call.model.label):
             loading.connected()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, Spend, picodollars
-from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall, LMReply
+from pipelines.gateway.call import BudgetExhausted, LMCall, LMReply
 from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.health import Health
 from pipelines.gateway.storage.store import Caps, Claim, Settlement
@@ -38,8 +38,6 @@ class Account:
         self.budget = budget
         self.protected = Protected()
         self.health = Health(gateway.timeout_s, gateway.outage_s)
-        self.tries: set[asyncio.Future[CallFailed | None]] = set()
-        """First tries under way: the event loop itself holds tasks weakly."""
         self._store = gateway.store
         self._started = time.monotonic()
         self._sending = 0

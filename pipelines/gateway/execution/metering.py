@@ -17,7 +17,7 @@ from pipelines.gateway.secrets import encodable, redacted
 logger = logging.getLogger(__name__)
 
 EXCESS = 0.1
-"""A provider is believed that it used so much more than it was allowed to, as a share of that."""
+"""Up to which share above a bound a provider's count is believed."""
 
 
 def metered(call: LMCall, sent: ProviderReply, price: Price) -> LMReply:

@@ -42,7 +42,7 @@ def race_key(calls: Sequence[LMCall], count: int) -> str:
 
 
 def race(account: Account, key: str, calls: Sequence[LMCall], count: int) -> CallRace:
-    """The race's outcome: recorded, from who holds it just now, or from holding it."""
+    """The race's outcome: recorded, from the task or process that holds it, or held here."""
     store, flights = account.gateway.store, account.gateway.flights
 
     async def hold() -> CallRace:

@@ -36,7 +36,7 @@ class StoreError(OSError):
 
 
 class Table:
-    """A table whose rows each end in a checksum, so that no damaged row is taken for a true one."""
+    """A table whose rows each end in a checksum, so that damaged rows are detected."""
 
     def __init__(self, name: str, keys: Sequence[str], columns: str, options: str = "") -> None:
         self.name = name

@@ -203,8 +203,8 @@ class Store:
         with self._transaction() as db:
             RACES.put(db, key, self._owner, json.dumps(winners), json.dumps(losers))
             if refund != PurposeSpend():
-                usd, tokens = picodollars(refund.usd), (refund.input_tokens, refund.output_tokens)
-                _add_spend(db, study, purpose, -usd, 0, -tokens[0], -tokens[1])
+                usd, tokens = picodollars(refund.usd), (-refund.input_tokens, -refund.output_tokens)
+                _add_spend(db, study, purpose, -usd, 0, *tokens)
 
     def release_race(self, key: str) -> None:
         """Leave a race to others: it had no outcome."""
@@ -334,7 +334,7 @@ class Store:
                 self._connection.execute("ROLLBACK")
 
     def _hurry(self, locked: bool) -> None:
-        """Wait less long for a lock for which this process has waited in vain."""
+        """Shorten the wait for a lock that this process has not got in time."""
         if locked != self._is_hurried:
             self._is_hurried = locked
             wait_ms = _HURRIED_MS if locked else round(1000 * database.LOCKED_S)
@@ -410,7 +410,7 @@ def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float, str]:
 
 
 def _reply_of(columns: Sequence[Any]) -> LMReply:
-    """The reply that was kept so."""
+    """The reply of which these columns were kept."""
     text, finish_reason, inputs, outputs, usd, latency_s, sent = columns
     calls = tuple(json.loads(sent)) if sent else ()
     return LMReply(text, finish_reason, inputs, outputs, usd, latency_s, calls, cached=True)
@@ -427,16 +427,8 @@ def _close(
         Path(alive.lock_file).unlink(missing_ok=True)
 
 
-def _add_spend(
-    db: sqlite3.Connection,
-    study: str,
-    purpose: str,
-    usd: int,
-    calls: int,
-    inputs: int,
-    outputs: int,
-) -> None:
+def _add_spend(db: sqlite3.Connection, study: str, purpose: str, *added: int) -> None:
+    """Add picodollars, calls, and tokens in and out."""
     known = SPEND.rows(db, "WHERE study = ? AND purpose = ?", study, purpose)
     before = known[0][2:] if known else (0, 0, 0, 0)
-    added = (usd, calls, inputs, outputs)
     SPEND.put(db, study, purpose, *(old + new for old, new in zip(before, added, strict=True)))

@@ -49,7 +49,7 @@ def _has_no_function_calling(name: str) -> bool:
 
 
 def problem_of_effort(model: Model) -> str | None:
-    """What to say where the effort asked for leaves no room for an answer."""
+    """The problem where the reasoning effort leaves no room for an answer, else None."""
     effort = model.params.get("reasoning_effort")
     if not isinstance(effort, str):
         return None

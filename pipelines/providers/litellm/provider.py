@@ -19,15 +19,13 @@ from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
 from pipelines.providers.prices import (
     address_problem,
-    has_own_price,
     is_local,
     key_problem,
-    price_problem,
     resolve_price,
 )
 
 _FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
-"""Whose credentials need no variable: files, roles and parameters hold them, too."""
+"""Providers whose credentials may also be in files, roles or parameters."""
 
 
 class LitellmProvider(Provider):
@@ -53,7 +51,7 @@ class LitellmProvider(Provider):
             key_problem(model, missing) if keys else None,
             address_problem(model),
             model_knobs.problem_of_effort(model),
-            price_problem(self.price_of, model),
+            super().problem_of(model),
         ]
         return "\n".join(filter(None, problems)) or None
 
@@ -109,13 +107,14 @@ def _arguments(call: LMCall) -> dict[str, Any]:
 
 
 def _reply(call: LMCall, response: Any, latency_s: float) -> ProviderReply:
-    """What came back: litellm lets `choices: []` and pages of HTML through."""
+    """The reply, checked: litellm lets `choices: []` and pages of HTML through."""
     try:
         reply = reply_of(call, response, latency_s)
-        usage = getattr(response, "usage", None)
-        if usage is not None and not has_own_price(call.model):
-            return replace(reply, listed_usd=listed_usd(call.model.name, usage))
-        return reply
+        usage, model = getattr(response, "usage", None), call.model
+        given = (model.input_usd_per_million, model.output_usd_per_million)
+        if usage is None or given != (None, None):
+            return reply
+        return replace(reply, listed_usd=listed_usd(model.name, usage))
     except CallFailed:
         raise
     except Exception as error:  # whatever a provider may send

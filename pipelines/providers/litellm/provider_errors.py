@@ -1,4 +1,4 @@
-"""What an exception of litellm means: which kind it is."""
+"""Which kinds of failure the exceptions of litellm are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.providers.openai_server import retry_after
 def as_failure(
     litellm: Any, error: Exception, call: LMCall, timeout_s: float, sent: bool
 ) -> CallFailed:
-    """What an exception of litellm means; `sent` says whether litellm sent the call before."""
+    """The failure that an exception of litellm is; `sent`: whether litellm had sent the call."""
     causes = list(_causes(error))
     kind = _failure_kind(litellm, error, causes, call, sent)
     headers = getattr(error, "litellm_response_headers", None) or {}
@@ -79,7 +79,7 @@ def _never_connected(causes: list[BaseException]) -> bool:
 def _of_class(
     litellm: Any, error: Exception, causes: list[BaseException], call: LMCall, sent: bool
 ) -> FailureKind:
-    """No status was seen: litellm itself said no, or what came with a 200 was no reply."""
+    """The kind where no status was seen: litellm refused it, or a 200 brought no reply."""
     over_http = any(hasattr(cause, "status_code") for cause in causes[1:])
     if isinstance(error, litellm.AuthenticationError | litellm.exceptions.PermissionDeniedError):
         return failures.AUTHENTICATION._replace(billed=over_http)

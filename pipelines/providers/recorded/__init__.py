@@ -7,13 +7,13 @@ prompt asks for. An unknown question, an unknown model or a second sample is an 
 
 from __future__ import annotations
 
-from pipelines.providers.recorded.dataset import recorded_dataset
 from pipelines.providers.recorded.recording import (
     RecordedAnswer,
     RecordedQuestion,
     Recording,
     RecordingError,
     load_recording,
+    recorded_dataset,
 )
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import re
 import threading
 from collections import Counter, defaultdict
@@ -146,6 +147,28 @@ def _parsed(line: str, path: Path, number: int) -> RecordedQuestion:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the line"
         raise RecordingError(f"{path}, line {number}: {where}: {first['msg']}") from None
+
+
+def recorded_dataset(
+    path: str | Path, n: int | None = None, seed: int | None = None
+) -> list[dict[str, str]]:
+    """Rows of `question` (with its lettered options), `answer` (a letter) and `category`.
+
+    Args:
+        path: A recording, as `load_recording` reads it.
+        n: How many rows; all, if None.
+        seed: Draws them at random; None takes the first in the order of the file.
+
+    Raises:
+        RecordingError: the file is no recording.
+        ValueError: it holds fewer than `n` questions.
+    """
+    questions = load_recording(path).questions
+    n = len(questions) if n is None else n
+    if not 0 <= n <= len(questions):
+        raise ValueError(f"0 <= n <= {len(questions)} must hold for {path}, but got n={n}")
+    drawn = questions[:n] if seed is None else random.Random(seed).sample(questions, n)
+    return [{"question": q.prompt, "answer": q.answer, "category": q.category} for q in drawn]
 
 
 def _collapsed(text: str) -> str:

@@ -11,7 +11,7 @@ from pipelines.gateway.failures import BAD_REQUEST
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import Price
 from pipelines.gateway.provider import Knob, Provider, ProviderReply
-from pipelines.providers.prices import price_problem, resolve_price
+from pipelines.providers.prices import resolve_price
 from pipelines.providers.simulated.models import find_model
 from pipelines.providers.simulated.simulation import simulate
 
@@ -24,9 +24,6 @@ class SimulatedProvider(Provider):
 
     limits = "simulated models only solve the tasks of simulated_dataset(...)"
     connects = False
-
-    def problem_of(self, model: Model, *, keys: bool = True) -> str | None:
-        return price_problem(self.price_of, model)
 
     def price_of(self, model: Model) -> Price:
         """The user's figures, else the catalogue's."""

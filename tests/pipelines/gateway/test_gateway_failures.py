@@ -19,6 +19,7 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed, LMCall
 from pipelines.gateway.execution import metering
 from pipelines.gateway.gateway import Gateway
+from pipelines.providers import provider_of
 from tests.pipelines.gateway.waiting import until
 
 MakeCall = Callable[..., LMCall]
@@ -176,6 +177,18 @@ def test_a_first_try_that_fails_after_its_time_is_not_logged(
         until(lambda: not session.tries)
     gc.collect()
     assert not [each for each in caplog.records if each.name == "asyncio"]
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_only_a_model_whose_provider_connects_to_a_server_is_tried(
+    connects: bool, make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LoopbackServer(lambda _: Behaviour(status=401)) as server:
+        session, call = open_gateway().session("s"), make_call(server)
+        monkeypatch.setattr(provider_of(call.model), "connects", connects)
+        (failure,) = session.try_once([call], 10.0)
+        assert (failure is not None) == connects
+        assert server.requests == session.spent.calls == int(connects)
 
 
 EMPTY_ACCOUNTS = {

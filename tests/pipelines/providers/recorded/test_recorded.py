@@ -21,7 +21,7 @@ from pipelines.providers.recorded import (
     load_recording,
     recorded_dataset,
 )
-from pipelines.providers.recorded.replay import recording_for, replay
+from pipelines.providers.recorded.provider import recording_for, replay
 
 
 def line(question: str, options: list[str], **answers: str | None) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 
 def ask(path: Path, content: str, model: str = "wise", **params: Any) -> str:
     recording = recording_for({"recording": str(path)})
-    return replay(recording, model, [{"role": "user", "content": content}], params).text
+    return replay(recording, model, [{"role": "user", "content": content}], **params).text
 
 
 def test_an_unformatted_question_is_answered_with_the_recorded_text(path: Path) -> None:
@@ -94,14 +94,14 @@ def test_worked_examples_before_the_question_are_not_answered(path: Path) -> Non
     signature = dspy.Signature("question -> answer")
     demo = {"question": longer["question"], "answer": "A"}
     messages = dspy.ChatAdapter().format(signature, [demo], {"question": asked["question"]})
-    assert "\nB\n" in replay(load_recording(path), "wise", messages, {}).text
+    assert "\nB\n" in replay(load_recording(path), "wise", messages).text
 
 
 @pytest.mark.parametrize("adapter", [dspy.ChatAdapter(), dspy.JSONAdapter()])
 def test_reasoning_gets_the_text_and_answer_the_letter(path: Path, adapter: dspy.Adapter) -> None:
     signature = dspy.Signature("question -> reasoning, answer")
     messages = adapter.format(signature, [], {"question": recorded_dataset(path)[0]["question"]})
-    read = adapter.parse(signature, replay(load_recording(path), "hasty", messages, {}).text)
+    read = adapter.parse(signature, replay(load_recording(path), "hasty", messages).text)
     assert read["answer"] == "A"
     assert read["reasoning"] == LINES[0]["responses"]["hasty"]["text"]
 
@@ -116,7 +116,7 @@ def test_an_answer_without_a_letter_is_empty_unless_the_text_is_the_answer(
     adapter, signature = dspy.ChatAdapter(), dspy.Signature("question -> answer")
     question = recorded_dataset(recording)[0]["question"]
     messages = adapter.format(signature, [], {"question": question})
-    read = adapter.parse(signature, replay(load_recording(recording), "hasty", messages, {}).text)
+    read = adapter.parse(signature, replay(load_recording(recording), "hasty", messages).text)
     assert read["answer"] == answer
 
 
@@ -138,7 +138,7 @@ def test_the_first_sample_may_be_asked_for_by_its_index(path: Path) -> None:
 
 def test_max_tokens_cuts_the_reply(path: Path) -> None:
     messages = [{"role": "user", "content": "What is 2 + 2?"}]
-    cut = replay(load_recording(path), "wise", messages, {"max_tokens": 3})
+    cut = replay(load_recording(path), "wise", messages, max_tokens=3)
     assert (cut.text, cut.finish_reason, cut.output_tokens) == ("wise thinks ", "length", 3)
 
 
@@ -151,7 +151,7 @@ def test_tokens_never_exceed_the_bytes(before: str, text: str) -> None:
         {"question": "Why is it so?", "answer": "A", "responses": response}
     )
     content = f"{before}\nWhy is it so?"
-    reply = replay(Recording([asked]), "m", [{"role": "user", "content": content}], {})
+    reply = replay(Recording([asked]), "m", [{"role": "user", "content": content}])
     assert reply.text == text
     assert isinstance(reply.output_tokens, int)
     assert isinstance(reply.input_tokens, int)
@@ -240,7 +240,7 @@ def test_the_mmlu_pro_recording_replays_whole_answers(shared_data: Path) -> None
     for question in recording.questions[::20]:
         messages = [{"role": "user", "content": question.prompt}]
         for model, answer in question.responses.items():
-            reply = replay(recording, model, messages, {"max_tokens": 2048, "seed": 0})
+            reply = replay(recording, model, messages)
             assert (reply.text, reply.finish_reason) == (answer.text, "stop")
             assert isinstance(reply.output_tokens, int)
             assert reply.output_tokens <= 2048
