@@ -10,11 +10,11 @@ from benchmarks.worlds.feedback import is_feedback, read_feedback, shown_in
 from pipelines.providers.simulated.judging import (
     Candidate,
     answer_in,
-    chosen,
+    choose,
     looks,
     module_request,
     numbered_candidates,
-    rated,
+    rate,
     read_candidate,
     values_of,
     verdict,
@@ -51,8 +51,10 @@ def assess(mind: Mind, case: Case, candidate: Candidate, skill: str) -> float:
 
 def diagnose(request: ParsedRequest, mind: Mind) -> Answer | None:
     """Rate outputs of any module, critics among them."""
+    if "candidates" not in request.inputs:
+        return None
     case = read_case(module_request(request), values_of(numbered_candidates(request)))
-    return rated(
+    return rate(
         request, mind,
         lambda each: assess(mind, case, each, "diagnose") if case else looks(mind, None, each, ""),
     )  # fmt: skip
@@ -86,7 +88,7 @@ def judge(request: ParsedRequest, mind: Mind) -> Answer | None:
     if case is None or not candidates:
         return None
     seeming = {label: assess(mind, case, each, "judge") for label, each in candidates.items()}
-    return chosen(asked, candidates, case.solution, seeming)
+    return choose(asked, candidates, case.solution, seeming)
 
 
 def _judged(request: ParsedRequest) -> tuple[Case, Candidate] | None:

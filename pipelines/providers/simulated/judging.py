@@ -28,15 +28,15 @@ Candidate = Mapping[str, Any]
 
 
 def diagnose(request: ParsedRequest, mind: Mind) -> Answer | None:
-    """Rate `candidates`, outputs of one module of a pipeline; see `rated`."""
+    """Rate `candidates`, outputs of one module of a pipeline; see `rate`."""
+    if "candidates" not in request.inputs:
+        return None
     solution = read_solution(module_request(request), values_of(numbered_candidates(request)))
-    return rated(request, mind, lambda each: looks(mind, solution, each, "diagnose"))
+    return rate(request, mind, lambda each: looks(mind, solution, each, "diagnose"))
 
 
-def rated(
-    request: ParsedRequest, mind: Mind, assess: Callable[[Candidate], float]
-) -> Answer | None:
-    """Ratings of the candidates, 0 to 10 each, in a list `ratings`.
+def rate(request: ParsedRequest, mind: Mind, assess: Callable[[Candidate], float]) -> Answer | None:
+    """Rate the candidates, 0 to 10 each, in a list `ratings`.
 
     Fields that appear in the desired final answer are compared with it, which is easy (skill
     `compare`). Otherwise `assess` says how good a candidate looks.
@@ -75,7 +75,7 @@ def verdict(
     request: ParsedRequest, solution: Solution, shown: str, seeming: float,
     asked: Mapping[str, tuple[Any, Any]],
 ) -> Answer:  # fmt: skip
-    """Whether the answer shown is accepted, in each field's words for yes and no, and its score."""
+    """Say if the answer shown is accepted, in each field's words for yes and no, and score it."""
     seeming = min(1.0, max(0.0, seeming))
     accepts = seeming > 0.5
     comment = f"The answer {shown} {'holds up' if accepts else 'does not hold up'}."
@@ -95,14 +95,14 @@ def judge(request: ParsedRequest, mind: Mind) -> Answer | None:
     if solution is None:
         return None
     seeming = {label: looks(mind, solution, each, "judge") for label, each in candidates.items()}
-    return chosen(asked, candidates, solution, seeming)
+    return choose(asked, candidates, solution, seeming)
 
 
-def chosen(
+def choose(
     asked: Iterable[str], candidates: Mapping[str, Candidate], solution: Solution,
     seeming: Mapping[str, float],
 ) -> Answer:  # fmt: skip
-    """The label of the candidate that looks best, the first where two look alike."""
+    """Give the label of the candidate that looks best, the first where two look alike."""
     best = max(seeming, key=lambda label: seeming[label])
     value = answer_in(candidates[best], solution)
     comment = f"Candidate {best} answers {value}, which fits best."
