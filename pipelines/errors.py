@@ -14,12 +14,7 @@ class PipelineError(ValueError):
     """
 
     def __init__(
-        self,
-        message: str,
-        at: Location = (),
-        *,
-        line: int | None = None,
-        source: str | None = None,
+        self, message: str, at: Location = (), *, line: int | None = None, source: str | None = None
     ) -> None:
         super().__init__(message)
         self.message = message

@@ -5,12 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 
-from benchmarks.worlds.operation import (
-    Operation,
-    Outcome,
-    first_number,
-    operation,
-)
+from benchmarks.worlds.operation import Operation, Outcome, first_number, operation
 from benchmarks.worlds.slips import date_slips
 
 _ISO = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")

@@ -21,12 +21,7 @@ from pipelines.providers.simulated.judging import (
     without,
 )
 from pipelines.providers.simulated.mind import Mind
-from pipelines.providers.simulated.request import (
-    Answer,
-    OutputField,
-    ParsedRequest,
-    listed_texts,
-)
+from pipelines.providers.simulated.request import Answer, OutputField, ParsedRequest, listed_texts
 
 _VERDICT = re.compile(r"verdict|accept|approve|valid|^(is_)?(correct|right)", re.IGNORECASE)
 _SCORE = re.compile(r"^(score|rating|grade|quality)$", re.IGNORECASE)

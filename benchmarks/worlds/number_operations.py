@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import re
 
-from benchmarks.worlds.operation import (
-    Operation,
-    Outcome,
-    first_number,
-    operation,
-)
+from benchmarks.worlds.operation import Operation, Outcome, first_number, operation
 from benchmarks.worlds.slips import word_slips
 from pipelines.providers.simulated.tasks import number_slips
 

@@ -33,12 +33,7 @@ class FailureKind(NamedTuple):
     """What helps; `{call}`, `{timeout_s}` and the keys of `_help` are filled in."""
 
     def failure(
-        self,
-        call: LMCall,
-        detail: str,
-        *,
-        timeout_s: float = 0.0,
-        retry_after: float | None = None,
+        self, call: LMCall, detail: str, *, timeout_s: float = 0.0, retry_after: float | None = None
     ) -> CallFailed:
         """The failure of this call.
 
@@ -64,11 +59,7 @@ class FailureKind(NamedTuple):
 
 # Nothing was sent.
 NOT_CONNECTED = FailureKind(
-    "connection",
-    sent=False,
-    retryable=True,
-    away=True,
-    advice="no connection: {start}",
+    "connection", sent=False, retryable=True, away=True, advice="no connection: {start}"
 )
 NOT_SENT = FailureKind(
     "not_sent",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -66,31 +66,38 @@ def local_server(name: str) -> LocalServer | None:
     return LOCAL_SERVERS.get(name.partition("/")[0])
 
 
-_ENDINGS = ("_API_BASE", "_BASE_URL", "_ENDPOINT", "_URL")
-_OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
-    "custom": ("OPENAI",),
-    "friendliai": ("FRIENDLI",),
-    "huggingface": ("HUGGINGFACE", "HF"),
-    "meta": ("META", "LLAMA"),
-    "text": ("OPENAI",),  # text-completion-openai
-    "volcengine": ("VOLCENGINE", "ARK"),
-    "watsonx": ("WATSONX", "WX", "WML"),
+_ENDINGS = ("_API_BASE", "_BASE_URL")
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "BEDROCK": ("AWS_BEDROCK_RUNTIME_ENDPOINT",),
+    "CUSTOM": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    "DATAROBOT": ("DATAROBOT_ENDPOINT",),
+    "FRIENDLIAI": ("FRIENDLI_API_BASE",),
+    "GRADIENT": ("GRADIENT_AI_AGENT_ENDPOINT",),
+    "HUGGINGFACE": ("HF_API_BASE",),
+    "META": ("LLAMA_API_BASE",),
+    "TEXT": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),  # text-completion-openai
+    "VERTEX": ("VERTEXAI_API_BASE",),
+    "VOLCENGINE": ("ARK_API_BASE",),
+    "WATSONX": ("WATSONX_URL", "WX_URL", "WML_URL"),
 }
-"""Where litellm's variables do not bear the first word of the provider's name."""
+"""By the first word of a provider's name, variables of litellm's that are called otherwise."""
 
 
 def address_variables(name: str) -> dict[str, str]:
     """The variables that are set and may hold the address that a model of this name is asked at.
 
-    litellm's bear the first word of the provider's name, as `OLLAMA_API_BASE` does for
+    litellm's bear the provider's name or its first word, as `OLLAMA_API_BASE` does for
     `ollama_chat/...`. For a name without a provider, those of all providers count.
     """
     provider, slash, _ = name.partition("/")
-    first = re.split("[-_]", provider)[0].lower()
-    words = _OTHER_WORDS.get(first, (first.upper(),)) if slash else ("",)
-    return {
-        variable: os.environ[variable]
-        for variable in sorted(os.environ)
-        if variable.endswith(_ENDINGS if slash else _ENDINGS[:2])
-        and any(f"_{word}" in f"_{variable}" for word in words)
-    }
+    every = (variable for variable in sorted(os.environ) if variable.endswith(_ENDINGS))
+    variables = _variables_of(provider) if slash else every
+    return {variable: value for variable in variables if (value := os.environ.get(variable))}
+
+
+@functools.cache
+def _variables_of(provider: str) -> tuple[str, ...]:
+    whole = provider.upper().replace("-", "_")
+    first = whole.partition("_")[0]
+    usual = (word + ending for word in dict.fromkeys((whole, first)) for ending in _ENDINGS)
+    return (*usual, *_OTHERS.get(first, ()))

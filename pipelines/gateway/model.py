@@ -6,14 +6,7 @@ import os
 import re
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictFloat, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from pipelines.gateway.local_servers import address_variables, local_server

@@ -21,7 +21,7 @@ from search_spaces.refusals import check_temperature, nearest
 if TYPE_CHECKING:
     from pipelines.modules.functions import Function
     from pipelines.modules.module import Module
-    from pipelines.modules.signature import Signature
+    from pipelines.modules.signature import Fields, Signature
 
 
 def check_demos(module: Module, demos: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
@@ -65,25 +65,23 @@ def _signature(module: Module) -> Signature:
         if not isinstance(given, str):
             check_fields(given)
         fields = signature_fields(given)
+        if module.function is None:
+            _check_llm_fields(module, fields)
     except PipelineError as error:
         raise PipelineError(f"bad signature {signature_text(given)!r}: {error}") from error
-    if module.function is None:
-        _check_llm_fields(module, fields.inputs, fields.outputs)
     return given
 
 
-def _check_llm_fields(module: Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    bad = f"bad signature {signature_text(module.signature)!r}"
-    for name in inputs:
+def _check_llm_fields(module: Module, fields: Fields) -> None:
+    for name in fields.inputs:
         if name in RESERVED_INPUTS:
             raise PipelineError(
-                f"{bad}: DSPy's predictors take {name!r} for "
-                "themselves; give this input another name, and rename it to the pipeline's"
+                f"DSPy's predictors take {name!r} for themselves; give this input another name, "
+                "and rename it to the pipeline's"
             )
-    if module.strategy == "chain_of_thought" and REASONING in (*inputs, *outputs):
+    if module.strategy == "chain_of_thought" and REASONING in {**fields.inputs, **fields.outputs}:
         raise PipelineError(
-            f"{bad}: chain_of_thought adds {REASONING!r} itself; "
-            "leave it out, and use rename to wire it"
+            f"chain_of_thought adds {REASONING!r} itself; leave it out, and use rename to wire it"
         )
 
 

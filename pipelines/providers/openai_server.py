@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Any
@@ -275,19 +275,9 @@ def _output_tokens(usage: Any) -> Any:
 
 def text_of(content: Any) -> str:
     """The text of a message's content: a string, or a list of parts."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    return "".join(_texts(content))
-
-
-def _texts(parts: Sequence[Any]) -> Iterator[str]:
-    for part in parts:
-        if isinstance(part, str):
-            yield part
-        elif isinstance(part.get("text"), str):
-            yield part["text"]
+    parts = () if content is None else [content] if isinstance(content, str) else content
+    texts = (part if isinstance(part, str) else part.get("text") for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _error_in_reply(call: LMCall, error: Any) -> CallFailed:

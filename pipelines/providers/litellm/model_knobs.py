@@ -74,11 +74,7 @@ def _sent(
         return None
     chosen = {} if value is None else {knob: [_TOOL] if knob == "tools" else value}
     params: dict[str, Any] = litellm.utils.get_optional_params(
-        model=short,
-        custom_llm_provider=provider,
-        drop_params=True,
-        max_tokens=max_tokens,
-        **chosen,
+        model=short, custom_llm_provider=provider, drop_params=True, max_tokens=max_tokens, **chosen
     )
     return params
 

@@ -17,12 +17,7 @@ from pipelines.providers.litellm.litellm_import import OURS, load_litellm
 from pipelines.providers.litellm.prices import listed_price, listed_usd, nearest_model
 from pipelines.providers.litellm.provider_errors import as_failure
 from pipelines.providers.openai_server import reply_of
-from pipelines.providers.prices import (
-    address_problem,
-    is_local,
-    key_problem,
-    resolve_price,
-)
+from pipelines.providers.prices import address_problem, is_local, key_problem, resolve_price
 
 _FINDS_CREDENTIALS = ("bedrock/", "sagemaker/", "vertex_ai/")
 """Providers whose credentials may also be in files, roles or parameters."""

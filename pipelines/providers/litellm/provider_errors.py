@@ -20,12 +20,10 @@ def as_failure(
     kind = _failure_kind(litellm, error, causes, call, sent)
     headers = getattr(error, "litellm_response_headers", None) or {}
     name = type(error).__name__
-    detail = f"{name}: {str(error).removeprefix(f'litellm.{name}: ')}".partition(
-        "\nTraceback (most recent"
-    )[0]
+    text = str(error).partition("\nTraceback (most recent")[0].removeprefix(f"litellm.{name}: ")
     return kind.failure(
-        call, detail, timeout_s=timeout_s, retry_after=retry_after(headers)
-    )  # fmt: skip
+        call, f"{name}: {text}", timeout_s=timeout_s, retry_after=retry_after(headers)
+    )
 
 
 def _failure_kind(
