@@ -18,7 +18,6 @@ Form = Literal["chat", "json", "text"]
 REASONING_NAMES = frozenset({"reasoning", "rationale", "thoughts", "thinking", "analysis"})
 """Names of fields that hold the thoughts before an answer."""
 
-_HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*", re.MULTILINE)
 _FIELD = re.compile(r"^\d+\. `(\w+)` \((.+?)\):(.*)$", re.MULTILINE)
 _REMINDER = re.compile(
     r"\n\nRespond with (?:the corresponding output fields|a JSON object in the following order)"
@@ -134,16 +133,12 @@ def _parse_system(text: str) -> tuple[set[str], tuple[OutputField, ...], str, Fo
 
 def _read_fields(text: str, names: set[str]) -> dict[str, str]:
     """Split at the markers of `names`; other markers belong to the value that they stand in."""
-    headers = [match for match in _HEADER.finditer(text) if match[1] in names]
+    marker = rf"^\[\[ ## ({'|'.join(sorted(names))}) ## \]\][ \t]*"
+    _, *parts = re.split(marker, text, flags=re.MULTILINE)
     fields: dict[str, str] = {}
-    for header, end in zip(headers, _ends(headers, text), strict=True):
-        fields.setdefault(header[1], text[header.end() : end].strip())
+    for name, value in zip(parts[::2], parts[1::2], strict=True):
+        fields.setdefault(name, value.strip())
     return fields
-
-
-def _ends(starts: Sequence[re.Match[str]], text: str) -> list[int]:
-    """Where each part of the text ends: where the next one starts."""
-    return [*(match.start() for match in starts[1:]), len(text)][: len(starts)]
 
 
 def same_answer(left: str, right: str) -> bool:
@@ -192,11 +187,9 @@ def listed_texts(text: str) -> tuple[tuple[str, str], ...]:
     if isinstance(loaded, list):
         dumped = [e if isinstance(e, str) else json.dumps(e) for e in loaded]
         return tuple((str(number), entry) for number, entry in enumerate(dumped, start=1))
-    labels = list(_LABEL.finditer(text))
-    return tuple(
-        (label[1] or label[2] or label[3], text[label.end() : end].strip())
-        for label, end in zip(labels, _ends(labels, text), strict=True)
-    )
+    _, *parts = _LABEL.split(text)
+    entries = zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)
+    return tuple((one or two or three, entry.strip()) for one, two, three, entry in entries)
 
 
 def _load(text: str) -> Any:
