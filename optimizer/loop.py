@@ -270,12 +270,10 @@ def search(state: SearchState, plan: Plan) -> str | None:
 def _not_reached(state: SearchState, stages: Sequence[Stage]) -> str:
     """What to add where some of the stages came to no trial before the budget ended."""
     ran = {trial.stage for trial in state.trials} | {probe.stage for probe in state.probes}
-    done = ran | (state.finished - state.without_room)
-    missing = [stage.name for stage in stages if stage.name not in done]
+    missing = [stage.name for stage in stages if stage.name not in ran | state.finished]
     if not missing or state.has_it_all:
         return ""
-    where = f"in {state.entered}" if state.entered else "before the first stage"
-    return f"; no trial of {', '.join(missing)} was run: the budget ended {where}"
+    return f"; no trial of {', '.join(missing)} was run"
 
 
 def _cap_in_words(plan: Plan) -> str:
@@ -309,7 +307,6 @@ def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
 
 def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
     """Let a stage improve the incumbent; false if the share kept for later ones cut it short."""
-    state.entered = stage.name
     try:
         with state.forecast.withholding(share):
             stage.improve(state)

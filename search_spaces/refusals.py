@@ -94,9 +94,14 @@ def _unknown(owner: str, name: str, names: tuple[str, ...], advice: str = "") ->
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose."""
+    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose.
+
+    The closest spelling; where none is close, the first name with the given one among its words.
+    """
     choices = [str(choice) for choice in known]
-    found = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.0)
+    words = (choice for choice in choices if str(name) in choice.split("_"))
+    close, any_ = (difflib.get_close_matches(str(name), choices, 1, cutoff) for cutoff in (0.6, 0))
+    found = [*close, *words, *any_]
     return f"; nearest: {found[0]!r}" if found else ""
 
 

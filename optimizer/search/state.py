@@ -29,12 +29,8 @@ class SearchState(RacingState):
     diagnoser: Diagnoser | None = None
     judge: JudgeAgreement | None = None
     """What is known of the metric's judge, if it asks one."""
-    entered: str = ""
-    """The stage at work, by its name."""
     finished: set[str] = field(default_factory=set)
-    """Names of the stages that came to their end at least once."""
-    without_room: set[str] = field(default_factory=set)
-    """Names of the stages that left something out that the budget had no room for."""
+    """Names of the stages that came to their end at least once, not cut short."""
     settled: dict[str, PipelineConfig] = field(default_factory=dict)
     """Where a stage that leaves nothing open came to rest last, by its name."""
     proposer: Proposer | None = None

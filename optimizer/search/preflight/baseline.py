@@ -85,8 +85,8 @@ def _usd_needed(state: SearchState) -> float:
     again = state.evaluator.known(state.baseline).calls_per_first_call
     most = state.evaluator.most_calls(state.baseline) * again
     calls = {"task": runs * most, "judge": verdicts}
-    made = state.evaluator.session.nominal.by_purpose.items()
-    needed = sum(calls[purpose] * part.usd / part.calls for purpose, part in made)
+    made = state.evaluator.session.nominal.by_purpose
+    needed = sum(n * made[each].usd / made[each].calls for each, n in calls.items() if each in made)
     return needed + state.reserve.most_usd_of_a_call(state.baseline)
 
 

@@ -103,20 +103,17 @@ class Prompts:
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Run one optimizer after the other on a module, until a prompt earns its place."""
         before = state.incumbent
-        needed = [(base, index) for index in _examples(state)]
-        state.forecast.check(needed)
-        state.evaluator.run(needed)  # a rival may have been raced on others only
+        known = [(base, index) for index in _examples(state)]
+        state.forecast.check(known)
+        state.evaluator.run(known)  # a rival may have been raced on others only
         for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
             asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(state, base)
             if asked in state.prompted:
                 continue
             fewest = OPTIMIZERS[name].fewest_runs
             if runs < fewest:
-                state.without_room.add(self.name)
-                if self.optimizer != "auto" and attempt == 0:
-                    state.prompted.append(asked)
-                    problem = f"{name} takes {fewest} runs at least, and there is room for {runs}"
-                    state.note_failed(self.name, problem)
+                needed = f"{name} takes at least {fewest} runs"
+                state.cut_short = f"{needed}, and the budget has room for {runs}"
                 continue
             state.prompted.append(asked)
             room = Room(_writer(state, attempt), min(RUNS, runs), state.evaluator.concurrency,
