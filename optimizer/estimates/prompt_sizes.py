@@ -1,4 +1,4 @@
-"""How long prompts and replies are: prompts rendered for a few examples, replies guessed."""
+"""The lengths of prompts, rendered for a few examples, and of replies, which are guessed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import dspy
 
 BYTES_PER_TOKEN = 4
-"""What English takes with common tokenizers."""
+"""As common tokenizers have for English."""
 RENDERED = 4
 """On how many examples prompts are rendered."""
 UNKNOWN_FIELD = 25
@@ -30,7 +30,7 @@ THOUGHTS = 120
 AROUND_FIELD = 9
 """Tokens of the markers around a field and of the one that ends the reply."""
 REPLY = 0.3, 1.0, 3.0
-"""The range of a reply's length beside the guess: models differ in how much they say."""
+"""The range of a reply's length relative to the guess: models differ in how much they say."""
 
 _IMAGE = re.compile(
     r"""["']image_url["']: ?\{["']url["']: ?["'][^"']*["']|\Adata:image/[^,]+;base64,[\w+/=]+\Z"""

@@ -1,4 +1,4 @@
-"""What the search ran beside its trials."""
+"""Runs that are not trials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Probe:
 
     @property
     def findings(self) -> tuple[str | float | None, ...]:
-        """What it ran and what came of it, whenever that was."""
+        """What it ran and what came of it, without when that was."""
         ran = self.kind, self.module, self.model, self.detail
         return (*ran, self.examples, self.score, self.usd)
 

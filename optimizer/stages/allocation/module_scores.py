@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from evaluators.racing.posterior import Floats
-from optimizer.search.records.judgements import judged, rating_key, shown
 from optimizer.search.records.probe import Probe
-from optimizer.search.state import SearchState
+from optimizer.search.state import SearchState, judged, rating_key, shown
 from optimizer.search.strategies.posterior_search import RATED
 from pipelines import ModuleStep
 from pipelines.aggregators.calls import most_calls

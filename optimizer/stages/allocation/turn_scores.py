@@ -49,10 +49,7 @@ def mixed_scores(state: SearchState) -> list[ModuleScore]:
             model=label,
             turn=state.turn,
             examples=0,
-            rating=None,
-            agreement=None,
-            measured=None,
-            measured_se=None,
+            **dict.fromkeys(("rating", "agreement", "measured", "measured_se")),
             decision="members differ",
         )
         for module in state.space.models

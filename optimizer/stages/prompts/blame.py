@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from optimizer.search.records.judgements import judged
-from optimizer.search.state import SearchState
+from optimizer.search.state import SearchState, judged
 from pipelines import ModuleStep
 
 EXAMPLES = 12

@@ -16,8 +16,7 @@ from evaluators.objective import TOLERANCE
 from evaluators.statistics.best_of_k import BestOfK, verdict_rate
 from evaluators.statistics.difficulty import Difficulty
 from evaluators.statistics.vote_scaling import VoteScaling
-from optimizer.search.records.judgements import shown
-from optimizer.search.state import SearchState
+from optimizer.search.state import SearchState, shown
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import ModuleStep
 from pipelines.aggregators import Answer
