@@ -20,7 +20,7 @@ class Blame:
 
     module: str
     share: float = 0.0
-    """Share of the failed examples on which it was the first module to go wrong."""
+    """On how many of the failed examples it was the first module to go wrong, as a share."""
     reasons: dict[int, str] = field(default_factory=dict)
     """What it did wrong, by example, in the diagnoser's words."""
 

@@ -1,6 +1,6 @@
-"""What closed forms predict from samples that are there: widths of votes, and K of best-of-K.
+"""Predictions of closed forms from the samples so far: widths of votes, and K of best-of-K.
 
-They only propose: what looks better by more than a tie meets the best so far in a race.
+They only propose: a config that looks better by more than a tie races against the best so far.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Samples:
 
 def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
     """Wider votes, and verifiers, that are predicted to beat the best so far by more than a tie."""
-    if knobs.space.distinct(module):  # they promise more samples of one model
+    if knobs.space.distinct(module):  # predictions are for more samples of one model
         return
     for votes in _sampled_votes(state, module):
         samples = _samples(state, module, votes)
@@ -128,7 +128,7 @@ def _sample(state: SearchState, module: str, alone: PipelineConfig, index: int) 
 
 
 def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | None:
-    """The width that promises most of those beyond what was sampled, and what it promises."""
+    """The most promising width above the sampled ones, and its predicted score."""
     wider = [width for width in widths if width > samples.module.width]
     if not wider:
         return None
@@ -145,7 +145,7 @@ def _best_of_k(
     verifier: AggregatorConfig,
     widths: Sequence[int],
 ) -> tuple[int, float] | None:
-    """The K that promises most with this verifier, after trying it on a few examples.
+    """The most promising K with this verifier, and its predicted score, by a try on few examples.
 
     None if that can't be paid.
     """
@@ -184,7 +184,7 @@ def _verifier_rates(
 def _answers(
     state: SearchState, module: str, votes: ModuleConfig, index: int
 ) -> Iterator[tuple[ModuleStep, bool]]:
-    """What each member verdict, and whether that was right in the end."""
+    """The answer of each member, and whether it was right in the end."""
     for each in _alone(state, module, votes):
         steps = state.evaluator.trace(each, index).steps
         step = next((s for s in steps if s.module == module and s.agreement), None)
@@ -224,13 +224,11 @@ def _verdicts(
 
 
 def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[PipelineConfig]:
-    """By member, the vote in which it has all the weight: that is its own answer."""
-    found = []
-    for weights in np.eye(votes.width).tolist():
-        aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-        alone = votes.model_copy(update={"aggregator": aggregation})
-        found.append(state.incumbent.with_module(module, alone))
-    return found
+    """By member, the vote in which it has all the weight, which returns its own answer."""
+    rows = np.eye(votes.width).tolist()
+    aggregators = [AggregatorConfig(name="majority_vote", params={"weights": row}) for row in rows]
+    alone = [votes.with_knobs(aggregator=aggregator) for aggregator in aggregators]
+    return [state.incumbent.with_module(module, each) for each in alone]
 
 
 def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:
