@@ -1,4 +1,4 @@
-"""Which configs are allowed: for every module, the values that its knobs may take."""
+"""The allowed configs: for every module, the values that its knobs may take."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Choices = Listed[T] | dict[str, Listed[T]]
 ByModule = Annotated[dict[str, T], BeforeValidator(_by_module_only)]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"]
-"""What litellm knows as `reasoning_effort`; which of them a model takes is up to its provider."""
+"""litellm's values of `reasoning_effort`; which of them a model takes depends on its provider."""
 
 DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.7, 1.0),
@@ -80,7 +80,7 @@ _ASKED_ONCE: Mapping[str, tuple[Any, ...]] = {"width": (1,), "aggregator": ()}
 """The same for modules that can't have members."""
 
 _NOT_EXPORTABLE = ("width", "aggregator", "network", "reply_format")
-"""What a plain DSPy program has no form for."""
+"""Knobs that a plain DSPy program can't express."""
 
 _ASKING = "module that asks a model"
 

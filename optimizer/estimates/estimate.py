@@ -20,10 +20,10 @@ from pipelines.gateway.budget import Budget
 MOST_DEFAULT_USD = 5.0
 """The highest default budget in dollars, for searches without a budget."""
 LONG_REPLIES = 4
-"""For how many of the longest replies a budget has room: each is reserved at its worst cost."""
+"""How many of the longest replies a budget has room for: each is reserved at its worst cost."""
 _WIDTH = 96
 LOST_SHARE = 0.05
-"""Of the held-out examples, the share that the example of a smaller net gain loses."""
+"""The share of held-out examples that are lost in the example of a smaller net gain."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def smallest_gain(held_out: int) -> float | None:
 
 
 def gain_text(held_out: int) -> str:
-    """What gain so many held-out examples can show, in words."""
+    """A sentence on the smallest gain that so many held-out examples can show."""
     if not held_out:
         return "Nothing is held out, so that no gain can be shown."
     clean, least = fewest_gained(0), smallest_gain(held_out)

@@ -43,14 +43,14 @@ class PromptSize:
     """Tokens of one call of a module."""
 
     input_tokens: float
-    """Of its text."""
+    """Tokens of its text."""
     output_tokens: Span
     images: float = 0.0
     """How many its input has; each model counts their tokens in its own way."""
 
 
 def prompt_sizes(plan: Plan) -> Mapping[str, PromptSize]:
-    """By module that asks a model, from a few of the search examples; nothing is called.
+    """The sizes by module, from a few of the search examples, without any call.
 
     Fields that the dataset has no column for are taken to be as long as a guess says. Where the
     user's own code writes the prompts, an input is as long as the example's inputs are.
@@ -118,6 +118,6 @@ def _field_tokens(plan: Plan, name: str) -> float:
 
 
 def _reply(guess: float, labels: Sequence[str], plan: Plan) -> Span:
-    """At most what the models may write."""
+    """The range of a reply's tokens, at most what the models may write."""
     most = max((plan.models[label].max_tokens for label in labels), default=2048)
     return Span(*(min(float(most), guess * share) for share in REPLY)) if guess else exactly(0.0)

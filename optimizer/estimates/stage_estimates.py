@@ -53,7 +53,7 @@ class StageEstimate:
     usd: Span
     seconds: Span
     basis: str
-    """What the figures rest on, in words."""
+    """What the figures rest on."""
 
 
 def stage_estimates(plan: Plan, prices: CallPrices, concurrency: int) -> Iterator[StageEstimate]:

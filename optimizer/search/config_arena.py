@@ -35,7 +35,7 @@ class ConfigArena(Arena):
         self.config_of = config_of
         self._configs: dict[Levels, PipelineConfig] = {}
         self._preference: Preference | None = None
-        """Of the candidates and costs as they are now."""
+        """That of the present candidates and costs; None until it is needed."""
         super().__init__(examples=len(examples), calls_of=self._calls_of, **arena)
 
     def config(self, levels: Levels) -> PipelineConfig:
@@ -46,7 +46,7 @@ class ConfigArena(Arena):
 
     @property
     def configs(self) -> list[PipelineConfig]:
-        """Of all candidates in the field, in its order."""
+        """The configs of all candidates, in the field's order."""
         return [self.config(levels) for levels in self.places]
 
     def _calls_of(self, levels: Levels) -> Iterator[Hashable]:
@@ -135,7 +135,7 @@ def arena_of(
 
 
 def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...]]:
-    """For each config, the level of every knob that is not the same in all of them.
+    """For each config, the level of every knob that varies among them.
 
     Without the models of modules that have several at once; see `model_mixtures`.
     """

@@ -27,7 +27,7 @@ class FinalScores:
     held_out: bool
     """False: these are the estimates that the search chose by, and too optimistic."""
     points: Mapping[str, Evaluation] = field(default_factory=dict)
-    """Of configs that were scored on the holdout, by their keys."""
+    """The evaluations of all configs scored on the holdout, by their keys."""
     cut_off: str | None = None
     """What ended the pass before all of its examples; None if nothing did."""
     calibration: Calibration | None = None
@@ -57,7 +57,7 @@ class FinalScores:
         return self.calibration.mean_interval(list(self._scores(evaluation).values()))
 
     def _scores(self, evaluation: Evaluation) -> Mapping[int, float]:
-        """By example, on the judge's scale if it is to be corrected.
+        """Scores by example, on the judge's scale if they are to be corrected.
 
         Failures of the pipeline score 0, which no judge gave. On the judge's scale that is its
         score for worthless answers.
@@ -112,9 +112,9 @@ def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
 
 
 def search_estimates(state: SearchState) -> FinalScores:
-    """What the search knows of the finalists, where there was no holdout or no pass over it.
+    """The search's scores of the finalists, where there was no holdout or no pass over it.
 
-    On the incumbent's examples, without those that its own demos were made from.
+    They are for the incumbent's examples, without those that its own demos were made from.
     """
     known = state.evaluator.known
     tuned = known(state.incumbent)

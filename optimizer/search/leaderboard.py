@@ -19,7 +19,7 @@ from optimizer.search.records.search_log import SearchLog
 from search_spaces import PipelineConfig
 
 MOST_POINTS = 8
-"""At most this many configs of a front are scored on the holdout."""
+"""How many configs of a front are scored on the holdout at most."""
 
 
 @dataclass(kw_only=True)

@@ -21,8 +21,8 @@ from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 MOST_OBSERVERS = 100
-"""At most this many earlier configs, the latest, inform a race besides the given one and the single
-models."""
+"""How many earlier configs, the latest ones, inform a race besides the config as given and the
+single models."""
 
 
 @dataclass(kw_only=True)

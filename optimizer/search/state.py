@@ -98,7 +98,7 @@ class SearchState(RacingState):
 
     @property
     def uniform(self) -> dict[str, tuple[str, ...]]:
-        """By module whose members all ask one model, the labels to choose from.
+        """The labels to choose from, by module, for modules whose members all ask one model.
 
         Members that differ are not changed when models are allocated: the structure stage decides
         which ones go together.

@@ -72,11 +72,11 @@ class CallPlanner:
         self._dependencies = pipeline.dependencies
         self._times = times
         self._own: dict[int, _Own] = {}
-        """By the identity of the bound module, which it keeps alive."""
+        """By the identity of the bound module, which the value keeps alive."""
         self._known: dict[str, ModuleCalls] = {}
 
     def module_calls(self, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
-        """What every module of one config asks, in the order of levels.
+        """The calls of every module of one config, in the order of levels.
 
         Args:
             bound: the modules with their configs and sample indices, by name.

@@ -38,9 +38,9 @@ class Forecast:
     _noted: int = 0
     """How much of the evaluator's history is counted in these two."""
     _planners: dict[tuple[int, ...], CallPlanner] = field(default_factory=dict)
-    """By how often modules are asked."""
+    """By how often each module is asked."""
     _calls: dict[tuple[str, tuple[int, ...]], list[ModuleCalls]] = field(default_factory=dict)
-    """By config key, too."""
+    """By config key, and how often each module is asked."""
 
     def __post_init__(self) -> None:
         self._made = MadeCalls(self.evaluator.pipeline)
@@ -167,7 +167,7 @@ class Forecast:
         return self._known.get(config.key, 0) | example_set(shown)
 
     def _coming(self, runs: Runs) -> list[tuple[list[ModuleCalls], int]]:
-        """By config, its calls and the examples that it has to be run on."""
+        """For each config, its calls and the examples that it still has to run on."""
         self._catch_up()
         times = self.evaluator.times()
         examples: dict[str, list[int]] = {}

@@ -36,7 +36,7 @@ class MadeCalls:
             name: place for place, level in enumerate(pipeline.levels) for name in level
         }
         self._ran: dict[str, int] = {}
-        """By module key, the examples on which the module needs no call any more."""
+        """By module key, the examples on which the module needs no further call."""
         self._made: dict[CallGroup, int] = {}
         """By call, the examples on which it was made, or turned out not to be needed by any config
         that could make it."""
@@ -91,7 +91,7 @@ class MadeCalls:
     def _extent(
         self, calls: Sequence[ModuleCalls], failed: str, answered: int, is_clear: bool
     ) -> str:
-        """Which of its calls a run is known to have made, and to have had answered."""
+        """Which of its calls a run has surely made, with answers: "most", "sure" or "none"."""
         last = self._levels.get(failed, len(self._levels))
         most = sum(len(each.most) for each in calls if self._levels[each.module] <= last)
         if self._pipeline.is_fixed and answered == most:

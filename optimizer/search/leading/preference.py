@@ -28,7 +28,7 @@ class Preference:
 
     objective: Objective
     costs: Sequence[Costs]
-    """Of each candidate, as far as they are known; the scores are not used."""
+    """C, as far as they are known; the scores are not used."""
     singles: NDArray[np.bool_]
     """C: which have one model in all modules."""
     changes: NDArray[np.int64]

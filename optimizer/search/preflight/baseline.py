@@ -92,8 +92,8 @@ def _usd_needed(state: SearchState) -> float:
 
 
 def _usd_to_search(state: SearchState) -> float:
-    """Enough to begin a search: also for the final pass at the highest cost of an example so far,
-    for the look at every single model, and for two of the longest answers of any model, so that
+    """Dollars to begin a search: also for the final pass at the highest cost of an example so far,
+    for a first look at every single model, and for two of the longest answers of any model, so that
     none is left out."""
     baseline, space = state.baseline, state.space
     singles = [baseline.with_single_model(label) for label in space.single_models()]

@@ -15,7 +15,7 @@ from pipelines.gateway.call import BudgetExhausted
 
 
 def measure_judge(state: SearchState) -> JudgeAgreement | None:
-    """What is known of the judge; None if the metric asks none. It scores all human labels once.
+    """Let the judge score all human labels once; None if the metric has no judge.
 
     Raises:
         BudgetTooSmall: the budget can't pay for that.

@@ -46,7 +46,7 @@ class ModuleScore:
 
 
 def latest_scores(scores: Sequence[ModuleScore]) -> list[ModuleScore]:
-    """Of each module, the scores of its last turn with any figures; if none has any, its last."""
+    """Each module's scores of its last turn with figures; of its last turn if none has any."""
     turns = {score.module: score.turn for score in scores}
     known = (score for score in scores if (score.rating, score.measured) != (None, None))
     turns |= {score.module: score.turn for score in known}

@@ -30,7 +30,7 @@ class SearchLog:
     """The round of the loop, from 1; 0 before it."""
     trials: list[Trial] = field(default_factory=list)
     module_scores: list[ModuleScore] = field(default_factory=list)
-    """Of every turn, one per module and model."""
+    """One per turn, module and model."""
     probes: list[Probe] = field(default_factory=list)
     _recorded: dict[str, int] = field(default_factory=dict)
     """By config key, on how many examples the config had run when it was last recorded."""

@@ -1,4 +1,4 @@
-"""Where a strategy searches: choices for each module, and a field of candidates made of them."""
+"""The arena of a strategy: choices for each module, and a field of candidates made of them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Arena:
     start: Levels | None = None
     """The candidate in place; one that replaces it must have seen all examples."""
     rate: Callable[[int, Levels, int], Floats] | None = None
-    """From a module's number, a candidate and a number of examples to the ratings in [0, 1] of the
-    module's outputs with each of its choices, the rest being as in the candidate: choices x
-    examples, NaN where there is none. None without a diagnoser."""
+    """Takes a module's number, a candidate and a number of examples, and returns the ratings in
+    [0, 1] of the module's outputs with each of its choices, the other modules being as in the
+    candidate: choices x examples, NaN where there is none. None without a diagnoser."""
     ratings: Sequence[Floats] | None = None
     """For each module, the mean rating of each of its choices, NaN where there is none."""
     factors_of: Callable[[Levels], Sequence[int]] = lambda levels: levels
@@ -56,11 +56,11 @@ class Arena:
     """Whether all possible candidates are in the field from the beginning, even if many."""
     field: Field = dataclasses.field(init=False)
     places: dict[Levels, int] = dataclasses.field(init=False, default_factory=dict)
-    """Of each candidate in the field."""
+    """Each candidate's index in the field."""
     _numbers: dict[Hashable, int] = dataclasses.field(init=False, default_factory=dict)
     _posterior: Posterior | None = None
     _fitted: int = -1
-    """How many runs the posterior is of."""
+    """How many runs the posterior is fitted to."""
 
     def __post_init__(self) -> None:
         """Begin with all candidates where they are few, else with the one in place."""
@@ -184,7 +184,7 @@ class Strategy(Protocol):
 
     @property
     def name(self) -> str:
-        """As users write it."""
+        """The name that users write."""
         ...
 
     def runs(self, arena: Arena) -> Iterable[Sequence[Run]]:

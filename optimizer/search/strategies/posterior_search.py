@@ -25,7 +25,7 @@ RATED = 4
 PROPOSED = 16
 """How many combinations are drawn at a time, where there are too many to list."""
 NOTHING = -1e3
-"""A mean score below any, of candidates that can't lead yet."""
+"""A mean below all scores, for candidates that can't lead yet."""
 RESERVED_FOR = 2
 """How many candidates there must be calls left to run on all examples."""
 MOST_FINISHED = 3
@@ -43,10 +43,10 @@ class PosteriorSearch:
 
     name: str = "default"
     value: Value = best_mean
-    """What the final choice is for."""
+    """The value that the final choice maximises."""
     wanted: Callable[[Floats], Iterable[int]] = best_first
-    """From posterior means to the candidates that should be run on all examples, the most wanted
-    first."""
+    """Takes posterior means, and returns the candidates that should be run on all examples, the
+    most wanted first."""
     finish: int = 1
     """How many of these are sought."""
     swaps: int = 0

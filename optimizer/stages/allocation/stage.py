@@ -24,7 +24,7 @@ from optimizer.stages.allocation.turn_scores import mixed_scores, turn_scores
 from search_spaces import PipelineConfig
 
 Choices = Mapping[str, Sequence[str]]
-"""By module, the labels of the models that it may have; what it has now comes first."""
+"""By module, the labels of the models that it may have; the present one comes first."""
 
 
 @dataclass(frozen=True)

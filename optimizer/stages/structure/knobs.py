@@ -1,4 +1,4 @@
-"""What a module's knobs may be set to: all settings in a list, or one drawn by Optuna."""
+"""The possible settings of a module's knobs: all in a list, or one drawn by Optuna."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Choose = Callable[[str, Any], Any]
-"""From a knob's name and its choices (or a distribution of Optuna's) to one of them."""
+"""Takes a knob's name and its choices, or a distribution of Optuna's, and returns one value."""
 
 _PLAIN = (str, int, float, bool, type(None))
 """What Optuna can store; other choices are stored as JSON."""

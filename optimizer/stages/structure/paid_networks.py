@@ -14,9 +14,9 @@ from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, Pipeline
 from search_spaces.member import SETTINGS
 
 MOST_MIXED = 7
-"""At most this many members of a module are mixed: those that did best by themselves."""
+"""How many members of a module are mixed at most: those that did best by themselves."""
 MOST_NETWORKS = 200
-"""At most this many are scored at a time; each takes some milliseconds of CPU."""
+"""How many are scored at a time at most; each takes some milliseconds of CPU."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 

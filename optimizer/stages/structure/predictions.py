@@ -27,10 +27,10 @@ from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
 
 FEWEST_SAMPLES = 3
-"""Of each example, before anything is predicted from them."""
+"""The fewest samples of each example that anything is predicted from."""
 FEWEST_EXAMPLES = 32
 VERIFIED_EXAMPLES = 32
-"""On how many a verifier is tried, to learn how often it is right."""
+"""On how many examples a verifier is tried, to learn how often it is right."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Samples:
     module: ModuleConfig
     """The module with these samples as members, and a majority vote."""
     examples: Sequence[int]
-    """Those with all samples, on which the best so far has a score too."""
+    """The examples with all samples, on which the best so far has a score, too."""
     right: Sequence[int]
     rival: Sequence[int]
     """How many agree on the most frequent wrong outcome."""
@@ -68,18 +68,17 @@ def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[Pipelin
         best_so_far = state.evaluator.known(state.incumbent).on(samples.examples)
         bar = best_so_far.mean + TOLERANCE
         widths = knobs.space.of("width", module)
-        best = _best_vote(samples, widths)
-        if best is not None and best[1] > bar:
-            yield state.incumbent.with_module(module, _wide(votes, best[0], votes.aggregation))
+        promises = [(votes.aggregation, _best_vote(samples, widths))]
         for verifier in knobs.aggregations(module).values():
             if verifier.name == "verifier":
-                best = _best_of_k(state, module, samples, verifier, widths)
-                if best is not None and best[1] > bar:
-                    yield state.incumbent.with_module(module, _wide(votes, best[0], verifier))
+                promises.append((verifier, _best_of_k(state, module, samples, verifier, widths)))
+        for aggregation, best in promises:
+            if best is not None and best[1] > bar:
+                yield state.incumbent.with_module(module, _wide(votes, best[0], aggregation))
 
 
 def _sampled_votes(state: SearchState, module: str) -> Iterator[ModuleConfig]:
-    """Of the module's votes that were raced, for each setting the widest of one model."""
+    """The widest vote of one model for each setting of the module that was raced."""
     widest: dict[str, ModuleConfig] = {}
     rest = state.incumbent.model_dump(exclude={"modules": {module}})
     for config in state.raced():
