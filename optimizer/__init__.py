@@ -1,6 +1,6 @@
-"""Everything public. `from optimizer import Module, Pipeline, optimize` is all that users import.
+"""The public names. `from optimizer import Module, Pipeline, optimize` is all that users import.
 
-Names are looked up when they are first asked for, so that importing this package stays quick.
+Names are imported when they are first used, so that importing this package stays quick.
 """
 
 from __future__ import annotations
@@ -116,17 +116,17 @@ __all__ = [
 
 
 def _check_rooms() -> None:
-    """The packages beside this one have plain names, which a folder of the user's may have too.
+    """Check that Python finds the packages beside this one: a user's folder may have such a name.
 
     Raises:
-        ImportError: names the folder that Python would take for one of them, and what to do.
+        ImportError: names the folder that Python would import instead, and what to do.
     """
     home = Path(__file__).resolve().parents[1]
     for room in ("search_spaces", "pipelines", "evaluators"):
         spec = importlib.util.find_spec(room)
         places = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
         found = Path(places[0]).resolve() if places and places[0] else None
-        # another copy of ours will do: MLflow's models carry one along
+        # another copy of ours will do: MLflow's models contain one
         if found != home / room and not (found and (found.parent / "optimizer/loop.py").is_file()):
             raise ImportError(
                 f"compound-optimizer's own package {room!r} is {home / room}, but Python finds "

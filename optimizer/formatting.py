@@ -28,7 +28,7 @@ def percent_interval(score: Interval) -> str:
 
 def points(gain: Interval) -> str:
     """A gain with its 95% interval as `+12.0 points [+5.1, +18.4]`."""
-    # z: a minus only before what is not 0.0 once rounded
+    # z: no minus sign before what is rounded to 0.0
     mean, low, high = (f"{100 * value:+z.1f}" for value in (gain.mean, gain.low, gain.high))
     return f"{mean} points [{low}, {high}]"
 
@@ -43,7 +43,7 @@ def dollars(usd: float) -> str:
 
 
 def seconds(duration: float) -> str:
-    """A duration as `0.42 s`, `12 s`, `3:05` (minutes) or `1:02:09`."""
+    """A duration as `0.42 s`, `12 s`, `3:05` (minutes) or `1:02:09` (hours)."""
     if math.isnan(duration):
         return "n/a"
     if duration < 10:
@@ -55,7 +55,7 @@ def seconds(duration: float) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits, and no fewer than stand before the point: `0.6667`, `12,346`."""
+    """Four significant digits, and all before the point: `0.6667`, `12,346`."""
     if math.isfinite(value) and abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -91,7 +91,7 @@ def budget_text(budget: Budget) -> str:
 
 
 def budget_code(budget: Budget, *, shell: bool = False) -> str:
-    """As it is given: `budget=Budget(usd=0.5)`, or `--budget-usd 0.5` on the command line."""
+    """The argument: `budget=Budget(usd=0.5)`, or `--budget-usd 0.5` on the command line."""
     caps = {"usd": budget.usd, "calls": budget.calls, "seconds": budget.seconds}
     given = {name: f"{cap:.12g}" for name, cap in caps.items() if cap is not None}
     if shell:
@@ -100,7 +100,7 @@ def budget_code(budget: Budget, *, shell: bool = False) -> str:
 
 
 def command(name: str) -> str:
-    """An installed command; its path, where the environment isn't activated."""
+    """The name of an installed command; its path where the environment isn't activated."""
     if shutil.which(name):
         return name
     beside = Path(sys.executable).with_name(name)

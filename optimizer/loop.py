@@ -117,8 +117,8 @@ def optimize(
 ) -> Result | Estimate:
     """Find better models, networks and prompts for a pipeline, within a budget.
 
-    Every call is cached on disk, so the same search started again takes the same path without
-    paying twice, also after it was killed. The same arguments and seed give the same result.
+    Every call is cached on disk, so the same search started again, even after it was killed, takes
+    the same path without paying twice. The same arguments and seed give the same result.
 
     Args:
         pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
@@ -162,7 +162,7 @@ def optimize(
 
     Raises:
         ValueError: an argument does not fit; names the value and the nearest valid choice.
-        ModelError: models can't be asked, as is known of them or as a first call to each shows;
+        ModelError: models can't be called, by what is known of them or by a first call to each;
             names all of them. A ValueError.
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
@@ -188,12 +188,15 @@ def optimize(
     if experiment is not None and not (isinstance(experiment, str) and experiment.strip()):
         raise ValueError(f"experiment must be a name that is not blank, but got {experiment!r}")
     check_kind(gateway, Gateway)
-    _check_callback(on_trial)
+    if on_trial is not None and not callable(on_trial):
+        raise ValueError(f"on_trial must be a function of one trial, but got {on_trial!r}")
     check_calls_can_be_made(plan, keys=not dry_run)
     if dry_run:
         return estimate(plan, budget, concurrency)
     chosen_store()  # raises now what would end the search later
-    _warn_of_few(plan)
+    least = smallest_gain(len(plan.holdout))
+    if plan.holdout and plan.may_change and (least is None or least > LARGE_GAIN):
+        logger.warning("%s More examples can show smaller gains.", gain_text(len(plan.holdout)))
     if budget is None:
         plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
@@ -240,7 +243,7 @@ def search(state: SearchState, plan: Plan) -> str | None:
     """Race the baseline, the single models, and what the stages propose, until none helps.
 
     Returns:
-        Why the search ended before that, or had nothing to choose by, if so.
+        Why the search ended early, or had nothing to choose by; None otherwise.
 
     Raises:
         BudgetTooSmall: the budget can't pay for the baseline.
@@ -261,27 +264,19 @@ def search(state: SearchState, plan: Plan) -> str | None:
         ended = state.cut_short
     except BudgetExhausted as exhausted:
         ended = str(exhausted)
-    return all_scores_equal(state) or (
-        ended
-        and f"{_cap_in_words(plan)} ended the search: {ended}{_not_reached(state, plan.stages)}"
-    )
+    if (equal := all_scores_equal(state)) or not ended:
+        return equal
+    cap = "the budget"
+    if plan.budget_is_default:
+        cap = f"the default budget of {budget_text(plan.budget)}, as none was given,"
+    return f"{cap} ended the search: {ended}{_not_reached(state, plan.stages)}"
 
 
 def _not_reached(state: SearchState, stages: Sequence[Stage]) -> str:
-    """What to add where some of the stages came to no trial before the budget ended."""
+    """Names the stages of which no trial was run before the budget ended."""
     ran = {trial.stage for trial in state.trials} | {probe.stage for probe in state.probes}
-    done = ran | (state.finished - state.without_room)
-    missing = [stage.name for stage in stages if stage.name not in done]
-    if not missing or state.has_it_all:
-        return ""
-    where = f"in {state.entered}" if state.entered else "before the first stage"
-    return f"; no trial of {', '.join(missing)} was run: the budget ended {where}"
-
-
-def _cap_in_words(plan: Plan) -> str:
-    if not plan.budget_is_default:
-        return "the budget"
-    return f"the default budget of {budget_text(plan.budget)}, as none was given,"
+    missing = [stage.name for stage in stages if stage.name not in ran | state.finished]
+    return f"; no trial of {', '.join(missing)} was run" if missing and not state.has_it_all else ""
 
 
 def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
@@ -296,7 +291,7 @@ def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
     """
     led: set[str] = set()
     unfinished = False
-    while unfinished or state.incumbent.key not in led:  # else what leads was here before
+    while unfinished or state.incumbent.key not in led:  # else the incumbent led before
         led.add(state.incumbent.key)
         state.turn += 1
         unfinished = False
@@ -309,7 +304,6 @@ def take_turns(state: SearchState, stages: Sequence[Stage]) -> None:
 
 def _finishes(stage: Stage, state: SearchState, share: float) -> bool:
     """Let a stage improve the incumbent; false if the share kept for later ones cut it short."""
-    state.entered = stage.name
     try:
         with state.forecast.withholding(share):
             stage.improve(state)
@@ -342,21 +336,9 @@ def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
 
 
 def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
-    """The one asked for; "auto" is the model that did best alone."""
+    """The diagnoser asked for; "auto" is the model that did best alone."""
     chosen = state.ablest_model if plan.diagnoser == "auto" else plan.diagnoser
     return Diagnoser(chosen, plan.pipeline, state.evaluator.session) if chosen else None
-
-
-def _check_callback(on_trial: Any) -> None:
-    if on_trial is not None and not callable(on_trial):
-        raise ValueError(f"on_trial must be a function of one trial, but got {on_trial!r}")
-
-
-def _warn_of_few(plan: Plan) -> None:
-    """Warn, before anything is paid, if the held-out examples can show a large gain at most."""
-    least = smallest_gain(len(plan.holdout))
-    if plan.holdout and plan.may_change and (least is None or least > LARGE_GAIN):
-        logger.warning("%s More examples can show smaller gains.", gain_text(len(plan.holdout)))
 
 
 def _capped(plan: Plan, concurrency: int) -> Plan:
@@ -393,25 +375,21 @@ def _listener(
         tracker.best(session.nominal.calls, known.mean)
         progress.stage(trial.stage, trial.turn)
         progress.update(known.interval, baseline.interval, session.spent, session.seconds)
-        if callback is not None:
-            _call(callback, trial)
+        try:
+            if callback is not None:
+                callback(trial)
+        except Exception as error:
+            raise OptimizationError(
+                f"on_trial raised {type(error).__name__}: {error}, at trial {trial.number} "
+                f"({trial.stage}), which ended the search; fix it and run again: answers so "
+                "far are cached and not paid for twice"
+            ) from error
 
     return on_trial
 
 
-def _call(callback: Callable[[Trial], None], trial: Trial) -> None:
-    try:
-        callback(trial)
-    except Exception as error:
-        raise OptimizationError(
-            f"on_trial raised {type(error).__name__}: {error}, at trial {trial.number} "
-            f"({trial.stage}), which ended the search; fix it and run again: answers so "
-            "far are cached and not paid for twice"
-        ) from error
-
-
 def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """Params, tags and files of the run: what was asked for."""
+    """The params, tags and files of the run that describe its arguments."""
     space = plan.space.model_dump(mode="json", exclude={"exportable"})
     params = {
         "metric": plan.metric.name,
@@ -439,27 +417,23 @@ def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, st
 
 
 def _choices_text(choices: Mapping[str, Any]) -> str | None:
-    """One knob's choices by module, cut short; None where no module has any."""
+    """One knob's choices by module, shortened; None where no module has any."""
     given = {module: values for module, values in choices.items() if values}
     return shortened(json.dumps(given), 500) if given else None
 
 
 def _end(state: SearchState) -> None:
-    """After an interrupt: wait for calls in flight, and print how to resume."""
-    state.evaluator.session.stop()
-    _wait_for_calls(state.evaluator.session)
-    with suppress(OSError):  # the terminal may be gone
-        print(_interrupted(state), file=sys.stderr)
-
-
-def _wait_for_calls(session: Session) -> None:
-    """Calls in flight are paid for: their answers are worth a few seconds."""
+    """After an interrupt: wait for calls in flight, which are paid for, and print how to resume."""
+    session = state.evaluator.session
+    session.stop()
     if session.in_flight:
         waiting = f"waiting for {session.in_flight} calls in flight; ctrl-C again gives them up"
-        with suppress(OSError):
+        with suppress(OSError):  # the terminal may be gone
             print(f"\n{waiting}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             session.drain()
+    with suppress(OSError):
+        print(_interrupted(state), file=sys.stderr)
 
 
 def _interrupted(state: SearchState) -> str:

@@ -1,4 +1,4 @@
-"""Our search of prompts as an optimizer of `mlflow.genai.optimize_prompts`."""
+"""A race of prompts as an optimizer for `mlflow.genai.optimize_prompts`."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from search_spaces.refusals import check_whole
 logger = logging.getLogger(__name__)
 
 SHOWN = 5
-"""How many examples a writer sees: those with the lowest scores."""
+"""How many examples the writing model sees: those with the lowest scores."""
 LONGEST = 2000
-"""Characters of one example that it sees."""
+"""How many characters of an example it sees."""
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _TASK = """\
 Improve a prompt template by what went wrong with it. Keep every {{variable}} of the template, and \
@@ -203,7 +203,7 @@ def _shown(record: EvaluationResultRecord) -> str:
 
 
 def _fits(version: str, text: str) -> bool:
-    """Whether it has the same variables, and is a chat as well if the text is."""
+    """Whether it has the same variables, and is a chat if the text is one."""
     if {*_VARIABLE.findall(version)} != {*_VARIABLE.findall(text)}:
         return False
     return not _is_chat(text) or _is_chat(version)

@@ -1,4 +1,4 @@
-"""The progress of a search: a line on a terminal, and lines now and then elsewhere."""
+"""The progress of a search: one line on a terminal, and occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pipelines.gateway.gateway import Session
 
 REFRESH_S = 1.0
-"""Between two refreshes of the line during a trial."""
+"""Seconds between two refreshes of the line during a trial."""
 LINES_S = 5.0
-"""At least so many seconds lie between two lines, where each stays."""
+"""The fewest seconds between two lines where they are not overwritten."""
 _FORMAT = "{bar:12} {desc}{postfix}"
 
 
@@ -58,7 +58,7 @@ class Progress:
 
     @contextmanager
     def following(self, session: Session) -> Iterator[None]:
-        """Within it, what is shown is refreshed every second."""
+        """Within it, the display is refreshed every second."""
         if sys.stderr is None:  # as in a service
             yield
             return
@@ -78,7 +78,7 @@ class Progress:
             thread.join()
 
     def stage(self, name: str, turn: int = 0) -> None:
-        """A stage begins, in a turn of the loop; 0 is before the first."""
+        """Note that a stage begins, in a turn of the loop; 0 is before the first."""
         self._stage = f"{name}, turn {turn}" if turn else name
         self._news = True
         if self._bar is not None:
@@ -87,15 +87,19 @@ class Progress:
     def update(
         self, best: Interval | None, baseline: Interval | None, spend: Spend, elapsed_s: float
     ) -> None:
-        """A trial ended; all is as of now: the scores, in [0, 1], are those of the best so far and
-        of the baseline on the search examples."""
+        """Note that a trial ended.
+
+        Args:
+            best, baseline: their scores in [0, 1] so far, on the search examples.
+            spend, elapsed_s: of the search so far.
+        """
         self._trials += 1
         self._best, self._baseline = best, baseline
         self._news = True
         self.refresh(spend, elapsed_s)
 
     def refresh(self, spend: Spend, elapsed_s: float) -> None:
-        """More was spent; the arguments are those of `update`."""
+        """Show what was spent so far; the arguments are those of `update`."""
         used = self.used(spend, elapsed_s)
         text = ", ".join(filter(None, self._parts(spend, elapsed_s, used)))
         if self._bar is not None:
@@ -110,7 +114,7 @@ class Progress:
                     print(f"{self._stage}: {text}", file=sys.stderr, flush=True)
 
     def _parts(self, spend: Spend, elapsed_s: float, used: float) -> list[str]:
-        """What is shown beside the stage; a narrow terminal cuts the end off."""
+        """The texts beside the stage; a narrow terminal cuts off the last ones."""
         calls, left = self._budget.calls, self.seconds_left(used, elapsed_s)
         return [
             _scores(self._best, self._baseline),

@@ -1,4 +1,4 @@
-"""Silences other libraries for a while."""
+"""Context managers that silence other libraries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def log_level(level: int, *names: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Silence what Optuna logs of every trial, and its warnings of experimental features."""
+    """Silence Optuna's logs of every trial and its warnings about experimental features."""
     import optuna
 
     with log_level(logging.WARNING, "optuna"), warnings.catch_warnings():

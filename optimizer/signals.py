@@ -1,4 +1,4 @@
-"""Signals that ask the process to end, as an interrupt that a search can still answer."""
+"""Turns signals that ask the process to end into an interrupt that a search can handle."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class EndedBySignal(KeyboardInterrupt):
 def signals_interrupt() -> Iterator[None]:
     """Within it, SIGTERM and SIGHUP raise `EndedBySignal`, where ctrl-C raises its base class.
 
-    Only in the main thread, which alone gets signals; and only what nobody else handles or ignores,
-    as `nohup` does.
+    Only in the main thread, which alone gets signals, and only for signals that nobody else handles
+    or ignores, as `nohup` does.
     """
     taken = []
     if threading.current_thread() is threading.main_thread():

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The search space when it is first asked for: it needs Optuna, which takes its time."""
+    """Import the search space when it is first used: it needs Optuna, which is slow to import."""
     if name in ("SearchSpace", "SearchSpaceError"):
         from search_spaces import space
 

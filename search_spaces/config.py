@@ -35,7 +35,7 @@ ReplyFormat = Literal["chat", "json", "xml"]
 
 
 MAX_WIDTH = 1000
-"""The most members of one module: a larger number is a slip, and would fill the memory."""
+"""The most members of one module; a larger number is a mistake, and would fill the memory."""
 
 
 @refusing_with(ValueError)
@@ -75,24 +75,25 @@ class ModuleConfig(BaseModel):
     width: Whole = Field(default=1, ge=1, le=MAX_WIDTH)
     """How many members answer. Filled in where `members` are given."""
     aggregator: str | AggregatorConfig | None = None
-    """What turns the members' answers into one; needed when `width` is above 1. A name alone says
-    as much as an `AggregatorConfig` with nothing but a name, and is what that becomes."""
+    """What turns the members' answers into one; needed when `width` is above 1. An
+    `AggregatorConfig` with nothing but a name becomes that name."""
     instructions: str | None = None
     """The prompt's instructions; None leaves what the signature says."""
     demos: tuple[dict[str, Any], ...] = ()
     """Worked examples shown in the prompt."""
     reply_format: ReplyFormat = Field(default="chat", exclude_if="chat".__eq__)
-    """`chat` is DSPy's ordinary form; in a DSPy program what `dspy.configure(adapter=...)` says.
+    """`chat` is DSPy's default; in a DSPy program it is the adapter that `dspy.configure` sets.
     `json` also sends the fields' JSON schema, where the model's server takes one."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """A function module's own parameters; of one that asks a model, its `reasoning_effort`."""
+    """A function module's own parameters; the `reasoning_effort` of a module that asks a model."""
 
     @field_validator("aggregator", mode="after")
     @classmethod
     def _named(cls, given: str | AggregatorConfig | None) -> str | AggregatorConfig | None:
         """One way to write each: equal configs have equal keys."""
-        bare = isinstance(given, AggregatorConfig) and not given.params and not given.modules
-        return given.name if isinstance(given, AggregatorConfig) and bare else given
+        if isinstance(given, AggregatorConfig) and not given.params and not given.modules:
+            return given.name
+        return given
 
     @property
     def aggregation(self) -> AggregatorConfig | None:
@@ -108,7 +109,7 @@ class ModuleConfig(BaseModel):
 
     @model_validator(mode="after")
     def _normalized(self) -> Self:
-        """Equal values in one form; see the class."""
+        """See the class."""
         if not self.members:
             return self
         self._check_members()
@@ -192,7 +193,7 @@ class ModuleConfig(BaseModel):
         return self.with_knobs(**update) if update else super().model_copy(deep=deep)
 
     def with_network(self, network: ModuleConfig) -> ModuleConfig:
-        """A copy with the network's knobs; those that it leaves unsaid stay."""
+        """A copy with the knobs that the network sets."""
         return self.with_knobs(
             **{knob: getattr(network, knob) for knob in network.model_fields_set}
         )
@@ -215,7 +216,7 @@ class ModuleConfig(BaseModel):
             yield from module.walk(f"{path}.{role}")
 
     def with_role(self, path: Sequence[str], change: Mapping[str, Any]) -> ModuleConfig:
-        """A copy in which some knobs are others: its own, or those of a role at this path."""
+        """A copy with changed knobs: its own, or those of the role at this path."""
         if not path:
             return self.with_knobs(**change)
         aggregation = self.aggregation
@@ -227,11 +228,11 @@ class ModuleConfig(BaseModel):
         return self.model_copy(update={"aggregator": changed})
 
 
-AggregatorConfig.model_rebuild()  # now that there is the class that it names
+AggregatorConfig.model_rebuild()  # it refers to ModuleConfig
 
 
 LEFT_OUT: Any = object()
-"""Stands for a parameter that a config does not set: it is what the function says."""
+"""Stands for a parameter that a config does not set, so that the function's default holds."""
 
 
 class Difference(NamedTuple):
@@ -271,7 +272,7 @@ class PipelineConfig(BaseModel):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Every label of the allocation once, in the order of modules and members."""
+        """Every distinct label of the allocation, in the order of modules and members."""
         return tuple(dict.fromkeys(itertools.chain.from_iterable(self.allocation.values())))
 
     @property
@@ -285,7 +286,7 @@ class PipelineConfig(BaseModel):
         return any(module.width > 1 for module in self.modules.values())
 
     def with_single_model(self, label: str) -> PipelineConfig:
-        """A copy in which this model is the only one, asked as often as the others were."""
+        """A copy with this model in place of all others; widths stay."""
         return self.with_models(dict.fromkeys(self.allocation, label))
 
     def with_module(self, name: str, module: ModuleConfig) -> PipelineConfig:
@@ -324,7 +325,7 @@ class PipelineConfig(BaseModel):
     def place(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The module that a name such as `solve.judge` begins with, and the roles that follow.
 
-        Modules of DSPy's programs have dots in their own names.
+        Names of modules of DSPy programs may have dots, too.
 
         Raises:
             KeyError: no module has that name, or the beginning of it.
@@ -337,9 +338,9 @@ class PipelineConfig(BaseModel):
         return owner, tuple(rest.split(".")) if rest else ()
 
     def differences(self, other: PipelineConfig) -> tuple[Difference, ...]:
-        """Every knob whose value here (`old`) is another in `other` (`new`), in module order.
+        """Every knob that differs between this config (`old`) and `other` (`new`), in module order.
 
-        A parameter is a knob of its own; one that is left out is `LEFT_OUT`.
+        Each parameter is a knob of its own; one that is not set is `LEFT_OUT`.
         """
         changed = []
         for name, before in self.modules.items():

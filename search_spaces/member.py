@@ -23,7 +23,7 @@ def _is_none(value: Any) -> bool:
 @refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class MemberConfig:
-    """Who answers: a model, and the settings in which it differs from its module.
+    """A model, and the settings in which it differs from its module.
 
     A setting of None is the module's.
 
@@ -39,14 +39,14 @@ class MemberConfig:
     instructions: str | None = Field(default=None, exclude_if=_is_none)
     """Its own instructions."""
     demos: tuple[dict[str, Any], ...] | None = Field(default=None, exclude_if=_is_none)
-    """Its own worked examples; an empty tuple shows none."""
+    """Its own worked examples; none for an empty tuple."""
 
     def __hash__(self) -> int:  # demos have no hash
         return hash((self.model, self.temperature, self.instructions))
 
     @property
     def own(self) -> dict[str, Any]:
-        """The settings that are not the module's, by name."""
+        """The member's own settings by name."""
         values = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -64,10 +64,10 @@ class MemberConfig:
 def normal_form(
     members: Sequence[MemberConfig], module: Mapping[str, Any]
 ) -> tuple[tuple[MemberConfig, ...], dict[str, Any]]:
-    """The one form of all members and module settings that mean the same.
+    """The form shared by all equivalent members and module settings.
 
-    A setting that all members share is the module's, and one that equals the module's is not the
-    member's own.
+    A setting that all members share becomes the module's, and a member's own setting that equals
+    the module's is dropped.
     """
     resolved = [member.resolved(module) for member in members]
     settings = dict(module)

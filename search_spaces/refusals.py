@@ -1,4 +1,4 @@
-"""Errors about refused values: one line with the field, the rule and the nearest valid name."""
+"""One-line errors about refused values: the field, the rule and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Whole = Annotated[StrictInt, BeforeValidator(_as_int)]
 def refusing_with(
     error: type[ValueError], instead: Mapping[str, str] | None = None
 ) -> Callable[[type[T]], type[T]]:
-    """Have a class raise an error of one line where pydantic would raise one of many.
+    """Make a class raise a one-line error where pydantic would raise one of many lines.
 
-    It names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`, and the
-    nearest name for a misspelt one. Works for pydantic's models, for dataclasses and for other
+    The error names arguments as the user wrote them, as in `SearchSpace(width=...) must be ...`,
+    and the nearest name for a misspelt one. Works for pydantic's models, dataclasses and other
     classes. With pydantic's `hide_input_in_errors`, only numbers are quoted.
 
     Args:
-        error: what is raised.
-        instead: what to write, by arguments that users try and the class does not have.
+        error: the class of the error.
+        instead: what to write instead of arguments that users try and the class does not have.
     """
 
     def decorated(made: type[T]) -> type[T]:
@@ -76,7 +76,7 @@ def refusing_with(
 
 
 def naming_arguments(function: F) -> F:
-    """Have a function name the nearest argument when it is given an unknown one."""
+    """Make a function name the nearest argument when it is given an unknown one."""
     names = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -94,9 +94,14 @@ def _unknown(owner: str, name: str, names: tuple[str, ...], advice: str = "") ->
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose."""
+    """A hint such as `; nearest: 'solve'`, or an empty text when there is nothing to choose.
+
+    The closest spelling; where none is close, the first name with the given one among its words.
+    """
     choices = [str(choice) for choice in known]
-    found = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.0)
+    words = (choice for choice in choices if str(name) in choice.split("_"))
+    close, any_ = (difflib.get_close_matches(str(name), choices, 1, cutoff) for cutoff in (0.6, 0))
+    found = [*close, *words, *any_]
     return f"; nearest: {found[0]!r}" if found else ""
 
 
@@ -137,7 +142,7 @@ def _names(made: type) -> tuple[str, ...]:
 
 
 def _closest(refused: ValidationError) -> Iterable[ErrorDetails]:
-    """One error for each field: of the types that were tried, the one that fitted most of it."""
+    """One error for each field: that of the type which matched most of the value."""
     errors: dict[Any, ErrorDetails] = {}
     for error in refused.errors(include_url=False):
         field = error["loc"][:1]
@@ -152,7 +157,7 @@ def _problem(
     field, *path = error["loc"] or ("",)
     name = dict[Any, Any](enumerate(names)).get(field, field)
     place = f"{made}({name}={_keys(path, by_name.get(name))})"
-    if error["type"] == "value_error":  # raised by a check of ours, which says all
+    if error["type"] == "value_error":  # raised by a check of ours, whose message is complete
         message = str(error["ctx"]["error"])
         return f"{place}: {message}" if name else message
     if error["type"].startswith("missing"):
@@ -171,7 +176,7 @@ def _problem(
 
 
 def _keys(path: Iterable[str | int], value: Any) -> str:
-    """`{'solve': ...}`: the keys in the value, without the types that pydantic names in between."""
+    """`{'solve': ...}`: the keys in the value, without the types that pydantic adds in between."""
     keys = []
     for part in path:
         if isinstance(value, Mapping) and part in value:

@@ -1,4 +1,4 @@
-"""Which configs are allowed: for every module, the values that its knobs may take."""
+"""The allowed configs: for every module, the values that its knobs may take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import numpy as np
 from optuna.distributions import BaseDistribution, distribution_to_json
 from pydantic import (
     AfterValidator,
@@ -65,7 +64,7 @@ Choices = Listed[T] | dict[str, Listed[T]]
 ByModule = Annotated[dict[str, T], BeforeValidator(_by_module_only)]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"]
-"""What litellm knows as `reasoning_effort`; which of them a model takes is up to its provider."""
+"""litellm's values of `reasoning_effort`; which of them a model takes depends on its provider."""
 
 DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.7, 1.0),
@@ -75,13 +74,13 @@ DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "aggregator": ("majority_vote", "confident_vote", "judge", "verifier", "cascade"),
     "network": (),
 }
-"""What is tried where nothing else is said."""
+"""The choices of knobs that a space leaves open."""
 
 _ASKED_ONCE: Mapping[str, tuple[Any, ...]] = {"width": (1,), "aggregator": ()}
 """The same for modules that can't have members."""
 
 _NOT_EXPORTABLE = ("width", "aggregator", "network", "reply_format")
-"""What a plain DSPy program has no form for."""
+"""Knobs that a plain DSPy program can't express."""
 
 _ASKING = "module that asks a model"
 
@@ -91,9 +90,9 @@ class SearchSpace(BaseModel):
     """The values that knobs may take.
 
     `SearchSpace(models={"solve": ["a", "b"]}, width=(1, 3))` narrows one module's models and every
-    module's width; `fit` fills in the others. What a module starts with may always stay, and with
-    no other choice, as in `temperature=()`, it does. One value alone, as in `width=3`, is a list
-    of one.
+    module's width; `fit` fills in the others. The value that a module starts with is always among
+    the choices, and the only one for an empty list, as in `temperature=()`. One value alone, as in
+    `width=3`, is a list of one.
 
     Raises:
         SearchSpaceError: an unknown knob, or a value that it can't take.
@@ -120,16 +119,16 @@ class SearchSpace(BaseModel):
     network: Choices[str | ModuleConfig] = {}
     """Whole networks to be compared with these, such as `2x a + b -> cascade(steps=[2, 1])`."""
     distinct_models: StrictBool | dict[str, StrictBool] = False
-    """Whether the networks that are proposed have members of different models only: for all
-    modules, or by module. Widths above the number of models are not tried then. Networks that are
-    listed, and what a module starts with, may be others."""
+    """Whether proposed networks have only members of different models: for all modules, or by
+    module. Widths above the number of models are not tried then. Networks that you list, and those
+    that modules start with, are not affected."""
     instructions: ByModule[Listed[Annotated[str, AfterValidator(_not_blank)]]] = {}
     """Prompts of your own by module, compared together with the other knobs."""
     params: ByModule[dict[str, Listed[Any] | Distribution]] = {}
     """Parameters of function modules: choices, or a distribution of Optuna's, by name."""
     exportable: StrictBool = False
-    """Only what a plain DSPy program can say: no module has several members or a reply format of
-    its own, so that `result.to_dspy()` needs nothing of this library."""
+    """Whether to keep to what a plain DSPy program can express: no module has several members or a
+    reply format of its own, so that `result.to_dspy()` does not need this library."""
 
     @model_validator(mode="after")
     def _only_exportable(self) -> Self:
@@ -189,12 +188,12 @@ class SearchSpace(BaseModel):
         return choices.get(module, ())
 
     def distinct(self, module: str) -> bool:
-        """Whether members that are proposed for the module must be of different models."""
+        """Whether networks proposed for the module must have members of different models."""
         given = self.distinct_models
         return given.get(module, False) if isinstance(given, dict) else given
 
     def network_choices(self) -> Mapping[str, tuple[ModuleConfig, ...]]:
-        """The networks to be compared by module, once they are no text any more."""
+        """The networks to compare by module, without those still in the short notation."""
         choices = self.network if isinstance(self.network, dict) else {}
         return {
             module: tuple(network for network in networks if isinstance(network, ModuleConfig))
@@ -202,7 +201,7 @@ class SearchSpace(BaseModel):
         }
 
     def without(self, labels: Set[str]) -> SearchSpace:
-        """A copy that asks none of these models, after `fit`; what a module has no other for stays.
+        """A copy without these models, after `fit`; a module that has no other keeps its own.
 
         Networks and aggregators that ask one of them are left out.
         """
@@ -236,11 +235,6 @@ class SearchSpace(BaseModel):
         """Every allocation, the last module varying fastest."""
         for labels in itertools.product(*self.models.values()):
             yield dict(zip(self.models, labels, strict=True))
-
-    def sample(self, config: PipelineConfig, rng: np.random.Generator) -> PipelineConfig:
-        """`config` with a model drawn evenly for every module: random search's proposal."""
-        drawn = {module: str(rng.choice(choices)) for module, choices in self.models.items()}
-        return config.with_models(drawn)
 
 
 def _by_module(

@@ -1,12 +1,11 @@
-"""What one run of the pipeline takes, in calls and dollars, with given models or a mixture."""
+"""The calls and dollars of one run of the pipeline, with given models or a mixture of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from functools import cached_property
+from statistics import fmean, median
 
 from optimizer.estimates.prompt_sizes import PromptSize, images_of, prompt_sizes, tokens_of
 from optimizer.estimates.span import NOTHING, Span, exactly, total
@@ -18,7 +17,7 @@ from pipelines.gateway.model import Model
 from pipelines.providers import price_of
 
 TIMES_ASKED = Span(1.0, 1.5, 4.0)
-"""How often a module is asked where only running tells, as in loops and branches."""
+"""How often a module is asked where only running it tells, as in loops and branches."""
 ASKED_AGAIN = Span(1.0, 1.0, 1.1)
 """Calls for one reply: what can't be read is asked for again."""
 DIAGNOSIS = PromptSize(600.0, Span(20.0, 40.0, 200.0))
@@ -31,37 +30,37 @@ VERDICT = PromptSize(250.0, Span(10.0, 40.0, 200.0))
 
 @dataclass(frozen=True)
 class CallPrices:
-    """What runs and single calls of one plan cost."""
+    """What runs and single calls of one plan cost.
+
+    Raises:
+        ModelError: from its properties, where a model has no known price.
+    """
 
     plan: Plan
-    sizes: Mapping[str, PromptSize]
-    """By module, the tokens of a call."""
+
+    @cached_property
+    def sizes(self) -> Mapping[str, PromptSize]:
+        """By module, the tokens of a call."""
+        return prompt_sizes(self.plan)
 
     @property
     def calls(self) -> Span:
         """Calls of one run of the pipeline as given, those of a judge included."""
-        modules = self.plan.baseline.modules.values()
-        asked = exactly(float(sum(map(most_calls, modules))))
-        if not self.plan.pipeline.is_fixed:
-            asked = asked.times(TIMES_ASKED)
-        return asked.times(ASKED_AGAIN).plus(exactly(float(self.plan.metric.calls)))
+        asked = total(map(self._times, self.plan.baseline.modules))
+        return asked * ASKED_AGAIN + exactly(float(self.plan.metric.calls))
 
     @property
     def given(self) -> Span:
         """Dollars of one run of the pipeline as given."""
-        return self._run({m.name: self._labels(m.name) for m in self.plan.pipeline.llm_modules})
+        return self._run({module: self._labels(module) for module in self.sizes})
 
     @property
     def input_tokens(self) -> float:
-        """Typical ones of a call of the pipeline as given."""
-        return float(
-            np.mean(
-                [
-                    input_tokens(self.plan.models[label], size).typical
-                    for module, size in self.sizes.items()
-                    for label in self._labels(module)
-                ]
-            )
+        """Typical input tokens of a call of the pipeline as given."""
+        return fmean(
+            input_tokens(self.plan.models[label], size).typical
+            for module, size in self.sizes.items()
+            for label in self._labels(module)
         )
 
     def single(self, label: str) -> Span:
@@ -70,26 +69,22 @@ class CallPrices:
 
     @property
     def explored(self) -> Span:
-        """Dollars of one run of a search that tries every model: the cheapest, the mean, the mean
-        of the dearer half."""
-        return self._chosen(np.mean)
+        """Dollars of one run of a search that tries every model: with the cheapest, with the mean
+        of all, and with the mean of the more expensive half."""
+        return self._chosen(fmean)
 
     @property
     def chosen(self) -> Span:
         """Dollars of one run with models yet to be chosen: as `explored`, with the median."""
-        return self._chosen(np.median)
+        return self._chosen(median)
 
-    def _chosen(self, middle: Callable[[Sequence[float]], Any]) -> Span:
+    def _chosen(self, middle: Callable[[Iterable[float]], float]) -> Span:
         spans = []
         for module, labels in self.plan.space.models.items():
             costs = sorted(self._call(module, label) for label in labels)
-            dearer = costs[len(costs) // 2 :]
-            span = Span(
-                costs[0].low,
-                float(middle([cost.typical for cost in costs])),
-                float(np.mean([cost.high for cost in dearer])),
-            )
-            spans.append(self._times(module).times(span))
+            typical = middle(cost.typical for cost in costs)
+            high = fmean(cost.high for cost in costs[len(costs) // 2 :])
+            spans.append(self._times(module) * Span(costs[0].low, typical, high))
         return total([*spans, self.judged])
 
     @property
@@ -108,8 +103,7 @@ class CallPrices:
             return _usd(self.plan.diagnoser, size)
         labels = dict.fromkeys(x for each in self.plan.space.models.values() for x in each)
         costs = sorted(_usd(self.plan.models[label], size) for label in labels)
-        typical = float(np.mean([cost.typical for cost in costs]))
-        return Span(costs[0].low, typical, costs[-1].high)
+        return Span(costs[0].low, fmean(cost.typical for cost in costs), costs[-1].high)
 
     @property
     def worst_call(self) -> float:
@@ -118,39 +112,34 @@ class CallPrices:
 
     @property
     def worst_given_call(self) -> float:
-        """The same of the pipeline as given."""
+        """The same for the pipeline as given."""
         return max(_longest_reply(self.plan.models[x]) for x in self.plan.baseline.labels)
 
     @property
     def are_free(self) -> bool:
-        """Whether no model of the search has a price above 0, the judge's and the diagnoser's
-        included."""
+        """Whether no model of the search, judge and diagnoser included, has a price above 0."""
         return not any(any(price_of(model)) for model in self._models)
 
     @property
     def _models(self) -> list[Model]:
         """All models that the search may ask."""
-        space = self.plan.space
+        space, judging = self.plan.space, self.plan.metric.judging
         labels = {*named_models(space), *self.plan.baseline.labels}.union(*space.models.values())
-        models = [self.plan.models[label] for label in sorted(labels)]
-        if self.plan.metric.judging:
-            models.append(self.plan.metric.judging.model)
-        if isinstance(self.plan.diagnoser, Model):
-            models.append(self.plan.diagnoser)
-        return models
+        consulted = (judging and judging.model, self.plan.diagnoser)
+        others = [model for model in consulted if isinstance(model, Model)]
+        return [*(self.plan.models[label] for label in sorted(labels)), *others]
 
     def _run(self, labels: Mapping[str, Sequence[str]]) -> Span:
         spans = []
         for module, each in labels.items():
-            costs = [self._call(module, label) for label in each]
-            mean = total(costs).scaled(1 / len(costs))
-            spans.append(self._times(module).times(mean))
+            mean = total(self._call(module, label) for label in each) * (1 / len(each))
+            spans.append(self._times(module) * mean)
         return total([*spans, self.judged])
 
     def _times(self, module: str) -> Span:
         """How often a run asks the module."""
         own = exactly(float(most_calls(self.plan.baseline.modules[module])))
-        return own if self.plan.pipeline.is_fixed else own.times(TIMES_ASKED)
+        return own if self.plan.pipeline.is_fixed else own * TIMES_ASKED
 
     def _labels(self, module: str) -> Sequence[str]:
         return self.plan.baseline.modules[module].labels
@@ -167,16 +156,7 @@ class CallPrices:
         row = [value for _, value in self.plan.search[0].items()]
         tokens, images = sum(map(tokens_of, row)), sum(map(images_of, row))
         size = PromptSize(VERDICT.input_tokens + tokens, VERDICT.output_tokens, images)
-        return _usd(judging.model, size).scaled(metric.calls)
-
-
-def call_prices(plan: Plan) -> CallPrices:
-    """For one plan, whose models must all have a known price.
-
-    Raises:
-        ModelError: one has none.
-    """
-    return CallPrices(plan, prompt_sizes(plan))
+        return _usd(judging.model, size) * metric.calls
 
 
 def _longest_reply(model: Model) -> float:
@@ -185,13 +165,12 @@ def _longest_reply(model: Model) -> float:
 
 def _usd(model: Model, size: PromptSize) -> Span:
     price = price_of(model)
-    inputs = input_tokens(model, size).scaled(price.input_usd)
-    return inputs.plus(size.output_tokens.scaled(price.output_usd))
+    return input_tokens(model, size) * price.input_usd + size.output_tokens * price.output_usd
 
 
 def input_tokens(model: Model, size: PromptSize) -> Span:
-    """Those of text and images: an image is of 512 by 512 pixels, of 1,024 by 1,024, or as large as
+    """The tokens of text and images, which have 512 by 512 pixels, 1,024 by 1,024, or as many as
     the model takes."""
     typical = typical_image_tokens(model.name)
     image = Span(typical / 4, float(typical), float(image_tokens(model.name)))
-    return exactly(size.input_tokens).plus(image.scaled(size.images))
+    return exactly(size.input_tokens) + image * size.images

@@ -9,31 +9,29 @@ from statistics import fmean
 from typing import Any
 
 from evaluators.statistics.sign_test import fewest_gained
-from optimizer.estimates.call_prices import CallPrices, call_prices
+from optimizer.estimates.call_prices import CallPrices
 from optimizer.estimates.prompt_sizes import BYTES_PER_TOKEN, RENDERED
 from optimizer.estimates.span import Span, exactly, total
-from optimizer.estimates.stage_estimates import Pace, StageEstimate, stage_estimates
+from optimizer.estimates.stage_estimates import CALL_S, StageEstimate, stage_estimates
 from optimizer.formatting import budget_code, budget_text, counted, dollars
 from optimizer.setup.plan import Plan
 from pipelines.gateway.budget import Budget
 
-CALL_S = Span(0.7, 2.0, 8.0)
-"""Seconds that a call to a hosted model takes."""
 MOST_DEFAULT_USD = 5.0
 """The highest default budget in dollars, for searches without a budget."""
 LONG_REPLIES = 4
-"""For how many of the longest replies a budget has room: each is reserved at its worst cost."""
+"""How many of the longest replies a budget has room for: each is reserved at its worst cost."""
 _WIDTH = 96
 LOST_SHARE = 0.05
-"""Of the held-out examples, the share that the example of a smaller net gain loses."""
+"""The share of held-out examples that are lost in the example of a smaller net gain."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What `optimize` would take with the same arguments; nothing was called to find it out.
+    """What `optimize` would take with the same arguments, estimated without any call.
 
-    `print(estimate)` shows it as a table. Of each figure there is the least, about how much, and
-    the most; the totals end at the budget, if one was given.
+    `print(estimate)` shows it as a table. Each figure has a least, a typical and a highest value;
+    the totals end at the budget, if one was given.
     """
 
     pipeline: str
@@ -45,7 +43,7 @@ class Estimate:
     usd: Span
     seconds: Span
     smallest_gain: float | None
-    """The smallest gain that the held-out examples can show, in [0, 1], where each is right or
+    """The smallest gain in [0, 1] that the held-out examples can show, where each is right or
     wrong and none is lost; None where even all of them are too few."""
     budget: Budget | None
     """The one given."""
@@ -54,12 +52,12 @@ class Estimate:
     default: Budget
     """The cap where no budget is given: the upper end, and at most $5."""
     least_usd: Span
-    """Without which no search begins: for the baseline and the final pass over the holdout, the
-    judge's part included, with room for the longest reply."""
+    """What a search takes to begin: the baseline and the final pass over the holdout, the judge
+    included, with room for the longest reply."""
     input_tokens: float
     """Mean of a call of the pipeline as given; images count as of a million pixels each."""
     output_tokens: Span
-    """Of the same."""
+    """Mean of a call of the pipeline as given."""
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain data; of a range, its `low`, `typical` and `high`."""
@@ -135,7 +133,7 @@ def smallest_gain(held_out: int) -> float | None:
 
 
 def gain_text(held_out: int) -> str:
-    """What gain so many held-out examples can show, in words."""
+    """A sentence on the smallest gain that so many held-out examples can show."""
     if not held_out:
         return "Nothing is held out, so that no gain can be shown."
     clean, least = fewest_gained(0), smallest_gain(held_out)
@@ -168,12 +166,14 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
     Raises:
         ModelError: a model has no known price.
     """
-    prices = call_prices(plan)
-    stages = tuple(stage_estimates(plan, prices, Pace(CALL_S, concurrency)))
+    prices = CallPrices(plan)
+    stages = tuple(stage_estimates(plan, prices, concurrency))
     calls, usd, seconds = (
         total(getattr(stage, name) for stage in stages) for name in ("calls", "usd", "seconds")
     )
     capped_usd, capped_calls, capped_seconds = _capped(budget, usd, calls, seconds)
+    least = prices.given * (len(plan.search) + plan.final_passes * len(plan.holdout))
+    least += prices.judged * plan.metric.human_labels + exactly(prices.worst_given_call)
     return Estimate(
         pipeline=plan.pipeline.name,
         search_examples=len(plan.search),
@@ -187,19 +187,12 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
         budget=budget,
         suggested=_budget(prices, 2 * calls.typical, 2 * usd.typical),
         default=_budget(prices, calls.high, usd.high, MOST_DEFAULT_USD),
-        least_usd=_least_usd(plan, prices),
+        least_usd=least,
         input_tokens=prices.input_tokens,
         output_tokens=Span(
             *map(fmean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
         ),
     )
-
-
-def _least_usd(plan: Plan, prices: CallPrices) -> Span:
-    """See `Estimate.least_usd`."""
-    runs = prices.given.scaled(len(plan.search) + plan.final_passes * len(plan.holdout))
-    judged = prices.judged.scaled(plan.metric.human_labels)
-    return total([runs, judged, exactly(prices.worst_given_call)])
 
 
 def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math.inf) -> Budget:
@@ -210,7 +203,7 @@ def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math
 
 
 def _capped(budget: Budget | None, *spans: Span) -> list[Span]:
-    """Dollars, calls and seconds as far as the budget reaches.
+    """The given dollars, calls and seconds as far as the budget reaches.
 
     A cap in calls bounds dollars and seconds too. One in dollars or seconds leaves the upper end of
     the others: calls may turn out cheap, or fast.

@@ -1,4 +1,4 @@
-"""How long prompts and replies are: prompts rendered for a few examples, replies guessed."""
+"""The lengths of prompts, rendered for a few examples, and of replies, which are guessed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import dspy
 
 BYTES_PER_TOKEN = 4
-"""What English takes with common tokenizers."""
+"""As common tokenizers have for English."""
 RENDERED = 4
 """On how many examples prompts are rendered."""
 UNKNOWN_FIELD = 25
@@ -30,7 +30,7 @@ THOUGHTS = 120
 AROUND_FIELD = 9
 """Tokens of the markers around a field and of the one that ends the reply."""
 REPLY = 0.3, 1.0, 3.0
-"""The range of a reply's length beside the guess: models differ in how much they say."""
+"""The range of a reply's length relative to the guess: models differ in how much they say."""
 
 _IMAGE = re.compile(
     r"""["']image_url["']: ?\{["']url["']: ?["'][^"']*["']|\Adata:image/[^,]+;base64,[\w+/=]+\Z"""
@@ -43,14 +43,14 @@ class PromptSize:
     """Tokens of one call of a module."""
 
     input_tokens: float
-    """Of its text."""
+    """Tokens of its text."""
     output_tokens: Span
     images: float = 0.0
     """How many its input has; each model counts their tokens in its own way."""
 
 
 def prompt_sizes(plan: Plan) -> Mapping[str, PromptSize]:
-    """By module that asks a model, from a few of the search examples; nothing is called.
+    """The sizes by module, from a few of the search examples, without any call.
 
     Fields that the dataset has no column for are taken to be as long as a guess says. Where the
     user's own code writes the prompts, an input is as long as the example's inputs are.
@@ -118,6 +118,6 @@ def _field_tokens(plan: Plan, name: str) -> float:
 
 
 def _reply(guess: float, labels: Sequence[str], plan: Plan) -> Span:
-    """At most what the models may write."""
+    """The range of a reply's tokens, at most what the models may write."""
     most = max((plan.models[label].max_tokens for label in labels), default=2048)
     return Span(*(min(float(most), guess * share) for share in REPLY)) if guess else exactly(0.0)

@@ -1,4 +1,4 @@
-"""A figure that is not known yet: the least, about how much, and the most."""
+"""A figure that is not known yet: the least, the typical, and the most."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """A range with its typical value; all three in one unit."""
+    """A range with its typical value; all three in one unit. Sums and products go end by end."""
 
     low: float
     typical: float
     high: float
 
-    def plus(self, other: Span) -> Span:
-        """The sum, end by end."""
+    def __add__(self, other: Span) -> Span:  # type: ignore[override]
         return Span(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def times(self, other: Span) -> Span:
-        """The product, end by end."""
-        return Span(*(a * b for a, b in zip(self, other, strict=True)))
-
-    def scaled(self, factor: float) -> Span:
-        """All three multiplied by the same factor."""
-        return Span(*(factor * value for value in self))
+    def __mul__(self, other: Span | float) -> Span:  # type: ignore[override]
+        factors = other if isinstance(other, Span) else exactly(other)
+        return Span(*(a * b for a, b in zip(self, factors, strict=True)))
 
 
 def exactly(value: float) -> Span:
@@ -35,5 +30,5 @@ NOTHING = exactly(0.0)
 
 
 def total(spans: Iterable[Span]) -> Span:
-    """The sum of all, end by end."""
-    return Span(*map(sum, zip(NOTHING, *spans, strict=True)))
+    """The sum of all."""
+    return sum(spans, start=NOTHING)

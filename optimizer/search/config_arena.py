@@ -1,4 +1,4 @@
-"""The arena of a live search: configs as candidates, and what is known of them."""
+"""The arena of a live search: configs as candidates, with their scores and costs so far."""
 
 from __future__ import annotations
 
@@ -35,12 +35,8 @@ class ConfigArena(Arena):
         self.config_of = config_of
         self._configs: dict[Levels, PipelineConfig] = {}
         self._preference: Preference | None = None
-        """Of the candidates and costs as they are now."""
-        super().__init__(
-            examples=len(examples),
-            calls_of=self._calls_of,
-            **arena,
-        )
+        """That of the present candidates and costs; None until it is needed."""
+        super().__init__(examples=len(examples), calls_of=self._calls_of, **arena)
 
     def config(self, levels: Levels) -> PipelineConfig:
         """The config that a candidate is."""
@@ -50,16 +46,16 @@ class ConfigArena(Arena):
 
     @property
     def configs(self) -> list[PipelineConfig]:
-        """Of all candidates in the field, in its order."""
+        """The configs of all candidates, in the field's order."""
         return [self.config(levels) for levels in self.places]
 
     def _calls_of(self, levels: Levels) -> Iterator[Hashable]:
-        """Those of its modules, and those of a judge, which sees other answers of each config."""
+        """The calls of its modules, and those of a judge, which no two candidates share."""
         yield from self.forecast.call_groups(self.config(levels))
         yield from ((levels, verdict) for verdict in range(self.evaluator.metric.calls))
 
     def take_in(self) -> None:
-        """Note the scores that are known and not in the field yet, and what may still be made."""
+        """Note scores that are not in the field yet, and how many calls are left."""
         set_aside = self.evaluator.session.set_aside
         for candidate, config in enumerate(self.configs):
             known = self.evaluator.known(config)
@@ -94,11 +90,9 @@ class ConfigArena(Arena):
         self._preference = None
 
     def _costs(self, config: PipelineConfig) -> Costs:
-        """As measured; of what was never run, the price of its calls and no latency."""
+        """As measured; for configs that never ran, the price of their calls and no latency."""
         known = self.evaluator.known(config)
-        if known.outcomes:
-            return known.costs
-        return Costs(0.0, self.forecast.usd_per_run(config), 0.0)
+        return known.costs if known.outcomes else Costs(0, self.forecast.usd_per_run(config), 0)
 
 
 def arena_of(
@@ -141,7 +135,7 @@ def arena_of(
 
 
 def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...]]:
-    """For each config, the level of every knob that is not the same in all of them.
+    """For each config, the level of every knob that varies among them.
 
     Without the models of modules that have several at once; see `model_mixtures`.
     """
@@ -153,21 +147,17 @@ def config_factors(configs: Sequence[PipelineConfig]) -> Sequence[tuple[int, ...
                 if knob == "models" and name in mixed:
                     continue
                 column = columns.setdefault((name, knob), [""] * len(configs))
-                column[row] = canonical_json(_plain(value))
-    levels = [
-        np.unique(column, return_inverse=True)[1]
-        for column in columns.values()
-        if len(set(column)) > 1
-    ]
-    if not levels:
-        return [(0,)] * len(configs)
-    return [tuple(int(level) for level in row) for row in np.stack(levels, axis=1)]
+                plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+                column[row] = canonical_json(plain)
+    varied = [column for column in columns.values() if len(set(column)) > 1]
+    levels = [np.unique(column, return_inverse=True)[1].tolist() for column in varied]
+    return list(zip(*levels, strict=True)) or [(0,)] * len(configs)
 
 
 def model_mixtures(configs: Sequence[PipelineConfig]) -> tuple[Floats, ...]:
     """For each module with several models at once, configs x models: how many members have each.
 
-    In rows of unit length, so that configs are the more alike the more models they share.
+    Rows have unit length, so that configs are more alike the more models they share.
     """
     mixtures = []
     for name in _mixed_modules(configs):
@@ -182,7 +172,3 @@ def _mixed_modules(configs: Sequence[PipelineConfig]) -> list[str]:
     """The modules that have several models at once in some config."""
     walked = (item for config in configs for item in config.modules.items())
     return list(dict.fromkeys(name for name, module in walked if len(set(module.labels)) > 1))
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

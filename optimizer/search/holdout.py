@@ -1,4 +1,4 @@
-"""The final pass: what is reported is measured once, on examples that the search never saw."""
+"""The final pass: reported scores are measured once, on examples that the search never saw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optimizer.search.state import SearchState
 from pipelines.gateway.call import BudgetExhausted
 
 FEWEST_PAIRS = 10
-"""A pass that was cut off counts if so many examples were run with baseline and incumbent."""
+"""A pass that was cut off counts if baseline and incumbent ran on at least this many examples."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class FinalScores:
     baseline: Evaluation
     single_model: Evaluation | None
     held_out: bool
-    """False: these are the estimates that the search chose by, and so are too good."""
+    """False: these are the estimates that the search chose by, and too optimistic."""
     points: Mapping[str, Evaluation] = field(default_factory=dict)
-    """Of configs that were scored on the holdout, by their keys."""
+    """The evaluations of all configs scored on the holdout, by their keys."""
     cut_off: str | None = None
     """What ended the pass before all of its examples; None if nothing did."""
     calibration: Calibration | None = None
     """Corrects reported scores for the errors of a judge, if these are known.
 
-    The best config is the same with and without, so the search does not need it.
+    The search does not need it: the best config is the same with and without.
     """
 
     @property
@@ -57,10 +57,10 @@ class FinalScores:
         return self.calibration.mean_interval(list(self._scores(evaluation).values()))
 
     def _scores(self, evaluation: Evaluation) -> Mapping[int, float]:
-        """By example, on the judge's scale if it is to be corrected.
+        """Scores by example, on the judge's scale if they are to be corrected.
 
-        Where the pipeline failed there is a 0 that no judge gave. On the judge's scale that is what
-        it gives to answers that are worth nothing.
+        Failures of the pipeline score 0, which no judge gave. On the judge's scale that is its
+        score for worthless answers.
         """
         scores, outcomes = evaluation.scores, evaluation.outcomes
         if self.calibration is None:
@@ -70,7 +70,7 @@ class FinalScores:
 
 
 def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
-    """Run the finalists on the holdout, with the part of the budget that was kept for it.
+    """Run the finalists on the holdout, with the part of the budget that was reserved for it.
 
     All whose worst cost fits run in one pool. Baseline and incumbent begin first, example by
     example, and the others have no figures where these use the budget up. Where the budget ends the
@@ -112,9 +112,9 @@ def score_finalists(state: SearchState, holdout: Evaluator) -> FinalScores:
 
 
 def search_estimates(state: SearchState) -> FinalScores:
-    """What the search knows of the finalists, where there was no holdout or no pass over it.
+    """The search's scores of the finalists, where there was no holdout or no pass over it.
 
-    On the incumbent's examples, without those that its own demos were made from.
+    They are for the incumbent's examples, without those that its own demos were made from.
     """
     known = state.evaluator.known
     tuned = known(state.incumbent)

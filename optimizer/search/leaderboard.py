@@ -1,4 +1,4 @@
-"""Which config leads a search, and what it is compared with: single models, the front, the bar."""
+"""Which config leads a search, and its rivals: single models, the front, the bar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from optimizer.search.records.search_log import SearchLog
 from search_spaces import PipelineConfig
 
 MOST_POINTS = 8
-"""At most this many configs of a front are scored on the holdout."""
+"""How many configs of a front are scored on the holdout at most."""
 
 
 @dataclass(kw_only=True)
@@ -40,10 +40,10 @@ class Leaderboard(SearchLog):
     cut_short: str | None = None
     """What the budget had no room for since the incumbent took the lead; None if nothing."""
     waited_s: float = 0.0
-    """How long batches of runs took by the clock, of those in which calls were paid; each one
-    weighs half as much as the next."""
+    """Seconds by the clock of the batches of runs in which calls were paid; each batch weighs half
+    as much as the next."""
     paid_calls: float = 0.0
-    """How many calls these were, weighed likewise."""
+    """The paid calls of these batches, weighed likewise."""
 
     def __post_init__(self) -> None:
         self.incumbent = self.baseline
@@ -53,9 +53,9 @@ class Leaderboard(SearchLog):
         return not self.evaluator.known(config).disqualified and self.reserve.allows(config)
 
     def lead(self, arena: ConfigArena) -> None:
-        """Let the most preferred candidate lead that earns its place, or the incumbent stay.
+        """Let the most preferred candidate that earns its place lead; else the incumbent stays.
 
-        Only those that were run on all search examples can.
+        Only candidates that were run on all search examples can lead.
         """
         configs, means, able = arena.configs, arena.posterior.mean, self._able(arena)
         ranked = arena.preference(self.objective, self.baseline).ranked(means)
@@ -68,23 +68,21 @@ class Leaderboard(SearchLog):
                 reason = "less wanted than what led its last race"
             elif leading([place]) is None:
                 reason = f"not better with a probability of {SURE:.0%}"
-            else:  # else it would lead
+            else:
                 reason = "too expensive for what was left for the holdout"
             self.passed_over[configs[place].key] = reason
-        bounded = np.clip(means, 0, 1)
-        self.estimates.update(
-            zip((config.key for config in configs), bounded.tolist(), strict=True)
-        )
+        keys, bounded = [config.key for config in configs], np.clip(means, 0, 1).tolist()
+        self.estimates.update(zip(keys, bounded, strict=True))
         if found is not None and configs[found] != self.incumbent:
             self.cut_short = None  # the stages search again from here
             self._take(configs[found])
 
     def protected(self, arena: ConfigArena) -> list[Protected]:
-        """Candidates that keep their place against what is not shown to be better.
+        """Candidates that keep their place unless a challenger is shown to be better.
 
         Those are the config as given, and against anything more expensive the best single model
-        and the incumbent, unless these miss the limits. Where the config as given does, it gives
-        way to what comes closer to them. Nothing is protected where the cheapest is sought.
+        and the incumbent, unless these miss the limits. If the config as given misses them, it
+        gives way to configs that come closer. Nothing is protected where the cheapest is sought.
         """
         if self.objective.within is not None:
             return []
@@ -103,7 +101,7 @@ class Leaderboard(SearchLog):
         ]
 
     def _able(self, arena: ConfigArena) -> NDArray[np.bool_]:
-        """The candidates that could lead: not those that always fail, unless all of them do."""
+        """The candidates that could lead: none that always fails, unless all of them do."""
         complete = np.array([self.is_complete(c) and self.may_lead(c) for c in arena.configs])
         works = complete & [self.evaluator.known(config).works for config in arena.configs]
         return works if works.any() else complete
@@ -133,9 +131,9 @@ class Leaderboard(SearchLog):
         self.single_model = ranked[next(surer, whole)]
 
     def ranked_singles(self) -> list[PipelineConfig]:
-        """The single models by what is known of them alone, equal ones by price.
+        """The single models by their own scores, equal ones by price.
 
-        What is known of other mixes does not make up for a model that was never right by itself.
+        Scores of mixes do not make up for a model that was never right by itself.
         """
         known = self.evaluator.known
         scored = [config for config in self.singles.values() if known(config).scores]
@@ -149,14 +147,14 @@ class Leaderboard(SearchLog):
         return [fit[place] for place in np.lexsort((usd, bands))]
 
     def _alone(self, configs: Sequence[PipelineConfig]) -> Posterior:
-        """What the scores of these configs say if nothing is shared between them."""
+        """The posterior of these configs by their own scores, with nothing shared among them."""
         known = [self.evaluator.known(config).scores for config in configs]
         scores = np.array([[own.get(i, np.nan) for i in self.examples] for own in known])
         design = Design(np.empty((len(configs), 0), dtype=np.int64), np.eye(len(configs)))
         return Posterior.fit(scores, design)
 
     def estimate(self, config: PipelineConfig) -> float:
-        """The posterior mean of its last race; its own mean, where it was in none."""
+        """The posterior mean of the config's last race; its own mean if it was in none."""
         return self.estimates.get(config.key, self.evaluator.known(config).mean)
 
     def unproven(self) -> list[PipelineConfig]:
@@ -181,14 +179,14 @@ class Leaderboard(SearchLog):
         return sorted(fit, key=lambda config: -self.estimates[config.key])
 
     def protect_holdout(self) -> None:
-        """Keep back what the final pass over the holdout may take."""
+        """Reserve what the final pass over the holdout may take."""
         pace = self.waited_s / max(1.0, self.paid_calls)
         self.reserve.keep(self.incumbent, self.other_finalists(), pace)
 
     def other_finalists(self) -> list[PipelineConfig]:
-        """What is scored on the holdout besides baseline and incumbent, where it can be paid.
+        """Configs scored on the holdout besides baseline and incumbent, if they can be paid.
 
-        The best single model first, if there is one yet.
+        The best single model comes first, if there is one yet.
         """
         singles = [self.single_model] if self.single_model else []
         finalists = (self.baseline, self.incumbent, *singles)
@@ -196,15 +194,15 @@ class Leaderboard(SearchLog):
         return [*singles, *points]
 
     def reference(self, examples: Collection[int]) -> float:
-        """The score on these examples that the cheapest is to come close to.
+        """The score on these examples that the cheapest config must come close to.
 
-        That of the best that was run on all search examples; minus infinity if there is none.
+        It is that of the best config with all search examples; minus infinity if there is none.
         """
         known = [self.evaluator.known(config) for config in self._bar_setters()]
         return max((each.on(examples).mean for each in known), default=-math.inf)
 
     def bar(self) -> PipelineConfig:
-        """The config that the cheapest is to come close to; the incumbent until there is one."""
+        """The config that the cheapest must come close to; the incumbent until there is one."""
         setters = self._bar_setters() or [self.incumbent]
         return max(setters, key=lambda config: self.evaluator.known(config).mean)
 
@@ -215,7 +213,7 @@ class Leaderboard(SearchLog):
         return [c for c in complete if self.objective.meets(self.evaluator.known(c).costs)]
 
     def front(self) -> list[PipelineConfig]:
-        """Of all that were scored on every search example, those that no other beats in all.
+        """The configs with all search examples that no other beats in score, cost and latency.
 
         Configs that fail on every example are left out, although they cost little.
         """
@@ -224,7 +222,7 @@ class Leaderboard(SearchLog):
         return [complete[place] for place in front([known(c).costs for c in complete])]
 
     def operating_points(self) -> list[PipelineConfig]:
-        """Of the front, where that was asked for, its ends and some between."""
+        """The ends of the front and some configs in between; empty if no front is sought."""
         found = self.front() if self.objective.pareto else []
         ranked = sorted(found, key=lambda config: self.evaluator.known(config).usd_per_example)
         if len(ranked) <= MOST_POINTS:

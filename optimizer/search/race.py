@@ -1,4 +1,4 @@
-"""Races of configs against the incumbent, and the trials that they leave."""
+"""Races of configs against the incumbent, recorded as trials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import compress, product
 
 from evaluators.outcome import Evaluation
 from evaluators.racing.field import Run
@@ -21,8 +21,8 @@ from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
 MOST_OBSERVERS = 100
-"""At most this many earlier configs, the latest, inform a race besides the given one and the single
-models."""
+"""How many earlier configs, the latest ones, inform a race besides the config as given and the
+single models."""
 
 
 @dataclass(kw_only=True)
@@ -39,18 +39,18 @@ class RacingState(Leaderboard):
     def race(
         self, stage: str, configs: Sequence[PipelineConfig], *, after: PipelineConfig | None = None
     ) -> None:
-        """Let configs meet the incumbent, record each as a trial, and let the best lead.
+        """Race configs against the incumbent, record each as a trial, and let the best lead.
 
-        Runs go to those from which they are expected to gain most, until that is too little; then
-        the best runs on all search examples, and leads if it earns its place.
+        Runs go to the configs from which they are expected to gain most, until that is too little;
+        then the best runs on all search examples, and leads if it earns its place.
 
         Args:
-            stage: as the trials are tagged.
+            stage: the trials' tag.
             configs: the entrants; equal ones race once.
-            after: which config's runs they departed from; the incumbent by default.
+            after: the config that they departed from; the incumbent by default.
 
         Raises:
-            BudgetExhausted: the race was cut off; what it had found by then is taken.
+            BudgetExhausted: the race was cut off; its findings so far are used.
         """
         in_place = self.incumbent if self.is_complete(self.incumbent) else None
         raced = self.raced()
@@ -94,13 +94,13 @@ class RacingState(Leaderboard):
         """Let a strategy run the candidates of an arena; the best leads if it earns its place.
 
         Args:
-            stage: as the trials are tagged.
-            arena: whose start, if it has one, is the incumbent.
+            stage: the trials' tag.
+            arena: its start, if it has one, is the incumbent.
             strategy: by default the one that goes by the posterior and by the objective.
-            after: as of `race`.
+            after: see `race`.
 
         Raises:
-            BudgetExhausted: the budget ended it; what was found by then is taken.
+            BudgetExhausted: the budget ended it; its findings so far are used.
         """
         base = self.last_trial(after or self.incumbent)
         ran: dict[str, PipelineConfig] = {}
@@ -128,9 +128,7 @@ class RacingState(Leaderboard):
         self.lead(arena)
         if cut_off is None and arena.cut_short:
             self.cut_short = f"more was wanted, and {self.forecast.what_is_left()}"
-        entrants = [
-            c for c, enters in zip(arena.configs, arena.field.entrants, strict=True) if enters
-        ]
+        entrants = compress(arena.configs, arena.field.entrants)
         ended: Status = "cut_off" if cut_off or arena.cut_short else "stopped_early"
         self.record(stage, [*ran.values(), *entrants], base, ended)  # some ran before, for free
         if cut_off is not None:
@@ -139,15 +137,15 @@ class RacingState(Leaderboard):
     def record(
         self, stage: str, configs: Iterable[PipelineConfig], base: Trial | None, unfinished: Status
     ) -> None:
-        """Record as trials; where a front is sought, keep back what its holdout pass takes."""
+        """Record as trials; where a front is sought, reserve what its holdout pass takes."""
         super().record(stage, configs, base, unfinished)
         if self.objective.pareto:
             self.protect_holdout()
 
     def _payable_on_holdout(self, arena: ConfigArena, batch: Sequence[Run]) -> Sequence[Run]:
-        """The batch without configs that it would complete, but that can't be paid on the holdout.
+        """The batch without runs that would complete configs too expensive for the holdout.
 
-        These leave the race.
+        These configs leave the race.
         """
         coming: list[PipelineConfig] = []
         runs = Counter(candidate for candidate, _ in batch)
@@ -162,7 +160,7 @@ class RacingState(Leaderboard):
         return [run for run in batch if arena.field.entrants[run[0]]]
 
     def _run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
-        """Make runs, where the nominal budget has room for all of them."""
+        """Make runs, if the nominal budget has room for all of them."""
         session = self.evaluator.session
         began, paid_before = time.monotonic(), session.spent.calls
         self.forecast.check(runs)
@@ -197,7 +195,7 @@ class RacingState(Leaderboard):
             value=lambda means: arena.preference(self.objective, self.baseline).value(means),
             wanted=wanted,
             finish=MOST_POINTS if self.objective.pareto else 1,
-            # Where a model failed in all modules, it may still do in one: what saves most there.
+            # a model that failed in all modules may still work in one
             swaps=RATED if self.objective.within is not None and len(arena.choices) > 1 else 0,
         )
 

@@ -1,4 +1,4 @@
-"""Searches on a table of scores: thousands of them in minutes, without a gateway."""
+"""Searches on a table of scores, without a gateway: thousands of them in minutes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _make(arena: Arena, table: ScoreTable, order: NDArray[np.int64], batch: Sequ
 
 
 def _all_equal(arena: Arena) -> bool:
-    """Whether nothing that has run, enough for each choice of each module, scored otherwise."""
+    """Whether all scores are equal after enough runs of each choice of each module."""
     ran = arena.field.ran
     if not ran.any() or np.ptp(arena.field.scores[ran]) > 0:
         return False

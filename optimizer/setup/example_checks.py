@@ -1,4 +1,4 @@
-"""Checks for misleading examples: shown in prompts, given twice, or labelled by people."""
+"""Checks for misleading examples: demos of prompts, repeated ones, or those of human labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def without_demos(data: Dataset, inputs: Sequence[str], baseline: PipelineConfig) -> Dataset:
     """The examples without those that are demos in the given prompts: a run would only repeat them.
 
-    Demos are recognized by the pipeline's inputs, those of modules with other inputs are not.
+    Demos are recognized by the pipeline's inputs; demos of modules with other inputs are not.
 
     Raises:
         DatasetError: fewer than two are left.
@@ -48,7 +48,7 @@ def warn_of_repeated(data: Dataset, inputs: Sequence[str]) -> None:
 
 
 def warn_of_labelled(data: Dataset, inputs: Sequence[str], labelled: Dataset) -> None:
-    """Warn of examples among the human labels, which measured the judge already."""
+    """Warn of examples that are among the human labels, by which the judge was measured."""
     known = _texts(labelled, inputs)
     both = sum(_text(example, inputs) in known for example in data)
     if both:

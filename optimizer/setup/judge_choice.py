@@ -1,4 +1,4 @@
-"""Binds the metric, and chooses its judge if it has one."""
+"""Binds the metric to the pipeline, and chooses its judge if it has one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def bind_metric(
     """The metric for this pipeline and the dataset's columns, with its judge if it asks one.
 
     By default, the judge is the choice with the most expensive output tokens, as nothing else is
-    known of the models yet; `known` has every model of the run by its label.
+    known of the models yet; `known` maps labels to all models of the run.
 
     Raises:
         MetricError: it does not fit them; names the nearest that would.

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mlflow.genai.scorers import Scorer
 
 _RULES = ("RegexMatch", "PIIDetection", "ResponseLength")
-"""The built-in scorers that ask no model."""
+"""The built-in scorers that call no model."""
 _OWN_CODE = ("DECORATOR", "CLASS")
 """Kinds of scorers that a user writes."""
 _RATINGS = {"yes": 1.0, "no": 0.0}
 
 
 def is_scorer(metric: Any) -> TypeGuard[Scorer]:
-    """Whether it is one. Does not import MLflow: where there is a scorer, that has been done."""
+    """Whether it is a scorer. Does not import MLflow, which any scorer has imported already."""
     base = sys.modules.get("mlflow.genai.scorers.base")
     return base is not None and isinstance(metric, base.Scorer)
 
@@ -39,7 +39,7 @@ def bind_scorer(scorer: Scorer, pipeline: Tunable) -> BoundMetric:
     and its rationale becomes the feedback; several are averaged.
 
     Raises:
-        MetricError: it asks a model, which no budget would hold for, or reads a trace or a session.
+        MetricError: it calls a model, past any budget, or reads a trace or a session.
     """
     from mlflow.genai.scorers.base import flatten_scorers
 
@@ -85,7 +85,7 @@ def _answer(prediction: Any) -> Any:
 
 
 def _score(returned: Any) -> Score:
-    """Of what a scorer returned; of several feedbacks, the mean."""
+    """The score of what a scorer returned; for several feedbacks, their mean."""
     if isinstance(returned, list | tuple) and returned:
         scores = [_score(each) for each in returned]
         comments = [score.feedback for score in scores if score.feedback]

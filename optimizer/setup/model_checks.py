@@ -1,4 +1,4 @@
-"""Checks that all models can be asked: by what is known of them, and by one call to each."""
+"""Checks that all models can be called: by what is known of them, and by one call to each."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from pipelines.gateway.prices import ModelError
 _QUESTION = {"role": "user", "content": "Reply with the word OK."}
 _LONGEST_S = 10.0
 _SHARE = 0.1
-"""Of the budget, at most, that these calls may count and cost at their worst, and of its seconds
-that they are waited for."""
+"""The share of the budget's calls, dollars and seconds that these calls may take at their worst."""
 
 
 def check_calls_can_be_made(plan: Plan, *, keys: bool = True) -> None:
     """Raises ModelError for unknown models, missing prices and, if asked, keys; names them all."""
     from pipelines.providers import check_models
 
-    consulted = [(role, model) for role, model in _models(plan) if role]
     check_models((model for role, model in _models(plan) if not role), keys=keys)
-    for role, model in consulted:
+    for role, model in ((role, model) for role, model in _models(plan) if role):
         try:
             check_models([model], keys=keys)
         except ModelError as error:
@@ -33,17 +31,17 @@ def check_calls_can_be_made(plan: Plan, *, keys: bool = True) -> None:
 
 
 def check_models_answer(plan: Plan, session: Session) -> None:
-    """Ask each model once, all at the same time, before anything long begins.
+    """Call each model once, all at the same time, before anything long begins.
 
-    The settings are those of the search, so that wrong ones are found as well. Only a call shows
-    that a key is valid, that a server runs, and that it has a model of this name. Refused calls
-    are repeated once, since servers sometimes refuse a single one. Failures that may be temporary
-    (a rate limit, an error of the server, no answer within ten seconds) are left to the search.
-    Replies are cached for this search, so that resuming it makes no call again. No call is made if
+    The settings are those of the search, so that wrong ones are found, too. Only a call shows that
+    a key is valid, that a server runs, and that it has a model of this name. Refused calls are
+    repeated once, since servers sometimes refuse a single one. Failures that may be temporary (a
+    rate limit, an error of the server, no answer within ten seconds) are left to the search.
+    Replies are cached for this search, so that resuming it repeats no call. No call is made if
     their worst cost exceeds a tenth of the budget.
 
     Raises:
-        ModelError: some can't be asked; names all of them, and what helps.
+        ModelError: some can't be called; names all of them, and what helps.
     """
     asked = {model.label: (role, model) for role, model in reversed(list(_models(plan)))}
     sample = int(plan.key[:8], 16)  # another search asks again
@@ -73,7 +71,7 @@ def check_models_answer(plan: Plan, session: Session) -> None:
 
 
 def _models(plan: Plan) -> Iterator[tuple[str, Model]]:
-    """Every model that may be asked, and its role if it is consulted."""
+    """Every model that may be called, after its role if it is consulted."""
     labels = {*named_models(plan.space), *plan.baseline.labels}.union(*plan.space.models.values())
     yield from (("", model) for label, model in plan.models.items() if label in labels)
     judging = plan.metric.judging

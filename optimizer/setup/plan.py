@@ -40,7 +40,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("network", "params", "reply_format"), ("structure",)),
     "instructions": ("prompts", "structure"),
 }
-"""For knobs of a search space, the stages that compare what it lists."""
+"""The stages that compare the listed choices, by knob of a search space."""
 
 SEARCH_VERSION = 13
 """Part of a state's key; raised whenever the search would take another path."""
@@ -70,10 +70,10 @@ class Plan:
 
     @property
     def account(self) -> str:
-        """Where what is paid is counted, so that a run started again counts its earlier spend.
+        """The account at the gateway, so that a run started again counts its earlier spend.
 
-        Another budget has another account: what a search with less ran beside its path, such as
-        its own pass over the holdout, does not count against it.
+        Another budget has another account: calls that a search with a smaller budget made beside
+        this path, such as its own pass over the holdout, do not count against it.
         """
         return hashlib.sha256(canonical_json([self.key, asdict(self.budget)]).encode()).hexdigest()
 
@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def final_passes(self) -> int:
-        """How many configs the holdout scores at least: the baseline, and what may replace it."""
+        """The fewest configs that the holdout scores: the baseline, and what may replace it."""
         return 2 if self.may_change else 1
 
     @property
@@ -115,8 +115,11 @@ def prepare(
     seed: int = 0,
     objective: str | Objective = "quality",
 ) -> Plan:
-    """Check all arguments of `optimize` and make them fit each other; a ValueError names the value,
-    the rule and the nearest valid choice."""
+    """Check all arguments of `optimize` and fit them to each other.
+
+    Raises:
+        ValueError: names the value, the rule and the nearest valid choice.
+    """
     for value, kind in ((budget, Budget), (search_space, SearchSpace)):
         check_kind(value, kind)
     check_whole("seed", seed, 0)
@@ -131,11 +134,13 @@ def prepare(
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label, temperature = _choices(models, pipeline)
     pipeline = pipeline.with_fallback(next(iter(by_label.values())))
-    space = _fitted(search_space or SearchSpace(), pipeline, list(by_label))
+    asking = [module.name for module in pipeline.llm_modules]
+    functions = [module.name for module in pipeline.modules if not module.is_llm]
+    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
+    space = resolve(search_space or SearchSpace()).fit(asking, list(by_label), functions, once)
     baseline = pipeline.config or _as_given(pipeline, next(iter(by_label)), temperature)
-    known = {**{m.label: m for m in pipeline.models}, **by_label}
-    for label in baseline.labels:
-        known.setdefault(label, Model(label))
+    known = {m.label: m for m in pipeline.models} | by_label
+    known |= {label: Model(label) for label in baseline.labels if label not in known}
     check_space(space, pipeline, baseline, known)
     sought = as_objective(objective)
     _check_inputs(pipeline, data)
@@ -170,14 +175,6 @@ def prepare(
     return plan
 
 
-def _fitted(space: SearchSpace, pipeline: Tunable, labels: Sequence[str]) -> SearchSpace:
-    """The space with the choices of every module."""
-    names = [module.name for module in pipeline.llm_modules]
-    functions = [module.name for module in pipeline.modules if not module.is_llm]
-    once = [module.name for module in pipeline.llm_modules if "width" not in module.knobs]
-    return resolve(space).fit(names, list(labels), functions, once)
-
-
 def _fair_examples(
     data: Dataset, metric: BoundMetric, inputs: Sequence[str], baseline: PipelineConfig
 ) -> Dataset:
@@ -193,26 +190,25 @@ def _fair_examples(
 
 
 def _check_calls(plan: Plan) -> None:
-    calls = plan.budget.calls
-    if calls is not None and calls < plan.least_calls:
-        judge = f" and {plan.metric.calls} of the judge, which also has {plan.metric.human_labels} "
-        each = judge + "human labels" if plan.metric.judging else ""
-        if not plan.stages:
-            raise BudgetTooSmall(
-                f"a budget of {calls} calls is too small: {len(plan.search)} examples take "
-                f"{plan.least_calls} calls ({calls_per_run(plan.baseline)} each{each}); give more, "
-                "or fewer examples"
-            )
-        raise BudgetTooSmall(
-            f"a budget of {calls} calls is too small: the baseline on {len(plan.search)} search "
-            f"examples and {plan.final_passes} final passes over {len(plan.holdout)} held-out ones "
-            f"take {plan.least_calls} calls ({calls_per_run(plan.baseline)} each{each}), and the "
-            "search itself takes more; give more, or fewer examples"
-        )
+    if plan.budget.calls is None or plan.budget.calls >= plan.least_calls:
+        return
+    each = str(calls_per_run(plan.baseline)) + " each"
+    if plan.metric.judging:
+        each += f" and {plan.metric.calls} of the judge, which also has {plan.metric.human_labels} "
+        each += "human labels"
+    runs, more = f"{len(plan.search)} examples", ""
+    if plan.stages:
+        runs = f"the baseline on {len(plan.search)} search examples and {plan.final_passes} final "
+        runs += f"passes over {len(plan.holdout)} held-out ones"
+        more = ", and the search itself takes more"
+    raise BudgetTooSmall(
+        f"a budget of {plan.budget.calls} calls is too small: {runs} take {plan.least_calls} calls "
+        f"({each}){more}; give more, or fewer examples"
+    )
 
 
 def _tunable(pipeline: Any, data: Dataset) -> Tunable:
-    """A pipeline of any kind as it is; a DSPy program as a pipeline of its predictors."""
+    """The pipeline; for a DSPy program, a pipeline of its predictors."""
     import dspy
 
     from pipelines.adapters.dspy_programs import DSPyPipeline, from_dspy
@@ -232,7 +228,7 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
 
 
 def _meant(given: Any) -> str:
-    """How to make a pipeline of what is none."""
+    """How to make a pipeline of something that is none."""
     import dspy
 
     if isinstance(given, type) and issubclass(given, dspy.Signature):
@@ -260,9 +256,9 @@ def check_kind(value: Any, kind: type) -> None:
 def _choices(
     models: AnyModel | Sequence[AnyModel] | None, pipeline: Tunable
 ) -> tuple[dict[str, Model], float | None]:
-    """The models to choose from, by label, and the temperature that LMs among them have.
+    """The models to choose from, by label, and the temperature of the LMs among them.
 
-    Labels of the pipeline's own models mean these.
+    Labels of the pipeline's own models stand for these models.
     """
     import dspy
 
@@ -302,8 +298,8 @@ def _temperature(lms: Sequence[dspy.BaseLM]) -> float | None:
 
 
 def _as_given(pipeline: Tunable, first: str, temperature: float | None) -> PipelineConfig:
-    """The config as the modules say; those that name no model start with the first, and with the
-    temperature that LMs among the models have."""
+    """The config that the modules name; those that name no model start with the first, and with the
+    temperature of the LMs among the models."""
     config = pipeline.default_config(first)
     for module in pipeline.llm_modules:
         starts = module.model is None and config.modules[module.name].temperature is None
@@ -344,7 +340,7 @@ def _diagnoser(
 
 
 def _check_inputs(pipeline: Tunable, data: Dataset) -> None:
-    """Every field that no module writes must be a column."""
+    """Raises DatasetError unless every field that no module writes is a column."""
     if not pipeline.is_fixed:
         data.require(pipeline.inputs, f"program {pipeline.name!r}")
         return
@@ -377,7 +373,7 @@ def _warn_if_not_writable(pipeline: Tunable) -> None:
 def _warn_of_unused(space: SearchSpace | None, stages: Sequence[Stage]) -> None:
     """Warn of choices in the space that none of the stages compares."""
     names = {stage.name for stage in stages}
-    if space is None or names - {"allocation", "structure", "prompts"}:  # a user's own may do so
+    if space is None or names - {"allocation", "structure", "prompts"}:  # your own may compare them
         return
     for knob in sorted(space.model_fields_set & TUNED_BY.keys()):
         if names.isdisjoint(TUNED_BY[knob]) and _lists_any(getattr(space, knob)):

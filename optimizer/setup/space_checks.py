@@ -1,4 +1,4 @@
-"""Checks of the search space: texts become configs, and all of them must fit the pipeline."""
+"""Parses the search space's texts into configs, and checks that all of them fit the pipeline."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def resolve(space: SearchSpace) -> SearchSpace:
 def check_space(
     space: SearchSpace, pipeline: Tunable, baseline: PipelineConfig, labels: Collection[str]
 ) -> None:
-    """Whether all networks, aggregators and parameters fit their modules.
+    """Check that all networks, aggregators and parameters fit their modules.
 
     Raises:
         SearchSpaceError: names the module, the choice and the rule.
@@ -74,7 +74,7 @@ def check_space(
 
 
 def _check_asked_once(space: SearchSpace, module: str) -> None:
-    """A module whose calls plain Python makes has no members."""
+    """Modules whose calls plain Python makes can't have several members."""
     wide = [width for width in space.of("width", module) if width > 1]
     for knob, choices in (("width", wide), ("aggregator", space.of("aggregator", module))):
         if choices:
@@ -85,7 +85,7 @@ def _check_asked_once(space: SearchSpace, module: str) -> None:
 
 
 def _check_written(choices: Any, place: str) -> None:
-    """Configs are saved, so that their values need a form in JSON."""
+    """Configs are saved, so JSON must have a form for their values."""
     for choice in choices if isinstance(choices, tuple) else ():
         try:
             to_jsonable_python(choice)
@@ -142,7 +142,7 @@ def _check(
 
 
 def _check_fits(given: str | AggregatorConfig, module: Module, widths: Sequence[int]) -> None:
-    """At least one of the widths must fit, with members of two models."""
+    """At least one of the widths must fit the aggregator, with members of two models."""
     aggregation, wide = with_judge(given, "any"), [width for width in widths if width > 1]
     errors = []
     for width in wide:
@@ -159,7 +159,7 @@ def _check_fits(given: str | AggregatorConfig, module: Module, widths: Sequence[
 
 
 def with_judge(given: str | AggregatorConfig, label: str) -> AggregatorConfig:
-    """The aggregator with this model in the roles that it needs and leaves open."""
+    """The aggregator with this model in the needed roles that it leaves open."""
     config = AggregatorConfig(name=given) if isinstance(given, str) else given
     missing = [role for role in aggregator(config).needed if role not in config.modules]
     judge = {role: ModuleConfig(models=(label,)) for role in missing}
@@ -178,7 +178,7 @@ def _check_roles(aggregation: AggregatorConfig, module: str, labels: Collection[
 
 
 def _check_known(network: ModuleConfig, labels: Collection[str], place: str) -> None:
-    """Every model and aggregator that it names, at any depth, must be known."""
+    """All models and aggregators that the network names, at any depth, must be known."""
     for _, module in network.walk(""):
         if module.aggregation is not None:
             with _at(place):

@@ -13,7 +13,7 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """As users write it in `stages=`, and as trials are tagged."""
+        """The name in `stages=`, and the tag of its trials."""
         ...
 
     def improve(self, state: SearchState) -> None:

@@ -24,14 +24,14 @@ _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("width", "temperature", "aggregator", "network", "networks"), "structure"),
     **dict.fromkeys(("instructions", "demos"), "prompts"),
 }
-"""By what it tunes, the stage that is meant."""
+"""By what is tuned, the stage that tunes it."""
 
 
 def resolve_stages(given: str | Stage | Sequence[str | Stage]) -> list[Stage]:
-    """The stages in their order; some are given by their names.
+    """The stages in the order given; names stand for the stages of `STAGES`.
 
     Raises:
-        ValueError: there are none, or none of a name; names the nearest.
+        ValueError: there are none, or a name is unknown; names the nearest.
     """
     known = f"(stages: {', '.join(STAGES)})"
     if isinstance(given, str) and "," in given:

@@ -54,10 +54,8 @@ def aggregator_class(name: str) -> Callable[..., Aggregator]:
     if ":" in name:
         return _own_class(name)
     if name not in AGGREGATORS:
-        # a plain vote is that of the majority, which is not the nearest by its letters
-        hint = nearest("majority_vote" if name == "vote" else name, AGGREGATORS)
-        listed = f" (aggregators: {', '.join(AGGREGATORS)})"
-        raise PipelineError(f"unknown aggregator {name!r}{hint}{listed}", ("aggregator",))
+        hint = f"{nearest(name, AGGREGATORS)} (aggregators: {', '.join(AGGREGATORS)})"
+        raise PipelineError(f"unknown aggregator {name!r}{hint}", ("aggregator",))
     return AGGREGATORS[name]
 
 

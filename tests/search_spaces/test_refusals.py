@@ -91,3 +91,10 @@ def test_whole_numbers_may_be_numpys() -> None:
 def test_nearest_says_nothing_where_there_is_nothing() -> None:
     assert nearest("a", ["b"]) == "; nearest: 'b'"
     assert nearest("a", []) == ""
+
+
+def test_a_word_of_a_name_is_nearer_than_letters_in_common() -> None:
+    names = ["majority_vote", "filter_vote", "votes"]
+    assert nearest("vote", names[:2]) == "; nearest: 'majority_vote'"
+    assert nearest("vote", names) == "; nearest: 'votes'"
+    assert nearest("vote", ["tv", "xyz"]) == "; nearest: 'tv'"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections import Counter
 from typing import Any, get_args
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,23 +159,6 @@ def test_allocations_are_all_there_is_each_once(space: SearchSpace) -> None:
         assert all(label in space.models[module] for module, label in allocation)
     for label in space.single_models():
         assert tuple((module, label) for module in space.models) in allocations
-
-
-@given(SPACES, st.integers(0, 2**32))
-def test_a_sample_lies_in_the_space_and_its_seed_decides_it(space: SearchSpace, seed: int) -> None:
-    drawn = [space.sample(config(space), np.random.default_rng(seed)) for _ in range(2)]
-    assert drawn[0] == drawn[1]
-    allocation = {module: labels[0] for module, labels in drawn[0].allocation.items()}
-    assert allocation in list(space.allocations())
-    assert all(type(label) is str for label in allocation.values())
-
-
-def test_samples_are_even() -> None:
-    space = SearchSpace(models={"m1": ("a", "b"), "m2": ("a", "b", "c")})
-    rng = np.random.default_rng(7)
-    drawn = Counter(str(space.sample(config(space), rng).allocation) for _ in range(1200))
-    assert len(drawn) == 6
-    assert min(drawn.values()) > 150, "200 each are expected"
 
 
 MODULES, LABELS = ["locate", "solve"], ["a", "b"]

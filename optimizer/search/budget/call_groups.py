@@ -1,4 +1,4 @@
-"""Which calls a config makes on an example, and which of them are those of other configs too."""
+"""Which calls a config makes on an example, and which of them it shares with other configs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class CallGroup(NamedTuple):
     """One call on every example: equal groups are the same calls."""
 
     asked: str
-    """What is asked of which fields: modules that ask the same, as solvers of a vote do, make the
-    same calls."""
+    """What is asked, about which fields: modules that ask the same, as solvers of a vote do, make
+    the same calls."""
     label: str
     sample: int
     setting: str
@@ -40,15 +40,15 @@ class ModuleCalls(NamedTuple):
 
     module: str
     key: str
-    """All that decides them: a module with the same key makes the same calls on an example."""
+    """Everything that decides the calls: modules with equal keys make the same ones."""
     most: frozenset[CallGroup]
     """It makes at most these; some may turn out not to be needed."""
     sure: frozenset[CallGroup]
-    """It makes these whatever they bring."""
+    """It makes these whatever the replies are."""
 
 
 class _Own(NamedTuple):
-    """What a module brings along, whatever comes before it."""
+    """The calls of a module, whatever comes before it."""
 
     bound: BoundModule
     text: str
@@ -59,7 +59,7 @@ class _Own(NamedTuple):
 
 
 class CallPlanner:
-    """Works out the calls of configs, what they have in common once.
+    """Works out the calls of configs; what configs share is worked out once.
 
     Args:
         pipeline: the modules as they are wired.
@@ -72,11 +72,11 @@ class CallPlanner:
         self._dependencies = pipeline.dependencies
         self._times = times
         self._own: dict[int, _Own] = {}
-        """By the identity of the bound module, which it keeps alive."""
+        """By the identity of the bound module, which the value keeps alive."""
         self._known: dict[str, ModuleCalls] = {}
 
     def module_calls(self, bound: Mapping[str, BoundModule]) -> list[ModuleCalls]:
-        """What every module of one config asks, in the order of levels.
+        """The calls of every module of one config, in the order of levels.
 
         Args:
             bound: the modules with their configs and sample indices, by name.
@@ -106,16 +106,16 @@ class CallPlanner:
 
 
 def _after(before: str, group: CallGroup) -> CallGroup:
-    """With a setting that is short, however much comes before."""
+    """The group with a digest of its setting and of what comes before."""
     asked, label, sample, setting = group
     return CallGroup(asked, label, sample, _digest(f"{setting}\n{before}"))
 
 
 def _asked(bound: BoundModule, around: str = "") -> Iterator[tuple[str, str]]:
-    """By path, what decides a module's calls beside its settings, and that of its consultants.
+    """By path, what decides a module's calls besides its settings; likewise for its consultants.
 
     Instructions are in every member's settings. Consultants see what members say, which depends on
-    them too.
+    the instructions too.
     """
     module = bound.module
     parts: list[object] = [around, signature_identity(module.signature), module.strategy]
@@ -145,7 +145,7 @@ def _of_module(bound: BoundModule, before: str, times: int) -> Iterator[CallGrou
 
 
 def _sure(bound: BoundModule) -> list[CallGroup]:
-    """Those members that are asked first; of a user's own aggregator nothing is known."""
+    """The members that are asked first; none where a user's own aggregator decides."""
     members = list(_members(bound, ""))
     if len(members) < 2:
         return members
@@ -171,7 +171,7 @@ def _members(bound: BoundModule, before: str) -> Iterator[CallGroup]:
 
 
 def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
-    """The members that are asked again, at temperature 0: a vote in doubt asks one of its own."""
+    """The members that may be asked again, at temperature 0, by a vote in doubt."""
     if len(bound.samples) < 2:
         return
     made, members = aggregator(bound.aggregation), bound.members
@@ -185,11 +185,11 @@ def _greedy(bound: BoundModule, before: str) -> Iterator[CallGroup]:
 
 
 def _is_own(bound: BoundModule) -> bool:
-    """Whether a user's own aggregator decides, of which little is known."""
+    """Whether the aggregator is a user's own, of which little is known."""
     return len(bound.samples) > 1 and bound.aggregation.name not in AGGREGATORS
 
 
 def _settings(bound: BoundModule, member: MemberConfig) -> str:
-    """All but the model and the sample that decides what a member is asked on equal inputs."""
+    """Everything but model and sample that decides what a member is asked on equal inputs."""
     form = bound.config.reply_format
     return canonical_json([member.own, bound.config.params, *([] if form == "chat" else [form])])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import Outcome
+from evaluators.outcome import Evaluation, Outcome
 from optimizer.formatting import counted
 from optimizer.search.budget.call_groups import CallGroup, CallPlanner, ModuleCalls
 from optimizer.search.budget.made_calls import MadeCalls, example_set
@@ -31,22 +31,22 @@ class Forecast:
     singles: Mapping[str, PipelineConfig]
     """By label, the configs with that model in all modules."""
     withheld: Left = NOTHING
-    """What is kept for later stages."""
+    """Kept for later stages."""
     _made: MadeCalls = field(init=False)
     _known: dict[str, int] = field(default_factory=dict)
     """By config key, the examples that it was run on, as `example_set`."""
     _noted: int = 0
     """How much of the evaluator's history is counted in these two."""
     _planners: dict[tuple[int, ...], CallPlanner] = field(default_factory=dict)
-    """By how often modules are asked."""
+    """By how often each module is asked."""
     _calls: dict[tuple[str, tuple[int, ...]], list[ModuleCalls]] = field(default_factory=dict)
-    """By config key, too."""
+    """By config key, and how often each module is asked."""
 
     def __post_init__(self) -> None:
         self._made = MadeCalls(self.evaluator.pipeline)
 
     def left(self) -> Left:
-        """What nominal spend leaves of the caps for the stage that runs."""
+        """What nominal spend leaves of the caps for the stage at work."""
         whole = self.evaluator.session.nominal_left()
         return Left(whole.usd - self.withheld.usd, whole.calls - self.withheld.calls)
 
@@ -61,13 +61,13 @@ class Forecast:
             self.withheld = NOTHING
 
     def check(self, runs: Runs) -> None:
-        """Stop before a step that the nominal budget has no room for, or when its seconds are over.
+        """Stop before runs that the nominal budget has no room for, or when its seconds are over.
 
         Nominal spend does not depend on what the cache held, so that a run started again stops
         at the same place; the gateway guards the real spend call by call.
 
         Raises:
-            BudgetExhausted: these can't be paid; says what they would take.
+            BudgetExhausted: the runs can't be paid; says what they would take.
         """
         self.evaluator.session.check_running()
         left = self.left()
@@ -100,7 +100,7 @@ class Forecast:
         return max(0.0, min(left.calls, self._calls_for(left.usd)))
 
     def what_is_left(self) -> str:
-        """In words, of the cap that ends first."""
+        """What is left of the cap that ends first, in words."""
         left = self.left()
         return self._left("usd" if self._calls_for(left.usd) < left.calls else "calls")
 
@@ -123,7 +123,7 @@ class Forecast:
     def cost(self, runs: Runs) -> tuple[int, float]:
         """The most new calls that it takes to run and judge these, and their estimated cost.
 
-        Those that ask again, since a reply can't be read, are as many as so far.
+        Repeated calls, after replies that can't be read, are as frequent as so far.
         """
         coming = self._coming(runs)
         # every answer may be one that the judge has not seen yet
@@ -136,12 +136,12 @@ class Forecast:
             if group.label not in prices:
                 prices[group.label] = self._usd_per_call(group.label)
             calls += ahead
-            again += ahead * (self._calls_per_first_call(group.label) - 1.0)
+            again += ahead * (self._measured(group.label).calls_per_first_call - 1.0)
             usd += ahead * prices[group.label]
         return calls + math.ceil(again - 1e-9), usd
 
     def usd_per_run(self, config: PipelineConfig) -> float:
-        """About what one run costs, by what calls to the same models have cost so far."""
+        """The cost of one run, estimated by the cost of calls to the same models so far."""
         return sum(self._usd_per_call(group.label) for group in self.call_groups(config))
 
     def are_free(self, config: PipelineConfig, indices: Iterable[int]) -> bool:
@@ -167,7 +167,7 @@ class Forecast:
         return self._known.get(config.key, 0) | example_set(shown)
 
     def _coming(self, runs: Runs) -> list[tuple[list[ModuleCalls], int]]:
-        """By config, its calls and the examples that it has to be run on."""
+        """For each config, its calls and the examples that it still has to run on."""
         self._catch_up()
         times = self.evaluator.times()
         examples: dict[str, list[int]] = {}
@@ -202,17 +202,14 @@ class Forecast:
         return self._calls[key]
 
     def _usd_per_call(self, label: str) -> float:
-        """As measured with the model alone in all modules; else as the baseline's calls cost."""
-        for config in (self.singles.get(label, self.baseline), self.baseline):
-            known = self.evaluator.known(config)
-            if known.outcomes:
-                first = known.calls_per_example / known.calls_per_first_call
-                return known.usd_per_example / max(1.0, first)
-        return 0.0
+        known = self._measured(label)
+        if not known.outcomes:
+            return 0.0
+        first_calls = known.calls_per_example / known.calls_per_first_call
+        return known.usd_per_example / max(1.0, first_calls)
 
-    def _calls_per_first_call(self, label: str) -> float:
-        """As measured with the model alone in all modules; else as the baseline's."""
-        known = self.evaluator.known(self.singles.get(label, self.baseline))
-        return (
-            known if known.outcomes else self.evaluator.known(self.baseline)
-        ).calls_per_first_call
+    def _measured(self, label: str) -> Evaluation:
+        """What is known of the model alone in all modules; else of the baseline."""
+        known = self.evaluator.known
+        alone = known(self.singles.get(label, self.baseline))
+        return alone if alone.outcomes else known(self.baseline)

@@ -1,7 +1,6 @@
 """Which calls were made on which examples, so that no call is counted or paid for twice.
 
-A set of examples is a whole number here, with a bit for each example, so that unions and
-comparisons of sets are fast.
+A set of examples is a whole number with a bit for each example, for fast unions and comparisons.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from optimizer.search.budget.call_groups import CallGroup, ModuleCalls
 from pipelines import Tunable
 
 UNANSWERED = ("refusal", "context_window")
-"""Kinds of failures of calls that may have brought no reply: another config would make such a call
-again."""
+"""Kinds of failures of calls that may have brought no reply, so that another config would make the
+call again."""
 
 
 def example_set(examples: Iterable[int]) -> int:
-    """The examples as bits of a whole number."""
+    """The bits of a whole number that stand for these examples."""
     found = list(examples)
     bits = bytearray(max(found, default=0) // 8 + 1)
     for example in found:
@@ -37,7 +36,7 @@ class MadeCalls:
             name: place for place, level in enumerate(pipeline.levels) for name in level
         }
         self._ran: dict[str, int] = {}
-        """By module key, the examples on which the module needs no call any more."""
+        """By module key, the examples on which the module needs no further call."""
         self._made: dict[CallGroup, int] = {}
         """By call, the examples on which it was made, or turned out not to be needed by any config
         that could make it."""
@@ -46,7 +45,7 @@ class MadeCalls:
     def note(self, calls: Sequence[ModuleCalls], outcomes: Mapping[int, Outcome]) -> None:
         """Count what one config has made, by the outcomes of its runs.
 
-        Where it met an outage nothing is counted: what it could not ask will be asked again.
+        Runs that met an outage do not count: their calls will be made again.
         """
         alike: dict[tuple[str, int, bool], list[int]] = {}
         for example, outcome in outcomes.items():
@@ -92,7 +91,7 @@ class MadeCalls:
     def _extent(
         self, calls: Sequence[ModuleCalls], failed: str, answered: int, is_clear: bool
     ) -> str:
-        """Which of its calls a run is known to have made, and to have had answered."""
+        """Which of its calls a run has surely made, with answers: "most", "sure" or "none"."""
         last = self._levels.get(failed, len(self._levels))
         most = sum(len(each.most) for each in calls if self._levels[each.module] <= last)
         if self._pipeline.is_fixed and answered == most:

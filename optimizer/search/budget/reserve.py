@@ -18,7 +18,7 @@ SLOWER = 2.0
 """How much longer than the calls themselves a pass may take: rates are limited, calls retried."""
 
 ASKED_AGAIN = 1.1
-"""Verdicts kept for each one that is needed: where one can't be read, the judge is asked again."""
+"""Calls kept for each verdict: where one can't be read, the judge is asked again."""
 
 
 class _Cost(NamedTuple):
@@ -29,28 +29,28 @@ class _Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Reserve:
-    """What the final pass over the holdout may take, so that it stays affordable."""
+    """The most that the final pass over the holdout may take, so that it stays affordable."""
 
     evaluator: Evaluator
     baseline: PipelineConfig
     examples: int
     """How many are held out."""
     may_change: bool
-    """Whether there is anything to search, so that the holdout has more than the baseline."""
+    """Whether there is anything to search, so that the holdout scores more than the baseline."""
 
     def keep(
         self, incumbent: PipelineConfig, others: Sequence[PipelineConfig], pace: float = 0.0
     ) -> None:
         """Keep back enough for the baseline, the incumbent, and those of the others that fit.
 
-        The incumbent counts beside the baseline, or the best single model, also where it is the
+        The incumbent counts beside the baseline, or the best single model, even where it is the
         same: another one as expensive may lead next. The baseline counts once where it is the best
         single model.
 
         Args:
             incumbent: what leads.
             others: the best single model first, which may be too expensive for what is left.
-            pace: seconds by the clock that calls took each, waiting for providers included.
+            pace: seconds per call by the clock, waiting for providers included.
         """
         needed = [self.baseline, incumbent] if self.may_change else [self.baseline]
         usd, calls, seconds = self._cost(self._with_payable(needed, others))
@@ -64,7 +64,7 @@ class Reserve:
     ) -> list[PipelineConfig]:
         """Baseline and incumbent, and those of the others whose worst cost fits, too."""
         distinct = [config for config in others if config != incumbent]
-        return self._with_payable(self._finalists(incumbent), distinct)
+        return self._with_payable(self._distinct(incumbent), distinct)
 
     def allows(
         self,
@@ -73,17 +73,16 @@ class Reserve:
         calls: int = 0,
         usd: float = 0.0,
     ) -> bool:
-        """Whether all of these can be paid on the holdout after these further calls and dollars."""
-        finalists = {config.key: config for config in [*self._finalists(incumbent), *others]}
-        cost = self._cost(list(finalists.values()))
-        return self._fits(_Cost(cost.usd + usd, cost.calls + calls, cost.seconds))
+        """Whether all of these can be paid on the holdout after the given calls and dollars."""
+        cost = self._cost(self._distinct(incumbent, *others))
+        return self._fits(cost._replace(usd=cost.usd + usd, calls=cost.calls + calls))
 
     def usd(self, configs: Sequence[PipelineConfig]) -> float:
         """Dollars that it may take to run these on the holdout."""
         return self._cost(configs).usd
 
     def most_usd_of_a_call(self, config: PipelineConfig) -> float:
-        """What must be left for a call to be allowed at all: its answer may be the longest.
+        """What must be left for a call to be allowed at all, with the longest answer.
 
         Its input is bounded by bytes, of which a token has about four.
         """
@@ -96,8 +95,9 @@ class Reserve:
             (max(o.usd, o.judge_usd) for o in outcomes), default=0
         )
 
-    def _finalists(self, incumbent: PipelineConfig) -> list[PipelineConfig]:
-        return [self.baseline] if incumbent == self.baseline else [self.baseline, incumbent]
+    def _distinct(self, *configs: PipelineConfig) -> list[PipelineConfig]:
+        """The baseline and these, each once."""
+        return list({config.key: config for config in (self.baseline, *configs)}.values())
 
     def _with_payable(
         self, needed: Sequence[PipelineConfig], others: Sequence[PipelineConfig]
@@ -111,7 +111,7 @@ class Reserve:
     def _cost(self, configs: Sequence[PipelineConfig]) -> _Cost:
         """What it may take to run these on the holdout.
 
-        Every example is taken to cost as much as the most expensive seen of its config.
+        Every example counts as much as the most expensive one of its config so far.
         """
         usd, calls, seconds = max(map(self.most_usd_of_a_call, configs)), 0, 0.0
         for config in configs:
@@ -128,7 +128,7 @@ class Reserve:
     def _asked(self, config: PipelineConfig) -> int:
         """Calls on the holdout, those included that ask again since a reply can't be read.
 
-        These are taken to be twice as many as on the examples so far, and one more.
+        These are assumed to be twice as frequent as so far, plus one.
         """
         most = self.examples * self.evaluator.most_calls(config)
         if all("reply_format" not in m.knobs for m in self.evaluator.pipeline.llm_modules):

@@ -1,4 +1,4 @@
-"""Which candidate may lead: the best by posterior means, unless what it replaces is as good.
+"""Which candidate may lead: the best by posterior means, if it earns its place.
 
 Posterior means shrink the luck of the best of many. What the user gave, and against anything more
 expensive the best single model and the incumbent, keep their place unless the challenger is better
@@ -61,7 +61,7 @@ def leader(
 def earns_place(
     posterior: Posterior, scores: Floats, challenger: int, kept: int, rivals: int
 ) -> bool:
-    """Whether the challenger is better than what is protected, as far as that must be shown.
+    """Whether the challenger is shown to be better than a protected candidate.
 
     Where the scores do not show that candidates differ at all, the best of them is the luckiest:
     then all of its rivals must have missed such luck (Sidak, 1967).
@@ -81,7 +81,7 @@ def earns_place(
 
 
 def paired_probability(differences: Floats) -> float:
-    """How likely the mean difference over all examples like these is above 0.
+    """The probability that the mean difference over all such examples is above 0.
 
     The mean is normal; its standard error is `sqrt(sum(d^2) + max(d^2)) / n`, as if the largest
     difference had been seen once more: where nearly all are 0 the usual one is too small. For wins,

@@ -1,4 +1,4 @@
-"""Which candidate an objective prefers, by posterior means and by what each costs."""
+"""Which candidate an objective prefers, by posterior means and costs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from evaluators.racing.posterior import Floats
 from optimizer.search.leading.earning import EQUAL
 
 PRICE_WORTH = 0.05
-"""Where the cheapest is sought: saving all of the best one's price is worth so much score. What is
-better sets the bar, so it counts, too, however expensive."""
+"""Where the cheapest is sought: the score that saving all of the best one's price is worth. The
+best sets the bar, so its score counts, however expensive it is."""
 SAVING = 0.01
-"""What is cheaper by no more than this share costs as much: the lengths of replies vary."""
+"""Prices that differ by no more than this share are equal: the lengths of replies vary."""
 PRICE_WEIGHTS = (0.0, 0.02, 0.1, 0.5)
-"""On a front: scores that paying the mean price may be worth to someone."""
+"""On a front: the scores that someone may give up to save the mean price."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Preference:
 
     objective: Objective
     costs: Sequence[Costs]
-    """Of each candidate, as far as they are known; the scores are not used."""
+    """C, as far as they are known; the scores are not used."""
     singles: NDArray[np.bool_]
     """C: which have one model in all modules."""
     changes: NDArray[np.int64]
@@ -45,7 +45,7 @@ class Preference:
         return np.array([self.objective.excess(cost) for cost in self.costs])
 
     def value(self, means: Floats) -> Floats:
-        """What the choice made by posterior means (C x D) is worth in each of D futures."""
+        """The value of the choice by posterior means (C x D) in each of D futures."""
         price = self.usd / max(float(self.usd.mean()), 1e-12)
         fit = means - 10 * np.maximum(0.0, self.excess - 1)[:, None]
         if self.objective.pareto:

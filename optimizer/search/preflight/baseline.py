@@ -21,7 +21,7 @@ PRICED_EXAMPLES = 4
 before the search: enough to choose a diagnoser."""
 
 DOUBTED_EXAMPLES = 16
-"""On how many, where it failed on all of those, before every single model is looked at."""
+"""On how many it runs where all of those failed, before every single model is tried."""
 
 
 def race_baseline(state: SearchState) -> None:
@@ -39,6 +39,12 @@ def race_baseline(state: SearchState) -> None:
         state.look("baseline", [state.baseline], len(state.examples))
         warn_of_unseen(state)
     state.protect_holdout()
+
+
+def _runs(state: SearchState) -> int:
+    """How often the pipeline runs for the baseline and the final pass over the holdout."""
+    passes = 2 if state.reserve.may_change else 1
+    return len(state.examples) + state.reserve.examples * passes
 
 
 @contextmanager
@@ -72,27 +78,22 @@ def _check_price(state: SearchState) -> None:
         raise BudgetTooSmall(f"a budget of ${cap:g} is too small: {_usd_need(state)}")
 
 
-def _runs(state: SearchState) -> int:
-    """How often the pipeline runs for the baseline and the final pass over the holdout."""
-    passes = 2 if state.reserve.may_change else 1
-    return len(state.examples) + state.reserve.examples * passes
-
-
 def _usd_needed(state: SearchState) -> float:
-    """What those runs take at the prices of the calls made so far, and room for one more call."""
+    """What the baseline and the final pass over the holdout take, at the prices of the calls so
+    far, and room for one more call."""
     metric, runs = state.evaluator.metric, _runs(state)
     verdicts = (runs + metric.human_labels) * metric.calls
     again = state.evaluator.known(state.baseline).calls_per_first_call
     most = state.evaluator.most_calls(state.baseline) * again
     calls = {"task": runs * most, "judge": verdicts}
-    made = state.evaluator.session.nominal.by_purpose.items()
-    needed = sum(calls[purpose] * part.usd / part.calls for purpose, part in made)
+    made = state.evaluator.session.nominal.by_purpose
+    needed = sum(n * made[each].usd / made[each].calls for each, n in calls.items() if each in made)
     return needed + state.reserve.most_usd_of_a_call(state.baseline)
 
 
 def _usd_to_search(state: SearchState) -> float:
-    """Enough to begin a search: also for the final pass at the highest cost of an example so far,
-    for the look at every single model, and for two of the longest answers of any model, so that
+    """Dollars to begin a search: also for the final pass at the highest cost of an example so far,
+    for a first look at every single model, and for two of the longest answers of any model, so that
     none is left out."""
     baseline, space = state.baseline, state.space
     singles = [baseline.with_single_model(label) for label in space.single_models()]
@@ -108,9 +109,8 @@ def _usd_need(state: SearchState) -> str:
     if calls:
         takes = (
             f"which takes about {_up(needed)} (measured on {calls} calls{_kept(state)}); "
-            f"{_up(last)} of that "
-            "must be left for the longest answer, and to begin a search takes about "
-            f"{_up(_usd_to_search(state))}: give that"
+            f"{_up(last)} of that must be left for the longest answer, and to begin a search takes "
+            f"about {_up(_usd_to_search(state))}: give that"
         )
     judged = " and judge its answers" if state.evaluator.metric.judging else ""
     return (
@@ -121,36 +121,35 @@ def _usd_need(state: SearchState) -> str:
 
 def _kept(state: SearchState) -> str:
     """How many of these calls were not paid for now."""
-    session, purposes = state.evaluator.session, ("task", "judge")
+    session, purposes = state.evaluator.session, {"task", "judge"}
     made, paid = (
-        sum(spend.by_purpose[each].calls for each in purposes if each in spend.by_purpose)
+        sum(spend.by_purpose[each].calls for each in purposes & spend.by_purpose.keys())
         for spend in (session.nominal, session.spent)
     )
     return f", of which the cache had {made - paid}" if made > paid else ""
 
 
 def _up(usd: float) -> str:
-    """Rounded up: what is named must do."""
+    """Rounded up, so that the amount suffices."""
     return f"${math.ceil(1e4 * usd) / 1e4:.4f}"
 
 
 def check_something_works(state: SearchState) -> None:
-    """When every run of the baseline failed, look whether any single model does better.
+    """If every run of the baseline failed, check whether any single model does better.
 
     Raises:
         OptimizationError: none does on a few examples; says how the baseline failed.
-        BudgetExhausted: the look can't be paid.
+        BudgetExhausted: the check can't be paid.
     """
     if not _always_fails(state):
         return
-    known, baseline = state.evaluator.known, state.baseline
     few = state.examples[:PRICED_EXAMPLES]
     for label in state.space.single_models():
-        tried = state.evaluator.evaluate(baseline.with_single_model(label), few)
+        tried = state.evaluator.evaluate(state.baseline.with_single_model(label), few)
         if not all(outcome.failure for outcome in tried.outcomes.values()):
             return
     problem = "the pipeline as given fails on every example tried, and so does every single model"
-    raise OptimizationError(_nothing_works(state, problem, known(baseline)))
+    raise OptimizationError(_nothing_works(state, problem, state.evaluator.known(state.baseline)))
 
 
 def _always_fails(state: SearchState) -> bool:
@@ -159,7 +158,7 @@ def _always_fails(state: SearchState) -> bool:
 
 
 def check_something_scored(state: SearchState) -> None:
-    """Go no further when too many calls of every config have failed to compare anything.
+    """Check that there are configs to compare: with too many failed calls, none has a score.
 
     Raises:
         OptimizationError: says how those of the incumbent failed.
@@ -181,7 +180,7 @@ def _nothing_works(state: SearchState, problem: str, known: Evaluation) -> str:
 
 
 def limits_text(state: SearchState) -> str:
-    """A last sentence on what none of the models can do, if that is known."""
+    """A last sentence about what none of the models can do, if that is known."""
     space = state.space
     labels = {*state.baseline.labels, *named_models(space)}.union(*space.models.values())
     limits = limits_of(state.evaluator.models[label] for label in sorted(labels))

@@ -1,4 +1,4 @@
-"""Scores that are all equal: a metric that can't tell answers apart, or nothing left to gain."""
+"""Checks for scores that are all equal: the metric can't tell answers apart, or all are right."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from optimizer.search.state import SearchState
 from search_spaces import PipelineConfig
 
 LOOK, GLANCE = 16, 4
-"""On how many examples single models are run, and mixes of models, to see whether any scores
-otherwise."""
+"""On how many examples single models are run, and mixes of models, to see whether any score
+differs."""
 FEWEST = 8
 """On fewer examples, scores below 1 may be equal by chance."""
 
@@ -25,7 +25,7 @@ def check_scores_differ(state: SearchState) -> str | None:
     Raises:
         OptimizationError: all answers score the same, below 1, and so do those of other models;
             shows an example with its answer.
-        BudgetExhausted: the look at other models can't be paid.
+        BudgetExhausted: the runs with other models can't be paid.
     """
     known = state.evaluator.known(state.baseline)
     score = _constant(known)
@@ -45,7 +45,7 @@ def check_scores_differ(state: SearchState) -> str | None:
 
 
 def all_scores_equal(state: SearchState) -> str | None:
-    """What to say after a search in which every score was the same and below 1; else None."""
+    """A message where every score of the search was the same and below 1; else None."""
     raced = [state.evaluator.known(config) for config in state.raced()]
     scores = {score for known in raced for score in known.scores.values()}
     if len(scores) != 1 or scores == {1}:
@@ -73,12 +73,12 @@ def _constant(known: Evaluation) -> float | None:
 
 
 def _answered(known: Evaluation) -> list[float]:
-    """The scores that the metric gave; what failed scores 0 whatever the metric."""
+    """The scores that the metric gave; failures score 0 whatever the metric."""
     return [score for i, score in known.scores.items() if known.outcomes[i].failure is None]
 
 
 def _other_models(state: SearchState) -> list[PipelineConfig]:
-    """Every single model in all modules, and then other models in one module each."""
+    """Every single model in all modules, then every other model in one module."""
     baseline, choices = state.baseline, state.space.models
     found = [baseline.with_single_model(label) for label in state.space.single_models()]
     found += [baseline.with_models({m: label}) for m, labels in choices.items() for label in labels]

@@ -1,4 +1,4 @@
-"""Models of which a single call may be more than the budget can risk."""
+"""Leaves out models of which a single call may cost too much of the budget."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 def leave_out_expensive_models(state: SearchState) -> None:
-    """Drop the models of which one call may cost more than half of what the search may spend,
-    and the networks that ask them.
+    """Drop models of which one call may cost more than half of what the search may spend, and the
+    networks that ask them.
 
-    A call that can't be reserved would end the search for all the others too. Each is logged, and
-    kept in `state.left_out` for the summary. A module whose models all cost so much keeps them.
+    A call that can't be reserved would end the search for all other models, too. Each is logged,
+    and kept in `state.left_out` for the summary. A module whose models all cost so much keeps them.
     """
     space, left = state.space, state.evaluator.session.nominal_left().usd
     worst_usd = {label: worst for label, worst in worst_calls(state).items() if 2 * worst > left}
@@ -47,15 +47,15 @@ def leave_out_expensive_models(state: SearchState) -> None:
 def worst_calls(state: SearchState) -> dict[str, float]:
     """By label, the dollars that one call of each model of the space may cost, with inputs as long
     as those seen so far."""
-    nominal = state.evaluator.session.nominal
+    nominal, models = state.evaluator.session.nominal, state.evaluator.models
     inputs = BYTES_PER_TOKEN * nominal.input_tokens / max(1, nominal.calls)
-    worst = {}
     choices = itertools.chain.from_iterable(state.space.models.values())
-    for label in dict.fromkeys([*choices, *named_models(state.space)]):
-        model = state.evaluator.models[label]
-        price = price_of(model)
-        worst[label] = model.max_tokens * price.output_usd + inputs * price.input_usd
-    return worst
+    labels = dict.fromkeys([*choices, *named_models(state.space)])
+    prices = {label: price_of(models[label]) for label in labels}
+    return {
+        label: models[label].max_tokens * price.output_usd + inputs * price.input_usd
+        for label, price in prices.items()
+    }
 
 
 def _modules_with(label: str, space: SearchSpace) -> list[str]:

@@ -1,4 +1,4 @@
-"""The judge of the metric compared with people, before anything else is spent."""
+"""Compares the metric's judge with people, before anything else is spent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.gateway.call import BudgetExhausted
 
 
 def measure_judge(state: SearchState) -> JudgeAgreement | None:
-    """What is known of the judge; None if the metric asks none. It scores all human labels once.
+    """Let the judge score all human labels once; None if the metric has no judge.
 
     Raises:
         BudgetTooSmall: the budget can't pay for that.
@@ -33,7 +33,7 @@ def measure_judge(state: SearchState) -> JudgeAgreement | None:
 
 
 def _scores(state: SearchState, judge: str, labels: HumanLabels) -> list[Score]:
-    """What the judge says of the answers that people have scored."""
+    """The judge's scores of the answers that people have scored."""
     metric = state.evaluator.metric
     try:
         state.forecast.check_calls(len(labels.answers) * metric.calls)
@@ -46,7 +46,7 @@ def _scores(state: SearchState, judge: str, labels: HumanLabels) -> list[Score]:
 
 
 def _compared(judge: str, scores: Sequence[Score], human: Sequence[float]) -> JudgeAgreement:
-    """How far the judge agrees with people, where it said anything."""
+    """How far the judge agrees with people, on the answers that it scored."""
     failures = [score.failure for score in scores if score.failure]
     pairs = [(s.value, h) for s, h in zip(scores, human, strict=True) if s.value is not None]
     judged = [label for _, label in pairs]
@@ -59,7 +59,8 @@ def _compared(judge: str, scores: Sequence[Score], human: Sequence[float]) -> Ju
 
 
 def _check_informative(measured: JudgeAgreement) -> None:
-    """Without it the search would go by what has nothing to do with what people value."""
+    """Raises OptimizationError unless the judge's scores rise with people's: the search would go by
+    something that people do not value."""
     calibration = measured.calibration
     if calibration is None or calibration.informative:
         return

@@ -1,4 +1,4 @@
-"""Warnings of modules that make no call that is seen, and of calls outside all modules."""
+"""Warns of modules without any visible call, and of calls outside all modules."""
 
 from __future__ import annotations
 

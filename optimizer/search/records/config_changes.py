@@ -1,4 +1,4 @@
-"""What differs between two configs, in a few words."""
+"""The differences between two configs as short texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NETWORK = {"models", "members", "width", "aggregator"}
 
 
 class Change(NamedTuple):
-    """One knob that is set differently."""
+    """One knob that differs."""
 
     knob: str
     """As `solve.model`."""
@@ -26,10 +26,10 @@ class Change(NamedTuple):
 
 
 def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change]:
-    """What differs, in module order.
+    """All differences, in module order.
 
-    Members and their aggregator are one change of a network, in the short notation; then come the
-    prompts that members have of their own.
+    Members and their aggregator are one change of a network, in the short notation, followed by the
+    members' own prompts.
     """
     changes: dict[str, Change] = {}
     for name, knob, old, new in before.differences(after):
@@ -47,7 +47,7 @@ def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change
 
 
 def changed_text(before: PipelineConfig, after: PipelineConfig) -> str:
-    """What differs in one line, as `solve.model: a -> b; solve.temperature: as given -> 0.7`."""
+    """All differences in one line: `solve.model: a -> b; solve.temperature: as given -> 0.7`."""
     changes = config_changes(before, after)
     return "; ".join(f"{change.knob}: {change.old} -> {change.new}" for change in changes)
 
@@ -55,9 +55,8 @@ def changed_text(before: PipelineConfig, after: PipelineConfig) -> str:
 def _member_changes(
     module: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
 ) -> Iterator[Change]:
-    """Instructions and demos that members have, or had, of their own."""
-    nothing: Mapping[str, Any] = {}
-    for place, (before, after) in enumerate(zip_longest(old, new, fillvalue=nothing)):
+    """Changes of the members' own instructions and demos."""
+    for place, (before, after) in enumerate(zip_longest(old, new, fillvalue=dict[str, Any]())):
         for knob in ("instructions", "demos"):
             pair = before.get(knob), after.get(knob)
             if pair[0] != pair[1]:
@@ -65,7 +64,7 @@ def _member_changes(
 
 
 def _values(old: Any, new: Any) -> tuple[str, str]:
-    """Both in a few words; long texts with a common beginning start shortly before they differ."""
+    """Both as short texts; of long texts that begin alike, the part around the first difference."""
     if isinstance(old, str) and isinstance(new, str):
         apart = (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
         alike = next(apart, min(len(old), len(new)))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Decision = Literal["kept", "chosen", "promising", "eliminated", "not rated", "members differ"]
-"""What a turn made of a model in a module: the incumbent had it and still has it (`kept`); the
+"""What a turn decided on a model in a module: the incumbent had it and still has it (`kept`); the
 incumbent has it now (`chosen`); it is better than the incumbent's with a probability of at least 5%
 (`promising`) or less (`eliminated`); there is no estimate of it (`not rated`); or the module's
 members ask different models, which are left to the structure stage (`members differ`)."""
@@ -18,7 +18,7 @@ members ask different models, which are left to the structure stage (`members di
 
 @dataclass(frozen=True)
 class ModuleScore:
-    """One model in one module, as a turn of the loop left it (LLMSelector, arXiv 2502.14815)."""
+    """One model in one module after a turn of the loop (LLMSelector, arXiv 2502.14815)."""
 
     module: str
     """The module's name; of an aggregator's role its path, such as `solve.judge`."""
@@ -46,7 +46,7 @@ class ModuleScore:
 
 
 def latest_scores(scores: Sequence[ModuleScore]) -> list[ModuleScore]:
-    """Of each module, the scores of its last turn with any figures; if none has any, its last."""
+    """Each module's scores of its last turn with figures; of its last turn if none has any."""
     turns = {score.module: score.turn for score in scores}
     known = (score for score in scores if (score.rating, score.measured) != (None, None))
     turns |= {score.module: score.turn for score in known}
@@ -55,13 +55,8 @@ def latest_scores(scores: Sequence[ModuleScore]) -> list[ModuleScore]:
 
 def module_score_rows(scores: Sequence[ModuleScore], diagnoser: str | None) -> list[dict[str, Any]]:
     """The scores as plain data to four digits, each with the label of the diagnoser's model."""
-    return [
-        {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in row.items()
-        }
-        for row in ({**asdict(score), "diagnoser": diagnoser} for score in scores)
-    ]
+    rows = [{**asdict(score), "diagnoser": diagnoser} for score in scores]
+    return [{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows]
 
 
 def module_scores_frame(scores: Sequence[ModuleScore], diagnoser: str | None) -> pd.DataFrame:

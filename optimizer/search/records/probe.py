@@ -1,4 +1,4 @@
-"""What the search ran beside its trials."""
+"""Runs that are not trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Probe:
     """`module`: one module alone, on what it receives in the incumbent, for the diagnoser to rate.
     `prompt`: the whole pipeline with a prompt that one of DSPy's optimizers tried."""
     stage: str
-    """Which stage asked for it, as trials are tagged."""
+    """The stage that ran it, as in trials' tags."""
     turn: int
     """The round of the loop, from 1."""
     base: int | None
@@ -34,11 +34,11 @@ class Probe:
     usd: float
     """Dollars of these runs at recorded prices, those from the cache included."""
     detail: str = ""
-    """Of a prompt: the optimizer, and what it changed."""
+    """For a prompt, the optimizer and what it changed."""
 
     @property
     def findings(self) -> tuple[str | float | None, ...]:
-        """What it ran and what came of it, whenever that was."""
+        """Its run and figures, without stage, turn and base."""
         ran = self.kind, self.module, self.model, self.detail
         return (*ran, self.examples, self.score, self.usd)
 

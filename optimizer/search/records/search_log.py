@@ -1,4 +1,4 @@
-"""What one search has tried, in the order in which it did."""
+"""What one search has tried, in order."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class SearchLog:
     """The round of the loop, from 1; 0 before it."""
     trials: list[Trial] = field(default_factory=list)
     module_scores: list[ModuleScore] = field(default_factory=list)
-    """Of every turn, one per module and model."""
+    """One per turn, module and model."""
     probes: list[Probe] = field(default_factory=list)
     _recorded: dict[str, int] = field(default_factory=dict)
-    """By config key, on how many examples it had run when it was recorded last."""
+    """By config key, on how many examples the config had run when it was last recorded."""
 
     def record(
         self, stage: str, configs: Iterable[PipelineConfig], base: Trial | None, unfinished: Status
     ) -> None:
-        """Record as trials the configs of which more is known than before.
+        """Record as trials the configs that ran on more examples than before.
 
         Args:
-            stage: as the trials are tagged.
-            configs: which; equal ones are recorded once.
+            stage: the trials' tag.
+            configs: equal ones are recorded once.
             base: the trial that they departed from.
             unfinished: the status of those that have not seen all search examples.
         """
@@ -65,14 +65,14 @@ class SearchLog:
         return list({trial.config.key: trial.config for trial in self.trials}.values())
 
     def note_module_scores(self, scores: Sequence[ModuleScore]) -> None:
-        """Keep what a turn found out, in place of what it had found out before."""
+        """Keep a turn's scores in place of its earlier ones."""
         fresh = {(score.turn, score.module, score.model) for score in scores}
         kept = (s for s in self.module_scores if (s.turn, s.module, s.model) not in fresh)
         self.module_scores = [*kept, *scores]
         self.on_module_scores(scores)
 
     def note_probes(self, probes: Iterable[Probe]) -> None:
-        """List runs that were no trials; a repetition from the cache is left out."""
+        """List probes; repetitions from the cache are left out."""
         known = {probe.findings for probe in self.probes}
         self.probes += [probe for probe in probes if probe.findings not in known]
 
@@ -82,7 +82,7 @@ class SearchLog:
         return len(self.evaluator.known(config).outcomes) >= missing
 
     def is_complete(self, config: PipelineConfig) -> bool:
-        """Whether it has seen all of them, and outages did not disqualify it."""
+        """Whether it has seen all of them and outages did not disqualify it."""
         return self.has_seen_all(config) and not self.evaluator.known(config).disqualified
 
     def seen(self, config: PipelineConfig) -> int:
@@ -132,11 +132,11 @@ _FIGURES = (
     "usd_by_module",
     "seconds_by_module",
 )
-"""What a trial takes over from its evaluation as it is."""
+"""The fields that a trial copies from its evaluation."""
 
 
 def _outages(evaluation: Evaluation) -> str:
-    """Why a disqualified config is; empty for others."""
+    """Why a config is disqualified; empty for others."""
     if not evaluation.disqualified:
         return ""
     outcomes = evaluation.outcomes.values()
@@ -147,7 +147,7 @@ def _outages(evaluation: Evaluation) -> str:
 
 
 def _first_failure(evaluation: Evaluation) -> str:
-    failures = [o.failure for o in evaluation.outcomes.values() if o.failure]
-    if not failures:
-        return ""
-    return shortened(" ".join(f"{failures[0].module}: {failures[0].message}".split()), 500)
+    for outcome in evaluation.outcomes.values():
+        if failure := outcome.failure:
+            return shortened(" ".join(f"{failure.module}: {failure.message}".split()), 500)
+    return ""

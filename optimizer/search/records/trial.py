@@ -32,7 +32,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Trial:
-    """What is known about one config when its race is over. Scores are search estimates."""
+    """What is known about one config after its race. Scores are search estimates."""
 
     number: int
     """From 0, which is the baseline."""
@@ -70,9 +70,9 @@ class Trial:
     seconds: float
     """Seconds since the run began when the trial ended."""
     detail: str = ""
-    """Why it ended as it did, where that needs saying."""
+    """Why it ended as it did, where the status does not tell."""
     members_failed: Mapping[str, int] = field(default_factory=dict)
-    """How often the members of wide modules had something to make up for, by kind."""
+    """How often members of wide modules failed, by kind of failure."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """Mean share of members that agreed, by wide module."""
     usd_by_module: Mapping[str, float] = field(default_factory=dict)

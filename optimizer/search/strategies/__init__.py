@@ -21,6 +21,6 @@ STRATEGIES: Mapping[str, Strategy] = {
         TPE(),
     )
 }
-"""By the names that users write."""
+"""The strategies by the names that users write."""
 
 __all__ = ["STRATEGIES", "Arena", "Levels", "Strategy", "named"]

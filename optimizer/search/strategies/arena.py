@@ -1,4 +1,4 @@
-"""Where a strategy searches: choices for each module, and a field of candidates made of them."""
+"""The arena of a strategy: choices for each module, and a field of candidates made of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_LISTED = 256
 """Up to this many combinations are all candidates from the beginning."""
 
 Levels = tuple[int, ...]
-"""The number of the choice that each module has."""
+"""The number of each module's choice."""
 
 
 def swapped(levels: Levels, module: int, level: int) -> Levels:
@@ -42,33 +42,37 @@ class Arena:
     planned: float | None = None
     """How many calls to plan for; None leaves it to the strategy."""
     start: Levels | None = None
-    """The candidate that is in place; one that is to replace it must have seen all examples."""
+    """The candidate in place; one that replaces it must have seen all examples."""
     rate: Callable[[int, Levels, int], Floats] | None = None
-    """From a module's number, a candidate and a number of examples to the ratings in [0, 1] of the
-    module's outputs with each of its choices, the rest being as in the candidate: choices x
-    examples, NaN where there is none. None without a diagnoser."""
+    """Takes a module's number, a candidate and a number of examples, and returns the ratings in
+    [0, 1] of the module's outputs with each of its choices, the other modules being as in the
+    candidate: choices x examples, NaN where there is none. None without a diagnoser."""
     ratings: Sequence[Floats] | None = None
     """For each module, the mean rating of each of its choices, NaN where there is none."""
     factors_of: Callable[[Levels], Sequence[int]] = lambda levels: levels
-    """What candidates have in common: the level of each factor; by default the choices."""
+    """A candidate's level of each factor that candidates share; by default its choices."""
     seed: int = 0
     listed: bool = False
-    """Whether all possible candidates are in the field from the beginning, however many."""
+    """Whether all possible candidates are in the field from the beginning, even if many."""
     field: Field = dataclasses.field(init=False)
     places: dict[Levels, int] = dataclasses.field(init=False, default_factory=dict)
-    """Of each candidate in the field."""
+    """Each candidate's index in the field."""
     _numbers: dict[Hashable, int] = dataclasses.field(init=False, default_factory=dict)
     _posterior: Posterior | None = None
     _fitted: int = -1
-    """How many runs the posterior is of."""
+    """How many runs the posterior is fitted to."""
 
     def __post_init__(self) -> None:
-        """Begin with all candidates, where they are few; else with the one in place."""
+        """Begin with all candidates where they are few, else with the one in place."""
         self.rng = np.random.default_rng(self.seed)
-        first = self.start if self.start is not None else (0,) * len(self.choices)
         listed = self.listed or self.size <= MOST_LISTED
         first_ones: Iterable[Levels] = np.ndindex(*self.choices) if listed else ()
-        self._build(dict.fromkeys([*first_ones, first]), kept=0)
+        self._build(dict.fromkeys([*first_ones, self.origin]), kept=0)
+
+    @property
+    def origin(self) -> Levels:
+        """Where a search starts: the candidate in place, else the first choice of each module."""
+        return (0,) * len(self.choices) if self.start is None else self.start
 
     @property
     def size(self) -> int:
@@ -81,13 +85,13 @@ class Arena:
         return len(self.places) >= self.size
 
     def add(self, candidates: Iterable[Levels]) -> None:
-        """Take candidates into the field; those that are in it stay."""
+        """Add candidates to the field."""
         wanted = dict.fromkeys([*self.places, *candidates])
         if len(wanted) > len(self.places):
             self._build(wanted, kept=len(self.places))
 
     def take_ratings(self, ratings: Sequence[Floats]) -> None:
-        """Let what candidates consist of be rated from now on; see `ratings`."""
+        """Set `ratings`, and add them to the field."""
         self.ratings = ratings
         self._build(self.places, kept=len(self.places))
 
@@ -134,7 +138,7 @@ class Arena:
         return float(self.field.new_calls(self.field.unfinished).sum())
 
     def place(self, levels: Levels) -> int:
-        """The candidate's index in the field, which takes it in."""
+        """The candidate's index in the field; adds it if it is missing."""
         self.add([levels])
         return self.places[levels]
 
@@ -144,7 +148,7 @@ class Arena:
 
     @property
     def posterior(self) -> Posterior:
-        """What the scores so far say of the candidates in the field."""
+        """The posterior of the candidates in the field, by the scores so far."""
         known = int(self.field.ran.sum())
         if self._posterior is None or self._fitted != known:
             before = self._posterior.variances if self._posterior else None
@@ -180,7 +184,7 @@ class Strategy(Protocol):
 
     @property
     def name(self) -> str:
-        """As users write it."""
+        """The name that users write."""
         ...
 
     def runs(self, arena: Arena) -> Iterable[Sequence[Run]]:
@@ -193,15 +197,15 @@ class Strategy(Protocol):
         ...
 
     def pick(self, arena: Arena) -> int:
-        """The candidate that it would choose now."""
+        """The candidate that the strategy would choose now."""
         ...
 
 
 def named(given: str | Strategy, strategies: Mapping[str, Strategy]) -> Strategy:
-    """The strategy of that name; one of the user's own as it is.
+    """The strategy of that name; an object of the user's own is returned as it is.
 
     Raises:
-        ValueError: there is none, and names the nearest; or the user's own lacks a method.
+        ValueError: there is none of that name, or the user's own lacks a method.
     """
     missing = [name for name in ("runs", "pick") if not callable(getattr(given, name, None))]
     if not missing and not isinstance(given, type):

@@ -25,8 +25,8 @@ class LLMSelector:
     name: str = "llmselector"
 
     def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
-        """A batch per module and turn: all its choices on all examples, the rest staying."""
-        now = arena.start if arena.start is not None else (0,) * len(arena.choices)
+        """A batch per module and turn: all its choices on all examples, the others unchanged."""
+        now = arena.origin
         unchanged, module = 0, 0
         while unchanged < len(arena.choices):
             choices = range(arena.choices[module])
@@ -44,12 +44,12 @@ class LLMSelector:
         yield arena.field.missing([place], math.inf)
 
     def pick(self, arena: Arena) -> int:
-        """The candidate that it has come to."""
-        return arena.place(arena.start if arena.start is not None else (0,) * len(arena.choices))
+        """The candidate that it arrived at."""
+        return arena.place(arena.origin)
 
 
 def _most_often_best(ratings: Floats, now: int) -> int:
-    """The mode over examples of the choices with maximal rating; what is there, of equals."""
+    """The mode over examples of the choices with maximal rating; ties go to the present one."""
     known = np.where(np.isnan(ratings), -np.inf, ratings)
     best = known == known.max(axis=0)
     counts = (best & np.isfinite(known)).sum(axis=1)

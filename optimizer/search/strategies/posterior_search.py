@@ -25,7 +25,7 @@ RATED = 4
 PROPOSED = 16
 """How many combinations are drawn at a time, where there are too many to list."""
 NOTHING = -1e3
-"""A mean score below any, of candidates that can't lead yet."""
+"""A mean below all scores, for candidates that can't lead yet."""
 RESERVED_FOR = 2
 """How many candidates there must be calls left to run on all examples."""
 MOST_FINISHED = 3
@@ -43,10 +43,10 @@ class PosteriorSearch:
 
     name: str = "default"
     value: Value = best_mean
-    """What the final choice is for."""
+    """The value that the final choice maximises."""
     wanted: Callable[[Floats], Iterable[int]] = best_first
-    """From posterior means to the candidates that should be run on all examples, the most wanted
-    first."""
+    """Takes posterior means, and returns the candidates that should be run on all examples, the
+    most wanted first."""
     finish: int = 1
     """How many of these are sought."""
     swaps: int = 0
@@ -71,7 +71,7 @@ class PosteriorSearch:
                 break
 
     def pick(self, arena: Arena) -> int:
-        """The best posterior mean, if it may take the place of what there is."""
+        """The best posterior mean, if it may replace the candidate in place."""
         ranked = np.argsort(-arena.posterior.mean, kind="stable")
         if arena.start is None:
             whole = arena.field.complete[ranked] if arena.planned is None else ranked >= 0
@@ -83,10 +83,9 @@ class PosteriorSearch:
         return given if found is None else found
 
     def _one_module_each(self, arena: Arena) -> Sequence[Run]:
-        """The runs that the changes of one module lack; empty where they can't be paid."""
-        now = arena.start if arena.start is not None else (0,) * len(arena.choices)
+        """The missing runs of all changes of one module; empty where they can't be paid."""
         changed = [
-            swapped(now, module, level)
+            swapped(arena.origin, module, level)
             for module, count in enumerate(arena.choices)
             for level in range(count)
         ]
@@ -122,8 +121,8 @@ class PosteriorSearch:
         return runs
 
     def _worthwhile(self, arena: Arena, batch: float) -> tuple[float, Plan]:
-        """How many calls to plan for, and the plan, so that the gain most exceeds what they are
-        worth; no calls where none does."""
+        """How many calls to plan for, and the plan, so that the gain exceeds their worth by the
+        most; no calls where no gain exceeds it."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
         highest_gain, complete = math.inf, arena.field.complete
@@ -144,7 +143,7 @@ class PosteriorSearch:
         return calls, best
 
     def _to_finish(self, arena: Arena) -> Sequence[Run]:
-        """What the most wanted candidate lacks, of those that the calls left can finish."""
+        """The missing runs of the most wanted candidate that the calls left can finish."""
         finished = 0
         complete = arena.field.complete
         for candidate in self._eligible(arena):
@@ -160,8 +159,8 @@ class PosteriorSearch:
     def _reserved(self, arena: Arena) -> int:
         """Calls to keep for running the most wanted on all examples, without which they can't lead.
 
-        They are for the leader and, should its other scores disappoint, for the next one; without
-        those that the calls left can't finish.
+        They are for the leader and, in case its other scores disappoint, for the next one, as far
+        as the calls left can finish them.
         """
         if arena.start is None:
             return 0
@@ -182,7 +181,7 @@ class PosteriorSearch:
         return (one for one in self.wanted(arena.posterior.mean) if eligible[one])
 
     def _propose(self, arena: Arena) -> None:
-        """Combinations of the choices that are best in draws from what is believed of each."""
+        """Add combinations of the choices that are best in draws from the posterior of each."""
         arena.forget_unseen()
         drawn = arena.posterior.level_draws(
             arena.field.design, arena.choices, PROPOSED, arena.rng, arena.ratings
@@ -202,8 +201,7 @@ def mean_ratings(ratings: Floats) -> Floats:
 def _rate_modules(arena: Arena) -> None:
     """Ask for ratings of all choices, each module after the best-rated choices before it."""
     assert arena.rate is not None
-    now = arena.start if arena.start is not None else (0,) * len(arena.choices)
-    ratings = []
+    now, ratings = arena.origin, []
     for module in range(len(arena.choices)):
         rated = arena.rate(module, now, RATED)
         if np.isnan(rated).all():

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluators.racing.field import Run
 from optimizer.quiet_logs import quiet_optuna
-from optimizer.search.strategies.arena import Arena, BestMean
+from optimizer.search.strategies.arena import Arena, BestMean, Levels
 
 STALE = 100
 """A sampler that proposes nothing new this many times in a row is stopped."""
+
+
+def _one_by_one(arena: Arena, proposals: Iterable[Levels]) -> Iterator[Sequence[Run]]:
+    """A batch per candidate, until the proposals repeat themselves."""
+    stale = 0
+    for levels in proposals:
+        runs = arena.field.missing([arena.place(levels)], math.inf)
+        stale = 0 if runs else stale + 1
+        if runs:
+            yield runs
+        if stale == STALE:
+            return
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,7 @@ class RandomSearch(BestMean):
 
     def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
         """A batch per candidate."""
-        stale = 0
-        while stale < STALE:
-            place = arena.place(arena.sample())
-            runs = arena.field.missing([place], math.inf)
-            stale = 0 if runs else stale + 1
-            if runs:
-                yield runs
+        return _one_by_one(arena, iter(arena.sample, None))
 
 
 @dataclass(frozen=True)
@@ -53,21 +59,19 @@ class TPE(BestMean):
 
     def runs(self, arena: Arena) -> Iterator[Sequence[Run]]:
         """A batch per candidate."""
+        return _one_by_one(arena, self._proposals(arena))
+
+    def _proposals(self, arena: Arena) -> Iterator[Levels]:
         import optuna
 
         with quiet_optuna():
             sampler = optuna.samplers.TPESampler(seed=arena.seed)
             study = optuna.create_study(direction="maximize", sampler=sampler)
-        stale = 0
-        while stale < STALE:
+        while True:
             trial = study.ask()
             levels = tuple(
                 trial.suggest_categorical(f"module {number}", list(range(count)))
                 for number, count in enumerate(arena.choices)
             )
-            place = arena.place(levels)
-            runs = arena.field.missing([place], math.inf)
-            stale = 0 if runs else stale + 1
-            if runs:
-                yield runs
-            study.tell(trial, float(arena.means()[place]))
+            yield levels
+            study.tell(trial, float(arena.means()[arena.place(levels)]))

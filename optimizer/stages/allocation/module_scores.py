@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from evaluators.racing.posterior import Floats
-from optimizer.search.records.judgements import judged, rating_key, shown
 from optimizer.search.records.probe import Probe
-from optimizer.search.state import SearchState
+from optimizer.search.state import SearchState, judged, rating_key, shown
 from optimizer.search.strategies.posterior_search import RATED
 from pipelines import ModuleStep
 from pipelines.aggregators.calls import most_calls
@@ -21,16 +19,16 @@ from search_spaces import PipelineConfig
 
 @dataclass
 class ModuleRatings:
-    """What the diagnoser said of the models of one module on the same inputs."""
+    """The diagnoser's ratings of the models of one module on the same inputs."""
 
     module: str
     ratings: dict[str, dict[int, float]] = field(default_factory=dict)
     """In [0, 1], by label and example."""
     usd: dict[str, list[float]] = field(default_factory=dict)
-    """What the outputs cost, by label."""
+    """Dollars of each output, by label."""
 
     def note(self, label: str, index: int, step: ModuleStep, rating: float | None) -> None:
-        """Add one output; what the model itself did wrong counts as rated 0."""
+        """Add one output; the model's own failures count as rated 0."""
         self.usd.setdefault(label, []).append(step.usd)
         if step.failure is not None:
             rating = None if step.failure.infrastructure else 0.0
@@ -107,34 +105,22 @@ def rate_module(
     received = evaluator.map(lambda i: program.inputs_of(module, evaluator.inputs(i)), examples)
     pairs = zip(examples, received, strict=True)
     values = {index: dict(fields) for index, fields in pairs if fields is not None}  # it is reached
-    if values:
-        asked = len(labels) * most_calls(config.modules[module])
-        state.forecast.check_calls(len(values) * (asked + 1))
-        _rate(state, rated, _run_models(state, config, module, labels, values))
-    return rated
-
-
-def _run_models(
-    state: SearchState,
-    config: PipelineConfig,
-    module: str,
-    labels: Sequence[str],
-    values: Mapping[int, dict[str, Any]],
-) -> dict[int, dict[str, ModuleStep]]:
-    """The module's step by example and model label, all on the same inputs."""
-    programs = {
-        label: state.evaluator.program(config.with_models({module: label})) for label in labels
-    }
+    if not values:
+        return rated
+    asked = len(labels) * most_calls(config.modules[module])
+    state.forecast.check_calls(len(values) * (asked + 1))
+    programs = {label: evaluator.program(config.with_models({module: label})) for label in labels}
     tasks = [(index, label) for index in values for label in programs]
-    steps = state.evaluator.map(lambda t: programs[t[1]].run_module(module, values[t[0]]), tasks)
+    steps = evaluator.map(lambda t: programs[t[1]].run_module(module, values[t[0]]), tasks)
     made = dict(zip(tasks, steps, strict=True))
-    return {index: {label: made[index, label] for label in labels} for index in values}
+    _rate(state, rated, {i: {label: made[i, label] for label in labels} for i in values})
+    return rated
 
 
 def _rate(
     state: SearchState, rated: ModuleRatings, steps: Mapping[int, Mapping[str, ModuleStep]]
 ) -> None:
-    """Note what the diagnoser says of what the models returned, by example and label."""
+    """Note the diagnoser's ratings of the models' outputs, by example and label."""
     assert state.diagnoser is not None
     diagnose = state.diagnoser.diagnose
     outputs = {index: _distinct(of_index.values()) for index, of_index in steps.items()}
@@ -162,5 +148,5 @@ def _distinct(steps: Iterable[ModuleStep]) -> list[ModuleStep]:
 
 
 def _is_clear(state: SearchState, steps: Sequence[ModuleStep]) -> bool:
-    """Whether the diagnoser has rated all of them; a single output needs no judge."""
+    """Whether the diagnoser has rated all of them; a single output needs no rating."""
     return len(steps) <= 1 or all(rating_key(step) in state.ratings for step in steps)

@@ -1,4 +1,4 @@
-"""The rival that needs no search: one model in all modules."""
+"""Compares the search with its simplest rival: one model in all modules."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ STAGE = "single-model"
 
 
 def look_at_single_models(state: SearchState) -> None:
-    """A first look at every model in all modules at once.
+    """Run every model in all modules at once, on a few examples.
 
-    The calls are shared with the allocation.
+    The allocation stage shares the calls.
 
     Raises:
         BudgetExhausted: the budget does not reach.
@@ -43,9 +43,9 @@ def compare_with_single_model(state: SearchState) -> None:
 
 
 def needs_comparison(state: SearchState, single: PipelineConfig) -> bool:
-    """Whether a single model that was not run on all examples is to be preferred otherwise.
+    """Whether a single model that was not run on all examples may be preferable.
 
-    That is where it meets limits that what leads misses, or where what leads is more expensive.
+    It may be if it meets limits that the incumbent misses, or if the incumbent is more expensive.
     """
     known, leads = state.evaluator.known(single), state.evaluator.known(state.incumbent)
     if state.objective.within is not None or state.has_seen_all(single):

@@ -1,4 +1,4 @@
-"""Which model in which module: LLMSelector's module scores in a search over whole allocations.
+"""Chooses a model for every module: LLMSelector's module scores in a search over allocations.
 
 The module under test runs with every model on the same upstream values, and the diagnoser rates
 the distinct outputs (arXiv 2502.14815). Its ratings enter the model of end-to-end scores as a
@@ -24,7 +24,7 @@ from optimizer.stages.allocation.turn_scores import mixed_scores, turn_scores
 from search_spaces import PipelineConfig
 
 Choices = Mapping[str, Sequence[str]]
-"""By module, the labels of the models that it may have; what it has now comes first."""
+"""By module, the labels of the models that it may have; the present one comes first."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _Search:
     stage: Allocation
     choices: Choices
     rated: dict[str, ModuleRatings] = field(default_factory=dict)
-    """What the diagnoser said, by module."""
+    """The diagnoser's ratings, by module."""
 
     def run(self) -> None:
         """Rate modules, then run allocations; module scores are noted however it ends."""
@@ -118,7 +118,7 @@ class _Search:
         ]
 
     def _ratings_of(self, number: int, levels: Levels, examples: int) -> Floats:
-        """As LLMSelector asks for them: all models of a module, on the first examples."""
+        """The ratings that LLMSelector asks for: all models of a module, on the first examples."""
         module, labels = list(self.choices.items())[number]
         config = _config_of(self.state.incumbent, self.choices, levels)
         few = self.state.examples[:examples]
@@ -129,7 +129,7 @@ class _Search:
 
 
 def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> PipelineConfig:
-    """The base with the chosen models; what it has now stays as it is."""
+    """The base with the chosen models; level 0 keeps what a module has."""
     changed = {
         module: labels[level]
         for (module, labels), level in zip(choices.items(), levels, strict=True)
@@ -139,7 +139,7 @@ def _config_of(base: PipelineConfig, choices: Choices, levels: Levels) -> Pipeli
 
 
 def _choices(state: SearchState, settled: PipelineConfig | None) -> Choices:
-    """The models of the modules that have changed since models were chosen last.
+    """The models to choose from, of modules that have changed since models were last chosen.
 
     The models that aggregators ask are chosen, too.
     """

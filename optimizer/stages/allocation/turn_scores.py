@@ -30,7 +30,7 @@ def turn_scores(
         state: whose incumbent is the turn's outcome.
         before: the incumbent when the turn began.
         choices: labels of the models to choose from, by module.
-        rated: what the diagnoser said, by module; empty without one.
+        rated: the diagnoser's ratings, by module; empty without a diagnoser.
         arena: of the allocations; None where the turn ended before.
     """
     measured = {} if arena is None else {c.key: place for place, c in enumerate(arena.configs)}
@@ -49,10 +49,7 @@ def mixed_scores(state: SearchState) -> list[ModuleScore]:
             model=label,
             turn=state.turn,
             examples=0,
-            rating=None,
-            agreement=None,
-            measured=None,
-            measured_se=None,
+            **dict.fromkeys(("rating", "agreement", "measured", "measured_se")),
             decision="members differ",
         )
         for module in state.space.models

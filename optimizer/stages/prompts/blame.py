@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from optimizer.search.records.judgements import judged
-from optimizer.search.state import SearchState
+from optimizer.search.state import SearchState, judged
 from pipelines import ModuleStep
 
 EXAMPLES = 12
@@ -21,7 +20,7 @@ class Blame:
 
     module: str
     share: float = 0.0
-    """Share of the failed examples on which it was the first module to go wrong."""
+    """The share of the failed examples on which it was the first module to go wrong."""
     reasons: dict[int, str] = field(default_factory=dict)
     """What it did wrong, by example, in the diagnoser's words."""
 
@@ -66,16 +65,15 @@ def _failed(state: SearchState, examples: Sequence[int]) -> list[int]:
 
 def _first_wrong(state: SearchState, names: Sequence[str], index: int) -> tuple[str, str] | None:
     """The first module whose output is rated wrong, and the reason; else the worst, if any is."""
-    worst: tuple[float, tuple[str, str] | None] = (1.0, None)
+    worst, blamed = 1.0, None
     for step in state.evaluator.trace(state.incumbent, index).steps:
-        if step.module not in names:
-            continue
-        rating, reason = _rated(state, step, index)
-        if rating < WRONG:
-            return step.module, reason
-        if rating < worst[0]:
-            worst = rating, (step.module, reason)
-    return worst[1]
+        if step.module in names:
+            rating, reason = _rated(state, step, index)
+            if rating < worst:
+                worst, blamed = rating, (step.module, reason)
+            if rating < WRONG:
+                break
+    return blamed
 
 
 def _rated(state: SearchState, step: ModuleStep, index: int) -> tuple[float, str]:

@@ -1,12 +1,10 @@
-"""DSPy's prompt optimizers by name. A new one is a class, and a place in `OPTIMIZERS`."""
+"""DSPy's prompt optimizers by name. A new one is a function, and an entry of `OPTIMIZERS`."""
 
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import dspy
@@ -27,136 +25,107 @@ class Room:
     writer: dspy.LM
     """The model that writes prompts."""
     runs: int
-    """New runs of the pipeline, about."""
+    """About how many new runs of the pipeline."""
     threads: int
     seed: int
     """Different seeds make different draws."""
 
 
-class PromptOptimizer(ABC):
+@dataclass(frozen=True)
+class PromptOptimizer:
     """One of DSPy's optimizers, limited to the room that it is given."""
 
     name: str
     fewest_runs: int
-    """With less room it is of no use."""
+    """It is of no use with room for fewer."""
+    compile: Callable[[Workbench, Room], Any]
+    """Looks for a better prompt, and returns the program it ends with.
 
-    @abstractmethod
-    def compile(self, workbench: Workbench, room: Room) -> Any:
-        """Let DSPy look for a better prompt, and return the program it ends with.
-
-        Args:
-            workbench: has the program, with the one predictor that may change, and the examples;
-                scores runs and explains the scores; records every prompt that is tried.
-            room: how much may be tried, and which model writes.
-
-        Raises:
-            Exception: whatever DSPy's optimizer raises.
-            BudgetExhausted: the calls can't be paid.
-        """
+    The workbench has the program, with the one predictor that may change, and the examples; it
+    scores runs and explains the scores, and records every prompt that is tried. The function may
+    raise whatever DSPy's optimizer raises, and `BudgetExhausted` where the calls can't be paid.
+    """
 
 
-class GEPA(PromptOptimizer):
+def _gepa(workbench: Workbench, room: Room) -> Any:
     """GEPA (arXiv 2507.19457): reflects on mistakes, and rewrites the instructions.
 
     Uses the metric's feedback and the diagnoser's reasons.
     """
-
-    name = "gepa"
-    fewest_runs = 40
-
-    def compile(self, workbench: Workbench, room: Room) -> Any:
-        """See `PromptOptimizer.compile`."""
-        dataset = workbench.dataset()
-        optimizer = dspy.GEPA(
-            _with_feedback(workbench),
-            # the first pass over all examples is known already, and costs no run
-            max_metric_calls=room.runs + len(dataset),
-            reflection_lm=room.writer,
-            num_threads=room.threads,
-            seed=room.seed,
-            use_merge=False,  # there is one predictor
-            warn_on_score_mismatch=False,
-        )
-        return optimizer.compile(workbench.student(), trainset=dataset, valset=dataset)
+    dataset = workbench.dataset()
+    optimizer = dspy.GEPA(
+        _with_feedback(workbench),
+        # the first pass over all examples is known already, and costs no run
+        max_metric_calls=room.runs + len(dataset),
+        reflection_lm=room.writer,
+        num_threads=room.threads,
+        seed=room.seed,
+        use_merge=False,  # there is one predictor
+        warn_on_score_mismatch=False,
+    )
+    return optimizer.compile(workbench.student(), trainset=dataset, valset=dataset)
 
 
-class MIPRO(PromptOptimizer):
+def _mipro(workbench: Workbench, room: Room) -> Any:
     """MIPROv2 (arXiv 2406.11695): instructions and demos together, chosen by Bayesian search.
 
     Writes instructions from the data and from demos; does not read feedback.
     """
-
-    name = "mipro"
-    fewest_runs = 48
-
-    def compile(self, workbench: Workbench, room: Room) -> Any:
-        """See `PromptOptimizer.compile`."""
-        dataset = workbench.dataset()
-        trials = max(2, room.runs // len(dataset))
-        optimizer = dspy.MIPROv2(
-            metric=_score(workbench),
-            prompt_model=room.writer,
-            task_model=room.writer,  # never asked: the student runs with its own models
-            auto=None,
-            num_candidates=min(_MIPRO_CANDIDATES, trials),
-            max_bootstrapped_demos=3,
-            num_threads=room.threads,
-            seed=room.seed + 1,  # it takes 0 for none
-            **_DEMOS,
+    dataset = workbench.dataset()
+    trials = max(2, room.runs // len(dataset))
+    optimizer = dspy.MIPROv2(
+        metric=_score(workbench),
+        prompt_model=room.writer,
+        task_model=room.writer,  # never asked: the student runs with its own models
+        auto=None,
+        num_candidates=min(_MIPRO_CANDIDATES, trials),
+        max_bootstrapped_demos=3,
+        num_threads=room.threads,
+        seed=room.seed + 1,  # it takes 0 for none
+        **_DEMOS,
+    )
+    with quiet_optuna():
+        return optimizer.compile(
+            workbench.student(),
+            trainset=dataset,
+            valset=dataset,
+            num_trials=trials,
+            minibatch=False,
+            program_aware_proposer=False,  # it would read the student's source
         )
-        with quiet_optuna():
-            return optimizer.compile(
-                workbench.student(),
-                trainset=dataset,
-                valset=dataset,
-                num_trials=trials,
-                minibatch=False,
-                program_aware_proposer=False,  # it would read the student's source
-            )
 
 
-class COPRO(PromptOptimizer):
+def _copro(workbench: Workbench, room: Room) -> Any:
     """COPRO (arXiv 2310.03714): variants of the instructions, in rounds that see earlier scores."""
-
-    name = "copro"
-    fewest_runs = 72
-
-    def compile(self, workbench: Workbench, room: Room) -> Any:
-        """See `PromptOptimizer.compile`."""
-        dataset = workbench.dataset()
-        optimizer = dspy.COPRO(
-            prompt_model=room.writer,
-            metric=_score(workbench),
-            breadth=max(2, (room.runs // len(dataset) + 1) // _COPRO_ROUNDS),  # one is the base's
-            depth=_COPRO_ROUNDS,
-            init_temperature=1.0,
-        )
-        options = {"num_threads": room.threads, "display_progress": False, "display_table": False}
-        return optimizer.compile(workbench.student(), trainset=dataset, eval_kwargs=options)
+    dataset = workbench.dataset()
+    optimizer = dspy.COPRO(
+        prompt_model=room.writer,
+        metric=_score(workbench),
+        breadth=max(2, (room.runs // len(dataset) + 1) // _COPRO_ROUNDS),  # one is the base's
+        depth=_COPRO_ROUNDS,
+        init_temperature=1.0,
+    )
+    options = {"num_threads": room.threads, "display_progress": False, "display_table": False}
+    return optimizer.compile(workbench.student(), trainset=dataset, eval_kwargs=options)
 
 
-class Bootstrap(PromptOptimizer):
+def _bootstrap(workbench: Workbench, room: Room) -> Any:
     """Bootstrapped few-shot (arXiv 2310.03714): runs that are right become demos.
 
     Needs no new run: those of the base are known.
     """
-
-    name = "bootstrap"
-    fewest_runs = 1
-
-    def compile(self, workbench: Workbench, room: Room) -> Any:
-        """See `PromptOptimizer.compile`."""
-        dataset = workbench.dataset()
-        random.Random(room.seed).shuffle(dataset)
-        optimizer = dspy.BootstrapFewShot(
-            metric=_score(workbench), max_bootstrapped_demos=4, **_DEMOS
-        )
-        return optimizer.compile(workbench.student(), trainset=dataset)
+    dataset = workbench.dataset()
+    random.Random(room.seed).shuffle(dataset)
+    optimizer = dspy.BootstrapFewShot(metric=_score(workbench), max_bootstrapped_demos=4, **_DEMOS)
+    return optimizer.compile(workbench.student(), trainset=dataset)
 
 
-OPTIMIZERS: Mapping[str, PromptOptimizer] = MappingProxyType(
-    {each.name: each for each in (GEPA(), MIPRO(), COPRO(), Bootstrap())}
-)
+OPTIMIZERS: Mapping[str, PromptOptimizer] = {
+    "gepa": PromptOptimizer("gepa", 40, _gepa),
+    "mipro": PromptOptimizer("mipro", 48, _mipro),
+    "copro": PromptOptimizer("copro", 72, _copro),
+    "bootstrap": PromptOptimizer("bootstrap", 1, _bootstrap),
+}
 
 
 def _score(workbench: Workbench) -> Any:

@@ -1,8 +1,8 @@
 """Prompts: DSPy's optimizers write them for the modules that the diagnoser blames.
 
-What they find races against the best so far. A prompt found for one model is not assumed to
-serve another: the stages take turns, so that a module whose prompt has changed has its models
-searched again, and one that has another model has its prompt tuned again
+What they find races against the best so far. A prompt found for one model may not suit another, so
+the stages take turns: a module's models are searched again after its prompt has changed, and its
+prompt is tuned again after its model has changed
 (docs/decisions/009-prompts-and-models-take-turns.md).
 """
 
@@ -31,7 +31,7 @@ first."""
 RUNS = 144
 """Most new runs of one optimizer on one module."""
 FINALISTS = 4
-"""Prompts of one optimizer's run that race against the best so far."""
+"""How many prompts of one optimizer's run race against the best so far."""
 AUTO = ("bootstrap", "gepa", "mipro")
 """The order of "auto": demos, instructions, both."""
 ATTEMPTS = 3
@@ -66,8 +66,8 @@ class Prompts:
     def improve(self, state: SearchState) -> None:
         """Tune the modules blamed most, until nothing helps.
 
-        If nothing has helped, try all modules whose faults cost much: with the models next in line
-        there, and with different draws.
+        If nothing has helped, try all modules whose faults cost much, with their next best models
+        and with different draws.
         """
         self._compare_listed(state)
         began = state.incumbent
@@ -82,7 +82,7 @@ class Prompts:
     def _tune_blamed(
         self, state: SearchState, blamed: Sequence[Blame], attempt: int = 0, *, rival: bool = False
     ) -> bool:
-        """Whether a prompt of any of these modules became the incumbent's."""
+        """Tune these modules; true if the incumbent changed."""
         before = state.incumbent
         left = 1 - state.evaluator.known(before).mean
         for blame in blamed:
@@ -103,24 +103,21 @@ class Prompts:
     def _tune(self, state: SearchState, blame: Blame, base: PipelineConfig, attempt: int) -> None:
         """Run one optimizer after the other on a module, until a prompt earns its place."""
         before = state.incumbent
-        needed = [(base, index) for index in _examples(state)]
-        state.forecast.check(needed)
-        state.evaluator.run(needed)  # a rival may have been raced on others only
+        known = [(base, index) for index in _examples(state)]
+        state.forecast.check(known)
+        state.evaluator.run(known)  # a rival may have been raced on others only
         for name in AUTO if self.optimizer == "auto" else (self.optimizer,):
             asked, runs = (base.key, blame.module, name, attempt), _affordable_runs(state, base)
             if asked in state.prompted:
                 continue
             fewest = OPTIMIZERS[name].fewest_runs
             if runs < fewest:
-                state.without_room.add(self.name)
-                if self.optimizer != "auto" and attempt == 0:
-                    state.prompted.append(asked)
-                    problem = f"{name} takes {fewest} runs at least, and there is room for {runs}"
-                    state.note_failed(self.name, problem)
+                needed = f"{name} takes at least {fewest} runs"
+                state.cut_short = f"{needed}, and the budget has room for {runs}"
                 continue
             state.prompted.append(asked)
-            room = Room(_writer(state, attempt), min(RUNS, runs), state.evaluator.concurrency,
-                        state.seed + attempt)  # fmt: skip
+            threads, seed = state.evaluator.concurrency, state.seed + attempt
+            room = Room(_writer(state, attempt), min(RUNS, runs), threads, seed)
             if found := self._found(state, blame, base, OPTIMIZERS[name], room):
                 state.race(self.name, found, after=base)
             if state.incumbent != before:
@@ -201,7 +198,7 @@ def _examples(state: SearchState) -> Sequence[int]:
 
 
 def _affordable_runs(state: SearchState, config: PipelineConfig) -> int:
-    """New runs that half of the budget left pays for; the races need the other half."""
+    """New runs that half of the remaining budget pays for; the races need the other half."""
     left, known = state.forecast.left(), state.evaluator.known(config)
     outcomes = known.outcomes.values()
     judge_usd = float(np.mean([outcome.judge_usd for outcome in outcomes])) if outcomes else 0.0

@@ -1,8 +1,8 @@
-"""The workbench where DSPy's optimizers try prompts of one module.
+"""Lets DSPy's optimizers try prompts of one module in a whole pipeline.
 
 An optimizer sees a program with a single predictor. Every variant of it becomes a config, which the
 state's evaluator runs on the whole pipeline: each module keeps its own models, every call is in the
-budget, equal calls are paid once, and outages are no scores.
+budget, equal calls are paid once, and outages are not scores.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Workbench:
     tried: dict[str, PipelineConfig] = field(default_factory=dict)
     """By key, every config that was run."""
     broken: Exception | None = None
-    """What a run raised through no fault of the prompt; optimizers take it for a bad score."""
+    """The first exception that no prompt caused; optimizers would take it for a bad score."""
     _given: str = field(init=False)
     """The base's instructions, those of its signature included."""
 
@@ -53,7 +53,7 @@ class Workbench:
 
     @property
     def bound(self) -> BoundModule:
-        """The module as it is so far."""
+        """The module in the base."""
         return self.state.evaluator.program(self.base).bound[self.module]
 
     def student(self) -> Student:
@@ -77,7 +77,7 @@ class Workbench:
         return self.base.with_knobs(self.module, instructions=instructions, demos=demos)
 
     def run(self, predictor: dspy.Predict, index: int) -> Outcome:
-        """The outcome of one example, added to DSPy's trace of the predictor; safe for threads.
+        """Run one example, and add it to DSPy's trace of the predictor; safe for threads.
 
         Raises:
             Exception: the run failed (kept in `broken`), or no config can hold the predictor.
@@ -85,7 +85,7 @@ class Workbench:
         config, evaluator = self.config_of(predictor), self.state.evaluator
         self.tried.setdefault(config.key, config)
         try:
-            if index in evaluator.shown_in(config):  # it would only repeat the demo
+            if index in evaluator.shown_in(config):  # the model would only repeat the demo
                 config = self.base
             outcome = evaluator.outcome(config, index)
             if dspy.settings.trace is not None and not outcome.outage:
@@ -96,13 +96,13 @@ class Workbench:
         return outcome
 
     def score(self, index: int, outcome: Outcome) -> float:
-        """In [0, 1]; after an outage that of the base, so that it changes nothing."""
+        """The score in [0, 1]; after an outage the base's, so that it changes nothing."""
         if outcome.score is not None:
             return outcome.score
         return self.state.evaluator.known(self.base).scores.get(index, 0.0)
 
     def feedback(self, index: int, outcome: Outcome) -> str:
-        """What is known of one run, in words."""
+        """A description of one run."""
         wanted = canonical_json(self.state.evaluator.labels(index))
         text = f"The whole pipeline scored {self.score(index, outcome):g} of 1; wanted: {wanted}."
         if outcome.failure is not None:
@@ -115,7 +115,7 @@ class Workbench:
 
     def ranked(self) -> list[PipelineConfig]:
         """The prompts that were tried and are not known to be worse, best first: by their gain over
-        the base where they were run on at least half of the examples, then the others."""
+        the base if they ran on at least half of the examples, then the others."""
         gains = [(self.gain(config), config) for config in self._others()]
         known = [(gain, config) for gain, config in gains if gain is not None and gain >= 0]
         best = [config for _, config in sorted(known, key=lambda pair: -pair[0])]
@@ -146,7 +146,7 @@ class Workbench:
             )
 
     def _others(self) -> list[PipelineConfig]:
-        """The configs that were tried but the base, in an order that no thread decides."""
+        """The configs that were tried, without the base, in an order that no thread decides."""
         others = (config for key, config in self.tried.items() if key != self.base.key)
         return sorted(others, key=lambda config: config.canonical_json())
 

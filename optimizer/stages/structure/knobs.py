@@ -1,4 +1,4 @@
-"""What a module's knobs may be set to: all settings in a list, or one drawn by Optuna."""
+"""The possible settings of a module's knobs: all in a list, or one drawn by Optuna."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Choose = Callable[[str, Any], Any]
-"""From a knob's name and its choices (or a distribution of Optuna's) to one of them."""
+"""Takes a knob's name and its choices, or a distribution of Optuna's, and returns one value."""
 
 _PLAIN = (str, int, float, bool, type(None))
 """What Optuna can store; other choices are stored as JSON."""
@@ -44,7 +44,7 @@ class Knobs:
     baseline: PipelineConfig
     """Its values are among the choices."""
     with_models: bool
-    """Whether models vary too; else a module keeps the one that most of its members have."""
+    """Whether models vary, too; else a module keeps the one that most of its members have."""
     judge: Callable[[], str]
     """The label of the model that judges where an aggregator names none."""
     partners: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -68,17 +68,16 @@ class Knobs:
 
         Else those that differ from the base in one module, if these are no more; else none.
         """
-        sizes = [self._size(name, own) for name, own in base.modules.items()]
-        if math.prod(sizes) <= most:
-            return list(self.every_config(base))
-        if sum(sizes) > most:
+        params = (each for of_module in self.space.params.values() for each in of_module.values())
+        if not all(isinstance(choices, tuple) for choices in params):  # some have a distribution
             return []
-        return [
-            config
-            for name, own in base.modules.items()
-            for config in (base.with_module(name, each) for each in self.options(name, own))
-            if self.makes_sense(config)
-        ]
+        options = {name: self.options(name, own) for name, own in base.modules.items()}
+        if math.prod(map(len, options.values())) <= most:
+            return list(self.every_config(base))
+        if sum(map(len, options.values())) > most:
+            return []
+        changed = (base.with_module(name, each) for name in options for each in options[name])
+        return [config for config in changed if self.makes_sense(config)]
 
     def networks(self, base: PipelineConfig) -> list[PipelineConfig]:
         """The base with each of the networks that the user lists for one of its modules."""
@@ -108,11 +107,10 @@ class Knobs:
 
     def aggregations(self, name: str) -> dict[str, AggregatorConfig]:
         """The aggregators that a module may have, by their text."""
-        found = {}
-        for given in self.space.of("aggregator", name):
-            text = aggregation_text(ModuleConfig(width=2, aggregator=given))
-            found[text] = with_judge(given, self.judge())
-        return found
+        return {
+            aggregation_text(ModuleConfig(width=2, aggregator=each)): with_judge(each, self.judge())
+            for each in self.space.of("aggregator", name)
+        }
 
     def _fits(self, config: PipelineConfig) -> bool:
         try:
@@ -120,11 +118,6 @@ class Knobs:
         except PipelineError:
             return False
         return True
-
-    def _size(self, name: str, own: ModuleConfig) -> float:
-        params = self.space.params.get(name, {}).values()
-        listed = all(isinstance(choices, tuple) for choices in params)
-        return len(self.options(name, own)) if listed else math.inf
 
     def _setting(
         self, choose: Choose, name: str, own: ModuleConfig, *, with_params: bool
@@ -176,7 +169,7 @@ class Knobs:
     def _mixes(
         self, name: str, label: str, width: int, aggregation: AggregatorConfig
     ) -> dict[str | None, tuple[str, ...]]:
-        """The members with each model that may be mixed in; None is for members all alike.
+        """The members by the model that is mixed in; None is for members all alike.
 
         A cascade can't use members that are all alike: there the other model comes first. Where
         models must be distinct there is one mix, of the label and the best others.
@@ -216,11 +209,8 @@ class Knobs:
     def _efforts(self, name: str, label: str) -> tuple[str | None, ...]:
         own = self.baseline.modules[name].params.get("reasoning_effort")
         choices = self._choices("reasoning_effort", name, [own])
-        return tuple(
-            effort
-            for effort in choices
-            if effort in (own, None) or self.takes(label, "reasoning_effort", effort)
-        )
+        takes = partial(self.takes, label, "reasoning_effort")
+        return tuple(effort for effort in choices if effort in (own, None) or takes(effort))
 
     def _choices(self, knob: str, name: str, own: Sequence[Any]) -> tuple[Any, ...]:
         """The same in every trial, as Optuna wants it: the baseline's, and the space's."""
@@ -253,8 +243,8 @@ def _with_settings(
 def _is_redundant(module: ModuleConfig) -> bool:
     """Whether fewer members give the same answers.
 
-    Members that ask one model in one way agree at temperature 0. A vote of two takes the first, or
-    the one with the larger weight.
+    Equal members agree at temperature 0. A vote of two takes the first, or the one with the larger
+    weight.
     """
     if module.width == 1:
         return False
@@ -265,7 +255,7 @@ def _is_redundant(module: ModuleConfig) -> bool:
 
 
 def _for_all_choices(make: Callable[[Choose], T]) -> Iterator[T]:
-    """What `make` returns for every sequence of choices that it may be given, depth first."""
+    """The results of `make` for every possible sequence of choices, depth first."""
     places: list[int] = []
     while True:
         sizes: list[int] = []
@@ -285,15 +275,11 @@ def _for_all_choices(make: Callable[[Choose], T]) -> Iterator[T]:
 
 
 def _drawn(trial: Trial, name: str, choices: Any) -> Any:
-    """A value of one knob; where there is no choice, Optuna need not know."""
-    if isinstance(choices, IntDistribution):
-        return trial.suggest_int(
-            name, choices.low, choices.high, step=choices.step, log=choices.log
-        )
-    if isinstance(choices, FloatDistribution):
-        return trial.suggest_float(
-            name, choices.low, choices.high, step=choices.step, log=choices.log
-        )
+    """A value of one knob; Optuna is not asked where there is only one."""
+    if isinstance(choices, IntDistribution | FloatDistribution):
+        whole = isinstance(choices, IntDistribution)
+        suggest: Callable[..., float] = trial.suggest_int if whole else trial.suggest_float
+        return suggest(name, choices.low, choices.high, step=choices.step, log=choices.log)
     listed = choices if isinstance(choices, tuple) else tuple(choices.choices)
     if len(listed) == 1:
         return listed[0]

@@ -1,4 +1,4 @@
-"""Networks that need no call: votes and cascades over members that have answered already."""
+"""Networks that need no new call: votes and cascades of members that have answered already."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, Pipeline
 from search_spaces.member import SETTINGS
 
 MOST_MIXED = 7
-"""At most this many members of a module are mixed: those that did best by themselves."""
+"""How many members of a module are mixed at most: those that did best by themselves."""
 MOST_NETWORKS = 200
-"""At most this many are scored at a time; each takes some milliseconds of CPU."""
+"""How many are scored at a time at most; each takes some milliseconds of CPU."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 
@@ -28,7 +28,7 @@ class Pool:
     """The members of one module that were asked on equal inputs."""
 
     rest: ModuleConfig
-    """What members can't have of their own, such as parameters."""
+    """The settings that are not members' own, such as parameters."""
     draws: Counter[MemberConfig] = field(default_factory=Counter)
     """How many samples of each member there are."""
 
@@ -85,13 +85,13 @@ def _without(config: PipelineConfig, module: str) -> Mapping[str, ModuleConfig]:
 def ranked(
     state: SearchState, module: str, members: Sequence[Asked], setting: ModuleConfig
 ) -> list[Asked]:
-    """By the score with that member alone in the module, best first; the cheaper of equals.
+    """Members by their score alone in the module, best first, equal ones by price.
 
-    Where it was never alone in the module: by the score with its model in all modules.
+    For members that never ran alone there, the score with their model in all modules counts.
 
     Args:
         members: with the settings that they run with, or labels.
-        setting: all else that is to be said of the module.
+        setting: the module's other knobs.
     """
 
     def merit(member: Asked) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def _networks(
     draws: Mapping[MemberConfig, int],
     members: Sequence[MemberConfig],
 ) -> Iterator[ModuleConfig]:
-    """Every width up to what was sampled, mixes, and what needs no model of its own."""
+    """Votes of every sampled width, mixes and cascades, of aggregators that ask no model."""
     free = [c for c in knobs.aggregations(module).values() if not c.modules]
     votes = [
         each for config in free if config.name != "cascade" for each in with_all_params(config)
@@ -142,7 +142,7 @@ def _of_different_models(members: Sequence[MemberConfig]) -> bool:
 def _network(
     rest: ModuleConfig, members: Sequence[MemberConfig], aggregation: AggregatorConfig
 ) -> ModuleConfig:
-    """The module says what its first member does, where no member leaves it to the provider."""
+    """The module takes its first member's settings, where no member leaves them to the provider."""
     values = {name: [getattr(member, name) for member in members] for name in SETTINGS}
     own = {name: each[0] for name, each in values.items() if None not in each}
     return rest.with_knobs(**own).with_members(members, aggregation)
@@ -151,7 +151,7 @@ def _network(
 def _cascades(
     config: AggregatorConfig, members: Sequence[MemberConfig]
 ) -> Iterator[tuple[tuple[MemberConfig, ...], AggregatorConfig]]:
-    """Two or three members that agree are believed; else another one is asked."""
+    """Cascades that ask another member unless the first two or three agree."""
     for last in members:
         others = [member for member in members if member != last]
         for width in (2, 3):

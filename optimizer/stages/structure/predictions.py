@@ -1,6 +1,6 @@
-"""What closed forms predict from samples that are there: widths of votes, and K of best-of-K.
+"""Predictions of closed forms from the samples so far: widths of votes, and K of best-of-K.
 
-They only propose: what looks better by more than a tie meets the best so far in a race.
+They only propose: a config that looks better by more than a tie races against the best so far.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from evaluators.objective import TOLERANCE
 from evaluators.statistics.best_of_k import BestOfK, verdict_rate
 from evaluators.statistics.difficulty import Difficulty
 from evaluators.statistics.vote_scaling import VoteScaling
-from optimizer.search.records.judgements import shown
-from optimizer.search.state import SearchState
+from optimizer.search.state import SearchState, shown
 from optimizer.stages.structure.knobs import Knobs
 from pipelines import ModuleStep
 from pipelines.aggregators import Answer
@@ -28,10 +27,10 @@ from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.config import canonical_json
 
 FEWEST_SAMPLES = 3
-"""Of each example, before anything is predicted from them."""
+"""The fewest samples of each example that anything is predicted from."""
 FEWEST_EXAMPLES = 32
 VERIFIED_EXAMPLES = 32
-"""On how many a verifier is tried, to learn how often it is right."""
+"""On how many examples a verifier is tried, to learn how often it is right."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Samples:
     module: ModuleConfig
     """The module with these samples as members, and a majority vote."""
     examples: Sequence[int]
-    """Those with all samples, on which the best so far has a score too."""
+    """The examples with all samples, on which the best so far has a score, too."""
     right: Sequence[int]
     rival: Sequence[int]
     """How many agree on the most frequent wrong outcome."""
@@ -60,7 +59,7 @@ class Samples:
 
 def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[PipelineConfig]:
     """Wider votes, and verifiers, that are predicted to beat the best so far by more than a tie."""
-    if knobs.space.distinct(module):  # they promise more samples of one model
+    if knobs.space.distinct(module):  # predictions are for more samples of one model
         return
     for votes in _sampled_votes(state, module):
         samples = _samples(state, module, votes)
@@ -69,18 +68,17 @@ def predicted(state: SearchState, knobs: Knobs, module: str) -> Iterator[Pipelin
         best_so_far = state.evaluator.known(state.incumbent).on(samples.examples)
         bar = best_so_far.mean + TOLERANCE
         widths = knobs.space.of("width", module)
-        best = _best_vote(samples, widths)
-        if best is not None and best[1] > bar:
-            yield state.incumbent.with_module(module, _wide(votes, best[0], votes.aggregation))
+        promises = [(votes.aggregation, _best_vote(samples, widths))]
         for verifier in knobs.aggregations(module).values():
             if verifier.name == "verifier":
-                best = _best_of_k(state, module, samples, verifier, widths)
-                if best is not None and best[1] > bar:
-                    yield state.incumbent.with_module(module, _wide(votes, best[0], verifier))
+                promises.append((verifier, _best_of_k(state, module, samples, verifier, widths)))
+        for aggregation, best in promises:
+            if best is not None and best[1] > bar:
+                yield state.incumbent.with_module(module, _wide(votes, best[0], aggregation))
 
 
 def _sampled_votes(state: SearchState, module: str) -> Iterator[ModuleConfig]:
-    """Of the module's votes that were raced, for each setting the widest of one model."""
+    """The widest vote of one model for each setting of the module that was raced."""
     widest: dict[str, ModuleConfig] = {}
     rest = state.incumbent.model_dump(exclude={"modules": {module}})
     for config in state.raced():
@@ -129,7 +127,7 @@ def _sample(state: SearchState, module: str, alone: PipelineConfig, index: int) 
 
 
 def _best_vote(samples: Samples, widths: Sequence[int]) -> tuple[int, float] | None:
-    """The width that promises most of those beyond what was sampled, and what it promises."""
+    """The most promising width above the sampled ones, and its predicted score."""
     wider = [width for width in widths if width > samples.module.width]
     if not wider:
         return None
@@ -146,7 +144,7 @@ def _best_of_k(
     verifier: AggregatorConfig,
     widths: Sequence[int],
 ) -> tuple[int, float] | None:
-    """The K that promises most with this verifier, after trying it on a few examples.
+    """The most promising K with this verifier, and its predicted score, by a try on few examples.
 
     None if that can't be paid.
     """
@@ -185,7 +183,7 @@ def _verifier_rates(
 def _answers(
     state: SearchState, module: str, votes: ModuleConfig, index: int
 ) -> Iterator[tuple[ModuleStep, bool]]:
-    """What each member verdict, and whether that was right in the end."""
+    """The answer of each member, and whether it was right in the end."""
     for each in _alone(state, module, votes):
         steps = state.evaluator.trace(each, index).steps
         step = next((s for s in steps if s.module == module and s.agreement), None)
@@ -225,13 +223,11 @@ def _verdicts(
 
 
 def _alone(state: SearchState, module: str, votes: ModuleConfig) -> list[PipelineConfig]:
-    """By member, the vote in which it has all the weight: that is its own answer."""
-    found = []
-    for weights in np.eye(votes.width).tolist():
-        aggregation = AggregatorConfig(name="majority_vote", params={"weights": weights})
-        alone = votes.model_copy(update={"aggregator": aggregation})
-        found.append(state.incumbent.with_module(module, alone))
-    return found
+    """By member, the vote in which it has all the weight, which returns its own answer."""
+    rows = np.eye(votes.width).tolist()
+    aggregators = [AggregatorConfig(name="majority_vote", params={"weights": row}) for row in rows]
+    alone = [votes.with_knobs(aggregator=aggregator) for aggregator in aggregators]
+    return [state.incumbent.with_module(module, each) for each in alone]
 
 
 def _wide(votes: ModuleConfig, width: int, aggregation: AggregatorConfig | None) -> ModuleConfig:

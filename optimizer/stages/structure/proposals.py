@@ -1,4 +1,4 @@
-"""Optuna's proposals: one value for every knob that matters, none of them twice."""
+"""Optuna's proposals: configs with a value for every knob, each proposed once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from search_spaces import PipelineConfig
 STARTUP_TRIALS = 8
 """Draws at random before Optuna's sampler models what was measured."""
 TRIES, TRIES_AT_RANDOM = 10, 100
-"""Draws for one proposal: Optuna's sampler repeats itself, and not every draw makes sense. Chance
-may then bring something new; if it does not either, the space counts as used up."""
+"""Draws for one proposal, by Optuna's sampler and then at random: the sampler repeats itself, and
+not every draw makes sense. If neither brings something new, the space counts as used up."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Proposal:
 
 
 class Proposer:
-    """Optuna's study behind one search: ask for configs, tell what they were worth.
+    """Optuna's study behind one search, with an ask-and-tell interface.
 
     Sequential and seeded, so the same answers bring the same proposals: a search that was killed
     needs nothing but its cache to go on, and the study is kept in memory. Optuna wants the choices
-    of a knob to stay the same, so they are those of the beginning, also where other models would be
+    of a knob to stay the same, so they are those of the beginning, even where other models would be
     mixed in by now.
     """
 
@@ -52,7 +52,7 @@ class Proposer:
             )
 
     def note(self, config: PipelineConfig) -> None:
-        """It is known already, and need not be proposed."""
+        """Never propose this config: it is known already."""
         self._proposed.add(config.key)
 
     def ask(self, most: int, base: PipelineConfig, *, keep_models: bool = False) -> list[Proposal]:
@@ -82,10 +82,10 @@ class Proposer:
         return None
 
     def tell(self, proposal: Proposal, costs: Costs | None, reference: float = -math.inf) -> None:
-        """What the proposal was worth.
+        """Report a proposal's result.
 
         Args:
-            proposal: as it was asked for.
+            proposal: as `ask` returned it.
             costs: None if it could not be scored.
             reference: the score to come close to on its examples, where the cheapest is sought.
         """
@@ -94,10 +94,10 @@ class Proposer:
 
 
 def _values(objective: Objective, costs: Costs, reference: float) -> tuple[float, ...]:
-    """What Optuna maximises: all three figures on a front, else one figure less what limits cost.
+    """What Optuna maximises: all three figures for a front, else one less the excess over limits.
 
-    That is the score. Where the cheapest is sought that is near enough to a reference, it lies in
-    [0, 1] for those that are, falling with the price, and below 0 by what the others miss.
+    That one is the score. Where the cheapest near a reference is sought, it lies in [0, 1] for
+    configs that are near enough, falling with the price, and below 0 by what the others miss.
     """
     if objective.pareto:
         return (costs.score, -costs.usd, -costs.latency_s)

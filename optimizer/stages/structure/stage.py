@@ -1,8 +1,8 @@
 """Structure: widths, members, temperatures and aggregators of modules.
 
 Where the space is small, all of its configs race together, listed prompts and networks included;
-where it is too large to list, Optuna proposes. In both cases networks of answers that are there
-already are scored for free, and two closed forms predict wider votes and verifiers.
+where it is too large to list, Optuna proposes. In both cases networks of known answers are scored
+for free, and two closed forms predict wider votes and verifiers.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ MOST_LISTED = 256
 BATCH = 8
 """How many of Optuna's proposals race at once."""
 MOST_PROPOSALS = 24
-"""In one call of the stage."""
+"""How many of them race in one call of the stage."""
 MOST_PAID = 8
 """How many of a module's networks that were scored for free enter a race."""
 PAID_SHARES = (1.0, 0.5, 0.25)
 """Networks are scored on these shares of the search examples, if their members answered them."""
 MIXED_IN = 3
-"""How many models, the best of a module, are proposed as further members of it."""
+"""How many of a module's best models are proposed as further members."""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The stage that makes networks of modules."""
+    """The stage that tunes widths, members, temperatures, aggregators and functions' parameters."""
 
     name: str = "structure"
 
@@ -84,7 +84,7 @@ class _Search:
             )
 
     def race(self, configs: Sequence[PipelineConfig]) -> None:
-        """Let configs meet the best so far, of those that the budget lets lead."""
+        """Race those of the configs that the budget lets lead against the best so far."""
         state = self.state
         able = [config for config in configs if state.is_payable(config)]
         self.unpaid |= {config.key: config for config in configs if config not in able}
@@ -107,10 +107,10 @@ class _Search:
                 state.race(self.stage, best)
 
     def propose(self) -> None:
-        """Batches of Optuna's proposals, until one finds nothing better.
+        """Race batches of Optuna's proposals, until one finds nothing better.
 
-        Where costs count, models vary too, in half of them. The others start from whatever sets the
-        bar: where the cheapest near the best is wanted, the best.
+        Where costs count, models vary too, in half of them. The others start from the config that
+        sets the bar: where the cheapest near the best is wanted, the best.
         """
         state = self.state
         proposer = state.proposer = state.proposer or Proposer(
@@ -135,7 +135,7 @@ class _Search:
                 return
 
     def put_back(self) -> None:
-        """Functions' parameters whose change makes no difference get their first values again."""
+        """Reset functions' parameters whose change makes no difference."""
         state, everything = self.state, len(self.state.examples)
         for module, first in state.baseline.modules.items():
             for param in state.space.params.get(module, {}):

@@ -163,21 +163,19 @@ def test_an_optimizer_that_the_budget_cuts_short_proposes_nothing(
     assert [trial.stage for trial in state.trials] == ["baseline"]
 
 
-class Broken(PromptOptimizer):
-    name = "gepa"
-    fewest_runs = 0
-
-    def compile(self, workbench: Workbench, room: Room) -> Any:
-        student, dataset = workbench.student(), workbench.dataset()
-        student.module.signature = student.module.signature.with_instructions("Do it well.")
-        student(example_number=dataset[0].example_number)
-        raise RuntimeError("it broke")
+def broken(workbench: Workbench, room: Room) -> Any:
+    student, dataset = workbench.student(), workbench.dataset()
+    student.module.signature = student.module.signature.with_instructions("Do it well.")
+    student(example_number=dataset[0].example_number)
+    raise RuntimeError("it broke")
 
 
 def test_an_optimizer_that_fails_is_a_failed_trial_and_the_search_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stage, "OPTIMIZERS", {**OPTIMIZERS, "gepa": Broken()})
+    monkeypatch.setattr(
+        stage, "OPTIMIZERS", {**OPTIMIZERS, "gepa": PromptOptimizer("gepa", 0, broken)}
+    )
     result = tune(ROWS, [MODEL, "sim/birch"], stages=[Prompts("gepa"), "allocation"])
     failed = [trial for trial in result.trials_ if trial.status == "failed"]
     assert failed[0].detail.startswith("gepa failed on ")
@@ -233,7 +231,8 @@ def test_what_breaks_in_an_optimizers_run_is_no_bad_score(monkeypatch: pytest.Mo
 def test_an_optimizer_asked_for_by_name_that_has_no_room_is_reported() -> None:
     budget = Budget(calls=150)
     result = tune(ROWS, [MODEL], stages=[Prompts("gepa")], diagnoser=None, holdout=0, budget=budget)
-    assert "gepa takes 40 runs at least" in result.trials_[-1].detail
+    assert "gepa takes at least 40 runs, and the budget has room for" in str(result.stopped)
+    assert str(result.stopped).endswith("; no trial of prompts was run")
 
 
 def test_blame_goes_to_the_module_that_first_went_wrong() -> None:
@@ -364,16 +363,12 @@ def test_auto_asks_those_that_there_is_room_for_until_one_brings_something() -> 
 def test_where_nothing_helps_it_is_tried_again_with_other_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Idle(PromptOptimizer):
-        name = "gepa"
-        fewest_runs = 1
-
-        def compile(self, workbench: Workbench, room: Room) -> Any:
-            seen.append((workbench.module, room.seed, room.writer.sample))
-            return workbench.student()
+    def idle(workbench: Workbench, room: Room) -> Any:
+        seen.append((workbench.module, room.seed, room.writer.sample))
+        return workbench.student()
 
     seen: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": Idle()})
+    monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": PromptOptimizer("gepa", 1, idle)})
     monkeypatch.setattr(stage, "ATTEMPTS", 3)
     state = study_of()
     Prompts("gepa").improve(state)
@@ -441,17 +436,13 @@ def test_another_model_may_win_with_a_prompt_of_its_own(monkeypatch: pytest.Monk
 
 
 def test_every_rival_has_one_turn_and_is_scored_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Idle(PromptOptimizer):
-        name = "gepa"
-        fewest_runs = 1
-
-        def compile(self, workbench: Workbench, room: Room) -> Any:
-            scored = workbench.state.evaluator.known(workbench.base).scores
-            seen.append((workbench.base.key, set(workbench.examples) <= set(scored)))
-            return workbench.student()
+    def idle(workbench: Workbench, room: Room) -> Any:
+        scored = workbench.state.evaluator.known(workbench.base).scores
+        seen.append((workbench.base.key, set(workbench.examples) <= set(scored)))
+        return workbench.student()
 
     seen: list[tuple[str, bool]] = []
-    monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": Idle()})
+    monkeypatch.setattr(stage, "OPTIMIZERS", {"gepa": PromptOptimizer("gepa", 1, idle)})
     monkeypatch.setattr(stage, "ATTEMPTS", 4)
     state, rivals = with_rivals()
     Prompts("gepa").improve(state)
