@@ -117,23 +117,17 @@ def answer_of(outcome: Outcome, labels: Mapping[str, Any]) -> Any:
 
 
 def _columns(example: ScoredExample) -> dict[str, Any]:
-    return {
-        f"{name}_{column}": value
-        for name, outcome in example.outcomes.items()
-        for column, value in _outcome_columns(outcome, example.labels).items()
-    }
-
-
-def _outcome_columns(outcome: Outcome, labels: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {
-        "answer": without_media(answer_of(outcome, labels)),
-        "score": outcome.score,
-        "failure": outcome.failure.kind if outcome.failure else "",
-        "cost_usd": outcome.usd,
-        "latency_s": outcome.latency_s,
-    }
-    if outcome.agreement:
-        columns["agreement"] = min(outcome.agreement.values())
+    columns: dict[str, Any] = {}
+    for name, outcome in example.outcomes.items():
+        columns |= {
+            f"{name}_answer": without_media(answer_of(outcome, example.labels)),
+            f"{name}_score": outcome.score,
+            f"{name}_failure": outcome.failure.kind if outcome.failure else "",
+            f"{name}_cost_usd": outcome.usd,
+            f"{name}_latency_s": outcome.latency_s,
+        }
+        if outcome.agreement:
+            columns[f"{name}_agreement"] = min(outcome.agreement.values())
     return columns
 
 

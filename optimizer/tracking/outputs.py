@@ -14,7 +14,7 @@ from optimizer.export import save_pickled, save_pyfunc
 from optimizer.formatting import percent
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.report import write_report
-from optimizer.results.report.svg import standalone
+from optimizer.results.report.figures import standalone
 from optimizer.results.summary_text import summary_text
 from optimizer.search.records.module_score import module_score_rows
 from optimizer.search.records.trial import Trial, flat_config
