@@ -62,7 +62,7 @@ class Evaluator:
         """The examples that a demo was made from, by the demo's canonical JSON."""
 
     def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
-        """Run configs on examples, all in one pool of threads; `known` has the outcomes then.
+        """Run configs on examples in one pool of threads; `known` then has the outcomes.
 
         Known outcomes are not run again, nor a config on an example that its own demos were made
         from. A step that several of the runs share is taken once, and an outage in it is the same
@@ -75,10 +75,20 @@ class Evaluator:
             BudgetExhausted: a run was refused a call; the outcomes of those that ended are kept.
             MetricError: the metric raised, or returned no score.
         """
-        outcomes, error = self._outcomes(self._missing(runs))
-        for config, index, outcome in outcomes:
-            self._keep(config, index, outcome)
-        if error is not None:
+        configs = {config.key: config for config, _ in runs}
+        shown = {key: self.shown_in(config) for key, config in configs.items()}
+        missing = {
+            (config.key, index): (config, index)
+            for config, index in runs
+            if index not in self._known.get(config.key, {}) and index not in shown[config.key]
+        }
+        with self._memo.keeping_all(), self._scores.keeping_all():
+            tasks = [self._outcome(config, index) for config, index in missing.values()]
+            ended = run_pool(tasks, self.concurrency)
+        for (config, index), outcome in zip(missing.values(), ended, strict=True):
+            if not isinstance(outcome, Raised):
+                self._keep(config, index, outcome)
+        if (error := first_error(ended)) is not None:
             raise error
 
     def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
@@ -126,7 +136,7 @@ class Evaluator:
 
     @cached_property
     def _inputs(self) -> list[str]:
-        """Of all examples, as text."""
+        """The inputs of all examples, as text."""
         return [canonical_json(self.inputs(index)) for index in range(len(self.examples))]
 
     def known(self, config: PipelineConfig) -> Evaluation:
@@ -213,36 +223,9 @@ class Evaluator:
             BudgetExhausted: any task was refused a call; the others have ended by then.
         """
         ended = run_pool([_whole(function, task) for task in tasks], self.concurrency)
-        error = first_error(ended)
-        if error is not None:
+        if (error := first_error(ended)) is not None:
             raise error
         return [result for result in ended if not isinstance(result, Raised)]
-
-    def _missing(
-        self, runs: Sequence[tuple[PipelineConfig, int]]
-    ) -> dict[tuple[str, int], PipelineConfig]:
-        """The configs still to run, by their keys and the examples' indices."""
-        configs = {config.key: config for config, _ in runs}
-        shown = {key: self.shown_in(config) for key, config in configs.items()}
-        return {
-            (config.key, index): config
-            for config, index in runs
-            if index not in self._known.get(config.key, {}) and index not in shown[config.key]
-        }
-
-    def _outcomes(
-        self, missing: Mapping[tuple[str, int], PipelineConfig]
-    ) -> tuple[list[Run], BaseException | None]:
-        """The runs that ended, in the order given, and the error of another one."""
-        runs = [self._outcome(config, index) for (_, index), config in missing.items()]
-        with self._memo.keeping_all(), self._scores.keeping_all():
-            ended = run_pool(runs, self.concurrency)
-        outcomes = [
-            Run(config, index, outcome)
-            for ((_, index), config), outcome in zip(missing.items(), ended, strict=True)
-            if not isinstance(outcome, Raised)
-        ]
-        return outcomes, first_error(ended)
 
     def _keep(self, config: PipelineConfig, index: int, outcome: Outcome) -> None:
         self._known.setdefault(config.key, {})[index] = outcome

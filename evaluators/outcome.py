@@ -52,7 +52,7 @@ class Outcome:
     feedback: str | None = None
     """The metric's comment, if any."""
     members_failed: tuple[Failure, ...] = ()
-    """Failures that other members of wide modules made up for: see `ModuleStep`."""
+    """Failures of members whose module still answered: see `ModuleStep`."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """By wide module, the share of its members that agreed."""
     asked: Mapping[str, int] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Evaluation:
 
     @property
     def members_failed(self) -> dict[str, int]:
-        """How many failures of members were made up for by others, by kind."""
+        """How many members failed whose module still answered, by kind."""
         return _kinds(f for o in self.outcomes.values() for f in o.members_failed)
 
     @property
@@ -153,10 +153,10 @@ class Evaluation:
         """By model, how many replies could not be read, and how many there were."""
         counts = [o.unread for o in self.outcomes.values()]
         return {
-            model: (sum(c[model][0] for c in own), sum(c[model][1] for c in own))
+            model: (sum(c[model][0] for c in counts if model in c),
+                    sum(c[model][1] for c in counts if model in c))
             for model in sorted({model for count in counts for model in count})
-            for own in [[count for count in counts if model in count]]
-        }
+        }  # fmt: skip
 
     @cached_property
     def calls_per_first_call(self) -> float:

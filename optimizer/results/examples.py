@@ -1,15 +1,15 @@
-"""What each finalist answered to each example, and which examples were gained and lost."""
+"""The finalists' answers to each example, and which examples were gained and lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation, Outcome
 from optimizer.results.embedded_media import without_media
-from pipelines import ModuleStep
+from pipelines import CallRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,9 @@ def scored_examples(
     for index in sorted(common, key=rows.__getitem__):
         known = {name: each.outcomes.get(index) for name, each in finalists.items()}
         outcomes = {name: outcome for name, outcome in known.items() if outcome is not None}
-        replies = _replies(evaluator, outcomes.values())
+        keys = sorted({call.key for outcome in outcomes.values() for call in _calls(outcome)})
+        texts = {key: evaluator.session.reply_text(key) for key in keys}
+        replies = {key: text for key, text in texts.items() if text is not None}
         inputs, labels = evaluator.inputs(index), evaluator.labels(index)
         examples.append(ScoredExample(rows[index], inputs, labels, outcomes, replies))
     return tuple(examples)
@@ -90,21 +92,20 @@ def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
     """One row per finalist and example that failed: which module, why, and the last raw reply."""
     import pandas as pd
 
-    columns = ["row", "finalist", "module", "kind", "message", "reply"]
     rows = [
-        (
-            example.row,
-            name,
-            failure.module,
-            failure.kind,
-            without_media(failure.message),
-            without_media(_last_reply(example, o)),
-        )
+        {
+            "row": example.row,
+            "finalist": name,
+            "module": failure.module,
+            "kind": failure.kind,
+            "message": without_media(failure.message),
+            "reply": without_media(_last_reply(example, outcome)),
+        }
         for example in examples
-        for name, o in example.outcomes.items()
-        if (failure := o.failure) is not None
+        for name, outcome in example.outcomes.items()
+        if (failure := outcome.failure) is not None
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["row", "finalist", "module", "kind", "message", "reply"])
 
 
 def answer_of(outcome: Outcome, labels: Mapping[str, Any]) -> Any:
@@ -131,17 +132,11 @@ def _columns(example: ScoredExample) -> dict[str, Any]:
     return columns
 
 
-def _steps(outcome: Outcome) -> tuple[ModuleStep, ...]:
-    return outcome.trace.steps if outcome.trace else ()
-
-
-def _replies(evaluator: Evaluator, outcomes: Iterable[Outcome]) -> dict[str, str]:
-    keys = {call.key for o in outcomes for step in _steps(o) for call in step.calls}
-    found = {key: evaluator.session.reply_text(key) for key in sorted(keys)}
-    return {key: text for key, text in found.items() if text is not None}
+def _calls(outcome: Outcome) -> tuple[CallRecord, ...]:
+    return outcome.trace.calls if outcome.trace else ()
 
 
 def _last_reply(example: ScoredExample, outcome: Outcome) -> str:
     """Empty if no model answered."""
-    keys = (call.key for step in _steps(outcome)[::-1] for call in step.calls[::-1])
+    keys = (call.key for call in _calls(outcome)[::-1])
     return next((example.replies[key] for key in keys if key in example.replies), "")

@@ -1,4 +1,4 @@
-"""The front to choose from, and what looked better but did not earn its place."""
+"""The front to choose from, and configs that looked better but did not earn their place."""
 
 from __future__ import annotations
 

@@ -139,7 +139,9 @@ def finalists_table(result: Result) -> Table:
             percent_interval(figures.score),
             dollars(figures.usd_per_example),
             seconds(figures.latency_s),
-            "; ".join(filter(None, (note, figures.unscored and f"{figures.unscored} unscored"))),
+            "; ".join(
+                [note] * bool(note) + [f"{figures.unscored} unscored"] * bool(figures.unscored)
+            ),
         )
         for name, figures, note in finalists
     ]
@@ -316,7 +318,7 @@ def _over_single(result: Result) -> Iterator[str]:
 
 
 def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
-    """A gain is claimed only if it was measured on held-out examples and its interval excludes 0."""
+    """A gain is claimed only if it was held out and its interval excludes 0."""
     if result.held_out and (result.tuned_figures.disqualified or figures.disqualified):
         return f"No gain over {rival} is claimed: too many held-out examples met outages."
     if not result.held_out:

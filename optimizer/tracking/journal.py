@@ -77,7 +77,7 @@ class Journal:
             return len(self._pending)
 
     def append(self, event: Event) -> None:
-        """Keep an event until it is logged."""
+        """Add an event, to be kept until it is logged."""
         with self._lock:
             event = dataclasses.replace(event, id=f"{self.folder.name}/{self._count}")
             self._count += 1
@@ -85,7 +85,7 @@ class Journal:
             self._pending.append(event)
 
     def logged(self, event: Event) -> None:
-        """The first event is logged, or refused for good."""
+        """Drop the first event, which is logged, or refused for good."""
         with self._lock:
             self._pending.popleft()
             self._write({"logged": event.id, **self.run})

@@ -114,9 +114,9 @@ class Tracker:
         try:
             files = file_events(result, self._delivery.folder)
         except Exception:  # a broken plot must not lose hours of search
-            logger.warning("the result could not be written up for MLflow", exc_info=True)
+            logger.warning("the result could not be prepared for MLflow", exc_info=True)
             files = []
-        # the end goes first, so that files which are refused leave no run that seems to go on
+        # the end goes first, so that a run whose files are refused does not seem to be running
         self._end(end_event("FINISHED", result.stopped), *files)
 
     def fail(
@@ -160,7 +160,7 @@ def module_scores_event(scores: Sequence[ModuleScore], diagnoser: str | None) ->
 
 
 def import_mlflow() -> None:
-    """Import what the thread will use, here: two threads that import at once can deadlock.
+    """Import in the caller's thread what ours will use: concurrent imports can deadlock.
 
     MLflow warns about its own type hints and tables while it is imported, which would end the
     thread where warnings are errors.

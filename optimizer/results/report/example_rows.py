@@ -72,18 +72,14 @@ class ExamplePage:
         return {"all": len(self._shown)} | {kind: counts[kind] for kind in kinds if counts[kind]}
 
     @property
-    def data(self) -> str:
-        """All texts once, and traces that refer to them; safe within a script element."""
-        payload = {
+    def data(self) -> dict[str, Any]:
+        """Every text once, and the traces that refer to texts by their index."""
+        return {
             "texts": list(self._texts),
             "runs": [json.loads(run) for run in self._runs],
             "finalists": self.finalists,
             "examples": self._found,
         }
-        written = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        for mark in "<>&":
-            written = written.replace(mark, f"\\u{ord(mark):04x}")
-        return written
 
     def _example(self, example: ScoredExample) -> dict[str, Any]:
         return {
@@ -138,8 +134,9 @@ class ExamplePage:
         }
 
     def _failure(self, of: Outcome | ModuleStep) -> int | None:
-        failure = of.failure
-        return failure and self._text(f"{failure.kind} in {failure.module}: {failure.message}")
+        if (failure := of.failure) is None:
+            return None
+        return self._text(f"{failure.kind} in {failure.module}: {failure.message}")
 
     def _fields(self, values: Mapping[str, Any]) -> dict[str, int]:
         return {self._redact(str(name)): self._text(value) for name, value in values.items()}

@@ -258,7 +258,8 @@ def heatmap(scores: Sequence[ModuleScore], allocation: Mapping[str, Sequence[str
     """
     last = latest_scores(scores)
     models = list(dict.fromkeys(score.model for score in last))
-    columns, cells = [], []
+    columns: list[tuple[str, str]] = []
+    cells = []
     for panel in ("rated", "measured"):
         values = [score.rating if panel == "rated" else score.measured for score in last]
         known = [value for value in values if value is not None]

@@ -43,4 +43,5 @@ def templates(redact: Callable[[str], str]) -> jinja2.Environment:
     )
     made.filters |= {each.__name__: each for each in _FILTERS}
     made.globals |= {"SOFT": SOFT, "LINE": "var(--line, #d1d5db)", "TUNED": TUNED, "NAN": math.nan}
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     return made
