@@ -75,17 +75,11 @@ class Evaluator:
             BudgetExhausted: a run was refused a call; the outcomes of those that ended are kept.
             MetricError: the metric raised, or returned no score.
         """
-        configs = {config.key: config for config, _ in runs}
-        shown = {key: self.shown_in(config) for key, config in configs.items()}
-        missing = {
-            (config.key, index): (config, index)
-            for config, index in runs
-            if index not in self._known.get(config.key, {}) and index not in shown[config.key]
-        }
+        missing = self._missing(runs)
         with self._memo.keeping_all(), self._scores.keeping_all():
-            tasks = [self._outcome(config, index) for config, index in missing.values()]
+            tasks = [self._outcome(config, index) for config, index in missing]
             ended = run_pool(tasks, self.concurrency)
-        for (config, index), outcome in zip(missing.values(), ended, strict=True):
+        for (config, index), outcome in zip(missing, ended, strict=True):
             if not isinstance(outcome, Raised):
                 self._keep(config, index, outcome)
         if (error := first_error(ended)) is not None:
@@ -226,6 +220,19 @@ class Evaluator:
         if (error := first_error(ended)) is not None:
             raise error
         return [result for result in ended if not isinstance(result, Raised)]
+
+    def _missing(
+        self, runs: Sequence[tuple[PipelineConfig, int]]
+    ) -> list[tuple[PipelineConfig, int]]:
+        """The runs that are still to be done, each once."""
+        configs = {config.key: config for config, _ in runs}
+        shown = {key: self.shown_in(config) for key, config in configs.items()}
+        missing = {
+            (config.key, index): (config, index)
+            for config, index in runs
+            if index not in self._known.get(config.key, {}) and index not in shown[config.key]
+        }
+        return list(missing.values())
 
     def _keep(self, config: PipelineConfig, index: int, outcome: Outcome) -> None:
         self._known.setdefault(config.key, {})[index] = outcome

@@ -86,7 +86,7 @@ class Delivery:
             )  # fmt: skip
 
     def _work(self) -> None:
-        """The thread: this run's events first, then those of earlier runs."""
+        """Log this run's events first, then those of earlier runs."""
         self._others.extend(leftovers(self._unlogged, self._store.shown))
         while (journal := self._next()) is not None:
             self._deliver_first(journal)
