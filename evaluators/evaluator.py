@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluators.errors import MetricError
 from evaluators.metrics import BoundMetric, Score
-from evaluators.outcome import Evaluation, Outcome, Run, cost_by_module
+from evaluators.outcome import Evaluation, Outcome, Run
 from evaluators.pool import Raised, first_error, run_pool
 from pipelines import BoundProgram, Trace, Tunable
 from pipelines.aggregators.calls import calls_per_run, most_calls
@@ -158,8 +158,10 @@ class Evaluator:
 
     def returned(self) -> tuple[str, ...]:
         """The fields that runs returned; empty if the pipeline declares them."""
+        if self.pipeline.is_fixed:
+            return ()
         outcomes = (each for known in self._known.values() for each in known.values())
-        return tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.returned))
+        return tuple(dict.fromkeys(name for each in outcomes for name in each.trace.outputs or ()))
 
     def _asked(self) -> Mapping[str, list[int]]:
         """By module, how often runs of the first config asked it."""
@@ -212,9 +214,8 @@ class Evaluator:
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
         """`function` of every task, concurrently, in order.
 
-        Raises:
-            Exception: of the first task that raised; no further task begins then.
-            BudgetExhausted: any task was refused a call; the others have ended by then.
+        After an error no further task begins, and it is raised; `BudgetExhausted` is raised only
+        where there is no other, after all tasks have ended.
         """
         ended = run_pool([_whole(function, task) for task in tasks], self.concurrency)
         if (error := first_error(ended)) is not None:
@@ -253,14 +254,9 @@ class Evaluator:
             latency_s=trace.latency_s,
             failure=judged.failure,
             feedback=judged.feedback,
-            members_failed=trace.made_up_for,
             asked={} if self.pipeline.is_fixed else self._times(trace),
-            returned=() if self.pipeline.is_fixed else tuple(trace.outputs or ()),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
-            asked_again=sum(call.asked_again for call in trace.calls),
-            unread=_unread(trace),
             judge_usd=judged.usd,
-            by_module=cost_by_module(trace.steps),
             trace=trace,
         )
 
@@ -285,12 +281,6 @@ class Evaluator:
             # by its content: the examples were shuffled, so its number would mislead
             shown = self.shown(index, outputs)
             raise MetricError(f"{error}; the example: {shown}") from error.__cause__
-
-
-def _unread(trace: Trace) -> dict[str, tuple[int, int]]:
-    replies = Counter(call.model for call in trace.calls)
-    unread = Counter(call.model for call in trace.calls if call.unread)
-    return {model: (unread[model], count) for model, count in replies.items()}
 
 
 def _lasts(score: Score) -> bool:

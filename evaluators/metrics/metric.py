@@ -67,10 +67,7 @@ class LabelMetric:
         cls, name: str, compare: Compare, field: Names, column: Names, **options: Any
     ) -> LabelMetric:
         """The metric with its fields and columns as users give them; columns are by default named
-        as the fields.
-
-        Raises:
-            MetricError: columns without fields, or another number of them.
+        as the fields. Raises MetricError unless there is a column for each field.
         """
         fields, columns = (
             (given,) if isinstance(given, str) else tuple(given or ()) for given in (field, column)

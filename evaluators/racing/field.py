@@ -41,12 +41,9 @@ class Field:
 
     @classmethod
     def of(cls, factors: Ints, calls: Sequence[Iterable[int]], examples: int) -> Field:
-        """A field before any run, of entrants.
+        """A field of entrants before any run.
 
-        Args:
-            factors: C x F.
-            calls: for each candidate, the numbers of the calls that it makes on an example.
-            examples: how many examples there are.
+        `factors` is C x F, and `calls` has the numbers of the calls of each candidate's run.
         """
         listed = [np.fromiter(each, dtype=np.int64) for each in calls]
         count = 1 + max((int(each.max()) for each in listed if each.size), default=-1)

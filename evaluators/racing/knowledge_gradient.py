@@ -48,15 +48,7 @@ def plan(
     rng: np.random.Generator,
     value: Value = best_mean,
 ) -> Plan:
-    """The candidates on which these calls are best spent.
-
-    Args:
-        posterior: of the candidates.
-        field: the runs so far, and the calls of further runs.
-        calls: how many calls to plan for.
-        rng: of the simulation.
-        value: the value of the final choice.
-    """
+    """The candidates on which this many calls are best spent, by simulation."""
     unfinished = field.unfinished
     if not unfinished.size:
         return Plan(unfinished, 0.0)

@@ -49,12 +49,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _evaluated(options: argparse.Namespace) -> tuple[Plan, Evaluation, Spend]:
-    """The checked arguments, the evaluation and the spend.
-
-    Raises:
-        ValueError: the arguments do not fit each other.
-        RuntimeError: the budget does not reach for all examples.
-    """
+    """The checked arguments, the evaluation and the spend."""
     check_whole("concurrency", options.concurrency, 1)
     models = given_models(options)
     if models is not None and len(models) > 1:

@@ -23,17 +23,13 @@ _IN_PYTHON = re.compile(r"[\w.]+:\w+")
 def load_target(
     text: str, *, allow_code: bool = False, program: str | None = None
 ) -> Tunable | dspy.Module:
-    """The pipeline that a command names.
+    """The pipeline in a YAML file, or at `module:object`, found from the working folder.
 
-    Args:
-        text: a path of YAML, or `module:object`; the module is found from the working folder.
-        allow_code: whether YAML may name functions, which loading imports.
-        program: `module:object` of the DSPy program that YAML was tuned for.
+    `program` is the `module:object` of the DSPy program that YAML was tuned for.
 
     Raises:
         ValueError: there is no such module or object, it fails, or it is no pipeline.
         OSError: the file can't be read.
-        PipelineError: as of `Pipeline.load`.
     """
     if _IN_PYTHON.fullmatch(text) and not Path(text).exists():
         if program is not None:

@@ -122,12 +122,7 @@ def _held_out(figures: HeldOut) -> dict[str, Any]:
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `optimize`, by name.
-
-    Raises:
-        ValueError: an option does not fit; says the rule.
-        OSError: a file can't be read.
-    """
+    """The arguments of `optimize`, by name; raises ValueError if options do not fit together."""
     if options.of == "single_model" and options.pareto:
         raise ValueError("--of single_model does not go with --pareto")
     own = {stage.name: stage for stage in (Prompts(options.prompt_optimizer),

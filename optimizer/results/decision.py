@@ -21,9 +21,7 @@ _MOST_PARTS, _LONGEST = 3, 60
 def decision(result: Result, picking: str = PICKING) -> str:
     """What changed, what that gains and what it costs; or that the given pipeline was kept.
 
-    Args:
-        result: what to summarize.
-        picking: what to type to choose a cheaper point.
+    `picking` is what to type to choose a cheaper point.
     """
     kept = "Kept the pipeline as given"
     if result.withdrawn is not None:

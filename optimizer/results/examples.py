@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation, Outcome
 from optimizer.results.embedded_media import without_media
-from pipelines import CallRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,17 +44,14 @@ def scored_examples(
 ) -> tuple[ScoredExample, ...]:
     """The examples that baseline and tuned pipeline were both run on, in the order of their rows.
 
-    Args:
-        evaluator: ran the finalists.
-        rows: of its examples, their numbers in the dataset as given.
-        finalists: by name; see `ScoredExample.outcomes`.
+    `rows` are the numbers of the evaluator's examples in the dataset as given.
     """
     common = finalists["baseline"].outcomes.keys() & finalists["tuned"].outcomes.keys()
     examples = []
     for index in sorted(common, key=rows.__getitem__):
         known = {name: each.outcomes.get(index) for name, each in finalists.items()}
         outcomes = {name: outcome for name, outcome in known.items() if outcome is not None}
-        keys = sorted({call.key for outcome in outcomes.values() for call in _calls(outcome)})
+        keys = sorted({call.key for outcome in outcomes.values() for call in outcome.trace.calls})
         texts = {key: evaluator.session.reply_text(key) for key in keys}
         replies = {key: text for key, text in texts.items() if text is not None}
         inputs, labels = evaluator.inputs(index), evaluator.labels(index)
@@ -110,7 +106,7 @@ def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
 
 def answer_of(outcome: Outcome, labels: Mapping[str, Any]) -> Any:
     """The outputs that have a label, else all, by field if there are several; None if it failed."""
-    outputs = outcome.trace.outputs if outcome.trace else None
+    outputs = outcome.trace.outputs
     if outputs is None:
         return None
     shown = {name: value for name, value in outputs.items() if name in labels} or dict(outputs)
@@ -132,11 +128,7 @@ def _columns(example: ScoredExample) -> dict[str, Any]:
     return columns
 
 
-def _calls(outcome: Outcome) -> tuple[CallRecord, ...]:
-    return outcome.trace.calls if outcome.trace else ()
-
-
 def _last_reply(example: ScoredExample, outcome: Outcome) -> str:
     """Empty if no model answered."""
-    keys = (call.key for call in _calls(outcome)[::-1])
+    keys = (call.key for call in outcome.trace.calls[::-1])
     return next((example.replies[key] for key in keys if key in example.replies), "")

@@ -151,13 +151,7 @@ def unproven(
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[Unproven, ...]:
-    """The best of them, the best estimate first.
-
-    Args:
-        state: of a search that is over.
-        mean: the score that is reported.
-        bound: the pipeline with a config.
-    """
+    """The best of the configs that did not earn their place, best estimate first."""
     chosen, found = state.estimate(state.incumbent), []
     for config in state.unproven()[:MOST_UNPROVEN]:
         point = _point(state, config, None, mean, bound)

@@ -64,12 +64,7 @@ class Section(NamedTuple):
 
 
 def sections(result: Result, picking: str = PICKING) -> Iterator[Section]:
-    """The summary, part by part; the decision comes first.
-
-    Args:
-        result: what to summarize.
-        picking: what to type to choose from the front.
-    """
+    """The summary, part by part; the decision comes first. `picking` as for `decision`."""
     yield Section("", [decision(result, picking)])
     trials = counted(len(result.trials_), "trial")
     metric = f", metric {result.metric}" if result.metric else ""

@@ -29,10 +29,7 @@ _BY_MIGRATIONS = {"alembic_version", "workspaces"}
 def ensure_database(path: Path, *, ours: bool) -> None:
     """Create the database if there is none; processes that do so at once end up with one.
 
-    Args:
-        path: the file.
-        ours: whether this is the default place, where a half-created database, which is empty, may
-            be renamed.
+    A half-created one, which is empty, is renamed only if it is `ours`, in the default place.
 
     Raises:
         OSError: the folder can't be written, or another process takes too long.

@@ -105,7 +105,7 @@ def _traces(result: Result, finalist: str) -> Iterator[dict[str, Any]]:
     first = sorted(result.examples_, key=lambda example: example.change == "same")
     for example in first[:MOST_TRACES]:
         outcome = example.outcomes.get(finalist)
-        if outcome is None or outcome.trace is None:
+        if outcome is None:
             continue
         trace, failure = outcome.trace, outcome.failure
         yield {

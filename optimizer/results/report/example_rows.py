@@ -99,7 +99,7 @@ class ExamplePage:
             "seconds": seconds(outcome.latency_s),
             "failure": self._failure(outcome),
             "feedback": None if outcome.feedback is None else self._text(outcome.feedback),
-            "steps": [self._step(s, example) for s in outcome.trace.steps] if outcome.trace else [],
+            "steps": [self._step(step, example) for step in outcome.trace.steps],
         }
         return self._runs.setdefault(json.dumps(run), len(self._runs))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.formatting import setting, ui_command
+from optimizer.formatting import ui_command
 from optimizer.results.decision import decision
 from optimizer.results.examples import failures_frame
 from optimizer.results.prompt_changes import prompt_changes
@@ -77,7 +77,8 @@ def write_report(result: Result, path: str | Path) -> None:
         beside_trials=probes_lines(result),
         diagnoser=(diagnoser_title(result), diagnoser_lines(result)),
         judge=judge_lines(result),
-        facts=_facts(result),
+        provenance=provenance(result),
+        ui_command=ui_command(result.tracking_uri),
     )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(redact(page).encode("utf-8", "replace"))  # a reply may hold surrogates
@@ -111,12 +112,3 @@ def _failure_kinds(result: Result) -> list[tuple[str, int]]:
         kinds.update(trial.failures)  # a config's last trial has all of its failures
         kinds.update(trial.members_failed)
     return kinds.most_common()
-
-
-def _facts(result: Result) -> dict[str, str]:
-    """Where it comes from, and where MLflow has it."""
-    facts = {}
-    for name, value in provenance(result).items():
-        parts = value.items() if isinstance(value, dict) else [("", value)]
-        facts[name.replace("_", " ")] = ", ".join(f"{k} {setting(v)}".strip() for k, v in parts)
-    return facts | ({"in MLflow": ui_command(result.tracking_uri)} if result.run_id else {})

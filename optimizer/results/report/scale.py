@@ -19,13 +19,9 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float], start: float, end: float, *, log: bool = False) -> Scale:
-        """A scale that holds all finite values with some room around them.
+        """A scale from `start` to `end`, in pixels, that holds all finite values with some room.
 
-        Args:
-            values: logarithmic only if all are positive.
-            start: pixel of the lowest.
-            end: pixel of the highest.
-            log: whether equal ratios are equally far apart.
+        With `log`, if all values are positive, equal ratios are equally far apart.
         """
         finite = [value for value in values if math.isfinite(value)] or [0.0]
         low, high = min(finite), max(finite)

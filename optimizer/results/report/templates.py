@@ -17,7 +17,8 @@ SOFT, TUNED = "var(--soft, #6b7280)", "#10b981"
 """Colours of figures; those that the page names follow the system."""
 _FILTERS = (
     formatting.counted, formatting.dollars, formatting.percent, formatting.percent_interval,
-    formatting.points, formatting.seconds, config_changes, config_text, shortened,
+    formatting.points, formatting.seconds, formatting.setting, config_changes, config_text,
+    shortened,
 )  # fmt: skip
 
 
