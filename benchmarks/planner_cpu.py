@@ -58,10 +58,10 @@ class DrawnScores(Evaluator):
 
     def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
         means: dict[str, float] = {}
-        for (key, index), config in self._missing(runs).items():
-            if key not in means:
-                means[key] = _mean(config)
-            score = float(_uniform(f"{key} {index}") < means[key])
+        for config, index in self._missing(runs):
+            if config.key not in means:
+                means[config.key] = _mean(config)
+            score = float(_uniform(f"{config.key} {index}") < means[config.key])
             self._keep(config, index, Outcome(score, 0.001, len(config.modules), 1.0, None))
 
 

@@ -22,8 +22,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.statistics.checks import Floats
 from evaluators.statistics.difficulty import Difficulty
+from evaluators.statistics.intervals import Floats
 from evaluators.statistics.vote_scaling import VoteScaling
 
 WIDTHS = range(1, 52, 2)

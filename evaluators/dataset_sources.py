@@ -72,7 +72,7 @@ def _from_columns(data: Mapping[Any, Any], source: str) -> list[dict[Any, Any]]:
 
 
 def _is_dataset(value: Any) -> bool:
-    """Whether it is no column, but a dataset itself: a split of Hugging Face's, or rows."""
+    """Whether it is a dataset rather than a column: a split of Hugging Face's, or rows."""
     if hasattr(value, "column_names") or hasattr(value, "columns"):
         return True
     rows = isinstance(value, list | tuple) and value
@@ -95,7 +95,7 @@ def _read(path: Path) -> Sequence[Any]:
 
 
 def _no_file(path: Path) -> str:
-    """What to say where there is none."""
+    """The message about a missing file, with the nearest name."""
     if path.parts[0] in ("http:", "https:", "s3:", "gs:", "hf:"):
         return f"'{path}' is an address, which is not fetched: download it, or give its rows"
     folder = path.absolute().parent
@@ -105,7 +105,7 @@ def _no_file(path: Path) -> str:
 
 
 def _not_utf8(path: Path) -> str:
-    """What to say of the file, with the encoding that it most likely has."""
+    """The message about the file, with its most likely encoding and how to convert it."""
     held = path.read_bytes()
     first = _first_wrong(held, "utf-8") or 0
     encoding = "latin-1" if _first_wrong(held, "cp1252") is not None else "cp1252"
@@ -128,7 +128,7 @@ def _first_wrong(held: bytes, encoding: str) -> int | None:
 
 
 def _read_json(path: Path) -> Sequence[Any]:
-    """A list of objects, or an object of lists; or JSON lines under another name."""
+    """A list of objects or an object of lists; also JSON lines with the wrong extension."""
     text = path.read_text(encoding="utf-8-sig")
     try:
         data = json.loads(text)
@@ -164,7 +164,7 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_csv(path: Path, delimiters: str = ",;\t|") -> list[dict[str, str]]:
-    """Separated by that of the delimiters which makes the most columns of the header."""
+    """The rows, split by the delimiter that gives the header the most columns."""
     csv.field_size_limit(2**31 - 1)  # of this process; by default 128 KiB, which documents exceed
     with path.open(encoding="utf-8-sig", newline="") as file:
         text = file.read()

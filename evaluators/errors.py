@@ -6,4 +6,4 @@ class DatasetError(ValueError):
 
 
 class MetricError(ValueError):
-    """A metric that cannot be used, that raised, or that returned what is no score."""
+    """A metric that cannot be used, that raised, or that returned something other than a score."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluators.errors import MetricError
 from evaluators.metrics import BoundMetric, Score
-from evaluators.outcome import Evaluation, Outcome, Run, cost_by_module
+from evaluators.outcome import Evaluation, Outcome, Run
 from evaluators.pool import Raised, first_error, run_pool
 from pipelines import BoundProgram, Trace, Tunable
 from pipelines.aggregators.calls import calls_per_run, most_calls
@@ -62,7 +62,7 @@ class Evaluator:
         """The examples that a demo was made from, by the demo's canonical JSON."""
 
     def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
-        """Run configs on examples, all in one pool of threads; `known` has the outcomes then.
+        """Run configs on examples in one pool of threads; `known` then has the outcomes.
 
         Known outcomes are not run again, nor a config on an example that its own demos were made
         from. A step that several of the runs share is taken once, and an outage in it is the same
@@ -75,10 +75,14 @@ class Evaluator:
             BudgetExhausted: a run was refused a call; the outcomes of those that ended are kept.
             MetricError: the metric raised, or returned no score.
         """
-        outcomes, error = self._outcomes(self._missing(runs))
-        for config, index, outcome in outcomes:
-            self._keep(config, index, outcome)
-        if error is not None:
+        missing = self._missing(runs)
+        with self._memo.keeping_all(), self._scores.keeping_all():
+            tasks = [self._outcome(config, index) for config, index in missing]
+            ended = run_pool(tasks, self.concurrency)
+        for (config, index), outcome in zip(missing, ended, strict=True):
+            if not isinstance(outcome, Raised):
+                self._keep(config, index, outcome)
+        if (error := first_error(ended)) is not None:
             raise error
 
     def evaluate(self, config: PipelineConfig, indices: Sequence[int]) -> Evaluation:
@@ -126,7 +130,7 @@ class Evaluator:
 
     @cached_property
     def _inputs(self) -> list[str]:
-        """Of all examples, as text."""
+        """The inputs of all examples, as text."""
         return [canonical_json(self.inputs(index)) for index in range(len(self.examples))]
 
     def known(self, config: PipelineConfig) -> Evaluation:
@@ -154,8 +158,10 @@ class Evaluator:
 
     def returned(self) -> tuple[str, ...]:
         """The fields that runs returned; empty if the pipeline declares them."""
+        if self.pipeline.is_fixed:
+            return ()
         outcomes = (each for known in self._known.values() for each in known.values())
-        return tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.returned))
+        return tuple(dict.fromkeys(name for each in outcomes for name in each.trace.outputs or ()))
 
     def _asked(self) -> Mapping[str, list[int]]:
         """By module, how often runs of the first config asked it."""
@@ -208,41 +214,26 @@ class Evaluator:
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
         """`function` of every task, concurrently, in order.
 
-        Raises:
-            Exception: of the first task that raised; no further task begins then.
-            BudgetExhausted: any task was refused a call; the others have ended by then.
+        After an error no further task begins, and it is raised; `BudgetExhausted` is raised only
+        where there is no other, after all tasks have ended.
         """
         ended = run_pool([_whole(function, task) for task in tasks], self.concurrency)
-        error = first_error(ended)
-        if error is not None:
+        if (error := first_error(ended)) is not None:
             raise error
         return [result for result in ended if not isinstance(result, Raised)]
 
     def _missing(
         self, runs: Sequence[tuple[PipelineConfig, int]]
-    ) -> dict[tuple[str, int], PipelineConfig]:
-        """The configs still to run, by their keys and the examples' indices."""
+    ) -> list[tuple[PipelineConfig, int]]:
+        """The runs that are still to be done, each once."""
         configs = {config.key: config for config, _ in runs}
         shown = {key: self.shown_in(config) for key, config in configs.items()}
-        return {
-            (config.key, index): config
+        missing = {
+            (config.key, index): (config, index)
             for config, index in runs
             if index not in self._known.get(config.key, {}) and index not in shown[config.key]
         }
-
-    def _outcomes(
-        self, missing: Mapping[tuple[str, int], PipelineConfig]
-    ) -> tuple[list[Run], BaseException | None]:
-        """The runs that ended, in the order given, and the error of another one."""
-        runs = [self._outcome(config, index) for (_, index), config in missing.items()]
-        with self._memo.keeping_all(), self._scores.keeping_all():
-            ended = run_pool(runs, self.concurrency)
-        outcomes = [
-            Run(config, index, outcome)
-            for ((_, index), config), outcome in zip(missing.items(), ended, strict=True)
-            if not isinstance(outcome, Raised)
-        ]
-        return outcomes, first_error(ended)
+        return list(missing.values())
 
     def _keep(self, config: PipelineConfig, index: int, outcome: Outcome) -> None:
         self._known.setdefault(config.key, {})[index] = outcome
@@ -263,14 +254,9 @@ class Evaluator:
             latency_s=trace.latency_s,
             failure=judged.failure,
             feedback=judged.feedback,
-            members_failed=trace.made_up_for,
             asked={} if self.pipeline.is_fixed else self._times(trace),
-            returned=() if self.pipeline.is_fixed else tuple(trace.outputs or ()),
             agreement={s.module: s.agreement for s in trace.steps if s.module in program.wide},
-            asked_again=sum(call.asked_again for call in trace.calls),
-            unread=_unread(trace),
             judge_usd=judged.usd,
-            by_module=cost_by_module(trace.steps),
             trace=trace,
         )
 
@@ -295,12 +281,6 @@ class Evaluator:
             # by its content: the examples were shuffled, so its number would mislead
             shown = self.shown(index, outputs)
             raise MetricError(f"{error}; the example: {shown}") from error.__cause__
-
-
-def _unread(trace: Trace) -> dict[str, tuple[int, int]]:
-    replies = Counter(call.model for call in trace.calls)
-    unread = Counter(call.model for call in trace.calls if call.unread)
-    return {model: (unread[model], count) for model, count in replies.items()}
 
 
 def _lasts(score: Score) -> bool:

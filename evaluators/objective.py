@@ -84,7 +84,7 @@ class Objective:
             )
 
     def excess(self, costs: Costs) -> float:
-        """By what factor the limits are exceeded at the worst; 1 or less if they are met."""
+        """The largest factor by which a limit is exceeded; 1 or less if all are met."""
         limits = (
             (costs.usd, self.max_cost_usd),
             (costs.latency_s, self.max_latency_s),
@@ -104,7 +104,7 @@ class Objective:
 
     @property
     def tolerance(self) -> float:
-        """How far below the best a score may be for its config to be as good, if it is cheaper."""
+        """How far below the best score a cheaper config may be and still be preferred."""
         return TOLERANCE if self.within is None else self.within
 
     def choose(self, candidates: Sequence[T], costs: Sequence[Costs]) -> T:
@@ -164,7 +164,7 @@ def as_objective(given: str | Objective) -> Objective:
 
 
 def front(costs: Iterable[Costs]) -> list[int]:
-    """The places of those that no other dominates; of equals, the first."""
+    """The indices of those that no other dominates; of equals, the first."""
     rows = list(costs)
     losses = [row._losses for row in rows]
     return [

@@ -20,6 +20,9 @@ MOST_UNSCORED = 0.1
 """A config with a larger share of infrastructure failures than this is disqualified."""
 
 
+NOT_TRACED = Trace(steps=(), outputs=None)
+
+
 class ModuleCost(NamedTuple):
     """The cost of one module in one run, its members and its aggregator included."""
 
@@ -39,7 +42,7 @@ def cost_by_module(steps: Iterable[ModuleStep]) -> dict[str, ModuleCost]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """One config on one example."""
 
@@ -51,25 +54,37 @@ class Outcome:
     failure: Failure | None
     feedback: str | None = None
     """The metric's comment, if any."""
-    members_failed: tuple[Failure, ...] = ()
-    """Failures that other members of wide modules made up for: see `ModuleStep`."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """By wide module, the share of its members that agreed."""
     asked: Mapping[str, int] = field(default_factory=dict)
     """How often each module was asked, where the program decides that; and how many calls it made
     outside of modules."""
-    returned: tuple[str, ...] = ()
-    """The fields that it returned, where the program decides that."""
-    asked_again: int = 0
-    """How many of its calls ask again, as JSON, since a reply could not be read."""
-    unread: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """By model, how many replies could not be read, and how many there were."""
     judge_usd: float = 0.0
     """Price of judging it; no part of `usd`, since running the pipeline needs no judge."""
-    by_module: Mapping[str, ModuleCost] = field(default_factory=dict)
-    """The cost of each module that was reached; the dollars add up to `usd`."""
-    trace: Trace | None = None
+    trace: Trace = NOT_TRACED
     """What every module received and returned."""
+
+    @cached_property
+    def members_failed(self) -> tuple[Failure, ...]:
+        """Failures of members whose module still answered: see `ModuleStep`."""
+        return self.trace.made_up_for
+
+    @property
+    def asked_again(self) -> int:
+        """How many of its calls ask again, as JSON, since a reply could not be read."""
+        return sum(call.asked_again for call in self.trace.calls)
+
+    @cached_property
+    def unread(self) -> Mapping[str, tuple[int, int]]:
+        """By model, how many replies could not be read, and how many there were."""
+        replies = Counter(call.model for call in self.trace.calls)
+        unread = Counter(call.model for call in self.trace.calls if call.unread)
+        return {model: (unread[model], count) for model, count in replies.items()}
+
+    @cached_property
+    def by_module(self) -> Mapping[str, ModuleCost]:
+        """The cost of each module that was reached; the dollars add up to `usd`."""
+        return cost_by_module(self.trace.steps)
 
     @property
     def outage(self) -> bool:
@@ -121,7 +136,7 @@ class Evaluation:
 
     @property
     def members_failed(self) -> dict[str, int]:
-        """How many failures of members were made up for by others, by kind."""
+        """How many members failed whose module still answered, by kind."""
         return _kinds(f for o in self.outcomes.values() for f in o.members_failed)
 
     @property
@@ -153,10 +168,10 @@ class Evaluation:
         """By model, how many replies could not be read, and how many there were."""
         counts = [o.unread for o in self.outcomes.values()]
         return {
-            model: (sum(c[model][0] for c in own), sum(c[model][1] for c in own))
+            model: (sum(c[model][0] for c in counts if model in c),
+                    sum(c[model][1] for c in counts if model in c))
             for model in sorted({model for count in counts for model in count})
-            for own in [[count for count in counts if model in count]]
-        }
+        }  # fmt: skip
 
     @cached_property
     def calls_per_first_call(self) -> float:

@@ -1,4 +1,4 @@
-"""A pool of threads for runs that pause: no thread waits for a step that another run takes."""
+"""A thread pool for runs that pause: no thread waits for a step of another run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Pool(Generic[R]):
         self._fresh: deque[int] = deque()
         """Runs that have done no work yet."""
         self._coming = len(runs)
-        """How many are still to become fresh."""
+        """Runs that have not reached their first work."""
         self._begun: list[tuple[int, int]] = []
         """A heap of runs that can go on, by their number of pauses."""
         self._pauses = [0] * len(runs)
@@ -73,7 +73,7 @@ class _Pool(Generic[R]):
         return [self._ended.get(place, not_run) for place in range(len(self._runs))]
 
     def _admit(self, place: int) -> None:
-        """Let a run go up to its first work."""
+        """Advance a run to its first work."""
         can_go_on = not self._broken and self._advance(place)
         with self._changed:
             self._coming -= 1
@@ -92,7 +92,7 @@ class _Pool(Generic[R]):
                 pass
 
     def _advance(self, place: int) -> bool:
-        """Go on to the next pause; whether the run can go on from there right away."""
+        """Advance a run to its next pause; returns whether it can continue right away."""
         try:
             pause = next(self._runs[place])
         except StopIteration as end:
@@ -138,7 +138,7 @@ class _Pool(Generic[R]):
         return self._coming + len(self._fresh) <= self._most_threads
 
     def _next(self) -> int | None:
-        """Wait for a run to go on with; None if there will be none."""
+        """Wait for a run that can continue; None if there will be none."""
         with self._changed:
             while not self._broken and len(self._ended) < len(self._runs):
                 if self._fresh and (self._fresh_first or not self._begun):

@@ -32,7 +32,7 @@ class ScoreTable:
     combinations that begin alike reuse; else every run makes a call per module."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError if these are no scores, or do not fit the modules."""
+        """Raise ValueError unless these are scores that fit the modules."""
         modules, values = _choices(self.modules), _numbers(self.scores)
         expected = tuple(len(choices) for choices in modules.values())
         if not expected or values.ndim != len(expected) + 1 or values.shape[:-1] != expected:
@@ -87,7 +87,7 @@ class ScoreTable:
         return {name: own[level] for (name, own), level in pairs}
 
     def calls_of(self, levels: Sequence[int]) -> list[int]:
-        """Numbers of the calls that a run makes: equal numbers are the same call."""
+        """The numbers of the calls that a run makes; equal numbers mean the same call."""
         sizes = self.scores.shape[:-1]
         if not self.shared:
             first = int(np.ravel_multi_index(tuple(levels), sizes)) * len(sizes)
@@ -101,7 +101,7 @@ class ScoreTable:
 
 
 def _numbers(given: ArrayLike) -> NDArray[np.float64]:
-    """A copy, which may be made read-only; raises ValueError if these are no numbers."""
+    """A copy as floats; raises ValueError unless it holds numbers."""
     try:
         values = np.array(given)
     except ValueError:  # rows of different lengths
@@ -115,7 +115,7 @@ def _numbers(given: ArrayLike) -> NDArray[np.float64]:
 
 
 def _choices(given: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """The choices by module; raises ValueError if there is none, or one twice."""
+    """The choices by module; raises ValueError for a module without any, or with duplicates."""
     if not isinstance(given, Mapping):
         raise ValueError(f"modules must map names to choices, but got {given!r}")
     modules = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         multiple_choice,
         numeric_match,
     )
-    from evaluators.metrics.judge_agreement import JudgeAgreement
+    from evaluators.metrics.human_labels import JudgeAgreement
     from evaluators.objective import Objective
     from evaluators.score_table import ScoreTable
     from evaluators.statistics.best_of_k import BestOfK, best_of_k

@@ -9,11 +9,13 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evaluators.metrics.judge_agreement import JudgeAgreement
 from evaluators.statistics import Interval
 from pipelines.gateway.budget import Budget
+
+if TYPE_CHECKING:
+    from evaluators.metrics.human_labels import JudgeAgreement
 
 
 def percent(score: float) -> str:

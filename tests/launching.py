@@ -41,7 +41,7 @@ USED = (
     "pipelines.providers.litellm",
     "dspy.clients.execution",
     "optimizer.tracking.outputs",
-    "optimizer.cli.optimize",
+    "optimizer.cli.tune",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "tests.docs.run_page",

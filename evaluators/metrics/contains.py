@@ -1,4 +1,4 @@
-"""The label stands somewhere in the answer."""
+"""The label occurs somewhere in the answer."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluators.errors import MetricError
-from evaluators.metrics.judge import Question
-from evaluators.metrics.judged import AnyModel, Ask, JudgedMetric, check_text
+from evaluators.metrics.judged import AnyModel, Ask, JudgedMetric, Question, check_text
 from evaluators.metrics.metric import Score
 from evaluators.metrics.text import text_of
 from pipelines import Failure

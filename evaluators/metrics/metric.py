@@ -1,4 +1,4 @@
-"""What a metric is: a function of an example and a prediction that gives a score in [0, 1]."""
+"""Metrics: functions of an example and a prediction that give a score in [0, 1]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good one prediction is."""
+    """The score of one prediction."""
 
     value: float | None
     """In [0, 1]; higher is better. None where a judge failed, which says nothing of the answer."""
@@ -67,22 +67,17 @@ class LabelMetric:
         cls, name: str, compare: Compare, field: Names, column: Names, **options: Any
     ) -> LabelMetric:
         """The metric with its fields and columns as users give them; columns are by default named
-        as the fields.
-
-        Raises:
-            MetricError: columns without fields, or another number of them.
+        as the fields. Raises MetricError unless there is a column for each field.
         """
-        fields, columns = _names(field), _names(column)
+        fields, columns = (
+            (given,) if isinstance(given, str) else tuple(given or ()) for given in (field, column)
+        )
         if columns and len(columns) != len(fields):
             raise MetricError(
                 f"one column for each field is needed, as in {name}(field='answer', "
                 f"column='label'), but got {field=!r} and {column=!r}"
             )
         return cls(name, compare, fields, columns or fields, **options)
-
-
-def _names(given: Names) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ class BoundMetric:
         return len(labels.scores) if labels else 0
 
     def open(self, session: Session) -> BoundMetric:
-        """Ready to score: its judge, if it has one, is reached through this session."""
+        """The metric, ready to score; its judge, if any, is called through this session."""
         return replace(self, score=self.judging.scorer(session)) if self.judging else self
 
     def __call__(self, example: Any, prediction: Any) -> Score:
@@ -183,7 +178,7 @@ def bind_labels(
 ) -> BoundMetric:
     """`metric` comparing output `fields` with label `columns`, pair by pair.
 
-    If it is not certain that predictions have all of the fields, those count that one has.
+    Unless `certain`, predictions may lack fields, which then do not count.
     """
     pairs = tuple(zip(fields, columns, strict=True))
     compare, combine = metric.compare, metric.combine

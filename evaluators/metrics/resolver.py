@@ -1,14 +1,15 @@
-"""From what a user gives as `metric` to a metric bound to the pipeline and the dataset."""
+"""Resolves what a user gives as `metric`: a name, a metric of ours or any callable."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from types import MappingProxyType
 from typing import Any
 
 from evaluators.errors import MetricError
-from evaluators.metrics.callables import bind_callable
 from evaluators.metrics.contains import contains
 from evaluators.metrics.exact_match import exact_match
 from evaluators.metrics.f1 import f1
@@ -18,6 +19,7 @@ from evaluators.metrics.metric import BoundMetric, LabelMetric, bind_labels
 from evaluators.metrics.multiple_choice import multiple_choice
 from evaluators.metrics.numeric_match import numeric_match
 from evaluators.mlflow_rows import EXPECTED_RESPONSE
+from pipelines.modules.function_identity import function_identity
 from pipelines.modules.signature import REASONING
 from search_spaces.refusals import nearest
 
@@ -34,11 +36,14 @@ _JUDGED: Mapping[Callable[..., Any], str] = MappingProxyType(
 )
 """Metrics that need arguments, with an example."""
 
+_MOST_ARGUMENTS = 5
+"""GEPA's metrics take `(gold, pred, trace, pred_name, pred_trace)`, DSPy's the first three."""
+
 _LABELS = frozenset(
     {"label", "labels", "target", "targets", "gold", "expected", "reference", "ground_truth"}
     | {"answer", "answers", "output", "solution", "correct", "y"}
 )
-"""What columns of labels are often called."""
+"""Common names of label columns."""
 
 
 def resolve_metric(
@@ -60,9 +65,9 @@ def resolve_metric(
         metric: what a user gives.
         output_fields: of the pipeline.
         columns: of the dataset.
-        inputs: the columns that the pipeline reads, which are no labels.
-        certain: whether every prediction has all the output fields. Else those are compared that
-            one has, and a field that is named must be in all.
+        inputs: the columns that the pipeline reads, and so are not labels.
+        certain: whether every prediction has all the output fields. Otherwise only those present
+            are compared; fields that the metric names must always be there.
 
     Raises:
         MetricError: an unknown name, or nothing to compare; it names what there is, nearest first.
@@ -91,7 +96,7 @@ def resolve_metric(
             f"a metric is a name ({', '.join(METRICS)}) or a callable "
             f"metric(example, prediction), but got {metric!r}"
         )
-    return bind_callable(metric)
+    return _bind_callable(metric)
 
 
 def _bound(
@@ -158,3 +163,41 @@ def _nothing_in_common(
         f"{rule}{may_be if inputs else ''}; nearest: output {field!r} and column {column!r}, "
         f"which {metric}(field={field!r}, column={column!r}) would compare"
     )
+
+
+def _bind_callable(metric: Callable[..., Any]) -> BoundMetric:
+    """`metric` called with the example, the prediction, and None for all else it requires.
+
+    Raises:
+        MetricError: it takes fewer than two arguments, needs keywords, or is a coroutine function.
+    """
+    name = _name(metric)
+    if inspect.iscoroutinefunction(metric) or inspect.iscoroutinefunction(type(metric).__call__):
+        raise MetricError(f"metric '{name}' is a coroutine function; a plain one is needed")
+    rest = (None,) * (_arguments(metric, name) - 2)
+
+    def score(example: Any, prediction: Any) -> Any:
+        return metric(example, prediction, *rest)
+
+    return BoundMetric(name, (), function_identity(metric), score)
+
+
+def _arguments(metric: Callable[..., Any], name: str) -> int:
+    """The fewest positional arguments, from two on, with which it can be called."""
+    try:
+        signature = inspect.signature(metric)
+    except ValueError:  # some builtins have none
+        return 2
+    for count in range(2, _MOST_ARGUMENTS + 1):
+        try:
+            signature.bind(*[None] * count)
+        except TypeError:
+            continue
+        return count
+    raise MetricError(f"metric '{name}{signature}' must be callable as metric(example, prediction)")
+
+
+def _name(metric: Callable[..., Any]) -> str:
+    if isinstance(metric, functools.partial):
+        return _name(metric.func)
+    return str(getattr(metric, "__name__", type(metric).__name__))

@@ -1,4 +1,4 @@
-"""Labels and answers as text, in the form in which metrics compare them."""
+"""Converts labels and answers to text for comparison."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def text_of(value: Any) -> str:
 
 
 def normalised(value: Any) -> str:
-    """The text of `value` without what does not matter to an answer.
+    """The text of `value` without differences that do not matter to an answer.
 
     Case, runs of whitespace, composed or decomposed accents, and around the whole text: quotes,
     bold stars, sentence punctuation and one pair of parentheses. Signs, units and a leading decimal

@@ -41,12 +41,9 @@ class Field:
 
     @classmethod
     def of(cls, factors: Ints, calls: Sequence[Iterable[int]], examples: int) -> Field:
-        """A field before any run, of entrants.
+        """A field of entrants before any run.
 
-        Args:
-            factors: C x F.
-            calls: for each candidate, the numbers of the calls that it makes on an example.
-            examples: how many examples there are.
+        `factors` is C x F, and `calls` has the numbers of the calls of each candidate's run.
         """
         listed = [np.fromiter(each, dtype=np.int64) for each in calls]
         count = 1 + max((int(each.max()) for each in listed if each.size), default=-1)
@@ -65,8 +62,7 @@ class Field:
 
     @cached_property
     def design(self) -> Design:
-        """What is known of the candidates before any score; ratings and mixtures as they are when
-        it is first asked for."""
+        """What is known of the candidates before any score, at the time of the first access."""
         uses = self.uses.astype(np.float64)
         sizes = uses.sum(axis=1)
         shared = (uses @ uses.T) / np.maximum(np.maximum(sizes[:, None], sizes[None]), 1)
@@ -84,13 +80,13 @@ class Field:
         return np.flatnonzero(self.entrants & ~self.complete)
 
     def new_calls(self, candidates: Sequence[int] | Ints) -> Ints:
-        """How many calls it takes on each example to run all of the candidates there."""
+        """How many new calls running all of the candidates takes, on each example."""
         asked = self.uses[np.asarray(candidates)].any(axis=0)
         count: Ints = (asked[:, None] & ~self.made).sum(axis=0)
         return count
 
     def missing(self, candidates: Iterable[int], most_calls: float) -> list[Run]:
-        """The runs that the candidates lack, example by example, as far as the calls reach.
+        """The missing runs of the candidates, example by example, within `most_calls` new calls.
 
         Candidates that were run on fewer examples catch up first.
         """
@@ -109,7 +105,7 @@ class Field:
         return runs
 
     def free(self, candidates: Iterable[int]) -> list[Run]:
-        """The runs that the candidates lack, and for which all calls were made before."""
+        """The missing runs of the candidates whose calls were all made already."""
         runs: list[Run] = []
         for candidate in candidates:
             paid = self.made[self.uses[candidate]].all(axis=0) & ~self.ran[candidate]
@@ -127,7 +123,7 @@ class Field:
         )
 
     def note(self, run: Run, score: float | None) -> None:
-        """Take in the outcome of a run; None where an outage left it without a score."""
+        """Record the outcome of a run; None where an outage left it without a score."""
         candidate, example = run
         self.ran[candidate, example] = True
         self.scores[candidate, example] = np.nan if score is None else score

@@ -1,4 +1,4 @@
-"""Which candidates to run next: those from which the coming calls are expected to gain most.
+"""Chooses which candidates to run next, by the expected gain of the coming calls.
 
 Running few candidates reaches many examples, running many leaves fewer for each. For nested sets of
 candidates, the most promising first, the posterior after spending a number of calls on the set is
@@ -23,7 +23,7 @@ GROWTH = 1.6
 """Nested sets grow by this factor, from one candidate to all of them."""
 
 Value = Callable[[Floats], Floats]
-"""From C x D posterior means in D futures to what the choice made in each is worth."""
+"""Maps posterior means in D futures (C x D) to the value of the choice made in each (D)."""
 
 
 class Plan(NamedTuple):
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 def best_mean(means: Floats) -> Floats:
-    """The value of the best score: what counts where quality is all."""
+    """The best score, for objectives of quality alone."""
     highest: Floats = means.max(axis=0)
     return highest
 
@@ -48,15 +48,7 @@ def plan(
     rng: np.random.Generator,
     value: Value = best_mean,
 ) -> Plan:
-    """The candidates on which these calls are best spent.
-
-    Args:
-        posterior: what is believed of the candidates.
-        field: what was run, and what runs cost.
-        calls: how many calls to plan for.
-        rng: of the simulation.
-        value: what the final choice is for.
-    """
+    """The candidates on which this many calls are best spent, by simulation."""
     unfinished = field.unfinished
     if not unfinished.size:
         return Plan(unfinished, 0.0)
@@ -87,7 +79,7 @@ def _sizes(most: int) -> Iterator[int]:
 
 
 def _reach(field: Field, chosen: NDArray[np.int64], calls: float) -> Floats:
-    """On how many more examples each of the chosen will be run."""
+    """The number of further examples on which each chosen candidate will be run."""
     lacking = ~field.ran[chosen]
     needed = lacking.any(axis=0)
     costs = np.cumsum(field.new_calls(chosen)[needed])
@@ -100,7 +92,7 @@ def _reach(field: Field, chosen: NDArray[np.int64], calls: float) -> Floats:
 def _change(
     posterior: Posterior, chosen: NDArray[np.int64], examples: Floats, normal: Floats
 ) -> Floats:
-    """How the posterior means may change by what the chosen will show: C x D."""
+    """Simulated changes of the posterior means after running the chosen candidates: C x D."""
     counts = np.maximum(examples, 1e-3)
     noise = posterior.noise[np.ix_(chosen, chosen)] / np.maximum(counts[:, None], counts[None])
     shown = posterior.covariance[np.ix_(chosen, chosen)] + noise

@@ -1,4 +1,4 @@
-"""What scores say about configs: a linear mixed model, and its posterior.
+"""A linear mixed model of the scores of configs, and its posterior.
 
 A score is `effect of the config + effect of the example + noise`. The config's effect has parts
 that it shares with others (one for each level of each factor: a model, prompt or setting in some
@@ -26,23 +26,23 @@ Floats = NDArray[np.float64]
 PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
 """Of the mean over all configs: nothing is known of it."""
 FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.01, 0.005, 0.05
-"""What the variances of effects are drawn to while little is known: factors' levels differ by 10
-points, configs by 7 points more, and a rating of 1 rather than 0 is worth 15 +- 22 points."""
+"""Prior variances of effects: factors' levels differ by 10 points, configs by 7 points more, and a
+rating of 1 rather than 0 is worth 15 +- 22 points."""
 RATING_SLOPE = 0.15
-"""What a rating of 1 rather than 0 is expected to be worth before any score: ratings count as
-informative until scores show otherwise."""
+"""The prior gain of a rating of 1 over one of 0: ratings count as informative until scores show
+otherwise."""
 FACTOR_WEIGHT, OWN_WEIGHT = 3.0, 10.0
-"""As many levels, and as many configs, these prior variances weigh."""
+"""The prior variances count as this many levels and this many configs."""
 CORRELATION, SHARED_CORRELATION = 0.3, 0.1
 """Of scores on one example: of any two configs, and more for each thing that they share."""
 CORRELATION_WEIGHT = 60.0
-"""As many pairs of scores these weigh."""
+"""The prior correlations count as this many pairs of scores."""
 MOST_CORRELATED = 0.9
 DISPERSION_WEIGHT = 3.0
-"""As many scores' worth of variance the prior dispersion, that of 0/1 scores, weighs."""
+"""The prior dispersion, that of 0/1 scores, counts as this many scores."""
 SMALLEST_MEAN = 0.1
-"""The variance of a config's scores is taken to be no less than at this mean, or at 1 less it: few
-scores that happen to agree say little of those to come."""
+"""The variance of a config's scores is at least the one at this mean (or 1 minus it): a few scores
+that happen to agree say little about the next ones."""
 JITTER = 1e-8
 """Added to variances that rounding may have made negative; scores differ by far more."""
 ROUNDS = 2
@@ -51,10 +51,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Design:
-    """What is known of configs before any score.
-
-    C configs, F factors.
-    """
+    """What is known of C configs with F factors before any score."""
 
     factors: NDArray[np.int64]
     """C x F: the level of each factor, such as which model a module has."""
@@ -96,7 +93,7 @@ class Design:
 
     @cached_property
     def overlaps(self) -> list[Floats]:
-        """C x C each: what makes scores of two configs on one example alike."""
+        """C x C each: what correlates the scores of two configs on one example."""
         return [np.ones_like(self.shared_calls), *self.alike, self.shared_calls]
 
     @cached_property
@@ -111,7 +108,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Variances:
-    """What the model estimates besides the effects themselves."""
+    """The variances and correlations that the model estimates besides the effects."""
 
     factors: Floats
     """Of the effects of each factor's levels."""
@@ -135,7 +132,7 @@ class Variances:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What is believed of the configs' mean scores, over examples like those seen."""
+    """Beliefs about the configs' mean scores, over examples like those seen."""
 
     mean: Floats
     """C: expected mean scores."""
@@ -249,7 +246,7 @@ def _mean_known(ratings: Floats) -> float:
 
 
 def _drawn(mean: Floats, covariance: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """Values x count draws, which rounding errors move little, as they would eigenvectors."""
+    """Draws (values x count) by Cholesky factors, which are robust to rounding errors."""
     lower = np.linalg.cholesky(covariance + JITTER * np.eye(len(mean)))
     drawn: Floats = mean[:, None] + lower @ rng.standard_normal((len(mean), count))
     return drawn

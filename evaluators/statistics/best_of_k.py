@@ -15,8 +15,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evaluators.statistics.checks import Floats, checked_unit
 from evaluators.statistics.difficulty import Difficulty, checked_counts
+from evaluators.statistics.intervals import Floats, checked_unit
 from evaluators.statistics.vote_scaling import vote_accuracy
 
 Fallback = Literal["first", "vote"]
@@ -142,7 +142,7 @@ def _rejected(right: Floats, accepts_right: float, rejects_wrong: float) -> tupl
 
 
 def _rejected_before(rejected: Floats, k: int) -> Floats:
-    """The sum of rejected^i over i = 0..k-1, the probabilities of reaching each candidate."""
+    """The sum of rejected^i over i = 0..k-1: the expected number of candidates."""
     if not (k >= 1 and k == int(k)):
         raise ValueError(f"k must be a whole number >= 1, but got {k!r}")
     reached: Floats = np.power.outer(rejected, np.arange(k)).sum(axis=-1)

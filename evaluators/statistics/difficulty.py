@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluators.statistics.checks import Floats, checked_unit
+from evaluators.statistics.intervals import Floats, checked_unit
 
 RATES: Floats = np.linspace(0.0, 1.0, 101)
 """The rates at which a fitted distribution has its weights."""

@@ -16,10 +16,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from evaluators.statistics.checks import Floats, checked_scores
+Floats = NDArray[np.float64]
 
+_LEVEL = 0.025
+"""Of the one-sided test, as at the low end of a 95% interval."""
 _STEP = 10 / 128
 _NODES = np.sinh((np.arange(128) + 0.5) * _STEP)
 _WEIGHTS = np.sqrt(1 + _NODES**2) * _STEP / math.pi
@@ -87,6 +89,23 @@ def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     return Interval(float(np.mean(left - right)), 2 * shifted.low - 1, 2 * shifted.high - 1)
 
 
+def fewest_gained(lost: int) -> int:
+    """The fewest gained examples that show a gain where this many are lost (McNemar's exact test).
+
+    For scores of 0 and 1, the low end of `paired_interval` is above 0 exactly then. Without a loss
+    it takes 6.
+    """
+    gained = 0
+    while _tail(lost, gained + lost) > _LEVEL:
+        gained += 1
+    return gained
+
+
+def _tail(lost: int, changed: int) -> float:
+    """The probability of at most `lost` losses if gains and losses are equally likely."""
+    return sum(math.comb(changed, losses) for losses in range(lost + 1)) / float(2**changed)
+
+
 def _interval(values: Floats, confidence: float) -> Interval:
     if not 0 < confidence < 1:
         raise ValueError(f"`0 < confidence < 1` must hold, but got {confidence!r}")
@@ -135,3 +154,19 @@ def _chance_above(threshold: float, values: Floats, counts: Floats) -> float:
     logs = -np.log1p(across**2) @ counts / 2 - np.log1p(-real * a) @ counts
     product = np.exp(logs + 1j * (np.arctan(across) @ counts))
     return float((product / (real + 1j * _NODES / scale)).real @ _WEIGHTS) / scale
+
+
+def checked_unit(name: str, values: ArrayLike) -> Floats:
+    """The values as an array; raises ValueError if one is outside [0, 1]."""
+    array = np.asarray(values, dtype=np.float64)
+    if not bool(np.all((array >= 0) & (array <= 1))):  # NaN fails this too
+        raise ValueError(f"{name} must lie in [0, 1], but got {values!r}")
+    return array
+
+
+def checked_scores(name: str, scores: ArrayLike) -> Floats:
+    """As `checked_unit`, of at least one score in a sequence."""
+    array = checked_unit(name, scores)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a sequence of at least one score, but got {scores!r}")
+    return array

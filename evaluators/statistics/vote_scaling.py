@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluators.statistics.checks import Floats, checked_unit
 from evaluators.statistics.difficulty import Difficulty
+from evaluators.statistics.intervals import Floats, checked_unit
 
 
 def vote_accuracy(rates: ArrayLike, width: int) -> Floats:

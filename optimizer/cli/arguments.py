@@ -35,10 +35,10 @@ _FINISHED = "id of a run in MLflow (the latest that finished)"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Has a hint at what was meant."""
+    """Adds to an error the nearest valid name."""
 
     def error(self, message: str) -> NoReturn:
-        """See argparse."""
+        """Print usage and the error, and exit with 2."""
         from search_spaces.refusals import nearest  # late: it imports pydantic
 
         commands: Any = next((a.choices for a in self._actions if a.dest == "command"), {})
@@ -63,19 +63,26 @@ def parser() -> argparse.ArgumentParser:
     root.set_defaults(json=False)
     root.add_argument("--version", action="version", version=f"%(prog)s {library_version()}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add, name, text, description in (
-        (_add_demo, "demo", "tune a small pipeline of simulated models, free", None),
-        (_add_init, "init", "write a pipeline, ten rows and a script to begin with", None),
-        (_add_search, "estimate", "what optimize would take, without any call", None),
-        (_add_optimize, "optimize", "tune a pipeline on labelled examples", None),
-        (_add_evaluate, "evaluate", "score a pipeline on labelled examples; tunes nothing", None),
-        (_add_run, "run", "run a pipeline on one input, or on a file of rows", _RUN),
-        (_add_show, "show", "show a finished run or a saved pipeline", None),
-        (_add_report, "report", "write the page of a finished run", None),
-        (_add_diff, "diff", "what differs between two pipelines, prompts line by line", None),
+    for add, function, text in (
+        (_add_demo, "first_steps:demo", "tune a small pipeline of simulated models, free"),
+        (_add_init, "first_steps:init", "write a pipeline, ten rows and a script to begin with"),
+        (_add_search, "tune:estimate", "what optimize would take, without any call"),
+        (_add_optimize, "tune:optimize", "tune a pipeline on labelled examples"),
+        (
+            _add_evaluate,
+            "evaluate:evaluate",
+            "score a pipeline on labelled examples; tunes nothing",
+        ),
+        (_add_run, "run:run", "run a pipeline on one input, or on a file of rows"),
+        (_add_show, "show:show", "show a finished run or a saved pipeline"),
+        (_add_report, "show:report", "write the page of a finished run"),
+        (_add_diff, "diff:diff", "what differs between two pipelines, prompts line by line"),
     ):
-        about = description or f"{text[0].upper()}{text[1:]}."
-        add(commands.add_parser(name, help=text, description=about, epilog=_EXIT_CODES))
+        about = _RUN if add is _add_run else f"{text[0].upper()}{text[1:]}."
+        name = function.rpartition(":")[2]
+        command = commands.add_parser(name, help=text, description=about, epilog=_EXIT_CODES)
+        command.set_defaults(function=function)
+        add(command)
     return root
 
 
@@ -104,7 +111,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
 
 
 def _add_search(command: argparse.ArgumentParser) -> None:
-    """What `optimize` and `estimate` take alike."""
+    """The arguments of both `optimize` and `estimate`."""
     add = command.add_argument
     holdout = "share of the examples that the search never sees (0.3)"
     diagnoser = (
@@ -118,7 +125,9 @@ def _add_search(command: argparse.ArgumentParser) -> None:
         "look for the front of quality, cost and latency; the limits below select the saved "
         "point; default: best score"
     )
-    within = "the cheapest at most so much below the best that meets the limits: 0.01 is a point"
+    within = (
+        "the cheapest within this much of the best score that meets the limits: 0.01 is a point"
+    )
     of = "single_model: --within counts from the best single model; else from the best of all"
     _add_scoring(command)
     add("--search-space", metavar="FILE.yaml", help=space)
@@ -138,7 +147,7 @@ def _add_search(command: argparse.ArgumentParser) -> None:
 
 
 def _add_scoring(command: argparse.ArgumentParser) -> None:
-    """What everything that scores examples takes."""
+    """The arguments of all commands that score examples."""
     add = command.add_argument
     add("pipeline", metavar="PIPELINE", help=_TARGET)
     add("--allow-code", action="store_true", help=_ALLOW_CODE)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from optimizer.search.records.config_changes import Change
-    from pipelines import Tunable
+from optimizer.cli.targets import print_json
+from optimizer.results.provenance import plain_yaml
+from optimizer.search.records.config_changes import Change, config_changes
+from pipelines import Pipeline, Tunable
+from pipelines.modules.signature import own_instructions, signature_text
 
 
-def run(options: argparse.Namespace) -> int:
+def diff(options: argparse.Namespace) -> int:
     """Print what differs; nothing is called."""
-    from optimizer.cli.figures import print_json
-    from optimizer.search.records.config_changes import config_changes
-    from pipelines import Pipeline
-
     before, after = (
         Pipeline.load(path, allow_code=options.allow_code)
         for path in (options.before, options.after)
@@ -53,15 +51,11 @@ def _config(pipeline: Tunable) -> Any:
 
 def _spec_changes(before: Tunable, after: Tunable) -> Iterator[Change]:
     """What differs of the modules themselves and of the outputs, whatever is tuned."""
-    from optimizer.search.records.config_changes import Change
-
     old, new = _spec(before), _spec(after)
     yield from (Change(name, old[name], new[name]) for name in old if old[name] != new[name])
 
 
 def _spec(pipeline: Tunable) -> dict[str, str]:
-    from pipelines.modules.signature import signature_text
-
     spec: dict[str, str] = {}
     for module in pipeline.modules:
         renamed = ", ".join(f"{own}: {field}" for own, field in module.rename.items())
@@ -89,9 +83,6 @@ def _prompt_diffs(
 
 def _prompt(pipeline: Tunable, name: str) -> dict[str, str]:
     """Instructions and demos of one module, as text: its own and its members'."""
-    from optimizer.results.provenance import plain_yaml
-    from pipelines.modules.signature import own_instructions
-
     module, config = pipeline.module(name), _config(pipeline).modules[name]
     instructions = config.instructions
     if instructions is None:

@@ -5,59 +5,51 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Evaluation
 from optimizer.cli.arguments import FAILED, TOO_LOW
+from optimizer.cli.targets import load_target, print_json
+from optimizer.cli.tune import given_budget, given_models
+from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
+from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
+from optimizer.setup.plan import Plan, prepare
+from pipelines.gateway.budget import Spend
+from pipelines.gateway.call import BudgetExhausted
+from pipelines.gateway.gateway import default_gateway
+from search_spaces.refusals import check_whole
 
-if TYPE_CHECKING:
-    from evaluators.outcome import Evaluation
-    from pipelines.gateway.budget import Spend
 
-
-def run(options: argparse.Namespace) -> int:
+def evaluate(options: argparse.Namespace) -> int:
     """Run every example once, and print score, cost and failures.
 
     Returns:
         0; 1 if calls failed on too many examples for the score to count, or the budget ended;
         4 if the score is below `--min-score`.
     """
-    from optimizer.cli.figures import print_json
-
     lowest = options.min_score
     if lowest is not None and not 0 <= lowest <= 1:
         raise ValueError(f"--min-score must be in [0, 1], such as 0.8, but got {lowest:g}")
-    name, metric, known, spent = _evaluated(options)
+    plan, known, spent = _evaluated(options)
     if options.json:
-        print_json(_figures(name, metric, known, spent), options.stdout)
+        print_json(_figures(plan, known, spent), options.stdout)
     else:
-        print(_text(name, metric, known, spent))
-    problem = ""
+        print(_text(plan, known, spent))
     if known.disqualified or known.interval is None:
         problem = f"calls failed on {known.hit} of {len(known.outcomes)} examples: no score counts"
+        code = FAILED
     elif lowest is not None and known.mean < lowest:
         problem = f"the score of {known.mean:.4f} is below --min-score {lowest:g}"
-    if problem:
-        print(f"compound-optimizer evaluate: {problem}", file=sys.stderr)
-        return FAILED if known.disqualified or known.interval is None else TOO_LOW
-    return 0
+        code = TOO_LOW
+    else:
+        return 0
+    print(f"compound-optimizer evaluate: {problem}", file=sys.stderr)
+    return code
 
 
-def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend]:
-    """Names of pipeline and metric, what was scored, and what it took.
-
-    Raises:
-        ValueError: the arguments do not fit each other.
-        RuntimeError: the budget does not reach for all examples.
-    """
-    from evaluators.evaluator import Evaluator
-    from optimizer.cli.search_arguments import given_budget, given_models
-    from optimizer.cli.targets import load_target
-    from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
-    from optimizer.setup.plan import prepare
-    from pipelines.gateway.call import BudgetExhausted
-    from pipelines.gateway.gateway import default_gateway
-    from search_spaces.refusals import check_whole
-
+def _evaluated(options: argparse.Namespace) -> tuple[Plan, Evaluation, Spend]:
+    """The checked arguments, the evaluation and the spend."""
     check_whole("concurrency", options.concurrency, 1)
     models = given_models(options)
     if models is not None and len(models) > 1:
@@ -81,21 +73,20 @@ def _evaluated(options: argparse.Namespace) -> tuple[str, str, Evaluation, Spend
         plan.pipeline, plan.models, plan.search, metric, session, options.concurrency
     )
     try:
-        evaluator.run([(plan.baseline, index) for index in range(len(plan.search))])
+        known = evaluator.evaluate(plan.baseline, range(len(plan.search)))
     except BudgetExhausted as exhausted:
         done = len(evaluator.known(plan.baseline).outcomes)
         raise RuntimeError(
             f"the budget ended after {done} of {len(plan.search)} examples: {exhausted}; give "
             "more, and what was answered so far is not paid for again"
         ) from exhausted
-    known = evaluator.known(plan.baseline)
-    return plan.pipeline.name, plan.metric.name, known, session.nominal
+    return plan, known, session.nominal
 
 
-def _figures(name: str, metric: str, known: Evaluation, spent: Spend) -> dict[str, Any]:
+def _figures(plan: Plan, known: Evaluation, spent: Spend) -> dict[str, Any]:
     return {
-        "pipeline": name,
-        "metric": metric,
+        "pipeline": plan.pipeline.name,
+        "metric": plan.metric.name,
         "score": asdict(known.interval) if known.interval else None,
         "examples": len(known.scores),
         "unscored": known.unscored,
@@ -108,13 +99,11 @@ def _figures(name: str, metric: str, known: Evaluation, spent: Spend) -> dict[st
     }
 
 
-def _text(name: str, metric: str, known: Evaluation, spent: Spend) -> str:
-    from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
-
-    score = known.interval
+def _text(plan: Plan, known: Evaluation, spent: Spend) -> str:
+    score, examples = known.interval, counted(len(known.scores), "example")
     shown = f"{percent(score.mean)} {percent_interval(score)}" if score else "no score"
     lines = [
-        f"{name}: {shown} ({metric}, 95% interval, {counted(len(known.scores), 'example')})",
+        f"{plan.pipeline.name}: {shown} ({plan.metric.name}, 95% interval, {examples})",
         f"{dollars(known.usd_per_example)} and {seconds(known.latency_s)} per example; "
         f"{dollars(spent.usd)} for {counted(spent.calls, 'call')} in all, at recorded prices",
     ]

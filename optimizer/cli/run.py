@@ -8,13 +8,19 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+import dspy
+
+from evaluators.dataset import Dataset
 from optimizer.cli.arguments import FAILED
+from optimizer.cli.targets import load_yaml, writable
+from optimizer.export import failure_of, input_types, is_wide, plain_record, run_rows, typed_record
 from optimizer.formatting import counted
-
-if TYPE_CHECKING:
-    from pipelines import Trace, Tunable
+from pipelines import Trace, Tunable
+from pipelines.gateway.gateway import default_session
+from pipelines.providers import check_models
+from search_spaces.refusals import nearest
 
 Row = Mapping[str, Any]
 
@@ -25,9 +31,6 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
     """
-    from optimizer.cli.targets import load_yaml, writable
-    from optimizer.export import failure_of, plain_record
-
     if options.output:
         writable("--output", options.output)
     pipeline = load_yaml(options.pipeline, allow_code=options.allow_code, program=options.program)
@@ -51,8 +54,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(pipeline: Tunable, inputs: Row, options: argparse.Namespace) -> int:
-    from optimizer.export import failure_of, is_wide, plain_record
-
     (trace,) = _traces(pipeline, [inputs], 1)
     if trace.failure is not None:
         print(f"compound-optimizer run: {failure_of(trace)}", file=sys.stderr)
@@ -67,19 +68,12 @@ def _run_one(pipeline: Tunable, inputs: Row, options: argparse.Namespace) -> int
 
 def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterator[Trace]:
     """Traces in order, once it is known that the models can be called."""
-    from optimizer.export import run_rows
-    from pipelines.gateway.gateway import default_session
-    from pipelines.providers import check_models
-
     if models := pipeline.named_models():
         check_models(models.values())
     yield from run_rows(pipeline, rows, default_session(), concurrency)
 
 
 def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
-    from evaluators.dataset import Dataset
-    from optimizer.export import input_types, typed_record
-
     dataset = Dataset.load(path, minimum=1)
     dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
     types = input_types(pipeline)
@@ -88,10 +82,6 @@ def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
 
 def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is neither text nor image are read as JSON."""
-    import dspy
-
-    from optimizer.export import input_types, typed_record
-    from search_spaces.refusals import nearest
 
     types = input_types(pipeline)
     inputs: dict[str, Any] = {}

@@ -1,14 +1,21 @@
-"""`show RUN`: decision, table and examples of a finished run, or of a saved pipeline."""
+"""`show RUN` and `report RUN`: a finished run, from MLflow, or a saved pipeline."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from optimizer.tracking.finished_run import FinishedRun
+from evaluators.statistics import Interval
+from optimizer.cli.targets import print_json, replaces, writable
+from optimizer.formatting import percent, percent_interval, points
+from optimizer.search.records.trial import shortened
+from optimizer.tracking.finished_run import FinishedRun, find_run, report_page
+from pipelines import PipelineError
+from pipelines.files.yaml_form import tuning_of
+from pipelines.files.yaml_text import read_text, read_yaml
+from search_spaces.refusals import check_whole
 
 LONGEST = 200
 """Characters of a value; `examples.json` has them in full."""
@@ -16,12 +23,8 @@ LONGEST = 200
 Row = Mapping[str, Any]
 
 
-def run(options: argparse.Namespace) -> int:
+def show(options: argparse.Namespace) -> int:
     """Print what the run decided, and the held-out examples that it gained and lost."""
-    from optimizer.cli.figures import print_json
-    from optimizer.tracking.finished_run import find_run
-    from search_spaces.refusals import check_whole
-
     check_whole("examples", options.examples, 0)
     if options.run is not None and Path(options.run).suffix in (".yaml", ".yml"):
         return _show_saved(options)
@@ -30,6 +33,17 @@ def run(options: argparse.Namespace) -> int:
         print_json(_figures(found), options.stdout)
         return 0
     _print_run(found, options.examples)
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the page of a finished run."""
+    path = writable("--output", options.output)
+    run_id, page = report_page(options.run, options.experiment)
+    replaced = replaces(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    print(f"{path}: the page of run {run_id}{replaced}")
     return 0
 
 
@@ -52,13 +66,7 @@ def _figures(found: FinishedRun) -> dict[str, Any]:
 
 
 def _show_saved(options: argparse.Namespace) -> int:
-    """A pipeline in YAML: where it comes from and what is set; and its run, where that is found."""
-    from optimizer.cli.figures import print_json
-    from optimizer.tracking.finished_run import find_run
-    from pipelines.errors import PipelineError
-    from pipelines.files.yaml_form import tuning_of
-    from pipelines.files.yaml_text import read_text, read_yaml
-
+    """A pipeline in YAML: its provenance and config, and its run if that is found."""
     data, lines = read_yaml(read_text(options.run), options.run)
     if not isinstance(data, dict) or not data.keys() & {"modules", "program", "factory"}:
         raise ValueError(
@@ -96,21 +104,16 @@ def _show_saved(options: argparse.Namespace) -> int:
 
 def _decision(facts: Mapping[str, Any]) -> str:
     """The score in the file, and whether it shows a gain."""
-    from evaluators.statistics import Interval
-    from optimizer.formatting import percent, percent_interval, points
 
     def interval(name: str) -> Interval | None:
         """None if the value is not an interval: provenance may hold anything."""
-        given = facts.get(name)
-        ends: list[Any] = []
-        if isinstance(given, Mapping):
-            ends = [given.get(end) for end in ("mean", "low", "high")]
-        numbers = [float(end) for end in ends if type(end) in (int, float)]
-        return Interval(*numbers) if len(numbers) == 3 else None
+        try:
+            return Interval(*(float(facts[name][end]) for end in ("mean", "low", "high")))
+        except (LookupError, TypeError, ValueError):
+            return None
 
     def shown(name: str) -> str:
-        score = interval(name)
-        if score is None:
+        if (score := interval(name)) is None:
             return f"{name} {_cut(facts[name])}"
         return f"{name} {percent(score.mean)} {percent_interval(score)}"
 
@@ -149,6 +152,4 @@ def _answer(row: Row, who: str) -> Any:
 
 
 def _cut(value: Any) -> str:
-    from optimizer.search.records.trial import shortened
-
     return shortened(" ".join(str(value).split()), LONGEST)

@@ -1,21 +1,21 @@
-"""What a command works on, a pipeline in YAML or of the user's Python, and where it writes."""
+"""What a command reads, a pipeline in YAML or of the user's Python, and what it writes."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
+import dspy
+
+from pipelines import Pipeline, Tunable
+from pipelines.gateway.secrets import plain_json, redactor
 from search_spaces.refusals import nearest
-
-if TYPE_CHECKING:
-    import dspy
-
-    from pipelines import Tunable
 
 _IN_PYTHON = re.compile(r"[\w.]+:\w+")
 
@@ -23,17 +23,13 @@ _IN_PYTHON = re.compile(r"[\w.]+:\w+")
 def load_target(
     text: str, *, allow_code: bool = False, program: str | None = None
 ) -> Tunable | dspy.Module:
-    """The pipeline that a command names.
+    """The pipeline in a YAML file, or at `module:object`, found from the working folder.
 
-    Args:
-        text: a path of YAML, or `module:object`; the module is found from the working folder.
-        allow_code: whether YAML may name functions, which loading imports.
-        program: `module:object` of the DSPy program that YAML was tuned for.
+    `program` is the `module:object` of the DSPy program that YAML was tuned for.
 
     Raises:
         ValueError: there is no such module or object, it fails, or it is no pipeline.
         OSError: the file can't be read.
-        PipelineError: as of `Pipeline.load`.
     """
     if _IN_PYTHON.fullmatch(text) and not Path(text).exists():
         if program is not None:
@@ -53,10 +49,6 @@ def load_target(
 
 def load_yaml(path: str, *, allow_code: bool = False, program: str | None = None) -> Tunable:
     """The pipeline in a YAML file; arguments and errors as `load_target`."""
-    import dspy
-
-    from pipelines import Pipeline
-
     if program is None:
         return Pipeline.load(path, allow_code=allow_code)
     if not _IN_PYTHON.fullmatch(program):
@@ -88,15 +80,16 @@ def writable(option: str, path: str | Path) -> Path:
 
 
 def replaces(path: Path) -> str:
-    """What to say behind the name of a file that is about to be written."""
+    """A remark about a file that is about to be overwritten."""
     return " (replaces the file that was there)" if path.exists() else ""
 
 
+def print_json(figures: Mapping[str, Any], file: TextIO) -> None:
+    """Print figures without secrets; what has no value is null."""
+    print(json.dumps(plain_json(figures, redactor()), indent=1, ensure_ascii=False), file=file)
+
+
 def _from_python(text: str) -> Tunable | dspy.Module:
-    import dspy
-
-    from pipelines import Tunable
-
     name, _, attribute = text.partition(":")
     with _own_code(f"{text}: module {name!r} can't be imported"):
         module = importlib.import_module(name)
@@ -119,7 +112,7 @@ def _from_python(text: str) -> Tunable | dspy.Module:
 
 @contextmanager
 def _own_code(problem: str) -> Iterator[None]:
-    """Whatever the user's code raises within it is an error of this text; `sys.exit`, too."""
+    """Turn whatever the user's code raises, or `sys.exit`, into a `ValueError` of this text."""
     try:
         yield
     except (Exception, SystemExit) as error:

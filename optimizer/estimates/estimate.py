@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from evaluators.statistics.sign_test import fewest_gained
+from evaluators.statistics.intervals import fewest_gained
 from optimizer.estimates.call_prices import CallPrices
 from optimizer.estimates.prompt_sizes import BYTES_PER_TOKEN, RENDERED
 from optimizer.estimates.span import Span, exactly, total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations
@@ -36,7 +36,7 @@ NO_GAIN = Interval(0.0, 0.0, 0.0)
 def conclude(
     plan: Plan, state: SearchState, holdout: Evaluator, stopped: str | None, paid_before: Spend
 ) -> Result:
-    """Score the finalists, and say what was found and what it cost."""
+    """Score the finalists and assemble the result."""
     plan = replace(plan, pipeline=plan.pipeline.with_outputs(state.evaluator.returned()))
     final, stopped = _final_scores(state, holdout, stopped)
     withdrawn = _withdrawn(plan, state, final)
@@ -59,6 +59,10 @@ def conclude(
         "tuned": final.tuned,
         "withdrawn": rejected,
     }
+    set_aside = (
+        f"{label} was set aside during the search: {reason}"
+        for label, reason in state.evaluator.session.set_aside.items()
+    )
     scored_on, data = (holdout, plan.holdout) if final.held_out else (state.evaluator, plan.search)
     return Result(
         pipeline=_bound(plan, chosen),
@@ -89,19 +93,13 @@ def conclude(
         diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,
         judge=state.judge,
         stopped=stopped,
-        left_out=(*dict.fromkeys(state.left_out.values()), *_set_aside(state)),
+        left_out=(*dict.fromkeys(state.left_out.values()), *set_aside),
         metric=plan.metric.name,
         seed=plan.seed,
         dataset_digest=plan.search.digest,
         holdout_digest=plan.holdout.digest if plan.holdout else "",
         example_inputs=_plain(state.evaluator.inputs(0)),
     )
-
-
-def _set_aside(state: SearchState) -> list[str]:
-    """What to say of models that could not be reached, or never answered."""
-    reasons = state.evaluator.session.set_aside.items()
-    return [f"{label} was set aside during the search: {reason}" for label, reason in reasons]
 
 
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
@@ -212,14 +210,6 @@ def _spent(state: SearchState, paid_before: Spend) -> Spent:
     )
 
 
-def _untied_pairs(scores: Iterable[ModuleScore]) -> int:
-    """How many pairs of models differ both in rating and in measured score."""
-    compared = (score for score in scores if score.agreement is not None)
-    known = [(score.rating, score.measured) for score in compared if score.measured is not None]
-    pairs = combinations(known, 2)
-    return sum(one[0] != other[0] and one[1] != other[1] for one, other in pairs)
-
-
 def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
     failures = state.diagnoser.failures if state.diagnoser else {}
     asked = Counter(module for module, _ in failures)
@@ -231,16 +221,22 @@ def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
     for score in latest_scores(state.module_scores):
         if score.rating is not None:
             by_module.setdefault(score.module, []).append(score)
-    return tuple(
-        DiagnoserAgreement(
-            module=module,
-            agreement=next((score.agreement for score in by_module.get(module, [])), None),
-            judged=max((score.examples for score in by_module.get(module, [])), default=0),
-            compared=_untied_pairs(by_module.get(module, [])),
-            asked=asked[module],
-            unanswered=unanswered[module],
-            unread=unread[module],
-            truncated=truncated[module],
+    found = []
+    for module in dict.fromkeys((*by_module, *sorted(asked))):
+        scores = by_module.get(module, [])
+        known = [(score.rating, score.measured) for score in scores
+                 if score.agreement is not None and score.measured is not None]  # fmt: skip
+        found.append(
+            DiagnoserAgreement(
+                module=module,
+                agreement=scores[0].agreement if scores else None,
+                judged=max((score.examples for score in scores), default=0),
+                # pairs of models that differ both in rating and in measured score
+                compared=sum(a[0] != b[0] and a[1] != b[1] for a, b in combinations(known, 2)),
+                asked=asked[module],
+                unanswered=unanswered[module],
+                unread=unread[module],
+                truncated=truncated[module],
+            )
         )
-        for module in dict.fromkeys((*by_module, *sorted(asked)))
-    )
+    return tuple(found)

@@ -1,4 +1,4 @@
-"""What was decided, in one sentence."""
+"""The decision in one sentence."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ _MOST_PARTS, _LONGEST = 3, 60
 
 
 def decision(result: Result, picking: str = PICKING) -> str:
-    """Whether the pipeline was kept, or what runs where now, what that gains and what it costs.
+    """What changed, what that gains and what it costs; or that the given pipeline was kept.
 
-    Args:
-        result: what to summarize.
-        picking: what to type to choose a cheaper point.
+    `picking` is what to type to choose a cheaper point.
     """
     kept = "Kept the pipeline as given"
     if result.withdrawn is not None:
@@ -63,7 +61,7 @@ def _changed(result: Result) -> str:
 
 
 def _phrase(before: ModuleConfig, after: ModuleConfig) -> str:
-    """What is new in one module: `sim/birch with a new prompt and temperature 0.7`."""
+    """The changes of one module: `sim/birch with a new prompt and temperature 0.7`."""
     asked = network_text(before) != network_text(after)
     settings = list(_settings(before, after))
     if not asked:

@@ -1,15 +1,14 @@
-"""What each finalist answered to each example, and which examples were gained and lost."""
+"""The finalists' answers to each example, and which examples were gained and lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation, Outcome
 from optimizer.results.embedded_media import without_media
-from pipelines import ModuleStep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,17 +44,16 @@ def scored_examples(
 ) -> tuple[ScoredExample, ...]:
     """The examples that baseline and tuned pipeline were both run on, in the order of their rows.
 
-    Args:
-        evaluator: ran the finalists.
-        rows: of its examples, their numbers in the dataset as given.
-        finalists: by name; see `ScoredExample.outcomes`.
+    `rows` are the numbers of the evaluator's examples in the dataset as given.
     """
     common = finalists["baseline"].outcomes.keys() & finalists["tuned"].outcomes.keys()
     examples = []
     for index in sorted(common, key=rows.__getitem__):
         known = {name: each.outcomes.get(index) for name, each in finalists.items()}
         outcomes = {name: outcome for name, outcome in known.items() if outcome is not None}
-        replies = _replies(evaluator, outcomes.values())
+        keys = sorted({call.key for outcome in outcomes.values() for call in outcome.trace.calls})
+        texts = {key: evaluator.session.reply_text(key) for key in keys}
+        replies = {key: text for key, text in texts.items() if text is not None}
         inputs, labels = evaluator.inputs(index), evaluator.labels(index)
         examples.append(ScoredExample(rows[index], inputs, labels, outcomes, replies))
     return tuple(examples)
@@ -90,26 +88,25 @@ def failures_frame(examples: Sequence[ScoredExample]) -> pd.DataFrame:
     """One row per finalist and example that failed: which module, why, and the last raw reply."""
     import pandas as pd
 
-    columns = ["row", "finalist", "module", "kind", "message", "reply"]
     rows = [
-        (
-            example.row,
-            name,
-            failure.module,
-            failure.kind,
-            without_media(failure.message),
-            without_media(_last_reply(example, o)),
-        )
+        {
+            "row": example.row,
+            "finalist": name,
+            "module": failure.module,
+            "kind": failure.kind,
+            "message": without_media(failure.message),
+            "reply": without_media(_last_reply(example, outcome)),
+        }
         for example in examples
-        for name, o in example.outcomes.items()
-        if (failure := o.failure) is not None
+        for name, outcome in example.outcomes.items()
+        if (failure := outcome.failure) is not None
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["row", "finalist", "module", "kind", "message", "reply"])
 
 
 def answer_of(outcome: Outcome, labels: Mapping[str, Any]) -> Any:
     """The outputs that have a label, else all, by field if there are several; None if it failed."""
-    outputs = outcome.trace.outputs if outcome.trace else None
+    outputs = outcome.trace.outputs
     if outputs is None:
         return None
     shown = {name: value for name, value in outputs.items() if name in labels} or dict(outputs)
@@ -117,37 +114,21 @@ def answer_of(outcome: Outcome, labels: Mapping[str, Any]) -> Any:
 
 
 def _columns(example: ScoredExample) -> dict[str, Any]:
-    return {
-        f"{name}_{column}": value
-        for name, outcome in example.outcomes.items()
-        for column, value in _outcome_columns(outcome, example.labels).items()
-    }
-
-
-def _outcome_columns(outcome: Outcome, labels: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {
-        "answer": without_media(answer_of(outcome, labels)),
-        "score": outcome.score,
-        "failure": outcome.failure.kind if outcome.failure else "",
-        "cost_usd": outcome.usd,
-        "latency_s": outcome.latency_s,
-    }
-    if outcome.agreement:
-        columns["agreement"] = min(outcome.agreement.values())
+    columns: dict[str, Any] = {}
+    for name, outcome in example.outcomes.items():
+        columns |= {
+            f"{name}_answer": without_media(answer_of(outcome, example.labels)),
+            f"{name}_score": outcome.score,
+            f"{name}_failure": outcome.failure.kind if outcome.failure else "",
+            f"{name}_cost_usd": outcome.usd,
+            f"{name}_latency_s": outcome.latency_s,
+        }
+        if outcome.agreement:
+            columns[f"{name}_agreement"] = min(outcome.agreement.values())
     return columns
-
-
-def _steps(outcome: Outcome) -> tuple[ModuleStep, ...]:
-    return outcome.trace.steps if outcome.trace else ()
-
-
-def _replies(evaluator: Evaluator, outcomes: Iterable[Outcome]) -> dict[str, str]:
-    keys = {call.key for o in outcomes for step in _steps(o) for call in step.calls}
-    found = {key: evaluator.session.reply_text(key) for key in sorted(keys)}
-    return {key: text for key, text in found.items() if text is not None}
 
 
 def _last_reply(example: ScoredExample, outcome: Outcome) -> str:
     """Empty if no model answered."""
-    keys = (call.key for step in _steps(outcome)[::-1] for call in step.calls[::-1])
+    keys = (call.key for call in outcome.trace.calls[::-1])
     return next((example.replies[key] for key in keys if key in example.replies), "")

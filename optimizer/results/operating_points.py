@@ -1,4 +1,4 @@
-"""The front to choose from, and what looked better but did not earn its place."""
+"""The front to choose from, and configs that looked better but did not earn their place."""
 
 from __future__ import annotations
 
@@ -151,13 +151,7 @@ def unproven(
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
 ) -> tuple[Unproven, ...]:
-    """The best of them, the best estimate first.
-
-    Args:
-        state: of a search that is over.
-        mean: the score that is reported.
-        bound: the pipeline with a config.
-    """
+    """The best of the configs that did not earn their place, best estimate first."""
     chosen, found = state.estimate(state.incumbent), []
     for config in state.unproven()[:MOST_UNPROVEN]:
         point = _point(state, config, None, mean, bound)

@@ -77,5 +77,5 @@ def _instructions(module: Module, instructions: str | None) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    """Long lines compare better sentence by sentence."""
+    """Split into sentences, which long lines are better compared by."""
     return [part for line in text.splitlines() for part in line.replace(". ", ".\n").splitlines()]

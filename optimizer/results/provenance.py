@@ -12,7 +12,7 @@ from pipelines import PipelineError, Tunable
 from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
-    from evaluators.metrics.judge_agreement import JudgeAgreement
+    from evaluators.metrics.human_labels import JudgeAgreement
     from evaluators.outcome import Evaluation
     from optimizer.results.operating_points import OperatingPoint
     from optimizer.results.result import Result

@@ -1,4 +1,4 @@
-"""What `optimize` returns: the tuned pipeline, how much better it is, and what that cost."""
+"""The result of `optimize`: the tuned pipeline, its gain, and what the search cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluators.metrics.judge_agreement import JudgeAgreement
+from evaluators.metrics.human_labels import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.results.examples import Change, ScoredExample, examples_frame, failures_frame
@@ -278,11 +278,11 @@ class Result:
             max_latency_s: most seconds per example.
             max_latency_p95_s: most seconds in 95% of the examples. The front goes by mean seconds;
                 to search for a short tail, give the limit to the objective.
-            within: take the cheapest at most so much below the best score: 0.01 is a point.
+            within: pick the cheapest within this much of the best score: 0.01 is a point.
             unproven: pick among `Result.unproven`, what looked better but did not earn its place.
 
         Raises:
-            ValueError: none meets the limits, and names the closest; or there is none.
+            ValueError: no point meets the limits (the message names the closest), or there is none.
         """
         limits = max_cost_usd, max_latency_s, max_latency_p95_s, within
         if unproven and not self.unproven:

@@ -64,12 +64,7 @@ class Section(NamedTuple):
 
 
 def sections(result: Result, picking: str = PICKING) -> Iterator[Section]:
-    """The summary, part by part; the decision comes first.
-
-    Args:
-        result: what to summarize.
-        picking: what to type to choose from the front.
-    """
+    """The summary, part by part; the decision comes first. `picking` as for `decision`."""
     yield Section("", [decision(result, picking)])
     trials = counted(len(result.trials_), "trial")
     metric = f", metric {result.metric}" if result.metric else ""
@@ -82,14 +77,17 @@ def sections(result: Result, picking: str = PICKING) -> Iterator[Section]:
     ]
     yield Section("What changed", [Table(("", ""), changed)] if changed else [])
     if result.objective.pareto and result.points:
-        yield Section(f"To choose from by the estimate, with {picking}", [_front(result)])
+        header = "score", "95% interval", "$/example", "latency", "p95", "estimate", "scores are"
+        rows = [(config_text(point.config), *point_cells(point)) for point in result.points]
+        front = Table(("", *header), rows)
+        yield Section(f"To choose from by the estimate, with {picking}", [front])
     yield Section("What it took", [spend_table(result), paid_now(result), *probes_lines(result)])
     yield Section(diagnoser_title(result), diagnoser_lines(result))
     yield Section("Judge", judge_lines(result))
 
 
 def measured_on(result: Result) -> str:
-    """What the figures are: held-out means, or the estimates that the search chose by."""
+    """Whether figures are held-out means, or the estimates by which the search chose."""
     examples = counted(result.tuned_figures.examples, "example")
     corrected = ", corrected for the judge's errors" if result.judge and result.judge.labels else ""
     if result.held_out:
@@ -124,39 +122,43 @@ def cautions(result: Result) -> list[str]:
 
 def finalists_table(result: Result) -> Table:
     """Baseline, best single model and tuned pipeline."""
-    header = ("", "score", "95% interval", "$/example", "latency", "")
-    return Table(header, list(_finalists(result)))
-
-
-def _finalists(result: Result) -> Iterator[tuple[str, ...]]:
-    yield _row("baseline", result.baseline_figures, "the pipeline as given")
-    if result.single_model_figures is not None:
-        yield _row("best single model", result.single_model_figures, _single_model_text(result))
+    finalists = [("baseline", result.baseline_figures, "the pipeline as given")]
+    if (single := result.single_model_figures) is not None:
+        finalists.append(("best single model", single, _single_model_text(result)))
     note = "" if changes(result) else "same as the baseline"
-    yield _row("tuned", result.tuned_figures, note)
-
-
-def _row(name: str, held_out: HeldOut, note: str) -> tuple[str, ...]:
-    unscored = f"{held_out.unscored} unscored" if held_out.unscored else ""
-    return (
-        name,
-        percent(held_out.score.mean),
-        percent_interval(held_out.score),
-        dollars(held_out.usd_per_example),
-        seconds(held_out.latency_s),
-        "; ".join(filter(None, (note, unscored))),
-    )
+    finalists.append(("tuned", result.tuned_figures, note))
+    rows = [
+        (
+            name,
+            percent(figures.score.mean),
+            percent_interval(figures.score),
+            dollars(figures.usd_per_example),
+            seconds(figures.latency_s),
+            "; ".join(
+                [note] * bool(note) + [f"{figures.unscored} unscored"] * bool(figures.unscored)
+            ),
+        )
+        for name, figures, note in finalists
+    ]
+    return Table(("", "score", "95% interval", "$/example", "latency", ""), rows)
 
 
 def verdict_lines(result: Result) -> Iterator[str]:
     """What may be claimed, and what may not."""
-    yield from _over_baseline(result)
+    changed = changes(result)
+    if changed:
+        yield _claim(result, result.gain, "the baseline", result.baseline_figures)
+        if result.held_out and result.gain.low <= 0 <= result.gain.high:
+            yield "More examples would narrow the interval."
     if result.unproven:
         more = len(result.unproven) - 1
         others = f"; and {more} more" if more else ""
         yield f"Looked better, not chosen: {result.unproven[0]}{others}."
     yield from _over_single(result)
-    yield from _gained_and_lost(result)
+    if changed and result.examples_:
+        counts = Counter(example.change for example in result.examples_)
+        examples = counted(len(result.examples_), "example")
+        yield f"Of {examples}, {counts['gained']} gained and {counts['lost']} lost."
     given, tuned = result.baseline_figures, result.tuned_figures
     before, after = given.usd_per_example, tuned.usd_per_example
     if before > 0 and after != before:
@@ -165,16 +167,6 @@ def verdict_lines(result: Result) -> Iterator[str]:
     if result.objective.max_latency_p95_s is not None:
         tail = f"{seconds(given.latency_p95_s)} -> {seconds(tuned.latency_p95_s)}"
         yield f"Latency in 95% of the examples: at most {tail}."
-
-
-def _gained_and_lost(result: Result) -> Iterator[str]:
-    """How many examples score higher and lower than under the baseline."""
-    counts = Counter(example.change for example in result.examples_)
-    if changes(result) and result.examples_:
-        yield (
-            f"Of {counted(len(result.examples_), 'example')}, {counts['gained']} gained and "
-            f"{counts['lost']} lost."
-        )
 
 
 def changes(result: Result) -> list[Change]:
@@ -195,14 +187,8 @@ def point_cells(point: OperatingPoint) -> tuple[str, ...]:
     )
 
 
-def _front(result: Result) -> Table:
-    header = ("", "score", "95% interval", "$/example", "latency", "p95", "estimate", "scores are")
-    rows = [(config_text(point.config), *point_cells(point)) for point in result.points]
-    return Table(header, rows)
-
-
 def spend_table(result: Result) -> Table:
-    """By purpose, and the total."""
+    """What was spent by purpose, and in total."""
     spent = result.spent
     rows = [
         (name, dollars(part.usd), f"{part.calls:,}", f"{part.input_tokens + part.output_tokens:,}")
@@ -213,7 +199,7 @@ def spend_table(result: Result) -> Table:
 
 
 def probes_lines(result: Result) -> list[str]:
-    """A line on what ran beside the trials, if anything did."""
+    """One line that counts the runs outside of trials, if there were any."""
     runs = sum(probe.examples for probe in result.probes_ if probe.kind == "module")
     prompts = sum(probe.kind == "prompt" for probe in result.probes_)
     parts = [counted(runs, "run") + " of single modules"] if runs else []
@@ -223,7 +209,7 @@ def probes_lines(result: Result) -> list[str]:
 
 
 def paid_now(result: Result) -> str:
-    """Seconds, and how much of the spend was paid by this invocation."""
+    """The run's duration, and how much of the spend was paid by this invocation."""
     spent = result.spent
     took = f"in {seconds(spent.seconds)}"
     if (spent.paid_now_calls, spent.paid_now_usd) == (spent.calls, spent.usd):
@@ -235,14 +221,14 @@ def paid_now(result: Result) -> str:
 
 
 def diagnoser_title(result: Result) -> str:
-    """Which model it was, and who chose it."""
+    """The diagnoser's model, and how it was chosen."""
     by = f": {result.diagnoser_model}" if result.diagnoser_model else ""
     by += ", the best single model on the first few examples" if result.diagnoser_chosen else ""
     return f"Diagnoser{by}"
 
 
 def diagnoser_lines(result: Result) -> list[str]:
-    """How far the diagnoser could be trusted, by module."""
+    """How well the diagnoser's ratings agreed with measured scores, by module."""
     return [
         f"{entry.module}: {'; '.join(_diagnoses(entry))}"
         for entry in result.diagnoser
@@ -276,7 +262,7 @@ def _diagnoses(entry: DiagnoserAgreement) -> Iterator[str]:
 
 
 def judge_lines(result: Result) -> list[str]:
-    """How far the metric's judge can be trusted, and which figures are corrected for its errors."""
+    """The judge's agreement with people, and which figures are corrected for its errors."""
     judge = result.judge
     if judge is None:
         return []
@@ -309,15 +295,8 @@ def next_steps(result: Result) -> list[str]:
     return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
 
 
-def _over_baseline(result: Result) -> Iterator[str]:
-    if changes(result):
-        yield _claim(result, result.gain, "the baseline", result.baseline_figures)
-        if result.held_out and result.gain.low <= 0 <= result.gain.high:
-            yield "More examples would narrow the interval."
-
-
 def _single_model_text(result: Result) -> str:
-    """The rival: one model wherever the pipeline as given asks one, as often as that does."""
+    """The best single model, which answers as often as the given pipeline asks a model."""
     width = ", as wide as given" if result.baseline_config.is_wide else ""
     return f"{result.single_model_label} in all modules{width}"
 
@@ -334,7 +313,7 @@ def _over_single(result: Result) -> Iterator[str]:
 
 
 def _claim(result: Result, gain: Interval, rival: str, figures: HeldOut) -> str:
-    """A gain is claimed only when it was measured apart and its interval excludes 0."""
+    """A gain is claimed only if it was held out and its interval excludes 0."""
     if result.held_out and (result.tuned_figures.disqualified or figures.disqualified):
         return f"No gain over {rival} is claimed: too many held-out examples met outages."
     if not result.held_out:
@@ -358,12 +337,11 @@ def _failed(result: Result) -> Iterator[str]:
 
 
 def _unread(result: Result) -> Iterator[str]:
-    """Models that often miss the form of replies, and what may help."""
-    rows = (("baseline", result.baseline_config, result.baseline_figures),
-            ("tuned", result.config, result.tuned_figures))  # fmt: skip
+    """Models whose replies often could not be read, and what may help."""
+    rows = [("tuned", result.config, result.tuned_figures)]
+    if changes(result):
+        rows.insert(0, ("baseline", result.baseline_config, result.baseline_figures))
     for name, config, figures in rows:
-        if name == "baseline" and not changes(result):
-            continue
         for label, (unread, replies) in figures.unread.items():
             if unread > _MOST_FAILED * replies:
                 other = "xml" if "json" in _formats(config, label) else "json"

@@ -21,9 +21,7 @@ _FLAGS = "--pareto and --max-cost-usd, --max-latency-s or --within"
 def summary_text(result: Result, *, shell: bool = False) -> str:
     """The whole result for a terminal, at most 96 columns but for long names.
 
-    Args:
-        result: what to summarize.
-        shell: for the command line, which prints the next steps itself: nothing is in Python.
+    With `shell`, nothing is in Python, and the command line prints the next steps itself.
     """
     lines = []
     for title, blocks in sections(result, _FLAGS if shell else PICKING):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluators.diagnosis.diagnoser import Diagnoser
-from evaluators.metrics.judge_agreement import JudgeAgreement
+from evaluators.metrics.human_labels import JudgeAgreement
 from optimizer.search.race import RacingState
 from pipelines import ModuleStep
 from pipelines.gateway.model import Model

@@ -18,9 +18,9 @@ import filelock
 logger = logging.getLogger(__name__)
 
 LONGEST_S = 60.0
-"""How long to wait for another process of ours that creates it, which takes seconds."""
+"""The longest wait for another process of ours that creates it, which takes seconds."""
 AT_REST_S = 3.0
-"""A half-created database without a write for so long is taken to be abandoned."""
+"""A half-created database without a write for this long counts as abandoned."""
 _FILES = ("-journal", "-wal", "-shm", "")
 _BY_MIGRATIONS = {"alembic_version", "workspaces"}
 """Tables that have a row before MLflow has finished."""
@@ -29,10 +29,7 @@ _BY_MIGRATIONS = {"alembic_version", "workspaces"}
 def ensure_database(path: Path, *, ours: bool) -> None:
     """Create the database if there is none; processes that do so at once end up with one.
 
-    Args:
-        path: the file.
-        ours: whether this is the default place, where a half-created database, which is empty, may
-            be renamed.
+    A half-created one, which is empty, is renamed only if it is `ours`, in the default place.
 
     Raises:
         OSError: the folder can't be written, or another process takes too long.
@@ -54,10 +51,7 @@ def ensure_database(path: Path, *, ours: bool) -> None:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether there is none, or MLflow did not finish its tables: they have no row of anybody's.
-
-    The last thing that MLflow creates is the default experiment.
-    """
+    """Whether there is none, or MLflow did not finish it: the default experiment comes last."""
     if _size(path) == 0:
         return True
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=3)) as database:
@@ -69,7 +63,7 @@ def is_unfinished(path: Path) -> bool:
 
 
 def _create(path: Path) -> None:
-    """Beside its place, and then there, unless another program was faster."""
+    """Create it under another name, then move it, unless another program was faster."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -21,15 +21,15 @@ from optimizer.tracking.writer import EventWriter, Refused
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
-"""How long the end of a run waits for a silent store."""
+"""How long the end of a run waits for a store that does not answer."""
 LONGEST_S = 120.0
-"""How long it waits for one answer of a slow one."""
+"""How long it waits for one answer of a slow store."""
 RETRY_S = 5.0
-"""Between two attempts to reach a store that is away."""
+"""Pause between attempts to reach a store that is away."""
 
 
 class Delivery:
-    """Logs one run's events, and those that earlier processes left. Safe for threads."""
+    """Logs one run's events, and those left by earlier processes. Safe for threads."""
 
     def __init__(self, store: TrackingStore, unlogged: Path) -> None:
         """`unlogged` is the folder of journals."""
@@ -43,7 +43,7 @@ class Delivery:
         """Why the last attempt failed; None if it did not."""
         self._warned = self._closing = self._gave_up = False
         self._patience_s = PATIENCE_S
-        """None is left once it was waited for in vain."""
+        """0 once a wait for the store was in vain."""
         self._answered_at = time.monotonic()
         """When the thread last came back from the store."""
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -78,18 +78,15 @@ class Delivery:
             if silent_s > LONGEST_S or (silent_s > self._patience_s and self._store.problem()):
                 break  # a call that hangs ends with the process
         if pending := len(self._journal):
-            fate = (
-                "kept in %s; the next run that reaches it logs them"
-                if self._journal.kept
-                else "lost (%s)"
-            )
+            kept = "kept in %s; the next run that reaches it logs them"
+            fate = kept if self._journal.kept else "lost (%s)"
             logger.warning(
                 "MLflow at %s did not take %d events of this run (%s): " + fate,
                 self._store.shown, pending, self._problem or "no answer", self._journal.folder,
             )  # fmt: skip
 
     def _work(self) -> None:
-        """The thread: this run's events first, then those of earlier runs."""
+        """Log this run's events first, then those of earlier runs."""
         self._others.extend(leftovers(self._unlogged, self._store.shown))
         while (journal := self._next()) is not None:
             self._deliver_first(journal)
@@ -141,7 +138,7 @@ class Delivery:
 
     def _note(self, problem: str | None) -> None:
         """Remember whether the store is away; warn the first time."""
-        problem = None if problem is None else without_credentials(problem)  # MLflow quotes the URI
+        problem = problem and without_credentials(problem)  # MLflow quotes the URI
         self._problem = problem
         self._gave_up = self._closing and problem is not None
         if problem is not None and not self._warned:

@@ -1,4 +1,4 @@
-"""Events of a run as plain data, which waits in a queue and, while the store is away, on disk."""
+"""Events of a run as plain data, which can be kept on disk while the store is away."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NOT_IN_KEYS = re.compile(r"[^\w.\- :/]")
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing to write; fields that a kind does not need are empty."""
+    """One entry to log; fields that a kind does not use are empty."""
 
     kind: Kind
     time_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     """When it happened, in milliseconds since 1970."""
     id: str = ""
-    """Unique; by it a second attempt finds what the first one left."""
+    """Unique; a second attempt finds by it what the first one wrote."""
     name: str = ""
     experiment: str = ""
     params: dict[str, str] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def trial_event(trial: Trial, took_s: float) -> Event:
 
 
 def end_event(status: Outcome, reason: str | None) -> Event:
-    """The run ended, and why, if it did not end by itself."""
+    """The run ended; the reason, if it was stopped."""
     return event("end", status=status, tags={"stopped": reason})
 
 

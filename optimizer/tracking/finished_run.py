@@ -50,9 +50,10 @@ def find_run(run_id: str | None = None, experiment: str | None = None) -> Finish
     client, run = _found(run_id, experiment)
     with tempfile.TemporaryDirectory() as folder:
         path = _downloaded(client, run, EXAMPLES, folder)
-        table = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    columns, data = table.get("columns", []), table.get("data", [])
-    rows = tuple(dict(zip(columns, row, strict=True)) for row in data)
+        table = (
+            json.loads(path.read_text(encoding="utf-8")) if path else {"columns": [], "data": []}
+        )
+    rows = tuple(dict(zip(table["columns"], row, strict=True)) for row in table["data"])
     tags = dict(run.data.tags)
     note = tags.get("mlflow.note.content", "").strip().removeprefix(_FENCE).removesuffix(_FENCE)
     return FinishedRun(
@@ -96,35 +97,36 @@ def _found(run_id: str | None, experiment: str | None) -> tuple[MlflowClient, Ru
         raise OSError(f"the tracking store {store.shown} can't be reached: {problem}")
     with log_level(logging.WARNING, "mlflow.store.db.utils", "alembic"):
         client = MlflowClient(store.uri, registry_uri=store.uri)
-        if run_id is not None:
-            try:
-                run = client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    raise OSError(
-                        f"run {run_id!r} can't be read from {store.shown}: {error}"
-                    ) from error
-                raise ValueError(
-                    f"there is no run {run_id!r} in {store.shown}; without an id, the latest is "
-                    "taken"
+        if run_id is None:
+            return client, _latest(client, experiment, store.shown)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise OSError(
+                    f"run {run_id!r} can't be read from {store.shown}: {error}"
                 ) from error
-            if run.info.status != "FINISHED":
-                raise ValueError(
-                    f"run {run_id!r} has not finished: its status is {run.info.status}"
-                )
-            return client, run
-        places = client.search_experiments()
-        ids = [e.experiment_id for e in places if experiment in (None, e.name)]
-        finished = "attributes.status = 'FINISHED' and tags.study != ''"
-        newest = ["attributes.start_time DESC"]
-        runs = client.search_runs(ids, finished, max_results=1, order_by=newest) if ids else []
+            raise ValueError(
+                f"there is no run {run_id!r} in {store.shown}; without an id, the latest is taken"
+            ) from error
+    if run.info.status != "FINISHED":
+        raise ValueError(f"run {run_id!r} has not finished: its status is {run.info.status}")
+    return client, run
+
+
+def _latest(client: MlflowClient, experiment: str | None, store: str) -> Run:
+    places = client.search_experiments()
+    ids = [e.experiment_id for e in places if experiment in (None, e.name)]
+    finished = "attributes.status = 'FINISHED' and tags.study != ''"
+    newest = ["attributes.start_time DESC"]
+    runs = client.search_runs(ids, finished, max_results=1, order_by=newest) if ids else []
     if not runs:
         where = f" in experiment {experiment!r}" if experiment else ""
         known = ", ".join(e.name for e in places)
         raise ValueError(
-            f"there is no finished run of optimize{where} in {store.shown} (experiments: {known})"
+            f"there is no finished run of optimize{where} in {store} (experiments: {known})"
         )
-    return client, runs[0]
+    return runs[0]
 
 
 def _downloaded(client: MlflowClient, run: Run, name: str, folder: str) -> Path | None:

@@ -12,7 +12,6 @@ import json
 import logging
 import shutil
 import tempfile
-import threading
 import time
 import uuid
 from collections import deque
@@ -31,7 +30,7 @@ _LOCK = "owner.lock"
 
 
 class Journal:
-    """The events of one run that are still to be logged, in order. Safe for threads."""
+    """The events of one run that are still to be logged, in order. `Delivery` locks it."""
 
     def __init__(self, folder: Path, lock: filelock.BaseFileLock | None) -> None:
         self.folder = folder
@@ -40,7 +39,6 @@ class Journal:
         """`run_id` and `experiment_id`, once the run was started in MLflow."""
         self._file_lock = lock
         self._pending: deque[Event] = deque()
-        self._lock = threading.Lock()
         self._count = 0
         self.kept = lock is not None
         """Whether pending events survive this process."""
@@ -68,27 +66,23 @@ class Journal:
     @property
     def first(self) -> Event | None:
         """The next event to log."""
-        with self._lock:
-            return self._pending[0] if self._pending else None
+        return self._pending[0] if self._pending else None
 
     def __len__(self) -> int:
         """How many events are pending."""
-        with self._lock:
-            return len(self._pending)
+        return len(self._pending)
 
     def append(self, event: Event) -> None:
-        """Keep an event until it is logged."""
-        with self._lock:
-            event = dataclasses.replace(event, id=f"{self.folder.name}/{self._count}")
-            self._count += 1
-            self._write(dataclasses.asdict(event))
-            self._pending.append(event)
+        """Add an event, to be kept until it is logged."""
+        event = dataclasses.replace(event, id=f"{self.folder.name}/{self._count}")
+        self._count += 1
+        self._write(dataclasses.asdict(event))
+        self._pending.append(event)
 
     def logged(self, event: Event) -> None:
-        """The first event is logged, or refused for good."""
-        with self._lock:
-            self._pending.popleft()
-            self._write({"logged": event.id, **self.run})
+        """Drop the first event, which is logged, or refused for good."""
+        self._pending.popleft()
+        self._write({"logged": event.id, **self.run})
 
     def close(self) -> None:
         """Remove the folder if nothing is pending; else leave it for the next process."""

@@ -13,16 +13,11 @@ from search_spaces.config import canonical_json
 
 
 def write_study(trials: Sequence[Trial], study_name: str, path: Path) -> None:
-    """Write a journal file with one study of all trials, which `optuna-dashboard` opens.
+    """Write one study of all trials, in their order, to a new file for `optuna-dashboard`.
 
     The objective is the score. Every knob is a categorical parameter with the values that were
     tried, or "default". Trials that did not see all search examples are pruned; those that were
     disqualified, or never scored, have failed.
-
-    Args:
-        trials: in their order.
-        study_name: its name.
-        path: a file that is not there yet.
     """
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -44,7 +39,17 @@ def write_study(trials: Sequence[Trial], study_name: str, path: Path) -> None:
             optuna.trial.create_trial(
                 params={name: tried[place] for name, tried in values.items()},
                 distributions=distributions,
-                user_attrs=_attributes(trial),
+                user_attrs={
+                    "stage": trial.stage,
+                    "turn": trial.turn,
+                    "base": trial.base,
+                    "changed": redacted(trial.changed),
+                    "examples": trial.examples,
+                    "score_low": trial.score and trial.score.low,
+                    "score_high": trial.score and trial.score.high,
+                    "cost_usd": trial.usd_per_example,
+                    "latency_s": trial.latency_s,
+                },
                 **_outcome(trial),
             )
             for place, trial in enumerate(trials)
@@ -66,18 +71,3 @@ def _outcome(trial: Trial) -> dict[str, Any]:
     if trial.status == "complete":
         return {"state": TrialState.COMPLETE, "value": score}
     return {"state": TrialState.PRUNED, "intermediate_values": {trial.examples: score}}
-
-
-def _attributes(trial: Trial) -> dict[str, Any]:
-    score = trial.score
-    return {
-        "stage": trial.stage,
-        "turn": trial.turn,
-        "base": trial.base,
-        "changed": redacted(trial.changed),
-        "examples": trial.examples,
-        "score_low": score and score.low,
-        "score_high": score and score.high,
-        "cost_usd": trial.usd_per_example,
-        "latency_s": trial.latency_s,
-    }

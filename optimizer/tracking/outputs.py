@@ -1,4 +1,4 @@
-"""A result's events for MLflow: figures, artifacts, and the tuned pipeline as a model."""
+"""Turns a result into events: figures, artifacts, and the tuned pipeline as a model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.export import save_pickled, save_pyfunc
 from optimizer.formatting import percent
 from optimizer.results.provenance import plain_yaml, tuned_yaml
-from optimizer.results.report import write_report
-from optimizer.results.report.svg import standalone
+from optimizer.results.report.figures import standalone
 from optimizer.results.summary_text import summary_text
 from optimizer.search.records.module_score import module_score_rows
 from optimizer.search.records.trial import Trial, flat_config
@@ -28,7 +26,6 @@ from search_spaces import PipelineConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evaluators.metrics.judge_agreement import JudgeAgreement
     from optimizer.results.result import HeldOut, Result
 
 logger = logging.getLogger(__name__)
@@ -50,22 +47,23 @@ def file_events(result: Result, folder: Path) -> list[Event]:
     except PipelineError:  # a function can't be imported by name
         yaml = None
     _write_artifacts(result, yaml, folder / "artifacts")
-    events = [event("artifacts", folder="artifacts"), *_rivals(result)]
+    baseline = _finalist(result, "baseline", result.baseline_config, result.baseline_figures)
+    events = [event("artifacts", folder="artifacts"), baseline]
+    if result.single_model_figures and result.single_model_label:
+        config = result.baseline_config.with_single_model(result.single_model_label)
+        events.append(_finalist(result, "single_model", config, result.single_model_figures))
+    saved = "model"
     try:
-        _save_model(result, yaml, folder / "model")
+        _save_model(result, yaml, folder / saved)
     except PipelineError as error:
         logger.warning("the tuned pipeline's model in MLflow can't be loaded: %s", error)
-        return [*events, _finalist(result, "tuned", result.config, result.tuned_figures)]
-    tuned = _finalist(result, "tuned", result.config, result.tuned_figures, folder="model")
-    return [*events, tuned]
+        saved = ""
+    events.append(_finalist(result, "tuned", result.config, result.tuned_figures, folder=saved))
+    return events
 
 
 def _save_model(result: Result, yaml: str | None, folder: Path) -> None:
-    """As a YAML file with our code; a DSPy program without a form in YAML, as a pickle.
-
-    Raises:
-        PipelineError: it can be written neither as YAML nor as a pickle.
-    """
+    """Save it as YAML with our code, or a DSPy program that YAML can't describe as a pickle."""
     pipeline, example = result.pipeline, result.example_inputs
     if isinstance(pipeline, DSPyPipeline) and pipeline.adapter:  # which YAML does not name
         save_pickled(pipeline, folder, example_inputs=example)
@@ -78,40 +76,36 @@ def _save_model(result: Result, yaml: str | None, folder: Path) -> None:
         save_pickled(pipeline, folder, example_inputs=example)
 
 
-def _rivals(result: Result) -> Iterator[Event]:
-    """Baseline and best single model, as models that hold no files."""
-    yield _finalist(result, "baseline", result.baseline_config, result.baseline_figures)
-    if result.single_model_figures and result.single_model_label:
-        config = result.baseline_config.with_single_model(result.single_model_label)
-        yield _finalist(result, "single_model", config, result.single_model_figures)
-
-
 def _finalist(
     result: Result, name: str, config: PipelineConfig, figures: HeldOut, folder: str = ""
 ) -> Event:
-    """A finalist as a model, with its figures, and its traces on some examples."""
-    measured_on = (
-        ("holdout", result.holdout_digest) if result.held_out else ("search", result.dataset_digest)
-    )
+    """A finalist as a model, with its figures, and its traces on some examples.
+
+    It can be loaded if there is a `folder` with its files.
+    """
     return event(
         "model",
         folder=folder,
         name=name,
         params=flat_config(config),
         metrics=_held_out("", figures),
-        tags=dict(zip(("measured_on", "digest"), measured_on, strict=True))
-        | {"pipeline": result.pipeline.name, "score": percent(figures.score.mean)},
+        tags={
+            "measured_on": "holdout" if result.held_out else "search",
+            "digest": result.holdout_digest if result.held_out else result.dataset_digest,
+            "pipeline": result.pipeline.name,
+            "score": percent(figures.score.mean),
+        },
         step=("baseline", "single_model", "tuned").index(name),
         text=json.dumps(plain_json(list(_traces(result, name)), redactor())),
     )
 
 
 def _traces(result: Result, finalist: str) -> Iterator[dict[str, Any]]:
-    """Runs of a finalist; those come first that gained, lost or failed."""
+    """Runs of a finalist; examples whose score changed, or is missing, come first."""
     first = sorted(result.examples_, key=lambda example: example.change == "same")
     for example in first[:MOST_TRACES]:
         outcome = example.outcomes.get(finalist)
-        if outcome is None or outcome.trace is None:
+        if outcome is None:
             continue
         trace, failure = outcome.trace, outcome.failure
         yield {
@@ -142,7 +136,7 @@ def _traces(result: Result, finalist: str) -> Iterator[dict[str, Any]]:
 
 
 def final_figures(result: Result) -> Event:
-    """Final allocation as params, final figures as `final/...` metrics."""
+    """The final config as params, the final figures as `final/...` metrics."""
     metrics: dict[str, float | None] = {
         **_held_out("final/", result.tuned_figures),
         **_held_out("final/baseline_", result.baseline_figures),
@@ -158,7 +152,8 @@ def final_figures(result: Result) -> Event:
         metrics[f"spent_usd/{purpose}"] = spent.usd
         metrics[f"spent_calls/{purpose}"] = float(spent.calls)
     if result.judge is not None:
-        metrics |= _judge(result.judge)
+        for name in ("labels", "agreement", "kappa", "correlation", "slope", "offset"):
+            metrics[f"judge/{name}"] = getattr(result.judge, name)
     tags = {
         "measured_on": "held-out examples" if result.held_out else "search examples",
         "improved": result.improved,
@@ -180,47 +175,37 @@ def _held_out(prefix: str, figures: HeldOut) -> dict[str, float]:
     }
 
 
-def _judge(judge: JudgeAgreement) -> dict[str, float | None]:
-    names = ("labels", "agreement", "kappa", "correlation", "slope", "offset")
-    return {f"judge/{name}": getattr(judge, name) for name in names}
-
-
 def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
-    """One that can't be written leaves the others."""
+    """Write all artifacts; one that can't be written leaves the others."""
     folder.mkdir(parents=True, exist_ok=True)
     redact = redactor()
 
     def as_json(value: Any) -> str:
         return json.dumps(plain_json(value, redact), indent=1)
 
-    def write_plots() -> None:
+    def write_plots(_: Path) -> None:
         for name, drawn in result.plots.items():
             (folder / f"{name}.svg").write_text(standalone(drawn), encoding="utf-8")
 
-    texts: dict[str, Callable[[], str]] = {
-        "config.yaml": lambda: yaml or plain_yaml({"config": result.config.model_dump()}),
-        "trials.json": lambda: as_json([_plain(trial) for trial in result.trials_]),
-        "module_scores.json": lambda: as_json(
+    # each writes the file, or returns its text
+    writers: dict[str, Callable[[Path], str | None]] = {
+        "config.yaml": lambda _: yaml or plain_yaml({"config": result.config.model_dump()}),
+        "trials.json": lambda _: as_json([_plain(trial) for trial in result.trials_]),
+        "module_scores.json": lambda _: as_json(
             module_score_rows(result.module_scores_, result.diagnoser_model)
         ),
-        "probes.json": lambda: as_json([dataclasses.asdict(probe) for probe in result.probes_]),
-        EXAMPLES: lambda: as_json(examples_table(result.examples)),
+        "probes.json": lambda _: as_json([dataclasses.asdict(probe) for probe in result.probes_]),
+        EXAMPLES: lambda _: as_json(examples_table(result.examples)),
+        "report.html": result.report,
+        "plots": write_plots,
+        STUDY: lambda path: write_study(result.trials_, result.pipeline.name, path),
     }
-    writers: dict[str, Callable[[], object]] = {
-        name: partial(_write, folder / name, make) for name, make in texts.items()
-    }
-    writers["report.html"] = lambda: write_report(result, folder / "report.html")
-    writers["plots"] = write_plots
-    writers[STUDY] = lambda: write_study(result.trials_, result.pipeline.name, folder / STUDY)
     for name, write in writers.items():
         try:
-            write()
-        except Exception:  # what a user's value or a plot runs into
+            if (text := write(folder / name)) is not None:
+                (folder / name).write_text(text, encoding="utf-8")
+        except Exception:  # an unusual value of the user's, or a plot that fails
             logger.warning("%s can't be written for MLflow", name, exc_info=True)
-
-
-def _write(path: Path, make: Callable[[], str]) -> None:
-    path.write_text(make(), encoding="utf-8")
 
 
 def examples_table(examples: pd.DataFrame) -> dict[str, Any]:

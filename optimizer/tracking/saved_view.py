@@ -21,10 +21,7 @@ def saved_view(time_ms: int) -> str:
     """The tag's value: the score first among the columns, and the best trial at the top.
 
     The order is by the lower end of the score's interval, since a trial that was right on its only
-    example has a score of 1, too.
-
-    Args:
-        time_ms: when it is made, in milliseconds since 1970.
+    example has a score of 1, too. `time_ms` is its creation, in milliseconds since 1970.
     """
     columns = [*(f"metrics.`{name}`" for name in _METRICS), *(f"tags.`{name}`" for name in _TAGS)]
     state = {

@@ -47,12 +47,9 @@ class Tracker:
     ) -> Self:
         """Begin a run, and log what earlier ones could not.
 
-        Args:
-            pipeline_name: names the run.
-            experiment: MLflow's experiment; the pipeline's name by default.
-            params: of the parent run.
-            tags: of the parent run; digests as `search` and `holdout` also make dataset inputs.
-            files: texts by file name, to be artifacts of the parent run.
+        Params, tags and files (texts by name) are those of the parent run. The digests in the tags
+        `search` and `holdout` also become dataset inputs. The experiment is named after the
+        pipeline by default.
         """
         import_mlflow()
         store = chosen_store()
@@ -85,12 +82,7 @@ class Tracker:
     ) -> None:
         """A module's prompt was accepted: a version of `pipeline.module` in the registry.
 
-        Args:
-            pipeline: its name.
-            module: its name.
-            text: the prompt.
-            stage: which stage proposed it.
-            model: what it was accepted for, as MLflow's `PromptModelConfig` has it.
+        `stage` proposed it, and `model` is what it was accepted for, as a `PromptModelConfig`.
         """
         name = _NOT_IN_PROMPTS.sub("_", f"{pipeline}.{module}")[:MOST_KEY]
         tags = {"pipeline": pipeline, "module": module, "stage": stage}
@@ -114,9 +106,9 @@ class Tracker:
         try:
             files = file_events(result, self._delivery.folder)
         except Exception:  # a broken plot must not lose hours of search
-            logger.warning("the result could not be written up for MLflow", exc_info=True)
+            logger.warning("the result could not be prepared for MLflow", exc_info=True)
             files = []
-        # the end goes first, so that files which are refused leave no run that seems to go on
+        # the end goes first, so that a run whose files are refused does not seem to be running
         self._end(end_event("FINISHED", result.stopped), *files)
 
     def fail(
@@ -160,7 +152,7 @@ def module_scores_event(scores: Sequence[ModuleScore], diagnoser: str | None) ->
 
 
 def import_mlflow() -> None:
-    """Import what the thread will use, here: two threads that import at once can deadlock.
+    """Import in the caller's thread what ours will use: concurrent imports can deadlock.
 
     MLflow warns about its own type hints and tables while it is imported, which would end the
     thread where warnings are errors.

@@ -33,11 +33,11 @@ _WAIT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEO
          HTTPStatus.TOO_MANY_REQUESTS}  # fmt: skip
 """Refusals that are not about the event."""
 _NEVER = (FileNotFoundError, LookupError, TypeError, AttributeError)
-"""A journal that lost its files or its beginning, or a bug of ours: retrying is pointless."""
+"""From a journal without its files or its beginning, or from a bug: retrying is pointless."""
 
 
 class Refused(Exception):
-    """The store is there and does not take this event, now or later."""
+    """The store answers, and will never take this event."""
 
 
 class EventWriter:
@@ -106,19 +106,16 @@ class EventWriter:
         self._terminate(run_id, event)
 
     def _prompt(self, event: Event, journal: Journal, again: bool) -> None:
-        """A new version, unless one has the same text: a repeated run adds none."""
+        """A new version, unless one has the same text, as after a repeated run."""
         latest = self._client.load_prompt(f"prompts:/{event.name}@latest", allow_missing=True)
         known = self._client.search_prompt_versions(event.name) if latest else []
         version = next((each for each in known if each.template == event.text), None)
         if version is None:
             tags = {**event.tags, "run": journal.run["run_id"]}
             message = f"accepted in {tags['stage']}"
+            model = json.loads(event.params["model"])
             version = self._client.register_prompt(
-                event.name,
-                event.text,
-                message,
-                tags,
-                model_config=json.loads(event.params["model"]),
+                event.name, event.text, message, tags, model_config=model
             )
         self._link(version, journal.run["run_id"])
 
@@ -139,15 +136,15 @@ class EventWriter:
         self._client.log_artifacts(journal.run["run_id"], str(folder))
 
     def _model(self, event: Event, journal: Journal, again: bool) -> None:
-        """A finalist with its figures and traces; the tuned one can be loaded, if it has files."""
+        """A finalist with its figures, traces and, if it can be loaded, its files."""
         from mlflow.entities import LoggedModelOutput, Metric
 
         run_id, experiment_id = journal.run["run_id"], journal.run["experiment_id"]
-        logged = (again and self._logged_model(event, experiment_id)) or (
-            self._client.create_logged_model(
-                experiment_id, name=event.name, source_run_id=run_id, params=event.params,
-                tags={**event.tags, EVENT_TAG: event.id}, model_type="pipeline",
-            )
+        query = f"tags.{EVENT_TAG} = '{event.id}'"
+        found = again and self._client.search_logged_models([experiment_id], query, max_results=1)
+        logged = found[0] if found else self._client.create_logged_model(
+            experiment_id, name=event.name, source_run_id=run_id, params=event.params,
+            tags={**event.tags, EVENT_TAG: event.id}, model_type="pipeline",
         )  # fmt: skip
         if event.folder:
             folder = journal.folder / event.folder
@@ -166,12 +163,6 @@ class EventWriter:
         self._client.log_batch(run_id, metrics)
         for number, trace in enumerate(json.loads(event.text)):
             self._log_trace(trace, f"{event.id}/{number}", event.time_ms, logged, run_id)
-
-    def _logged_model(self, event: Event, experiment_id: str) -> Any:
-        """The one that an earlier attempt created, if any."""
-        query = f"tags.{EVENT_TAG} = '{event.id}'"
-        found = self._client.search_logged_models([experiment_id], query, max_results=1)
-        return found[0] if found else None
 
     def _log_trace(
         self, trace: Mapping[str, Any], id_: str, end_ms: int, model: Any, run_id: str
@@ -263,7 +254,7 @@ def _dataset_input(event: Event, name: str, context: str) -> Any:
 
 
 def _spans(trace: Mapping[str, Any], id_: str, began_ns: int) -> Iterator[Any]:
-    """The whole run, and below it its modules, each from where those that it waits for end."""
+    """The whole run, and below it its modules, each starting when its inputs are ready."""
     from mlflow.entities import Span
 
     trace_id = bytes.fromhex(id_.removeprefix("tr-"))

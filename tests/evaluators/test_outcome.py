@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluators.outcome import Evaluation, ModuleCost, Outcome, cost_by_module
-from pipelines import CallRecord, ModuleStep
+from pipelines import CallRecord, ModuleStep, Trace
 
 
 def step(module: str, usd: float, seconds: float) -> ModuleStep:
@@ -17,7 +17,8 @@ def step(module: str, usd: float, seconds: float) -> ModuleStep:
 
 def outcome(by_module: dict[str, ModuleCost]) -> Outcome:
     usd = sum(cost.usd for cost in by_module.values())
-    return Outcome(1.0, usd, 1, 1.0, None, by_module=by_module)
+    steps = tuple(step(module, *cost) for module, cost in by_module.items())
+    return Outcome(1.0, usd, 1, 1.0, None, trace=Trace(steps, {}))
 
 
 def test_a_module_that_a_run_asks_twice_is_one_module() -> None:

@@ -14,7 +14,7 @@ from benchmarks.loopback import Behaviour, LoopbackRequest
 from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.errors import DatasetError, MetricError
 from evaluators.metrics import llm_judge, llm_preference
-from evaluators.metrics.judge_agreement import JudgeAgreement
+from evaluators.metrics.human_labels import JudgeAgreement
 from evaluators.outcome import Evaluation, Outcome
 from evaluators.statistics import Calibration
 from optimizer.errors import BudgetTooSmall, OptimizationError

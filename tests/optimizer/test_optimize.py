@@ -81,7 +81,6 @@ def test_every_held_out_example_is_there_with_its_answers(tuned: Result) -> None
     assert list(right["tuned_answer"]) == list(right["answer"])
     first = tuned.examples_[0]
     trace = first.outcomes["tuned"].trace
-    assert trace is not None
     located = trace.step("locate").outputs
     assert located is not None
     assert located["task"] in first.replies[trace.calls[0].key]

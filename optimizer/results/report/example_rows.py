@@ -12,7 +12,6 @@ from evaluators.outcome import Outcome
 from optimizer.formatting import dollars, number, percent, seconds
 from optimizer.results.embedded_media import without_media
 from optimizer.results.examples import ScoredExample, answer_of
-from optimizer.results.report.trial_rows import Cell
 from optimizer.search.records.trial import shortened
 from pipelines import CallRecord, ModuleStep
 from pipelines.gateway.secrets import plain_json, redactor
@@ -33,22 +32,19 @@ class ExamplePage:
 
     def __init__(self, result: Result) -> None:
         self._redact = redactor()
-        ordered = sorted(result.examples_, key=_interest)
-        self.shown = ordered[:MOST_EXAMPLES]
-        self.total = len(ordered)
+        self.total = len(result.examples_)
+        self._shown = sorted(result.examples_, key=_interest)[:MOST_EXAMPLES]
         self._texts: dict[str, int] = {}
         self._runs: dict[str, int] = {}
-        names = {name: None for example in self.shown for name in example.outcomes}
-        labels = {"single_model": "single"}
-        found = [self._example(example) for example in self.shown]
+        self._found = [self._example(example) for example in self._shown]
         columns: dict[tuple[int | None, ...], list[str]] = {}
-        for name in names:  # finalists that are one config share a column
-            runs = tuple(example["runs"].get(name) for example in found)
-            columns.setdefault(runs, []).append(name)
+        for name in dict.fromkeys(name for each in self._shown for name in each.outcomes):
+            runs = tuple(example["runs"].get(name) for example in self._found)
+            columns.setdefault(runs, []).append(name)  # finalists with equal runs share a column
         self.finalists = {
-            keys[0]: " = ".join(labels.get(key, key) for key in keys) for keys in columns.values()
+            names[0]: " = ".join(names).replace("single_model", "single")
+            for names in columns.values()
         }
-        self._found = found
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -57,7 +53,7 @@ class ExamplePage:
             {
                 "row": example.row,
                 "change": example.change,
-                "kinds": " ".join(_kinds(example)),
+                "kinds": _kinds(example),
                 "inputs": self._in_short(example.inputs),
                 "labels": self._in_short(example.labels),
                 "answers": [
@@ -65,29 +61,25 @@ class ExamplePage:
                     for name in self.finalists
                 ],
             }
-            for example in self.shown
+            for example in self._shown
         ]
 
     @property
     def counts(self) -> dict[str, int]:
         """How many of those shown there are of each kind."""
-        counts = Counter(kind for example in self.shown for kind in _kinds(example))
+        counts = Counter(kind for example in self._shown for kind in _kinds(example))
         kinds = ("gained", "lost", "same", "failed", "unscored")
-        return {"all": len(self.shown)} | {kind: counts[kind] for kind in kinds if counts[kind]}
+        return {"all": len(self._shown)} | {kind: counts[kind] for kind in kinds if counts[kind]}
 
     @property
-    def data(self) -> str:
-        """All texts once, and traces that refer to them; safe within a script element."""
-        payload = {
+    def data(self) -> dict[str, Any]:
+        """Every text once, and the traces that refer to texts by their index."""
+        return {
             "texts": list(self._texts),
             "runs": [json.loads(run) for run in self._runs],
             "finalists": self.finalists,
             "examples": self._found,
         }
-        written = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        for mark in "<>&":
-            written = written.replace(mark, f"\\u{ord(mark):04x}")
-        return written
 
     def _example(self, example: ScoredExample) -> dict[str, Any]:
         return {
@@ -99,7 +91,7 @@ class ExamplePage:
         }
 
     def _run(self, outcome: Outcome, example: ScoredExample) -> int:
-        """The place of this run; equal ones are one."""
+        """The index of this run; equal runs share one."""
         run = {
             "answer": self._text(answer_of(outcome, example.labels)),
             "score": _score(outcome),
@@ -107,7 +99,7 @@ class ExamplePage:
             "seconds": seconds(outcome.latency_s),
             "failure": self._failure(outcome),
             "feedback": None if outcome.feedback is None else self._text(outcome.feedback),
-            "steps": [self._step(s, example) for s in outcome.trace.steps] if outcome.trace else [],
+            "steps": [self._step(step, example) for step in outcome.trace.steps],
         }
         return self._runs.setdefault(json.dumps(run), len(self._runs))
 
@@ -125,22 +117,24 @@ class ExamplePage:
         }
 
     def _call(self, call: CallRecord, example: ScoredExample) -> dict[str, Any]:
+        about = [
+            f"{call.input_tokens:,} + {call.output_tokens:,} tokens",
+            dollars(call.usd),
+            seconds(call.latency_s),
+        ]
+        if call.finish_reason != "stop":
+            about.append(f"ended by {self._redact(call.finish_reason)}")
+        if call.unread:
+            about.append("could not be read")
+        reply = example.replies.get(call.key)
         return {
             "model": self._text(call.model),
-            "about": f"{call.input_tokens:,} + {call.output_tokens:,} tokens, {dollars(call.usd)}, "
-            f"{seconds(call.latency_s)}"
-            + (
-                f", ended by {self._redact(call.finish_reason)}"
-                if call.finish_reason != "stop"
-                else ""
-            )
-            + (", could not be read" if call.unread else ""),
-            "reply": self._text(example.replies[call.key]) if call.key in example.replies else None,
+            "about": ", ".join(about),
+            "reply": None if reply is None else self._text(reply),
         }
 
     def _failure(self, of: Outcome | ModuleStep) -> int | None:
-        failure = of.failure
-        if failure is None:
+        if (failure := of.failure) is None:
             return None
         return self._text(f"{failure.kind} in {failure.module}: {failure.message}")
 
@@ -148,7 +142,7 @@ class ExamplePage:
         return {self._redact(str(name)): self._text(value) for name, value in values.items()}
 
     def _text(self, value: Any) -> int:
-        """The place of this text; long ones are cut."""
+        """The index of this text; long ones are cut."""
         text = self._written(value)
         if len(text) > MOST_CHARACTERS:
             cut = f"\n[cut here: {MOST_CHARACTERS:,} of {len(text):,} characters]"
@@ -167,27 +161,30 @@ class ExamplePage:
         return self._redact(str(value))
 
     def _in_short(self, values: Mapping[str, Any]) -> str:
-        """On one line; a single field goes without its name."""
-        texts = {
-            str(name): " ".join(self._written(value).split()) for name, value in values.items()
-        }
-        texts = dict(sorted(texts.items(), key=lambda item: len(item[1])))  # short ones are seen
+        """On one line, short fields first; a single field goes without its name."""
+        texts = [(str(name), self._line(value)) for name, value in values.items()]
         if len(texts) == 1:
-            return shortened(next(iter(texts.values())), _IN_A_CELL)
+            return shortened(texts[0][1], _IN_A_CELL)
         most = max(20, _IN_A_CELL // max(1, len(texts)))
-        return "; ".join(f"{name}: {shortened(text, most)}" for name, text in texts.items())
+        texts.sort(key=lambda item: len(item[1]))
+        return "; ".join(f"{name}: {shortened(text, most)}" for name, text in texts)
+
+    def _line(self, value: Any) -> str:
+        return " ".join(self._written(value).split())
 
     def _answer(self, outcome: Outcome | None, labels: Mapping[str, Any]) -> dict[str, Any]:
         if outcome is None:
-            return {"text": "not run", "score": Cell("", math.nan), "failure": ""}
-        text = shortened(" ".join(self._written(answer_of(outcome, labels)).split()), _IN_A_CELL)
-        score = math.nan if outcome.score is None else outcome.score
-        failure = outcome.failure.kind if outcome.failure else ""
-        return {"text": text, "score": Cell(_score(outcome), score), "failure": failure}
+            return {"text": "not run", "score": "", "value": math.nan, "failure": ""}
+        return {
+            "text": shortened(self._line(answer_of(outcome, labels)), _IN_A_CELL),
+            "score": _score(outcome),
+            "value": math.nan if outcome.score is None else outcome.score,
+            "failure": outcome.failure.kind if outcome.failure else "",
+        }
 
 
 def _interest(example: ScoredExample) -> tuple[int, bool, int]:
-    """In which order examples are shown."""
+    """The sort key: examples that changed come first, then those that failed."""
     return _FIRST.index(example.change), "failed" not in _kinds(example), example.row
 
 

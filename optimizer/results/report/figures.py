@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, percent_interval, seconds
-from optimizer.results.report.graph import pipeline_graph
-from optimizer.results.report.svg import (
-    BOTTOM,
-    LEFT,
-    LINE,
-    RIGHT,
-    SOFT,
-    TOP,
-    WIDTH,
-    Key,
-    Scale,
-    dot,
-    hint,
-    line,
-    picture,
-    plot,
-    steps,
-    tag,
-    text,
-    whisker,
-)  # fmt: skip
+from optimizer.results.report.graph import pipeline_layout
+from optimizer.results.report.scale import Scale
+from optimizer.results.report.templates import SOFT, TUNED, templates
 from optimizer.search.records.module_score import ModuleScore, latest_scores
 from optimizer.search.records.trial import Trial, config_text, last_trials, shortened
+from pipelines.gateway.secrets import redactor
 
 if TYPE_CHECKING:
     from optimizer.results.operating_points import OperatingPoint
@@ -45,74 +28,139 @@ STAGES = {
     "structure": "#a855f7",
     "prompts": "#10b981",
 }
-_OTHER, _TUNED, _POINT = "#06b6d4", "#10b981", "#3b82f6"
+_OTHER, _POINT = "#06b6d4", "#3b82f6"
 _CURVES = ("#3b82f6", "#d97706", "#10b981", "#a855f7", "#ec4899", "#06b6d4")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 466, 34, 248
+"""Of the area between the axes, in pixels."""
+_CHARACTER = 6.1
+"""Width of one in the legend, in pixels, at most on average."""
 
 
 def figures(result: Result) -> dict[str, str]:
     """SVGs by name: `pipeline`, `held_out`, `quality_against_calls`, `cost_and_quality`,
     `latency_and_quality`, and where there is something to draw `module_scores` and `widths`."""
     drawn = {
-        "pipeline": pipeline_graph(result),
-        "held_out": finalists(result),
-        "quality_against_calls": quality_against_calls(result.trials_),
-        "cost_and_quality": front(result, "dollars per example"),
-        "latency_and_quality": front(result, "seconds per example"),
+        "pipeline": _drawn("pipeline", **pipeline_layout(result)),
+        "held_out": _finalists(result),
+        "quality_against_calls": _quality_against_calls(result.trials_),
+        "cost_and_quality": _front(result, "dollars per example"),
+        "latency_and_quality": _front(result, "seconds per example"),
     }
     scores = result.module_scores_
     if any(score.rating is not None or score.measured is not None for score in scores):
         drawn["module_scores"] = heatmap(scores, result.config.allocation)
     if curves := width_curves(result.trials_):
-        drawn["widths"] = widths(curves)
+        drawn["widths"] = _widths(curves)
     return drawn
 
 
-def finalists(result: Result) -> str:
+def standalone(drawn: str) -> str:
+    """The picture for a file: dark on white."""
+    return drawn.replace("<svg ", '<svg style="background:#fff;color:#111827" ', 1)
+
+
+def _drawn(template: str, **variables: Any) -> str:
+    return templates(redactor()).get_template(f"{template}.svg").render(variables).strip()
+
+
+class _Mark(NamedTuple):
+    """A dot of a plot."""
+
+    x: float
+    score: float
+    colour: str
+    about: str
+    """What is shown when the pointer rests on it."""
+    filled: bool = True
+    size: float = 4
+    interval: Interval | None = None
+    name: str = ""
+
+
+class _Key(NamedTuple):
+    """An entry of a legend, and its place."""
+
+    name: str
+    colour: str
+    filled: bool = True
+    x: float = 0.0
+    y: float = 0.0
+
+
+_Curve = tuple[Sequence[tuple[float, float]], str]
+"""Places, and the colour of the line that joins them."""
+
+
+def _plot(
+    title: str,
+    axis: str,
+    marks: Sequence[_Mark],
+    keys: Sequence[_Key],
+    *,
+    curves: Sequence[_Curve] = (),
+    shown: Callable[[float], str] = "{:,.0f}".format,
+    x: Scale | None = None,
+    ticks: Sequence[float] = (),
+) -> str:
+    """Scores by what `axis` names, whose values `shown` writes; the scale is logarithmic by
+    default, and has round values as its ticks."""
+    x = x or Scale.over([mark.x for mark in marks], _LEFT, _RIGHT, log=True)
+    ends = [
+        score
+        for mark in marks
+        for score in ((mark.interval.low, mark.interval.high) if mark.interval else (mark.score,))
+    ]
+    fitted = Scale.over(ends, _BOTTOM, _TOP)
+    y = Scale(max(0.0, fitted.low), min(1.03, max(fitted.high, 0.1)), _BOTTOM, _TOP)
+    placed = list(_placed(keys))
+    return _drawn(
+        "plot", title=title, axis=axis, x=x, y=y, ticks=ticks, shown=shown, curves=curves,
+        marks=marks, keys=placed, height=placed[-1].y + 6 if placed else _BOTTOM + 44,
+    )  # fmt: skip
+
+
+def _placed(keys: Sequence[_Key]) -> Iterator[_Key]:
+    """The legend below the axis' name, in as many rows as it takes."""
+    x, y = float(_LEFT), _BOTTOM + 55
+    for key in keys:
+        width = 24 + _CHARACTER * len(key.name)
+        if x + width > 480 and x > _LEFT:
+            x, y = float(_LEFT), y + 17
+        yield key._replace(x=x, y=y)
+        x += width
+
+
+def _finalists(result: Result) -> str:
     """Baseline, best single model and tuned pipeline with their 95% intervals."""
     withdrawn = result.withdrawn.figures.score if result.withdrawn else None
     given = {"baseline": result.baseline, "best single model": result.single_model,
              "withdrawn": withdrawn, "tuned": result.score}  # fmt: skip
     scores = {name: score for name, score in given.items() if score is not None}
-    x = Scale(0.0, 1.0, 132, 400)
-    drawn, bottom = [], 40 + 34 * len(scores)
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        drawn.append(tag("line", x1=x(tick), x2=x(tick), y1=34, y2=bottom, stroke=LINE))
-        label = text(x(tick), bottom + 17, f"{100 * tick:g}%", text_anchor="middle", fill=SOFT)
-        drawn.append(label)
-    for place, (name, score) in enumerate(scores.items()):
-        y, colour = 54 + 34 * place, _TUNED if name == "tuned" else SOFT
-        drawn += [
-            text(124, y + 4, name, text_anchor="end"),
-            tag("line", x1=x(score.low), x2=x(score.high), y1=y, y2=y, stroke=colour,
-                stroke_width=6, stroke_linecap="round", opacity=0.45),
-            dot(x(score.mean), y, colour, f"{name}: {percent_interval(score)}", size=6),
-            text(412, y + 4, percent(score.mean), font_weight=600),
-        ]  # fmt: skip
     on = "held out" if result.held_out else "search examples: optimistic"
-    return picture(f"Scores with 95% intervals ({on})", WIDTH, bottom + 24, *drawn)
+    title = f"Scores with 95% intervals ({on})"
+    return _drawn("held_out", title=title, scores=scores, x=Scale(0.0, 1.0, 132, 400))
 
 
-def quality_against_calls(trials: Sequence[Trial]) -> str:
+def _quality_against_calls(trials: Sequence[Trial]) -> str:
     """Each trial at the nominal calls made by its end, and the best so far as a step line."""
-    scored = [(trial, trial.score) for trial in trials if trial.score]
-    x = Scale.over([0.0, *(float(trial.nominal_calls) for trial in trials)], LEFT, RIGHT)
-    y = _scores(score.mean for _, score in scored)
-    best = [(x(calls), y(score)) for calls, score in best_so_far(trials)]
-    dots = [
-        dot(x(trial.nominal_calls), y(score.mean), _stage_colour(trial.stage), _about(trial),
-            filled=trial.status == "complete")
-        for trial, score in scored
+    marks = [
+        _Mark(trial.nominal_calls, trial.score.mean, STAGES.get(trial.stage, _OTHER), _about(trial),
+              filled=trial.status == "complete")
+        for trial in trials if trial.score
     ]  # fmt: skip
-    stages = dict.fromkeys(trial.stage for trial, _ in scored)
-    keys = [Key(stage, _stage_colour(stage)) for stage in stages]
-    if any(trial.status != "complete" for trial, _ in scored):
-        keys.append(Key("hollow: not run on all examples", SOFT, filled=False))
-    marks = [steps(best, "currentColor"), *dots]
+    stages = dict.fromkeys(trial.stage for trial in trials if trial.score)
+    keys = [_Key(stage, STAGES.get(stage, _OTHER)) for stage in stages]
+    if not all(mark.filled for mark in marks):
+        keys.append(_Key("hollow: not run on all examples", SOFT, filled=False))
+    best = best_so_far(trials)
+    corners = [place for (_, old), (at, new) in pairwise(best) for place in ((at, old), (at, new))]
+    x = Scale.over([0.0, *(float(trial.nominal_calls) for trial in trials)], _LEFT, _RIGHT)
     title = "Quality against calls (search estimates)"
-    return plot(title, x, ("calls", "{:,.0f}".format), y, marks, keys)
+    curves = [([*best[:1], *corners], "currentColor")]
+    return _plot(title, "calls", marks, keys, curves=curves, x=x)
 
 
-def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
+def best_so_far(trials: Sequence[Trial]) -> list[tuple[float, float]]:
     """The nominal calls at the end of each complete trial, and the highest score by then; in the
     end those of the last trial."""
     scored = [(t.nominal_calls, t.score.mean) for t in trials if t.score and t.status == "complete"]
@@ -123,48 +171,35 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
     return [*zip(calls, best, strict=True), (trials[-1].nominal_calls, best[-1])]
 
 
-def front(result: Result, axis: str) -> str:
-    """The operating points with their intervals, over all trials' search estimates.
-
-    Args:
-        result: whose front it is.
-        axis: `dollars per example` or `seconds per example`.
-    """
+def _front(result: Result, axis: str) -> str:
+    """The operating points with their intervals, over all trials' search estimates."""
     by_cost = axis.startswith("dollars")
-    shown: Callable[[float], str] = _tick_dollars if by_cost else "{:.3g} s".format
 
     def place(of: Trial | OperatingPoint) -> float:
         return of.usd_per_example if by_cost else of.latency_s
 
-    scored = [(trial, trial.score) for trial in last_trials(result.trials_) if trial.score]
-    known = [*(place(trial) for trial, _ in scored), *map(place, result.points)]
-    x = Scale.over(known, LEFT, RIGHT, log=True)
-    intervals = [point.score for point in result.points]
-    y = _scores([s.mean for _, s in scored] + [end for s in intervals for end in (s.low, s.high)])
     marks = [
-        dot(x(place(trial)), y(score.mean), SOFT, _about(trial), filled=False, size=2.5)
-        for trial, score in scored
+        _Mark(place(trial), trial.score.mean, SOFT, _about(trial), filled=False, size=2.5)
+        for trial in last_trials(result.trials_)
+        if trial.score
     ]
     for letter, point in lettered(result.points):
-        colour = _TUNED if point.config == result.config else _POINT
-        at, score, measured = x(place(point)), point.score, point.measured_on == "holdout"
-        marks += [
-            whisker(at, y(score.low), y(score.high), colour),
-            dot(at, y(score.mean), colour, f"{letter}: {point}", filled=measured, size=5),
-            text(at + 8, y(score.mean) - 6, letter, font_weight=600),
-        ]
-    keys = [Key("tuned", _TUNED), Key("other points of the front", _POINT)]
-    keys.append(Key("trials (search estimates)", SOFT, filled=False))
-    name = "Quality and cost" if by_cost else "Quality and latency"
-    return plot(name, x, (axis, shown), y, marks, keys)
+        colour = TUNED if point.config == result.config else _POINT
+        measured, about = point.measured_on == "holdout", f"{letter}: {point}"
+        mark = _Mark(
+            place(point), point.score.mean, colour, about, measured, 5, point.score, letter
+        )
+        marks.append(mark)
+    keys = [_Key("tuned", TUNED), _Key("other points of the front", _POINT)]
+    keys.append(_Key("trials (search estimates)", SOFT, filled=False))
+    title = "Quality and cost" if by_cost else "Quality and latency"
+    return _plot(title, axis, marks, keys, shown=_tick_dollars if by_cost else "{:.3g} s".format)
 
 
 def lettered(points: Sequence[OperatingPoint]) -> list[tuple[str, OperatingPoint]]:
-    """Each with the name that the figures give it: A, B, ..., Z, A2, B2, ..."""
-    count = len(ascii_uppercase)
-    names = (ascii_uppercase[n % count] + (str(n // count + 1) if n >= count else "")
-             for n in range(len(points)))  # fmt: skip
-    return list(zip(names, points, strict=True))
+    """Each with its name in the figures: A, B, ..., Z, A2, B2, ..."""
+    names = (f"{letter}{n}" for n in ("", *range(2, len(points) + 2)) for letter in ascii_uppercase)
+    return list(zip(names, points, strict=False))
 
 
 class WidthCurve(NamedTuple):
@@ -186,8 +221,7 @@ def width_curves(trials: Sequence[Trial]) -> list[WidthCurve]:
             if len(set(module.labels)) == 1 and not module.members:
                 alone = module.model_copy(update={"width": 1, "aggregator": None})
                 rest = trial.config.with_module(name, alone).key
-                aggregator = json.dumps(module.model_dump(mode="json")["aggregator"])
-                key = name, rest, aggregator
+                key = name, rest, json.dumps(module.model_dump(mode="json")["aggregator"])
                 curves.setdefault(key, {})[module.width] = trial.score
                 heat = "" if module.temperature is None else f" at {module.temperature:g}"
                 how = module.aggregation.name.replace("_", " ") if module.aggregation else ""
@@ -200,22 +234,19 @@ def width_curves(trials: Sequence[Trial]) -> list[WidthCurve]:
     return sorted(found, key=lambda curve: -len(curve.scores))[: len(_CURVES)]
 
 
-def widths(curves: Sequence[WidthCurve]) -> str:
+def _widths(curves: Sequence[WidthCurve]) -> str:
     """Score against the number of members."""
-    known = [width for curve in curves for width in curve.scores]
-    x = Scale.over(map(float, known), LEFT, RIGHT, log=True)
-    intervals = [score for curve in curves for score in curve.scores.values()]
-    y = _scores(end for score in intervals for end in (score.low, score.high))
-    marks = []
-    for (name, scores), colour in zip(curves, _CURVES, strict=False):
-        marks.append(line([(x(width), y(score.mean)) for width, score in scores.items()], colour))
-        for width, score in scores.items():
-            about = f"{name}, {width}: {percent(score.mean)} {percent_interval(score)}"
-            marks.append(whisker(x(width), y(score.low), y(score.high), colour))
-            marks.append(dot(x(width), y(score.mean), colour, about))
-    keys = [Key(shortened(name, 60), c) for (name, _), c in zip(curves, _CURVES, strict=False)]
+    coloured = list(zip(curves, _CURVES, strict=False))
+    marks = [
+        _Mark(width, score.mean, colour, interval=score,
+              about=f"{name}, {width}: {percent(score.mean)} {percent_interval(score)}")
+        for (name, scores), colour in coloured for width, score in scores.items()
+    ]  # fmt: skip
+    lines = [([(w, s.mean) for w, s in curve.scores.items()], c) for curve, c in coloured]
+    keys = [_Key(shortened(curve.name, 60), colour) for curve, colour in coloured]
     title = "Width of a module, all else being equal (search estimates)"
-    return plot(title, x, ("members", "{:.0f}".format), y, marks, keys, sorted({*known}))
+    ticks = sorted({mark.x for mark in marks})
+    return _plot(title, "members", marks, keys, curves=lines, ticks=ticks)
 
 
 def heatmap(scores: Sequence[ModuleScore], allocation: Mapping[str, Sequence[str]]) -> str:
@@ -226,80 +257,45 @@ def heatmap(scores: Sequence[ModuleScore], allocation: Mapping[str, Sequence[str
     module is shown as its last turn left it.
     """
     last = latest_scores(scores)
-    modules = list(dict.fromkeys(score.module for score in last))
     models = list(dict.fromkeys(score.model for score in last))
-    panels = [p for p in ("rated", "measured") if any(_value(s, p) is not None for s in last)]
-    columns = [(panel, module) for panel in panels for module in modules]
-    left = 14 + 7 * min(30, max(map(len, models)))
-    wide, high, top = 104, 40, 64
-    drawn = [
-        text(left - 8, top + high * row + 24, shortened(model, 30), text_anchor="end")
-        for row, model in enumerate(models)
-    ]
+    columns: list[tuple[str, str]] = []
+    cells = []
+    for panel in ("rated", "measured"):
+        values = [score.rating if panel == "rated" else score.measured for score in last]
+        known = [value for value in values if value is not None]
+        if not known:
+            continue
+        before = len(columns)
+        columns += [(panel, module) for module in dict.fromkeys(score.module for score in last)]
+        # opacities span 0.2 of the score at least: small differences look small
+        middle, half = (max(known) + min(known)) / 2, max(0.2, max(known) - min(known)) / 2
+        for score, value in zip(last, values, strict=True):
+            figure, under = _cell(score, panel, value)
+            about = f"{score.model} in {score.module}, {panel}: {figure or 'n/a'}; {score.decision}"
+            cells.append(
+                {
+                    "column": columns.index((panel, score.module), before),
+                    "row": models.index(score.model),
+                    "figure": figure,
+                    "under": under,
+                    "about": about,
+                    "opacity": 0.05 if value is None else 0.34 + 0.26 * (value - middle) / half,
+                    "chosen": score.model in allocation.get(score.module, ()),
+                }
+            )
     turns = {score.module: score.turn for score in last}
-    for place, (panel, module) in enumerate(columns):
-        middle = left + wide * place + wide / 2 - 3
-        drawn.append(text(middle, top - 24, shortened(module, 15), text_anchor="middle"))
-        under = f"{panel}, turn {turns[module]}"
-        drawn.append(text(middle, top - 8, under, text_anchor="middle", fill=SOFT, font_size=10.5))
-    for panel in panels:
-        shade = _shades([v for score in last if (v := _value(score, panel)) is not None])
-        for score in last:
-            x = left + wide * columns.index((panel, score.module))
-            y = top + high * models.index(score.model)
-            chosen = score.model in allocation.get(score.module, ())
-            drawn.append(_cell(score, panel, (x, y), shade, chosen=chosen))
-    width, height = left + wide * len(columns), top + high * len(models)
-    return picture("Module scores: each model in each module", width, height, *drawn)
+    left = 14 + 7 * min(30, max(map(len, models)))
+    return _drawn("heatmap", models=models, columns=columns, cells=cells, turns=turns, left=left)
 
 
-def _value(score: ModuleScore, panel: str) -> float | None:
-    return score.rating if panel == "rated" else score.measured
-
-
-def _shades(values: Sequence[float]) -> Callable[[float], float]:
-    """From a value to an opacity. They span 0.2 at least: small differences look small."""
-    middle, half = (max(values) + min(values)) / 2, max(0.2, max(values) - min(values)) / 2
-    return lambda value: round(0.34 + 0.26 * (value - middle) / half, 3)
-
-
-def _cell(
-    score: ModuleScore,
-    panel: str,
-    at: tuple[float, float],
-    shade: Callable[[float], float],
-    *,
-    chosen: bool,
-) -> str:
-    (x, y), value, figure = at, _value(score, panel), ""
-    under: str = score.decision if panel == "measured" else ""
-    if value is not None and panel == "rated":
-        figure, under = f"{value:.2f}", f"of {score.examples}"
-    elif value is not None:
-        error = f" ± {100 * score.measured_se:.1f}" if score.measured_se is not None else ""
-        figure = f"{100 * value:.1f}{error}"
-    about = hint(f"{score.model} in {score.module}, {panel}: {figure or 'n/a'}; {score.decision}")
-    outline = {"stroke": "#d97706", "stroke_width": 2.5} if chosen else {}
-    opacity = 0.05 if value is None else shade(value)
-    fill = SOFT if value is None else "#3b82f6"
-    box = tag(
-        "rect", about, x=x, y=y, width=98, height=36, rx=5, fill=fill, fill_opacity=opacity,
-        **outline,
-    )  # fmt: skip
-    lines = text(x + 49, y + 16, figure, text_anchor="middle", font_weight=600) + text(
-        x + 49, y + 30, under, text_anchor="middle", font_size=10.5
-    )
-    return box + lines
-
-
-def _scores(values: Iterator[float] | Sequence[float]) -> Scale:
-    """The vertical axis of scores: never below 0 or above 1."""
-    fitted = Scale.over(values, BOTTOM, TOP)
-    return Scale(max(0.0, fitted.low), min(1.03, max(fitted.high, 0.1)), BOTTOM, TOP)
-
-
-def _stage_colour(stage: str) -> str:
-    return STAGES.get(stage, _OTHER)
+def _cell(score: ModuleScore, panel: str, value: float | None) -> tuple[str, str]:
+    """The figure and what is below it."""
+    if panel == "rated":
+        return ("", "") if value is None else (f"{value:.2f}", f"of {score.examples}")
+    if value is None:
+        return "", score.decision
+    error = f" ± {100 * score.measured_se:.1f}" if score.measured_se is not None else ""
+    return f"{100 * value:.1f}{error}", score.decision
 
 
 def _about(trial: Trial) -> str:

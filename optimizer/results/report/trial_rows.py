@@ -1,67 +1,16 @@
-"""Trials as rows and as a tree, and what each stage took."""
+"""Trials as a tree, and what each stage cost."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from optimizer.formatting import counted, dollars, percent, percent_interval, seconds
-from optimizer.search.records.config_changes import config_changes
-from optimizer.search.records.trial import Trial, config_text
+from optimizer.search.records.trial import Trial
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
-
-
-class Cell(NamedTuple):
-    """Of a table that can be sorted."""
-
-    text: str
-    value: float
-    """What it is sorted by; NaN goes last."""
-
-
-def trial_row(trial: Trial, baseline: PipelineConfig) -> dict[str, Any]:
-    """One trial: figures to sort by, what differs from the baseline, and all else as details."""
-    mean = trial.score.mean if trial.score else math.nan
-    base = math.nan if trial.base is None else float(trial.base)
-    by_module = (
-        f"{module} {dollars(usd)}, {seconds(trial.seconds_by_module[module])}"
-        for module, usd in trial.usd_by_module.items()
-    )
-    details = {
-        "config": config_text(trial.config),
-        "changed in its base": trial.changed,
-        "95% of the runs took at most": seconds(trial.latency_p95_s),
-        "calls per example": f"{trial.calls_per_example:.3g}",
-        "cost by module": "; ".join(by_module),
-        "failures": ", ".join(f"{n} {kind}" for kind, n in trial.failures.items()),
-        "made up for by other members": ", ".join(
-            f"{n} {kind}" for kind, n in trial.members_failed.items()
-        ),
-        "agreement of members": ", ".join(
-            f"{module} {percent(share)}" for module, share in trial.agreement.items()
-        ),
-        "detail": trial.detail,
-    }
-    return {
-        "number": trial.number,
-        "stage": trial.stage,
-        "status": trial.status.replace("_", " "),
-        "turn": Cell(str(trial.turn), trial.turn),
-        "base": Cell("" if trial.base is None else f"#{trial.base}", base),
-        "score": Cell("n/a" if trial.score is None else percent(mean), mean),
-        "interval": percent_interval(trial.score) if trial.score else "",
-        "examples": Cell(str(trial.examples), trial.examples),
-        "usd": Cell(dollars(trial.usd_per_example), trial.usd_per_example),
-        "latency": Cell(seconds(trial.latency_s), trial.latency_s),
-        "calls": Cell(f"{trial.nominal_calls:,}", trial.nominal_calls),
-        "chips": [(c.knob, c.new) for c in config_changes(baseline, trial.config)],
-        "details": {name: value for name, value in details.items() if value},
-    }
 
 
 def branches(trials: Sequence[Trial]) -> dict[int, list[Trial]]:
@@ -85,18 +34,6 @@ def best_path(trials: Sequence[Trial], tuned: PipelineConfig) -> list[Trial]:
     return path[::-1]
 
 
-def lineage_step(trial: Trial) -> dict[str, Any]:
-    """One trial in the lineage."""
-    again = "more examples" if trial.base is not None else "the pipeline as given"
-    return {
-        "number": trial.number,
-        "stage": trial.stage,
-        "changed": trial.changed or again,
-        "score": percent(trial.score.mean) if trial.score else "n/a",
-        "seen": f"on {counted(trial.examples, 'example')}, {trial.status.replace('_', ' ')}",
-    }
-
-
 class Part(NamedTuple):
     """A part of the spend."""
 
@@ -107,7 +44,7 @@ class Part(NamedTuple):
 
 
 def spent_by_stage(result: Result) -> list[Part]:
-    """What was spent between trials, under the stage of the later one; the rest is the end's."""
+    """The spend between trials counts for the stage of the later one; the rest is the end's."""
     start = Part("", 0.0, 0)
     marks = [Part(t.stage, t.nominal_usd, t.nominal_calls) for t in result.trials_]
     end = "after the last trial: final pass" if result.held_out else "after the last trial"
@@ -121,7 +58,7 @@ def spent_by_stage(result: Result) -> list[Part]:
 
 
 def spent_by_purpose(result: Result) -> list[Part]:
-    """Task, diagnoser, judge and prompts."""
+    """The spend on the task, diagnoser, judge and prompts."""
     return [
         Part(name, part.usd, part.calls, part.input_tokens + part.output_tokens)
         for name, part in result.spent.by_purpose.items()

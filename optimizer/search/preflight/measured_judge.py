@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluators.metrics import Score
-from evaluators.metrics.human_labels import HumanLabels
-from evaluators.metrics.judge_agreement import JudgeAgreement, judge_agreement
+from evaluators.metrics.human_labels import HumanLabels, JudgeAgreement, judge_agreement
 from evaluators.outcome import MOST_UNSCORED
 from optimizer.errors import BudgetTooSmall, OptimizationError
 from optimizer.formatting import agreement_text, counted

@@ -25,7 +25,7 @@ from evaluators.metrics import (
     llm_preference,
     resolve_metric,
 )
-from evaluators.metrics.judge_agreement import judge_agreement
+from evaluators.metrics.human_labels import judge_agreement
 from pipelines import Failure, Module, Pipeline, Tunable
 from pipelines.adapters.callables import from_callable
 from pipelines.adapters.dspy_programs import from_dspy

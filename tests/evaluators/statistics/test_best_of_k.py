@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators.statistics.best_of_k import BestOfK, Fallback, best_of_k, candidates_verified
-from evaluators.statistics.checks import Floats
 from evaluators.statistics.difficulty import Difficulty
+from evaluators.statistics.intervals import Floats
 from evaluators.statistics.vote_scaling import vote_accuracy
 from pipelines.aggregators import aggregator
 from search_spaces import AggregatorConfig

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluators.metrics.judge_agreement import judge_agreement
+from evaluators.metrics.human_labels import judge_agreement
 from evaluators.statistics import Calibration, Interval, mean_interval, paired_interval
 
 Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluators.statistics.checks import Floats
 from evaluators.statistics.difficulty import Difficulty
+from evaluators.statistics.intervals import Floats
 
 COUNTS = st.lists(
     st.integers(1, 12).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluators.statistics.intervals import paired_interval
-from evaluators.statistics.sign_test import fewest_gained
+from evaluators.statistics.intervals import fewest_gained, paired_interval
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 5])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from optimizer.cli import main
-from optimizer.cli.init import SCRIPT
+from optimizer.cli.first_steps import SCRIPT
 from optimizer.version import library_version
 from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import default_gateway

@@ -74,8 +74,7 @@ def test_images_are_named_by_type_and_size_and_kept_in_traces() -> None:
     assert shown["image"] == "<image/png, 12 kB>"
     assert shown["text"] == "It is <image/png, 12 kB>."
     assert shown["tuned_answer"] == ["<image/png, 12 kB>"]
-    assert address not in ExamplePage(result).data
-    assert outcome.trace is not None
+    assert address not in json.dumps(ExamplePage(result).data)
     assert outcome.trace.steps[0].inputs["image"].url == address
     assert without_media("data:text/plain;base64,QUJDREVGR0hJSktM") == "<text/plain, 12 B>"
     assert without_media("no data:image/png;base64, here") == "no data:image/png;base64, here"

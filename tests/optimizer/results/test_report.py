@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from optimizer.results.prompt_changes import prompt_changes
 from optimizer.results.report import figures
-from optimizer.results.report.figures import best_so_far, heatmap, width_curves
-from optimizer.results.report.svg import Scale, standalone
+from optimizer.results.report.figures import best_so_far, heatmap, standalone, width_curves
+from optimizer.results.report.scale import Scale
 from optimizer.results.report.trial_rows import spent_by_stage
 from optimizer.results.result import Result
 from optimizer.search.records.module_score import ModuleScore

@@ -371,7 +371,7 @@ def test_inputs_that_json_has_no_form_for_leave_the_record_whole(
     pipeline = from_callable(factory, ["solve"], outputs=["answer"])
     result = tune(rows, MODELS[:1], pipeline=pipeline, tracked=True, holdout=0)
     assert result.score.mean == 1
-    assert "could not be written up" not in caplog.text
+    assert "could not be prepared" not in caplog.text
 
 
 def test_a_model_too_dear_to_call_does_not_hide_the_one_that_works() -> None:

@@ -403,7 +403,7 @@ def test_a_failing_report_costs_no_result(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("no plot today")
 
-    monkeypatch.setattr("optimizer.tracking.outputs.write_report", broken)
+    monkeypatch.setattr("optimizer.results.report.write_report", broken)
     _track(result)
     assert "no plot today" in caplog.text
     assert _runs(default_store)[0].info.status == "FINISHED"

@@ -1,0 +1,185 @@
+"""`optimize` and `estimate PIPELINE DATASET`: tune a pipeline, or say what that would take."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optimizer
+from evaluators.objective import Objective
+from optimizer.cli.arguments import UNMET
+from optimizer.cli.targets import load_target, print_json, replaces, writable
+from optimizer.formatting import command, ui_command
+from optimizer.results.operating_points import OperatingPoint
+from optimizer.results.result import HeldOut, Result
+from optimizer.results.summary_text import summary_text
+from optimizer.search.records.config_changes import config_changes
+from optimizer.search.records.trial import config_text, flat_config
+from optimizer.stages.allocation.stage import Allocation
+from optimizer.stages.prompts import Prompts
+from pipelines.files.named_code import named_code
+from pipelines.files.yaml_text import read_text, read_yaml
+from pipelines.gateway.budget import Budget
+from search_spaces import SearchSpace
+
+
+def optimize(options: argparse.Namespace) -> int:
+    """Tune the pipeline, print the result and save it.
+
+    Returns:
+        0, or 3 if what is saved does not meet the limits.
+    """
+    saved = writable("--save", options.save)
+    report = writable("--report", options.report) if options.report else None
+    wanted = _objective(options)
+    result = optimizer.optimize(**_arguments(options))
+    point = None
+    if options.pareto and wanted.limited and result.points:
+        point = wanted.choose(result.points, [point.costs for point in result.points])
+    print(summary_text(result, shell=True), end="")
+    save(result, saved, report, point)
+    meets = wanted.meets((point or result.tuned_figures).costs)
+    if options.json:
+        files = {"saved": options.save, "report": options.report, "meets_objective": meets}
+        print_json({**result_figures(result), **files}, options.stdout)
+    if meets:
+        return 0
+    problem = f"what was found, and saved, does not meet the objective ({wanted})"
+    print(f"compound-optimizer optimize: {problem}", file=sys.stderr)
+    return UNMET
+
+
+def estimate(options: argparse.Namespace) -> int:
+    """Print what `optimize` with the same arguments would take; nothing is called."""
+    estimated = optimizer.optimize(**_arguments(options), dry_run=True)
+    if options.json:
+        print_json(estimated.to_dict(), options.stdout)
+    else:
+        print(estimated.text(shell=True), end="")
+    return 0
+
+
+def save(
+    result: Result, pipeline: Path, report: Path | None, point: OperatingPoint | None = None
+) -> None:
+    """Write the pipeline, or that of the point, and the page if it has a path."""
+    saved = "the tuned pipeline" if point is None else config_text(point.config)
+    replaced = {path: replaces(path) for path in (pipeline, report) if path is not None}
+    result.save(pipeline, point)
+    print(f"\nSaved\n  {pipeline}: {saved}{replaced[pipeline]}")
+    if report is not None:
+        result.report(report)
+        print(f"  {report}: figures, plots and all trials{replaced[report]}")
+    run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
+    form = read_yaml(read_text(pipeline))[0]
+    run += " --allow-code" * any(named_code(form))
+    run += " --program MODULE:OBJECT" * isinstance(form.get("program"), dict)
+    inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
+    print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
+    if result.run_id:
+        print(f"  {ui_command(result.tracking_uri)}")
+
+
+def result_figures(result: Result) -> dict[str, Any]:
+    """The figures of `print(result)`."""
+    changes = config_changes(result.baseline_config, result.config)
+    single = result.single_model_figures
+    return {
+        "pipeline": result.pipeline.name,
+        "improved": result.improved,
+        "measured_on": "holdout" if result.held_out else "search",
+        "tuned": _held_out(result.tuned_figures),
+        "baseline": _held_out(result.baseline_figures),
+        "single_model": {"model": result.single_model_label, **_held_out(single)}
+        if single
+        else None,
+        "gain": asdict(result.gain),
+        "gained": len(result.gained),
+        "lost": len(result.lost),
+        "config": flat_config(result.config),
+        "changed": [change._asdict() for change in changes],
+        "trials": len(result.trials_),
+        "spent": asdict(result.spent),
+        "budget": asdict(result.budget),
+        "budget_is_default": result.budget_is_default,
+        "stopped": result.stopped,
+        "run_id": result.run_id,
+    }
+
+
+def _held_out(figures: HeldOut) -> dict[str, Any]:
+    return {
+        "score": asdict(figures.score),
+        "examples": figures.examples,
+        "usd_per_example": figures.usd_per_example,
+        "latency_s": figures.latency_s,
+        "failures": dict(figures.failures),
+    }
+
+
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `optimize`, by name; raises ValueError if options do not fit together."""
+    if options.of == "single_model" and options.pareto:
+        raise ValueError("--of single_model does not go with --pareto")
+    own = {stage.name: stage for stage in (Prompts(options.prompt_optimizer),
+                                           Allocation(options.strategy))}  # fmt: skip
+    return {
+        "pipeline": load_target(
+            options.pipeline, allow_code=options.allow_code, program=options.program
+        ),
+        "dataset": options.dataset,
+        "models": given_models(options),
+        "metric": options.metric,
+        "budget": given_budget(options),
+        "search_space": _search_space(options.search_space) if options.search_space else None,
+        "objective": "pareto" if options.pareto else _objective(options),
+        "stages": [own.get(name, name) for name in _listed(options.stages)],
+        "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
+        "holdout": options.holdout,
+        "concurrency": options.concurrency,
+        "seed": options.seed,
+        "experiment": options.experiment,
+    }
+
+
+def given_models(options: argparse.Namespace) -> list[str] | None:
+    """The names given by `--models`, in their order; None without any."""
+    return [name for part in options.models for name in _listed(part)] or None
+
+
+def given_budget(options: argparse.Namespace) -> Budget | None:
+    """The caps that were given; None without any."""
+    caps = options.budget_usd, options.budget_calls, options.budget_seconds
+    return None if caps == (None, None, None) else Budget(*caps)
+
+
+def _objective(options: argparse.Namespace) -> Objective:
+    """Quality, within the limits that were given."""
+    return Objective(
+        max_cost_usd=options.max_cost_usd,
+        max_latency_s=options.max_latency_s,
+        max_latency_p95_s=options.max_latency_p95_s,
+        within=options.within,
+        of=options.of,
+    )
+
+
+def _search_space(path: str) -> SearchSpace:
+    """The choices that a YAML file lists by knob."""
+    data, _ = read_yaml(read_text(path), path)
+    if not isinstance(data, dict) or not all(isinstance(knob, str) for knob in data):
+        raise ValueError(
+            f"{path} must list choices by knob, such as `width: [1, 3]`, but got {data!r}"
+        )
+    try:
+        return SearchSpace(**data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
