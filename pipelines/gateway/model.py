@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import (
@@ -92,6 +93,11 @@ class Model:
 
     Nothing that has a field here, that the gateway sets, or that is a secret.
     """
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides its answers and their price, for keys: every field but `api_key_env`."""
+        return {name: value for name, value in asdict(self).items() if name != "api_key_env"}
 
     @property
     def provider(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -94,7 +94,7 @@ class DSPyPipeline(Tunable):
             for module in self.modules
         ]
         adapter = self.adapter and [type(self.adapter).__name__, described(vars(self.adapter))]
-        asked = self.fallback and [asdict(self.fallback.model), self.fallback.temperature]
+        asked = self.fallback and [self.fallback.model.identity, self.fallback.temperature]
         declared = list(self.outputs) if self.declared else None
         program = program_identity(self.program)
         return [program, predictors, self.arguments, declared, adapter, asked]
