@@ -63,6 +63,16 @@ class Tunable(ABC):
         return ()
 
     @property
+    def input_types(self) -> dict[str, Any]:
+        """The type of each input; None where no module reads it."""
+        read = {
+            module.pipeline_field(own): kind
+            for module in self.modules
+            for own, kind in module.input_fields.items()
+        }
+        return {field: read.get(field) for field in self.inputs}
+
+    @property
     def dependencies(self) -> Mapping[str, tuple[str, ...]]:
         """For each module, the modules that run before it and may decide what it receives: all that
         come before it, where only running tells."""
@@ -233,6 +243,10 @@ class Tunable(ABC):
         if given:
             by_name = ", ".join(f"{name}=..." for name in self.inputs)
             raise PipelineError(f"inputs go by name: pipeline({by_name}), but got {given[0]!r}")
+        return self.ready_for(inputs).prediction_of(inputs)
+
+    def ready_for(self, inputs: Collection[str]) -> BoundProgram:
+        """The program that a call with these inputs runs; errors as `__call__`."""
         self._check_inputs(inputs)
         config, models = self.config or self.default_config(), self.named_models()
         session = None
@@ -242,7 +256,7 @@ class Tunable(ABC):
 
             check_models(models.values())
             session = default_session()
-        return self.bind(config, models, session).prediction_of(inputs)
+        return self.bind(config, models, session)
 
     def _check_inputs(self, given: Collection[str]) -> None:
         known = tuple(dict.fromkeys((*self.inputs, *self.optional_inputs)))

@@ -29,7 +29,7 @@ from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 from pipelines.programs.adapter import forgiving, reply_adapter
-from pipelines.programs.bound_program import BoundProgram, Reached, taken
+from pipelines.programs.bound_program import BoundProgram, Prediction, Reached, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
@@ -92,6 +92,19 @@ class BoundDSPyProgram(BoundProgram):
                 changes its predictors.
         """
         yield None
+        return self._run(inputs)[0]
+
+    def returned(self, inputs: Mapping[str, Any]) -> Any:
+        """What the program itself returns on one example's inputs; errors as `prediction_of`.
+
+        Where that is a plain `dspy.Prediction`, it is one that knows its confidence.
+        """
+        trace, returned = self._run(inputs)
+        prediction = Prediction.of_trace(trace)
+        return prediction if type(returned) is dspy.Prediction else returned
+
+    def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Any]:
+        """What the run leaves behind, and what the program returned."""
         run = self._new_run()
         returned = None
         with recording() as outside:
@@ -107,7 +120,7 @@ class BoundDSPyProgram(BoundProgram):
         if outside.calls:  # made without a predictor
             own = ModuleStep(FORWARD, {}, {}, tuple(outside.calls), outside.latency_s)
             steps = (*steps, own)
-        return Trace(steps, None if failure else outputs_of(returned), failure)
+        return Trace(steps, None if failure else outputs_of(returned), failure), returned
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the module receives when it is first asked; see `BoundProgram.inputs_of`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dspy
 
@@ -14,6 +14,7 @@ from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
     from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 
@@ -33,8 +34,8 @@ class TunedProgram(dspy.Module):
     def __repr__(self) -> str:
         return f"TunedProgram({self.pipeline.name}: {self.reason})"
 
-    def forward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
-        """Run the tuned program.
+    def forward(self, *values: Any, **inputs: Any) -> Any:
+        """What the program itself returns, with its tuned config.
 
         Raises:
             ModuleFailed: a module brought no outputs.
@@ -42,13 +43,14 @@ class TunedProgram(dspy.Module):
         """
         return self._run(*values, **inputs)
 
-    async def aforward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+    async def aforward(self, *values: Any, **inputs: Any) -> Any:
         """As `forward`, off the event loop."""
         return await asyncio.to_thread(self._run, *values, **inputs)
 
-    def _run(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+    def _run(self, *values: Any, **inputs: Any) -> Any:
         names = (*self.pipeline.inputs, *self.pipeline.optional_inputs)
-        return self.pipeline(**dict(zip(names, values, strict=False)), **inputs)
+        given = dict(**dict(zip(names, values, strict=False)), **inputs)  # no name twice
+        return cast("BoundDSPyProgram", self.pipeline.ready_for(given)).returned(given)
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """Config and models."""

@@ -119,6 +119,9 @@ def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) ->
     kwargs = {**model.params, **params}
     if model.api_base:
         kwargs["api_base"] = model.api_base
+    for way in ("input", "output"):
+        if (usd := getattr(model, f"{way}_usd_per_million")) is not None:
+            kwargs[f"{way}_cost_per_token"] = float(f"{usd / 1e6:.12g}")
     if key := key_of(model.api_key_env):
         kwargs["api_key"] = key  # in no .json that DSPy saves
     try:
