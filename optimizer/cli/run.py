@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
         0, or 1 if any row failed; failures are written beside their rows, and counted.
     """
     from optimizer.cli.targets import load_yaml, writable
-    from optimizer.export import failure_of, plain_record
+    from optimizer.export import failure_of
+    from pipelines.modules.plain_data import plain_record
 
     if options.output:
         writable("--output", options.output)
@@ -51,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(pipeline: Tunable, inputs: Row, options: argparse.Namespace) -> int:
-    from optimizer.export import failure_of, is_wide, plain_record
+    from optimizer.export import failure_of, is_wide
+    from pipelines.modules.plain_data import plain_record
 
     (trace,) = _traces(pipeline, [inputs], 1)
     if trace.failure is not None:
@@ -78,22 +80,21 @@ def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterato
 
 def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
     from evaluators.dataset import Dataset
-    from optimizer.export import input_types, typed_record
+    from pipelines.modules.plain_data import typed_record
 
     dataset = Dataset.load(path, minimum=1)
     dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
-    types = input_types(pipeline)
-    return [typed_record(example, types) for example in dataset]
+    return [typed_record(example, pipeline.input_types) for example in dataset]
 
 
 def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is neither text nor image are read as JSON."""
     import dspy
 
-    from optimizer.export import input_types, typed_record
+    from pipelines.modules.plain_data import typed_record
     from search_spaces.refusals import nearest
 
-    types = input_types(pipeline)
+    types = pipeline.input_types
     inputs: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -35,16 +35,6 @@ def is_wide(pipeline: Tunable) -> bool:
     return (pipeline.config or pipeline.default_config()).is_wide
 
 
-def input_types(pipeline: Tunable) -> dict[str, Any]:
-    """The type of each input field; None where no module reads it."""
-    read = {
-        module.pipeline_field(own): kind
-        for module in pipeline.modules
-        for own, kind in module.input_fields.items()
-    }
-    return {field: read.get(field) for field in pipeline.inputs}
-
-
 def failure_of(trace: Trace) -> str | None:
     """What failed in which module, if anything did."""
     failed = trace.failure

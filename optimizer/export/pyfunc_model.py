@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.dataset import plain_value
-from optimizer.export.batch import failure_of, input_types, is_wide, run_rows
+from optimizer.export.batch import failure_of, is_wide, run_rows
 from optimizer.export.carried_code import carried_code
-from optimizer.export.plain_data import plain_record, typed_record
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
 from pipelines.gateway.secrets import key_of, plain_json, redactor
+from pipelines.modules.plain_data import plain_record, typed_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ class ServedPipeline:
         from pipelines.gateway.gateway import Gateway
 
         frame = pd.DataFrame(model_input)
-        types = input_types(self.pipeline)
+        types = self.pipeline.input_types
         rows = [
             typed_record({str(k): plain_value(v) for k, v in row.items()}, types)
             for row in frame.to_dict("records")
@@ -176,7 +176,7 @@ def model_signature(
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[Any] = [
         ColSpec(DataType.string if text else anything, field)
-        for field, kind in input_types(pipeline).items()
+        for field, kind in pipeline.input_types.items()
         for text in [kind is str and isinstance(example.get(field, ""), str)]
     ]
     columns: dict[str, Any] = {**dict.fromkeys(pipeline.outputs, anything), **more}
