@@ -1,4 +1,4 @@
-"""A tuned program that a plain DSPy program can't be, as a `dspy.Module`."""
+"""A tuned program that has no form in plain DSPy, as a `dspy.Module`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TunedProgram(dspy.Module):
-    """Takes what the program takes and asks as its config says, through this library's gateway.
+    """Runs a program with its tuned config through this library's gateway.
 
     `save(folder, save_program=True)` keeps it whole, for `dspy.load`. A `.json` holds config and
     models, for a `TunedProgram` of the same program. Neither holds a key.
@@ -35,12 +35,7 @@ class TunedProgram(dspy.Module):
         return f"TunedProgram({self.pipeline.name}: {self.reason})"
 
     def forward(self, *values: Any, **inputs: Any) -> Any:
-        """What the program itself returns, with its tuned config.
-
-        Raises:
-            ModuleFailed: a module brought no outputs.
-            PipelineError: an input is unknown or missing.
-        """
+        """What the program itself returns, with its tuned config; errors as `Tunable.__call__`."""
         return self._run(*values, **inputs)
 
     async def aforward(self, *values: Any, **inputs: Any) -> Any:
@@ -59,11 +54,7 @@ class TunedProgram(dspy.Module):
         return {"tuned": {"config": config.model_dump(mode="json"), "models": models}}
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
-        """Take over the config and models that `dump_state` wrote.
-
-        Raises:
-            PipelineError: they are of another program.
-        """
+        """Take over what `dump_state` wrote; raises PipelineError if that is of another program."""
         if "tuned" not in state:
             raise PipelineError("this is the state of a plain DSPy program, not of a TunedProgram")
         config = PipelineConfig.model_validate(state["tuned"]["config"])
