@@ -19,11 +19,8 @@ def run_rows(
     session: Session,
     concurrency: int = CONCURRENCY,
 ) -> Iterator[Trace]:
-    """Run every row with the config that the pipeline carries; traces come in order.
-
-    Raises:
-        PipelineError: a row lacks an input, or a module names no model.
-    """
+    """Run every row with the config that the pipeline carries; traces come in order. Raises
+    PipelineError if a row lacks an input, or a module names no model."""
     config = pipeline.config or pipeline.default_config()
     program = pipeline.bind(config, pipeline.named_models(), session)
     with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
