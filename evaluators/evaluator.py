@@ -20,8 +20,7 @@ from pipelines import BoundProgram, Trace, Tunable
 from pipelines.aggregators.calls import calls_per_run, most_calls
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
-from pipelines.programs.bind_modules import Binder
-from pipelines.programs.binding import BoundModule
+from pipelines.programs.binding import Binder, BoundModule
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.memo import Memo, fingerprint
 from search_spaces import PipelineConfig

@@ -222,7 +222,7 @@ class Judging:
         references = self.metric.references(self.outputs)
         digest = self.labels.answers.digest if self.labels else None
         question = [self.metric.name, asdict(self.metric.question), references, self.outputs]
-        return canonical_json([*question, asdict(self.model), digest])
+        return canonical_json([*question, self.model.identity, digest])
 
     def check(self, example: Any) -> None:
         """Raises ValueError for an example without the reference that the judge is to see."""

@@ -15,10 +15,11 @@ import dspy
 from evaluators.dataset import Dataset
 from optimizer.cli.arguments import FAILED
 from optimizer.cli.targets import load_yaml, writable
-from optimizer.export import failure_of, input_types, is_wide, plain_record, run_rows, typed_record
+from optimizer.export import failure_of, is_wide, run_rows
 from optimizer.formatting import counted
 from pipelines import Trace, Tunable
 from pipelines.gateway.gateway import default_session
+from pipelines.modules.plain_data import plain_record, typed_record
 from pipelines.providers import check_models
 from search_spaces.refusals import nearest
 
@@ -76,14 +77,12 @@ def _traces(pipeline: Tunable, rows: Sequence[Row], concurrency: int) -> Iterato
 def _rows(pipeline: Tunable, path: str) -> list[dict[str, Any]]:
     dataset = Dataset.load(path, minimum=1)
     dataset.require(pipeline.inputs, f"pipeline {pipeline.name!r}")
-    types = input_types(pipeline)
-    return [typed_record(example, types) for example in dataset]
+    return [typed_record(example, pipeline.input_types) for example in dataset]
 
 
 def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     """Values by field; those of a field that is neither text nor image are read as JSON."""
-
-    types = input_types(pipeline)
+    types = pipeline.input_types
     inputs: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -75,7 +75,7 @@ def _show_saved(options: argparse.Namespace) -> int:
     try:
         facts = tuning_of(data)["provenance"]
     except PipelineError as error:
-        line = lines.of(error.at)
+        line = lines[error.at]
         raise PipelineError(error.message, error.at, line=line, source=options.run) from error
     config = data.get("config") or {}
     try:

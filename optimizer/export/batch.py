@@ -19,11 +19,8 @@ def run_rows(
     session: Session,
     concurrency: int = CONCURRENCY,
 ) -> Iterator[Trace]:
-    """Run every row with the config that the pipeline carries; traces come in order.
-
-    Raises:
-        PipelineError: a row lacks an input, or a module names no model.
-    """
+    """Run every row with the config that the pipeline carries; traces come in order. Raises
+    PipelineError if a row lacks an input, or a module names no model."""
     config = pipeline.config or pipeline.default_config()
     program = pipeline.bind(config, pipeline.named_models(), session)
     with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
@@ -33,16 +30,6 @@ def run_rows(
 def is_wide(pipeline: Tunable) -> bool:
     """Whether a module has several members, so that the confidence means anything."""
     return (pipeline.config or pipeline.default_config()).is_wide
-
-
-def input_types(pipeline: Tunable) -> dict[str, Any]:
-    """The type of each input field; None where no module reads it."""
-    read = {
-        module.pipeline_field(own): kind
-        for module in pipeline.modules
-        for own, kind in module.input_fields.items()
-    }
-    return {field: read.get(field) for field in pipeline.inputs}
 
 
 def failure_of(trace: Trace) -> str | None:

@@ -39,14 +39,12 @@ class CarriedCode(NamedTuple):
 
 
 def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
-    """Copy our packages and the user's into `folder`, which must not exist yet.
+    """Copy our packages, and the user's that the modules import, into `folder`, which must not
+    exist.
 
     Of a user's package only the Python files are copied, without the keys that the environment
-    holds: others may be secret.
-
-    Args:
-        modules: names of the modules that the model imports.
-        folder: where the copies go.
+    holds:
+    others may be secret.
     """
     folder.mkdir()
     own, installed = _imported(modules)
@@ -54,8 +52,10 @@ def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
     for name in own:
         copies.append(_copied(_source_of(name), folder, (".py",)))
         _redact(copies[-1])
-    names = {_plain(name): name for name in (*REQUIREMENTS, *installed)}
-    pinned = (f"{name}=={_public_version(name)}" for name in names.values())
+    wanted = (*REQUIREMENTS, *installed)
+    names = {re.sub(r"[-_.]+", "-", name).lower(): name for name in wanted}.values()
+    # without the local part of a version, such as `+cu118`, which no index has
+    pinned = (f"{name}=={metadata.version(name).partition('+')[0]}" for name in names)
     return CarriedCode(tuple(map(str, copies)), tuple(pinned))
 
 
@@ -64,13 +64,15 @@ def _imported(modules: Iterable[str]) -> tuple[list[str], list[str]]:
     own: dict[str, None] = {}
     installed: dict[str, None] = {}
     left, seen = list(modules), set[str]()
+    sites = (Path(sysconfig.get_path("stdlib")), *_SITES)
     while left:
         name = left.pop(0)
         package = name.partition(".")[0]
         if name in seen or package in (*ROOMS, "__main__", *sys.stdlib_module_names):
             continue
         seen.add(name)
-        if _is_users_own(_source_of(package)):
+        source = _source_of(package)
+        if source.exists() and source.parent not in sites:
             own[package] = None
             left += _imports_of(name)
         else:
@@ -79,34 +81,27 @@ def _imported(modules: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _providing(module: str) -> list[str]:
-    """The distributions that a module is of; several, if they share its package and say no more."""
+    """The distributions that provide a module; several, if they share its package."""
     package = module.partition(".")[0]
     try:
         return [metadata.distribution(package).name]
     except metadata.PackageNotFoundError:  # it has another name
         pass
-    names = list(dict.fromkeys(_distributions(_installed_at()).get(package, ())))
-    if len(names) < 2:
-        return names
+    installed_at = max(path.stat().st_mtime for path in _SITES if path.exists())
+    names = list(dict.fromkeys(_distributions(installed_at).get(package, ())))
     parts = tuple(module.split(".")[:3])
-    return [name for name in names if _has(name, parts)] or names
 
+    def has_it(distribution: str) -> bool:
+        files = metadata.files(distribution) or ()
+        return any(file.with_suffix("").parts[: len(parts)] == parts for file in files)
 
-def _has(distribution: str, parts: tuple[str, ...]) -> bool:
-    """Whether one of its files is of the module with these parts of a name."""
-    files = metadata.files(distribution) or ()
-    return any(file.with_suffix("").parts[: len(parts)] == parts for file in files)
+    return [name for name in names if len(names) > 1 and has_it(name)] or names
 
 
 @cache
 def _distributions(installed_at: float) -> Mapping[str, list[str]]:
-    """By top-level package; takes a second."""
+    """By top-level package; takes a second, so it is kept until packages are installed."""
     return metadata.packages_distributions()
-
-
-def _installed_at() -> float:
-    """When a distribution was installed or removed last."""
-    return max(path.stat().st_mtime for path in _SITES if path.exists())
 
 
 def _imports_of(module: str) -> Iterator[str]:
@@ -153,12 +148,6 @@ def _source_of(package: str) -> Path:
     return Path(next(iter(places)) if places else (spec and spec.origin) or package)
 
 
-def _is_users_own(source: Path) -> bool:
-    """Whether it is a file of the user's: neither the standard library's nor an installed one."""
-    installed = (Path(sysconfig.get_path("stdlib")), *_SITES)
-    return source.exists() and source.parent not in installed
-
-
 def _copied(source: Path, folder: Path, kept: tuple[str, ...]) -> Path:
     def dropped(folder: str, names: list[str]) -> list[str]:
         files = (n for n in names if not n.endswith(kept) and not Path(folder, n).is_dir())
@@ -179,12 +168,3 @@ def _redact(copy: Path) -> None:
         text = path.read_bytes().decode(errors="surrogateescape")
         if redact(text) != text:
             path.write_bytes(redact(text).encode(errors="surrogateescape"))
-
-
-def _plain(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def _public_version(distribution: str) -> str:
-    """Without the local part, such as `+cu118`, which no index has."""
-    return metadata.version(distribution).partition("+")[0]

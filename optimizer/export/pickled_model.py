@@ -29,11 +29,8 @@ _LOCKS: tuple[Callable[[], Any], ...] = (threading.Lock, threading.RLock)
 def save_pickled(
     pipeline: DSPyPipeline, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model to `folder`, which must not exist yet; the example is shown with it.
-
-    Raises:
-        PipelineError: the program can't be pickled.
-    """
+    """Write the model to `folder`, which must not exist yet; the example is shown with it. Raises
+    PipelineError if the program can't be pickled."""
     file = BytesIO()
     pickler = _Pickler(file)
     try:
@@ -44,10 +41,8 @@ def save_pickled(
 
 
 class _Pickler(cloudpickle.CloudPickler):
-    """Leaves keys out, and notes which modules the pickle imports.
-
-    A lock becomes a new one; `dspy.Parallel` holds some.
-    """
+    """Leaves keys out, and records which modules the pickle imports. A lock becomes a new one;
+    `dspy.Parallel` holds some."""
 
     dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
         {type(make()): lambda lock, make=make: (make, ()) for make in _LOCKS}
@@ -75,16 +70,12 @@ def _imported_by(value: Any) -> Iterator[str]:
     """The modules that a value needs when it is unpickled, or runs."""
     if isinstance(value, ModuleType):
         yield value.__name__
-    elif isinstance(value, type | FunctionType) and _is_found_by_name(value):
-        yield value.__module__
+    elif isinstance(value, type | FunctionType):
+        found: Any = sys.modules.get(value.__module__)
+        for name in value.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if found is value:  # so that the pickle holds the name alone
+            yield value.__module__
     elif isinstance(value, CodeType):  # of a function that no module has
         code = dis.get_instructions(value)
         yield from (each.argval for each in code if each.opname == "IMPORT_NAME")
-
-
-def _is_found_by_name(value: type | FunctionType) -> bool:
-    """Whether its module has it, so that a pickle holds the name alone."""
-    found: Any = sys.modules.get(value.__module__)
-    for name in value.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is value

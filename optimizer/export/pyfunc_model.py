@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.dataset import plain_value
-from optimizer.export.batch import failure_of, input_types, is_wide, run_rows
+from optimizer.export.batch import failure_of, is_wide, run_rows
 from optimizer.export.carried_code import carried_code
-from optimizer.export.plain_data import plain_record, typed_record
 from optimizer.quiet_logs import log_level
 from pipelines import Pipeline, Tunable
 from pipelines.gateway.secrets import key_of, plain_json, redactor
+from pipelines.modules.plain_data import plain_record, typed_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ class ServedPipeline:
         from pipelines.gateway.gateway import Gateway
 
         frame = pd.DataFrame(model_input)
-        types = input_types(self.pipeline)
+        types = self.pipeline.input_types
         rows = [
             typed_record({str(k): plain_value(v) for k, v in row.items()}, types)
             for row in frame.to_dict("records")
@@ -116,11 +116,8 @@ def _load_pyfunc(path: str) -> ServedPipeline:
 def save_pyfunc(
     pipeline_yaml: str, folder: Path, *, example_inputs: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model to `folder`, which must not exist yet; the example is shown with it.
-
-    Raises:
-        PipelineError: the YAML needs more than can be imported.
-    """
+    """Write the model to `folder`, which must not exist yet; the example is shown with it. Raises
+    PipelineError if the YAML needs more than can be imported."""
     pipeline = Pipeline.from_yaml(pipeline_yaml, allow_code=True)
     modules = [each.__module__ for each in pipeline.code]
     save_model(
@@ -137,18 +134,13 @@ def save_model(
 ) -> None:
     """Write a model to `folder`, which must not exist yet.
 
-    Args:
-        pipeline: what it runs.
-        data: the content of the one file that `_load_pyfunc` reads, by its name.
-        folder: where it goes.
-        modules: of the user's code that loading imports.
-        example_inputs: shown with it; empty for none.
+    `data` is the content, by name, of the one file that `_load_pyfunc` reads; `modules` are of the
+    user's code that loading imports; `example_inputs` may be empty.
     """
     import mlflow.pyfunc
     import pandas as pd
 
     shown = plain_json(plain_record(example_inputs), redactor())
-    example = pd.DataFrame([shown]) if shown else None
     ((name, content),) = data.items()
     with tempfile.TemporaryDirectory() as scratch, quiet():
         path = Path(scratch, name)
@@ -160,7 +152,7 @@ def save_model(
             data_path=str(path),
             code_paths=list(code.paths),
             signature=model_signature(pipeline, example_inputs, _columns_of_ours(pipeline)),
-            input_example=example,
+            input_example=pd.DataFrame([shown]) if shown else None,
             pip_requirements=list(code.requirements),
         )
 
@@ -176,7 +168,7 @@ def model_signature(
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[Any] = [
         ColSpec(DataType.string if text else anything, field)
-        for field, kind in input_types(pipeline).items()
+        for field, kind in pipeline.input_types.items()
         for text in [kind is str and isinstance(example.get(field, ""), str)]
     ]
     columns: dict[str, Any] = {**dict.fromkeys(pipeline.outputs, anything), **more}

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, is_dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evaluators.dataset import Dataset
 from evaluators.errors import DatasetError
@@ -25,6 +25,7 @@ from pipelines.aggregators.notation import labels_of
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model, as_models
+from pipelines.modules.plain_data import typed_record
 from search_spaces import PipelineConfig, SearchSpace
 from search_spaces.config import canonical_json
 from search_spaces.refusals import check_whole, nearest
@@ -130,6 +131,7 @@ def prepare(
         )
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
+    data = _with_images(data, pipeline)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
     by_label, temperature = _choices(models, pipeline)
@@ -152,14 +154,14 @@ def prepare(
     identity = [
         SEARCH_VERSION,
         pipeline.identity,
-        [asdict(model) for model in known.values()],
+        [model.identity for model in known.values()],
         data.digest,
         bound.identity,
         space.model_dump(mode="json"),
         baseline.canonical_json(),
         [[stage.name, repr(stage) if is_dataclass(stage) else ""] for stage in stages],
         asdict(sought),
-        asdict(judge) if isinstance(judge, Model) else judge,
+        judge.identity if isinstance(judge, Model) else judge,
         holdout,
         seed,
     ]
@@ -225,6 +227,17 @@ def _tunable(pipeline: Any, data: Dataset) -> Tunable:
             f"{_meant(pipeline)}"
         )
     return pipeline
+
+
+def _with_images(data: Dataset, pipeline: Tunable) -> Dataset:
+    """The data with an image in place of its address, where a module reads an image."""
+    import dspy
+
+    read = pipeline.input_types.items()
+    types = {n: kind for n, kind in read if dspy.Image in (kind, *get_args(kind))}
+    names = types.keys() & set(data.columns)
+    changed = (each.copy(**typed_record({n: each[n] for n in names}, types)) for each in data)
+    return Dataset(changed, data.columns, data.rows) if names else data
 
 
 def _meant(given: Any) -> str:

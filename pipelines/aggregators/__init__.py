@@ -46,11 +46,8 @@ AGGREGATORS: Mapping[str, Callable[..., Aggregator]] = {
 
 
 def aggregator_class(name: str) -> Callable[..., Aggregator]:
-    """The class of that name; `"package.module:ClassName"` is one of the user's own.
-
-    Raises:
-        PipelineError: there is none, and it names the nearest; or it is no `Aggregator`.
-    """
+    """The class of that name; `"package.module:ClassName"` is one of the user's own. Raises
+    PipelineError if there is none, which names the nearest, or if it is no `Aggregator`."""
     if ":" in name:
         return _own_class(name)
     if name not in AGGREGATORS:
@@ -71,12 +68,8 @@ def _own_class(name: str) -> type[Aggregator]:
 
 
 def aggregator(config: str | AggregatorConfig) -> Aggregator:
-    """The aggregator with its parameters.
-
-    Raises:
-        PipelineError: there is none of that name; or a parameter is missing, unknown or out of
-            range; or one of the user's own can't be made, or its properties are not as they must.
-    """
+    """The aggregator with its parameters; raises PipelineError for an unknown name or bad
+    parameters."""
     name, params = (config, {}) if isinstance(config, str) else (config.name, config.params)
     made = aggregator_class(name)
     try:
@@ -86,8 +79,9 @@ def aggregator(config: str | AggregatorConfig) -> Aggregator:
         knob = ".".join(map(str, first["loc"]))
         given = f", but got {first['input']!r}"
         if "unexpected" in first["type"]:
-            rule = _unknown(knob, made)
-        elif first["type"] == "value_error":  # raised by a check of ours, which says all
+            hint = nearest(knob, parameters(made)) or "; it has none"
+            rule = f"there is no such parameter{hint}"
+        elif first["type"] == "value_error":  # raised by a check of ours
             rule, given = str(first["ctx"]["error"]), ""
         else:
             rule = first["msg"]
@@ -123,11 +117,8 @@ def parameters(made: Callable[..., Aggregator]) -> Collection[str]:
 
 
 def check_aggregator(config: ModuleConfig, module: Module) -> None:
-    """Whether the members of a wide module have an aggregator that can work with them.
-
-    Raises:
-        PipelineError: there is none, or it does not fit; says the rule.
-    """
+    """Raises PipelineError unless the config of a wide module has an aggregator that fits its
+    members."""
     aggregation = config.aggregation
     if aggregation is None:
         known = ", ".join(map(repr, AGGREGATORS))
@@ -150,11 +141,6 @@ def check_aggregator(config: ModuleConfig, module: Module) -> None:
     except PipelineError as error:
         message = f"{aggregation.name}: {error.message}"
         raise PipelineError(message, ("aggregator",)) from error
-
-
-def _unknown(parameter: str, made: Callable[..., Aggregator]) -> str:
-    hint = nearest(parameter, parameters(made)) or "; it has none"
-    return f"there is no such parameter{hint}"
 
 
 __all__ = [

@@ -111,7 +111,7 @@ class Members(Protocol):
         ...
 
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
-        """What a consulted module says of several texts, all asked at the same time.
+        """A consulted module's replies about several texts, all asked at the same time.
 
         None where it failed.
 
@@ -174,6 +174,20 @@ class Aggregator(ABC):
         ...
 
 
+class Selection(Aggregator):
+    """Asks all members, and selects one of their answers or makes one of its own."""
+
+    @abstractmethod
+    def select(self, members: Members, answers: Sequence[Answer]) -> Answer | None:
+        """The winner, given at least one answer; None leaves it to the majority."""
+        ...
+
+    def aggregate(self, members: Members) -> Verdict | None:
+        answers, width = members.ask(everyone(members)), len(members.models)
+        winner = self.select(members, answers) if answers else None
+        return elect(winner, answers, width) if winner else vote(answers, width)
+
+
 @dataclass_transform(frozen_default=True)
 def validated(kind: type[T]) -> type[T]:
     """Make a frozen dataclass of an aggregator whose parameters pydantic checks."""
@@ -197,11 +211,8 @@ def non_empty(answers: Sequence[Answer]) -> list[Answer]:
 def tally(answers: Sequence[Answer], weights: Sequence[float] = ()) -> list[Group]:
     """The answers in groups that mean the same: most votes first, then the one given first.
 
-    Members whose fields are all empty abstain, unless all do.
-
-    Args:
-        answers: in the order in which they count as given.
-        weights: votes by member; one each, if none are given.
+    Members whose fields are all empty abstain, unless all do. `weights` are votes by member,
+    default 1.
     """
     groups: dict[tuple[str, ...], Group] = {}
     for answer in non_empty(answers):
@@ -240,10 +251,6 @@ def everyone(members: Members) -> range:
 
 
 def check_one(what: str, first: object, second: object) -> None:
-    """Check that exactly one of two ways to judge is given.
-
-    Raises:
-        PipelineError: both are given, or none.
-    """
+    """Raises PipelineError unless exactly one of two ways to judge is given."""
     if bool(first) == bool(second):
         raise PipelineError(f"needs {what}, but got {'both' if first else 'neither'}")

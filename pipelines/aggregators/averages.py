@@ -53,7 +53,8 @@ def combined(members: Members, combine: Callable[[Sequence[Fraction]], Fraction]
     """One number in each field, made of all members'; None if no member gave any."""
     answers = members.ask(everyone(members))
     read = [_numbers(answer.record) for answer in answers]
-    fields = _number_fields(read)
+    counts = Counter(field for numbers in read for field in numbers)
+    fields = {field for field, count in counts.items() if 2 * count > sum(map(bool, read))}
     given = [(a, n) for a, n in zip(answers, read, strict=True) if fields and fields <= n.keys()]
     if not given:
         members.failed("unparsable", "no member gave a number")
@@ -61,17 +62,15 @@ def combined(members: Members, combine: Callable[[Sequence[Fraction]], Fraction]
     for answer, numbers in zip(answers, read, strict=True):
         if not fields <= numbers.keys() and not answer.empty:
             members.failed("unparsable", f"no number: {answer.shown}")
-    outcome = {f: _like([n[f] for _, n in given], combine) for f in sorted(fields)}
+    outcome = {}
+    for field in sorted(fields):
+        values = [numbers[field] for _, numbers in given]
+        whole = all(value.denominator == 1 for value in values)
+        outcome[field] = Fraction(round(combine(values))) if whole else combine(values)
     closest, _ = min(given, key=lambda pair: _distance(pair[1], outcome))
     agreeing = sum(_distance(numbers, outcome) <= CLOSE for _, numbers in given)
     record = {**closest.record, **{f: _written(closest.record[f], v) for f, v in outcome.items()}}
     return Verdict(Answer(closest.member, record), agreeing / len(members.models))
-
-
-def _number_fields(read: Sequence[Numbers]) -> set[str]:
-    """Those with a number in more than half as many answers as give one anywhere."""
-    counts = Counter(field for numbers in read for field in numbers)
-    return {field for field, count in counts.items() if 2 * count > sum(map(bool, read))}
 
 
 def _numbers(record: Record) -> dict[str, Fraction]:
@@ -91,16 +90,8 @@ def _number(value: object) -> Fraction | None:
         return None
 
 
-def _like(
-    values: Sequence[Fraction], combine: Callable[[Sequence[Fraction]], Fraction]
-) -> Fraction:
-    outcome = combine(values)
-    whole = all(value.denominator == 1 for value in values)
-    return Fraction(round(outcome)) if whole else outcome
-
-
 def _written(as_given: object, value: Fraction) -> object:
-    """The number in the type in which the member gave its own."""
+    """The number in the type of the member's own."""
     whole = value.denominator == 1 and not isinstance(as_given, float)
     number = int(value) if whole else float(value)
     return str(number) if isinstance(as_given, str) else number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -21,13 +21,13 @@ from pipelines.aggregators.aggregator import (
 )
 from pipelines.aggregators.normalising import admits_doubt, normalised
 from pipelines.aggregators.role import YES_OR_NO
-from pipelines.aggregators.selection.judging import accepted
+from pipelines.aggregators.selection.checking import accepted
 from pipelines.errors import PipelineError
 from pipelines.modules.module import Module
 from search_spaces import MemberConfig, ModuleConfig
 
 CONFIDENCE = "confidence"
-"""The output field in which models say how sure they are."""
+"""The output field in which models state their confidence."""
 
 
 @validated
@@ -78,9 +78,11 @@ class Cascade(Aggregator):
     def aggregate(self, members: Members) -> Verdict | None:
         answers: list[Answer] = []
         asked, best = 0, None
-        steps = list(self._places(members.configs))
+        beside = () if self.confidence is None else (CONFIDENCE,)
+        ends = itertools.accumulate(self.sizes(members.configs), initial=0)
+        steps = [range(start, end) for start, end in itertools.pairwise(ends)]
         for step in steps:
-            given = [replace(answer, beside=self._beside) for answer in members.ask(step)]
+            given = [replace(answer, beside=beside) for answer in members.ask(step)]
             answers += given
             asked += len(step)
             verdict = vote(given, len(step))
@@ -89,14 +91,6 @@ class Cascade(Aggregator):
             if verdict and (step is steps[-1] or self._accepts(members, verdict, len(step))):
                 break
         return elect(best.answer, answers, asked) if best else None
-
-    @property
-    def _beside(self) -> tuple[str, ...]:
-        return () if self.confidence is None else (CONFIDENCE,)
-
-    def _places(self, members: Sequence[MemberConfig]) -> Iterator[range]:
-        ends = itertools.accumulate(self.sizes(members), initial=0)
-        return (range(start, end) for start, end in itertools.pairwise(ends))
 
     def _accepts(self, members: Members, verdict: Verdict, width: int) -> bool:
         answer = verdict.answer
@@ -111,7 +105,7 @@ class Cascade(Aggregator):
 
 
 def _stated_confidence(answer: Answer) -> float:
-    """What the model says, as a share; NaN if that is no number."""
+    """The stated confidence as a share; NaN if it is no number."""
     text = normalised(answer.record[CONFIDENCE])
     try:
         stated = float(text.removesuffix("%"))

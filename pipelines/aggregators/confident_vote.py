@@ -22,7 +22,7 @@ from search_spaces import ModuleConfig
 
 @validated
 class ConfidentVote(Aggregator):
-    """The majority's answer if its share reaches `threshold`, else what `member` says greedily.
+    """The majority's answer if its share reaches `threshold`, else the greedy answer of `member`.
 
     After Gemini's uncertainty-routed CoT@32 (arXiv 2312.11805). The greedy answer is
     another call, at temperature 0; if it fails or is empty, the majority decides.

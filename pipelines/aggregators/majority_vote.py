@@ -1,4 +1,4 @@
-"""The answer that most members gave, told apart by what they mean rather than how they write."""
+"""The answer that most members gave, compared by meaning rather than spelling."""
 
 from __future__ import annotations
 
@@ -45,10 +45,8 @@ class MajorityVote(Aggregator):
 
 
 def majority_vote(**answers: Any) -> Any:
-    """The winning answer, as the first to give it wrote it; for use as a function module.
-
-    The order of the arguments is that of the members.
-    """
+    """The winning answer, as the first to give it wrote it; for use as a function module. The order
+    of the arguments is that of the members."""
     given = [Answer(n, {"answer": answer}) for n, answer in enumerate(answers.values())]
     verdict = vote(given, len(given))
     return verdict.answer.record["answer"] if verdict else None

@@ -44,10 +44,8 @@ class Role:
         return 1 if self.sees == CANDIDATES else width
 
     def module(self, name: str, of: Module, task_instructions: str | None) -> Module:
-        """The module of this role, which gets the inputs of the module `of` and the candidates.
-
-        Its output fields have names that those of `of` leave free; its `rename` leads back.
-        """
+        """The module of this role, which gets the inputs of the module `of` and the candidates. Its
+        output fields have names that those of `of` leave free; its `rename` leads back."""
         return _module(self, name, of.signature, of.strategy, task_instructions)  # type: ignore[arg-type]
 
     def field(self, of: Module) -> str:

@@ -64,8 +64,12 @@ class ShuffledVote(Aggregator):
         orders = [_shuffled(members.inputs[field], member) for member in everyone(members)]
         inputs = [{**members.inputs, field: order.shown} for order in orders]
         answers = members.ask(everyone(members), inputs=inputs)
-        turned = [_turned_back(answer, orders) for answer in answers]
-        return vote(turned, len(members.models))
+        restored = []
+        for answer in answers:
+            original = orders[answer.member or 0].original
+            record = {field: _restored(value, original) for field, value in answer.record.items()}
+            restored.append(Answer(answer.member, record, answer.tokens))
+        return vote(restored, len(members.models))
 
 
 def _clear_field(fields: Iterable[str]) -> str | None:
@@ -91,7 +95,7 @@ def _options(value: Any) -> list[str]:
 
 
 def _lettered(text: str) -> list[re.Match[str]]:
-    """The last lines that are lettered from A on; before them may stand "Q. Choose:"."""
+    """The last lines that are lettered from A on; a line such as "Q. Choose:" may precede them."""
     found = list(_OPTION.finditer(text))
     start = max((place for place, line in enumerate(found) if line[2] == "A"), default=0)
     letters = "".join(line[2] for line in found[start:])
@@ -105,13 +109,10 @@ def _shuffled(value: Any, member: int) -> _Order:
     if member:
         random.Random(f"{member}/{options}").shuffle(order)
     original = {chr(ord("A") + p): chr(ord("A") + source) for p, source in enumerate(order)}
-    places = isinstance(value, str) or not any(map(_has_letter, options))
+    # an option that is a letter, or begins with one, takes it along
+    lettered = any(_LETTER.fullmatch(option) or _OPTION.match(option) for option in options)
+    places = isinstance(value, str) or not lettered
     return _Order(_written(value, order), original if places else {})
-
-
-def _has_letter(option: str) -> bool:
-    """Whether it is a letter, or has one before it, which goes along with it."""
-    return bool(_LETTER.fullmatch(option) or _OPTION.match(option))
 
 
 def _written(value: Any, order: Sequence[int]) -> Any:
@@ -124,14 +125,8 @@ def _written(value: Any, order: Sequence[int]) -> Any:
     return written + value[end:]
 
 
-def _turned_back(answer: Answer, orders: Sequence[_Order]) -> Answer:
-    original = orders[answer.member or 0].original
-    record = {field: _original(value, original) for field, value in answer.record.items()}
-    return Answer(answer.member, record, answer.tokens)
-
-
-def _original(value: Any, original: Mapping[str, str]) -> Any:
-    """A letter alone is turned back; other answers stay as they are."""
+def _restored(value: Any, original: Mapping[str, str]) -> Any:
+    """A single letter as in the original order; other answers stay as they are."""
     found = _LETTER.fullmatch(value) if isinstance(value, str) else None
     letter = original.get(found[1].upper()) if found else None
     if found is None or letter is None:

@@ -19,7 +19,7 @@ from pipelines.aggregators.aggregator import Aggregator, Answer, Members, Record
 from search_spaces import MemberConfig
 
 Say = Callable[[str], Record | None]
-"""What a consulted module says of what it is shown; None is a failure."""
+"""A consulted module's reply to what it is shown; None is a failure."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ScriptedMembers(Members):
     labels: Sequence[str] = ()
     received: Record = field(default_factory=dict)
     finishing: Sequence[int] = ()
-    """Members in the order of finishing; as they stand, if not given."""
+    """Members in the order of finishing; their own order, if not given."""
     greedy_record: Record | None = None
     tokens: Sequence[int] = ()
     asked: Counter[int] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ class AggregatorConformance:
         raise NotImplementedError
 
     def said(self) -> Mapping[str, Say]:
-        """What its roles say; by default the first role accepts, scores 1, chooses 1."""
+        """The replies of its roles; by default each accepts, scores 1 and chooses 1."""
         verdict = {"accepted": True, "score": 1.0, "choice": 1, **self.record(0)}
         return dict.fromkeys(self.make().roles, lambda _: verdict)
 
@@ -175,5 +175,5 @@ class AggregatorConformance:
 
 
 def says(**fields: Any) -> Say:
-    """A consulted module that always says the same."""
+    """A consulted module that always replies the same."""
     return lambda _: fields

@@ -30,11 +30,7 @@ def to_yaml(pipeline: CallablePipeline) -> str:
 
 
 def from_form(form: Mapping[str, Any], tuning: Mapping[str, Any]) -> CallablePipeline:
-    """The pipeline that the form names, with its config, models and provenance.
-
-    Raises:
-        PipelineError: the factory can't be imported, or the config does not fit the modules.
-    """
+    """The pipeline that the form names, with its config, models and provenance."""
     check_keys(form, "a pipeline", _KEYS, ("name", "factory", "modules"))
     modules = form["modules"]
     try:

@@ -23,7 +23,7 @@ from search_spaces.refusals import nearest
 
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _GIVEN = ("class", "modules", "reason")
-"""What stands under `program` where calling a class does not make it."""
+"""Keys of `program` where calling a class does not make it."""
 _KEYS = (
     "name", "program", "inputs", "outputs", "returned", "fallback", "models", "config", "provenance"
 )  # fmt: skip
@@ -60,12 +60,8 @@ def to_yaml(pipeline: DSPyPipeline) -> str:
 def from_form(
     form: Mapping[str, Any], tuning: Mapping[str, Any], program: dspy.Module | None = None
 ) -> DSPyPipeline:
-    """The program that the form names, or the one given, with config, models and provenance.
-
-    Raises:
-        PipelineError: it can't be imported or made, the one given has other modules, none is given
-            where one is needed, or the config does not fit.
-    """
+    """The program that the form names, or the one given, with config, models and provenance. Raises
+    PipelineError if it can't be made, does not match, or is needed and not given."""
     check_keys(form, "a pipeline", _KEYS, ("name", "program"))
     pipeline = _given(form["program"], program, names(form, "outputs"))
     pipeline = pipeline.with_inputs(names(form, "inputs") if "inputs" in form else pipeline.inputs)
@@ -76,7 +72,7 @@ def from_form(
 
 
 def _given(form: Any, program: dspy.Module | None, outputs: Sequence[str]) -> DSPyPipeline:
-    """The program of the form, or the one that is given, if it has the same modules."""
+    """The program that the form names, or the one given, if it has the same modules."""
     if isinstance(form, str):
         return _again(form, outputs) if program is None else from_dspy(program, outputs=outputs)
     check_keys(form, "program", _GIVEN, _GIVEN)
@@ -90,12 +86,10 @@ def _given(form: Any, program: dspy.Module | None, outputs: Sequence[str]) -> DS
     pipeline = from_dspy(program, outputs=outputs)
     tuned, there = form["modules"], _signatures(pipeline)
     for name in (*tuned, *there):
-        if tuned.get(name) != there.get(name):
-            raise PipelineError(
-                f"module {name!r} was tuned as {tuned.get(name)!r}, and is {there.get(name)!r} in "
-                "program=...",
-                ("program", "modules"),
-            )
+        before, now = tuned.get(name), there.get(name)
+        if before != now:
+            problem = f"module {name!r} was tuned as {before!r}, and is {now!r} in program=..."
+            raise PipelineError(problem, ("program", "modules"))
     return pipeline
 
 
@@ -104,13 +98,9 @@ def _signatures(pipeline: DSPyPipeline) -> dict[str, str]:
 
 
 def _reference(kind: type) -> str:
-    """The `package.module:Class` by which the program can be made again, without making it.
-
-    Raises:
-        PipelineError: it can't be imported, or needs arguments.
-    """
+    """The `package.module:Class` that makes the program; PipelineError if it needs arguments."""
     reference = reference_of(kind)
-    # DSPy's metaclass takes anything, so the class itself would say nothing
+    # DSPy's metaclass takes anything, so the class has no signature of its own
     parameters = list(signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in _VARIADIC]
     if needed:
@@ -129,11 +119,7 @@ def _again(reference: str, outputs: Sequence[str] = ()) -> DSPyPipeline:
 
 
 def _check_same(pipeline: DSPyPipeline, again: DSPyPipeline, reference: str) -> None:
-    """Whether calling the class without arguments makes the program that was tuned.
-
-    Raises:
-        PipelineError: it makes another; names what differs.
-    """
+    """Raises PipelineError if calling the class without arguments makes another program."""
     given, made = _written(pipeline), _written(again)
     for place in (*given, *made):
         if given.get(place) != made.get(place):
@@ -143,7 +129,7 @@ def _check_same(pipeline: DSPyPipeline, again: DSPyPipeline, reference: str) -> 
 
 
 def _written(pipeline: DSPyPipeline) -> dict[str, str]:
-    """What a program consists of, by what to call it in an error."""
+    """The parts of a program, by what errors call them."""
     parts = {f"module {each.name!r}": repr(each.signature) for each in pipeline.modules}
     for place, module in every_module(pipeline.program):
         if not isinstance(module, dspy.Predict):
@@ -153,11 +139,7 @@ def _written(pipeline: DSPyPipeline) -> dict[str, str]:
 
 
 def _fallback(form: Any, models: Sequence[Model]) -> Fallback:
-    """The model that the program's own code asks.
-
-    Raises:
-        PipelineError: the form names none of the models.
-    """
+    """The model that the program's own code asks."""
     check_keys(form, "fallback", ("model", "temperature"), ("model",))
     for model in models:
         if model.label == form["model"]:

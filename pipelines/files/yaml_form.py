@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,16 +19,13 @@ from pipelines.modules.module import Module
 from pipelines.modules.signature import signature_fields, signature_text
 from pipelines.spec.pipeline import Pipeline
 from pipelines.spec.tunable import Tunable
-from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
+from search_spaces import AggregatorConfig, ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     import dspy
 
 T = TypeVar("T")
-
-_PIPELINE_KEYS = tuple(field.name for field in dataclasses.fields(Pipeline))
-_MODULE_KEYS = tuple(field.name for field in dataclasses.fields(Module))
 
 
 def to_yaml(pipeline: Pipeline) -> str:
@@ -43,7 +40,7 @@ def to_yaml(pipeline: Pipeline) -> str:
 
 
 def tuning_form(pipeline: Tunable) -> dict[str, Any]:
-    """What a tuned pipeline carries: its models, its config, and where that comes from."""
+    """The models, config and provenance of a tuned pipeline."""
     form: dict[str, Any] = {}
     if pipeline.models:
         form["models"] = [_model_form(model) for model in pipeline.models]
@@ -72,17 +69,14 @@ def from_yaml(
             message = _not_allowed(form, refused) if refused else error.message
             if len(message) > 1000:  # it quotes what is wrong, which may be anything
                 message = f"{message[:700]} [...] {message[-250:]}"
-            line = lines.of(error.at)
+            line = lines[error.at]
             raise PipelineError(message, error.at, line=line, source=source) from error
     return pipeline
 
 
 def _read_networks(pipeline: Tunable, refused: Sequence[str]) -> None:
-    """Read the networks that else only a search would, since they may name code, too.
-
-    Raises:
-        PipelineError: one names code that was refused.
-    """
+    """Parse the networks that only a search would parse otherwise, since they may name refused
+    code."""
     for index, module in enumerate(pipeline.modules):
         if module.model is not None:
             try:
@@ -113,11 +107,10 @@ def _module_form(module: Module) -> dict[str, Any]:
             signature_fields(text)
         except PipelineError:
             advice = "a dspy.Module with this signature can be saved, for YAML names its class"
-        raise PipelineError(
-            f"module {module.name!r} has a class for its signature, which YAML has no form for: "
-            f"{advice}"
-        )
-    form = _changed(module)
+        problem = "has a class for its signature, which YAML has no form for"
+        raise PipelineError(f"module {module.name!r} {problem}: {advice}")
+    form: dict[str, Any] = {"name": module.name, "signature": module.signature}
+    form |= _changed(module, Module("any", "input -> output"))
     if module.function is not None:
         form["function"] = reference_of(module.callable)
     if module.demos:
@@ -126,31 +119,22 @@ def _module_form(module: Module) -> dict[str, Any]:
 
 
 def _model_form(model: Model) -> dict[str, Any]:
-    """What the name alone does not say."""
-    bare = Model(model.name)
-    names = [field.name for field in dataclasses.fields(model)]
-    changed = [name for name in names if getattr(model, name) != getattr(bare, name)]
-    return {name: getattr(model, name) for name in ("name", *changed)}
+    return {"name": model.name, **_changed(model, Model(model.name))}
 
 
 def _module_config_form(config: ModuleConfig) -> dict[str, Any]:
     form: dict[str, Any] = {}
-    for knob, field in ModuleConfig.model_fields.items():
-        value = getattr(config, knob)
+    default = ModuleConfig()
+    for knob, value in config:
         if knob == "models" and config.members:
             continue  # they name their models themselves
         if isinstance(value, AggregatorConfig):
             form[knob] = _aggregator_form(value)
         elif knob == "members" and value:
-            form[knob] = [_member_form(member) for member in value]
-        elif value != field.get_default(call_default_factory=True):
-            form[knob] = list(value) if isinstance(value, tuple) else value
-    return form
-
-
-def _member_form(member: MemberConfig) -> dict[str, Any]:
-    own = {k: list(v) if isinstance(v, tuple) else v for k, v in member.own.items()}
-    return {"model": member.model, **own}
+            form[knob] = [{"model": member.model, **_listed(member.own)} for member in value]
+        elif value != getattr(default, knob):
+            form[knob] = value
+    return _listed(form)
 
 
 def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
@@ -162,16 +146,16 @@ def _aggregator_form(config: AggregatorConfig) -> dict[str, Any]:
     return form
 
 
-def _changed(spec: Module) -> dict[str, Any]:
-    """The fields that differ from their defaults."""
-    changed = {}
-    for field in dataclasses.fields(spec):
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        value = getattr(spec, field.name)
-        if value != default:
-            changed[field.name] = value
-    return changed
+def _listed(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The form with lists in place of tuples."""
+    return {k: list(value) if isinstance(value, tuple) else value for k, value in form.items()}
+
+
+def _changed(spec: Module | Model, default: Module | Model) -> dict[str, Any]:
+    """The fields that differ from the default's."""
+    names = [field.name for field in dataclasses.fields(spec)]
+    changed = [name for name in names if getattr(spec, name) != getattr(default, name)]
+    return {name: getattr(spec, name) for name in changed}
 
 
 def _pipeline(form: Any, program: dspy.Module | None) -> Tunable:
@@ -185,40 +169,47 @@ def _pipeline(form: Any, program: dspy.Module | None) -> Tunable:
         from pipelines.files import callable_form
 
         return callable_form.from_form(form, tuning_of(form))
-    check_keys(form, "a pipeline", _PIPELINE_KEYS, ("name", "modules"))
-    modules = [_module(given, index) for index, given in enumerate(listed(form, "modules"))]
+    keys = [field.name for field in dataclasses.fields(Pipeline)]
+    check_keys(form, "a pipeline", keys, ("name", "modules"))
+    modules = _each(form, "modules", _module)
     return Pipeline(form["name"], modules, names(form, "outputs"), **tuning_of(form))
 
 
 def tuning_of(form: Mapping[str, Any]) -> dict[str, Any]:
-    """What `tuning_form` wrote."""
+    """What `tuning_form` wrote, as arguments of a pipeline."""
     config = form.get("config")
     return {
         "config": None if config is None else _config(config),
-        "models": [_model(given, index) for index, given in enumerate(listed(form, "models"))],
+        "models": _each(form, "models", _model),
         "provenance": _held(form, "provenance", dict, "a mapping"),
     }
 
 
-def _module(form: Any, index: int) -> Module:
-    try:
-        check_keys(form, "a module", _MODULE_KEYS, ("name", "signature"))
-        return Module(**form)
-    except PipelineError as error:
-        raise error.within("modules", index) from error
+def _each(form: Mapping[str, Any], key: str, make: Callable[[Any], T]) -> list[T]:
+    """What is made of each item of the list under the key; errors name the item."""
+    made = []
+    for index, given in enumerate(_held(form, key, list, "a list")):
+        try:
+            made.append(make(given))
+        except PipelineError as error:
+            raise error.within(key, index) from error
+    return made
 
 
-def _model(form: Any, index: int) -> Model:
-    keys = tuple(field.name for field in dataclasses.fields(Model))
+def _module(form: Any) -> Module:
+    keys = [field.name for field in dataclasses.fields(Module)]
+    check_keys(form, "a module", keys, ("name", "signature"))
+    return Module(**form)
+
+
+def _model(form: Any) -> Model:
+    form = {"name": form} if isinstance(form, str) else form
+    check_keys(form, "a model", [field.name for field in dataclasses.fields(Model)], ("name",))
     try:
-        if isinstance(form, str):
-            form = {"name": form}
-        check_keys(form, "a model", keys, ("name",))
         return TypeAdapter(Model).validate_python(form)  # whose errors have places
-    except PipelineError as error:
-        raise error.within("models", index) from error
     except ValidationError as error:
-        raise _refused(error, quoted=False).within("models", index) from None  # may hold a key
+        refused = _refused(error, quoted=False)
+    raise refused  # not from the error, which may hold a key
 
 
 def _config(form: Any) -> PipelineConfig:
@@ -238,7 +229,9 @@ def _config(form: Any) -> PipelineConfig:
 
 def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
     first = error.errors()[0]
-    if first["type"] == "value_error" and not first["loc"]:  # a check of ours, which says all
+    if (
+        first["type"] == "value_error" and not first["loc"]
+    ):  # a check of ours, whose message is complete
         return PipelineError(str(first["ctx"]["error"]))
     knob = ".".join(map(str, first["loc"]))
     given = f", but got {first['input']!r}" if quoted else ""
@@ -247,11 +240,8 @@ def _refused(error: ValidationError, *, quoted: bool = True) -> PipelineError:
 
 
 def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]) -> None:
-    """Check that a form is a mapping with all required keys and no unknown ones.
-
-    Raises:
-        PipelineError: names the key, and the nearest.
-    """
+    """Raises PipelineError unless the form is a mapping with all needed keys and no unknown
+    ones."""
     if not isinstance(form, Mapping):
         raise PipelineError(f"{what} must be a mapping, but is {form!r}")
     for key in form:
@@ -262,30 +252,18 @@ def check_keys(form: Any, what: str, known: Sequence[str], needed: Sequence[str]
             raise PipelineError(f"{what} needs the key {key!r}")
 
 
-def listed(form: Mapping[str, Any], key: str) -> list[Any]:
-    """The list under the key; empty if there is none.
-
-    Raises:
-        PipelineError: something else is there.
-    """
-    return _held(form, key, list, "a list")
-
-
 def names(form: Mapping[str, Any], key: str) -> list[str]:
-    """The list of names under the key; empty if there is none.
-
-    Raises:
-        PipelineError: something else is there.
-    """
-    given = listed(form, key)
+    """The list of names under the key, empty if there is none; raises PipelineError for anything
+    else."""
+    given = _held(form, key, list, "a list")
     for index, name in enumerate(given):
         if not isinstance(name, str):
             raise PipelineError(f"{key} must be names, but got {name!r}", (key, index))
     return given
 
 
-def _held(form: Mapping[str, Any], key: str, kind: type[T], name: str) -> T:
+def _held(form: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:
     given = form.get(key)
     if given is not None and not isinstance(given, kind):
-        raise PipelineError(f"{key} must be {name}, but is {given!r}", (key,))
+        raise PipelineError(f"{key} must be {what}, but is {given!r}", (key,))
     return given or kind()

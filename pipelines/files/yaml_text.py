@@ -15,29 +15,21 @@ MOST_CHARACTERS, MOST_PARTS, MOST_LEVELS = 4_000_000, 100_000, 64
 """Bounds of a file: its length; its keys and values, those behind an alias counted each time; and
 how deep they are nested. A tuned pipeline with a hundred demos has a few thousand parts."""
 _TYPES = ("str", "int", "float", "bool", "null", "seq", "map", "merge")
+_PLAIN = (dict, list, str, int, float, bool, type(None))
 _UNUSUAL_BREAKS = frozenset("\r\x85\u2028\u2029")
 
 
-class Lines:
-    """The line of each key and list item in a YAML text."""
+class Lines(dict[Location, int]):
+    """The line, from 1, of each key and list item in a YAML text."""
 
-    def __init__(self, by_place: dict[Location, int]) -> None:
-        self._by_place = by_place
-
-    def of(self, place: Location) -> int:
-        """The line, from 1, of the place or else of what is around it."""
-        while place not in self._by_place:
-            place = place[:-1]
-        return self._by_place[place]
+    def __missing__(self, place: Location) -> int:
+        """That of what is around it."""
+        return self[place[:-1]]
 
 
 def read_yaml(text: str, source: str | None = None) -> tuple[Any, Lines]:
-    """The data of one YAML document, and the lines of its parts.
-
-    Raises:
-        PipelineError: no YAML, more than one document, a key given twice, a value that is no plain
-            data, or more of anything than the bounds allow; with the line.
-    """
+    """The data of one YAML document, and the lines of its parts. Raises PipelineError, with the
+    line, if it is no plain data or exceeds the bounds."""
     try:
         if len(text) > MOST_CHARACTERS:
             raise PipelineError(f"bad YAML: at most {MOST_CHARACTERS:,} characters are read")
@@ -45,9 +37,9 @@ def read_yaml(text: str, source: str | None = None) -> tuple[Any, Lines]:
         node = loader.get_single_node()
         if node is None:
             raise PipelineError("the YAML is empty")
-        by_place: dict[Location, int] = {(): node.start_mark.line + 1}
-        _note_lines(node, (), by_place)
-        return loader.construct_document(node), Lines(by_place)
+        lines = Lines({(): node.start_mark.line + 1})
+        _note_lines(node, (), lines)
+        return loader.construct_document(node), lines
     except yaml.YAMLError as error:
         raise PipelineError(_problem(error), line=_line(error, text), source=source) from error
     except PipelineError as error:
@@ -55,11 +47,8 @@ def read_yaml(text: str, source: str | None = None) -> tuple[Any, Lines]:
 
 
 def read_text(path: str | Path) -> str:
-    """The file's text, or the beginning of one that `read_yaml` refuses as too long.
-
-    Raises:
-        PipelineError: it is not UTF-8 text.
-    """
+    """The file's text, or the beginning of one that is too long; raises PipelineError if not
+    UTF-8."""
     path = Path(path)
     if not path.exists():
         files = [each.name for each in path.absolute().parent.glob("*.y*ml")]
@@ -78,10 +67,8 @@ def read_text(path: str | Path) -> str:
 def write_yaml(data: Any) -> str:
     """The YAML text of plain data, in the order given; long texts as blocks.
 
-    No line is folded, so that secrets can be found in it.
-
-    Raises:
-        PipelineError: a part is not plain data, and would not be read back unchanged.
+    No line is folded, so that secrets can be found in it. Raises PipelineError for what is not
+    plain.
     """
     _check_plain(data, ())
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
@@ -150,18 +137,17 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    if _UNUSUAL_BREAKS.intersection(text):  # PyYAML would read them back as spaces
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in data else None
+        if _UNUSUAL_BREAKS.intersection(data):  # PyYAML would read them back as spaces
+            style = '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
-def _note_lines(node: yaml.Node, place: Location, by_place: dict[Location, int]) -> None:
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _note_lines(node: yaml.Node, place: Location, lines: Lines) -> None:
     line = node.start_mark.line + 1
     if node.tag.removeprefix("tag:yaml.org,2002:") not in _TYPES:
         raise PipelineError(f"bad YAML: only plain data is read, not {node.tag!r}", line=line)
@@ -173,15 +159,15 @@ def _note_lines(node: yaml.Node, place: Location, by_place: dict[Location, int])
             if not key.tag.endswith((":str", ":merge")):
                 problem = f"bad YAML: a key must be text: put {_shown(key)} in quotes"
                 raise PipelineError(problem, line=line)
-            if inner in by_place:
+            if inner in lines:
                 raise PipelineError(f"key {key.value!r} is given twice", line=line)
-            by_place[inner] = line
-            _note_lines(key, place, by_place)
-            _note_lines(value, inner, by_place)
+            lines[inner] = line
+            _note_lines(key, place, lines)
+            _note_lines(value, inner, lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            by_place[(*place, index)] = item.start_mark.line + 1
-            _note_lines(item, (*place, index), by_place)
+            lines[(*place, index)] = item.start_mark.line + 1
+            _note_lines(item, (*place, index), lines)
     else:
         try:
             node.value.encode()
@@ -190,25 +176,20 @@ def _note_lines(node: yaml.Node, place: Location, by_place: dict[Location, int])
             raise PipelineError(problem, line=line) from None
 
 
-def _check_plain(data: Any, place: Location) -> None:
-    if type(data) is dict:
+def _check_plain(data: Any, place: Location, kinds: tuple[type, ...] = _PLAIN) -> None:
+    if type(data) not in kinds:
+        where, kind = ".".join(map(str, place)), type(data).__name__
+        raise PipelineError(
+            f"{where} holds {data!r}, a {kind}, which YAML can't carry exactly; "
+            "use text, numbers, booleans, lists and mappings by text"
+        )
+    if isinstance(data, dict):
         for key, value in data.items():
-            if type(key) is not str:
-                raise _not_plain(key, (*place, "a key"))
+            _check_plain(key, (*place, "a key"), (str,))
             _check_plain(value, (*place, key))
-    elif type(data) is list:
+    elif isinstance(data, list):
         for index, value in enumerate(data):
             _check_plain(value, (*place, index))
-    elif data is not None and type(data) not in (str, int, float, bool):
-        raise _not_plain(data, place)
-
-
-def _not_plain(value: Any, place: Location) -> PipelineError:
-    where = ".".join(map(str, place))
-    return PipelineError(
-        f"{where} holds {value!r}, a {type(value).__name__}, which YAML can't carry exactly; "
-        "use text, numbers, booleans, lists and mappings by text"
-    )
 
 
 _HINTS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictFloat, ValidationInfo
@@ -74,6 +75,16 @@ class Model:
 
     Nothing that has a field here, that the gateway sets, or that is a secret.
     """
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides its answers and their price, for keys: every field but `api_key_env`."""
+        return {name: value for name, value in asdict(self).items() if name != "api_key_env"}
+
+    @property
+    def has_own_price(self) -> bool:
+        """Whether a price of its own is given."""
+        return (self.input_usd_per_million, self.output_usd_per_million) != (None, None)
 
     @property
     def provider(self) -> str:

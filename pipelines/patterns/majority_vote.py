@@ -45,8 +45,6 @@ def majority_vote(
     ]
     read = ", ".join(f"{ballot}{asked.kind}" for ballot in ballots)
     vote = Module(
-        "vote",
-        f"{read} -> {asked.answer}{asked.kind}",
-        function=aggregators.majority_vote,
+        "vote", f"{read} -> {asked.answer}{asked.kind}", function=aggregators.majority_vote
     )
     return Pipeline("majority-vote", [*solvers, vote])

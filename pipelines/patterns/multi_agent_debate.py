@@ -1,4 +1,4 @@
-"""Several debaters, who see each other's answers and may change their own, and a final decision."""
+"""Several debaters that see each other's answers and may change their own, and a final decision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pipelines import aggregators
 from pipelines.errors import PipelineError
 from pipelines.modules.module import Module
-from pipelines.patterns.question import Question, parse_question
+from pipelines.patterns.question import parse_question
 from pipelines.spec.pipeline import Pipeline
 
 DEBATE = (
@@ -44,44 +44,27 @@ def multi_agent_debate(
     if final not in ("model", "vote"):
         raise PipelineError(f"final must be 'model' or 'vote', but got {final!r}")
     asked = parse_question(signature)
-    modules = [
-        Module(
-            f"debater_{debater}_round_{turn}",
-            signature if turn == 1 else _debate(asked, debaters),
-            instructions=None if turn == 1 else DEBATE,
-            temperature=temperature,
-            rename=_wiring(asked, debater, turn, debaters),
-        )
-        for turn in range(1, rounds + 1)
-        for debater in range(1, debaters + 1)
-    ]
-    last = [_field(asked, debater, rounds) for debater in range(1, debaters + 1)]
-    ballots = [f"{field}{asked.kind}" for field in last]
-    written = f"{asked.answer}{asked.kind}"
+    answer, kind, everyone = asked.answer, asked.kind, range(1, debaters + 1)
+    seen = [f"own_{answer}", *(f"other_{answer}_{number}" for number in range(1, debaters))]
+    debate = f"{asked.reading(*(f'{field}{kind}' for field in seen))} -> {answer}{kind}"
+    modules = []
+    for turn in range(1, rounds + 1):
+        for debater in everyone:
+            rename = {answer: f"{answer}_{debater}_round_{turn}"}
+            if turn > 1:
+                order = [debater, *(other for other in everyone if other != debater)]
+                before = [f"{answer}_{each}_round_{turn - 1}" for each in order]
+                rename |= dict(zip(seen, before, strict=True))
+            name = f"debater_{debater}_round_{turn}"
+            read, prompt = (signature, None) if turn == 1 else (debate, DEBATE)
+            modules.append(
+                Module(name, read, instructions=prompt, temperature=temperature, rename=rename)
+            )
+    ballots = [f"{answer}_{debater}_round_{rounds}{kind}" for debater in everyone]
     if final == "vote":
-        text = f"{', '.join(ballots)} -> {written}"
+        text = f"{', '.join(ballots)} -> {answer}{kind}"
         closing = Module("final", text, function=aggregators.majority_vote)
     else:
-        text = f"{asked.reading(*ballots)} -> {written}"
+        text = f"{asked.reading(*ballots)} -> {answer}{kind}"
         closing = Module("final", text, instructions=DECIDE)
     return Pipeline("multi-agent-debate", [*modules, closing])
-
-
-def _debate(asked: Question, debaters: int) -> str:
-    others = [f"other_{asked.answer}_{number}{asked.kind}" for number in range(1, debaters)]
-    own = f"own_{asked.answer}{asked.kind}"
-    return f"{asked.reading(own, *others)} -> {asked.answer}{asked.kind}"
-
-
-def _wiring(asked: Question, debater: int, turn: int, debaters: int) -> dict[str, str]:
-    rename = {asked.answer: _field(asked, debater, turn)}
-    if turn > 1:
-        rename[f"own_{asked.answer}"] = _field(asked, debater, turn - 1)
-        others = (number for number in range(1, debaters + 1) if number != debater)
-        for place, other in enumerate(others, start=1):
-            rename[f"other_{asked.answer}_{place}"] = _field(asked, other, turn - 1)
-    return rename
-
-
-def _field(asked: Question, debater: int, turn: int) -> str:
-    return f"{asked.answer}_{debater}_round_{turn}"

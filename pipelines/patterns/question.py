@@ -24,11 +24,7 @@ class Question(NamedTuple):
 
 
 def parse_question(signature: str) -> Question:
-    """Take the signature of a whole pattern apart.
-
-    Raises:
-        PipelineError: it is no signature, or has several outputs.
-    """
+    """Split the signature of a whole pattern; raises PipelineError unless it has one output."""
     try:
         outputs = list(signature_fields(signature).outputs)
     except PipelineError as error:

@@ -1,4 +1,4 @@
-"""How prompts are written and replies read: DSPy's adapters, which forgive models' slips."""
+"""DSPy's adapters, which write prompts and parse replies, made to forgive models' slips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search_spaces.config import ReplyFormat
 _HINT = re.compile(
     r"""[ \t]*# note: the value you produce must [^\n"<]*(?:"(?! *[,}]?\n)[^\n"<]*)*"""
 )
-"""What DSPy's prompts say of a field's type, up to the end of the value."""
+"""DSPy's hint at a field's type in its prompts, up to the end of the value."""
 _AROUND_LITERALS = " \t\n\"'`*."
 
 
@@ -71,17 +71,16 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
 
     These are quotes and periods around `Literal` values, and copies of the prompt's own hints. A
     model that copies hints is often wrong, too: where the adapter can ask again as JSON, it does so
-    first. A reply cut off by `max_tokens` counts if all of its fields are whole. Whatever reading
-    still raises, a field's own validator included, is an `AdapterParseError`, and is noted in the
-    record of the call.
+    first. A reply cut off by `max_tokens` counts if all of its fields are whole. What parsing still
+    raises, in a field's own validator too, becomes an `AdapterParseError` and marks the call.
     """
 
     def __init_subclass__(cls) -> None:
-        """DSPy's own would report every event to callbacks twice."""
+        """Does nothing: DSPy's own would report every event to callbacks twice."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """As the adapter's own."""
-        with _judging_what_is_cut_off():
+        with _collecting_cut_off():
             try:
                 values: list[dict[str, Any]] = super().__call__(*args, **kwargs)
                 return values
@@ -90,7 +89,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
 
     async def acall(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """As the adapter's own."""
-        with _judging_what_is_cut_off():
+        with _collecting_cut_off():
             try:
                 values: list[dict[str, Any]] = await super().acall(*args, **kwargs)
                 return values
@@ -132,7 +131,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
         raise unread from strict
 
     def _cut_off(self, signature: type[dspy.Signature], outputs: list[Any]) -> str | None:
-        """What to say of a reply whose fields are not whole; None if there is none."""
+        """The message for a reply that was cut off within a field; None if there is none."""
         cut_off = CUT_OFF.get() or {}
         texts = [text for text in map(_text, outputs) if text in cut_off]
         return next((cut_off[t] for t in texts if not self._is_whole(signature, t)), None)
@@ -172,7 +171,7 @@ class Forgiving(dspy.Adapter if TYPE_CHECKING else object):  # type: ignore[misc
 
 
 @contextmanager
-def _judging_what_is_cut_off() -> Iterator[None]:
+def _collecting_cut_off() -> Iterator[None]:
     token = CUT_OFF.set({})
     try:
         yield
@@ -181,11 +180,7 @@ def _judging_what_is_cut_off() -> Iterator[None]:
 
 
 def _guess(error: BaseException) -> list[dict[str, Any]]:
-    """What the first reply says without hints, if none could be read as it should be.
-
-    Raises:
-        AdapterParseError: there is no such reply.
-    """
+    """The outputs of the first reply without hints, if none could be parsed; else raises."""
     cause: BaseException | None = error
     while cause is not None:
         guess: list[dict[str, Any]] | None = getattr(cause, "guess", None)

@@ -14,8 +14,7 @@ from pipelines.aggregators import Answer
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import REASONING
-from pipelines.programs.bind_modules import Binder
-from pipelines.programs.binding import BoundModule
+from pipelines.programs.binding import Binder, BoundModule
 from pipelines.programs.concurrency import Resumable, finish
 from pipelines.programs.failures import ModuleFailed
 from pipelines.programs.members import AskedMembers
@@ -138,11 +137,7 @@ class Prediction(dspy.Prediction):
 
     @classmethod
     def of_trace(cls, trace: Trace, cause: BaseException | None = None) -> Prediction:
-        """The outputs of a run.
-
-        Raises:
-            ModuleFailed: it has none; from the cause.
-        """
+        """The outputs of a run; raises ModuleFailed, from the cause, if it has none."""
         if trace.failure is not None:
             raise ModuleFailed(trace.failure) from cause
         return cls.of(trace.outputs or {}, trace.confidence)

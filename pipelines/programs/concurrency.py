@@ -15,11 +15,7 @@ such as a call, and a future where it can't go on before that is done. It return
 
 
 def finish(run: Resumable[T]) -> T:
-    """Run to the end in the caller's thread, blocking at pauses.
-
-    Raises:
-        BaseException: what the run raises.
-    """
+    """Run to the end in the caller's thread, blocking at pauses; raises what the run raises."""
     while True:
         try:
             pause = next(run)
@@ -33,10 +29,7 @@ def finish(run: Resumable[T]) -> T:
 def run_together(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """The results of all tasks, in their order; each runs in a copy of the caller's context.
 
-    A single task runs in the caller's thread. Every task is waited for, also when one raises.
-
-    Raises:
-        BaseException: the first error, in the order of the tasks.
+    A single task runs in the caller's thread. All are waited for, then the first error is raised.
     """
     if len(tasks) <= 1:
         return [task() for task in tasks]

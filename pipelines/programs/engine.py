@@ -34,7 +34,7 @@ _DRAWS: ContextVar[Iterator[int] | None] = ContextVar("_DRAWS", default=None)
 
 CUT_OFF: ContextVar[dict[str, str] | None] = ContextVar("CUT_OFF", default=None)
 """Set by an adapter that decides itself whether a reply cut off by `max_tokens` can be read: the
-texts of such replies, and what to say of each."""
+texts of such replies, and a message for each."""
 
 
 class GatewayLM(dspy.LM):
@@ -59,7 +59,7 @@ class GatewayLM(dspy.LM):
         self.settings = repr((temperature, sorted((params or {}).items())))
         """All else that decides what it answers to equal messages."""
         # Temperature and max_tokens stay out of DSPy's own settings: it refuses most values of
-        # both for reasoning models, and the gateway sends them anyhow.
+        # both for reasoning models, and the gateway sends them anyway.
         call = LMCall(model, (), temperature, sample, params or {}, purpose)
         self.gateway_engine = GatewayEngine(call, session)
         self._open(model.name, self.gateway_engine)
@@ -91,7 +91,14 @@ class GatewayLM(dspy.LM):
         return itertools.count(int(rollout) * SAMPLES_PER_ROLLOUT)
 
 
-class GatewayEngine:
+class _Shared:
+    """What DSPy must not copy with the LMs of a program: there is one budget behind it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class GatewayEngine(_Shared):
     """Turns DSPy's canonical request into a call of the gateway, and its reply back.
 
     `first` is the call at the first draw, without messages.
@@ -104,11 +111,10 @@ class GatewayEngine:
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request.
 
-        Raises:
-            CallFailed: no answer, or one cut off by `max_tokens` that no adapter of ours reads;
-                wrapped by DSPy in an `LMUnexpectedError`, as its cause.
-            ContextWindowExceededError: the prompt is too long; DSPy's agents shorten theirs then.
-            BudgetExhausted: not an `Exception`, so DSPy's optimizers can't swallow it.
+        Raises CallFailed, which DSPy wraps in an `LMUnexpectedError`, or
+        ContextWindowExceededError, at which
+        DSPy's agents shorten their prompt. BudgetExhausted is no `Exception`, so DSPy can't swallow
+        it.
         """
         return self.answer(self.call(request, _next_draw()))
 
@@ -125,23 +131,21 @@ class GatewayEngine:
     @property
     def supported_params(self) -> frozenset[str]:
         """What DSPy's JSONAdapter asks before it sends a `response_format`."""
-        return frozenset(("response_format",) if self._takes_format("json_object") else ())
+        takes_json = takes(self._first.model, "response_format", {"type": "json_object"})
+        return frozenset(("response_format",) if takes_json else ())
 
     @property
     def supports_response_schema(self) -> bool:
         """Whether it may be a JSON schema."""
-        return self._takes_format("json_schema")
+        return takes(self._first.model, "response_format", {"type": "json_schema"})
 
     @property
     def supports_function_calling(self) -> bool:
         """What DSPy's adapters ask before they send tools, and no list of them in the prompt."""
         return takes(self._first.model, "tools", ())
 
-    def _takes_format(self, kind: str) -> bool:
-        return takes(self._first.model, "response_format", {"type": kind})
-
     def call(self, request: lm15.Request, draw: int = 0) -> LMCall:
-        """The call of the gateway that this request is, at the draw of so many."""
+        """The call of the gateway for this request, at this draw."""
         first, temperature = self._first, request.config.temperature
         messages, params = _wire(request)
         return replace(
@@ -152,19 +156,14 @@ class GatewayEngine:
             params={**first.params, **params},
         )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """DSPy deep-copies programs with their LMs; the budget behind them is one."""
-        return self
-
 
 class RacingLM(GatewayLM):
     """A `dspy.LM` that asks several members at once and answers as those that finish first.
 
-    The first time that it is called it holds the race and answers as the winner, then as the
-    next one each time.
+    Its first call holds the race and answers as the winner, each later one as the next to finish.
 
     Args:
-        members: who runs; equal calls among them are one, and finish together.
+        members: equal calls among them are one, and finish together.
         count: how many members finish before the others are cut off.
     """
 
@@ -176,7 +175,7 @@ class RacingLM(GatewayLM):
         self._open(first.model, self.race)
 
 
-class RacingEngine:
+class RacingEngine(_Shared):
     """Turns DSPy's request into a race at the gateway, and back into its winners' replies."""
 
     def __init__(self, engines: Sequence[GatewayEngine], count: int) -> None:
@@ -184,18 +183,19 @@ class RacingEngine:
         self._count = min(count, len(engines))
         self._finished: dict[int, Iterator[tuple[GatewayEngine, LMCall, LMReply]]] = {}
         self._raced: dict[int, tuple[Mapping[str, Any], ...]] = {}
-        """By draw, the messages that the race was about."""
+        """By draw, the messages of the race."""
         self._winner = engines[0]
         self.winners: list[list[int]] = []
-        """The members that each call which finished in time is of, in the order of finishing;
-        empty if the race failed."""
+        """For each call that finished in time, in this order, its members; empty if the race
+        failed."""
         self.losers: list[CallRecord] = []
         """The calls that were cut off: they cost money and no time."""
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer as the next winner; errors as `GatewayEngine.complete`.
 
-        Asked something else than at first, as for a reply that can't be read, the winner answers.
+        Other messages than those of the race, such as DSPy's second request for an unreadable
+        reply, go to the winner alone.
         """
         draw, (messages, _) = _next_draw(), _wire(request)
         if messages != self._raced.setdefault(draw, messages):
@@ -207,7 +207,7 @@ class RacingEngine:
 
     @property
     def supported_params(self) -> frozenset[str]:
-        """Those of all members."""
+        """Those that all members support."""
         return frozenset.intersection(*(each.supported_params for each in self._engines))
 
     @property
@@ -237,12 +237,8 @@ class RacingEngine:
         engines = (self._engines[members[place][0]] for place in race.winners)
         return zip(engines, (distinct[place] for place in race.winners), race.replies, strict=True)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """As for the other engine."""
-        return self
 
-
-class AsyncGatewayEngine:
+class AsyncGatewayEngine(_Shared):
     """The same engine for `acall`: the call runs in a thread and does not block the loop."""
 
     def __init__(self, engine: GatewayEngine | RacingEngine) -> None:
@@ -252,13 +248,9 @@ class AsyncGatewayEngine:
         """Answer one request; see `GatewayEngine.complete`."""
         return await asyncio.to_thread(self._engine.complete, request)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """As for the other engines."""
-        return self
-
 
 def _answered(call: LMCall, reply: LMReply) -> lm15.Response:
-    """Note the call, and hand its reply to DSPy."""
+    """Record the call, and give its reply to DSPy."""
     current_recorder().note(CallRecord.of(call, reply))
     if reply.finish_reason == "length":
         what = (
@@ -277,19 +269,14 @@ def _next_draw() -> int:
 
 
 def _calls_for(members: int, sizes: Iterable[int]) -> int:
-    """How many calls must finish, whichever they are, so that as many of the members have.
-
-    `sizes` holds how many members each call is of.
-    """
+    """How many calls must finish, whichever they are, so that this many members have. `sizes` are
+    the numbers of members by call."""
     return 1 + sum(fewest < members for fewest in itertools.accumulate(sorted(sizes)))
 
 
 def _wire(request: lm15.Request) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-    """Its messages and parameters in OpenAI's form, by DSPy's own writer.
-
-    Raises:
-        CallFailed: it has what can't be sent, such as sound.
-    """
+    """The request's messages and parameters in OpenAI's form; raises CallFailed for sound and the
+    like."""
     try:
         body = request_kwargs(request, "chat")
     except (lm15.UnsupportedFeatureError, ValueError) as error:
@@ -299,11 +286,7 @@ def _wire(request: lm15.Request) -> tuple[tuple[dict[str, Any], ...], dict[str, 
 
 
 def _tool_call(call: Mapping[str, Any], place: int, label: str) -> lm15.ToolCallPart:
-    """One call of a reply, as DSPy has it.
-
-    Raises:
-        CallFailed: it names no function, or its arguments are no JSON object.
-    """
+    """One tool call of a reply, as DSPy has it; raises CallFailed if it is malformed."""
     function = call.get("function")
     function = function if isinstance(function, Mapping) else {}
     name, given = function.get("name"), function.get("arguments") or {}

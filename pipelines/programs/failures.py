@@ -39,10 +39,7 @@ class ModuleFailed(Exception):
 
 def failure_of(error: BaseException, calls: Sequence[CallRecord], module: str) -> Failure | None:
     """The failure behind what a predictor raised, after these calls; None if it is no known one.
-
-    Raises:
-        StoreError: the cache can't be used; DSPy would hide that.
-    """
+    Raises StoreError if the cache can't be used, which DSPy would hide."""
     from dspy.utils.exceptions import AdapterParseError
 
     if isinstance(error, ModuleFailed):

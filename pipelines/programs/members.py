@@ -45,7 +45,7 @@ class MemberKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Response:
-    """The outcome of one request: a prediction or a failure, and the calls."""
+    """The outcome of one request, and its calls."""
 
     result: dspy.Prediction | Failure
     recorder: Recorder
@@ -112,7 +112,7 @@ class AskedMembers:
     predictions: dict[int | None, dspy.Prediction] = field(default_factory=dict)
     """Each answer by the member's place; under None, one that no member gave."""
     recorder: Recorder = field(default_factory=current_recorder)
-    """Where it notes what it does."""
+    """Where it records calls and failures."""
     waited_s: float = 0.0
     """Seconds that the aggregator has spent on asking."""
     _answers: dict[tuple[int, bool], Answer | None] = field(default_factory=dict)
@@ -142,12 +142,7 @@ class AskedMembers:
         greedy: bool = False,
         inputs: Sequence[Record] | None = None,
     ) -> list[Answer]:
-        """See `Members.ask`.
-
-        Raises:
-            PipelineError: the aggregator asks a member that does not exist, or more often than it
-                declares.
-        """
+        """See `Members.ask`. Raises PipelineError for an unknown member, or one asked too often."""
         self._check_asked(members, greedy)
         given = inputs or [self.inputs] * len(members)
         new = [
@@ -160,12 +155,8 @@ class AskedMembers:
 
     @waiting
     def first(self, count: int) -> list[Answer]:
-        """See `Members.first`.
-
-        Raises:
-            PipelineError: members were already asked, or have their own prompts: one request
-                goes to all that race.
-        """
+        """See `Members.first`. Raises PipelineError if members were already asked, or if they have
+        prompts of their own, since one request goes to all that race."""
         if self._answers:
             raise self.wrong("must not have members race who were asked before")
         if any(member.own for member in self.network.members):
@@ -185,11 +176,8 @@ class AskedMembers:
 
     @waiting
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
-        """See `Members.consult`.
-
-        Raises:
-            PipelineError: there is no such role, or it is asked too often.
-        """
+        """See `Members.consult`. Raises PipelineError for an unknown role, or one asked too
+        often."""
         self._check_consulted(role, len(shown))
         done = run_together([partial(self._consulted, role, text) for text in shown])
         self.recorder.note_together([response.recorder for response in done])
@@ -244,7 +232,7 @@ class AskedMembers:
         return member._replace(lm=lm, parsed=None)
 
     def _responses(self, asked: Sequence[tuple[Member, Record]]) -> list[Response]:
-        """Their answers, from the memo or from concurrent calls."""
+        """Their responses, from the memo or from concurrent calls."""
         memo = Memo() if self.network.memo is None else self.network.memo
         keys = [self._key(*one) or object() for one in asked]
         makers = {key: partial(self._respond, *one) for key, one in zip(keys, asked, strict=True)}
@@ -256,14 +244,14 @@ class AskedMembers:
     def _key(self, member: Member, inputs: Record) -> MemberKey | None:
         if self.network.memo is None:
             return None
-        received = self._fingerprint if inputs is self.inputs else fingerprint(inputs)
+        received = self._received if inputs is self.inputs else fingerprint(inputs)
         if received is None:
             return None
         lm, module = member.lm, self.network.name
         return MemberKey(module, member.prompt, lm.label, lm.sample, lm.settings, received)
 
     @cached_property
-    def _fingerprint(self) -> str | None:
+    def _received(self) -> str | None:
         return fingerprint(self.inputs)
 
     def _respond(self, member: Member, inputs: Record) -> Response:
@@ -325,15 +313,14 @@ def member_lm(
 def prediction_of(members: AskedMembers) -> dspy.Prediction:
     """The aggregator's outcome for members that are about to be asked.
 
-    Raises:
-        ModuleFailed: no member answered.
-        PipelineError: the aggregator, a user's own, breaks a rule.
-        Exception: what a user's own aggregator raises.
+    Raises ModuleFailed if no member answered, PipelineError if the aggregator breaks a rule, and
+    anything that a user's own aggregator raises.
     """
     with dspy.context(trace=None), own_time(members):
         verdict = _verdict(members)
-    if verdict is None:
-        raise _failure_of_all(members)
+    if verdict is None:  # because of the first failure, or of an outage if any member met one
+        failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
+        raise ModuleFailed(failures[0]) if failures else members.wrong("chose none of the answers")
     members.recorder.agreement = verdict.agreement
     return _outcome(members, verdict.answer)
 
@@ -351,18 +338,10 @@ def _verdict(members: AskedMembers) -> Verdict | None:
 
 
 def _outcome(members: AskedMembers, answer: Answer) -> dspy.Prediction:
-    """The winner's whole record: its reasoning, and what the aggregator made of its fields."""
+    """The winner's whole record: its reasoning, and the fields as the aggregator returned them."""
     prediction = members.predictions.get(answer.member)
     whole = {**({} if prediction is None else prediction), **answer.record}
     missing = [name for name in members.network.answer_fields if name not in whole]
     if missing:
         raise members.wrong(f"must return the field {missing[0]!r}, not {dict(answer.record)!r}")
     return dspy.Prediction(**whole)
-
-
-def _failure_of_all(members: AskedMembers) -> ModuleFailed:
-    """Why no member answered: the first failure, or an outage if any member met one."""
-    failures = sorted(members.recorder.failures, key=lambda failure: not failure.infrastructure)
-    if not failures:
-        raise members.wrong("chose none of the answers")
-    return ModuleFailed(failures[0])

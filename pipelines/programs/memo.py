@@ -1,4 +1,4 @@
-"""A memo of values by key, such as modules' steps, and what keys have of inputs of any length."""
+"""A memo of values by key, such as modules' steps, and fingerprints of inputs for keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ V = TypeVar("V")
 class Memo(dict[Any, Any]):
     """Values by key, each made once even when several threads ask for it at the same time.
 
-    Programs keep steps by `MemoKey` in it, and what members said by `MemberKey`. The first thread
+    Programs keep steps by `MemoKey` in it, and members' responses by `MemberKey`. The first thread
     that misses a key claims it, computes the value and lands it; others wait.
     """
 
@@ -38,10 +38,10 @@ class Memo(dict[Any, Any]):
         """The values of all keys; missing ones are made concurrently. Pauses hold no claims.
 
         A maker never returns None. Nothing is kept under a key that is a bare `object()`, nor a
-        value for which `lasts` is false, such as an outage: only threads already waiting get that.
-
-        Raises:
-            BaseException: what a maker raises; waiting threads then make the value themselves.
+        value for
+        which `lasts` is false, such as an outage: only threads already waiting get that. What a
+        maker raises
+        is raised, and waiting threads then make the value themselves.
         """
         found = {key: self[key] for key in makers if key in self}
         while missing := [key for key in makers if key not in found]:
@@ -63,7 +63,7 @@ class Memo(dict[Any, Any]):
         return found
 
     def claim(self, key: Any) -> tuple[Future[Any], bool]:
-        """What will hold the value, and whether it is the caller's to make and then to `land`."""
+        """The future of the value, and whether the caller must make it and then `land` it."""
         with self._lock:
             flight = self._flights.get(key)
             if flight is not None:
@@ -87,10 +87,8 @@ class Memo(dict[Any, Any]):
 
     @contextmanager
     def keeping_all(self) -> Iterator[None]:
-        """Context in which transient values are kept too.
-
-        All runs that share a step then meet the same outage, in whatever order they come.
-        """
+        """Context in which transient values are kept too. All runs that share a step then meet the
+        same outage, in whatever order they come."""
         with self._lock:
             self._keepers += 1
         try:
@@ -110,10 +108,8 @@ class Memo(dict[Any, Any]):
 
 
 def fingerprint(values: Mapping[str, Any]) -> str | None:
-    """64 hexadecimal digits that tell values apart wherever their exact JSON does.
-
-    None if a value has no exact JSON.
-    """
+    """64 hexadecimal digits that tell values apart wherever their exact JSON does. None if a value
+    has no exact JSON."""
     try:
         text = json.dumps(values, sort_keys=True, default=_jsonable)
     except (TypeError, ValueError):
@@ -122,11 +118,7 @@ def fingerprint(values: Mapping[str, Any]) -> str | None:
 
 
 def _jsonable(value: Any) -> Any:
-    """JSON that tells two values apart whenever they differ.
-
-    Raises:
-        TypeError: the value's type has no such form; its `str` may leave parts out.
-    """
+    """JSON that tells two values apart whenever they differ; raises TypeError if there is none."""
     if hasattr(value, "model_dump"):
         return [type(value).__qualname__, value.model_dump(mode="json")]
     if isinstance(value, datetime.date | datetime.time):

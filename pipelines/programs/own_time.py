@@ -1,4 +1,4 @@
-"""How long the user's code takes: measured when it first runs, and the same in every repeated run.
+"""How long the user's code takes: measured when it first runs, and reused in every repeated run.
 
 Calls keep the latency of the first time with their reply; functions run again, and no clock may
 decide what a search does (docs/decisions/005-nominal-and-real-spend.md).
@@ -63,7 +63,7 @@ def own_time(members: AskedMembers) -> Iterator[None]:
     yield
     if network.users_code:
         own = time.perf_counter() - started - members.waited_s
-        calls = [call.key for call in members.recorder.calls]  # they say what it decided about
+        calls = [call.key for call in members.recorder.calls]  # they identify what it decided about
         seconds = first_seconds(network.session, own, network.users_code, calls)
         members.recorder.latency_s += seconds
 

@@ -1,4 +1,4 @@
-"""Outputs that were parsed before: most of a cached call's time goes into writing and parsing."""
+"""Keeps parsed outputs: most of a cached call's time goes into writing and parsing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.programs.binding import BoundModule
 from search_spaces.config import canonical_json
 
 FORM = 2
-"""To be raised when prompts are written, or replies parsed, in another way."""
+"""To be raised when prompts are written, or replies parsed, differently."""
 
 _ADDRESS = " at 0x"
 """In the text of a function, which another process may have at another place."""
@@ -25,10 +25,10 @@ _PLAIN = (str, int, float, bool, NoneType)
 
 
 class ParsedOutputs:
-    """What one member of a bound module answered, kept in the session's store.
+    """The outputs of one member of a bound module, kept in the session's store.
 
-    Only for types that JSON keeps exactly. A call is found again by all that decides its prompt
-    and its outputs, and then counts just as if it had been asked for.
+    Only for types that JSON keeps exactly. The key is all that decides a call's prompt and outputs;
+    what is found counts as a call, as if it had been made.
     """
 
     def __init__(self, bound: BoundModule, place: int, session: Session) -> None:
@@ -52,12 +52,8 @@ class ParsedOutputs:
     def get_or_ask(
         self, inputs: Mapping[str, Any], ask: Callable[[], dspy.Prediction]
     ) -> dspy.Prediction:
-        """What is kept for these inputs; else what `ask` returns, which is kept then.
-
-        Raises:
-            Exception: what `ask` raises.
-            BudgetExhausted: the session was stopped.
-        """
+        """What is kept for these inputs; else what `ask` returns, which is kept then; errors as
+        `ask`."""
         if not self._is_plain or not _is_plain_value(inputs):
             return ask()
         text = f"{self._decides}{json.dumps(inputs)}"  # in their order, as the prompt has them
@@ -75,7 +71,7 @@ class ParsedOutputs:
 
 
 def _is_plain_type(kind: Any) -> bool:
-    """Whether values of the type are plain, and the type says in full what it allows."""
+    """Whether values of the type are plain, and its text describes it fully."""
     origin = get_origin(kind)
     if origin is Literal:
         return _is_plain_value(list(get_args(kind)))

@@ -1,4 +1,4 @@
-"""DSPy's predictors for a bound module, one of them asking several members."""
+"""DSPy's predictors for a bound module."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
-from pipelines.programs.members import (
-    AskedMembers,
-    Member,
-    Network,
-    member_lm,
-    prediction_of,
-)
+from pipelines.programs.members import AskedMembers, Member, Network, member_lm, prediction_of
 from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import users_code
 from pipelines.programs.parsed import ParsedOutputs
@@ -67,10 +61,8 @@ def make_network(
     *,
     keeps: bool = True,
 ) -> Network:
-    """The members of a wide module, and the modules that its aggregator consults.
-
-    `keeps` says whether the config alone decides prompts, so that parsed outputs can be kept.
-    """
+    """The members of a wide module, and the modules that its aggregator consults. `keeps` says
+    whether the config alone decides prompts, so that parsed outputs can be kept."""
     made = aggregator(bound.aggregation)
     prompts = [_own_prompt(bound, place, signature) for place in range(len(bound.models))]
     return Network(
@@ -110,7 +102,7 @@ def _own_prompt(
 
 
 class FormattedPredict(dspy.Predict):
-    """A `dspy.Predict` whose module's config says what form replies have."""
+    """A `dspy.Predict` whose config sets the reply format."""
 
     def __init__(self, signature: type[dspy.Signature], reply_format: ReplyFormat) -> None:
         super().__init__(signature)
@@ -128,7 +120,7 @@ class FormattedPredict(dspy.Predict):
 
 
 class WidePredict(FormattedPredict):
-    """A `dspy.Predict` that asks several members and returns what its aggregator makes of it.
+    """A `dspy.Predict` that asks several members and returns its aggregator's outcome.
 
     A member that fails abstains, and its failure is recorded; if all fail, the module fails.
     Giving it another `lm`, as DSPy's optimizers do, leaves that one member, with the module's
@@ -141,12 +133,7 @@ class WidePredict(FormattedPredict):
         self.lm = network.members[0].lm
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
-        """The outcome.
-
-        Raises:
-            ModuleFailed: no member answered.
-            PipelineError: the aggregator, a user's own, breaks a rule.
-        """
+        """The aggregator's outcome; errors as `prediction_of`."""
         # DSPy's `reset_copy` leaves no LM, which would mean one outside of the gateway
         if self.lm not in (None, self.network.members[0].lm):
             return super().forward(**inputs)

@@ -71,11 +71,7 @@ class Trace:
     """The failure of the first step that failed."""
 
     def step(self, module: str) -> ModuleStep:
-        """The step of one module.
-
-        Raises:
-            KeyError: the module was not run.
-        """
+        """The step of one module; raises KeyError if it was not run."""
         for step in self.steps:
             if step.module == module:
                 return step

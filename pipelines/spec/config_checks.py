@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from pipelines.aggregators import aggregator, check_aggregator
-from pipelines.aggregators.role import Role
 from pipelines.errors import PipelineError
 from pipelines.modules.functions import check_arguments
 from pipelines.modules.module import LLM_KNOBS, Module
@@ -21,10 +20,7 @@ def check_config(
     modules: Sequence[Module], config: PipelineConfig, labels: Collection[str] | None
 ) -> None:
     """Check that the config gives every module what it needs; labels of None are not checked.
-
-    Raises:
-        PipelineError: names the module, the knob and the rule.
-    """
+    Raises PipelineError, which names the module, the knob and the rule."""
     by_name = {module.name: module for module in modules}
     for name in config.modules:
         if name not in by_name:
@@ -34,8 +30,10 @@ def check_config(
         if name not in config.modules:
             raise PipelineError(f"config has no module {name!r}", ("config",))
         try:
-            check = _check_llm if module.is_llm else _check_function
-            check(module, config.modules[name], labels)
+            if module.is_llm:
+                _check_llm(module, config.modules[name], labels)
+            else:
+                _check_function(module, config.modules[name])
         except PipelineError as error:
             message = f"config of module {name!r}: {error.message}"
             raise PipelineError(message, ("config", name, *error.at)) from error
@@ -77,28 +75,18 @@ def _check_llm(module: Module, config: ModuleConfig, labels: Collection[str] | N
     aggregation = config.aggregation
     if aggregation is not None or config.width > 1:
         check_aggregator(config, module)
-    if aggregation is not None:
-        _check_roles(module, config, aggregator(aggregation).roles, labels)
-
-
-def _check_roles(
-    module: Module,
-    config: ModuleConfig,
-    roles: Mapping[str, Role],
-    labels: Collection[str] | None,
-) -> None:
-    """Check the modules that the aggregator consults."""
+    roles = aggregator(aggregation).roles if aggregation else {}
     instructions = module.instructions if config.instructions is None else config.instructions
     for role, role_config in config.roles.items():
         consulted = roles[role].module(f"{module.name}_{role}", module, instructions)
         try:
             _check_llm(consulted, role_config, labels)
         except PipelineError as error:
-            at = ("aggregator", "modules", role, *error.at)
-            raise PipelineError(f"{role}: {error.message}", at) from error
+            path = ("aggregator", "modules", role, *error.at)
+            raise PipelineError(f"{role}: {error.message}", path) from error
 
 
-def _check_function(module: Module, config: ModuleConfig, _: Collection[str] | None) -> None:
+def _check_function(module: Module, config: ModuleConfig) -> None:
     _check_knobs(module, config)
     if config.params:
         merged = {**module.params, **config.params}

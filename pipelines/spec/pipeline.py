@@ -46,7 +46,7 @@ class Pipeline(Tunable):
     """Fields that a run returns; empty: every field that is written and not read."""
     _: KW_ONLY
     config: PipelineConfig | None = None
-    """The values of its knobs, when it is called; None: as the modules say."""
+    """The values of its knobs, when it is called; None for those of the modules."""
     models: Sequence[Model] = ()
     """What the labels in `config` stand for, where a label is not just a model's name."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -56,8 +56,14 @@ class Pipeline(Tunable):
         if not isinstance(self.name, str) or not self.name.strip():
             raise PipelineError(f"a pipeline's name must be text, but got {self.name!r}", ("name",))
         object.__setattr__(self, "modules", _checked_modules(self.modules))
-        object.__setattr__(self, "models", _checked_models(self.models))
-        object.__setattr__(self, "outputs", self._checked_outputs())
+        try:
+            models = tuple(as_models(tuple(self.models)).values()) if self.models else ()
+        except ValueError as error:
+            raise PipelineError(str(error), ("models",)) from error
+        object.__setattr__(self, "models", models)
+        levels(self.dependencies)  # there must be no cycle
+        outputs = check_outputs(self.outputs or self.default_outputs, writers(self.modules))
+        object.__setattr__(self, "outputs", outputs)
         object.__setattr__(self, "provenance", dict(self.provenance))
         if self.config is not None:
             plain = [label for label in self.config.labels if "/" in label]  # litellm's names
@@ -170,10 +176,6 @@ class Pipeline(Tunable):
 
         return load(path, allow_code, program)
 
-    def _checked_outputs(self) -> tuple[str, ...]:
-        levels(self.dependencies)
-        return check_outputs(self.outputs or self.default_outputs, writers(self.modules))
-
 
 def _identity(module: Module) -> dict[str, Any]:
     values = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
@@ -193,10 +195,3 @@ def _checked_modules(modules: Sequence[Module]) -> tuple[Module, ...]:
         if not isinstance(module, Module):
             raise PipelineError(f"modules must be Modules, but got {module!r}", ("modules", index))
     return tuple(modules)
-
-
-def _checked_models(models: Sequence[Model]) -> tuple[Model, ...]:
-    try:
-        return tuple(as_models(tuple(models)).values()) if models else ()
-    except ValueError as error:
-        raise PipelineError(str(error), ("models",)) from error

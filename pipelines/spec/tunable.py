@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,8 +12,7 @@ from pipelines.aggregators.notation import is_network, parse_network
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.module import Module
-from pipelines.modules.signature import signature_text
-from pipelines.spec.description import describe
+from pipelines.modules.signature import own_instructions, signature_text
 from search_spaces import ModuleConfig, PipelineConfig
 from search_spaces.refusals import nearest
 
@@ -34,9 +33,9 @@ class Tunable(ABC):
     name: str
     modules: Sequence[Module]
     outputs: Sequence[str]
-    """The fields that a run returns; those that it may return, where only running tells."""
+    """The fields that a run returns, or may return where that is only known after a run."""
     config: PipelineConfig | None
-    """The values of its knobs, when it is called; None: as the modules say."""
+    """The values of its knobs, when it is called; None for those of the modules."""
     models: Sequence[Model]
     """What the labels in `config` stand for, where a label is not just a model's name."""
     provenance: Mapping[str, Any]
@@ -63,9 +62,19 @@ class Tunable(ABC):
         return ()
 
     @property
+    def input_types(self) -> dict[str, Any]:
+        """The type of each input; None where no module reads it."""
+        read = {
+            module.pipeline_field(own): kind
+            for module in self.modules
+            for own, kind in module.input_fields.items()
+        }
+        return {field: read.get(field) for field in self.inputs}
+
+    @property
     def dependencies(self) -> Mapping[str, tuple[str, ...]]:
         """For each module, the modules that run before it and may decide what it receives: all that
-        come before it, where only running tells."""
+        come before it, where that is only known after a run."""
         names = [module.name for module in self.modules]
         return {name: tuple(names[:place]) for place, name in enumerate(names)}
 
@@ -154,7 +163,7 @@ class Tunable(ABC):
         raise PipelineError(f"pipeline {self.name!r} has no module {name!r}{hint}")
 
     def default_config(self, fallback_model: str | None = None) -> PipelineConfig:
-        """Every knob as the modules say.
+        """The config in which every knob has its module's value.
 
         Args:
             fallback_model: label for the modules that name no model.
@@ -222,7 +231,7 @@ class Tunable(ABC):
         return {label: given.get(label) or Model(label) for label in labels}
 
     def __call__(self, *given: Any, **inputs: Any) -> dspy.Prediction:
-        """Run with the attached config, or as the modules say, through the default gateway.
+        """Run with the attached config, or else the modules' own, through the default gateway.
 
         Raises:
             ModuleFailed: a module brought no outputs.
@@ -233,6 +242,10 @@ class Tunable(ABC):
         if given:
             by_name = ", ".join(f"{name}=..." for name in self.inputs)
             raise PipelineError(f"inputs go by name: pipeline({by_name}), but got {given[0]!r}")
+        return self.ready_for(inputs).prediction_of(inputs)
+
+    def ready_for(self, inputs: Collection[str]) -> BoundProgram:
+        """The program that a call with these inputs runs; errors as `__call__`."""
         self._check_inputs(inputs)
         config, models = self.config or self.default_config(), self.named_models()
         session = None
@@ -242,7 +255,7 @@ class Tunable(ABC):
 
             check_models(models.values())
             session = default_session()
-        return self.bind(config, models, session).prediction_of(inputs)
+        return self.bind(config, models, session)
 
     def _check_inputs(self, given: Collection[str]) -> None:
         known = tuple(dict.fromkeys((*self.inputs, *self.optional_inputs)))
@@ -261,4 +274,20 @@ class Tunable(ABC):
 
     def describe(self) -> str:
         """A short overview of modules and wiring, for humans and for the diagnoser."""
-        return describe(self)
+        inputs, outputs = ", ".join(self.inputs), ", ".join(self.outputs)
+        lines = [f"Pipeline {self.name}: {inputs} -> {outputs}"]
+        for number, module in enumerate(self.modules, start=1):
+            step_by_step = ", step by step" if module.strategy != "predict" else ""
+            kind = f"language model{step_by_step}" if module.is_llm else "function"
+            lines.append(f"{number}. {module.name} ({kind}): {signature_text(module.signature)}")
+            lines += [f"   {detail}" for detail in self._details(module)]
+        return "\n".join(lines)
+
+    def _details(self, module: Module) -> Iterator[str]:
+        yield from (f"renames {own} to {new}" for own, new in module.rename.items() if own != new)
+        earlier = self.dependencies[module.name]
+        yield f"after {', '.join(earlier)}" if earlier else "reads the pipeline's inputs only"
+        if instructions := module.instructions or own_instructions(module.signature):
+            yield f"instructions: {' '.join(instructions.split())}"
+        if module.params:
+            yield f"params: {dict(module.params)}"

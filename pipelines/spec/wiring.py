@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 
 from pipelines.errors import PipelineError
 from pipelines.modules.module import Module
@@ -11,11 +12,8 @@ from search_spaces.refusals import nearest
 
 
 def writers(modules: Sequence[Module]) -> dict[str, str]:
-    """Which module writes each field.
-
-    Raises:
-        PipelineError: two modules have one name, or write one field.
-    """
+    """Which module writes each field; raises PipelineError if two have one name or write one
+    field."""
     names: set[str] = set()
     by_field: dict[str, str] = {}
     for index, module in enumerate(modules):
@@ -37,11 +35,8 @@ def writers(modules: Sequence[Module]) -> dict[str, str]:
 
 
 def dependencies(modules: Sequence[Module]) -> dict[str, tuple[str, ...]]:
-    """The modules whose outputs each module reads, in the pipeline's order.
-
-    Raises:
-        PipelineError: as `writers`; or a module reads a chain of thought that is not wired.
-    """
+    """The modules whose outputs each module reads, in the pipeline's order. Raises PipelineError as
+    `writers`, and if a module reads a chain of thought that is not wired."""
     by_field = writers(modules)
     order = {module.name: index for index, module in enumerate(modules)}
     thinker = next((module.name for module in modules if module.keeps_reasoning), None)
@@ -59,30 +54,25 @@ def dependencies(modules: Sequence[Module]) -> dict[str, tuple[str, ...]]:
 
 
 def levels(needed: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Module names in groups; each group reads only what earlier groups wrote.
-
-    Raises:
-        PipelineError: modules wait for each other; shows the circle.
-    """
-    done: set[str] = set()
+    """Module names in groups that read only what earlier ones wrote; PipelineError for a cycle."""
+    sorter = TopologicalSorter(needed)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise PipelineError(
+            f"modules must not form a cycle, but {circle} do", ("modules",)
+        ) from None
+    order = list(needed)
     groups = []
-    while len(done) < len(needed):
-        waiting = [name for name in needed if name not in done]
-        group = tuple(name for name in waiting if done.issuperset(needed[name]))
-        if not group:
-            circle = _cycle(waiting, needed)
-            raise PipelineError(f"modules must not form a cycle, but {circle} do", ("modules",))
-        groups.append(group)
-        done.update(group)
+    while ready := sorter.get_ready():
+        groups.append(tuple(sorted(ready, key=order.index)))
+        sorter.done(*ready)
     return tuple(groups)
 
 
 def check_outputs(outputs: Sequence[str], by_field: Mapping[str, str]) -> tuple[str, ...]:
-    """The requested outputs.
-
-    Raises:
-        PipelineError: none is requested, one twice, or one that no module writes.
-    """
+    """The requested outputs; raises PipelineError unless each is written, and named once."""
     if isinstance(outputs, str) or not outputs:
         raise PipelineError(f"outputs must be a list of fields, but got {outputs!r}", ("outputs",))
     for index, field in enumerate(outputs):
@@ -92,12 +82,3 @@ def check_outputs(outputs: Sequence[str], by_field: Mapping[str, str]) -> tuple[
         if field in outputs[:index]:
             raise PipelineError(f"outputs name {field!r} twice", ("outputs", index))
     return tuple(outputs)
-
-
-def _cycle(waiting: Sequence[str], needed: Mapping[str, Sequence[str]]) -> str:
-    """One circle among modules that all wait, as `a -> b -> a` in the direction of the data."""
-    path = [waiting[0]]
-    while path[-1] not in path[:-1]:
-        path.append(next(name for name in needed[path[-1]] if name in waiting))
-    circle = path[path.index(path[-1]) :]
-    return " -> ".join(reversed(circle))

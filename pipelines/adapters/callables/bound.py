@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from pipelines.adapters.callables.arguments import copied, outputs_of
 from pipelines.adapters.callables.handle import Setting
 from pipelines.adapters.callables.instances import FactoryFailed, Instances
 from pipelines.adapters.callables.run import Run
-from pipelines.adapters.entrances import RefusedRequest, RunEnded, chat_request, open_litellm
+from pipelines.adapters.entrances import open_litellm
+from pipelines.adapters.entrances.askers import RunEnded
+from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
-from pipelines.programs.bound_program import BoundProgram, Prediction, Reached
+from pipelines.modules.functions import own_copy
+from pipelines.programs.bound_program import BoundProgram, Prediction, Reached, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.trace import ModuleStep, Trace
 from search_spaces import PipelineConfig
+from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
     from pipelines.adapters.callables.pipeline import CallablePipeline
@@ -61,29 +64,20 @@ class BoundCallable(BoundProgram):
         self._instances: Instances = self._memo.setdefault(Instances, Instances(pipeline.factory))
 
     def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
-        """See `BoundProgram.resumable`; the code runs as a whole.
-
-        What was run before on the same inputs is not run again, unless it met an outage.
-
-        Raises:
-            PipelineError: an input is missing, or the factory makes no function.
-        """
-        own = copied(inputs, self._pipeline.inputs)
+        """See `BoundProgram.resumable`; the code runs as a whole, and once for equal inputs."""
+        own = _copied(inputs, self._pipeline.inputs)
         key = self._key(own) or object()
         made = yield from self._memo.make({key: lambda: self._run(own)[0]}, Trace.lasts)
         return made[key]
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""
-        return Prediction.of_trace(*self._run(copied(inputs, self._pipeline.inputs)))
+        return Prediction.of_trace(*self._run(_copied(inputs, self._pipeline.inputs)))
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What the module is first asked; see `BoundProgram.inputs_of`.
-
-        The code is run up to there.
-        """
+        """What the module is first asked, by running the code up to there."""
         module = self._pipeline.module(name).name
-        own = copied(inputs, self._pipeline.inputs)
+        own = _copied(inputs, self._pipeline.inputs)
         known = self._memo.get(self._key(own))
         if known is not None:
             return next((step.inputs for step in known.steps if step.module == module), None)
@@ -96,7 +90,7 @@ class BoundCallable(BoundProgram):
         module = self._pipeline.module(name).name
         run = Run(self._bound, self._session)
         try:
-            given = copied(inputs, ("messages",))
+            given = _copied(inputs, ("messages",))
             run.ask(module, chat_request(given["messages"], inputs.get("params") or {}))
         except CallFailed:  # it is in the step
             pass
@@ -108,7 +102,7 @@ class BoundCallable(BoundProgram):
         return run.steps[0]
 
     def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Exception | SystemExit | None]:
-        """What the run leaves behind, and what the code raised."""
+        """The trace of a run, and what the code raised."""
         run = Run(self._bound, self._session)
         outputs, error = self._called(run, inputs)
         if error is None:
@@ -123,7 +117,7 @@ class BoundCallable(BoundProgram):
         error: Exception | SystemExit | None = None
         try:
             with self._instances.lent(run, self._settings) as instance:
-                outputs = outputs_of(instance.call(run, inputs), self._pipeline.outputs)
+                outputs = _outputs_of(instance.call(run, inputs), self._pipeline.outputs)
         except FactoryFailed:
             raise
         except (Exception, SystemExit) as raised:  # a script's exit must not end the search
@@ -138,3 +132,26 @@ class BoundCallable(BoundProgram):
         """What decides a run of deterministic code: the config and the inputs' fingerprint."""
         received = fingerprint(inputs)
         return None if received is None else (self._config.key, received)
+
+
+def _copied(inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The inputs of these names, for the code to change; errors as `taken`."""
+    return {name: own_copy(value) for name, value in taken(inputs, names).items()}
+
+
+def _outputs_of(returned: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The outputs by name; raises TypeError for a bare value without one name, or a missing one."""
+    if not isinstance(returned, Mapping):
+        if len(names) == 1 and returned is not None:
+            return {names[0]: returned}
+        raise TypeError(
+            f"the function must return a mapping of outputs, such as {{'answer': ...}}, but "
+            f"returned {returned!r}; a bare value needs one name, as in outputs=['answer']"
+        )
+    for name in names:
+        if name not in returned:
+            raise TypeError(
+                f"the function must return the output {name!r}, but returned "
+                f"{sorted(map(str, returned))}{nearest(name, map(str, returned))}"
+            )
+    return {name: returned[name] for name in names} if names else dict(returned)

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Self
 
-from pipelines.adapters.entrances import PREFIX, RefusedRequest, asker_of, chat_request
+from pipelines.adapters.entrances.askers import PREFIX, asker_of
+from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
 from search_spaces.refusals import nearest
 
 
 class Setting(NamedTuple):
-    """What a config says of one module."""
+    """A module's model and temperature in a config."""
 
     model: str
     """The model's name, as litellm has it."""
@@ -30,8 +31,8 @@ class ModelHandle(str):
 
     `litellm.completion(model=handle, messages=...)` goes through the gateway, and so does
     `litellm.acompletion`. Other SDKs take `base_url` and `api_key`, as
-    `OpenAI(base_url=handle.base_url, api_key=handle.api_key)` does. It means something within the
-    function that the factory made with it, while that runs.
+    `OpenAI(base_url=handle.base_url, api_key=handle.api_key)` does. It is valid within the function
+    that the factory made with it, while that runs.
     """
 
     name: str
@@ -49,7 +50,7 @@ class ModelHandle(str):
 
     @property
     def base_url(self) -> str:
-        """The address of an OpenAI-compatible server on 127.0.0.1, which is opened for it."""
+        """The address of an OpenAI-compatible server on 127.0.0.1, which is opened when read."""
         token, module = self._place
         return asker_of(token).base_url(module)
 
@@ -87,9 +88,9 @@ class ModelHandle(str):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Frameworks copy their settings; the run behind it is one."""
+        """Frameworks copy their settings, but there is only one run behind it."""
         return self
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Nothing of a run outlives it: what is written down is text."""
+        """Pickled as text: a handle means nothing after its run."""
         return str, (str(self),)

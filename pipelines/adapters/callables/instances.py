@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from pipelines.adapters.callables.event_loop import awaited
 from pipelines.adapters.callables.handle import Handles, ModelHandle, Setting
 from pipelines.adapters.callables.run import Run
-from pipelines.adapters.entrances import ChatRequest, RefusedRequest, ServerLease, register
+from pipelines.adapters.entrances.askers import register
+from pipelines.adapters.entrances.chat_request import ChatRequest, RefusedRequest
+from pipelines.adapters.entrances.server import ServerLease
 from pipelines.errors import PipelineError
 from pipelines.gateway.call import LMReply
+from pipelines.gateway.concurrency.event_loop import event_loop
 
 Factory = Callable[[Mapping[str, ModelHandle]], Callable[..., Any]]
 
-
 KEPT = 4
 """About how many configs race at once: each keeps the instances that it needs for that."""
-
-
+_THREADS = partial(ThreadPoolExecutor, 256)
+"""For the calls in flight of all runs, as many as several providers allow; Python's default is a
+few more than processors."""
 _RULE = "a factory takes `models` and returns the function that runs"
 
 
@@ -39,10 +44,9 @@ class Instance:
         self._closed = False
         self._opening = threading.Lock()
         self._token = token = register(self)
-        made = ((name, ModelHandle(token, name, each)) for name, each in settings.items())
-        handles = Handles(made)
+        handles = ((name, ModelHandle(token, name, each)) for name, each in settings.items())
         try:
-            self.function = factory(handles)
+            self.function = factory(Handles(handles))
         except BaseException:
             self.close()
             raise
@@ -51,7 +55,7 @@ class Instance:
         """What the function returns; its calls belong to this run meanwhile."""
         self._run = run
         try:
-            return awaited(self.function(**inputs))
+            return _awaited(self.function(**inputs))
         finally:
             self._run = None
 
@@ -94,20 +98,21 @@ class Instances:
 
     @contextmanager
     def lent(self, run: Run, settings: Mapping[str, Setting]) -> Iterator[Instance]:
-        """An instance for this run alone, last used with these very `settings` or new.
+        """An instance for this run alone: a new one, or one last used with the same `settings`.
 
         After a failed run it is not lent again: its threads may still be running, and their calls
-        would be counted for the next run.
-
-        Raises:
-            FactoryFailed: the factory made no function.
+        would be
+        counted for the next run.
         """
         instance = self._taken(settings)
         try:
             instance = instance or made(self._factory, settings)
             yield instance
             if run.ended is None and not run.is_asking:
-                instance = self._put_back(instance)
+                with self._lock:  # keep it idle; drop the one that was idle longest
+                    self._idle.append(instance)
+                    full = len(self._idle) > KEPT * self._most
+                    instance = self._idle.pop(0) if full else None
         finally:
             with self._lock:
                 self._lent -= 1
@@ -123,19 +128,9 @@ class Instances:
                     return self._idle.pop(place)
         return None
 
-    def _put_back(self, instance: Instance) -> Instance | None:
-        """Keep it idle; drop the one that was idle longest, if there are too many."""
-        with self._lock:
-            self._idle.append(instance)
-            return self._idle.pop(0) if len(self._idle) > KEPT * self._most else None
-
 
 def made(factory: Factory, settings: Mapping[str, Setting]) -> Instance:
-    """An instance of the code.
-
-    Raises:
-        FactoryFailed: the factory raised, or returned something else than a function.
-    """
+    """An instance of the code; raises FactoryFailed if the factory raises or makes no function."""
     name = getattr(factory, "__qualname__", repr(factory))
     try:
         instance = Instance(factory, settings)
@@ -153,11 +148,32 @@ def made(factory: Factory, settings: Mapping[str, Setting]) -> Instance:
 
 
 def _takes_models(factory: Factory) -> bool:
-    """Whether it can be called with the models alone, as far as its signature says."""
+    """Whether its signature allows a call with the models alone."""
     try:
         inspect.signature(factory).bind({})
     except TypeError:
         return False
     except ValueError:  # some builtins have none
-        return True
+        pass
     return True
+
+
+def _awaited(returned: Any) -> Any:
+    """The function's result, awaited if it is a coroutine.
+
+    All asynchronous code runs on one event loop, as in a server: clients stay bound to the loop of
+    their first call, and litellm keeps a process-wide queue on the loop that it last used. With a
+    loop for each run, that queue would grow and litellm would warn each time.
+    """
+
+    async def result(awaitable: Awaitable[Any]) -> Any:
+        return await awaitable
+
+    if not inspect.isawaitable(returned):
+        return returned
+    loop = event_loop("plain-python", _THREADS)
+    future = asyncio.run_coroutine_threadsafe(result(returned), loop)
+    try:
+        return future.result()
+    finally:
+        future.cancel()  # after ctrl-C nothing waits for it

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.adapters.callables.arguments import arguments_of
 from pipelines.adapters.callables.handle import Setting
 from pipelines.adapters.callables.instances import Factory, made
-from pipelines.adapters.callables.module import CodeModule, code_modules
 from pipelines.adapters.entrances import open_litellm
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
@@ -24,6 +23,23 @@ if TYPE_CHECKING:
     from pipelines.adapters.callables.bound import BoundCallable
 
 
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_SIGNATURE = "messages: list[dict[str, str]] -> reply: str"
+
+
+@dataclass(frozen=True)
+class CodeModule(Module):
+    """A place in code that writes its prompts itself: it has a model and a temperature."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check: `_code_modules` has."""
+
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """What the gateway can set in a call that it is handed."""
+        return ("models", "temperature")
+
+
 @dataclass(frozen=True)
 class CallablePipeline(Tunable):
     """Plain Python whose models and temperatures are tuned. `from_callable` makes one."""
@@ -33,7 +49,7 @@ class CallablePipeline(Tunable):
     modules: tuple[CodeModule, ...]
     arguments: tuple[str, ...]
     outputs: tuple[str, ...] = ()
-    """What it returns; empty: only running tells."""
+    """What it returns; empty if that is only known after a run."""
     _: KW_ONLY
     config: PipelineConfig | None = None
     models: Sequence[Model] = ()
@@ -79,11 +95,7 @@ class CallablePipeline(Tunable):
         return BoundCallable
 
     def to_yaml(self) -> str:
-        """See `Tunable.to_yaml`.
-
-        Raises:
-            PipelineError: the factory can't be imported by name.
-        """
+        """See `Tunable.to_yaml`; raises PipelineError if the factory can't be imported by name."""
         from pipelines.files.callable_form import to_yaml
 
         return to_yaml(self)
@@ -125,14 +137,67 @@ def from_callable(
     """
     if not callable(factory):
         raise PipelineError(f"factory must be callable as factory(models), but got {factory!r}")
-    own = code_modules(modules)
+    own = _code_modules(modules)
     called = getattr(factory, "__name__", type(factory).__name__)
     settings = {module.name: Setting(module.model or "any/model", None) for module in own}
     open_litellm()  # before the factory does: as it is imported first, it stays
     instance = made(factory, settings)
     try:
-        arguments = arguments_of(instance.function, inputs, f"{called}(models)")
+        arguments = _arguments_of(instance.function, inputs, f"{called}(models)")
     finally:
         instance.close()
     returned = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     return CallablePipeline(factory, name or called, own, arguments, returned)
+
+
+def _code_modules(given: Iterable[str] | Mapping[str, str | None]) -> tuple[CodeModule, ...]:
+    """The modules of these names; a mapping has the models that they start with."""
+    models = dict(given) if isinstance(given, Mapping) else {}
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise PipelineError(
+            "modules must name the places where the code asks a model, such as ['plan', 'solve']",
+            ("modules",),
+        )
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+            raise PipelineError(
+                f"a module's name must be an identifier, such as 'solve', but got {name!r}",
+                ("modules", place),
+            )
+        if name in names[:place]:
+            raise PipelineError(f"two modules are called {name!r}", ("modules", place))
+        model = models.get(name)
+        if model is not None and (not isinstance(model, str) or not model.strip()):
+            raise PipelineError(
+                f"module {name!r} must start with a model's name, but got {model!r}",
+                ("modules", name),
+            )
+    return tuple(CodeModule(name, _SIGNATURE, model=models.get(name)) for name in names)
+
+
+def _arguments_of(
+    function: Callable[..., Any], given: Iterable[str] | None, where: str
+) -> tuple[str, ...]:
+    """The inputs: those given, if the function takes them, or its parameters without a default."""
+    expected = inspect.signature(function)
+    if given is not None:
+        inputs = (given,) if isinstance(given, str) else tuple(given)
+        try:
+            expected.bind(**dict.fromkeys(inputs))
+        except TypeError as error:
+            raise PipelineError(
+                f"the function {expected} that {where} returns must take the inputs "
+                f"({', '.join(inputs)}) by name: {error}",
+                ("inputs",),
+            ) from None
+        return inputs
+    parameters = expected.parameters.values()
+    needed = tuple(p.name for p in parameters if p.kind in _NAMED and p.default is p.empty)
+    if not needed or any(p.kind is p.POSITIONAL_ONLY for p in parameters):
+        raise PipelineError(
+            f"the function {expected} that {where} returns does not name what it takes: give it "
+            "parameters such as (question), or say inputs=['question']",
+            ("inputs",),
+        )
+    return needed

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NoReturn
 
-from pipelines.adapters.entrances import ChatRequest, RefusedRequest, RunEnded
+from pipelines.adapters.entrances.askers import RunEnded
+from pipelines.adapters.entrances.chat_request import ChatRequest, RefusedRequest
 from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.call_record import CallRecord
 from pipelines.gateway.gateway import Session
@@ -20,27 +21,6 @@ from pipelines.programs.bound_program import Reached
 from pipelines.programs.concurrency import run_together
 from pipelines.programs.trace import Failure, ModuleStep
 from search_spaces.refusals import nearest
-
-
-class Draws:
-    """Sample indices of equal calls in one run. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._taken: defaultdict[str, set[int]] = defaultdict(set)
-        self._lock = threading.Lock()
-
-    def take(self, key: str) -> int:
-        """The first unused sample of this call."""
-        with self._lock:
-            taken = self._taken[key]
-            sample = next(n for n in itertools.count() if n not in taken)
-            taken.add(sample)
-            return sample
-
-    def give_back(self, key: str, sample: int) -> None:
-        """The call failed: the next equal call gets the same sample."""
-        with self._lock:
-            self._taken[key].discard(sample)
 
 
 @dataclass
@@ -57,7 +37,8 @@ class Run:
     """In the order in which they began; None while they go on."""
     _failed: dict[str, CallFailed] = field(default_factory=dict)
     """By the calls' keys. They were retried: asked again, they fail again at once."""
-    _draws: Draws = field(default_factory=Draws)
+    _samples: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """By the keys of equal calls, the sample indices that they have used."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -99,12 +80,16 @@ class Run:
         return Failure("program_error", code, message, infrastructure=False)
 
     def _call(self, module: str, request: ChatRequest) -> LMCall:
-        """The call; one that was made before is its next draw, unless the code names a seed."""
+        """The call; an equal one made before counts as its previous draw, unless it has a seed."""
         bound = self.bound[module]
         call = request.call(bound.models[0], bound.config.temperature, bound.config.params)
         if request.seed is not None or call.temperature == 0:  # at 0 a model has one answer
             return call
-        return replace(call, sample=self._draws.take(call.key))
+        with self._lock:
+            used = self._samples[call.key]
+            sample = next(n for n in itertools.count() if n not in used)
+            used.add(sample)
+        return replace(call, sample=sample)
 
     def _reply(self, module: str, request: ChatRequest, call: LMCall) -> LMReply:
         with self._lock:
@@ -119,7 +104,8 @@ class Run:
             return reply
         except CallFailed as failed:
             self._failed[call.key] = failed
-            self._draws.give_back(replace(call, sample=0).key, call.sample)
+            with self._lock:  # the next equal call gets the same sample
+                self._samples[replace(call, sample=0).key].discard(call.sample)
             failure = Failure(failed.kind, module, str(failed), failed.infrastructure)
             step = replace(step, failure=failure, agreement=0.0)
             raise
@@ -139,6 +125,6 @@ class Run:
 
 
 def _shown(reply: LMReply) -> str:
-    """The reply's text, and behind it the tools that it calls, as JSON."""
+    """The reply's text, followed by the tools that it calls as JSON."""
     calls = [json.dumps(call, ensure_ascii=False) for call in reply.tool_calls]
     return "\n".join([*([reply.text] if reply.text or not calls else []), *calls])

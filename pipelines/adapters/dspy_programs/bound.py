@@ -1,4 +1,4 @@
-"""A DSPy program bound to a config: a copy whose predictors ask what the config says."""
+"""A DSPy program bound to a config: a copy whose predictors apply it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipelines.gateway.call_record import recording
 from pipelines.gateway.gateway import Session
 from pipelines.gateway.model import Model
 from pipelines.programs.adapter import forgiving, reply_adapter
-from pipelines.programs.bound_program import BoundProgram, Reached, taken
+from pipelines.programs.bound_program import BoundProgram, Prediction, Reached, taken
 from pipelines.programs.concurrency import Resumable
 from pipelines.programs.engine import GatewayLM
 from pipelines.programs.members import AskedMembers
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class BoundDSPyProgram(BoundProgram):
     """A DSPy program bound to a config.
 
-    Every run has a copy of the program, so that what one leaves behind decides nothing in another.
+    Every run has a copy of the program, so that what one run leaves behind affects no other.
 
     Raises:
         PipelineError: the config does not fit the program.
@@ -75,23 +75,32 @@ class BoundDSPyProgram(BoundProgram):
             )
             for module in pipeline.modules
         }
-        stand_ins: dict[int, dspy.Predict] = {
+        replacing: dict[int, dspy.Predict] = {
             id(module.predictor): self._predictors[module.name] for module in pipeline.modules
         }
         for place, each in every_predictor(pipeline.program):
-            if id(each) not in stand_ins:
-                stand_ins[id(each)] = untuned_predictor(place, each, session)
-        self._all = tuple(stand_ins.values())
-        self._program = copy_program(pipeline.program, stand_ins)
+            if id(each) not in replacing:
+                replacing[id(each)] = untuned_predictor(place, each, session)
+        self._all = tuple(replacing.values())
+        self._program = copy_program(pipeline.program, replacing)
 
     def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
         """See `BoundProgram.resumable`; the program runs as a whole.
 
-        Raises:
-            PipelineError: an input is missing; or the program asks models past the gateway, or
-                changes its predictors.
+        Raises PipelineError if it asks models past the gateway, or changes its predictors.
         """
         yield None
+        return self._run(inputs)[0]
+
+    def returned(self, inputs: Mapping[str, Any]) -> Any:
+        """What the program itself returns; a plain `dspy.Prediction` becomes one with its
+        confidence."""
+        trace, returned = self._run(inputs)
+        prediction = Prediction.of_trace(trace)
+        return prediction if type(returned) is dspy.Prediction else returned
+
+    def _run(self, inputs: Mapping[str, Any]) -> tuple[Trace, Any]:
+        """The trace of a run, and what the program returned."""
         run = self._new_run()
         returned = None
         with recording() as outside:
@@ -105,9 +114,8 @@ class BoundDSPyProgram(BoundProgram):
                 failure = run.failure_of(error)
         steps = run.steps
         if outside.calls:  # made without a predictor
-            own = ModuleStep(FORWARD, {}, {}, tuple(outside.calls), outside.latency_s)
-            steps = (*steps, own)
-        return Trace(steps, None if failure else outputs_of(returned), failure)
+            steps += (ModuleStep(FORWARD, {}, {}, tuple(outside.calls), outside.latency_s),)
+        return Trace(steps, None if failure else outputs_of(returned), failure), returned
 
     def inputs_of(self, name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the module receives when it is first asked; see `BoundProgram.inputs_of`."""
@@ -129,7 +137,7 @@ class BoundDSPyProgram(BoundProgram):
             predictor(**inputs)
         except PipelineError:
             raise
-        except (Exception, SystemExit):  # the run has noted it
+        except (Exception, SystemExit):  # it is in the step
             pass
         return run.steps[0]
 
@@ -144,12 +152,13 @@ class BoundDSPyProgram(BoundProgram):
 
     def _returned(self, run: Run, inputs: Mapping[str, Any]) -> Any:
         """What a copy of the program returns; errors as `run`."""
-        taken = self._taken(inputs)
+        needed, optional, _ = self._pipeline.arguments
+        given = taken(inputs, needed) | {name: inputs[name] for name in optional if name in inputs}
         own = {id(each): self._in_run(run, each) for each in self._all}
         program = copy_program(self._program, own)
         try:
             with run.entered():
-                returned = call_program(program, taken)
+                returned = call_program(program, given)
         except Exception:
             if run.ended is None:
                 raise
@@ -166,11 +175,6 @@ class BoundDSPyProgram(BoundProgram):
         copied = copied_predictor(predictor)
         copied.run = run
         return copied
-
-    def _taken(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        needed, optional, _ = self._pipeline.arguments
-        given = {name: inputs[name] for name in optional if name in inputs}
-        return {**taken(inputs, needed), **given}
 
     def _check_unchanged(self, program: dspy.Module, own: Mapping[int, dspy.Predict]) -> None:
         """A config means nothing for a program that sets its predictors' knobs itself."""

@@ -1,4 +1,4 @@
-"""Calling a DSPy program, reading what it returns, and why it failed."""
+"""Calls a DSPy program, reads what it returns, and finds why it failed."""
 
 from __future__ import annotations
 

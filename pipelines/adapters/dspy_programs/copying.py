@@ -27,7 +27,9 @@ def _copied(value: Any, made: dict[int, Any]) -> Any:
     if id(value) in made:
         return made[id(value)]
     if isinstance(value, BaseModule):
-        return _module(value, made)
+        new = made[id(value)] = object.__new__(type(value))
+        vars(new).update({name: _copied(each, made) for name, each in vars(value).items()})
+        return new
     if is_searched(value):
         return _container(value, made)
     if isinstance(value, MethodType) and isinstance(value.__self__, BaseModule):
@@ -35,12 +37,6 @@ def _copied(value: Any, made: dict[int, Any]) -> Any:
     if isinstance(value, dspy.Tool) and isinstance(value.func, MethodType):
         return value.model_copy(update={"func": _copied(value.func, made)})
     return value
-
-
-def _module(value: BaseModule, made: dict[int, Any]) -> Any:
-    new = made[id(value)] = object.__new__(type(value))
-    vars(new).update({name: _copied(each, made) for name, each in vars(value).items()})
-    return new
 
 
 def _container(value: Any, made: dict[int, Any]) -> Any:

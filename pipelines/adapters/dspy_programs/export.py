@@ -11,7 +11,6 @@ import dspy
 
 from pipelines.adapters.dspy_programs.copying import copy_program
 from pipelines.adapters.dspy_programs.inspection.lms import as_lm
-from pipelines.adapters.dspy_programs.inspection.module import PredictorModule
 from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
@@ -23,13 +22,13 @@ from search_spaces import ModuleConfig
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
+    from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline, PredictorModule
 
 
 def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
     """See `DSPyPipeline.to_dspy`."""
     try:
-        return plain_program(pipeline)
+        return _plain_program(pipeline)
     except PipelineError as error:
         logger.warning(
             "to_dspy gives a TunedProgram, which needs this library to run: %s", error.message
@@ -37,18 +36,15 @@ def to_dspy(pipeline: DSPyPipeline) -> dspy.Module:
         return TunedProgram(pipeline, error.message)
 
 
-def plain_program(pipeline: DSPyPipeline) -> dspy.Module:
-    """A program of the same class with the config in it.
-
-    Raises:
-        PipelineError: DSPy has no form for the config, or would not bring back the same prompts.
-    """
+def _plain_program(pipeline: DSPyPipeline) -> dspy.Module:
+    """A program of the same class with the config in it; raises PipelineError if DSPy can't hold
+    it."""
     config = pipeline.config or pipeline.default_config()
     models = pipeline.with_config(config, pipeline.models).named_models()
     for model in models.values():
         if not is_known_elsewhere(model):
             raise PipelineError(f"{model.name!r} is a model of this library's own")
-    stand_ins = {}
+    replacing = {}
     for module in pipeline.modules:
         knobs = config.modules[module.name]
         if knobs.width > 1:
@@ -62,14 +58,13 @@ def plain_program(pipeline: DSPyPipeline) -> dspy.Module:
                 f"module {module.name!r} has reply_format {knobs.reply_format!r}, which DSPy has "
                 f"no form for: dspy.configure(adapter=dspy.{kind}Adapter()) has it for all modules"
             )
-        stand_ins[id(module.predictor)] = _tuned(module, knobs, models)
-    program: dspy.Module = copy_program(pipeline.program, stand_ins)
+        replacing[id(module.predictor)] = _tuned(module, knobs, models)
+    program: dspy.Module = copy_program(pipeline.program, replacing)
     _check_survives(pipeline, program)
     return program
 
 
 def _tuned(module: PredictorModule, config: ModuleConfig, models: dict[str, Model]) -> dspy.Predict:
-    """The predictor with its knobs set, as DSPy keeps them."""
     (label,) = config.models
     tuned = copy.deepcopy(module.predictor)
     tuned.signature = fresh_signature(module.signature, config.instructions)
@@ -80,11 +75,7 @@ def _tuned(module: PredictorModule, config: ModuleConfig, models: dict[str, Mode
 
 
 def _check_survives(pipeline: DSPyPipeline, program: dspy.Module) -> None:
-    """Whether the program that DSPy saves and loads has the same prompts.
-
-    Raises:
-        PipelineError: names the module whose prompts would be others.
-    """
+    """Raises PipelineError if the program that DSPy saves and loads would have other prompts."""
     untuned = {id(m.predictor): copy.deepcopy(m.predictor) for m in pipeline.modules}
     loaded = copy_program(pipeline.program, untuned)
     rule = "would not survive dspy's save and load"

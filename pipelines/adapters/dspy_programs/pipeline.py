@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,8 +20,7 @@ from pipelines.adapters.dspy_programs.inspection.identity import (
     described,
     program_identity,
 )
-from pipelines.adapters.dspy_programs.inspection.lms import Fallback, configured_lm
-from pipelines.adapters.dspy_programs.inspection.module import PredictorModule, as_module
+from pipelines.adapters.dspy_programs.inspection.lms import Fallback, as_model, configured_lm
 from pipelines.adapters.dspy_programs.inspection.places import tunable_predictors
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
@@ -32,6 +31,20 @@ from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
+
+
+@dataclass(frozen=True)
+class PredictorModule(Module):
+    """A predictor as a module, with the fields of its signature and the name that DSPy gives it.
+
+    It is not checked, since it already runs in its program.
+    """
+
+    predictor: dspy.Predict = field(kw_only=True, repr=False)
+    """The original, which is never changed."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +100,14 @@ class DSPyPipeline(Tunable):
 
     @cached_property
     def identity(self) -> Any:
-        """Its modules and their sources, its predictors, its declared outputs, and how
-        prompts are written."""
+        """Its modules and their sources, its predictors, what goes in and out, its adapter and the
+        model of `dspy.configure`."""
         predictors = [
             [module.name, repr(module.signature), list(module.demos), module.temperature]
             for module in self.modules
         ]
         adapter = self.adapter and [type(self.adapter).__name__, described(vars(self.adapter))]
-        asked = self.fallback and [asdict(self.fallback.model), self.fallback.temperature]
+        asked = self.fallback and [self.fallback.model.identity, self.fallback.temperature]
         declared = list(self.outputs) if self.declared else None
         program = program_identity(self.program)
         return [program, predictors, self.arguments, declared, adapter, asked]
@@ -103,11 +116,9 @@ class DSPyPipeline(Tunable):
         """For data with these columns: takes the optional arguments that there are columns for.
 
         Where no predictor writes a field with a column, it may return those that its code names.
-
-        Args:
-            columns: of the data.
-            marked: what the examples themselves call their inputs, if they do; where `forward`
-                takes just any, it gets these.
+        Where
+        `forward` takes any keyword, it gets the `marked` columns: those that examples call their
+        inputs.
         """
         there = set(columns)
         needed, optional, guessed = self.arguments
@@ -153,9 +164,8 @@ class DSPyPipeline(Tunable):
         return to_yaml(self)
 
     def to_dspy(self) -> dspy.Module:
-        """A program of the same class with the config in it, which needs nothing of this library;
-        or, where DSPy has no form for the config, a `TunedProgram`, which does.
-        """
+        """A program of the same class with the config in it, which runs without this library; or a
+        `TunedProgram`, which needs it, where DSPy has no form for the config."""
         from pipelines.adapters.dspy_programs.export import to_dspy
 
         return to_dspy(self)
@@ -184,15 +194,16 @@ def from_dspy(
         raise PipelineError(f"a DSPy program is a dspy.Module, but got {program!r}{meant}")
     predictors = tunable_predictors(program)
     fallback = configured_lm()
-    made = [as_module(name, predictor) for name, predictor in predictors.items()]
+    made = [_as_module(name, predictor, fallback) for name, predictor in predictors.items()]
     own = [model for _, model in made if model]
-    written = predictors.values()
     return DSPyPipeline(
         program,
         name or type(program).__name__,
-        tuple(_starting_with(module, fallback) for module, _ in made),
+        tuple(module for module, _ in made),
         arguments_of(program, predictors),
-        (outputs,) if isinstance(outputs, str) else tuple(outputs or outputs_of(written)),
+        (outputs,)
+        if isinstance(outputs, str)
+        else tuple(outputs or outputs_of(predictors.values())),
         declared=bool(outputs),
         adapter=dspy.settings.adapter,
         fallback=fallback,
@@ -200,11 +211,25 @@ def from_dspy(
     )
 
 
-def _starting_with(module: PredictorModule, fallback: Fallback | None) -> PredictorModule:
-    if module.model is not None or fallback is None:
-        return module
-    temperature = fallback.temperature if module.temperature is None else module.temperature
-    return replace(module, model=fallback.model.label, temperature=temperature)
+def _as_module(
+    name: str, predictor: dspy.Predict, fallback: Fallback | None
+) -> tuple[PredictorModule, Model | None]:
+    """The module, which starts with the fallback if it has no LM, and the model of its own LM."""
+    lm = predictor.lm
+    model = None if lm is None else as_model(lm, f"predictor {name!r}")
+    start = fallback if model is None else Fallback(model, lm.kwargs.get("temperature"))
+    temperature = predictor.config.get("temperature", start and start.temperature)
+    fields = {*predictor.signature.fields, "augmented"}
+    demos = (d.toDict() if isinstance(d, dspy.Example) else d for d in predictor.demos)
+    module = PredictorModule(
+        name,
+        predictor.signature,
+        model=start and start.model.label,
+        temperature=None if temperature is None else float(temperature),
+        demos=tuple({k: v for k, v in demo.items() if k in fields} for demo in demos),
+        predictor=predictor,
+    )
+    return module, model
 
 
 def _distinct(models: Sequence[Model]) -> tuple[Model, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import dspy
 from tqdm.std import tqdm
@@ -24,8 +25,8 @@ logger = logging.getLogger(__name__)
 IN_RUNS = ("dspy.predict.", "dspy.primitives.", "dspy.utils.parallelizer")
 """Loggers of events that every run has; failures are in the run's trace."""
 
-_KEY = "unsaid"
-"""In DSPy's settings, which its threads inherit: the loggers that are silent there."""
+_KEY = "silent_loggers"
+"""In DSPy's settings, which its threads inherit."""
 _LOCK = threading.Lock()
 _UNDO = ExitStack()
 _inside = 0
@@ -34,15 +35,13 @@ _inside = 0
 
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
-    """Within it DSPy's modules print nothing, and loggers whose names begin so log nothing.
-
-    It holds for this thread, and for those that DSPy starts from it.
-    """
+    """Within it DSPy's modules print nothing, and loggers whose names begin so log nothing. It
+    holds for this thread, and for those that DSPy starts from it."""
     global _inside
     with _LOCK:
         _inside += 1
         if _inside == 1:
-            _listen(_UNDO)
+            _silence(_UNDO)
     try:
         with dspy.context(**{_KEY: loggers}):
             yield
@@ -53,13 +52,12 @@ def quiet(*loggers: str) -> Iterator[None]:
                 _UNDO.close()
 
 
-def _listen(undo: ExitStack) -> None:
-    handlers = [h for name in (None, "dspy") for h in logging.getLogger(name).handlers]
-    for handler in handlers:
-        handler.addFilter(_is_said)
-        undo.callback(handler.removeFilter, _is_said)
+def _silence(undo: ExitStack) -> None:
+    for handler in (*logging.getLogger().handlers, *logging.getLogger("dspy").handlers):
+        handler.addFilter(_is_logged)
+        undo.callback(handler.removeFilter, _is_logged)
     bars = SimpleNamespace(tqdm=_Bar)
-    speaking: dict[str, dict[str, Any]] = {
+    printing: dict[str, dict[str, Any]] = {
         "dspy.predict.best_of_n": {"print": _print},
         "dspy.predict.refine": {"print": _print},
         "dspy.teleprompt.bootstrap": {"print": _print, "tqdm": bars},
@@ -68,18 +66,12 @@ def _listen(undo: ExitStack) -> None:
         "dspy.utils.parallelizer": {"tqdm": bars},
         "gepa.core.engine": {"tqdm": _Bar},
     }
-    for module, names in speaking.items():
+    for module, names in printing.items():
         if module in sys.modules:
-            there = vars(sys.modules[module])
-            for name, ours in names.items():
-                if name in there:
-                    undo.callback(there.__setitem__, name, there[name])
-                else:
-                    undo.callback(there.pop, name)
-                there[name] = ours
+            undo.enter_context(patch.multiple(sys.modules[module], create=True, **names))
 
 
-def _is_said(record: logging.LogRecord) -> bool:
+def _is_logged(record: logging.LogRecord) -> bool:
     return not record.name.startswith(dspy.settings.get(_KEY) or ())
 
 
@@ -91,7 +83,7 @@ def _print(*words: Any, **how: Any) -> None:
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """tqdm's, but for those within `quiet`."""
+    """A `tqdm` that is disabled within `quiet`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         if dspy.settings.get(_KEY) is not None:

@@ -51,7 +51,7 @@ class Visit:
 
     @property
     def is_shareable(self) -> bool:
-        """Whether waiting runs may share it: it ended, and by no error from outside of modules."""
+        """Whether waiting runs may share it: it ended, and not by an error from elsewhere."""
         step, raised = self.step, self.raised
         if step is not None and isinstance(raised, Exception):
             return failure_of(raised, step.calls, step.module) is not None
@@ -63,24 +63,22 @@ class Visit:
         return self.step is None or self.step.lasts()
 
     def copied(self) -> Visit:
-        """Another one: programs write into predictions, and raising an error writes into it."""
-        raised = None if self.raised is None else _copied_error(self.raised)
+        """A copy: programs write into predictions, and raising an error writes into it."""
+        error = self.raised
+        raised = None
+        if error is not None:
+            raised = type(error).__new__(type(error), *error.args)
+            vars(raised).update(vars(error))
+            raised.__cause__ = error.__cause__
         return Visit(copy.deepcopy(self.returned), raised, self.step)
-
-
-def _copied_error(error: BaseException) -> BaseException:
-    copied = type(error).__new__(type(error), *error.args)
-    vars(copied).update(vars(error))
-    copied.__cause__ = error.__cause__
-    return copied
 
 
 @dataclass(eq=False)
 class Run(BaseCallback):
     """Records the steps of one run, in any thread.
 
-    The program's predictors report themselves; those that are made in `forward`, and language
-    models, are observed by DSPy's callbacks.
+    The program's own predictors report their steps; predictors made in `forward`, and language
+    models, are observed through DSPy's callbacks.
     """
 
     settings: Mapping[str, Any]
@@ -121,12 +119,10 @@ class Run(BaseCallback):
     def step(
         self, predictor: dspy.Predict, given: Mapping[str, Any], visit: Visit
     ) -> Iterator[None]:
-        """Context in which the predictor runs; fills in the visit's step and error.
-
-        Raises:
-            Reached: it is the one to stop at.
-        """
-        name = _name_of(predictor)
+        """Context in which the predictor runs; fills in the visit's step and error. Raises Reached
+        if it is the one to stop at."""
+        made_there = f"made in forward ({signature_text(predictor.signature)})"
+        name = getattr(predictor, NAME, None) or made_there
         inputs = {k: v for k, v in given.items() if k in predictor.signature.input_fields}
         place = self._begin(name, inputs)
         token = _INSIDE.set(True)
@@ -144,15 +140,12 @@ class Run(BaseCallback):
             self._end(place, visit.step, visit.raised)
 
     def check_lm(self, predictor: str) -> None:
-        """Check that the program leaves the choice of a predictor's model to the config.
-
-        Raises:
-            PastTheGateway: it names one by `dspy.context(lm=...)`.
-        """
+        """Raises PastTheGateway if the program chooses a predictor's model by
+        `dspy.context(lm=...)`."""
         if dspy.settings.lm is not self.settings["lm"]:
             self.ended = PastTheGateway(
                 f"it asks its predictor {predictor!r} within dspy.context(lm=...), so that no "
-                "config could say which model that asks: give that LM to the predictor in __init__"
+                "config can choose its model: give that LM to the predictor in __init__"
             )
             raise self.ended
 
@@ -167,7 +160,7 @@ class Run(BaseCallback):
         return _INSIDE.get()
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A module begins; predictors of ours report their steps themselves."""
+        """DSPy calls this when a module begins; tuned predictors report their steps themselves."""
         if isinstance(instance, dspy.Predict) and not _INSIDE.get():
             visit, scope = Visit(), ExitStack()
             scope.enter_context(self.step(instance, inputs.get("kwargs", {}), visit))
@@ -176,18 +169,15 @@ class Run(BaseCallback):
     def on_module_end(
         self, call_id: str, outputs: Any, exception: BaseException | None = None
     ) -> None:
-        """It ends."""
+        """DSPy calls this when a module ends."""
         if call_id in self._open:
             visit, scope = self._open.pop(call_id)
             visit.returned = outputs
             scope.__exit__(type(exception) if exception else None, exception, None)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A language model is asked.
-
-        Raises:
-            PastTheGateway: it does not call the gateway.
-        """
+        """DSPy calls this when a model is asked; raises PastTheGateway unless it is of the
+        gateway."""
         if not isinstance(instance, GatewayLM):
             self.ended = PastTheGateway(
                 f"it asks {getattr(instance, 'model', instance)!r} past the gateway, so that no "
@@ -197,7 +187,7 @@ class Run(BaseCallback):
             raise self.ended
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        """It answered, or not."""
+        """DSPy calls this when a language model answered, or failed."""
         if exception is not None:
             self._note(exception)
 
@@ -246,8 +236,3 @@ def _step(
         agreement=recorder.agreement if failure is None else 0.0,
         members_failed=tuple(f for f in recorder.failures if f != failure),
     )
-
-
-def _name_of(predictor: dspy.Predict) -> str:
-    made_there = f"made in forward ({signature_text(predictor.signature)})"
-    return getattr(predictor, NAME, None) or made_there

@@ -1,16 +1,16 @@
-"""The predictor that replaces one of a running program's, and asks as the config says."""
+"""The predictor that replaces one of a running program and applies its config."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import dspy
 
-from pipelines.adapters.dspy_programs.binding import Binding, state_of
 from pipelines.adapters.dspy_programs.inspection.lms import as_model
 from pipelines.adapters.dspy_programs.run import NAME, Run, Visit
 from pipelines.gateway.gateway import Session
@@ -18,15 +18,56 @@ from pipelines.modules.signature import fresh_signature
 from pipelines.programs.adapter import asking_for
 from pipelines.programs.binding import BoundModule
 from pipelines.programs.engine import GatewayLM
-from pipelines.programs.members import AskedMembers, member_lm, prediction_of
+from pipelines.programs.members import AskedMembers, Network, member_lm, prediction_of
 from pipelines.programs.memo import Memo
 from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.predictors import make_network
 from pipelines.programs.trace import MemoKey
 
 
+@dataclass(eq=False)
+class Binding:
+    """What a predictor is bound to; copies that a program makes of the predictor share it."""
+
+    bound: BoundModule
+    lm: GatewayLM
+    """The predictor's `lm`; see `TunedPredict`."""
+    member: GatewayLM
+    """The model that is asked; the first, if there are several."""
+    network: Network | None
+    """The members, if there are several."""
+    memo: Memo | None
+    parsed: ParsedOutputs | None
+    """Earlier answers of a single member; None where more than the config decides its prompts."""
+    state: tuple[Any, ...]
+    """Of the predictor as it was bound; see `_state_of`."""
+    had_lm: bool
+    """Whether the program's own predictor has an LM, and not just that of DSPy's settings."""
+
+    def recall(self, key: MemoKey | None) -> Visit | None:
+        """A copy of the remembered visit, or of one that another run is making right now. None if
+        there is none: the caller then makes the visit, and must `remember` it."""
+        if self.memo is None or key is None:
+            return None
+        while True:
+            flight, is_mine = self.memo.claim(key)
+            if is_mine:
+                return None
+            known: Visit | None = flight.result()
+            if known is not None:
+                return known.copied()
+
+    def remember(self, key: MemoKey | None, visit: Visit) -> None:
+        """Give the visit to waiting runs, and keep it unless it is transient."""
+        if self.memo is not None and key is not None:
+            self.memo.land(key, visit.copied() if visit.is_shareable else None, lasts=visit.lasts)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
 class TunedPredict(dspy.Predict):
-    """A predictor that asks what its config says, notes its steps, and remembers them.
+    """A predictor that applies its config, records its steps, and remembers them.
 
     All predictors of a program share one `lm`, which is never asked: DSPy's `BestOfN` and `Refine`
     take the only LM of a module, and set copies of it, with other rollouts and temperatures, in
@@ -46,7 +87,11 @@ class TunedPredict(dspy.Predict):
             key = self._key(args, inputs)
             known = self.binding.recall(key)
             if known is not None:
-                return self._again(known, inputs)
+                self.run.repeat(known)
+                if known.raised is not None:
+                    raise known.raised
+                self._trace(inputs, known.returned)
+                return known.returned
             visit = Visit()
             try:
                 with self.run.step(self, inputs, visit):
@@ -80,11 +125,11 @@ class TunedPredict(dspy.Predict):
     @property
     def is_as_bound(self) -> bool:
         """Whether the program has not changed it."""
-        return state_of(self) == self.binding.state
+        return _state_of(self) == self.binding.state
 
     @property
     def _prompts_as_bound(self) -> bool:
-        """Whether its prompts are as bound: neither it nor the adapter has been changed."""
+        """Whether neither the predictor nor the adapter has been changed."""
         return self.is_as_bound and dspy.settings.adapter is self.run.settings["adapter"]
 
     def _single(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
@@ -114,41 +159,38 @@ class TunedPredict(dspy.Predict):
             dspy.settings.trace.append((self, dict(inputs), prediction))
 
     def _key(self, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> MemoKey | None:
-        """The step's key; None if more than the inputs may decide it."""
+        """The step's key; None if there is no memo, or if more than the inputs may decide it."""
         plain = not args and inputs.keys() <= self.signature.input_fields.keys()
-        if type(self) is not TunedPredict or not (plain and self._prompts_as_bound):
+        if self.binding.memo is None or type(self) is not TunedPredict or not plain:
             return None
-        return self.binding.key(inputs)
+        return self.binding.bound.memo_key(inputs) if self._prompts_as_bound else None
 
-    def _again(self, known: Visit, inputs: Mapping[str, Any]) -> Any:
-        self.run.repeat(known)
-        if known.raised is not None:
-            raise known.raised
-        self._trace(inputs, known.returned)
-        return known.returned
+
+def _state_of(predictor: dspy.Predict) -> tuple[Any, ...]:
+    """What a config sets; it differs once the program has changed the predictor."""
+    demos = tuple(map(id, predictor.demos))
+    return (id(predictor.signature), id(predictor.lm), demos, list(predictor.config.items()))
 
 
 def tuned_predictor(
     predictor: dspy.Predict,
     bound: BoundModule,
     session: Session,
-    stand_in: GatewayLM,
+    shared_lm: GatewayLM,
     memo: Memo | None,
     adapter: dspy.Adapter | None,
 ) -> TunedPredict:
-    """A copy of the predictor that asks as its config says, through the session.
+    """A copy of the predictor that applies its config, and calls through the session.
 
-    `stand_in` is the `lm` that all predictors of the program share; `adapter` is the program's own,
-    None for DSPy's ordinary one.
+    `shared_lm` is the `lm` that all predictors of the program have; `adapter` is the program's own,
+    None for DSPy's default.
     """
     signature = fresh_signature(bound.module.signature, bound.config.instructions)
-    member = member_lm(bound, session, 0)
     tuned = copied_predictor(predictor)
     tuned.__class__ = _tuned_class(cast(Any, type(predictor)))
-    tuned.signature, tuned.lm = signature, stand_in
+    tuned.signature, tuned.lm = signature, shared_lm
     tuned.demos = [dspy.Example(**demo) for demo in bound.config.demos]
     tuned.config = {k: v for k, v in predictor.config.items() if k != "temperature"}
-    had_lm = predictor.lm is not None
     is_plain = type(predictor) is dspy.Predict and not (adapter or tuned.config or tuned.fields)
     keeps = is_plain and memo is not None and not dspy.settings.track_usage
     parsed = network = None
@@ -156,7 +198,10 @@ def tuned_predictor(
         network = make_network(bound, session, signature, memo, keeps=keeps)
     elif keeps:
         parsed = ParsedOutputs(bound, 0, session)
-    tuned.binding = Binding(bound, stand_in, member, network, memo, parsed, state_of(tuned), had_lm)
+    tuned.binding = Binding(
+        bound, shared_lm, member_lm(bound, session, 0), network, memo, parsed,
+        state=_state_of(tuned), had_lm=predictor.lm is not None,
+    )  # fmt: skip
     setattr(tuned, NAME, bound.name)
     return cast(TunedPredict, tuned)
 

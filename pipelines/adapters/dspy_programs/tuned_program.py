@@ -1,11 +1,11 @@
-"""A tuned program that a plain DSPy program can't be, as a `dspy.Module`."""
+"""A tuned program that has no form in plain DSPy, as a `dspy.Module`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dspy
 
@@ -14,11 +14,12 @@ from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 
 if TYPE_CHECKING:
+    from pipelines.adapters.dspy_programs.bound import BoundDSPyProgram
     from pipelines.adapters.dspy_programs.pipeline import DSPyPipeline
 
 
 class TunedProgram(dspy.Module):
-    """Takes what the program takes and asks as its config says, through this library's gateway.
+    """Runs a program with its tuned config through this library's gateway.
 
     `save(folder, save_program=True)` keeps it whole, for `dspy.load`. A `.json` holds config and
     models, for a `TunedProgram` of the same program. Neither holds a key.
@@ -33,22 +34,18 @@ class TunedProgram(dspy.Module):
     def __repr__(self) -> str:
         return f"TunedProgram({self.pipeline.name}: {self.reason})"
 
-    def forward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
-        """Run the tuned program.
-
-        Raises:
-            ModuleFailed: a module brought no outputs.
-            PipelineError: an input is unknown or missing.
-        """
+    def forward(self, *values: Any, **inputs: Any) -> Any:
+        """What the program itself returns, with its tuned config; errors as `Tunable.__call__`."""
         return self._run(*values, **inputs)
 
-    async def aforward(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+    async def aforward(self, *values: Any, **inputs: Any) -> Any:
         """As `forward`, off the event loop."""
         return await asyncio.to_thread(self._run, *values, **inputs)
 
-    def _run(self, *values: Any, **inputs: Any) -> dspy.Prediction:
+    def _run(self, *values: Any, **inputs: Any) -> Any:
         names = (*self.pipeline.inputs, *self.pipeline.optional_inputs)
-        return self.pipeline(**dict(zip(names, values, strict=False)), **inputs)
+        given = dict(**dict(zip(names, values, strict=False)), **inputs)  # no name twice
+        return cast("BoundDSPyProgram", self.pipeline.ready_for(given)).returned(given)
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """Config and models."""
@@ -57,11 +54,7 @@ class TunedProgram(dspy.Module):
         return {"tuned": {"config": config.model_dump(mode="json"), "models": models}}
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
-        """Take over the config and models that `dump_state` wrote.
-
-        Raises:
-            PipelineError: they are of another program.
-        """
+        """Take over what `dump_state` wrote; raises PipelineError if that is of another program."""
         if "tuned" not in state:
             raise PipelineError("this is the state of a plain DSPy program, not of a TunedProgram")
         config = PipelineConfig.model_validate(state["tuned"]["config"])

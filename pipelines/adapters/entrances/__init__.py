@@ -9,31 +9,13 @@ from __future__ import annotations
 
 import functools
 
-from pipelines.adapters.entrances.askers import Asker, RunEnded, asker_of, register
-from pipelines.adapters.entrances.chat_request import ChatRequest, RefusedRequest, chat_request
-from pipelines.adapters.entrances.server import ServerLease
+from pipelines.adapters.entrances.askers import PREFIX
 from pipelines.providers.litellm.litellm_import import add_provider, load_litellm
-
-__all__ = [
-    "PREFIX",
-    "Asker",
-    "ChatRequest",
-    "RefusedRequest",
-    "RunEnded",
-    "ServerLease",
-    "asker_of",
-    "chat_request",
-    "open_litellm",
-    "register",
-]
-
-PREFIX = "compound"
-"""What litellm calls the provider."""
 
 
 @functools.cache
 def open_litellm() -> None:
-    """From here on litellm has `compound/...` models."""
+    """Register `compound/...` models with litellm, once."""
     litellm = load_litellm()
     from pipelines.adapters.entrances.litellm_entrance import LitellmEntrance
 

@@ -9,9 +9,12 @@ from weakref import WeakValueDictionary
 from pipelines.adapters.entrances.chat_request import ChatRequest, RefusedRequest
 from pipelines.gateway.call import LMReply
 
+PREFIX = "compound"
+"""What litellm calls the provider of `compound/<token>/<module>`."""
+
 
 class RunEnded(BaseException):
-    """The run can't go on, and nothing that it asks is answered any more.
+    """The run can't go on, and none of its requests are answered any more.
 
     Not an `Exception`: the code must not take it for a failed call and go on.
     """
@@ -23,10 +26,8 @@ class Asker(Protocol):
     def ask(self, module: str, request: ChatRequest) -> list[LMReply]:
         """As many replies as the request wants.
 
-        Raises:
-            RefusedRequest: nothing can be asked so, or just now.
-            CallFailed: no answer.
-            RunEnded: the run can't go on.
+        Raises RefusedRequest if it can't be sent, CallFailed without an answer, RunEnded at the
+        end.
         """
         ...
 
@@ -39,21 +40,15 @@ _ASKERS: WeakValueDictionary[str, Asker] = WeakValueDictionary()
 
 
 def register(asker: Asker) -> str:
-    """A new token, by which this one is found for as long as it lives.
-
-    It can't be guessed: other processes on 127.0.0.1 must not spend this study's budget.
-    """
+    """A new token for the asker, valid for as long as it lives. It can't be guessed: other
+    processes on 127.0.0.1 must not spend this study's budget."""
     token = secrets.token_urlsafe(16)
     _ASKERS[token] = asker
     return token
 
 
 def asker_of(token: str) -> Asker:
-    """The asker that answers calls with this token.
-
-    Raises:
-        RefusedRequest: the run is over.
-    """
+    """The asker that answers calls with this token; raises RefusedRequest if its run is over."""
     asker = _ASKERS.get(token)
     if asker is None:
         raise RefusedRequest(

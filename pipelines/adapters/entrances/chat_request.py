@@ -27,7 +27,7 @@ _WITHOUT_EFFECT = frozenset(
     | {"max_retries", "timeout", "extra_headers", "safety_identifier"}
     | {"prompt_cache_key"}
 )
-"""What says nothing about the answer, or is the gateway's to decide."""
+"""Parameters that do not affect the answer, or that the gateway decides."""
 _REFUSED = {
     **dict.fromkeys(("functions", "function_call"), "its present form is 'tools'"),
     **dict.fromkeys(
@@ -46,12 +46,12 @@ _KEPT = ("role", "name", "tool_call_id", "tool_calls")
 
 
 class RefusedRequest(ValueError):
-    """A request that can't be sent on; names what is in its way."""
+    """A request that can't be sent on; names the problem."""
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What code asks a model."""
+    """A request that code makes of a model."""
 
     messages: tuple[Mapping[str, Any], ...]
     temperature: float | None = None
@@ -64,7 +64,7 @@ class ChatRequest:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What one call of it is, as plain data: `messages`, and `params` if it sets any."""
+        """One call of it as plain data: `messages`, and `params` if it sets any."""
         own = {name: getattr(self, name) for name in ("temperature", "max_tokens", "seed")}
         params = {name: value for name, value in own.items() if value is not None}
         params.update(self.params)
@@ -72,11 +72,8 @@ class ChatRequest:
         return {"messages": messages, **({"params": params} if params else {})}
 
     def call(self, model: Model, temperature: float | None, params: Mapping[str, Any]) -> LMCall:
-        """The call at its seed, or else its first sample.
-
-        `temperature`, unless None, and `params` override the request's own; `max_tokens` is at most
-        the model's.
-        """
+        """The call at its seed, or else its first sample. `temperature`, unless None, and `params`
+        override the request's own; `max_tokens` is at most the model's."""
         most = min(model.max_tokens, self.max_tokens or model.max_tokens)
         return LMCall(
             model=dataclasses.replace(model, max_tokens=most),
@@ -89,11 +86,7 @@ class ChatRequest:
 
 def chat_request(messages: Any, params: Mapping[str, Any]) -> ChatRequest:
     """The request that a client of OpenAI's form makes; parameters of None are as if not given.
-
-    Raises:
-        RefusedRequest: it asks for what can't be sent or answered; names the parameter, or the
-            message.
-    """
+    Raises RefusedRequest, which names the parameter or message that can't be sent or answered."""
     given = {name: value for name, value in params.items() if value is not None}
     _check_known(given)
     try:
@@ -189,8 +182,7 @@ def _part(part: Any, place: str) -> dict[str, Any]:
     image = part.get("image_url") if isinstance(part, Mapping) and kind == "image_url" else None
     image = {"url": image} if isinstance(image, str) else image
     url = image.get("url") if isinstance(image, Mapping) else None
-    if isinstance(url, str) and url.startswith(_IMAGES):
-        assert isinstance(image, Mapping)
+    if isinstance(image, Mapping) and isinstance(url, str) and url.startswith(_IMAGES):
         return {"type": "image_url", "image_url": {**image, "url": sys.intern(url)}}
     if kind == "image_url":
         raise RefusedRequest(
@@ -203,14 +195,12 @@ def _part(part: Any, place: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it: SDKs mix objects of their own into what they send.
+    """The value as JSON has it: SDKs mix objects of their own into what they send. Raises
+    ValueError, TypeError or RecursionError where it has no JSON."""
 
-    Raises ValueError, TypeError or RecursionError where it has no JSON.
-    """
-    return json.loads(json.dumps(value, allow_nan=False, default=_dumped))
+    def dumped(value: Any) -> Any:
+        if isinstance(value, type) or not hasattr(value, "model_dump"):
+            raise TypeError(f"{value!r} has no JSON")
+        return value.model_dump()
 
-
-def _dumped(value: Any) -> Any:
-    if isinstance(value, type) or not hasattr(value, "model_dump"):
-        raise TypeError(f"{value!r} has no JSON")
-    return value.model_dump()
+    return json.loads(json.dumps(value, allow_nan=False, default=dumped))

@@ -10,12 +10,11 @@ from litellm import exceptions
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import ModelResponse, ModelResponseStream
 
-from pipelines.adapters.entrances.askers import asker_of
+from pipelines.adapters.entrances.askers import PREFIX, asker_of
 from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
-from pipelines.adapters.entrances.openai_form import as_chunks, completion, status_of
+from pipelines.adapters.entrances.openai_form import STATUSES, as_chunks, completion
 from pipelines.gateway.call import CallFailed
 
-_PROVIDER = "compound"
 _BY_STATUS: Mapping[int, Callable[..., Exception]] = {
     400: exceptions.BadRequestError,
     401: exceptions.AuthenticationError,
@@ -35,12 +34,8 @@ class LitellmEntrance(CustomLLM):
     """Hands a call to the run that it belongs to, and its reply back to the code."""
 
     def completion(self, *_args: Any, **call: Any) -> ModelResponse:
-        """Answer one call.
-
-        Raises:
-            litellm's exceptions: as a provider would, for a call that failed or can't be made.
-            RunEnded: the run can't go on.
-        """
+        """Answer one call. Raises litellm's exceptions as a provider would, and RunEnded if the run
+        can't go on."""
         return ModelResponse(**_answered(call))
 
     async def acompletion(self, *_args: Any, **call: Any) -> ModelResponse:
@@ -48,10 +43,8 @@ class LitellmEntrance(CustomLLM):
         return ModelResponse(**await asyncio.to_thread(_answered, call))
 
     # litellm declares chunks of another class, and takes these as well
-    def streaming(  # type: ignore[override]
-        self, *_args: Any, **call: Any
-    ) -> Iterator[ModelResponseStream]:
-        """The same, when all of it is there."""
+    def streaming(self, *_args: Any, **call: Any) -> Iterator[ModelResponseStream]:  # type: ignore[override]
+        """The same as a stream, once the whole reply is there."""
         yield from _chunks(_answered(call))
 
     # litellm declares it to be awaited, and then iterates over what is not
@@ -71,24 +64,19 @@ def _answered(call: Mapping[str, Any]) -> dict[str, Any]:
         request = chat_request(call["messages"], _params(call))
         replies = asker_of(token).ask(module, request)
     except RefusedRequest as error:
-        raise exceptions.BadRequestError(str(error), model, _PROVIDER) from error
+        raise exceptions.BadRequestError(str(error), model, PREFIX) from error
     except CallFailed as failure:
-        raise _as_litellm(failure, model) from failure
-    return completion(f"{_PROVIDER}/{model}", replies)
+        status = STATUSES.get(failure.kind, 400)
+        if kind := _BY_KIND.get(failure.kind) or _BY_STATUS.get(status):
+            raise kind(message=str(failure), model=model, llm_provider=PREFIX) from failure
+        raise exceptions.APIError(status, str(failure), PREFIX, model) from failure
+    return completion(f"{PREFIX}/{model}", replies)
 
 
 def _params(call: Mapping[str, Any]) -> dict[str, Any]:
-    """The call's parameters; `reasoning_effort` stands in litellm's log alone, if it is dropped."""
+    """The call's parameters; a `reasoning_effort` that litellm drops is only in its log."""
     given = getattr(call.get("logging_obj"), "model_call_details", {})
     return {"reasoning_effort": given.get("reasoning_effort"), **call["optional_params"]}
-
-
-def _as_litellm(failure: CallFailed, model: str) -> Exception:
-    status = status_of(failure)
-    kind = _BY_KIND.get(failure.kind) or _BY_STATUS.get(status)
-    if kind is None:
-        return exceptions.APIError(status, str(failure), _PROVIDER, model)
-    return kind(message=str(failure), model=model, llm_provider=_PROVIDER)
 
 
 def _chunks(answered: Mapping[str, Any]) -> Iterator[ModelResponseStream]:

@@ -1,11 +1,11 @@
-"""Replies and failures in OpenAI's form, as both entrances hand them to the code."""
+"""Replies and failures in OpenAI's form, as both entrances return them to the code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.gateway.call import CallFailed, LMReply
+from pipelines.gateway.call import LMReply
 
 STATUSES = {
     "rate_limited": 429,
@@ -16,8 +16,9 @@ STATUSES = {
     "quota": 402,
     "authentication": 401,
 }
-"""By kind of failure, the status that a client knows; 400 for all others."""
-_CODES = {"context_window": "context_length_exceeded", "refusal": "content_policy_violation"}
+"""The HTTP status by kind of failure; 400 for all others."""
+CODES = {"context_window": "context_length_exceeded", "refusal": "content_policy_violation"}
+"""OpenAI's code by kind of failure, where it has one."""
 
 
 def completion(model: str, replies: Sequence[LMReply]) -> dict[str, Any]:
@@ -30,11 +31,7 @@ def completion(model: str, replies: Sequence[LMReply]) -> dict[str, Any]:
         "created": 0,
         "model": model,
         "choices": [
-            {
-                "index": index,
-                "message": _message(reply),
-                "finish_reason": reply.finish_reason,
-            }
+            {"index": index, "message": _message(reply), "finish_reason": reply.finish_reason}
             for index, reply in enumerate(replies)
         ],
         "usage": {
@@ -53,7 +50,7 @@ def _message(reply: LMReply) -> dict[str, Any]:
 
 
 def as_chunks(whole: Mapping[str, Any], include_usage: bool = False) -> Iterator[dict[str, Any]]:
-    """The completion as a stream: of each choice what it says, then how it ended; then usage."""
+    """The completion as a stream: each choice's message, then its finish reason; then usage."""
     base = {**whole, "object": "chat.completion.chunk"}
     usage = base.pop("usage")
     for choice in whole["choices"]:
@@ -62,24 +59,7 @@ def as_chunks(whole: Mapping[str, Any], include_usage: bool = False) -> Iterator
             calls = enumerate(delta["tool_calls"])
             delta["tool_calls"] = [{**call, "index": index} for index, call in calls]
         for part, ended in ((delta, None), ({}, choice["finish_reason"])):
-            yield {
-                **base,
-                "choices": [{"index": choice["index"], "delta": part, "finish_reason": ended}],
-            }
+            chunk = {"index": choice["index"], "delta": part, "finish_reason": ended}
+            yield {**base, "choices": [chunk]}
     if include_usage:
         yield {**base, "choices": [], "usage": usage}
-
-
-def error(message: str, code: str) -> dict[str, Any]:
-    """OpenAI's error object."""
-    return {"error": {"message": message, "type": code, "code": code}}
-
-
-def status_of(failure: CallFailed) -> int:
-    """The status under which a client knows such a failure."""
-    return STATUSES.get(failure.kind, 400)
-
-
-def code_of(failure: CallFailed) -> str:
-    """OpenAI's code for such a failure, where it has one."""
-    return _CODES.get(failure.kind, failure.kind)

@@ -6,20 +6,9 @@ import math
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from pipelines.aggregators.aggregator import (
-    Aggregator,
-    Answer,
-    Members,
-    Verdict,
-    check_one,
-    elect,
-    everyone,
-    tally,
-    validated,
-)
+from pipelines.aggregators.aggregator import Answer, Members, Selection, check_one, tally, validated
 from pipelines.aggregators.role import CANDIDATE, Role
-from pipelines.aggregators.selection.checking import FunctionName, check_function, scores
-from pipelines.aggregators.selection.judging import scored
+from pipelines.aggregators.selection.checking import FunctionName, check_function, finite, scores
 from pipelines.modules.module import Module
 from search_spaces import ModuleConfig
 
@@ -32,7 +21,7 @@ SCORER = Role(
 
 
 @validated
-class BestOf(Aggregator):
+class BestOf(Selection):
     """The answer that a function or a `scorer` scores highest (AlphaCode, arXiv 2203.07814).
 
     A tie goes to the answer that more members gave, then to the one given first. An answer on which
@@ -54,16 +43,17 @@ class BestOf(Aggregator):
         check_function(self.function, module)
         check_one("a function or a scorer", self.function, config.roles.get("scorer"))
 
-    def aggregate(self, members: Members) -> Verdict | None:
-        answers = members.ask(everyone(members))
+    def select(self, members: Members, answers: Sequence[Answer]) -> Answer:
         candidates = [group.first for group in tally(answers)]
-        if not candidates:
-            return None
         if self.function:
-            found = scores(members, self.function, candidates)
-        else:
-            found = scored(members, "scorer", candidates)
-        return elect(best(candidates, found), answers, len(members.models))
+            return best(candidates, scores(members, self.function, candidates))
+        replies = members.consult("scorer", [answer.shown for answer in candidates])
+        found = [finite(reply["score"]) if reply else None for reply in replies]
+        for reply, score in zip(replies, found, strict=True):
+            if reply and score is None:
+                problem = f"a score must be a finite number, but the scorer said {reply['score']!r}"
+                members.failed("unparsable", problem)
+        return best(candidates, found)
 
 
 def best(candidates: Sequence[Answer], found: Sequence[float | None]) -> Answer:

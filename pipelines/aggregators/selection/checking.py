@@ -1,4 +1,4 @@
-"""Users' functions about one candidate: checks, scores and keys, found by their names."""
+"""Judgements of candidates by a role, or by a user's function found by its name."""
 
 from __future__ import annotations
 
@@ -28,29 +28,36 @@ FunctionName = Annotated[str, AfterValidator(_importable)]
 
 
 def check_function(reference: str | None, module: Module) -> None:
-    """Whether the function takes the module's fields; its reasoning is not among them.
-
-    Raises:
-        PipelineError: an argument is missing or unknown.
-    """
+    """Raises PipelineError unless the function takes the module's fields, apart from its
+    reasoning."""
     if reference is not None:
         fields = [*module.input_fields, *(f for f in module.output_fields if f != REASONING)]
         check_arguments(import_function(reference), dict.fromkeys(fields), {})
 
 
+def accepted(members: Members, role: str, answers: Sequence[Answer]) -> list[bool]:
+    """Whether a yes-or-no role accepts each answer; where it fails, it does not."""
+    replies = members.consult(role, [answer.shown for answer in answers])
+    return [bool(verdict and verdict["accepted"]) for verdict in replies]
+
+
 def checks(members: Members, reference: str, answers: Sequence[Answer]) -> list[bool]:
-    """Whether the function accepts each answer; where it fails, it does not, which is noted."""
+    """Whether the function accepts each answer; a failure is recorded, and counts as no."""
     return [bool(_call(members, reference, answer, bool)) for answer in answers]
 
 
 def scores(members: Members, reference: str, answers: Sequence[Answer]) -> list[float | None]:
-    """How good the function finds each answer; None where it fails, which is noted."""
+    """The function's score of each answer; None where it fails, which is recorded."""
     return [_call(members, reference, answer, _score) for answer in answers]
 
 
 def keys(members: Members, reference: str, answers: Sequence[Answer]) -> list[str | None]:
-    """Each answer's key as JSON; None where there is none, or where it fails, which is noted."""
-    return [_call(members, reference, answer, _key) for answer in answers]
+    """Each answer's key as JSON; None where there is none, or where it fails, which is recorded."""
+
+    def key(returned: Any) -> str | None:
+        return None if returned is None else canonical_json(returned)
+
+    return [_call(members, reference, answer, key) for answer in answers]
 
 
 def finite(value: Any) -> float | None:
@@ -72,16 +79,9 @@ def _score(returned: Any) -> float:
     return number
 
 
-def _key(returned: Any) -> str | None:
-    return None if returned is None else canonical_json(returned)
-
-
 def _call(members: Members, reference: str, answer: Answer, read: Callable[[Any], T]) -> T | None:
-    """What the function says of the answer, read; None where it fails, which is noted.
-
-    It gets copies, so that it can spoil nothing.
-    """
-    arguments = copy.deepcopy({**members.inputs, **answer.record})
+    """What the function returns for the answer, converted; None where it fails."""
+    arguments = copy.deepcopy({**members.inputs, **answer.record})  # it may change them
     try:
         return read(import_function(reference)(**arguments))
     except Exception as error:  # the user's function may raise anything

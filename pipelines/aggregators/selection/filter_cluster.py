@@ -20,12 +20,12 @@ from pipelines.aggregators.role import YES_OR_NO
 from pipelines.aggregators.selection.best_of import best
 from pipelines.aggregators.selection.checking import (
     FunctionName,
+    accepted,
     check_function,
     checks,
     keys,
     scores,
 )
-from pipelines.aggregators.selection.judging import accepted
 from pipelines.modules.module import Module
 from search_spaces import ModuleConfig
 
@@ -41,7 +41,7 @@ class FilterCluster(Aggregator):
     roles: ClassVar = {"filter": YES_OR_NO}
 
     check_function: FunctionName | None = None
-    """Whether an answer may stay, such as by running tests; or a `filter` says so."""
+    """Whether an answer may stay, such as by running tests; a `filter` decides without it."""
     key_function: FunctionName | None = None
     """Answers with equal keys (as JSON) are one cluster, such as what a program prints on made-up
     inputs; one on which it raises, or returns None, is alone, behind the others. Without it,

@@ -1,24 +1,17 @@
-"""A language model sorts out candidates, and the rest is put to the vote."""
+"""A language model filters the candidates, and the rest is put to the vote."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from pipelines.aggregators.aggregator import (
-    Aggregator,
-    Members,
-    Verdict,
-    elect,
-    everyone,
-    tally,
-    validated,
-)
+from pipelines.aggregators.aggregator import Answer, Members, Selection, tally, validated
 from pipelines.aggregators.role import YES_OR_NO
-from pipelines.aggregators.selection.judging import accepted
+from pipelines.aggregators.selection.checking import accepted
 
 
 @validated
-class FilterVote(Aggregator):
+class FilterVote(Selection):
     """The vote of those answers that the `filter` accepts (More LM Calls, arXiv 2403.02419).
 
     Equal answers are shown to it once. If it accepts none, or fails on all, all of them vote.
@@ -27,11 +20,8 @@ class FilterVote(Aggregator):
     roles: ClassVar = {"filter": YES_OR_NO}
     needed: ClassVar = {"filter"}
 
-    def aggregate(self, members: Members) -> Verdict | None:
-        answers = members.ask(everyone(members))
+    def select(self, members: Members, answers: Sequence[Answer]) -> Answer:
         groups = tally(answers)
-        if not groups:
-            return None
         verdicts = accepted(members, "filter", [group.first for group in groups])
         kept = [group for group, yes in zip(groups, verdicts, strict=True) if yes] or groups
-        return elect(kept[0].first, answers, len(members.models))
+        return kept[0].first

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from pipelines.aggregators.aggregator import (
-    Aggregator,
-    Answer,
-    Members,
-    Verdict,
-    distinct,
-    elect,
-    everyone,
-    validated,
-    vote,
-)
+from pipelines.aggregators.aggregator import Answer, Members, Selection, distinct, validated
 from pipelines.aggregators.role import CANDIDATES, Role
-from pipelines.aggregators.selection.judging import numbered
 
 PICK = Role(
     CANDIDATES,
@@ -34,7 +23,7 @@ WRITE = Role(
 
 
 @validated
-class Judge(Aggregator):
+class Judge(Selection):
     """A `judge` sees the distinct answers at once, and picks one or writes its own.
 
     After Networks of Networks (arXiv 2407.16831), and Mixture of Agents (2406.04692) where it
@@ -51,15 +40,12 @@ class Judge(Aggregator):
     needed: ClassVar = {"judge"}
     choices: ClassVar = {"answer": ("pick", "write")}
 
-    def aggregate(self, members: Members) -> Verdict | None:
-        answers = members.ask(everyone(members))
-        candidates, width = distinct(answers), len(members.models)
-        chosen = self._chosen(members, candidates) if len(candidates) > 1 else None
-        return elect(chosen, answers, width) if chosen else vote(answers, width)
-
-    def _chosen(self, members: Members, candidates: Sequence[Answer]) -> Answer | None:
-        """None if the judge failed or wrote nothing, or its choice is none."""
-        reply = members.consult("judge", [numbered(candidates)])[0]
+    def select(self, members: Members, answers: Sequence[Answer]) -> Answer | None:
+        candidates = distinct(answers)
+        if len(candidates) < 2:
+            return None
+        lines = (f"[{number}] {answer.shown}" for number, answer in enumerate(candidates, start=1))
+        reply = members.consult("judge", ["\n".join(lines)])[0]
         if reply is None:
             return None
         if self.answer == "write":

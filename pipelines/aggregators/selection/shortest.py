@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from pipelines.aggregators.aggregator import (
-    Aggregator,
-    Answer,
-    Members,
-    Verdict,
-    distinct,
-    elect,
-    everyone,
-    validated,
-)
+from pipelines.aggregators.aggregator import Answer, Members, Selection, distinct, validated
 from pipelines.aggregators.role import YES_OR_NO
-from pipelines.aggregators.selection.checking import FunctionName, check_function, checks
-from pipelines.aggregators.selection.judging import accepted
+from pipelines.aggregators.selection.checking import FunctionName, accepted, check_function, checks
 from pipelines.errors import PipelineError
 from pipelines.modules.module import Module
 from search_spaces import ModuleConfig
 
 
 @validated
-class Shortest(Aggregator):
+class Shortest(Selection):
     """The answer written in the fewest tokens, reasoning included, that is not rejected.
 
     After laconic decoding. With a `verifier` or a function, answers are checked from the shortest
@@ -46,13 +36,9 @@ class Shortest(Aggregator):
         if self.function and "verifier" in config.roles:
             raise PipelineError("needs a function or a verifier to check with, but got both")
 
-    def aggregate(self, members: Members) -> Verdict | None:
-        answers = members.ask(everyone(members))
+    def select(self, members: Members, answers: Sequence[Answer]) -> Answer:
         by_length = distinct(sorted(answers, key=lambda answer: answer.tokens))
-        if not by_length:
-            return None
-        shortest = next((a for a in by_length if self._accepts(members, a)), by_length[0])
-        return elect(shortest, answers, len(members.models))
+        return next((a for a in by_length if self._accepts(members, a)), by_length[0])
 
     def _accepts(self, members: Members, answer: Answer) -> bool:
         if self.function:

@@ -1,29 +1,21 @@
-"""A language model says yes or no to each candidate; the first accepted wins."""
+"""A language model accepts or rejects each candidate; the first accepted wins."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pipelines.aggregators.aggregator import (
-    Aggregator,
-    Members,
-    Verdict,
-    distinct,
-    elect,
-    everyone,
-    validated,
-    vote,
-)
+from pipelines.aggregators.aggregator import Answer, Members, Selection, distinct, validated
 from pipelines.aggregators.role import YES_OR_NO
-from pipelines.aggregators.selection.judging import accepted
+from pipelines.aggregators.selection.checking import accepted
 
 
 @validated
-class Verifier(Aggregator):
+class Verifier(Selection):
     """The first answer that the `verifier` accepts (Networks of Networks, arXiv 2407.16831).
 
-    It sees the distinct answers one by one, in the order of members, and is not asked any more
-    when it has accepted one: that saves calls, and takes as long as they take in turn.
+    It sees the distinct answers one after the other, in the order of members, until it accepts
+    one: that saves calls, but takes as long as all of them in turn.
     `evaluators.statistics.best_of_k` predicts what it brings.
     """
 
@@ -35,13 +27,9 @@ class Verifier(Aggregator):
 
     choices: ClassVar = {"fallback": ("vote", "first")}
 
-    def aggregate(self, members: Members) -> Verdict | None:
-        width = len(members.models)
-        answers = members.ask(everyone(members))
+    def select(self, members: Members, answers: Sequence[Answer]) -> Answer | None:
         candidates = distinct(answers)
         for answer in candidates:
             if accepted(members, "verifier", [answer])[0]:
-                return elect(answer, answers, width)
-        if candidates and self.fallback == "first":
-            return elect(candidates[0], answers, width)
-        return vote(answers, width)
+                return answer
+        return candidates[0] if self.fallback == "first" else None

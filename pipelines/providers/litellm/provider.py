@@ -105,11 +105,10 @@ def _reply(call: LMCall, response: Any, latency_s: float) -> ProviderReply:
     """The reply, checked: litellm lets `choices: []` and pages of HTML through."""
     try:
         reply = reply_of(call, response, latency_s)
-        usage, model = getattr(response, "usage", None), call.model
-        given = (model.input_usd_per_million, model.output_usd_per_million)
-        if usage is None or given != (None, None):
+        usage = getattr(response, "usage", None)
+        if usage is None or call.model.has_own_price:
             return reply
-        return replace(reply, listed_usd=listed_usd(model.name, usage))
+        return replace(reply, listed_usd=listed_usd(call.model.name, usage))
     except CallFailed:
         raise
     except Exception as error:  # whatever a provider may send

@@ -232,9 +232,17 @@ def test_a_row_of_a_file_reaches_the_program_as_an_image(
     given = from_dspy(import_module("looking").program)
     given.with_config(given.default_config("sim/birch"), []).save("looking.yaml")
     address = "data:image/png;base64,QUJD"
-    Path("images.jsonl").write_text(json.dumps({"image": address}) + "\n")
+    row = json.dumps({"image": address, "answer": "Image"})
+    Path("images.jsonl").write_text(f"{row}\n" * 3)
     run = ["run", "looking.yaml", "--program", "looking:program"]
-    for told in (["--input", f"image={address}"], ["--dataset", "images.jsonl"]):
-        assert main([*run, *told]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said.get("outputs", said) == {"answer": "Image", "image": address}
+    assert main([*run, "--input", f"image={address}"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"answer": "Image", "image": address}
+    assert main([*run, "--dataset", "images.jsonl"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert json.loads(line)["outputs"] == {"answer": "Image", "image": address}
+    arguments = ["looking:program", "images.jsonl", "--models", "sim/birch"]
+    assert main(["evaluate", *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["score"]["mean"] == 1.0
+    tune = ["optimize", *arguments, "--holdout", "0", "--budget-calls", "50", "--json"]
+    assert main(tune) == 0
+    assert json.loads(capsys.readouterr().out)["baseline"]["score"]["mean"] == 1.0

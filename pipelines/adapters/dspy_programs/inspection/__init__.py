@@ -1,1 +1,1 @@
-"""What a DSPy program says before it runs: predictors, models, arguments, identity."""
+"""What is known of a DSPy program before it runs: predictors, models, arguments, identity."""

@@ -37,11 +37,8 @@ def entry_point(program: dspy.Module) -> str:
 def arguments_of(program: dspy.Module, predictors: Mapping[str, dspy.Predict]) -> Arguments:
     """The parameters of `forward`; where it takes any keyword, the inputs of its signature.
 
-    A program without a signature is assumed to need the fields that its predictors read and none
-    of them writes.
-
-    Raises:
-        PipelineError: it has no `forward`.
+    A program without a signature is assumed to need the fields that predictors read and none
+    writes.
     """
     method = getattr(type(program), entry_point(program))
     parameters = list(inspect.signature(method).parameters.values())[1:]

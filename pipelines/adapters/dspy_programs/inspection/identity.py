@@ -26,11 +26,13 @@ def program_identity(program: dspy.Module) -> dict[str, str]:
     Classes are identified by their source, DSPy's by their names; attributes by their JSON, or
     their `repr` without addresses.
     """
-    return {
-        place: f"{_class_text(type(module))} {short_hash(json.dumps(attributes_of(module)))}"
-        for place, module in every_module(program)
-        if not isinstance(module, dspy.Predict)
-    }
+    texts = {}
+    for place, module in every_module(program):
+        if not isinstance(module, dspy.Predict):
+            kind, attributes = type(module), short_hash(json.dumps(attributes_of(module)))
+            source = short_hash("".join(map(_source, _own_classes(kind))))
+            texts[place] = f"{kind.__module__}.{kind.__qualname__}:{source} {attributes}"
+    return texts
 
 
 def attributes_of(module: BaseModule) -> dict[str, str]:
@@ -51,11 +53,6 @@ def classes_of(program: dspy.Module) -> Iterator[type]:
 
 def _own_classes(kind: type) -> list[type]:
     return [each for each in kind.__mro__ if each.__module__.split(".")[0] not in _LIBRARIES]
-
-
-def _class_text(kind: type) -> str:
-    sources = [_source(each) for each in _own_classes(kind)]
-    return f"{kind.__module__}.{kind.__qualname__}:{short_hash(''.join(sources))}"
 
 
 def _source(kind: type) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import dspy
@@ -11,7 +12,9 @@ from dspy.utils.exceptions import LMConfigurationError
 
 from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError
 from pipelines.gateway.secrets import keep_key, key_of
+from pipelines.providers import price_of
 
 _OF_DSPY = frozenset(
     {"cache", "num_retries", "rollout_id", "temperature", "max_tokens", "max_completion_tokens"}
@@ -37,7 +40,7 @@ class Fallback(NamedTuple):
 
 
 def configured_lm() -> Fallback | None:
-    """What `dspy.configure` says; errors as `as_model`."""
+    """The LM of `dspy.configure`; errors as `as_model`."""
     lm = dspy.settings.lm
     if lm is None:
         return None
@@ -47,14 +50,8 @@ def configured_lm() -> Fallback | None:
 def as_model(lm: dspy.BaseLM, where: str) -> Model:
     """The model of a DSPy LM, without its temperature, which is a knob.
 
-    Its key stays in memory; the model names a variable in its place.
-
-    Args:
-        lm: the LM.
-        where: the owner, for errors.
-
-    Raises:
-        PipelineError: it goes past the gateway, or has a setting that the gateway can't keep.
+    Its key stays in memory; the model names a variable in its place. Raises PipelineError, with
+    `where` for its owner, if it goes past the gateway or has a setting that calls there do not have.
     """
     if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
         own = "dspy.LM with an engine of its own" if type(lm) is dspy.LM else type(lm).__name__
@@ -62,7 +59,11 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
             f"{where} has a {own}, which goes past the gateway: a plain dspy.LM, or a name or "
             "Model(...) in `models`, can be asked"
         )
-    _check_settings(lm, where)
+    for name, usual, instead in _UNKEPT:
+        given = getattr(lm, name, None) or lm.kwargs.get(name) or usual
+        if given != usual:
+            shown = f"={given!r}" if isinstance(given, str | bool) else "=..."
+            raise PipelineError(f"{where} has an LM with {name}{shown}: {instead}; remove it")
     params = {k: v for k, v in lm.kwargs.items() if k not in _OF_DSPY and v is not None}
     address = lm.kwargs.get("api_base") or lm.kwargs.get("base_url")
     fields: dict[str, Any] = {"api_base": address, "params": params}
@@ -71,8 +72,7 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
     for way in ("input", "output"):
         if (usd := lm.kwargs.get(f"{way}_cost_per_token")) is not None:
             fields[f"{way}_usd_per_million"] = float(f"{1e6 * usd:.12g}")
-    most = lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens")
-    if most:
+    if most := lm.kwargs.get("max_tokens") or lm.kwargs.get("max_completion_tokens"):
         fields["max_tokens"] = most
     try:
         return Model(lm.model, **fields)
@@ -88,26 +88,14 @@ def _key_variable(name: str, address: str | None) -> str:
 
 
 def as_consulted(lm: dspy.BaseLM, role: str) -> Model:
-    """The model of an LM given as diagnoser or judge.
-
-    Raises:
-        PipelineError: as `as_model`; or the LM has a temperature, which the questions set.
-    """
+    """The model of a diagnoser's or judge's LM; errors as `as_model`, or if it has a
+    temperature."""
     if (temperature := lm.kwargs.get("temperature")) is not None:
         raise PipelineError(
             f"{role} has an LM with temperature={temperature:g}, but its questions set their own "
             "temperature: remove it"
         )
     return as_model(lm, role)
-
-
-def _check_settings(lm: dspy.LM, where: str) -> None:
-    """Raises PipelineError for settings that calls through the gateway do not have."""
-    for name, usual, instead in _UNKEPT:
-        given = getattr(lm, name, None) or lm.kwargs.get(name) or usual
-        if given != usual:
-            shown = f"={given!r}" if isinstance(given, str | bool) else "=..."
-            raise PipelineError(f"{where} has an LM with {name}{shown}: {instead}; remove it")
 
 
 def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) -> dspy.LM:
@@ -119,6 +107,13 @@ def as_lm(model: Model, temperature: float | None, params: Mapping[str, Any]) ->
     kwargs = {**model.params, **params}
     if model.api_base:
         kwargs["api_base"] = model.api_base
+    if model.has_own_price:
+        with suppress(ModelError):  # the other half of the price may be listed nowhere
+            cost = price_of(model)  # half a price would be ignored
+            kwargs |= {
+                "input_cost_per_token": cost.input_usd,
+                "output_cost_per_token": cost.output_usd,
+            }
     if key := key_of(model.api_key_env):
         kwargs["api_key"] = key  # in no .json that DSPy saves
     try:

@@ -16,13 +16,12 @@ MOST_ENTRIES = 1000
 
 
 def tunable_predictors(program: dspy.Module) -> dict[str, dspy.Predict]:
-    """The predictors by DSPy's own names, in its order.
+    """The predictors by DSPy's own names, in its order; PipelineError if there are none, or unclear
+    ones.
 
     Those that DSPy does not name (of a sub-module that was compiled before, or in a list within a
-    list) are left as they are.
-
-    Raises:
-        PipelineError: there are none; two have one name, or one has two.
+    list)
+    are left as they are.
     """
     named = program.named_predictors()
     if not named:
@@ -37,15 +36,23 @@ def tunable_predictors(program: dspy.Module) -> dict[str, dspy.Predict]:
     for place, predictor in every_predictor(program):
         places.setdefault(id(predictor), []).append(place)
     for name, predictor in named:
-        _check_place(name, places.get(id(predictor), []))
+        found = places.get(id(predictor), [])
+        if not found:
+            raise PipelineError(
+                f"predictor {name!r} is in a list or dict of more than {MOST_ENTRIES} entries: "
+                "hold it in one of its own"
+            )
+        if len(found) > 1:
+            raise PipelineError(
+                f"{found[0]!r} and {found[1]!r} are one predictor: what is found for one place "
+                "would change the other too; make one for each place"
+            )
     return dict(named)
 
 
 def every_predictor(program: dspy.Module) -> Iterator[tuple[str, dspy.Predict]]:
-    """All predictors with their places, at any depth, including those that DSPy does not name.
-
-    A predictor in two places is listed twice.
-    """
+    """All predictors with their places, at any depth, including those that DSPy does not name. A
+    predictor in two places is listed twice."""
     for place, each in every_module(program):
         if isinstance(each, dspy.Predict):
             yield place, each
@@ -54,19 +61,6 @@ def every_predictor(program: dspy.Module) -> Iterator[tuple[str, dspy.Predict]]:
 def every_module(program: dspy.Module) -> Iterator[tuple[str, Any]]:
     """All modules with their places, the program first; one in two places is listed twice."""
     return _walk(program, "", ())
-
-
-def _check_place(name: str, places: list[str]) -> None:
-    if not places:
-        raise PipelineError(
-            f"predictor {name!r} is in a list or dict of more than {MOST_ENTRIES} entries: hold it "
-            "in one of its own"
-        )
-    if len(places) > 1:
-        raise PipelineError(
-            f"{places[0]!r} and {places[1]!r} are one predictor: what is found for one place "
-            "would change the other too; make one for each place"
-        )
 
 
 def _walk(value: Any, place: str, inside: tuple[int, ...]) -> Iterator[tuple[str, Any]]:

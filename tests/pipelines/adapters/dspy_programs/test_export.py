@@ -136,6 +136,39 @@ def test_what_dspy_has_no_form_for_still_runs_as_a_module(wide: DSPyPipeline) ->
         program(tabel="t", question="q")
 
 
+class Mapped(LocateSolve):
+    """Returns a dict, as no `dspy.Prediction` is."""
+
+    def forward(self, table: str, question: str) -> Any:
+        return {"answer": super().forward(table, question).answer, "rows": 1}
+
+
+def test_it_returns_what_the_program_returns(wide: DSPyPipeline) -> None:
+    assert wide.config is not None
+    program = from_dspy(Mapped()).with_config(wide.config, wide.models).to_dspy()
+    assert isinstance(program, TunedProgram)
+    assert program(**ASKED) == {"answer": "answer by large", "rows": 1}
+    assert asyncio.run(program.acall(**ASKED)) == {"answer": "answer by large", "rows": 1}
+    assert wide.to_dspy()(**ASKED).confidence == pytest.approx(2 / 3)
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'table'"):
+        program("t", table="t", question="q")
+
+
+def test_a_plain_program_knows_the_price_that_the_user_gave() -> None:
+    price: dict[str, Any] = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
+    pipeline = from_dspy(LocateSolve())
+    config = pipeline.default_config("own")
+    with LoopbackServer(reply=lambda *_: "[[ ## task ## ]]\nt\n[[ ## answer ## ]]\na") as server:
+        models = [Model("openai/own", "own", server.url, **price)]
+        program = pipeline.with_config(config, models).to_dspy()
+        for _, predictor in program.named_predictors():
+            predictor.lm.cache, predictor.lm.kwargs["api_key"] = False, "none"
+        program(**ASKED)
+    last = program.solve.lm.history[-1]
+    tokens = last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]
+    assert last["cost"] == pytest.approx((tokens[0] + 2 * tokens[1]) / 1e6)
+
+
 def test_such_a_module_is_saved_whole_or_as_its_state(wide: DSPyPipeline, tmp_path: Path) -> None:
     program = wide.to_dspy()
     program.save(tmp_path / "whole", save_program=True)

@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import PipelineError
 from pipelines.adapters.dspy_programs import from_dspy
+from pipelines.gateway.model import Model
 from pipelines.programs.memo import Memo
 from tests.pipelines.adapters.dspy_programs.programs import LocateSolve, Single, bound, prompt
 from tests.pipelines.scripted_session import ScriptedSession, requested
@@ -149,3 +150,11 @@ def test_what_was_configured_writes_the_prompts() -> None:
     assert bound(pipeline, session).run(INPUTS).outputs == {"answer": "from json"}
     assert "Respond with a JSON object" in prompt(session.calls[0])
     assert pipeline.identity != from_dspy(LocateSolve()).identity
+
+
+def test_the_name_of_a_keys_variable_identifies_nothing() -> None:
+    def identity(**fields: Any) -> Any:
+        return from_dspy(LocateSolve()).with_fallback(Model("openai/x", **fields)).identity
+
+    assert identity(api_key_env="MINE") == identity(api_key_env="YOURS") == identity()
+    assert identity(max_tokens=7) != identity()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.adapters.entrances import ChatRequest, RefusedRequest, chat_request
+from pipelines.adapters.entrances.chat_request import ChatRequest, RefusedRequest, chat_request
 from pipelines.gateway.model import Model
 from tests.pipelines.adapters.callables.agents import user
 

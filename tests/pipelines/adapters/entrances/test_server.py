@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.adapters.entrances import ChatRequest, ServerLease, register, server
-from pipelines.adapters.entrances.handler import MOST_BYTES
+from pipelines.adapters.entrances import server
+from pipelines.adapters.entrances.askers import register
+from pipelines.adapters.entrances.chat_request import ChatRequest
+from pipelines.adapters.entrances.server import MOST_BYTES, ServerLease
 from pipelines.gateway.call import LMReply
 from tests.pipelines.scripted_session import reply
 

@@ -36,6 +36,17 @@ def test_the_price_that_an_lm_has_is_the_models() -> None:
     )
 
 
+def test_a_price_of_the_models_is_the_lms() -> None:
+    model = Model("openai/own", input_usd_per_million=0.1, output_usd_per_million=0.0)
+    lm = as_lm(model, None, {})
+    assert lm.kwargs["input_cost_per_token"] == pytest.approx(1e-7)
+    assert lm.kwargs["output_cost_per_token"] == 0
+    assert as_model(lm, "it") == model
+    assert "input_cost_per_token" not in as_lm(Model("openai/x"), None, {}).kwargs
+    half = as_lm(Model("openai/gpt-4o-mini", input_usd_per_million=7.0), None, {})
+    assert half.kwargs["output_cost_per_token"] == pytest.approx(6e-7)  # alone, half is ignored
+
+
 def test_what_dspy_itself_does_with_an_lm_is_no_parameter() -> None:
     assert as_model(dspy.LM("openai/x", cache=False, num_retries=7), "it") == Model("openai/x")
 
