@@ -51,7 +51,7 @@ def as_model(lm: dspy.BaseLM, where: str) -> Model:
     """The model of a DSPy LM, without its temperature, which is a knob.
 
     Its key stays in memory; the model names a variable in its place. Raises PipelineError, with
-    `where` for its owner, if it goes past the gateway or has a setting that calls there do not have.
+    `where` for its owner, if it goes past the gateway or has a setting that calls there lack.
     """
     if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
         own = "dspy.LM with an engine of its own" if type(lm) is dspy.LM else type(lm).__name__
