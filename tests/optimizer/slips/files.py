@@ -168,13 +168,13 @@ SLIPS: list[Slip] = [
     ),
     in_yaml(f"{ONE}  strategy: cot\n", "line 5: module 'solve': strategy must be one of predict"),
     in_yaml(
-        f"{ONE}- name: up\n  signature: answer -> loud\n  function: mine:up\n",
-        "line 7: this names code that would be imported, and so be run: mine:up",
+        f"{ONE}- name: up\n  signature: answer -> loud\n  function: no_such_folder:up\n",
+        "line 7: this names code that would be imported, and so be run: no_such_folder:up",
         "allow_code=True), or --allow-c",
     ),
     in_yaml(
-        f"{ONE}- name: up\n  signature: answer -> loud\n  function: mine:up\n",
-        "module 'up': cannot import function 'mine:up': ModuleNotFoundError",
+        f"{ONE}- name: up\n  signature: answer -> loud\n  function: no_such_folder:up\n",
+        "module 'up': cannot import function 'no_such_folder:up': ModuleNotFoundError",
         allow_code=True,
     ),
     in_yaml(
