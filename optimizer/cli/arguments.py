@@ -31,6 +31,7 @@ _RUN = (
     "Write outputs as JSON. Each prediction carries its confidence, the share of members that "
     "agreed: in every line for --dataset; for --input on stderr, where a module has members."
 )
+_SERVED = ("serve", "worker", "submit", "searches", "watch", "stop", "resume", "result")
 _FINISHED = "id of a run in MLflow (the latest that finished)"
 
 
@@ -66,16 +67,26 @@ def parser() -> argparse.ArgumentParser:
     for add, name, text, description in (
         (_add_demo, "demo", "tune a small pipeline of simulated models, free", None),
         (_add_init, "init", "write a pipeline, ten rows and a script to begin with", None),
-        (_add_search, "estimate", "what optimize would take, without any call", None),
+        (_add_estimate, "estimate", "what optimize would take, without any call", None),
         (_add_optimize, "optimize", "tune a pipeline on labelled examples", None),
         (_add_evaluate, "evaluate", "score a pipeline on labelled examples; tunes nothing", None),
         (_add_run, "run", "run a pipeline on one input, or on a file of rows", _RUN),
         (_add_show, "show", "show a finished run or a saved pipeline", None),
         (_add_report, "report", "write the page of a finished run", None),
         (_add_diff, "diff", "what differs between two pipelines, prompts line by line", None),
+        (_add_serve, "serve", "run a search service over HTTP", None),
+        (_add_worker, "worker", "run searches of a service", None),
+        (_add_submit, "submit", "submit a search to a service", None),
+        (_add_client, "searches", "list the searches of a service", None),
+        (_add_one, "watch", "follow a search of a service", None),
+        (_add_one, "stop", "stop a search of a service", None),
+        (_add_one, "resume", "go on with a search that was stopped or failed", None),
+        (_add_result, "result", "wait for the result of a search, and save it", None),
     ):
         about = description or f"{text[0].upper()}{text[1:]}."
-        add(commands.add_parser(name, help=text, description=about, epilog=_EXIT_CODES))
+        command = commands.add_parser(name, help=text, description=about, epilog=_EXIT_CODES)
+        command.set_defaults(function=f"service:{name}" if name in _SERVED else f"{name}:run")
+        add(command)
     return root
 
 
@@ -97,14 +108,25 @@ def _add_init(command: argparse.ArgumentParser) -> None:
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
-    _add_search(command)
+    _add_estimate(command)
     add = command.add_argument
     add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
     add("--report", metavar="PATH.html", help="a page of figures and plots")
 
 
+def _add_code(command: argparse.ArgumentParser) -> None:
+    """How code that a pipeline in YAML names is found."""
+    command.add_argument("--allow-code", action="store_true", help=_ALLOW_CODE)
+    command.add_argument("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+
+
+def _add_estimate(command: argparse.ArgumentParser) -> None:
+    _add_search(command)
+    _add_code(command)
+
+
 def _add_search(command: argparse.ArgumentParser) -> None:
-    """What `optimize` and `estimate` take alike."""
+    """What `optimize`, `estimate` and `submit` take alike."""
     add = command.add_argument
     holdout = "share of the examples that the search never sees (0.3)"
     diagnoser = (
@@ -141,8 +163,6 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
     """What everything that scores examples takes."""
     add = command.add_argument
     add("pipeline", metavar="PIPELINE", help=_TARGET)
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
     add("dataset", metavar="DATASET", help=_DATASET)
     add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
     add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
@@ -155,6 +175,7 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_scoring(command)
+    _add_code(command)
     lowest = f"end with {TOO_LOW} if the score is below it, as in --min-score 0.8"
     command.add_argument("--min-score", type=float, metavar="X", help=lowest)
 
@@ -163,8 +184,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(json=True)  # as all that it prints
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    _add_code(command)
     value = "one input; FIELD=@PATH reads the value from a file"
     rows = command.add_mutually_exclusive_group(required=True)
     rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)
@@ -194,3 +214,58 @@ def _add_diff(command: argparse.ArgumentParser) -> None:
     add("after", metavar="B.yaml", help="another one")
     add("--allow-code", action="store_true", help=_ALLOW_CODE)
     add("--json", action="store_true", help=_JSON)
+
+
+def _add_worker(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    database = "COMPOUND_OPTIMIZER_DATABASE, or sqlite:///mlruns/service.db"
+    allow = "a folder whose Python may be run, and whose files may be read; may be repeated"
+    lease = "after which a search passes from a worker that is silent to another one (20)"
+    add("--database", metavar="URL", help=f"sqlite:///PATH or postgresql://... ({database})")
+    add("--allow", action="append", default=[], metavar="FOLDER", help=allow)
+    add("--lease-seconds", type=float, default=20.0, metavar="X", help=lease)
+    add("--parent", type=int, help=argparse.SUPPRESS)
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    _add_worker(command)
+    tokens = "users: name, sha256 of the token, usd, calls; without it, one token is made"
+    models = "models with an address or a key of their own, as a pipeline's `models`"
+    add("--workers", type=int, default=1, metavar="N", help="processes that run searches (1)")
+    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (127.0.0.1)")
+    add("--port", type=int, default=8765, metavar="N", help="where to listen (8765)")
+    add("--tokens", metavar="FILE.yaml", help=tokens)
+    add("--models", metavar="FILE.yaml", help=models)
+    add("--most-megabytes", type=float, default=32.0, metavar="X", help="of one request (32)")
+
+
+def _add_submit(command: argparse.ArgumentParser) -> None:
+    _add_search(command)
+    _add_service(command)
+    folder = "a folder of the service: PIPELINE is a file or module:object in it"
+    command.add_argument("--folder", metavar="NAME", help=folder)
+
+
+def _add_client(command: argparse.ArgumentParser) -> None:
+    _add_service(command)
+    command.add_argument("--json", action="store_true", help=_JSON)
+
+
+def _add_one(command: argparse.ArgumentParser) -> None:
+    command.add_argument("search", metavar="SEARCH", help="its id, as submit prints it")
+    _add_client(command)
+
+
+def _add_result(command: argparse.ArgumentParser) -> None:
+    _add_one(command)
+    add = command.add_argument
+    add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
+    add("--report", metavar="PATH.html", help="a page of figures and plots")
+
+
+def _add_service(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    url = "of the service (COMPOUND_OPTIMIZER_URL, or http://127.0.0.1:8765)"
+    add("--url", metavar="URL", help=url)
+    add("--token", metavar="TOKEN", help="COMPOUND_OPTIMIZER_TOKEN, which other users can't see")

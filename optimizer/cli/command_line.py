@@ -16,7 +16,7 @@ from optimizer.cli.arguments import FAILED, SIGNALLED, WRONG_INPUT, parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: `run` of the module of its name.
+    """Run one command.
 
     Returns:
         The exit code, as `--help` explains it.
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures_only = redirect_stdout(sys.stderr) if options.json else nullcontext()
     try:
         with figures_only:  # what the user's code prints is not among them
-            return int(import_module(f"optimizer.cli.{options.command}").run(options))
+            module, _, function = options.function.partition(":")
+            return int(getattr(import_module(f"optimizer.cli.{module}"), function)(options))
     except SystemExit as ended:  # as if the command were done
         code = "a function of the pipeline, or what it imports"
         print(f"compound-optimizer {options.command}: {code}, called sys.exit({ended.code!r})",

@@ -16,9 +16,10 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
     from optimizer import Budget, locate_solve, optimize
-    from optimizer.cli.figures import print_json, result_figures
+    from optimizer.cli.figures import print_json
     from optimizer.cli.optimize import save
     from optimizer.cli.targets import writable
+    from optimizer.results.plain_figures import result_figures
     from optimizer.results.summary_text import summary_text
     from pipelines.providers.simulated import MODELS, simulated_dataset
 

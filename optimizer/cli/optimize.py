@@ -22,9 +22,10 @@ def run(options: argparse.Namespace) -> int:
         0, or 3 if what is saved does not meet the limits.
     """
     from optimizer import optimize
-    from optimizer.cli.figures import print_json, result_figures
+    from optimizer.cli.figures import print_json
     from optimizer.cli.search_arguments import given_objective, search_arguments
     from optimizer.cli.targets import writable
+    from optimizer.results.plain_figures import result_figures
     from optimizer.results.summary_text import summary_text
 
     saved = writable("--save", options.save)

@@ -33,7 +33,7 @@ def search_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "budget": given_budget(options),
         "search_space": _search_space(options.search_space) if options.search_space else None,
         "objective": "pareto" if options.pareto else given_objective(options),
-        "stages": [own.get(name, name) for name in _listed(options.stages)],
+        "stages": [own.get(name, name) for name in listed(options.stages)],
         "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
         "holdout": options.holdout,
         "concurrency": options.concurrency,
@@ -44,7 +44,7 @@ def search_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def given_models(options: argparse.Namespace) -> list[str] | None:
     """The names given by `--models`, in their order; None without any."""
-    return [name for part in options.models for name in _listed(part)] or None
+    return [name for part in options.models for name in listed(part)] or None
 
 
 def given_budget(options: argparse.Namespace) -> Budget | None:
@@ -84,5 +84,6 @@ def _search_space(path: str) -> SearchSpace:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _listed(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
+    """The names that commas separate."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from search_spaces.refusals import nearest
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import dspy
 
     from pipelines import Tunable
-
-_IN_PYTHON = re.compile(r"[\w.]+:\w+")
 
 
 def load_target(
@@ -35,10 +27,12 @@ def load_target(
         OSError: the file can't be read.
         PipelineError: as of `Pipeline.load`.
     """
-    if _IN_PYTHON.fullmatch(text) and not Path(text).exists():
+    from pipelines.files.python_objects import IN_PYTHON, pipeline_object
+
+    if IN_PYTHON.fullmatch(text) and not Path(text).exists():
         if program is not None:
             raise ValueError(f"--program is for pipelines in YAML, but PIPELINE is {text}")
-        return _from_python(text)
+        return pipeline_object(text)
 
     path = Path(text)
     if path.suffix.lower() in (".jsonl", ".json", ".csv", ".tsv", ".parquet"):
@@ -56,15 +50,16 @@ def load_yaml(path: str, *, allow_code: bool = False, program: str | None = None
     import dspy
 
     from pipelines import Pipeline
+    from pipelines.files.python_objects import IN_PYTHON, pipeline_object
 
     if program is None:
         return Pipeline.load(path, allow_code=allow_code)
-    if not _IN_PYTHON.fullmatch(program):
+    if not IN_PYTHON.fullmatch(program):
         raise ValueError(
             f"--program must be `module:object`, such as {Path(program).stem}:program, "
             f"but got {program!r}"
         )
-    made = _from_python(program)
+    made = pipeline_object(program)
     if not isinstance(made, dspy.Module):
         raise ValueError(f"--program {program} must be a DSPy program, but is a pipeline")
     return Pipeline.load(path, allow_code=allow_code, program=made)
@@ -90,37 +85,3 @@ def writable(option: str, path: str | Path) -> Path:
 def replaces(path: Path) -> str:
     """What to say behind the name of a file that is about to be written."""
     return " (replaces the file that was there)" if path.exists() else ""
-
-
-def _from_python(text: str) -> Tunable | dspy.Module:
-    import dspy
-
-    from pipelines import Tunable
-
-    name, _, attribute = text.partition(":")
-    with _own_code(f"{text}: module {name!r} can't be imported"):
-        module = importlib.import_module(name)
-    if not hasattr(module, attribute):
-        public = [known for known in vars(module) if not known.startswith("_")]
-        hint = nearest(attribute, public)
-        raise ValueError(f"{text}: module {name!r} has no {attribute!r}{hint}")
-    made: Any = getattr(module, attribute)
-    if callable(made) and not isinstance(made, Tunable | dspy.Module):
-        rule = f"{text} must be a pipeline, or a function of no arguments that returns one"
-        with _own_code(f"{rule}, but calling it failed"):
-            made = made()
-    if not isinstance(made, Tunable | dspy.Module):
-        raise ValueError(
-            f"{text} must be a Pipeline, a DSPy program, or a function that returns one, "
-            f"but got {made!r}"
-        )
-    return made
-
-
-@contextmanager
-def _own_code(problem: str) -> Iterator[None]:
-    """Whatever the user's code raises within it is an error of this text; `sys.exit`, too."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{problem}: {type(error).__name__}: {error}") from error
