@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.modules.functions import refusing_code
 from search_spaces.refusals import nearest
 
 if TYPE_CHECKING:
@@ -23,20 +24,10 @@ if TYPE_CHECKING:
 Folders = Mapping[str, Path]
 """The folders that the operator allows, by name."""
 
-_PARAMS = frozenset(
-    [
-        "reasoning_effort",
-        "verbosity",
-        "thinking",
-        "top_p",
-        "top_k",
-        "min_p",
-        "stop",
-        "presence_penalty",
-        "frequency_penalty",
-        "logit_bias",
-    ]
-)
+_PARAMS = {
+    "reasoning_effort", "verbosity", "thinking", "top_p", "top_k", "min_p", "stop",
+    "presence_penalty", "frequency_penalty", "logit_bias",
+}  # fmt: skip
 """Parameters that an uploaded pipeline's models may have: they reach no address, file or key."""
 _ONE_AT_A_TIME = threading.RLock()
 """Imports from allowed folders change `sys.path` and `sys.modules`."""
@@ -121,10 +112,14 @@ def opened(
     """Within it, the arguments of `optimize`; the dataset is in a temporary file.
 
     Raises:
-        ValueError: one does not fit, in the words of `optimize`; names the dataset as the user does.
+        ValueError: one does not fit, in the words of `optimize`.
         OSError: a file can't be read.
     """
-    with tempfile.TemporaryDirectory() as temporary, _importing_from(request.folder, folders):
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        _importing_from(request.folder, folders),
+        refusing_code(request.folder is None),
+    ):
         path = Path(temporary, "dataset" + Path(dataset.name).suffix)
         path.write_bytes(dataset.content)
         try:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
-import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -29,10 +26,9 @@ from optimizer.signals import EndedBySignal
 from optimizer.version import library_version
 from pipelines.gateway.gateway import default_cache_folder
 from pipelines.gateway.model import Model
-from pipelines.gateway.secrets import plain_json, redacted, redactor
+from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
-    from optimizer.results.result import Result
     from optimizer.search.records.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -125,6 +121,7 @@ class Worker:
     def _search(self, leased: Leased, lease: Lease, gateway: LeasedGateway) -> dict[str, Any]:
         """The search, and how it ends: the fields of an `Ending` but for what was spent."""
         from optimizer import optimize
+        from optimizer.service.artifacts import result_files
 
         if lease.stop:
             return {"state": "stopped"}
@@ -148,7 +145,7 @@ class Worker:
                 self._searching = True
                 result = optimize(**arguments, gateway=gateway, on_trial=on_trial)
                 self._searching = False
-                return {"state": "done", **_files(result)}
+                return {"state": "done", **result_files(result)}
         except KeyboardInterrupt:
             return {"state": "stopped" if lease.stop else "queued"}
         except (Exception, SystemExit) as error:
@@ -225,47 +222,6 @@ def _best(trial: Trial, best: float | None) -> float | None:
     if trial.status != "complete" or trial.score is None:
         return best
     return trial.score.mean if best is None else max(best, trial.score.mean)
-
-
-def _files(result: Result) -> dict[str, Any]:
-    """Figures and artifacts, without secrets."""
-    from optimizer.results.plain_figures import result_figures
-    from optimizer.results.provenance import plain_yaml, tuned_yaml
-    from optimizer.search.records.module_score import module_score_rows
-    from optimizer.tracking.outputs import examples_table
-    from pipelines import PipelineError
-
-    redact = redactor()
-
-    def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-        return "".join(json.dumps(plain_json(row, redact)) + "\n" for row in rows).encode()
-
-    try:
-        config = tuned_yaml(result)
-    except PipelineError:  # a function can't be imported by name
-        config = redact(plain_yaml({"config": result.config.model_dump()}))
-    with tempfile.TemporaryDirectory() as folder:
-        result.report(page := Path(folder, "report.html"))
-        report = page.read_bytes()
-    examples = plain_json(examples_table(result.examples), redact)
-    scores = module_score_rows(result.module_scores_, result.diagnoser_model)
-    return {
-        "result": plain_json(
-            {**result_figures(result), "holdout_digest": result.holdout_digest}, redact
-        ),
-        "artifacts": {
-            "config.yaml": config.encode(),
-            "report.html": report,
-            "trials.jsonl": lines(_whole(trial) for trial in result.trials_),
-            "module_scores.jsonl": lines(scores),
-            "examples.json": json.dumps(examples).encode(),
-        },
-    }
-
-
-def _whole(trial: Trial) -> dict[str, Any]:
-    score = trial.score and asdict(trial.score)
-    return {**vars(trial), "config": trial.config.model_dump(mode="json"), "score": score}
 
 
 class _Warnings(logging.Handler):
