@@ -291,7 +291,7 @@ class _Door:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._most_bytes:
-                raise HTTPException(413, too_large)
+                raise HTTPException(413, too_large, {"Connection": "close"})
             return message
 
         await self._app(scope, limited, send)

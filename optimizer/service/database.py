@@ -30,7 +30,7 @@ from optimizer.errors import ServiceError
 from optimizer.formatting import without_credentials
 
 LOCKED_S = 20.0
-"""How long to wait for another process that holds SQLite's lock."""
+"""How long to wait for another process that holds SQLite's lock; `?timeout=` says otherwise."""
 _CREATING = 0x636F6D70
 """The advisory lock of PostgreSQL under which tables are created."""
 
@@ -120,7 +120,7 @@ class Database:
         ServiceError: it can't be reached.
     """
 
-    def __init__(self, url: str, locked_s: float = LOCKED_S) -> None:
+    def __init__(self, url: str) -> None:
         self.shown = without_credentials(url)
         try:
             address = make_url(url)
@@ -129,8 +129,10 @@ class Database:
             if address.get_backend_name() not in ("sqlite", "postgresql"):
                 raise ArgumentError("unknown database")
             self._is_sqlite = address.get_backend_name() == "sqlite"
-            waits = {"timeout": locked_s} if self._is_sqlite else {}
-            self._engine = create_engine(address, connect_args=waits, pool_pre_ping=True)
+            waits = self._is_sqlite and "timeout" not in address.query
+            self._engine = create_engine(
+                address, connect_args={"timeout": LOCKED_S} if waits else {}, pool_pre_ping=True
+            )
         except (ArgumentError, NoSuchModuleError) as error:
             raise ValueError(
                 "the database must be an address such as sqlite:///service.db or "

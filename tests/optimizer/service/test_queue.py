@@ -253,7 +253,7 @@ def test_submissions_at_once_never_pass_the_cap_together(database: Database) -> 
 
 def test_a_locked_database_is_waited_for_and_then_an_error(tmp_path: Path) -> None:
     path = tmp_path / "locked.db"
-    database = Database(f"sqlite:///{path}", locked_s=0.1)
+    database = Database(f"sqlite:///{path}?timeout=0.1")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OperationalError, match="locked"):
