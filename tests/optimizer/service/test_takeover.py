@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def restless(launch: Launcher, tmp_path: Path) -> Iterator[Any]:
         assert launch.wait() == 0, Path("err").read_text()
 
 
-def without_times(files: dict[str, bytes], figures: dict[str, Any]) -> tuple[Any, Any]:
+def without_times(files: Mapping[str, bytes], figures: Mapping[str, Any]) -> tuple[Any, Any]:
     """What does not depend on how long anything took, nor on what was paid by whom."""
     trials = [json.loads(line) for line in files["trials.jsonl"].splitlines()]
     for trial in trials:
@@ -122,10 +122,10 @@ def test_killed_and_restarted_all_searches_end_as_undisturbed_ones(
             kills = disturb(served, list(searches.values()), asked, len(undisturbed))
             found = {seed: served.client.search(key) for seed, key in searches.items()}
             for seed, search in found.items():
-                result = search.result()
+                ended = search.result()
                 files = {"trials.jsonl": search.artifact("trials.jsonl")}
-                assert without_times(files, dict(result.figures)) == expected[seed], seed
-                assert result.pipeline.config is not None
+                assert without_times(files, dict(ended.figures)) == expected[seed], seed
+                assert ended.pipeline.config is not None
             statuses = [search.status() for search in found.values()]
         finally:
             served.stop()
