@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 _TIMEOUT_S = 120.0
-"""A submission is checked and estimated before it is answered."""
+"""Of an answer (a submission is checked and estimated before it), and for a service to return."""
 _AGAIN_S = 1.0
 """Before a broken connection is tried again while a search is watched."""
 
@@ -144,17 +144,20 @@ class RemoteSearch:
         `status()`, have no number. A broken connection is made again.
 
         Raises:
-            ServiceError: the service refuses it.
+            ServiceError: the service refuses it, or can't be reached for two minutes.
         """
+        last = time.monotonic()
         while True:
             try:
                 for event in self._stream(after):
-                    after = event.get("number", after)
+                    after, last = event.get("number", after), time.monotonic()
                     yield event
                     if event["kind"] == "search" and event["data"]["state"] in ENDED:
                         return
-            except httpx.HTTPError:
-                time.sleep(_AGAIN_S)
+            except httpx.HTTPError as error:
+                if time.monotonic() - last > _TIMEOUT_S:
+                    raise self.service._unreachable(error) from error
+            time.sleep(_AGAIN_S)
 
     def _stream(self, after: int) -> Iterator[dict[str, Any]]:
         path, params = f"/api/searches/{self.id}/events", {"after": after}

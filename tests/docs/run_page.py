@@ -2,9 +2,9 @@
 
     python tests/docs/run_page.py docs/tracking.md
 
-Hosted models are played by simulated ones (PLAYED_BY), the address of an own server (ADDRESS) by the
-loopback server, whose models speak as simulated ones too, and the address of a search service (SERVICE)
-by one with a worker: no keys, no network but 127.0.0.1.
+Hosted models are played by simulated ones (PLAYED_BY), the address of an own server (ADDRESS) by
+the loopback server, whose models speak as simulated ones too, and that of a search service
+(SERVICE) by one with a worker: no keys, no network but 127.0.0.1.
 It works in the current folder, and writes there what the page would.
 """
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from optimizer.service.api import Service, create_app
 from optimizer.service.client import SearchService
@@ -26,9 +27,10 @@ class Served:
     def __init__(
         self, url: str, models: Mapping[str, Model] | None = None,
         tokens: list[Token] | None = None, folders: Mapping[str, Path] | None = None,
-        **options: Any,
+        routes: Callable[[FastAPI], None] = lambda app: None, **options: Any,
     ) -> None:  # fmt: skip
         self.database_url = url
+        self._routes = routes
         self._options = {
             "models": models or {}, "folders": folders or {}, **options,
             "tokens": tokens or [token_of("ana", SECRET)],
@@ -49,6 +51,7 @@ class Served:
     def start(self) -> None:
         self.database = Database(self.database_url)
         app = create_app(Service(self.database, **self._options))
+        self._routes(app)
         config = uvicorn.Config(app, "127.0.0.1", self.port, log_level="error",
                                 timeout_graceful_shutdown=1)  # fmt: skip
         self._server = uvicorn.Server(config)

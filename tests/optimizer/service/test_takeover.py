@@ -126,6 +126,8 @@ def test_killed_and_restarted_all_searches_end_as_undisturbed_ones(
                 files = {"trials.jsonl": search.artifact("trials.jsonl")}
                 assert without_times(files, dict(ended.figures)) == expected[seed], seed
                 assert ended.pipeline.config is not None
+                numbers = [e["data"]["number"] for e in search.watch() if e["kind"] == "trial"]
+                assert numbers == list(range(ended.figures["trials"]))
             statuses = [search.status() for search in found.values()]
         finally:
             served.stop()
@@ -139,10 +141,6 @@ def test_killed_and_restarted_all_searches_end_as_undisturbed_ones(
     assert all(each["usd"] <= 1.0 and each["calls"] <= 400 for each in spent)
     assert paid_usd <= sum(each["usd"] for each in spent) * (1 + 1e-9)
     assert len(asked.calls) <= sum(each["calls"] for each in spent)
-    for search in found.values():
-        events = list(search.watch())
-        numbers = [event["data"]["number"] for event in events if event["kind"] == "trial"]
-        assert numbers == list(range(search.status()["trials"]))
     print(f"{len(statuses)} searches, {kills} kills, {len(asked.calls)} calls, {repeated} repeated")
 
 
