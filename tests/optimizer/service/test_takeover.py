@@ -47,7 +47,7 @@ class Size(NamedTuple):
 SIZE = (
     Size(3, 12, 40, 0.5, 30.0, 2)
     if os.environ.get("SERVICE") == "all"
-    else Size(2, 3, 12, 0.03, 0.5, 1)
+    else Size(2, 3, 12, 0.03, 0.6, 1)
 )
 
 
