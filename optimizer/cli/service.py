@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,14 @@ def serve(options: argparse.Namespace) -> int:
     app = create_app(Service(database, tokens, folders, models, most_bytes))
     kept = [word for folder in folders.values() for word in ("--allow", str(folder))]
     kept += ["--lease-seconds", str(options.lease_seconds)]
-    with workers(options.workers, url, kept):
-        print(f"http://{options.host}:{options.port}{fragment}", flush=True)
-        run_server(app, options.host, options.port)
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with (
+        socket.create_server((options.host, options.port), family=family) as server,
+        workers(options.workers, url, kept),
+    ):
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"http://{host}:{server.getsockname()[1]}{fragment}", flush=True)
+        run_server(app, server)
     return 0
 
 

@@ -28,6 +28,7 @@ from optimizer.service.request import SearchRequest, Upload, make_request
 from optimizer.service.tokens import Token, find_token
 from optimizer.version import library_version
 from pipelines.gateway.budget import Budget
+from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
     from optimizer.estimates.estimate import Estimate
@@ -122,7 +123,7 @@ def create_app(service: Service) -> FastAPI:
         try:
             wanted, dataset, estimate = service.checked(make_request(json.loads(data)))
         except (ValueError, OSError, RuntimeError) as error:
-            raise HTTPException(422, str(error)) from error
+            raise HTTPException(422, redacted(str(error))) from error
         shown = {"estimate": estimate.to_dict(), "estimate_text": estimate.text()}
         if dry_run:
             return shown

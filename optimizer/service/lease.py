@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,7 @@ class LeasedGateway(Gateway):
         super().__init__(folder, **options)
         self._search, self._lease = search, lease
         self._session: Session | None = None
+        self._spent = (0.0, 0)
 
     def session(self, study: str = "", budget: Budget | None = None) -> Session:
         """The account of the search, whatever the study: its calls are no other search's."""
@@ -143,12 +144,12 @@ class LeasedGateway(Gateway):
 
     @property
     def spent(self) -> tuple[float, int]:
-        """Dollars and calls of the search so far, in all processes; nothing while unreadable."""
-        try:
+        """Dollars and calls of the search so far, in all processes; the last known where the cache
+        can't be read, which the search itself reports."""
+        with suppress(StoreError):
             spent = self.store.spent(self._search)
-        except StoreError:
-            return 0.0, 0
-        return spent.usd, spent.calls
+            self._spent = spent.usd, spent.calls
+        return self._spent
 
     def settled(self) -> tuple[float, int]:
         """What was spent once no call is in flight, also of those that died with their worker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from optimizer.signals import signals_interrupt
+
 logger = logging.getLogger(__name__)
 
 END_S = 30.0
@@ -21,12 +24,17 @@ _AGAIN_S = 1.0
 """Before a worker that died is replaced."""
 
 
-def run_server(app: FastAPI, host: str, port: int) -> None:
-    """Serve until SIGTERM or ctrl-C; then connections have three seconds to end."""
+def run_server(app: FastAPI, server: socket.socket) -> None:
+    """Serve until SIGTERM or ctrl-C; then connections have three seconds to end.
+
+    Raises:
+        KeyboardInterrupt: after that.
+    """
     config = uvicorn.Config(
-        app, host, port, log_level="warning", timeout_graceful_shutdown=3, server_header=False
+        app, log_level="warning", timeout_graceful_shutdown=3, server_header=False
     )
-    uvicorn.Server(config).run()
+    with signals_interrupt():  # uvicorn raises the signal again
+        uvicorn.Server(config).run([server])
 
 
 @contextmanager
@@ -70,4 +78,5 @@ def workers(number: int, database: str, options: Sequence[str]) -> Iterator[None
 def _start(database: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "optimizer.cli", "worker", "--parent", str(os.getpid())]
     environment = {**os.environ, "COMPOUND_OPTIMIZER_DATABASE": database}
+    environment.pop("COMPOUND_OPTIMIZER_TOKEN", None)  # code of allowed folders need not see it
     return subprocess.Popen([*command, *options], env=environment)

@@ -131,18 +131,22 @@ class Worker:
         models = {label: Model(**form) for label, form in leased.models.items()}
         best: float | None = None
 
+        def check() -> None:
+            if lease.stop or lease.lost or self._ending:
+                raise EndedBySignal(signal.SIGTERM)
+
         def on_trial(trial: Trial) -> None:
             nonlocal best
             best = _best(trial, best)
             baseline = {"baseline": best} if trial.number == 0 else {}
             where = {"stage": trial.stage, "turn": trial.turn}
             lease.note("trial", _trial(trial), best=best, **where, **baseline)
-            if lease.stop or lease.lost or self._ending:  # where the signal's exception got lost
-                raise EndedBySignal(signal.SIGTERM)
+            check()  # the exception of a signal gets lost where it comes within a destructor
 
         try:
             with opened(leased.request, leased.dataset, self._folders, models) as arguments:
                 self._searching = True
+                check()  # of a signal that came before
                 result = optimize(**arguments, gateway=gateway, on_trial=on_trial)
                 self._searching = False
                 return {"state": "done", **result_files(result)}
@@ -166,6 +170,8 @@ class Worker:
                 return
             except SQLAlchemyError as error:
                 logger.warning("the service's database can't be used now: %s", error)
+                if self._ending:  # another worker goes through it again, from the cache
+                    return
                 time.sleep(POLL_S)
 
     def _interrupt(self) -> None:
