@@ -130,7 +130,7 @@ def test_the_script_came_to_its_end(found: dict[str, Any]) -> None:
 def test_a_wrong_token_is_refused_and_the_right_one_kept_for_the_tab(found: dict[str, Any]) -> None:
     assert "a valid token is needed" in found["wrong_token"]
     assert found["kept"] == SECRET
-    assert found["caps"].startswith("ana: $0 of $5.00, 0 of any number of calls")
+    assert found["caps"].startswith("ana: $0.00 of $5.00 and 0 calls are spent")
 
 
 def test_what_is_refused_is_shown_in_the_words_of_optimize(found: dict[str, Any]) -> None:
