@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from benchmarks.loopback import Behaviour, LoopbackRequest
+from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from optimizer.service.artifacts import result_files
 from pipelines.gateway.budget import Budget
 from pipelines.patterns import locate_solve
@@ -45,9 +45,9 @@ class Size(NamedTuple):
 
 
 SIZE = (
-    Size(3, 12, 40, 0.5, 30.0, 2)
+    Size(3, 12, 40, 1.0, 30.0, 2)
     if os.environ.get("SERVICE") == "all"
-    else Size(2, 3, 12, 0.03, 0.6, 1)
+    else Size(2, 3, 12, 0.1, 0.6, 1)
 )
 
 
@@ -97,13 +97,14 @@ def test_killed_and_restarted_all_searches_end_as_undisturbed_ones(
     restless: Any, default_store: str, tmp_path: Path
 ) -> None:
     asked = Asked()
-    rows = simulated_dataset("locate_solve", SIZE.rows, rows=3)
+    rows = [simulated_dataset("locate_solve", SIZE.rows, seed=seed, rows=3)
+            for seed in range(SIZE.searches)]  # fmt: skip
     with counting_server(asked) as provider:
         models = {model.label: model for model in served_models(provider)}
         expected = {}
         for seed in range(SIZE.searches):
-            result = tune(rows, list(models.values()), cache=tmp_path / "undisturbed", seed=seed,
-                          budget=BUDGET, concurrency=CONCURRENCY)  # fmt: skip
+            result = tune(rows[seed], list(models.values()), cache=tmp_path / "undisturbed",
+                          seed=seed, budget=BUDGET, concurrency=CONCURRENCY)  # fmt: skip
             files = result_files(result)
             expected[seed] = without_times(files["artifacts"], files["result"])
         undisturbed, asked.calls = set(asked.calls), []
@@ -113,13 +114,13 @@ def test_killed_and_restarted_all_searches_end_as_undisturbed_ones(
         try:
             searches = {
                 seed: served.client.submit(
-                    locate_solve(), rows, NAMES, seed=seed, budget=BUDGET, stages=["allocation"],
-                    concurrency=CONCURRENCY,
+                    locate_solve(), rows[seed], NAMES, seed=seed, budget=BUDGET,
+                    stages=["allocation"], concurrency=CONCURRENCY,
                 ).id
                 for seed in range(SIZE.searches)
             }  # fmt: skip
             restless(served.database_url)
-            kills = disturb(served, list(searches.values()), asked, len(undisturbed))
+            kills = disturb(served, list(searches.values()), provider, len(undisturbed))
             found = {seed: served.client.search(key) for seed, key in searches.items()}
             for seed, search in found.items():
                 ended = search.result()
@@ -144,9 +145,11 @@ def test_killed_and_restarted_all_searches_end_as_undisturbed_ones(
     print(f"{len(statuses)} searches, {kills} kills, {len(asked.calls)} calls, {repeated} repeated")
 
 
-def disturb(served: Served, searches: list[str], asked: Asked, calls: int) -> int:
-    """Kill workers and restart the service until all searches have ended; the number of kills."""
+def disturb(served: Served, searches: list[str], provider: LoopbackServer, calls: int) -> int:
+    """Kill workers while calls are in flight, and restart the service, until all searches have
+    ended; the number of kills."""
     chance, kills, restarts, began = random.Random(0), 0, 0, time.monotonic()
+    before = provider.requests
 
     def ended() -> bool:
         states = [served.client.search(key).status()["state"] for key in searches]
@@ -156,16 +159,16 @@ def disturb(served: Served, searches: list[str], asked: Asked, calls: int) -> in
     def due() -> bool:
         if SIZE.kill_every >= 1:
             return time.monotonic() - began >= SIZE.kill_every * (kills + 1)
-        return len(asked.calls) >= calls * SIZE.kill_every * (kills + 1)
+        return provider.requests - before >= calls * SIZE.kill_every * (kills + 1)
 
     wait_until(lambda: Path("workers").exists())
     while not ended():
-        if due():
+        if due() and provider.meter.in_flight:
             os.kill(int(chance.choice(Path("workers").read_text().split())), signal.SIGKILL)
             kills += 1
             if restarts < SIZE.restarts:
                 served.stop()
                 served.start()
                 restarts += 1
-        time.sleep(0.1)
+        time.sleep(0.05)
     return kills
