@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.files.named_code import named_code
 from pipelines.modules.functions import refusing_code
 from search_spaces.refusals import nearest
 
@@ -71,23 +72,25 @@ def file_below(folders: Folders, name: str) -> Path:
 
 
 def check_upload(form: Any) -> None:
-    """Refuse, in an uploaded pipeline, models that name an address, a key or an odd parameter.
+    """Refuse, in an uploaded pipeline, models that say more than which one is meant.
+
+    An address or a key's variable could send the service's keys elsewhere; a price could lift its
+    budgets.
 
     Raises:
-        ValueError: it has one. Code that it names is refused where it is loaded.
+        ValueError: one does. Code that it names is refused where it is loaded.
     """
     models = form.get("models") if isinstance(form, Mapping) else None
     for model in models if isinstance(models, list) else []:
         if not isinstance(model, Mapping):
             continue
         params = model.get("params")
-        odd = [key for key in ("api_base", "api_key_env") if model.get(key) is not None]
+        odd = [key for key in model if key not in ("name", "label", "max_tokens", "params")]
         odd += [key for key in params if key not in _PARAMS] if isinstance(params, Mapping) else []
         if odd:
             raise ValueError(
-                f"model {model.get('name')!r} of an uploaded pipeline may not set {odd[0]!r}: the "
-                "service's own keys could be sent elsewhere; ask for a label of such a model "
-                "(serve --models)"
+                f"model {model.get('name')!r} of an uploaded pipeline may not set {odd[0]!r}; the "
+                "operator can offer such a model by a label (serve --models)"
             )
     check_no_address(form)
 
@@ -103,6 +106,18 @@ def check_no_address(form: Any, key: str = "") -> None:
             check_no_address(value, key)
     elif isinstance(form, str) and key in ("model", "models", "diagnoser") and "://" in form:
         raise ValueError(f"a model's name may hold no address, but got {form!r}")
+
+
+def _check_no_code(space: Any, knob: str = "") -> None:
+    """Refuse code in a search space, also where that of a folder may be run."""
+    if isinstance(space, Mapping):
+        for name, value in space.items():
+            _check_no_code(value, knob or name)
+    elif isinstance(space, list):
+        for value in space:
+            _check_no_code(value, knob)
+    elif knob in ("aggregator", "network", "members") and any(named_code(space, "aggregator")):
+        raise ValueError(f"search_space may name no code, but got {space!r}")
 
 
 @contextmanager
@@ -162,11 +177,12 @@ def _pipeline(request: SearchRequest, folders: Folders) -> Tunable | dspy.Module
     from pipelines.files.python_objects import IN_PYTHON, pipeline_object
     from pipelines.files.yaml_text import read_yaml
 
+    for name in [*(request.models or ()), request.diagnoser]:
+        check_no_address(name, "model")
+    check_no_address(request.search_space)
+    _check_no_code(request.search_space)
     if request.folder is None:
         check_upload(read_yaml(request.pipeline)[0])
-        for name in [*(request.models or ()), request.diagnoser]:
-            check_no_address(name, "model")
-        check_no_address(request.search_space)
         return Pipeline.from_yaml(request.pipeline)
     if not IN_PYTHON.fullmatch(request.pipeline):
         return Pipeline.from_yaml(request.pipeline, allow_code=True)

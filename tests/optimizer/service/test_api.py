@@ -202,13 +202,15 @@ def module_line(**fields: Any) -> str:
     ("yaml", "message"),
     [
         (module_line(function="os:system"), "names code that would be imported.*os:system"),
-        (module_line(model="[sim/alder, sim/birch -> os:system]"), "os:system"),
+        (module_line(model="sim/alder, sim/birch -> os:system"), "os:system"),
         ("name: x\nprogram: os:getcwd\n", "os:getcwd"),
         ("name: x\nfactory: os:getcwd\nmodules: [a]\n", "os:getcwd"),
         (module_line() + "models: [{name: openai/gpt-4o, api_base: 'http://there/v1'}]\n",
          "may not set 'api_base'"),
         (module_line() + "models: [{name: openai/gpt-4o, api_key_env: PGPASSWORD}]\n",
          "may not set 'api_key_env'"),
+        (module_line() + "models: [{name: openai/gpt-4o, input_usd_per_million: 0.0}]\n",
+         "may not set 'input_usd_per_million'"),
         (module_line() + "models: [{name: openai/x, params: {extra_headers: {a: b}}}]\n",
          "may not set 'extra_headers'"),
         (module_line(model="huggingface/http://there/v1"), "may hold no address"),
@@ -226,15 +228,18 @@ def test_an_upload_may_name_no_code_no_address_and_no_key(
     "arguments",
     [
         {"search_space": {"aggregator": ["os:system"], "width": [3]}},
-        {"search_space": {"network": ["[sim/alder, sim/birch, sim/alder -> os:system]"]}},
+        {"search_space": {"network": ["sim/alder, sim/birch, sim/alder -> os:system"]}},
         {"metric": "os:system"},
         {"models": ["huggingface/http://there/v1"]},
         {"diagnoser": "huggingface/http://there/v1"},
     ],
 )
 def test_nor_may_the_other_arguments(client: SearchService, arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"os:system|may hold no address"):
-        submit(client, **arguments)
+    for pipeline in ({}, {"pipeline": "named.yaml", "folder": "mine"}):
+        with pytest.raises(
+            ValueError, match=r"may name no code, but got .*os:system|metric|may hold no address"
+        ):
+            submit(client, **pipeline, **arguments)
 
 
 @pytest.mark.parametrize(

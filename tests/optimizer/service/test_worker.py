@@ -76,11 +76,12 @@ def worker(database: Database) -> Iterator[Worker]:
         yield Worker(database, {}, lease_s=LEASE_S)
 
 
-def add(database: Database, worker: Worker, provider: Provider) -> str:
+def add(database: Database, worker: Worker, provider: Provider, **fields: Any) -> str:
     forms = {model.label: vars(model) for model in served_models(provider.server)}
+    given = {"pipeline": locate_solve().to_yaml(), **fields}
     request = SearchRequest(
-        pipeline=locate_solve().to_yaml(), dataset="", models=list(NAMES), stages=["allocation"],
-        concurrency=4, budget={"usd": 1.0},
+        dataset="", models=list(NAMES), stages=["allocation"], concurrency=4, budget={"usd": 1.0},
+        **given,
     )  # fmt: skip
     data = Upload(name="rows.json", content=json.dumps(ROWS).encode())
     return queue.add(database, ANA, request, forms, data, "x", Budget(usd=1.0),
@@ -253,6 +254,28 @@ def test_searches_have_accounts_of_their_own(
     paid = [shown(database, key)["spent"]["calls"] for key in (first, second)]
     assert paid[0] == provider.asked
     assert paid[1] == 0, "the same search of the same token is answered from the cache"
+
+
+def test_code_of_an_allowed_folder_runs_and_is_forgotten(
+    database: Database, provider: Provider, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a_module_of_mine.py").write_text("def keep(task): return task\n")
+    yaml = (
+        "name: kept\nmodules:\n- {name: locate, signature: 'table, question -> task'}\n"
+        "- {name: keep, signature: 'task -> kept', function: 'a_module_of_mine:keep'}\n"
+        "- {name: solve, signature: 'kept -> answer'}\n"
+    )
+    with patch.object(optimizer.loop, "Tracker", Untracked):
+        worker = Worker(database, {"mine": folder}, lease_s=LEASE_S)
+        key = add(database, worker, provider, pipeline=yaml, folder="mine")
+        run(worker, lambda: wait_until(lambda: state(database, key) in ("done", "failed")))
+    done = shown(database, key)
+    assert done["state"] == "done", done["error"]
+    assert b"a_module_of_mine:keep" in queue.artifact(database, ANA, key, "config.yaml")
+    assert "a_module_of_mine" not in sys.modules
+    assert str(folder) not in sys.path
 
 
 def test_workers_that_die_are_replaced_and_end_with_the_service(tmp_path: Path) -> None:
