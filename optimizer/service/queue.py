@@ -246,7 +246,7 @@ def renew(
             .where(*_held(leased))
             .values(
                 lease_until=now() + seconds, spent_usd=spent[0], spent_calls=spent[1],
-                progress=json.dumps(progress),
+                **({"progress": json.dumps(progress)} if progress else {}),
             )
             .returning(SEARCHES.c.stop)
         ).first()  # fmt: skip
