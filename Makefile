@@ -1,6 +1,7 @@
 # make demo    install into .venv and optimize a small simulated pipeline (no keys, no network)
 # make test    the tests            make check   format, lint, types, import layers
 # make test-live   tests against real models, which COMPOUND_OPTIMIZER_LIVE names (CONTRIBUTING.md)
+# make test-service  searches whose workers are killed, some minutes
 # make docs    the documentation as a site, in site/
 # make bench   all benchmarks        make attacks a hostile server under 200 budgets, 30 kills
 # make clean   remove what these made
@@ -15,7 +16,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-live check docs bench attacks clean
+.PHONY: demo test test-live test-service check docs bench attacks clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -28,6 +29,9 @@ test: $(VENV)/installed-dev
 # What the models said is printed, and calls are slow: one process.
 test-live: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/live -s --durations=0
+
+test-service: $(VENV)/installed-dev
+	SERVICE=all $(BIN)/python -m pytest -rP tests/optimizer/service/test_takeover.py
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

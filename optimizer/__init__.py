@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evaluators.score_table import ScoreTable
     from evaluators.statistics.best_of_k import BestOfK, best_of_k
     from evaluators.statistics.vote_scaling import VoteScaling, vote_accuracy
-    from optimizer.errors import BudgetTooSmall, OptimizationError
+    from optimizer.errors import BudgetTooSmall, OptimizationError, ServiceError
     from optimizer.estimates.estimate import Estimate
     from optimizer.loop import optimize
     from optimizer.mlflow_prompts import PromptRace
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from optimizer.search.records.probe import Probe
     from optimizer.search.records.trial import Trial
     from optimizer.search.table_search import TableSearch, search_table
+    from optimizer.service.client import RemoteResult, RemoteSearch, SearchService
     from optimizer.stages.allocation.stage import Allocation
     from optimizer.stages.prompts import Prompts
     from pipelines import Module, ModuleFailed, Pipeline, PipelineError
@@ -87,9 +88,13 @@ __all__ = [
     "Probe",
     "PromptRace",
     "Prompts",
+    "RemoteResult",
+    "RemoteSearch",
     "Result",
     "ScoreTable",
+    "SearchService",
     "SearchSpace",
+    "ServiceError",
     "TableSearch",
     "Trial",
     "VoteScaling",

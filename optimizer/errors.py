@@ -7,3 +7,7 @@ class BudgetTooSmall(ValueError):
 
 class OptimizationError(RuntimeError):
     """The search could not start: no config could be scored."""
+
+
+class ServiceError(RuntimeError):
+    """The search service can't do what it was asked, or can't be reached."""

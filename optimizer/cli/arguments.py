@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     for add, function, text in (
         (_add_demo, "first_steps:demo", "tune a small pipeline of simulated models, free"),
         (_add_init, "first_steps:init", "write a pipeline, ten rows and a script to begin with"),
-        (_add_search, "tune:estimate", "what optimize would take, without any call"),
+        (_add_estimate, "tune:estimate", "what optimize would take, without any call"),
         (_add_optimize, "tune:optimize", "tune a pipeline on labelled examples"),
         (
             _add_evaluate,
@@ -77,6 +77,14 @@ def parser() -> argparse.ArgumentParser:
         (_add_show, "show:show", "show a finished run or a saved pipeline"),
         (_add_report, "show:report", "write the page of a finished run"),
         (_add_diff, "diff:diff", "what differs between two pipelines, prompts line by line"),
+        (_add_serve, "service:serve", "run a search service over HTTP"),
+        (_add_worker, "service:worker", "run searches of a service"),
+        (_add_submit, "service:submit", "submit a search to a service"),
+        (_add_client, "service:searches", "list the searches of a service"),
+        (_add_one, "service:watch", "follow a search of a service"),
+        (_add_one, "service:stop", "stop a search of a service"),
+        (_add_one, "service:resume", "go on with a search that was stopped or failed"),
+        (_add_result, "service:result", "wait for the result of a search, and save it"),
     ):
         about = _RUN if add is _add_run else f"{text[0].upper()}{text[1:]}."
         name = function.rpartition(":")[2]
@@ -104,14 +112,25 @@ def _add_init(command: argparse.ArgumentParser) -> None:
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
-    _add_search(command)
+    _add_estimate(command)
     add = command.add_argument
     add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
     add("--report", metavar="PATH.html", help="a page of figures and plots")
 
 
+def _add_code(command: argparse.ArgumentParser) -> None:
+    """How code that a pipeline in YAML names is found."""
+    command.add_argument("--allow-code", action="store_true", help=_ALLOW_CODE)
+    command.add_argument("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+
+
+def _add_estimate(command: argparse.ArgumentParser) -> None:
+    _add_search(command)
+    _add_code(command)
+
+
 def _add_search(command: argparse.ArgumentParser) -> None:
-    """The arguments of both `optimize` and `estimate`."""
+    """The arguments of `optimize`, `estimate` and `submit`."""
     add = command.add_argument
     holdout = "share of the examples that the search never sees (0.3)"
     diagnoser = (
@@ -150,8 +169,6 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
     """The arguments of all commands that score examples."""
     add = command.add_argument
     add("pipeline", metavar="PIPELINE", help=_TARGET)
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
     add("dataset", metavar="DATASET", help=_DATASET)
     add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
     add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
@@ -164,6 +181,7 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_scoring(command)
+    _add_code(command)
     lowest = f"end with {TOO_LOW} if the score is below it, as in --min-score 0.8"
     command.add_argument("--min-score", type=float, metavar="X", help=lowest)
 
@@ -172,8 +190,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(json=True)  # as all that it prints
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    _add_code(command)
     value = "one input; FIELD=@PATH reads the value from a file"
     rows = command.add_mutually_exclusive_group(required=True)
     rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)
@@ -203,3 +220,58 @@ def _add_diff(command: argparse.ArgumentParser) -> None:
     add("after", metavar="B.yaml", help="another one")
     add("--allow-code", action="store_true", help=_ALLOW_CODE)
     add("--json", action="store_true", help=_JSON)
+
+
+def _add_worker(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    database = "COMPOUND_OPTIMIZER_DATABASE, or sqlite:///mlruns/service.db"
+    allow = "a folder whose Python may be run, and whose files may be read; may be repeated"
+    lease = "after which a search passes from a worker that is silent to another one (20)"
+    add("--database", metavar="URL", help=f"sqlite:///PATH or postgresql://... ({database})")
+    add("--allow", action="append", default=[], metavar="FOLDER", help=allow)
+    add("--lease-seconds", type=float, default=20.0, metavar="X", help=lease)
+    add("--parent", type=int, help=argparse.SUPPRESS)
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    _add_worker(command)
+    tokens = "users: name, sha256 of the token, usd, calls; without it, one token is made"
+    models = "models with an address or a key of their own, as a pipeline's `models`"
+    add("--workers", type=int, default=1, metavar="N", help="processes that run searches (1)")
+    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (127.0.0.1)")
+    add("--port", type=int, default=8765, metavar="N", help="where to listen (8765)")
+    add("--tokens", metavar="FILE.yaml", help=tokens)
+    add("--models", metavar="FILE.yaml", help=models)
+    add("--most-megabytes", type=float, default=32.0, metavar="X", help="of one request (32)")
+
+
+def _add_submit(command: argparse.ArgumentParser) -> None:
+    _add_search(command)
+    _add_service(command)
+    folder = "a folder of the service: PIPELINE is a file or module:object in it"
+    command.add_argument("--folder", metavar="NAME", help=folder)
+
+
+def _add_client(command: argparse.ArgumentParser) -> None:
+    _add_service(command)
+    command.add_argument("--json", action="store_true", help=_JSON)
+
+
+def _add_one(command: argparse.ArgumentParser) -> None:
+    command.add_argument("search", metavar="SEARCH", help="its id, as submit prints it")
+    _add_client(command)
+
+
+def _add_result(command: argparse.ArgumentParser) -> None:
+    _add_one(command)
+    add = command.add_argument
+    add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
+    add("--report", metavar="PATH.html", help="a page of figures and plots")
+
+
+def _add_service(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    url = "of the service (COMPOUND_OPTIMIZER_URL, or http://127.0.0.1:8765)"
+    add("--url", metavar="URL", help=url)
+    add("--token", metavar="TOKEN", help="COMPOUND_OPTIMIZER_TOKEN, which other users can't see")

@@ -42,7 +42,8 @@ def demo(options: argparse.Namespace) -> int:
 
     from optimizer import Budget, locate_solve, optimize
     from optimizer.cli.targets import print_json, writable
-    from optimizer.cli.tune import result_figures, save
+    from optimizer.cli.tune import save
+    from optimizer.results.plain_figures import result_figures
     from optimizer.results.summary_text import summary_text
     from pipelines.providers.simulated import MODELS, simulated_dataset
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import dspy
 
 from pipelines import Pipeline, Tunable
+from pipelines.files.python_objects import IN_PYTHON, pipeline_object
 from pipelines.gateway.secrets import plain_json, redactor
-from search_spaces.refusals import nearest
-
-_IN_PYTHON = re.compile(r"[\w.]+:\w+")
 
 
 def load_target(
@@ -31,10 +26,10 @@ def load_target(
         ValueError: there is no such module or object, it fails, or it is no pipeline.
         OSError: the file can't be read.
     """
-    if _IN_PYTHON.fullmatch(text) and not Path(text).exists():
+    if IN_PYTHON.fullmatch(text) and not Path(text).exists():
         if program is not None:
             raise ValueError(f"--program is for pipelines in YAML, but PIPELINE is {text}")
-        return _from_python(text)
+        return pipeline_object(text)
 
     path = Path(text)
     if path.suffix.lower() in (".jsonl", ".json", ".csv", ".tsv", ".parquet"):
@@ -51,12 +46,12 @@ def load_yaml(path: str, *, allow_code: bool = False, program: str | None = None
     """The pipeline in a YAML file; arguments and errors as `load_target`."""
     if program is None:
         return Pipeline.load(path, allow_code=allow_code)
-    if not _IN_PYTHON.fullmatch(program):
+    if not IN_PYTHON.fullmatch(program):
         raise ValueError(
             f"--program must be `module:object`, such as {Path(program).stem}:program, "
             f"but got {program!r}"
         )
-    made = _from_python(program)
+    made = pipeline_object(program)
     if not isinstance(made, dspy.Module):
         raise ValueError(f"--program {program} must be a DSPy program, but is a pipeline")
     return Pipeline.load(path, allow_code=allow_code, program=made)
@@ -87,33 +82,3 @@ def replaces(path: Path) -> str:
 def print_json(figures: Mapping[str, Any], file: TextIO) -> None:
     """Print figures without secrets; what has no value is null."""
     print(json.dumps(plain_json(figures, redactor()), indent=1, ensure_ascii=False), file=file)
-
-
-def _from_python(text: str) -> Tunable | dspy.Module:
-    name, _, attribute = text.partition(":")
-    with _own_code(f"{text}: module {name!r} can't be imported"):
-        module = importlib.import_module(name)
-    if not hasattr(module, attribute):
-        public = [known for known in vars(module) if not known.startswith("_")]
-        hint = nearest(attribute, public)
-        raise ValueError(f"{text}: module {name!r} has no {attribute!r}{hint}")
-    made: Any = getattr(module, attribute)
-    if callable(made) and not isinstance(made, Tunable | dspy.Module):
-        rule = f"{text} must be a pipeline, or a function of no arguments that returns one"
-        with _own_code(f"{rule}, but calling it failed"):
-            made = made()
-    if not isinstance(made, Tunable | dspy.Module):
-        raise ValueError(
-            f"{text} must be a Pipeline, a DSPy program, or a function that returns one, "
-            f"but got {made!r}"
-        )
-    return made
-
-
-@contextmanager
-def _own_code(problem: str) -> Iterator[None]:
-    """Turn whatever the user's code raises, or `sys.exit`, into a `ValueError` of this text."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{problem}: {type(error).__name__}: {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from optimizer.cli.arguments import UNMET
 from optimizer.cli.targets import load_target, print_json, replaces, writable
 from optimizer.formatting import command, ui_command
 from optimizer.results.operating_points import OperatingPoint
-from optimizer.results.result import HeldOut, Result
+from optimizer.results.plain_figures import result_figures
+from optimizer.results.result import Result
 from optimizer.results.summary_text import summary_text
-from optimizer.search.records.config_changes import config_changes
-from optimizer.search.records.trial import config_text, flat_config
+from optimizer.search.records.trial import config_text
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.prompts import Prompts
 from pipelines.files.named_code import named_code
@@ -35,7 +34,7 @@ def optimize(options: argparse.Namespace) -> int:
     """
     saved = writable("--save", options.save)
     report = writable("--report", options.report) if options.report else None
-    wanted = _objective(options)
+    wanted = given_objective(options)
     result = optimizer.optimize(**_arguments(options))
     point = None
     if options.pareto and wanted.limited and result.points:
@@ -84,43 +83,6 @@ def save(
         print(f"  {ui_command(result.tracking_uri)}")
 
 
-def result_figures(result: Result) -> dict[str, Any]:
-    """The figures of `print(result)`."""
-    changes = config_changes(result.baseline_config, result.config)
-    single = result.single_model_figures
-    return {
-        "pipeline": result.pipeline.name,
-        "improved": result.improved,
-        "measured_on": "holdout" if result.held_out else "search",
-        "tuned": _held_out(result.tuned_figures),
-        "baseline": _held_out(result.baseline_figures),
-        "single_model": {"model": result.single_model_label, **_held_out(single)}
-        if single
-        else None,
-        "gain": asdict(result.gain),
-        "gained": len(result.gained),
-        "lost": len(result.lost),
-        "config": flat_config(result.config),
-        "changed": [change._asdict() for change in changes],
-        "trials": len(result.trials_),
-        "spent": asdict(result.spent),
-        "budget": asdict(result.budget),
-        "budget_is_default": result.budget_is_default,
-        "stopped": result.stopped,
-        "run_id": result.run_id,
-    }
-
-
-def _held_out(figures: HeldOut) -> dict[str, Any]:
-    return {
-        "score": asdict(figures.score),
-        "examples": figures.examples,
-        "usd_per_example": figures.usd_per_example,
-        "latency_s": figures.latency_s,
-        "failures": dict(figures.failures),
-    }
-
-
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `optimize`, by name; raises ValueError if options do not fit together."""
     if options.of == "single_model" and options.pareto:
@@ -136,8 +98,8 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
         "metric": options.metric,
         "budget": given_budget(options),
         "search_space": _search_space(options.search_space) if options.search_space else None,
-        "objective": "pareto" if options.pareto else _objective(options),
-        "stages": [own.get(name, name) for name in _listed(options.stages)],
+        "objective": "pareto" if options.pareto else given_objective(options),
+        "stages": [own.get(name, name) for name in listed(options.stages)],
         "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
         "holdout": options.holdout,
         "concurrency": options.concurrency,
@@ -148,7 +110,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def given_models(options: argparse.Namespace) -> list[str] | None:
     """The names given by `--models`, in their order; None without any."""
-    return [name for part in options.models for name in _listed(part)] or None
+    return [name for part in options.models for name in listed(part)] or None
 
 
 def given_budget(options: argparse.Namespace) -> Budget | None:
@@ -157,7 +119,7 @@ def given_budget(options: argparse.Namespace) -> Budget | None:
     return None if caps == (None, None, None) else Budget(*caps)
 
 
-def _objective(options: argparse.Namespace) -> Objective:
+def given_objective(options: argparse.Namespace) -> Objective:
     """Quality, within the limits that were given."""
     return Objective(
         max_cost_usd=options.max_cost_usd,
@@ -181,5 +143,6 @@ def _search_space(path: str) -> SearchSpace:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _listed(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
+    """The names between commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

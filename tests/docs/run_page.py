@@ -2,17 +2,20 @@
 
     python tests/docs/run_page.py docs/tracking.md
 
-Hosted models are played by simulated ones (PLAYED_BY), and the address of an own server (ADDRESS)
-by the loopback server, whose models speak as simulated ones too: no keys, no network but 127.0.0.1.
+Hosted models are played by simulated ones (PLAYED_BY), the address of an own server (ADDRESS) by
+the loopback server, whose models speak as simulated ones too, and that of a search service
+(SERVICE) by one with a worker: no keys, no network but 127.0.0.1.
 It works in the current folder, and writes there what the page would.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ PLAYED_BY = {
     "gemini/gemini-2.5-flash": "sim/birch",
 }
 ADDRESS = "http://localhost:8000/v1"
+SERVICE = "https://searches.example.com"
 
 
 def main(page: Path) -> None:
@@ -33,13 +37,38 @@ def main(page: Path) -> None:
     write_validation(Path("validation.jsonl"))
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with ExitStack() as stack:
+        service = SERVICE
+        if SERVICE in page.read_text(encoding="utf-8"):
+            service = stack.enter_context(running_service())
         server = stack.enter_context(LoopbackServer(reply=speak))
         for block in blocks(page, "python"):
-            code = block.text.replace(ADDRESS, server.url)
+            code = block.text.replace(ADDRESS, server.url).replace(SERVICE, service)
             for hosted, simulated in PLAYED_BY.items():
                 code = code.replace(hosted, simulated)
             # the blank lines put tracebacks, and whoever looks for a function's source, right
             exec(compile("\n" * (block.line - 1) + code, str(page), "exec"), namespace)
+
+
+@contextmanager
+def running_service() -> Iterator[str]:
+    """The address of a search service with one worker, in this folder."""
+    from optimizer.service.database import Database
+    from optimizer.service.tokens import token_of
+    from optimizer.service.worker import Worker
+    from tests.optimizer.service.served import Served
+
+    url = "sqlite:///service.db"
+    worker = os.fork()  # before there are threads
+    if worker == 0:
+        Worker(Database(url), {}).run()
+        os._exit(0)
+    served = Served(url, tokens=[token_of("reader", "the token")])
+    try:
+        yield served.address
+    finally:
+        served.stop()
+        os.kill(worker, signal.SIGTERM)
+        os.waitpid(worker, 0)
 
 
 def write_validation(path: Path) -> None:

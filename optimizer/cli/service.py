@@ -1,0 +1,223 @@
+"""`serve`, `worker`, and what asks a service: `submit`, `searches`, `watch`, `stop`, ..."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+DATABASE = "sqlite:///mlruns/service.db"
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until ctrl-C."""
+    from optimizer.service.api import Service, create_app
+    from optimizer.service.materials import allowed_folders
+    from optimizer.service.serve import run_server, workers
+    from optimizer.service.tokens import read_tokens, token_of
+    from search_spaces.refusals import check_whole
+
+    check_whole("workers", options.workers, 0)
+    folders = allowed_folders(options.allow)
+    models = _models(options.models) if options.models else {}
+    database, url = _database(options.database)
+    if options.tokens:
+        tokens, fragment = read_tokens(options.tokens), ""
+    else:
+        secret = os.environ.get("COMPOUND_OPTIMIZER_TOKEN") or secrets.token_urlsafe(32)
+        tokens, fragment = [token_of("owner", secret)], f"/#token={secret}"
+    most_bytes = int(options.most_megabytes * 1e6)
+    app = create_app(Service(database, tokens, folders, models, most_bytes))
+    kept = [word for folder in folders.values() for word in ("--allow", str(folder))]
+    kept += ["--lease-seconds", str(options.lease_seconds)]
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with (
+        socket.create_server((options.host, options.port), family=family) as server,
+        workers(options.workers, url, kept),
+    ):
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"http://{host}:{server.getsockname()[1]}{fragment}", flush=True)
+        run_server(app, server)
+    return 0
+
+
+def worker(options: argparse.Namespace) -> int:
+    """Run searches until SIGTERM or ctrl-C."""
+    from optimizer.service.materials import allowed_folders
+    from optimizer.service.worker import Worker
+
+    database, _ = _database(options.database)
+    folders = allowed_folders(options.allow)
+    Worker(database, folders, lease_s=options.lease_seconds, parent=options.parent).run()
+    return 0
+
+
+def submit(options: argparse.Namespace) -> int:
+    """Submit a search, and print its id and what it would take."""
+    from optimizer.cli.targets import print_json
+    from optimizer.cli.tune import given_budget, given_models, given_objective, listed
+    from pipelines.files.yaml_text import read_text, read_yaml
+
+    space = options.search_space
+    arguments = {
+        "folder": options.folder,
+        "budget": given_budget(options),
+        "objective": "pareto" if options.pareto else given_objective(options),
+        "metric": options.metric,
+        "search_space": read_yaml(read_text(space), space)[0] if space else None,
+        "stages": listed(options.stages),
+        "strategy": options.strategy,
+        "prompt_optimizer": options.prompt_optimizer,
+        "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
+        "holdout": options.holdout,
+        "seed": options.seed,
+        "concurrency": options.concurrency,
+        "experiment": options.experiment,
+    }
+    submitted = _service(options).submit(
+        options.pipeline, options.dataset, given_models(options), **arguments
+    )
+    if options.json:
+        print_json(submitted.known, options.stdout)
+        return 0
+    print(submitted.known["estimate_text"])
+    print(f"Submitted as {submitted.id}\n  compound-optimizer watch {submitted.id}")
+    return 0
+
+
+def searches(options: argparse.Namespace) -> int:
+    """Print a line for each search, newest first."""
+    from optimizer.cli.targets import print_json
+
+    found = _service(options).searches()
+    if options.json:
+        print_json({"searches": [each.known for each in found]}, options.stdout)
+        return 0
+    for each in found:
+        print(f"{each.id}  {_line(each.known)}")
+    return 0
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Print its events as they come; ends with it."""
+    from optimizer.cli.arguments import FAILED
+
+    search = _service(options).search(options.search)
+    state = ""
+    for event in search.watch():
+        if options.json:
+            print(json.dumps(event), file=options.stdout, flush=True)
+        elif event["kind"] == "search":
+            print(_line(event["data"]), flush=True)
+        elif event["kind"] in ("trial", "warning"):
+            print(f"  {_event_text(event)}", flush=True)
+        if event["kind"] == "search":
+            state = event["data"]["state"]
+    return 0 if state == "done" else FAILED
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Ask a search to stop."""
+    return _asked(options, "stop")
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a search that was stopped or has failed."""
+    return _asked(options, "resume")
+
+
+def result(options: argparse.Namespace) -> int:
+    """Wait for the result of a search, and write its files."""
+    from optimizer.cli.targets import print_json, writable
+
+    files = {"config.yaml": options.save, "report.html": options.report}
+    wanted = {name: writable("a path", path) for name, path in files.items() if path}
+    search = _service(options).search(options.search)
+    found = search.result()
+    for name, path in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(search.artifact(name))
+    if options.json:
+        print_json(found.figures, options.stdout)
+        return 0
+    print(_line(search.status()))
+    for name, path in wanted.items():
+        print(f"  {path}: {name}")
+    return 0
+
+
+def _asked(options: argparse.Namespace, what: str) -> int:
+    from optimizer.cli.targets import print_json
+
+    search = _service(options).search(options.search)
+    getattr(search, what)()
+    status = search.status()
+    if options.json:
+        print_json(status, options.stdout)
+    else:
+        print(_line(status))
+    return 0
+
+
+def _service(options: argparse.Namespace) -> Any:
+    from optimizer.service.client import SearchService
+
+    return SearchService(options.url or "", options.token or "")
+
+
+def _database(given: str | None) -> tuple[Any, str]:
+    from optimizer.service.database import Database
+
+    url = given or os.environ.get("COMPOUND_OPTIMIZER_DATABASE") or DATABASE
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///")).absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{path}"
+    return Database(url), url
+
+
+def _models(path: str) -> dict[str, Any]:
+    """The models that a YAML file lists under `models`, as a pipeline does, by label."""
+    from pipelines.files.yaml_form import tuning_of
+    from pipelines.files.yaml_text import read_text, read_yaml
+    from pipelines.gateway.model import as_models
+
+    form, _ = read_yaml(read_text(path), path)
+    return as_models(tuning_of(form if isinstance(form, dict) else {"models": form})["models"])
+
+
+def _line(search: Mapping[str, Any]) -> str:
+    """State, progress and spend in one line."""
+    from optimizer.formatting import counted, dollars, percent
+
+    state = "stopping" if search["stopping"] else search["state"]
+    waits = f", waits for {search['waits_for']}" if search["waits_for"] else ""
+    best, found = search["progress"].get("best"), search["result"]
+    score = f"best {percent(best)} (search estimate), " if best is not None else ""
+    if found is not None:
+        tuned, given = found["tuned"]["score"]["mean"], found["baseline"]["score"]["mean"]
+        score = f"{percent(given)} -> {percent(tuned)} ({found['measured_on']}), "
+    spent = f"{dollars(search['spent']['usd'])} in {counted(search['spent']['calls'], 'call')}"
+    error = f": {search['error']}" if search["error"] else ""
+    trials = counted(search["trials"], "trial")
+    return f"{search['name']}: {state}{waits}, {score}{trials}, {spent}{error}"
+
+
+def _event_text(event: Mapping[str, Any]) -> str:
+    from optimizer.formatting import percent
+
+    data = event["data"]
+    if event["kind"] == "warning":
+        return f"warning: {data['message']}"
+    score = percent(data["score"]) if data.get("score") is not None else "unscored"
+    return (
+        f"trial {data['number']} ({data['stage']}): {score} on {data['examples']} {data['changed']}"
+    )
