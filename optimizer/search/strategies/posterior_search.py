@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from evaluators.racing.field import Run
 from evaluators.racing.knowledge_gradient import Plan, Value, best_mean, plan
-from evaluators.racing.posterior import Floats
+from evaluators.racing.posterior import Floats, Posterior
 from optimizer.search.leading.earning import Protected, leader
 from optimizer.search.strategies.arena import Arena, swapped
 
@@ -125,10 +126,7 @@ class PosteriorSearch:
         most; no calls where no gain exceeds it."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
-        highest_gain, complete = math.inf, arena.field.complete
-        if complete.any():  # no score exceeds 1, but means of few scores may
-            means = np.where(complete, arena.posterior.mean, NOTHING)
-            highest_gain = 1 - float(self.value(means[:, None])[0])
+        highest_gain = 1 - float(self.value(at_most_one(arena.posterior)[:, None])[0])
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
         while most > 0:
@@ -188,6 +186,14 @@ class PosteriorSearch:
         )
         best = np.stack([effects.argmax(axis=0) for effects in drawn], axis=1)
         arena.add(tuple(int(level) for level in row) for row in best)
+
+
+def at_most_one(posterior: Posterior) -> Floats:
+    """C: the expected mean scores, given that none exceeds 1."""
+    spread = np.sqrt(np.maximum(posterior.covariance.diagonal(), 1e-12))
+    above = (posterior.mean - 1) / spread
+    excess: Floats = spread * (norm.pdf(above) + above * norm.cdf(above))
+    return posterior.mean - excess
 
 
 def mean_ratings(ratings: Floats) -> Floats:

@@ -51,3 +51,15 @@ def test_each_module_is_tried_with_a_model_that_failed_in_all() -> None:
         for candidate, example in batch:
             arena.field.note((candidate, example), float(arena.levels(candidate)[0] == 0))
     assert arena.field.ran[arena.places[0, 1]].sum() >= 4
+
+
+def test_candidates_that_all_seem_right_are_not_compared_with_each_other() -> None:
+    # All but the choice in place are always right: one of them is to be finished, and no more.
+    arena = Arena((30,), lambda levels: levels, 100, left=100_000, start=(0,))
+    search = PosteriorSearch()
+    for batch in search.runs(arena):
+        for candidate, example in batch:
+            solved = bool(arena.levels(candidate)[0]) or example % 20 > 0
+            arena.field.note((candidate, example), float(solved))
+    assert arena.levels(search.pick(arena)) != (0,)
+    assert arena.field.ran.sum() < 1_500  # all of them on all examples: 3,000
