@@ -49,6 +49,8 @@ class Bench:
     stages: Sequence[str | Stage] = ("allocation",)
     space: SearchSpace | None = None
     objective: str | Objective = "quality"
+    start: str | None = None
+    """A file of an earlier result."""
 
     def plan(self) -> Plan:
         """The search as `optimize` would set it up."""
@@ -63,6 +65,7 @@ class Bench:
             holdout=self.holdout,
             seed=self.seed,
             objective=self.objective,
+            start=self.start,
         )
 
     def state(self, account: str, budget: Budget | None = None) -> SearchState:

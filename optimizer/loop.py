@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -89,6 +90,7 @@ def optimize(
     seed: int = 0,
     experiment: str | None = None,
     gateway: Gateway | None = None,
+    start: str | os.PathLike[str] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
     dry_run: Literal[False] = False,
 ) -> Result: ...
@@ -112,6 +114,7 @@ def optimize(
     seed: int = 0,
     experiment: str | None = None,
     gateway: Gateway | None = None,
+    start: str | os.PathLike[str] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
     dry_run: bool = False,
 ) -> Result | Estimate:
@@ -152,6 +155,8 @@ def optimize(
         seed: decides the split and every other draw.
         experiment: MLflow experiment; the pipeline's name by default.
         gateway: how calls are made: cache folder, providers' limits, retries, timeout.
+        start: a file that `result.save` wrote after a search of the same examples. The search
+            starts from its config, and tries only allocations with a model that is new.
         on_trial: called with every trial as it ends, in the thread of the search. What it raises
             ends the search.
         dry_run: check the arguments and return an `Estimate` of what the search would take,
@@ -183,6 +188,7 @@ def optimize(
         holdout=holdout,
         seed=seed,
         objective=objective,
+        start=start,
     )
     check_whole("concurrency", concurrency, 1)
     if experiment is not None and not (isinstance(experiment, str) and experiment.strip()):
@@ -324,6 +330,7 @@ def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
     """The state before the first race; the incumbent is the config as given."""
     metric = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, metric, session, concurrency)
+    finished = plan.start.searched_stages if plan.start else frozenset[str]()
     return SearchState(
         evaluator=evaluator,
         space=plan.space,
@@ -332,6 +339,8 @@ def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
         reserve=Reserve(evaluator, plan.baseline, len(plan.holdout), plan.may_change),
         objective=plan.objective,
         seed=plan.seed,
+        searched_models=plan.start.searched_models if plan.start else frozenset(),
+        settled=dict.fromkeys(finished - {"allocation"}, plan.baseline),
     )
 
 

@@ -104,6 +104,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
         "holdout": options.holdout,
         "concurrency": options.concurrency,
         "seed": options.seed,
+        "start": options.start,
         "experiment": options.experiment,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections import Counter
@@ -98,6 +99,10 @@ def conclude(
         seed=plan.seed,
         dataset_digest=plan.search.digest,
         holdout_digest=plan.holdout.digest if plan.holdout else "",
+        searched={
+            "models": list(dict.fromkeys(itertools.chain(*plan.space.models.values()))),
+            "stages": [stage.name for stage in plan.stages if stage.name in state.finished],
+        },
         example_inputs=_plain(state.evaluator.inputs(0)),
     )
 

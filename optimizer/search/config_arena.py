@@ -27,12 +27,15 @@ class ConfigArena(Arena):
         forecast: Forecast,
         examples: Sequence[int],
         config_of: Callable[[Levels], PipelineConfig],
+        searched_models: frozenset[str] = frozenset(),
         **arena: Any,
     ) -> None:
+        """Configs of `searched_models` alone were candidates of an earlier search: none enters."""
         self.evaluator = evaluator
         self.forecast = forecast
         self.indices = examples
         self.config_of = config_of
+        self.searched_models = searched_models
         self._configs: dict[Levels, PipelineConfig] = {}
         self._preference: Preference | None = None
         """That of the present candidates and costs; None until it is needed."""
@@ -87,6 +90,8 @@ class ConfigArena(Arena):
 
     def _build(self, rows: Iterable[Levels], kept: int) -> None:
         super()._build(rows, kept)
+        for candidate, config in enumerate(self.configs[kept:], start=kept):
+            self.field.entrants[candidate] = not self.searched_models.issuperset(config.labels)
         self._preference = None
 
     def _costs(self, config: PipelineConfig) -> Costs:

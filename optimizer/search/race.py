@@ -20,6 +20,8 @@ from optimizer.search.strategies.posterior_search import RATED, PosteriorSearch
 from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
+NEW_RUNS = 16
+"""On how many examples a new model is run in each module by itself, where others were searched."""
 MOST_OBSERVERS = 100
 """How many earlier configs, the latest ones, inform a race besides the config as given and the
 single models."""
@@ -191,12 +193,16 @@ class RacingState(Leaderboard):
                 elif able and not found and arena.field.entrants[one]:
                     arena.cut_short = True
 
+        swaps = 0
+        if self.objective.within is not None and len(arena.choices) > 1:
+            swaps = RATED  # a model that failed in all modules may still work in one
+        if arena.searched_models:
+            swaps = NEW_RUNS
         return PosteriorSearch(
             value=lambda means: arena.preference(self.objective, self.baseline).value(means),
             wanted=wanted,
             finish=MOST_POINTS if self.objective.pareto else 1,
-            # a model that failed in all modules may still work in one
-            swaps=RATED if self.objective.within is not None and len(arena.choices) > 1 else 0,
+            swaps=swaps,
         )
 
     def note_failed(self, stage: str, detail: str) -> None:

@@ -41,6 +41,8 @@ class SearchState(RacingState):
     """One search over one pipeline. Sequential: concurrency lives inside the evaluator."""
 
     space: SearchSpace
+    searched_models: frozenset[str] = frozenset()
+    """Labels of the models whose allocations an earlier search has tried."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Why models were left out for their price, by label."""
     diagnoser: Diagnoser | None = None

@@ -19,6 +19,7 @@ from optimizer.setup.example_checks import warn_of_labelled, warn_of_repeated, w
 from optimizer.setup.judge_choice import bind_metric
 from optimizer.setup.space_checks import check_space, resolve
 from optimizer.setup.stage import Stage
+from optimizer.setup.start import Start
 from pipelines import Module, PipelineError, Tunable
 from pipelines.aggregators.calls import calls_per_run
 from pipelines.aggregators.notation import labels_of
@@ -68,6 +69,8 @@ class Plan:
     """Identifies the search, whatever its budget."""
     budget_is_default: bool = False
     """Whether it is the default one."""
+    start: Start | None = None
+    """The earlier search that this one goes on from."""
 
     @property
     def account(self) -> str:
@@ -115,6 +118,7 @@ def prepare(
     holdout: float = 0.3,
     seed: int = 0,
     objective: str | Objective = "quality",
+    start: Any = None,
 ) -> Plan:
     """Check all arguments of `optimize` and fit them to each other.
 
@@ -131,6 +135,9 @@ def prepare(
         )
     data = Dataset.load(dataset, minimum=1 if holdout == 0 else 2)
     pipeline = _tunable(pipeline, data)
+    earlier = None if start is None else Start.load(start)
+    if earlier is not None:
+        pipeline = earlier.applied_to(pipeline)
     data = _with_images(data, pipeline)
     if not pipeline.llm_modules:
         raise ValueError(f"pipeline {pipeline.name!r} calls no model: there is nothing to allocate")
@@ -149,6 +156,8 @@ def prepare(
     bound = bind_metric(metric, pipeline, data.columns, known, list(by_label.values()))
     data = _fair_examples(data, bound, pipeline.inputs, baseline)
     search, held_out = data.split(holdout, seed, pipeline.inputs)
+    if earlier is not None:
+        earlier.check_examples(search)
     judge = _diagnoser(diagnoser, known)
     _check_prompts(stages, pipeline)
     identity = [
@@ -164,11 +173,12 @@ def prepare(
         judge.identity if isinstance(judge, Model) else judge,
         holdout,
         seed,
+        *([] if earlier is None else [sorted(earlier.searched_models)]),
     ]
     key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     plan = Plan(
         pipeline, known, search, held_out, bound, space, baseline, sought, budget or Budget(),
-        stages, judge, seed, key,
+        stages, judge, seed, key, start=earlier,
     )  # fmt: skip
     _check_calls(plan)
     if stages:

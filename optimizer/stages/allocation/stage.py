@@ -18,6 +18,7 @@ from evaluators.racing.posterior import Floats
 from optimizer.search.config_arena import ConfigArena
 from optimizer.search.state import SearchState
 from optimizer.search.strategies import STRATEGIES, Levels, named
+from optimizer.search.strategies.arena import swapped
 from optimizer.search.strategies.posterior_search import RATED, mean_ratings
 from optimizer.stages.allocation.module_scores import ModuleRatings, rate_module, rate_modules
 from optimizer.stages.allocation.turn_scores import mixed_scores, turn_scores
@@ -98,6 +99,7 @@ class _Search:
             state.forecast,
             state.examples,
             partial(_config_of, state.incumbent, self.choices),
+            searched_models=state.searched_models,
             choices=[len(labels) for labels in self.choices.values()],
             start=(0,) * len(self.choices),
             left=state.forecast.calls_left(),
@@ -105,6 +107,13 @@ class _Search:
             ratings=self._mean_ratings(),
             seed=state.seed,
         )
+        if state.searched_models:  # else none with a new model may be drawn
+            arena.add(
+                swapped(arena.origin, module, level)
+                for module, labels in enumerate(self.choices.values())
+                for level, label in enumerate(labels)
+                if label not in state.searched_models
+            )
         arena.take_in()
         return arena
 
