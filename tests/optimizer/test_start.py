@@ -43,9 +43,7 @@ def test_a_new_model_is_found_and_old_allocations_are_not_run_again(
     assert result.spent.paid_now_calls < anew.spent.calls
 
 
-def test_without_a_new_model_nothing_is_paid_but_the_diagnosers_calls(
-    earlier: Result, folder: Path
-) -> None:
+def test_without_a_new_model_nothing_is_paid(earlier: Result, folder: Path) -> None:
     same = tune(
         models=[ROWAN, ALDER], cache=folder / "cache", start=folder / "tuned.yaml", diagnoser=None
     )
@@ -61,8 +59,8 @@ def test_a_start_that_does_not_fit_is_refused_before_any_call(
         tune(start=3)
     with pytest.raises(ValueError, match="was tuned on other examples than these"):
         tune(ROWS[1:], start=tuned)
+    other = Pipeline("other", [Module("answer", "table, question -> answer")])
     with pytest.raises(ValueError, match=r"start must be of this pipeline, .* \['answer'\]"):
-        other = Pipeline("other", [Module("answer", "table, question -> answer")])
         tune(pipeline=other, start=tuned)
     plain = folder / "plain.yaml"
     plain.write_text(Pipeline("plain", [Module("answer", "question -> answer")]).to_yaml())
