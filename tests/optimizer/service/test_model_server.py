@@ -318,3 +318,17 @@ def test_programs_of_dspy_are_served_too(thinkers: Models) -> None:
         answered = httpx.post(f"{url}/run", json={"inputs": {"question": "why?"}}).json()
     assert answered["error"]["code"] == "unparsable"  # it writes no reasoning
     assert "module 'predict' failed" in answered["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["p.yaml", "--workers", "2"], "--workers is for a search service, which has no FILE"),
+        (["--usd-per-hour", "2"], "--usd-per-hour is for serve FILE"),
+    ],
+)
+def test_options_of_the_other_service_are_refused(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", *arguments]) == 2
+    assert problem in capsys.readouterr().err
