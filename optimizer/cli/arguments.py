@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from optimizer.version import library_version
@@ -74,10 +75,11 @@ def parser() -> argparse.ArgumentParser:
             "score a pipeline on labelled examples; tunes nothing",
         ),
         (_add_run, "run:run", "run a pipeline on one input, or on a file of rows"),
+        (_add_serve, "service:serve", "serve a pipeline as a model API, or a search service"),
+        (_add_export, "export:export", "write a pipeline in a form that other programs run"),
         (_add_show, "show:show", "show a finished run or a saved pipeline"),
         (_add_report, "show:report", "write the page of a finished run"),
         (_add_diff, "diff:diff", "what differs between two pipelines, prompts line by line"),
-        (_add_serve, "service:serve", "run a search service over HTTP"),
         (_add_worker, "service:worker", "run searches of a service"),
         (_add_submit, "service:submit", "submit a search to a service"),
         (_add_client, "service:searches", "list the searches of a service"),
@@ -200,6 +202,20 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     add("--concurrency", type=int, default=16, metavar="N", help="most rows in flight (16)")
 
 
+def _add_export(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    docker = "a new folder with a Dockerfile of an image that serves it"
+    proxy = "a configuration of litellm's proxy: its models with fallbacks, and the served pipeline"
+    dspy = "a DSPy program: .py for a pipeline of modules, .json for a DSPy program"
+    add("file", metavar="FILE", help="a pipeline in YAML, such as tuned.yaml")
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    form = command.add_mutually_exclusive_group(required=True)
+    form.add_argument("--docker", metavar="FOLDER", help=docker)
+    form.add_argument("--litellm-proxy", metavar="FILE.yaml", help=proxy)
+    form.add_argument("--dspy", metavar="FILE", help=dspy)
+
+
 def _add_show(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("run", nargs="?", metavar="RUN", help=f"{_FINISHED}, or a saved tuned.yaml")
@@ -224,24 +240,35 @@ def _add_diff(command: argparse.ArgumentParser) -> None:
 
 
 def _add_worker(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
+    _add_queue(command.add_argument)
+    command.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+
+
+def _add_queue(add: Callable[..., object]) -> None:
     database = "COMPOUND_OPTIMIZER_DATABASE, or sqlite:///mlruns/service.db"
     allow = "a folder whose Python may be run, and whose files may be read; may be repeated"
     lease = "after which a search passes from a worker that is silent to another one (20)"
     add("--database", metavar="URL", help=f"sqlite:///PATH or postgresql://... ({database})")
     add("--allow", action="append", default=[], metavar="FOLDER", help=allow)
     add("--lease-seconds", type=float, default=20.0, metavar="X", help=lease)
-    add("--parent", type=int, help=argparse.SUPPRESS)
 
 
 def _add_serve(command: argparse.ArgumentParser) -> None:
+    file = "a pipeline in YAML, such as tuned.yaml; without one, a search service is run"
+    command.add_argument("file", nargs="?", metavar="FILE", help=file)
     add = command.add_argument
-    _add_worker(command)
+    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (127.0.0.1)")
+    add("--port", type=int, metavar="N", help="where to listen (8000; a search service 8765)")
+    add = command.add_argument_group("of a model API").add_argument
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    add("--usd-per-hour", type=float, metavar="X", help="most dollars per hour of the clock")
+    add("--calls-per-hour", type=int, metavar="N", help="most calls of models per hour")
+    add = command.add_argument_group("of a search service").add_argument
+    _add_queue(add)
     tokens = "users: name, sha256 of the token, usd, calls; without it, one token is made"
     models = "models with an address or a key of their own, as a pipeline's `models`"
     add("--workers", type=int, default=1, metavar="N", help="processes that run searches (1)")
-    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (127.0.0.1)")
-    add("--port", type=int, default=8765, metavar="N", help="where to listen (8765)")
     add("--tokens", metavar="FILE.yaml", help=tokens)
     add("--models", metavar="FILE.yaml", help=models)
     add("--most-megabytes", type=float, default=32.0, metavar="X", help="of one request (32)")

@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import secrets
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from optimizer.cli.arguments import parser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,11 +18,35 @@ if TYPE_CHECKING:
 DATABASE = "sqlite:///mlruns/service.db"
 
 
+_OF_FILES = ("allow_code", "program", "usd_per_hour", "calls_per_hour")
+_OF_SEARCHES = (
+    "database", "allow", "lease_seconds", "workers", "tokens", "models", "most_megabytes"
+)  # fmt: skip
+
+
 def serve(options: argparse.Namespace) -> int:
-    """Serve until ctrl-C."""
+    """Serve a pipeline, or a search service, until ctrl-C."""
+    _check_fitting(options)
+    if options.file is None:
+        return _serve_searches(options)
+    from optimizer.cli.serve import serve_file
+
+    return serve_file(options)
+
+
+def _check_fitting(options: argparse.Namespace) -> None:
+    """Raises ValueError for an option that the other kind of service takes."""
+    usual = parser().parse_args(["serve"])
+    takes = "a search service, which has no FILE" if options.file else "serve FILE"
+    for name in _OF_SEARCHES if options.file else _OF_FILES:
+        if getattr(options, name) != getattr(usual, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for {takes}")
+
+
+def _serve_searches(options: argparse.Namespace) -> int:
     from optimizer.service.api import Service, create_app
     from optimizer.service.materials import allowed_folders
-    from optimizer.service.serve import run_server, workers
+    from optimizer.service.serve import address, listening, run_server, workers
     from optimizer.service.tokens import read_tokens, token_of
     from search_spaces.refusals import check_whole
 
@@ -38,13 +63,8 @@ def serve(options: argparse.Namespace) -> int:
     app = create_app(Service(database, tokens, folders, models, most_bytes))
     kept = [word for folder in folders.values() for word in ("--allow", str(folder))]
     kept += ["--lease-seconds", str(options.lease_seconds)]
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with (
-        socket.create_server((options.host, options.port), family=family) as server,
-        workers(options.workers, url, kept),
-    ):
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"http://{host}:{server.getsockname()[1]}{fragment}", flush=True)
+    with listening(options.host, options.port, 8765) as server, workers(options.workers, url, kept):
+        print(f"{address(server)}{fragment}", flush=True)
         run_server(app, server)
     return 0
 

@@ -38,13 +38,14 @@ class CarriedCode(NamedTuple):
     """Of pip, pinned."""
 
 
-def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
+def carried_code(
+    modules: Iterable[str], folder: Path, requirements: Iterable[str] = REQUIREMENTS
+) -> CarriedCode:
     """Copy our packages, and the user's that the modules import, into `folder`, which must not
-    exist.
+    exist. `requirements` are the distributions that our packages need there.
 
     Of a user's package only the Python files are copied, without the keys that the environment
-    holds:
-    others may be secret.
+    holds: others may be secret.
     """
     folder.mkdir()
     own, installed = _imported(modules)
@@ -52,7 +53,7 @@ def carried_code(modules: Iterable[str], folder: Path) -> CarriedCode:
     for name in own:
         copies.append(_copied(_source_of(name), folder, (".py",)))
         _redact(copies[-1])
-    wanted = (*REQUIREMENTS, *installed)
+    wanted = (*requirements, *installed)
     names = {re.sub(r"[-_.]+", "-", name).lower(): name for name in wanted}.values()
     # without the local part of a version, such as `+cu118`, which no index has
     pinned = (f"{name}=={metadata.version(name).partition('+')[0]}" for name in names)

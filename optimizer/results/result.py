@@ -335,7 +335,7 @@ class Result:
         if not isinstance(pipeline, DSPyPipeline):
             raise PipelineError(
                 f"pipeline {pipeline.name!r} is no DSPy program: call result.pipeline(...) or "
-                "save it with result.save(path)"
+                "save it with result.save(path), of which `compound-optimizer export` makes one"
             )
         return pipeline.to_dspy()
 

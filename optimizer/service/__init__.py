@@ -1,1 +1,1 @@
-"""A search service over HTTP: a queue of searches, the workers that run them, and a client."""
+"""Services over HTTP: a pipeline as a model API; and searches: their queue, workers and client."""

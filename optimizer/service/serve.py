@@ -24,6 +24,22 @@ _AGAIN_S = 1.0
 """Before a worker that died is replaced."""
 
 
+def listening(host: str, port: int | None, usual_port: int) -> socket.socket:
+    """A socket that listens there; raises ValueError if none can."""
+    port = usual_port if port is None else port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"can't listen on {host}, port {port}: {error}") from error
+
+
+def address(server: socket.socket) -> str:
+    """The URL of what listens there."""
+    host, port, *_ = server.getsockname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def run_server(app: FastAPI, server: socket.socket) -> None:
     """Serve until SIGTERM or ctrl-C; then connections have three seconds to end.
 

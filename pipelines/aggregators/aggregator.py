@@ -121,6 +121,13 @@ class Members(Protocol):
         """
         ...
 
+    def provisional(self, verdict: Verdict) -> None:
+        """Report the outcome so far to whoever streams the run, before more members are asked.
+
+        Its agreement counts members that have not been asked as not agreeing.
+        """
+        ...
+
     def failed(self, kind: str, message: str) -> None:
         """Record a failure that the outcome does not show."""
         ...

@@ -86,22 +86,31 @@ class Cascade(Aggregator):
             answers += given
             asked += len(step)
             verdict = vote(given, len(step))
-            if verdict and not (best and verdict.answer.empty):
-                best = verdict
-            if verdict and (step is steps[-1] or self._accepts(members, verdict, len(step))):
+            if verdict is None or (best and verdict.answer.empty):
+                continue
+            best = verdict
+            convincing = self._convinces(verdict, len(step))
+            if step is steps[-1] or (convincing and "verifier" not in members.roles):
+                break
+            if not _says_nothing(best.answer):
+                members.provisional(elect(best.answer, answers, len(members.models)))
+            if convincing and accepted(members, "verifier", [best.answer])[0]:
                 break
         return elect(best.answer, answers, asked) if best else None
 
-    def _accepts(self, members: Members, verdict: Verdict, width: int) -> bool:
+    def _convinces(self, verdict: Verdict, width: int) -> bool:
+        """Whether it passes all tests but the verifier's."""
         answer = verdict.answer
-        if answer.empty or admits_doubt(answer.record):
+        if _says_nothing(answer):
             return False
         if width > 1 and verdict.agreement < self.agreement - 1e-9:
             return False
         least = self.confidence
-        if least is not None and not least <= _stated_confidence(answer) <= 1:  # NaN is neither
-            return False
-        return "verifier" not in members.roles or accepted(members, "verifier", [answer])[0]
+        return least is None or least <= _stated_confidence(answer) <= 1  # NaN is neither
+
+
+def _says_nothing(answer: Answer) -> bool:
+    return answer.empty or admits_doubt(answer.record)
 
 
 def _stated_confidence(answer: Answer) -> float:

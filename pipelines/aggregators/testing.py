@@ -41,6 +41,8 @@ class ScriptedMembers(Members):
     consulted: list[tuple[str, str]] = field(default_factory=list)
     """Role and what it was shown, in order."""
     failures: list[str] = field(default_factory=list)
+    reported: list[Verdict] = field(default_factory=list)
+    """Provisional outcomes."""
     seen: dict[int, Record] = field(default_factory=dict)
     """The inputs that each member received."""
 
@@ -82,6 +84,9 @@ class ScriptedMembers(Members):
     def consult(self, role: str, shown: Sequence[str]) -> list[Record | None]:
         self.consulted += [(role, text) for text in shown]
         return [self.said[role](text) for text in shown]
+
+    def provisional(self, verdict: Verdict) -> None:
+        self.reported.append(verdict)
 
     def failed(self, kind: str, message: str) -> None:
         self.failures.append(f"{kind}: {message}")
@@ -128,6 +133,14 @@ class AggregatorConformance:
     def test_agreement_is_a_share(self) -> None:
         for numbers in ((0, 1, 2), (0, 1, 1), (0, None, 1), (0, 0, None)):
             assert 0.0 <= self._decided(self.members(*numbers)).agreement <= 1.0
+
+    def test_provisional_outcomes_have_the_fields_of_the_final_one(self) -> None:
+        for numbers in ((0, 1, 2), (0, None, 1), (None, 0, 1)):
+            members = self.members(*numbers)
+            final = self._decided(members)
+            for verdict in members.reported:
+                assert verdict.answer.record.keys() == final.answer.record.keys()
+                assert 0.0 <= verdict.agreement <= 1.0
 
     def test_the_same_answers_give_the_same_outcome(self) -> None:
         assert self._decided(self.members(2, 0, 1)) == self._decided(self.members(2, 0, 1))

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.gateway.budget import Budget, PurposeSpend, RunningSpend, Spend, total
@@ -39,6 +39,8 @@ class Session(Account):
         """The cost of the calls of `try_once` that were answered by its end, at recorded prices."""
         self.tries: set[asyncio.Future[CallFailed | None]] = set()
         """Calls of `try_once` under way: the event loop itself holds tasks weakly."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        """Calls of `complete` under way."""
         self._lock = threading.Lock()
 
     def complete(self, call: LMCall) -> LMReply:
@@ -53,7 +55,7 @@ class Session(Account):
         reply = life.recorded()
         if reply is None:
             life.look_up_price()
-            reply = run(life.run())
+            reply = run(self._noted(life.run()))
         self._count(call.key, call.purpose, reply.cost)
         return reply
 
@@ -73,13 +75,20 @@ class Session(Account):
         """Keep what was read from the reply to the call of this key; see `Store.keep_parsed`."""
         self._store.keep_parsed(key, call, outputs)
 
-    def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
+    def first_of(
+        self,
+        calls: Sequence[LMCall],
+        count: int = 1,
+        on_first: Callable[[int], object] | None = None,
+    ) -> CallRace:
         """The replies of the `count` calls that finish first; the others are cut off.
 
         The calls differ in model or sample index and share one purpose. All are reserved before any
         starts, but for those that wait for an equal call in flight or for a provider. Replies that
         are there at once, such as cached ones, take part with the latencies that they report. The
-        same race again is answered from the cache, even if others would be faster now.
+        same race again is answered from the cache, even if others would be faster now. `on_first`,
+        which must not block, is called with the place of the first to finish as soon as that is
+        known, unless the race is recorded or held by another session.
 
         Raises:
             ValueError: fewer calls than `count`, two equal ones, or two purposes.
@@ -88,7 +97,7 @@ class Session(Account):
         """
         key = race_key(calls, count)
         self.check_not_stopped()
-        result = race(self, key, calls, count)
+        result = race(self, key, calls, count, on_first)
         self._count(key, calls[0].purpose, result.cost)
         return result
 
@@ -147,6 +156,25 @@ class Session(Account):
     def set_aside(self) -> Mapping[str, str]:
         """Models that are not asked any more, by label, and why."""
         return self.health.set_aside
+
+    def cancel(self) -> None:
+        """As `stop`, and cut off the calls that are in flight, which are charged their worst cost.
+
+        `asyncio.CancelledError` is raised where these were asked for.
+        """
+        self.stop()
+        for task in list(self._tasks):
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def _noted(self, call: Coroutine[Any, Any, LMReply]) -> LMReply:
+        """The reply to the call, which `cancel` can cut off meanwhile."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await call
+        finally:
+            self._tasks.discard(task)
 
     async def _tried_at_once(
         self, calls: Sequence[LMCall], seconds: float

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -15,7 +17,7 @@ from pipelines.errors import PipelineError
 from pipelines.gateway.model import Model
 from pipelines.modules.signature import REASONING
 from pipelines.programs.binding import Binder, BoundModule
-from pipelines.programs.concurrency import Resumable, finish
+from pipelines.programs.concurrency import Resumable, begin, finish
 from pipelines.programs.failures import ModuleFailed
 from pipelines.programs.members import AskedMembers
 from pipelines.programs.trace import ModuleStep, Trace
@@ -23,6 +25,9 @@ from pipelines.spec.config_checks import check_config
 from pipelines.spec.tunable import Tunable
 from search_spaces import PipelineConfig
 from search_spaces.refusals import nearest
+
+if TYPE_CHECKING:
+    from pipelines.gateway.gateway import Session
 
 
 class BoundProgram:
@@ -61,6 +66,35 @@ class BoundProgram:
     @abstractmethod
     def resumable(self, inputs: Mapping[str, Any]) -> Resumable[Trace]:
         """As `run`, pausing where a step is to be taken, or is being taken by another run."""
+
+    def reporting(self, inputs: Mapping[str, Any], report: Callable[[Prediction], object]) -> Trace:
+        """As `run`; where a pipeline of modules ends in a wide one whose aggregator has an answer
+        before it has the last word, `report` gets predictions that are not `final`. Only those can
+        be made that need no further call: functions run on them, and what they raise drops them.
+        """
+        return self.run(inputs)
+
+    def stream(self, inputs: Mapping[str, Any], session: Session | None) -> Iterator[Prediction]:
+        """See `Tunable.stream`; the session is cancelled if the iterator is closed early."""
+        coming: SimpleQueue[Prediction | None] = SimpleQueue()
+        run = begin(partial(self.reporting, inputs, coming.put))
+        run.add_done_callback(lambda _: coming.put(None))
+        try:
+            while (prediction := coming.get()) is not None:
+                yield prediction
+        finally:
+            if session is not None and not run.done():
+                session.cancel()
+        yield Prediction.of_trace(run.result())
+
+    async def arun(self, inputs: Mapping[str, Any], session: Session | None) -> dspy.Prediction:
+        """See `Tunable.arun`; the session is cancelled if the task is."""
+        run = begin(partial(self.prediction_of, inputs))
+        try:
+            return await asyncio.wrap_future(run)
+        finally:
+            if session is not None and not run.done():
+                session.cancel()
 
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """The pipeline's outputs on one example's inputs.
@@ -134,6 +168,7 @@ class Prediction(dspy.Prediction):
     """A `dspy.Prediction` of the pipeline's outputs that also knows its confidence."""
 
     _agreement = 1.0
+    _is_final = True
 
     @classmethod
     def of_trace(cls, trace: Trace, cause: BaseException | None = None) -> Prediction:
@@ -143,22 +178,33 @@ class Prediction(dspy.Prediction):
         return cls.of(trace.outputs or {}, trace.confidence)
 
     @classmethod
-    def of(cls, outputs: Mapping[str, Any], agreement: float) -> Prediction:
+    def of(
+        cls, outputs: Mapping[str, Any], agreement: float, *, is_final: bool = True
+    ) -> Prediction:
         """These outputs, with that confidence."""
         made = cls(**outputs)
-        made._agreement = agreement
+        made._agreement, made._is_final = agreement, is_final
         return made
 
     def copy(self, **changed: Any) -> Prediction:
         """A copy with some outputs changed and the same confidence."""
         made: Prediction = super().copy(**changed)
-        made._agreement = self._agreement
+        made._agreement, made._is_final = self._agreement, self._is_final
         return made
 
     @property
     def confidence(self) -> Any:
         """Share in [0, 1] of the members that agreed, in the wide module where fewest did.
 
-        1 where no module is wide. An output field of this name takes precedence.
+        1 where no module is wide. Before a prediction is `final`, members that have not answered
+        count as not agreeing. An output field of this name takes precedence.
         """
         return self["confidence"] if "confidence" in self.keys() else self._agreement
+
+    @property
+    def final(self) -> Any:
+        """Whether nothing better comes after it; `Pipeline.stream` yields others before.
+
+        An output field of this name takes precedence.
+        """
+        return self["final"] if "final" in self.keys() else self._is_final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -24,6 +25,22 @@ def finish(run: Resumable[T]) -> T:
             return result
         if pause is not None:
             wait([pause])
+
+
+def begin(work: Callable[[], T]) -> Future[T]:
+    """Start work in a thread of its own, in a copy of the caller's context."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # who waits for it may be cancelled; the work goes on
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # raised by whoever asks for the result
+            future.set_exception(error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=[run], name="run", daemon=True).start()
+    return future
 
 
 def run_together(tasks: Sequence[Callable[[], T]]) -> list[T]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Self
@@ -165,21 +165,34 @@ class RacingLM(GatewayLM):
     Args:
         members: equal calls among them are one, and finish together.
         count: how many members finish before the others are cut off.
+        on_first: called with the place of the member that finishes first, when it does, unless the
+            race was held before. It must not block.
     """
 
-    def __init__(self, members: Sequence[GatewayLM], count: int) -> None:
+    def __init__(
+        self,
+        members: Sequence[GatewayLM],
+        count: int,
+        on_first: Callable[[int], object] | None = None,
+    ) -> None:
         first = members[0]
         self.label, self.sample, self.settings = first.label, first.sample, first.settings
         self.gateway_engine = first.gateway_engine
-        self.race = RacingEngine([member.gateway_engine for member in members], count)
+        self.race = RacingEngine([member.gateway_engine for member in members], count, on_first)
         self._open(first.model, self.race)
 
 
 class RacingEngine(_Shared):
     """Turns DSPy's request into a race at the gateway, and back into its winners' replies."""
 
-    def __init__(self, engines: Sequence[GatewayEngine], count: int) -> None:
+    def __init__(
+        self,
+        engines: Sequence[GatewayEngine],
+        count: int,
+        on_first: Callable[[int], object] | None,
+    ) -> None:
         self._engines = engines
+        self._on_first = on_first
         self._count = min(count, len(engines))
         self._finished: dict[int, Iterator[tuple[GatewayEngine, LMCall, LMReply]]] = {}
         self._raced: dict[int, tuple[Mapping[str, Any], ...]] = {}
@@ -227,7 +240,9 @@ class RacingEngine(_Shared):
         distinct = list({call.key: call for call in calls}.values())
         members = [[n for n, call in enumerate(calls) if call.key == d.key] for d in distinct]
         count = _calls_for(self._count, map(len, members))
-        race = self._engines[0].session.first_of(distinct, count)
+        session, told = self._engines[0].session, self._on_first
+        on_first = None if told is None else (lambda place: told(members[place][0]))
+        race = session.first_of(distinct, count, on_first)
         self.winners = self.winners or [members[place] for place in race.winners]
         for call, lost in zip(distinct, race.lost, strict=True):
             if lost.calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,12 +19,13 @@ from pipelines.gateway.call_record import Recorder, current_recorder, recording
 from pipelines.gateway.gateway import Session
 from pipelines.modules.signature import REASONING
 from pipelines.programs.binding import BoundModule
-from pipelines.programs.concurrency import finish, run_together
+from pipelines.programs.concurrency import begin, finish, run_together
 from pipelines.programs.engine import GatewayLM, RacingLM
 from pipelines.programs.failures import ModuleFailed, failure_of
 from pipelines.programs.memo import Memo, fingerprint
 from pipelines.programs.own_time import own_time, waiting
 from pipelines.programs.parsed import ParsedOutputs
+from pipelines.programs.provisional import current_listener
 from pipelines.programs.trace import Failure
 from search_spaces import MemberConfig
 from search_spaces.refusals import nearest
@@ -162,7 +164,8 @@ class AskedMembers:
         if any(member.own for member in self.network.members):
             raise self.wrong("must not have members race that have prompts of their own")
         self._answers = {(member, False): None for member in range(len(self.models))}
-        lm = RacingLM([member.lm for member in self.network.members], count)
+        lms = [member.lm for member in self.network.members]
+        lm = RacingLM(lms, count, self._report_first(count))
         racing = self.network.members[0]._replace(lm=lm, parsed=None)
         responses = [self._respond(racing, self.inputs)]  # holds the race
         responses += [self._respond(racing, self.inputs) for _ in lm.race.winners[1:]]
@@ -193,10 +196,31 @@ class AskedMembers:
             for one in results
         ]
 
+    @waiting
+    def provisional(self, verdict: Verdict) -> None:
+        """See `Members.provisional`."""
+        if listener := current_listener():
+            listener(self.network.name, _outcome(self, verdict.answer), verdict.agreement)
+
     def failed(self, kind: str, message: str) -> None:
         """See `Members.failed`."""
         failure = Failure(kind, self.network.name, message, infrastructure=False)
         self.recorder.failures.append(failure)
+
+    def _report_first(self, count: int) -> Callable[[int], object] | None:
+        """Reports the first answer of a race, in a thread; None if nobody listens. Its reply is
+        recorded by then, so that asking for it again costs nothing."""
+        listener = current_listener()
+        if listener is None or count == 1:
+            return None
+
+        def report(place: int) -> None:
+            found = self._respond(self.network.members[place], self.inputs).result
+            if not isinstance(found, Failure):
+                listener(self.network.name, found, 1 / count)
+
+        context = contextvars.copy_context()
+        return lambda place: begin(partial(context.run, report, place))
 
     def _check_asked(self, members: Sequence[int], greedy: bool) -> None:
         width, most = len(self.models), self.network.aggregator.asks_again

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import dspy
@@ -24,6 +25,7 @@ from pipelines.programs.memo import Memo
 from pipelines.programs.own_time import first_seconds
 from pipelines.programs.parsed import ParsedOutputs
 from pipelines.programs.predictors import make_predictor
+from pipelines.programs.provisional import Listener, listening
 from pipelines.programs.trace import Failure, ModuleStep, Trace
 from search_spaces import PipelineConfig
 
@@ -76,6 +78,10 @@ class Program(dspy.Module, BoundProgram):
         """
         return Prediction.of_trace(finish(self._run(inputs, _traced)))
 
+    def reporting(self, inputs: Mapping[str, Any], report: Callable[[Prediction], object]) -> Trace:
+        """See `BoundProgram.reporting`."""
+        return finish(self._run(inputs, _untraced, report))
+
     def prediction_of(self, inputs: Mapping[str, Any]) -> dspy.Prediction:
         """See `BoundProgram.prediction_of`."""
         prediction: dspy.Prediction = self(**inputs)
@@ -114,9 +120,16 @@ class Program(dspy.Module, BoundProgram):
         copied._parsed = {}
         return copied
 
-    def _run(self, inputs: Mapping[str, Any], settings: _Settings) -> Resumable[Trace]:
+    def _run(
+        self,
+        inputs: Mapping[str, Any],
+        settings: _Settings,
+        report: Callable[[Prediction], object] | None = None,
+    ) -> Resumable[Trace]:
         values = taken(inputs, self._pipeline.inputs)
         steps: list[ModuleStep] = []
+        if report is not None:
+            settings = partial(_heard, settings, partial(self._report, report, values, steps))
         for level in self._pipeline.levels:
             bound = [self._bound[name] for name in level]
             done = yield from self._run_level(bound, values, settings)
@@ -126,6 +139,32 @@ class Program(dspy.Module, BoundProgram):
                 return Trace(tuple(steps), None, failed)
             values.update(self._written(done))
         return Trace(tuple(steps), {field: values[field] for field in self._pipeline.outputs})
+
+    def _report(
+        self,
+        report: Callable[[Prediction], object],
+        values: Mapping[str, Any],
+        steps: Sequence[ModuleStep],
+        path: str,
+        record: Mapping[str, Any],
+        agreement: float,
+    ) -> None:
+        """Report what a run that got so far returns if this is the outcome of a module."""
+        if path not in self._bound:  # an aggregator consults it
+            return
+        found = {**values, **self._bound[path].wired_outputs(record)}
+        for name in chain.from_iterable(self._pipeline.levels):
+            bound = self._bound[name]
+            ready = found.keys() >= set(bound.module.reads)
+            if ready and not bound.module.is_llm and not found.keys() >= set(bound.module.writes):
+                try:
+                    found.update(bound.call_function(taken(found, bound.module.reads)))
+                except (Exception, SystemExit):  # if it fails on the final answer, that is shown
+                    return
+        if found.keys() >= set(self._pipeline.outputs):
+            outputs = {field: found[field] for field in self._pipeline.outputs}
+            confidence = min((agreement, *(step.agreement for step in steps)))
+            report(Prediction.of(outputs, confidence, is_final=False))
 
     def _written(self, steps: Sequence[ModuleStep]) -> dict[str, Any]:
         """The outputs of modules that did not fail."""
@@ -174,6 +213,12 @@ def _traced(**more: Any) -> AbstractContextManager[None]:
 
 
 _untraced = partial(_traced, trace=None)
+
+
+@contextmanager
+def _heard(settings: _Settings, listener: Listener) -> Iterator[None]:
+    with settings(), listening(listener):
+        yield
 
 
 def _asked(

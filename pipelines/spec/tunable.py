@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import dspy
 
     from pipelines.gateway.gateway import Session
-    from pipelines.programs.bound_program import BoundProgram
+    from pipelines.programs.bound_program import BoundProgram, Prediction
     from pipelines.programs.memo import Memo
 
 
@@ -244,18 +245,46 @@ class Tunable(ABC):
             raise PipelineError(f"inputs go by name: pipeline({by_name}), but got {given[0]!r}")
         return self.ready_for(inputs).prediction_of(inputs)
 
-    def ready_for(self, inputs: Collection[str]) -> BoundProgram:
-        """The program that a call with these inputs runs; errors as `__call__`."""
+    def stream(self, **inputs: Any) -> Iterator[Prediction]:
+        """As a call, but a quick answer comes as soon as it is there, and better ones after it.
+
+        Each prediction has a `confidence`, and the last one is `final`: what a call returns. Before
+        it come those of a cascade's steps, or the first to finish of several that are waited for,
+        in a module after which no other asks a model; of DSPy programs and plain Python, none do.
+        Closing the iterator before its end cuts off calls in flight. Errors as `__call__`, which
+        those of a run are when it is iterated.
+        """
+        session = self._default_session()
+        return self.ready_for(inputs, session).stream(inputs, session)
+
+    async def arun(self, **inputs: Any) -> dspy.Prediction:
+        """As a call, awaited; it runs in a thread, and its calls share one event loop with those of
+        all others. Cancelling it cuts off calls in flight. Errors as `__call__`.
+        """
+        session = self._default_session()
+        program = await asyncio.to_thread(self.ready_for, inputs, session)  # may import litellm
+        return await program.arun(inputs, session)
+
+    def ready_for(self, inputs: Collection[str], session: Session | None = None) -> BoundProgram:
+        """The program that a call with these inputs runs; errors as `__call__`.
+
+        `session` pays for its calls: if None, an account without caps at the default gateway.
+        """
         self._check_inputs(inputs)
-        config, models = self.config or self.default_config(), self.named_models()
-        session = None
+        models = self.named_models()
         if self.llm_modules:
-            from pipelines.gateway.gateway import default_session
             from pipelines.providers import check_models
 
             check_models(models.values())
-            session = default_session()
-        return self.bind(config, models, session)
+        config = self.config or self.default_config()
+        return self.bind(config, models, session or self._default_session())
+
+    def _default_session(self) -> Session | None:
+        if not self.llm_modules:
+            return None
+        from pipelines.gateway.gateway import default_session
+
+        return default_session()
 
     def _check_inputs(self, given: Collection[str]) -> None:
         known = tuple(dict.fromkeys((*self.inputs, *self.optional_inputs)))

@@ -78,7 +78,9 @@ class ScriptedSession:
     def first_seconds(self, key: str, seconds: float) -> float:
         return seconds
 
-    def first_of(self, calls: Sequence[LMCall], count: int = 1) -> CallRace:
+    def first_of(
+        self, calls: Sequence[LMCall], count: int = 1, on_first: object = None
+    ) -> CallRace:
         """The quickest win; the others cost all that they wrote."""
         replies = [self.complete(call) for call in calls]
         order = sorted(range(len(calls)), key=lambda place: replies[place].latency_s)

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pipelines.gateway.budget import PurposeSpend, total
@@ -41,7 +41,13 @@ def race_key(calls: Sequence[LMCall], count: int) -> str:
     return hashlib.sha256(json.dumps(["first_of", count, keys]).encode()).hexdigest()
 
 
-def race(account: Account, key: str, calls: Sequence[LMCall], count: int) -> CallRace:
+def race(
+    account: Account,
+    key: str,
+    calls: Sequence[LMCall],
+    count: int,
+    on_first: Callable[[int], object] | None = None,
+) -> CallRace:
     """The race's outcome: recorded, from the task or process that holds it, or held here."""
     store, flights = account.gateway.store, account.gateway.flights
 
@@ -61,7 +67,7 @@ def race(account: Account, key: str, calls: Sequence[LMCall], count: int) -> Cal
 
     if (recorded := store.race(key)) is not None:
         return recorded
-    held = _Race(account, calls, count)
+    held = _Race(account, calls, count, on_first)
     for entrant in held.entrants:
         if entrant.recorded() is None:
             entrant.look_up_price()
@@ -71,9 +77,16 @@ def race(account: Account, key: str, calls: Sequence[LMCall], count: int) -> Cal
 class _Race:
     """A race of ordinary calls, which wait for each other between reservation and start."""
 
-    def __init__(self, account: Account, calls: Sequence[LMCall], count: int) -> None:
+    def __init__(
+        self,
+        account: Account,
+        calls: Sequence[LMCall],
+        count: int,
+        on_first: Callable[[int], object] | None,
+    ) -> None:
         self.account = account
         self.count = count
+        self.on_first = on_first
         self.entrants = [_Entrant(self, call) for call in calls]
         self.at_line: list[_Entrant] = []
         self.started = asyncio.Event()
@@ -144,6 +157,9 @@ class _Race:
             running = [task for task in tasks if not task.done()]
             if running:
                 order = [place for place in order if finished_s[place] <= elapsed_s]
+            if order and self.on_first:
+                self.on_first(order[0])
+                self.on_first = None
             if len(order) >= self.count:
                 return at_once, tuple(order[: self.count])
             self._check_enough_are_left(tasks)

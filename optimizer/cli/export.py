@@ -1,0 +1,69 @@
+"""`export FILE`: a pipeline as a Docker image, a proxy's configuration, or a DSPy program."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from optimizer.cli.targets import load_yaml, replaces, writable
+from optimizer.formatting import command
+from pipelines import Pipeline, PipelineError, Tunable
+from pipelines.adapters.dspy_programs import DSPyPipeline
+from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the chosen form, and say what to do with it."""
+    if options.docker:
+        from optimizer.export.docker_image import write_image
+
+        write_image(options.file, Path(options.docker))
+        print(
+            f"{options.docker}: Dockerfile, requirements.txt, pipeline.yaml and code\n\nNext\n"
+            f"  docker build --tag pipeline {shlex.quote(options.docker)}\n"
+            "  docker run --publish 8000:8000 --env COMPOUND_OPTIMIZER_TOKEN "
+            "--env OPENAI_API_KEY pipeline --usd-per-hour 5"
+        )
+        return 0
+    pipeline = load_yaml(options.file, allow_code=options.allow_code, program=options.program)
+    if options.litellm_proxy:
+        from optimizer.export.litellm_proxy import proxy_config
+
+        path = writable("--litellm-proxy", options.litellm_proxy)
+        _write(path, proxy_config(pipeline))
+        serve = f"{command('compound-optimizer')} serve {shlex.quote(options.file)}"
+        print(f"\nNext\n  {serve}\n  litellm --config {shlex.quote(str(path))}")
+        return 0
+    _write_dspy(pipeline, writable("--dspy", options.dspy))
+    return 0
+
+
+def _write_dspy(pipeline: Tunable, path: Path) -> None:
+    kind, suffix = ("a DSPy program", ".json") if isinstance(pipeline, DSPyPipeline) else (
+        "a pipeline of modules", ".py")  # fmt: skip
+    if path.suffix != suffix:
+        raise ValueError(f"--dspy must name a {suffix} file for {kind}, but got {path}")
+    if isinstance(pipeline, DSPyPipeline):
+        program = pipeline.to_dspy()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replaced = replaces(path)
+        program.save(path)
+        kind = "TunedProgram" if isinstance(program, TunedProgram) else "program of its class"
+        print(f"{path}: the state of a {kind}{replaced}")
+    elif isinstance(pipeline, Pipeline):
+        from optimizer.export.dspy_source import dspy_source
+
+        text, reason = dspy_source(pipeline)
+        _write(path, text)
+        if reason:
+            print(f"It needs this library to run: {reason}")
+    else:
+        raise PipelineError(f"{pipeline.name!r} is plain Python, which DSPy has no form for")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replaced = replaces(path)
+    path.write_text(text, encoding="utf-8")
+    print(f"{path}: written{replaced}")

@@ -1,0 +1,146 @@
+"""OpenAI's chat completions as a way to call a pipeline: requests to inputs, outputs to replies."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from optimizer.service.served_run import Served
+from pipelines import Trace
+from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
+
+_REFUSED = {"tools": "it calls none", "functions": "it calls none", "audio": "it writes text"}
+"""Parameters that ask for what no pipeline answers with."""
+
+
+def inputs_of(fields: Mapping[str, Any], types: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pipeline's inputs: `inputs` of the body, else those in the user's last message.
+
+    With one input that is the message, or its value as JSON if its type is not text; with several,
+    and where it has that form, a JSON object of them, which text may surround. Earlier messages and
+    those of the system are not read: prompts are the pipeline's own.
+
+    Raises:
+        RefusedRequest: names the parameter or message, and what is wanted.
+    """
+    for name, why in _REFUSED.items():
+        if fields.get(name):
+            raise RefusedRequest(f"{name!r} can't be asked of a pipeline: {why}")
+    if fields.get("n") not in (None, 1):
+        raise RefusedRequest(f"n must be 1, but got {fields['n']!r}: a pipeline has one answer")
+    if (given := fields.get("inputs")) is not None:
+        if not isinstance(given, Mapping):
+            raise RefusedRequest(f"inputs must be an object of {_listed(types)}, not {given!r}")
+        return given
+    text = _last_message(fields.get("messages"))
+    found = _object_in(text)
+    if found is not None and (len(types) != 1 or found.keys() == types.keys()):
+        return found
+    if len(types) != 1:
+        raise RefusedRequest(
+            f"the last message of the user must be a JSON object of {_listed(types)}, or the body "
+            f"must have them as 'inputs': OpenAI's client sends these as extra_body"
+        )
+    ((name, kind),) = types.items()
+    if kind in (str, None):
+        return {name: text}
+    try:
+        return {name: json.loads(text)}
+    except ValueError:
+        return {name: text}
+
+
+def completion(model: str, served: Served, trace: Trace, *, as_json: bool) -> dict[str, Any]:
+    """A chat completion of the final prediction; `confidence` and `usd` are fields beside OpenAI's.
+
+    `usage` and `usd` are sums over all calls of the run, those from the cache included.
+    """
+    inputs, outputs = trace.input_tokens, trace.output_tokens
+    message = {"role": "assistant", "content": content_of(served.outputs, as_json=as_json)}
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": inputs,
+            "completion_tokens": outputs,
+            "total_tokens": inputs + outputs,
+        },
+        "confidence": served.confidence,
+        "usd": trace.usd,
+    }
+
+
+def provisional_chunk(model: str, served: Served, *, as_json: bool) -> dict[str, Any]:
+    """A chunk whose delta is empty, so that clients which join deltas read the final answer alone.
+
+    The provisional answer is in a field of its own, `provisional`.
+    """
+    content = content_of(served.outputs, as_json=as_json)
+    return {
+        "id": "chatcmpl-provisional",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "delta": {}, "finish_reason": None}],
+        "provisional": {"content": content, "confidence": served.confidence},
+    }
+
+
+def content_of(outputs: Mapping[str, Any], *, as_json: bool) -> str:
+    """The only output, if it is text; else JSON of its value, or an object of all."""
+    value: Any = outputs
+    if len(outputs) == 1 and not as_json:
+        (value,) = outputs.values()
+    return value if isinstance(value, str) else json_text(value)
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON; what JSON has no form for is text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def wants_json(fields: Mapping[str, Any]) -> bool:
+    """Whether `response_format` asks for JSON, whose object then has the outputs by name."""
+    wanted = fields.get("response_format")
+    return isinstance(wanted, Mapping) and wanted.get("type") in ("json_object", "json_schema")
+
+
+def _last_message(messages: Any) -> str:
+    """The text of the user's last message."""
+    if messages is None:
+        raise RefusedRequest("the body must have 'messages', or the pipeline's 'inputs'")
+    asked: Sequence[Mapping[str, Any]] = chat_request(messages, {}).messages
+    texts = [each["content"] for each in asked if each["role"] == "user"]
+    if not texts:
+        raise RefusedRequest("messages must have one of the role 'user'")
+    if not isinstance(texts[-1], str):
+        raise RefusedRequest("images go into the body's 'inputs', by the name of the input field")
+    return texts[-1]
+
+
+def _object_in(text: str) -> dict[str, Any] | None:
+    """The first JSON object in the text; None if there is none."""
+    for start in _places(text, "{"):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        return dict(found)
+    return None
+
+
+def _places(text: str, mark: str) -> Iterator[int]:
+    place = text.find(mark)
+    while place >= 0:
+        yield place
+        place = text.find(mark, place + 1)
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, names))

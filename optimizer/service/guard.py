@@ -1,0 +1,102 @@
+"""What stands before the routes of a model server: the token, the size limit, and the counts."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from optimizer.service.metering import Metering
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        app: what it guards.
+        metering: counts requests by path and status.
+        paths: that are counted under their own names.
+        token: the bearer token that all paths but `open_paths` want; None if none do.
+        most_bytes: of a request's body.
+    """
+
+    open_paths = ("/health",)
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metering: Metering,
+        paths: Collection[str],
+        token: str | None,
+        most_bytes: int,
+    ) -> None:
+        self._app = app
+        self._metering = metering
+        self._paths = paths
+        self._token = token
+        self._most_bytes = most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 499  # if the client leaves before there is an answer
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        try:
+            if self._is_let_in(scope):
+                await self._app(scope, self._bounded(receive), counted)
+            else:
+                await _refuse(counted)
+        except Exception:  # which Starlette answers
+            status = 500
+            raise
+        finally:
+            self._metering.count("requests_total", path=path, status=status)
+
+    def _is_let_in(self, scope: Scope) -> bool:
+        if self._token is None or scope["path"] in self.open_paths:
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return secrets.compare_digest(given, b"Bearer " + self._token.encode())
+
+    def _bounded(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._most_bytes:
+                raise HTTPException(413, f"a request has at most {self._most_bytes:,} bytes")
+            return message
+
+        return bounded
+
+
+def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+    """An error in OpenAI's form."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+async def _refuse(send: Send) -> None:
+    problem = "the header `Authorization: Bearer ...` must have this server's token"
+    body = json.dumps(error_body(problem, "authentication_error", "invalid_api_key")).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"www-authenticate", b"Bearer"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
