@@ -19,6 +19,7 @@ from optimizer.stages.structure.knobs import Knobs
 from optimizer.stages.structure.paid_networks import paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposer
+from optimizer.stages.structure.routes import learned_routes
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.providers import takes
 from search_spaces import PipelineConfig
@@ -105,6 +106,10 @@ class _Search:
             found = paid_networks(state, self.knobs, module, size, self.enumerated)
             if best := state.enumerate_paid(found, size)[:MOST_PAID]:
                 state.race(self.stage, best)
+        for module in state.space.models:
+            for route, size in learned_routes(state, self.knobs, module, self.enumerated):
+                state.enumerate_paid([route], size)  # else it would race by its highest price
+                state.race(self.stage, [route])
 
     def propose(self) -> None:
         """Race batches of Optuna's proposals, until one finds nothing better.

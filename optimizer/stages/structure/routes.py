@@ -1,0 +1,293 @@
+"""Routes that need no new call: rates learned from the answers that members gave by themselves.
+
+What a route would answer, and cost, is known from these answers without running it. Rates that are
+scored on the examples that they were learned from look too good, so each kind of route is scored by
+cross-fitting: rates learned on four fifths of the examples are applied to the last one, five times.
+Only the best kind goes on, if it is better than what leads; its rates are learned on all examples.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evaluators.objective import MOST_SLOW, Costs
+from evaluators.outcome import Outcome
+from evaluators.racing.posterior import Floats
+from optimizer.search.leading.earning import SURE, paired_probability
+from optimizer.search.leading.preference import Preference
+from optimizer.search.state import SearchState
+from optimizer.stages.structure.knobs import Knobs
+from optimizer.stages.structure.paid_networks import network, pools, ranked
+from optimizer.stages.structure.predictions import FEWEST_EXAMPLES
+from pipelines import Module
+from pipelines.aggregators import Answer, Route
+from pipelines.aggregators.normalising import normalised
+from pipelines.modules.signature import REASONING
+from search_spaces import AggregatorConfig, MemberConfig, ModuleConfig, PipelineConfig
+from search_spaces.config import canonical_json
+
+FOLDS = 5
+MOST_VALUES = 20
+"""A field with more distinct values does not tell inputs apart."""
+EXAMPLES_PER_VALUE = 10
+"""The fewest examples per value of a field, on average."""
+SHRINKAGE = 20.0
+"""A member's rate on all examples counts as this many examples of each value."""
+THRESHOLDS = (0.0, 0.5, 0.7, 0.85)
+"""Probabilities at which an answer is taken."""
+PRICE_HANDICAP = 0.05
+"""Where costs count: what the mean price costs a member, in points of its rate."""
+MOST_OPTIONS = 10
+"""Of more different answers than this, rates say too little."""
+MOST_ON_FRONT = 3
+"""How many routes go on where a front is sought."""
+
+
+class Kind(NamedTuple):
+    """What a route has besides its rates."""
+
+    width: int
+    """How many of the members, the best first."""
+    by: str | None
+    until: float
+    handicap: float
+    """See `PRICE_HANDICAP`."""
+    given: Mapping[str, Any]
+    """Parameters that the search space sets."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One member alone on one example."""
+
+    score: float
+    answer: Answer | None
+    """None where the member failed."""
+    own: tuple[float, float]
+    """Dollars and seconds of the module."""
+    whole: tuple[float, float]
+    """Dollars and seconds of the pipeline."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What M members of one module did by themselves on N examples."""
+
+    rest: ModuleConfig
+    """The settings that are not members' own."""
+    members: Sequence[MemberConfig]
+    """The best first."""
+    examples: Sequence[int]
+    runs: Sequence[Sequence[Run]]
+    """N x M."""
+    inputs: Sequence[Mapping[str, str]]
+    """N: the module's input fields, as `normalised` writes their values."""
+
+    @property
+    def fields(self) -> list[str]:
+        """The input fields that tell inputs apart: few values, each on enough examples."""
+        most = min(MOST_VALUES, len(self.examples) // EXAMPLES_PER_VALUE)
+        values = {field: {each[field] for each in self.inputs} for field in self.inputs[0]}
+        return [field for field, distinct in values.items() if 2 <= len(distinct) <= most]
+
+    def learned(self, kind: Kind, places: Sequence[int]) -> Mapping[str, Any]:
+        """The parameters of a route of this kind, its rates learned on these of the examples."""
+        runs = [self.runs[place][: kind.width] for place in places]
+        scores = np.array([[run.score for run in each] for each in runs])
+        rates = scores.mean(axis=0)
+        by_value = {}
+        if kind.by is not None:
+            values = np.array([self.inputs[place][kind.by] for place in places])
+            for value in sorted(set(values) - {""}):
+                own = scores[values == value]
+                shrunk = (own.sum(axis=0) + SHRINKAGE * rates) / (len(own) + SHRINKAGE)
+                by_value[str(value)] = _rounded(shrunk)
+        usd = np.array([[run.own[0] for run in each] for each in runs]).mean(axis=0)
+        handicaps = kind.handicap * usd / max(float(usd.mean()), 1e-12)
+        ballots = {run.answer.ballot for each in runs for run in each if run.answer}
+        params = {
+            "until": kind.until,
+            "options": min(MOST_OPTIONS, max(2, len(ballots))),
+            "rates": _rounded(rates),
+            **({"by": kind.by, "rates_by": by_value} if kind.by is not None else {}),
+            **({"handicaps": _rounded(handicaps)} if kind.handicap else {}),
+        }
+        return {**params, **kind.given}
+
+    def config(self, kind: Kind) -> ModuleConfig:
+        """The module with a route of this kind, learned on all examples."""
+        params = dict(self.learned(kind, range(len(self.examples))))
+        route = AggregatorConfig(name="route", params=params)
+        return network(self.rest, self.members[: kind.width], route)
+
+    def cross_fitted(self, kind: Kind) -> Floats:
+        """N x 3: score, dollars and seconds on each example, with rates learned on others."""
+        places = range(len(self.examples))
+        results = np.empty((len(places), 3))
+        for fold in range(FOLDS):
+            route = Route(**self.learned(kind, [p for p in places if p % FOLDS != fold]))
+            for place in places[fold::FOLDS]:
+                results[place] = self.replayed(route, kind.width, place)
+        return results
+
+    def replayed(self, route: Route, width: int, place: int) -> tuple[float, float, float]:
+        """Score, dollars and seconds of a route over the first members on one example."""
+        runs = self.runs[place]
+        rates = route.rates_for(route.by and self.inputs[place][route.by], width)
+        answers: list[Answer] = []
+        asked: list[int] = []
+        for member in route.order(rates):
+            asked.append(member)
+            answer = runs[member].answer
+            answers += [] if answer is None else [answer]
+            if route.decides(rates, answers):
+                break
+        taken = route.likeliest(rates, answers)[0].member if answers else asked[-1]
+        others = [runs[member].own for member in asked if member != taken]
+        usd, seconds = (sum(parts) for parts in zip(runs[taken or 0].whole, *others, strict=True))
+        return runs[taken or 0].score, usd, seconds
+
+
+def learned_routes(
+    state: SearchState, knobs: Knobs, module: str, done: set[str]
+) -> Iterator[tuple[PipelineConfig, int]]:
+    """The best routes of one module that are better than what leads; in most cases none.
+
+    Args:
+        state: of the search.
+        knobs: what the module may have.
+        module: its name.
+        done: what was looked at before; extended.
+
+    Yields:
+        A config, and how many of the search examples, from the first on, all members answered.
+    """
+    for size, answered in _answered(state, knobs, module, done):
+        configs, results = [], []
+        for kind in _kinds(state, knobs, module, answered):
+            config = state.incumbent.with_module(module, answered.config(kind))
+            if knobs.makes_sense(config) and state.is_payable(config):
+                configs.append(config)
+                results.append(answered.cross_fitted(kind))
+        for place in _best(state, answered.examples, results):
+            yield configs[place], size
+
+
+def _answered(
+    state: SearchState, knobs: Knobs, module: str, done: set[str]
+) -> Iterator[tuple[int, Answered]]:
+    """What is known of members by themselves, by the module's other settings.
+
+    The members and the first examples are those with the most answers in all.
+    """
+    for pool in pools(state, module, FEWEST_EXAMPLES) if knobs.routes(module) else ():
+        alone = {
+            member: state.incumbent.with_module(module, pool.rest.with_members([member], None))
+            for member in ranked(state, module, list(pool.draws), pool.rest)
+        }
+        seen = {member: state.seen(config) for member, config in alone.items()}
+        sizes = {size for size in seen.values() if size >= FEWEST_EXAMPLES}
+        size = max(sizes, key=lambda size: size * sum(n >= size for n in seen.values()), default=0)
+        alone = {member: config for member, config in alone.items() if 0 < size <= seen[member]}
+        key = canonical_json([state.incumbent.key, size, *(each.key for each in alone.values())])
+        if len(alone) > 1 and key not in done:
+            done.add(key)
+            answered = _read(state, knobs.pipeline.module(module), pool.rest, alone, size)
+            if len(answered.examples) >= FEWEST_EXAMPLES:
+                yield size, answered
+
+
+def _read(
+    state: SearchState,
+    module: Module,
+    rest: ModuleConfig,
+    alone: Mapping[MemberConfig, PipelineConfig],
+    size: int,
+) -> Answered:
+    """The examples on which every member was scored, and the module asked once."""
+    known = [state.evaluator.known(config).outcomes for config in alone.values()]
+    examples, runs, inputs = [], [], []
+    for index in state.examples[:size]:
+        each = [_run(module, outcomes[index], place) for place, outcomes in enumerate(known)]
+        row = [run for run in each if run is not None]
+        if len(row) == len(known):
+            steps = known[0][index].trace.steps
+            (received,) = (step.inputs for step in steps if step.module == module.name)
+            own = {name: received[module.pipeline_field(name)] for name in module.input_fields}
+            examples.append(index)
+            runs.append(row)
+            inputs.append({name: normalised(value) for name, value in own.items()})
+    return Answered(rest, list(alone), examples, runs, inputs)
+
+
+def _run(module: Module, outcome: Outcome, member: int) -> Run | None:
+    """None if it has no score, or if the module was not asked once."""
+    steps = [step for step in outcome.trace.steps if step.module == module.name]
+    if outcome.score is None or len(steps) != 1:
+        return None
+    (step,) = steps
+    answer = None
+    if step.outputs is not None:
+        fields = [name for name in module.output_fields if name != REASONING]
+        record = {name: step.outputs[module.pipeline_field(name)] for name in fields}
+        answer = Answer(member, record)
+    own, whole = (step.usd, step.latency_s), (outcome.usd, outcome.latency_s)
+    return Run(outcome.score, answer, own, whole)
+
+
+def _kinds(state: SearchState, knobs: Knobs, module: str, answered: Answered) -> Iterator[Kind]:
+    """All combinations of a few values, but for what the space sets itself."""
+    costs_count = state.objective.limited or state.objective.pareto
+    most = len(answered.members)
+    widths = sorted({min(w, most) for w in knobs.space.of("width", module) if w > 1})
+    handicaps = (0.0, PRICE_HANDICAP) if costs_count else (0.0,)
+    for given in knobs.routes(module):
+        fields = [None, *answered.fields] if "by" not in given else [given["by"]]
+        untils = (given["until"],) if "until" in given else THRESHOLDS
+        for width, by, until, handicap in itertools.product(widths, fields, untils, handicaps):
+            yield Kind(width, by, until, handicap, given)
+
+
+def _best(state: SearchState, examples: Sequence[int], results: Sequence[Floats]) -> list[int]:
+    """The places of the most wanted by cross-fitted scores and costs, if they lead with these."""
+    objective, known = state.objective, state.evaluator.known
+    rivals = state.front() if objective.pareto else [state.incumbent]
+    rivals += [] if objective.within is None else [state.bar()]
+    costs = [known(rival).on(examples).costs for rival in rivals] + list(map(_costs, results))
+    singles = [rival.single_model is not None for rival in rivals] + [False] * len(results)
+    alike = np.zeros(len(costs), dtype=np.int64)
+    preference = Preference(objective, costs, np.array(singles), alike)
+    wanted = preference.wanted(np.array([cost.score for cost in costs]))
+    if objective.pareto:
+        return [place - len(rivals) for place in wanted if place >= len(rivals)][:MOST_ON_FRONT]
+    first = wanted[0] - len(rivals)
+    return [first] if first >= 0 and _is_better(state, examples, results[first][:, 0]) else []
+
+
+def _costs(result: Floats) -> Costs:
+    score, usd, latency_s = result.mean(axis=0).tolist()
+    slow = np.quantile(result[:, 2], 1 - MOST_SLOW, method="inverted_cdf")
+    return Costs(score, usd, latency_s, float(slow))
+
+
+def _is_better(state: SearchState, examples: Sequence[int], scores: Floats) -> bool:
+    """Whether it is shown to be better than all that keep their place in races."""
+    if state.objective.within is not None:
+        return True
+    singles = [state.single_model] if state.single_model else []
+    kept = [state.evaluator.known(config) for config in (state.baseline, state.incumbent, *singles)]
+    theirs = (
+        np.array([known.scores.get(index, np.nan) for index in examples])
+        for known in kept
+        if state.objective.meets(known.costs)
+    )
+    return all(paired_probability(scores - own) >= SURE for own in theirs)
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(float(value), 2) for value in values]
