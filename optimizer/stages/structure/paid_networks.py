@@ -17,6 +17,8 @@ MOST_MIXED = 7
 """How many members of a module are mixed at most: those that did best by themselves."""
 MOST_NETWORKS = 200
 """How many are scored at a time at most; each takes some milliseconds of CPU."""
+PAID_SHARES = (1.0, 0.5, 0.25)
+"""Networks are scored on these shares of the search examples, if their members answered them."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 

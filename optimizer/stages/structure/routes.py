@@ -9,6 +9,7 @@ Only the best kind goes on, if it is better than what leads; its rates are learn
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from optimizer.search.leading.earning import SURE, paired_probability
 from optimizer.search.leading.preference import Preference
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
-from optimizer.stages.structure.paid_networks import network, pools, ranked
+from optimizer.stages.structure.paid_networks import PAID_SHARES, Pool, network, pools, ranked
 from optimizer.stages.structure.predictions import FEWEST_EXAMPLES
 from pipelines import Module
 from pipelines.aggregators import Answer, Route
@@ -185,21 +186,38 @@ def _answered(
 
     The members and the first examples are those with the most answers in all.
     """
-    for pool in pools(state, module, FEWEST_EXAMPLES) if knobs.routes(module) else ():
-        alone = {
-            member: state.incumbent.with_module(module, pool.rest.with_members([member], None))
-            for member in ranked(state, module, list(pool.draws), pool.rest)
-        }
+    if not knobs.routes(module):
+        return
+    for share in PAID_SHARES:  # members of votes, too, by themselves
+        size = math.ceil(share * len(state.examples))
+        for pool in pools(state, module, size):
+            state.enumerate_paid(list(_alone(state, module, pool).values()), size)
+    for pool in pools(state, module, FEWEST_EXAMPLES):
+        alone = _alone(state, module, pool)
         seen = {member: state.seen(config) for member, config in alone.items()}
-        sizes = {size for size in seen.values() if size >= FEWEST_EXAMPLES}
-        size = max(sizes, key=lambda size: size * sum(n >= size for n in seen.values()), default=0)
-        alone = {member: config for member, config in alone.items() if 0 < size <= seen[member]}
+        size = _most_answers(list(seen.values()))
+        alone = {member: config for member, config in alone.items() if seen[member] >= size}
         key = canonical_json([state.incumbent.key, size, *(each.key for each in alone.values())])
-        if len(alone) > 1 and key not in done:
+        if size >= FEWEST_EXAMPLES and key not in done:
             done.add(key)
             answered = _read(state, knobs.pipeline.module(module), pool.rest, alone, size)
             if len(answered.examples) >= FEWEST_EXAMPLES:
                 yield size, answered
+
+
+def _alone(state: SearchState, module: str, pool: Pool) -> dict[MemberConfig, PipelineConfig]:
+    """The pipeline with each member by itself, the best first."""
+    return {
+        member: state.incumbent.with_module(module, pool.rest.with_members([member], None))
+        for member in ranked(state, module, list(pool.draws), pool.rest)
+    }
+
+
+def _most_answers(seen: Sequence[int]) -> int:
+    """How many examples to learn from, so that two or more members answered most in all."""
+    counts = {size: sum(other >= size for other in seen) for size in seen}
+    answers = {size: size * members for size, members in counts.items() if members > 1}
+    return max(answers, key=answers.__getitem__, default=0)
 
 
 def _read(

@@ -16,7 +16,7 @@ from itertools import product
 from optimizer.formatting import counted
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
-from optimizer.stages.structure.paid_networks import paid_networks, ranked
+from optimizer.stages.structure.paid_networks import PAID_SHARES, paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposer
 from optimizer.stages.structure.routes import learned_routes
@@ -32,8 +32,6 @@ MOST_PROPOSALS = 24
 """How many of them race in one call of the stage."""
 MOST_PAID = 8
 """How many of a module's networks that were scored for free enter a race."""
-PAID_SHARES = (1.0, 0.5, 0.25)
-"""Networks are scored on these shares of the search examples, if their members answered them."""
 MIXED_IN = 3
 """How many of a module's best models are proposed as further members."""
 
