@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +49,8 @@ MOST_ON_FRONT = 3
 """How many routes go on where a front is sought."""
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """What a route has besides its rates."""
 
     width: int
@@ -58,7 +59,7 @@ class Kind(NamedTuple):
     until: float
     handicap: float
     """See `PRICE_HANDICAP`."""
-    given: Mapping[str, Any]
+    given: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Parameters that the search space sets."""
 
 
@@ -83,6 +84,10 @@ class Answered:
     """The settings that are not members' own."""
     members: Sequence[MemberConfig]
     """The best first."""
+    alone: Sequence[PipelineConfig]
+    """M: the pipeline with each member by itself."""
+    others: Sequence[PipelineConfig]
+    """The same of members that answered fewer examples, as many as a route may have besides."""
     examples: Sequence[int]
     runs: Sequence[Sequence[Run]]
     """N x M."""
@@ -154,9 +159,21 @@ class Answered:
         return runs[taken or 0].score, usd, seconds
 
 
+class Learned(NamedTuple):
+    """A route that beats what leads by cross-fitted scores."""
+
+    config: PipelineConfig
+    members: Sequence[PipelineConfig]
+    """The pipeline with each of its members by itself."""
+    others: Sequence[PipelineConfig]
+    """The same of members that answered fewer examples."""
+    size: int
+    """How many of the search examples, from the first on, its members answered."""
+
+
 def learned_routes(
-    state: SearchState, knobs: Knobs, module: str, done: set[str]
-) -> Iterator[tuple[PipelineConfig, int]]:
+    state: SearchState, knobs: Knobs, module: str, done: set[str], since: int = 0
+) -> Iterator[Learned]:
     """The best routes of one module that are better than what leads; in most cases none.
 
     Args:
@@ -164,19 +181,21 @@ def learned_routes(
         knobs: what the module may have.
         module: its name.
         done: what was looked at before; extended.
-
-    Yields:
-        A config, and how many of the search examples, from the first on, all members answered.
+        since: how many of the first search examples the incumbent's rates were learned from, if it
+            is a route; they are compared on the others.
     """
     for size, answered in _answered(state, knobs, module, done):
-        configs, results = [], []
+        base, configs, results = state.incumbent, {}, {}
         for kind in _kinds(state, knobs, module, answered):
-            config = state.incumbent.with_module(module, answered.config(kind))
+            config = base.with_module(module, answered.config(kind))
             if knobs.makes_sense(config) and state.is_payable(config):
-                configs.append(config)
-                results.append(answered.cross_fitted(kind))
-        for place in _best(state, answered.examples, results):
-            yield configs[place], size
+                configs[kind] = config
+                results[kind] = answered.cross_fitted(kind)
+        fresh = sum(index in state.examples[:since] for index in answered.examples)
+        results = {kind: result[fresh:] for kind, result in results.items()}
+        for kind in _best(state, answered.examples[fresh:], results, relearned=since > 0):
+            members, others = answered.alone[: kind.width], answered.others
+            yield Learned(configs[kind], members, others, size)
 
 
 def _answered(
@@ -194,13 +213,15 @@ def _answered(
             state.enumerate_paid(list(_alone(state, module, pool).values()), size)
     for pool in pools(state, module, FEWEST_EXAMPLES):
         alone = _alone(state, module, pool)
-        seen = {member: state.seen(config) for member, config in alone.items()}
-        size = _most_answers(list(seen.values()))
-        alone = {member: config for member, config in alone.items() if seen[member] >= size}
-        key = canonical_json([state.incumbent.key, size, *(each.key for each in alone.values())])
+        size = _most_answers([state.seen(config) for config in alone.values()])
+        asked = {m: config for m, config in alone.items() if state.seen(config) >= size}
+        others = [config for member, config in alone.items() if member not in asked]
+        more = max(0, max(knobs.space.of("width", module)) - len(asked))
+        key = canonical_json([state.incumbent.key, size, *(each.key for each in asked.values())])
         if size >= FEWEST_EXAMPLES and key not in done:
             done.add(key)
-            answered = _read(state, knobs.pipeline.module(module), pool.rest, alone, size)
+            read = _read(state, knobs.pipeline.module(module), asked, size)
+            answered = Answered(pool.rest, list(asked), list(asked.values()), others[:more], *read)
             if len(answered.examples) >= FEWEST_EXAMPLES:
                 yield size, answered
 
@@ -223,13 +244,15 @@ def _most_answers(seen: Sequence[int]) -> int:
 def _read(
     state: SearchState,
     module: Module,
-    rest: ModuleConfig,
     alone: Mapping[MemberConfig, PipelineConfig],
     size: int,
-) -> Answered:
-    """The examples on which every member was scored, and the module asked once."""
+) -> tuple[list[int], list[list[Run]], list[Mapping[str, str]]]:
+    """The examples on which every member was scored, and the module asked once, with the members'
+    runs and the module's inputs."""
     known = [state.evaluator.known(config).outcomes for config in alone.values()]
-    examples, runs, inputs = [], [], []
+    examples: list[int] = []
+    runs: list[list[Run]] = []
+    inputs: list[Mapping[str, str]] = []
     for index in state.examples[:size]:
         each = [_run(module, outcomes[index], place) for place, outcomes in enumerate(known)]
         row = [run for run in each if run is not None]
@@ -240,7 +263,7 @@ def _read(
             examples.append(index)
             runs.append(row)
             inputs.append({name: normalised(value) for name, value in own.items()})
-    return Answered(rest, list(alone), examples, runs, inputs)
+    return examples, runs, inputs
 
 
 def _run(module: Module, outcome: Outcome, member: int) -> Run | None:
@@ -271,20 +294,32 @@ def _kinds(state: SearchState, knobs: Knobs, module: str, answered: Answered) ->
             yield Kind(width, by, until, handicap, given)
 
 
-def _best(state: SearchState, examples: Sequence[int], results: Sequence[Floats]) -> list[int]:
-    """The places of the most wanted by cross-fitted scores and costs, if they lead with these."""
+def _best(
+    state: SearchState,
+    examples: Sequence[int],
+    results: Mapping[Kind, Floats],
+    *,
+    relearned: bool,
+) -> list[Kind]:
+    """The most wanted by cross-fitted scores and costs, if they lead with these."""
     objective, known = state.objective, state.evaluator.known
     rivals = state.front() if objective.pareto else [state.incumbent]
     rivals += [] if objective.within is None else [state.bar()]
-    costs = [known(rival).on(examples).costs for rival in rivals] + list(map(_costs, results))
+    costs = [*(known(rival).on(examples).costs for rival in rivals), *map(_costs, results.values())]
     singles = [rival.single_model is not None for rival in rivals] + [False] * len(results)
     alike = np.zeros(len(costs), dtype=np.int64)
     preference = Preference(objective, costs, np.array(singles), alike)
-    wanted = preference.wanted(np.array([cost.score for cost in costs]))
+    kinds: list[Kind | None] = [*(None for _ in rivals), *results]
+    wanted = [kinds[place] for place in preference.wanted(np.array([c.score for c in costs]))]
     if objective.pareto:
-        return [place - len(rivals) for place in wanted if place >= len(rivals)][:MOST_ON_FRONT]
-    first = wanted[0] - len(rivals)
-    return [first] if first >= 0 and _is_better(state, examples, results[first][:, 0]) else []
+        return [kind for kind in wanted if kind is not None][:MOST_ON_FRONT]
+    best = wanted[0]
+    rules = len({kind.by for kind in results})
+    kept = [state.baseline, *([state.single_model] if state.single_model else [])]
+    if not relearned:
+        kept.append(state.incumbent)
+    better = best and _is_better(state, examples, results[best][:, 0], kept, rules)
+    return [best] if best and better else []
 
 
 def _costs(result: Floats) -> Costs:
@@ -293,18 +328,27 @@ def _costs(result: Floats) -> Costs:
     return Costs(score, usd, latency_s, float(slow))
 
 
-def _is_better(state: SearchState, examples: Sequence[int], scores: Floats) -> bool:
-    """Whether it is shown to be better than all that keep their place in races."""
+def _is_better(
+    state: SearchState,
+    examples: Sequence[int],
+    scores: Floats,
+    kept: Sequence[PipelineConfig],
+    rules: int,
+) -> bool:
+    """Whether it is shown to be better than all that keep their place in races.
+
+    The best of several rules, each by another field, may be the luckiest: all of them must have
+    missed such luck, as in `earns_place`.
+    """
     if state.objective.within is not None:
         return True
-    singles = [state.single_model] if state.single_model else []
-    kept = [state.evaluator.known(config) for config in (state.baseline, state.incumbent, *singles)]
+    known = map(state.evaluator.known, kept)
     theirs = (
-        np.array([known.scores.get(index, np.nan) for index in examples])
-        for known in kept
-        if state.objective.meets(known.costs)
+        np.array([one.scores.get(index, np.nan) for index in examples])
+        for one in known
+        if state.objective.meets(one.costs)
     )
-    return all(paired_probability(scores - own) >= SURE for own in theirs)
+    return all(paired_probability(scores - own) ** rules >= SURE for own in theirs)
 
 
 def _rounded(values: Floats) -> list[float]:

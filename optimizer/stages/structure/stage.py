@@ -105,9 +105,37 @@ class _Search:
             if best := state.enumerate_paid(found, size)[:MOST_PAID]:
                 state.race(self.stage, best)
         for module in state.space.models:
-            for route, size in learned_routes(state, self.knobs, module, self.enumerated):
-                state.enumerate_paid([route], size)  # else it would race by its highest price
-                state.race(self.stage, [route])
+            self.use_routes(module)
+
+    def use_routes(self, module: str, since: int = 0) -> None:
+        """Race routes that paid answers suggest. A promising one is worth more answers: of other
+        members on the same examples first, and of its own on all examples once it leads.
+
+        Args:
+            module: the module's name.
+            since: how many of the first search examples the best so far was learned from.
+        """
+        state = self.state
+        for learned in learned_routes(state, self.knobs, module, self.enumerated, since):
+            if self.look(learned.others, learned.size):
+                self.use_routes(module, since)
+                return
+            state.enumerate_paid([learned.config], learned.size)  # else it counts as never run
+            state.race(self.stage, [learned.config])
+            leads = state.incumbent == learned.config
+            if leads and self.look(learned.members, len(state.examples)):
+                self.use_routes(module, learned.size)
+
+    def look(self, configs: Sequence[PipelineConfig], size: int) -> bool:
+        """Run configs on the first `size` search examples, if that takes calls and can be paid."""
+        state = self.state
+        runs = list(product(configs, state.examples[:size]))
+        calls, usd = state.forecast.cost(runs)
+        left = state.forecast.left()
+        if not 0 < calls <= left.calls or usd > left.usd:
+            return False
+        state.look(self.stage, configs, size)
+        return True
 
     def propose(self) -> None:
         """Race batches of Optuna's proposals, until one finds nothing better.

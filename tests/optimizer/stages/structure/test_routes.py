@@ -63,7 +63,7 @@ def with_singles(
 
 def found(state: SearchState, done: set[str] | None = None) -> list[PipelineConfig]:
     learned = learned_routes(state, knobs_of(state), "solve", set() if done is None else done)
-    return [config for config, _ in learned]
+    return [each.config for each in learned]
 
 
 def params(config: PipelineConfig) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_what_is_worked_out_is_what_a_run_gives() -> None:
 def test_rates_are_scored_on_examples_that_they_were_not_learned_from() -> None:
     state = with_singles()
     (answered,) = (each for _, each in routes._answered(state, knobs_of(state), "solve", set()))
-    kind = routes.Kind(3, "noise", 0.0, 0.0, {})
+    kind = routes.Kind(3, "noise", 0.0, 0.0)
     changed = list(answered.runs)
     changed[7] = [replace(run, score=1.0 - run.score) for run in changed[7]]
     other = replace(answered, runs=changed)
