@@ -185,6 +185,8 @@ def learned_routes(
             is a route; they are compared on the others.
     """
     for size, answered in _answered(state, knobs, module, done):
+        if size <= since:
+            continue
         base, configs, results = state.incumbent, {}, {}
         for kind in _kinds(state, knobs, module, answered):
             config = base.with_module(module, answered.config(kind))
@@ -210,9 +212,9 @@ def _answered(
     for share in PAID_SHARES:  # members of votes, too, by themselves
         size = math.ceil(share * len(state.examples))
         for pool in pools(state, module, size):
-            state.enumerate_paid(list(_alone(state, module, pool).values()), size)
+            state.enumerate_paid(list(_alone(state, knobs, module, pool).values()), size)
     for pool in pools(state, module, FEWEST_EXAMPLES):
-        alone = _alone(state, module, pool)
+        alone = _alone(state, knobs, module, pool)
         size = _most_answers([state.seen(config) for config in alone.values()])
         asked = {m: config for m, config in alone.items() if state.seen(config) >= size}
         others = [config for member, config in alone.items() if member not in asked]
@@ -226,12 +228,16 @@ def _answered(
                 yield size, answered
 
 
-def _alone(state: SearchState, module: str, pool: Pool) -> dict[MemberConfig, PipelineConfig]:
+def _alone(
+    state: SearchState, knobs: Knobs, module: str, pool: Pool
+) -> dict[MemberConfig, PipelineConfig]:
     """The pipeline with each member by itself, the best first."""
-    return {
-        member: state.incumbent.with_module(module, pool.rest.with_members([member], None))
-        for member in ranked(state, module, list(pool.draws), pool.rest)
-    }
+    alone: dict[MemberConfig, PipelineConfig] = {}
+    for member in ranked(state, module, list(pool.draws), pool.rest):
+        if not knobs.space.distinct(module) or member.model not in {m.model for m in alone}:
+            own = pool.rest.with_members([member], None)
+            alone[member] = state.incumbent.with_module(module, own)
+    return alone
 
 
 def _most_answers(seen: Sequence[int]) -> int:
@@ -284,13 +290,14 @@ def _run(module: Module, outcome: Outcome, member: int) -> Run | None:
 def _kinds(state: SearchState, knobs: Knobs, module: str, answered: Answered) -> Iterator[Kind]:
     """All combinations of a few values, but for what the space sets itself."""
     costs_count = state.objective.limited or state.objective.pareto
-    most = len(answered.members)
-    widths = sorted({min(w, most) for w in knobs.space.of("width", module) if w > 1})
+    widest = min(max(knobs.space.of("width", module)), len(answered.members))
     handicaps = (0.0, PRICE_HANDICAP) if costs_count else (0.0,)
     for given in knobs.routes(module):
         fields = [None, *answered.fields] if "by" not in given else [given["by"]]
         untils = (given["until"],) if "until" in given else THRESHOLDS
-        for width, by, until, handicap in itertools.product(widths, fields, untils, handicaps):
+        for width, by, until, handicap in itertools.product(
+            range(2, widest + 1), fields, untils, handicaps
+        ):
             yield Kind(width, by, until, handicap, given)
 
 
@@ -314,11 +321,10 @@ def _best(
     if objective.pareto:
         return [kind for kind in wanted if kind is not None][:MOST_ON_FRONT]
     best = wanted[0]
-    rules = len({kind.by for kind in results})
     kept = [state.baseline, *([state.single_model] if state.single_model else [])]
     if not relearned:
         kept.append(state.incumbent)
-    better = best and _is_better(state, examples, results[best][:, 0], kept, rules)
+    better = best and _is_better(state, examples, results[best][:, 0], kept)
     return [best] if best and better else []
 
 
@@ -333,13 +339,8 @@ def _is_better(
     examples: Sequence[int],
     scores: Floats,
     kept: Sequence[PipelineConfig],
-    rules: int,
 ) -> bool:
-    """Whether it is shown to be better than all that keep their place in races.
-
-    The best of several rules, each by another field, may be the luckiest: all of them must have
-    missed such luck, as in `earns_place`.
-    """
+    """Whether it is shown to be better than all that keep their place in races."""
     if state.objective.within is not None:
         return True
     known = map(state.evaluator.known, kept)
@@ -348,7 +349,7 @@ def _is_better(
         for one in known
         if state.objective.meets(one.costs)
     )
-    return all(paired_probability(scores - own) ** rules >= SURE for own in theirs)
+    return all(paired_probability(scores - own) >= SURE for own in theirs)
 
 
 def _rounded(values: Floats) -> list[float]:

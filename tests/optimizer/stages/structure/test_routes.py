@@ -152,6 +152,16 @@ def test_parameters_that_the_space_gives_are_kept() -> None:
     assert params(route)["by"] == "kind"
 
 
+def test_where_models_must_be_distinct_no_model_is_twice_in_a_route() -> None:
+    for distinct in (False, True):
+        space = SPACE.model_copy(update={"distinct_models": distinct})
+        state = begun([CIPHER, BACKWARDS], space, rows(), pipeline=SORTED)
+        others = [with_solve(state, models=(BACKWARDS,)), with_solve(state, temperature=0.5)]
+        state.look("others", others, 80)
+        ((_, answered),) = routes._answered(state, knobs_of(state), "solve", set())
+        assert len(answered.members) == (2 if distinct else 3)
+
+
 def test_it_leads_a_search_and_does_so_on_new_questions() -> None:
     state = with_singles()
     Structure().improve(state)
@@ -162,13 +172,29 @@ def test_it_leads_a_search_and_does_so_on_new_questions() -> None:
     assert routed > single + 0.1
 
 
+def test_for_a_promising_route_members_are_asked_on() -> None:
+    """One was dropped after 32 examples, another after 64."""
+    state = begun([CIPHER, BACKWARDS, POOR], SPACE, rows(), pipeline=SORTED)
+    alone = {label: with_solve(state, models=(label,)) for label in (CIPHER, BACKWARDS, POOR)}
+    state.look("singles", [alone[BACKWARDS]], 64)
+    state.look("singles", [alone[POOR]], 32)
+    (learned,) = learned_routes(state, knobs_of(state), "solve", set())
+    assert learned.size == 64
+    assert learned.members == [alone[BACKWARDS], alone[CIPHER]]
+    assert learned.others == [alone[POOR]]
+    Structure().improve(state)
+    assert params(state.incumbent)["by"] == "kind"
+    assert state.seen(alone[POOR]) >= 64
+    assert {state.seen(alone[label]) for label in state.incumbent.modules["solve"].labels} == {80}
+
+
 def test_members_of_a_vote_count_as_asked_by_themselves() -> None:
     state = begun([CIPHER, BACKWARDS, POOR], SPACE, rows(), pipeline=SORTED)
     vote = with_solve(state, models=(CIPHER, BACKWARDS, POOR), width=3, aggregator="majority_vote")
     state.look("vote", [vote], 80)
     before = calls(state)
     (route,) = found(state)
-    assert set(route.modules["solve"].labels) == {CIPHER, BACKWARDS, POOR}
+    assert set(route.modules["solve"].labels) >= {CIPHER, BACKWARDS}
     assert calls(state) == before
 
 
