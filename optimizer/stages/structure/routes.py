@@ -218,7 +218,7 @@ def _answered(
         size = _most_answers([state.seen(config) for config in alone.values()])
         asked = {m: config for m, config in alone.items() if state.seen(config) >= size}
         others = [config for member, config in alone.items() if member not in asked]
-        more = max(0, max(knobs.space.of("width", module)) - len(asked))
+        more = max(0, max(knobs.space.of("width", module), default=1) - len(asked))
         key = canonical_json([state.incumbent.key, size, *(each.key for each in asked.values())])
         if size >= FEWEST_EXAMPLES and key not in done:
             done.add(key)
@@ -290,7 +290,7 @@ def _run(module: Module, outcome: Outcome, member: int) -> Run | None:
 def _kinds(state: SearchState, knobs: Knobs, module: str, answered: Answered) -> Iterator[Kind]:
     """All combinations of a few values, but for what the space sets itself."""
     costs_count = state.objective.limited or state.objective.pareto
-    widest = min(max(knobs.space.of("width", module)), len(answered.members))
+    widest = min(max(knobs.space.of("width", module), default=1), len(answered.members))
     handicaps = (0.0, PRICE_HANDICAP) if costs_count else (0.0,)
     for given in knobs.routes(module):
         fields = [None, *answered.fields] if "by" not in given else [given["by"]]
