@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,3 +209,13 @@ def test_an_input_of_an_unknown_kind_takes_the_rates_for_all_and_is_noted() -> N
     assert known.members_failed == ()
     assert [failure.kind for failure in unknown.members_failed] == ["no_route"]
     assert unknown.outputs is not None
+
+
+def test_it_is_saved_with_the_pipeline(tmp_path: Path) -> None:
+    (route,) = found(with_singles())
+    tuned = SORTED.with_config(route, models=[])
+    tuned.save(tmp_path / "tuned.yaml")
+    loaded = Pipeline.load(tmp_path / "tuned.yaml")
+    question = {"question": "Reverse the word: planet", "kind": "Backwards", "noise": "x"}
+    assert loaded(**question).answer == tuned(**question).answer == "tenalp"
+    assert "backwards:" in (tmp_path / "tuned.yaml").read_text(encoding="utf-8")
