@@ -1,6 +1,6 @@
 """Routes by category over recorded models: held-out gain and cost, beside plain rules and votes.
 
-    python -m benchmarks recorded_routes --recording mmlu_pro_recorded.jsonl.gz [--splits 20]
+    python -m benchmarks recorded_routes --recording mmlu_pro_recorded.jsonl.gz [--splits 8]
 
 Real answers of seven mid-size models to MMLU-Pro questions; no model is called. The search begins
 with the best and most expensive model, and may choose any model, or a route over them: once for
