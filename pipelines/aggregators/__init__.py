@@ -14,6 +14,7 @@ from pipelines.aggregators.confident_vote import ConfidentVote
 from pipelines.aggregators.first_to_finish import FirstToFinish
 from pipelines.aggregators.majority_vote import MajorityVote, majority_vote
 from pipelines.aggregators.role import Role
+from pipelines.aggregators.route import Route
 from pipelines.aggregators.selection.best_of import BestOf
 from pipelines.aggregators.selection.filter_cluster import FilterCluster
 from pipelines.aggregators.selection.filter_vote import FilterVote
@@ -38,6 +39,7 @@ AGGREGATORS: Mapping[str, Callable[..., Aggregator]] = {
     "first_to_finish": FirstToFinish,
     "shortest": Shortest,
     "cascade": Cascade,
+    "route": Route,
     "shuffled_vote": ShuffledVote,
     "mean": Mean,
     "median": Median,
@@ -152,6 +154,7 @@ __all__ = [
     "FirstToFinish",
     "MajorityVote",
     "Members",
+    "Route",
     "ShuffledVote",
     "Verdict",
     "aggregator",

@@ -14,6 +14,7 @@ from pipelines.aggregators import (
     Cascade,
     ConfidentVote,
     FirstToFinish,
+    Route,
     ShuffledVote,
     aggregator,
 )
@@ -152,6 +153,8 @@ def _sure(bound: BoundModule) -> list[CallGroup]:
     made = aggregator(bound.aggregation)
     if isinstance(made, Cascade):
         return members[: made.sizes(bound.members)[0]]
+    if isinstance(made, Route):  # the input decides who is first
+        return []
     if isinstance(made, ShuffledVote):  # without options the others may be the same call
         return members[:1]
     return members if bound.aggregation.name in AGGREGATORS else []

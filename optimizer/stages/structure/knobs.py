@@ -106,11 +106,21 @@ class Knobs:
         return not any(map(_is_redundant, config.modules.values())) and self._fits(config)
 
     def aggregations(self, name: str) -> dict[str, AggregatorConfig]:
-        """The aggregators that a module may have, by their text."""
+        """The aggregators that a module may have, by their text, but for those that are learned."""
         return {
             aggregation_text(ModuleConfig(width=2, aggregator=each)): with_judge(each, self.judge())
             for each in self.space.of("aggregator", name)
+            if _named(each) != "route"
         }
+
+    def routes(self, name: str) -> list[Mapping[str, Any]]:
+        """The parameters that the space gives routes of a module; empty if it may have none."""
+        given = self.space.of("aggregator", name)
+        return [
+            each.params if isinstance(each, AggregatorConfig) else {}
+            for each in given
+            if _named(each) == "route"
+        ]
 
     def _fits(self, config: PipelineConfig) -> bool:
         try:
@@ -215,6 +225,10 @@ class Knobs:
     def _choices(self, knob: str, name: str, own: Sequence[Any]) -> tuple[Any, ...]:
         """The same in every trial, as Optuna wants it: the baseline's, and the space's."""
         return tuple(dict.fromkeys([*own, *self.space.of(knob, name)]))
+
+
+def _named(given: str | AggregatorConfig) -> str:
+    return given if isinstance(given, str) else given.name
 
 
 def with_all_params(given: AggregatorConfig) -> Iterator[AggregatorConfig]:

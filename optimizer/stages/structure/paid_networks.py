@@ -17,6 +17,8 @@ MOST_MIXED = 7
 """How many members of a module are mixed at most: those that did best by themselves."""
 MOST_NETWORKS = 200
 """How many are scored at a time at most; each takes some milliseconds of CPU."""
+PAID_SHARES = (1.0, 0.5, 0.25)
+"""Networks are scored on these shares of the search examples, if their members answered them."""
 AGREEMENTS = (0.6, 1.0)
 """Shares of a cascade's first step that must agree: most of it, or all."""
 
@@ -48,7 +50,7 @@ def paid_networks(
         done: keys of configs that were looked at before; extended.
     """
     found: list[PipelineConfig] = []
-    for pool in _pools(state, module, size):
+    for pool in pools(state, module, size):
         best = ranked(state, module, list(pool.draws), pool.rest)[:MOST_MIXED]
         for made in _networks(knobs, module, pool.rest, pool.draws, best):
             config = state.incumbent.with_module(module, made)
@@ -58,7 +60,7 @@ def paid_networks(
     return found
 
 
-def _pools(state: SearchState, module: str, size: int) -> list[Pool]:
+def pools(state: SearchState, module: str, size: int) -> list[Pool]:
     """The members that answered on the incumbent's inputs for `size` examples."""
     pools: dict[str, Pool] = {}
     others = _without(state.incumbent, module)
@@ -69,13 +71,18 @@ def _pools(state: SearchState, module: str, size: int) -> list[Pool]:
         no_members = {"models": (), "width": 1, "aggregator": None}
         rest = own.with_knobs(**no_members, **ModuleConfig().settings)
         pool = pools.setdefault(rest.model_dump_json(), Pool(rest))
-        lazy = own.aggregation is not None and own.aggregation.name == "cascade"
-        asked = Counter(own.resolved_members[:1] if lazy else own.resolved_members)
+        asked = Counter(_asked_first(own))
         for member in asked:
             if member.temperature == 0:  # all its samples are one
                 asked[member] = 1
         pool.draws |= asked  # the most samples that any config asked for
     return list(pools.values())
+
+
+def _asked_first(own: ModuleConfig) -> Sequence[MemberConfig]:
+    """The members that are asked on every example, whatever others answer."""
+    members, name = own.resolved_members, own.aggregation and own.aggregation.name
+    return {"cascade": members[:1], "route": ()}.get(name or "", members)
 
 
 def _without(config: PipelineConfig, module: str) -> Mapping[str, ModuleConfig]:
@@ -127,19 +134,19 @@ def _networks(
     mixed = itertools.chain.from_iterable(itertools.combinations(members, w) for w in widths)
     for chosen in itertools.chain(alike, mixed):
         if not distinct or _of_different_models(chosen):
-            yield from (_network(rest, chosen, each) for each in votes)
+            yield from (network(rest, chosen, each) for each in votes)
     for config in free:
         if config.name == "cascade":
             for steps, cascade in _cascades(config, members):
                 if not distinct or _of_different_models(steps):
-                    yield _network(rest, steps, cascade)
+                    yield network(rest, steps, cascade)
 
 
 def _of_different_models(members: Sequence[MemberConfig]) -> bool:
     return len({member.model for member in members}) == len(members)
 
 
-def _network(
+def network(
     rest: ModuleConfig, members: Sequence[MemberConfig], aggregation: AggregatorConfig
 ) -> ModuleConfig:
     """The module takes its first member's settings, where no member leaves them to the provider."""

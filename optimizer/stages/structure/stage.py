@@ -16,9 +16,10 @@ from itertools import product
 from optimizer.formatting import counted
 from optimizer.search.state import SearchState
 from optimizer.stages.structure.knobs import Knobs
-from optimizer.stages.structure.paid_networks import paid_networks, ranked
+from optimizer.stages.structure.paid_networks import PAID_SHARES, paid_networks, ranked
 from optimizer.stages.structure.predictions import predicted
 from optimizer.stages.structure.proposals import Proposer
+from optimizer.stages.structure.routes import learned_routes
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.providers import takes
 from search_spaces import PipelineConfig
@@ -31,8 +32,6 @@ MOST_PROPOSALS = 24
 """How many of them race in one call of the stage."""
 MOST_PAID = 8
 """How many of a module's networks that were scored for free enter a race."""
-PAID_SHARES = (1.0, 0.5, 0.25)
-"""Networks are scored on these shares of the search examples, if their members answered them."""
 MIXED_IN = 3
 """How many of a module's best models are proposed as further members."""
 
@@ -105,6 +104,38 @@ class _Search:
             found = paid_networks(state, self.knobs, module, size, self.enumerated)
             if best := state.enumerate_paid(found, size)[:MOST_PAID]:
                 state.race(self.stage, best)
+        for module in state.space.models:
+            self.use_routes(module)
+
+    def use_routes(self, module: str, since: int = 0) -> None:
+        """Race routes that paid answers suggest. A promising one is worth more answers: of other
+        members on the same examples first, and of its own on all examples once it leads.
+
+        Args:
+            module: the module's name.
+            since: how many of the first search examples the best so far was learned from.
+        """
+        state = self.state
+        for learned in learned_routes(state, self.knobs, module, self.enumerated, since):
+            if self.look(learned.others, learned.size):
+                self.use_routes(module, since)
+                return
+            state.enumerate_paid([learned.config], learned.size)  # else it counts as never run
+            state.race(self.stage, [learned.config])
+            leads = state.incumbent == learned.config
+            if leads and self.look(learned.members, len(state.examples)):
+                self.use_routes(module, learned.size)
+
+    def look(self, configs: Sequence[PipelineConfig], size: int) -> bool:
+        """Run configs on the first `size` search examples, if that takes calls and can be paid."""
+        state = self.state
+        runs = list(product(configs, state.examples[:size]))
+        calls, usd = state.forecast.cost(runs)
+        left = state.forecast.left()
+        if not 0 < calls <= left.calls or usd > left.usd:
+            return False
+        state.look(self.stage, configs, size)
+        return True
 
     def propose(self) -> None:
         """Race batches of Optuna's proposals, until one finds nothing better.

@@ -110,6 +110,15 @@ class TestCascade(Named):
         assert sum(members.asked.values()) == 1  # nobody but the first was in doubt
 
 
+class TestRoute(Named):
+    config = "route"
+
+
+class TestRouteThatAsksOn(Named):
+    params: ClassVar = {"rates": (0.4, 0.6, 0.5), "until": 0.95, "options": 4}
+    config = AggregatorConfig(name="route", params=params)
+
+
 class TestShuffledVote(Named):
     config = "shuffled_vote"
 
