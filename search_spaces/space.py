@@ -71,7 +71,7 @@ DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "reasoning_effort": (),
     "reply_format": (),
     "width": (1, 3, 5),
-    "aggregator": ("majority_vote", "confident_vote", "judge", "verifier", "cascade", "route"),
+    "aggregator": ("majority_vote", "confident_vote", "judge", "verifier", "cascade"),
     "network": (),
 }
 """The choices of knobs that a space leaves open."""
