@@ -330,7 +330,7 @@ def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
     """The state before the first race; the incumbent is the config as given."""
     metric = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, metric, session, concurrency)
-    finished = plan.start.searched_stages if plan.start else frozenset[str]()
+    finished = set(plan.start.finished_stages) if plan.start else set()
     return SearchState(
         evaluator=evaluator,
         space=plan.space,
@@ -339,7 +339,7 @@ def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
         reserve=Reserve(evaluator, plan.baseline, len(plan.holdout), plan.may_change),
         objective=plan.objective,
         seed=plan.seed,
-        searched_models=plan.start.searched_models if plan.start else frozenset(),
+        searched_models=plan.start.searched_among(plan.models) if plan.start else frozenset(),
         settled=dict.fromkeys(finished - {"allocation"}, plan.baseline),
     )
 

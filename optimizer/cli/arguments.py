@@ -129,6 +129,8 @@ def _add_code(command: argparse.ArgumentParser) -> None:
 def _add_estimate(command: argparse.ArgumentParser) -> None:
     _add_search(command)
     _add_code(command)
+    start = "go on from an earlier result: only models new to it"
+    command.add_argument("--start", metavar="TUNED.yaml", help=start)
 
 
 def _add_search(command: argparse.ArgumentParser) -> None:
@@ -163,7 +165,6 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     add("--of", choices=("best", "single_model"), default="best", help=of)
     add("--holdout", type=float, default=0.3, metavar="X", help=holdout)
     add("--seed", type=int, default=0, metavar="N", help="decides every draw (0)")
-    add("--start", metavar="TUNED.yaml", help="go on from an earlier result: only models new to it")
     add("--experiment", metavar="NAME", help="MLflow experiment (the pipeline's name)")
     add("--diagnoser", default="auto", metavar="MODEL", help=diagnoser)
 

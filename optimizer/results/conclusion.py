@@ -23,6 +23,7 @@ from optimizer.search.holdout import FinalScores, score_finalists, search_estima
 from optimizer.search.records.module_score import ModuleScore, latest_scores, module_score_rows
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
+from optimizer.setup.start import digest_of
 from pipelines import Tunable
 from pipelines.gateway.budget import Spend
 from pipelines.gateway.call import BudgetExhausted
@@ -100,7 +101,10 @@ def conclude(
         dataset_digest=plan.search.digest,
         holdout_digest=plan.holdout.digest if plan.holdout else "",
         searched={
-            "models": list(dict.fromkeys(itertools.chain(*plan.space.models.values()))),
+            "models": {
+                label: digest_of(plan.models[label])
+                for label in itertools.chain(*plan.space.models.values())
+            },
             "stages": [stage.name for stage in plan.stages if stage.name in state.finished],
         },
         example_inputs=_plain(state.evaluator.inputs(0)),

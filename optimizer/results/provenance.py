@@ -33,7 +33,7 @@ def provenance(result: Result) -> dict[str, Any]:
         "gain": _interval(result.gain),
         "usd_per_example": result.tuned_figures.usd_per_example,
         "dataset": f"sha256:{result.dataset_digest}" if result.dataset_digest else None,
-        "searched": {name: list(found) for name, found in result.searched.items()},
+        "searched": dict(result.searched),
         "judge": _judge(result.judge) if result.judge else None,
         "seed": result.seed,
         "spent": {"usd": result.spent.usd, "calls": result.spent.calls},

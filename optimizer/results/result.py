@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -177,8 +177,8 @@ class Result:
     """Of the examples that were searched on."""
     holdout_digest: str = ""
     """Of those held out; empty with `holdout=0`."""
-    searched: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The `models` to choose from, by label, and the `stages` that ran to their end."""
+    searched: Mapping[str, Any] = field(default_factory=dict)
+    """Digests of the `models` to choose from, by label, and the `stages` that ran to their end."""
     example_inputs: Mapping[str, Any] | None = None
     """One example's inputs, logged with the model to show their form; None to leave it out."""
     finished: datetime = field(default_factory=lambda: datetime.now(UTC))

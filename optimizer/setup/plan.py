@@ -157,7 +157,7 @@ def prepare(
     data = _fair_examples(data, bound, pipeline.inputs, baseline)
     search, held_out = data.split(holdout, seed, pipeline.inputs)
     if earlier is not None:
-        earlier.check_examples(search)
+        earlier.check_scores(search, bound.name)
     judge = _diagnoser(diagnoser, known)
     _check_prompts(stages, pipeline)
     identity = [
@@ -173,7 +173,7 @@ def prepare(
         judge.identity if isinstance(judge, Model) else judge,
         holdout,
         seed,
-        *([] if earlier is None else [sorted(earlier.searched_models)]),
+        *([] if earlier is None else [sorted(earlier.searched_among(known))]),
     ]
     key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     plan = Plan(

@@ -1,12 +1,15 @@
-"""Where a search starts that goes on from the result of an earlier one."""
+"""Warm start from an earlier result."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from pydantic import BaseModel, ValidationError
 
 from evaluators.dataset import Dataset
 from pipelines import Tunable
@@ -14,6 +17,25 @@ from pipelines.files.yaml_form import tuning_of
 from pipelines.files.yaml_text import read_text, read_yaml
 from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
+from search_spaces.config import canonical_json
+
+
+def digest_of(model: Model) -> str:
+    """A short digest of all that decides the model's answers and price."""
+    return hashlib.sha256(canonical_json(model.identity).encode()).hexdigest()[:16]
+
+
+class _Searched(BaseModel):
+    models: dict[str, str]
+    stages: list[str]
+
+
+class _Provenance(BaseModel):
+    """The part of a saved pipeline's provenance that is read."""
+
+    searched: _Searched
+    dataset: str
+    metric: str
 
 
 @dataclass(frozen=True)
@@ -23,12 +45,8 @@ class Start:
     path: str
     config: PipelineConfig
     models: Sequence[Model]
-    searched_models: frozenset[str]
-    """Labels of the models that it chose from: allocations of these alone are not run again."""
-    searched_stages: frozenset[str]
-    """Names of its stages that ran to their end."""
-    dataset: str
-    """Digest of the examples that it searched on, as `sha256:...`."""
+    """Those that the saved pipeline describes."""
+    earlier: _Provenance
 
     @classmethod
     def load(cls, path: Any) -> Self:
@@ -42,11 +60,24 @@ class Start:
         if not isinstance(path, str | os.PathLike):
             raise ValueError(f"{rule}, but got {path!r}")
         tuning = tuning_of(read_yaml(read_text(Path(path)), str(path))[0])
-        facts = tuning["provenance"]
-        if tuning["config"] is None or not {"searched", "dataset"} <= facts.keys():
-            raise ValueError(f"{rule}, but {str(path)!r} does not say what was searched")
-        models, stages = (frozenset(facts["searched"][name]) for name in ("models", "stages"))
-        return cls(str(path), tuning["config"], tuning["models"], models, stages, facts["dataset"])
+        unsaid = ValueError(f"{rule}, but {str(path)!r} does not say what was searched")
+        if tuning["config"] is None:
+            raise unsaid
+        try:
+            earlier = _Provenance.model_validate(tuning["provenance"])
+        except ValidationError:
+            raise unsaid from None
+        return cls(str(path), tuning["config"], tuning["models"], earlier)
+
+    @property
+    def finished_stages(self) -> list[str]:
+        """Names of the earlier search's stages that ran to their end."""
+        return self.earlier.searched.stages
+
+    def searched_among(self, models: Mapping[str, Model]) -> frozenset[str]:
+        """Labels of the models that the earlier search chose from, unchanged since."""
+        digests = self.earlier.searched.models
+        return frozenset(x for x, model in models.items() if digests.get(x) == digest_of(model))
 
     def applied_to(self, pipeline: Tunable) -> Tunable:
         """The pipeline with this config.
@@ -63,9 +94,18 @@ class Start:
         own = {model.label: model for model in (*self.models, *pipeline.models)}
         return pipeline.with_config(self.config, list(own.values()))
 
-    def check_examples(self, search: Dataset) -> None:
-        """Raises ValueError unless these are the examples that were searched on."""
-        if self.dataset != f"sha256:{search.digest}":
+    def check_scores(self, search: Dataset, metric: str) -> None:
+        """Check that examples and metric are those of the earlier search.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if self.earlier.metric != metric:
+            raise ValueError(
+                f"start {self.path!r} was tuned by the metric {self.earlier.metric!r}, but got "
+                f"{metric!r}"
+            )
+        if self.earlier.dataset != f"sha256:{search.digest}":
             raise ValueError(
                 f"start {self.path!r} was tuned on other examples than these (or with another seed "
                 "or holdout), so nothing is known of them: give the same ones, or "

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from optimizer.results.result import Result
+from optimizer.setup.start import Start
 from pipelines import Module, Pipeline
+from pipelines.gateway.model import Model
 from tests.optimizer.runs import MODELS, ROWS, tune
 
 ALDER, BIRCH, ROWAN = MODELS
@@ -62,7 +64,15 @@ def test_a_start_that_does_not_fit_is_refused_before_any_call(
     other = Pipeline("other", [Module("answer", "table, question -> answer")])
     with pytest.raises(ValueError, match=r"start must be of this pipeline, .* \['answer'\]"):
         tune(pipeline=other, start=tuned)
+    with pytest.raises(ValueError, match="was tuned by the metric 'exact_match', but got 'f1'"):
+        tune(start=tuned, metric="f1")
     plain = folder / "plain.yaml"
     plain.write_text(Pipeline("plain", [Module("answer", "question -> answer")]).to_yaml())
     with pytest.raises(ValueError, match="does not say what was searched"):
         tune(start=plain)
+
+
+def test_a_model_that_changed_is_new(earlier: Result, folder: Path) -> None:
+    start = Start.load(folder / "tuned.yaml")
+    assert start.searched_among({ALDER: Model(ALDER), BIRCH: Model(BIRCH)}) == {ALDER}
+    assert not start.searched_among({ALDER: Model(ALDER, max_tokens=7)})
