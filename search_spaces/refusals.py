@@ -100,7 +100,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     choices = [str(choice) for choice in known]
     words = (choice for choice in choices if str(name) in choice.split("_"))
-    close, any_ = (difflib.get_close_matches(str(name), choices, 1, cutoff) for cutoff in (0.6, 0))
+    close, any_ = (difflib.get_close_matches(str(name), choices, 1, cutoff) for cutoff in (0.7, 0))
     found = [*close, *words, *any_]
     return f"; nearest: {found[0]!r}" if found else ""
 

@@ -120,15 +120,15 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add("--report", metavar="PATH.html", help="a page of figures and plots")
 
 
-def _add_code(command: argparse.ArgumentParser) -> None:
+def _add_code(add: Callable[..., object]) -> None:
     """How code that a pipeline in YAML names is found."""
-    command.add_argument("--allow-code", action="store_true", help=_ALLOW_CODE)
-    command.add_argument("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    add("--allow-code", action="store_true", help=_ALLOW_CODE)
+    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
 
 
 def _add_estimate(command: argparse.ArgumentParser) -> None:
     _add_search(command)
-    _add_code(command)
+    _add_code(command.add_argument)
     start = "go on from an earlier result: only models new to it"
     command.add_argument("--start", metavar="TUNED.yaml", help=start)
 
@@ -185,7 +185,7 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_scoring(command)
-    _add_code(command)
+    _add_code(command.add_argument)
     lowest = f"end with {TOO_LOW} if the score is below it, as in --min-score 0.8"
     command.add_argument("--min-score", type=float, metavar="X", help=lowest)
 
@@ -194,7 +194,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(json=True)  # as all that it prints
     add = command.add_argument
     add("pipeline", metavar="PIPELINE.yaml", help="what to run")
-    _add_code(command)
+    _add_code(command.add_argument)
     value = "one input; FIELD=@PATH reads the value from a file"
     rows = command.add_mutually_exclusive_group(required=True)
     rows.add_argument("--input", nargs="+", action="extend", metavar="FIELD=VALUE", help=value)
@@ -209,8 +209,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     proxy = "a configuration of litellm's proxy: its models with fallbacks, and the served pipeline"
     dspy = "a DSPy program: .py for a pipeline of modules, .json for a DSPy program"
     add("file", metavar="FILE", help="a pipeline in YAML, such as tuned.yaml")
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    _add_code(add)
     form = command.add_mutually_exclusive_group(required=True)
     form.add_argument("--docker", metavar="FOLDER", help=docker)
     form.add_argument("--litellm-proxy", metavar="FILE.yaml", help=proxy)
@@ -261,8 +260,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (127.0.0.1)")
     add("--port", type=int, metavar="N", help="where to listen (8000; a search service 8765)")
     add = command.add_argument_group("of a model API").add_argument
-    add("--allow-code", action="store_true", help=_ALLOW_CODE)
-    add("--program", metavar="MODULE:OBJECT", help=_PROGRAM)
+    _add_code(add)
     add("--usd-per-hour", type=float, metavar="X", help="most dollars per hour of the clock")
     add("--calls-per-hour", type=int, metavar="N", help="most calls of models per hour")
     add = command.add_argument_group("of a search service").add_argument

@@ -15,10 +15,13 @@ from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
 
 def export(options: argparse.Namespace) -> int:
     """Write the chosen form, and say what to do with it."""
+    allow_code, program = options.allow_code, options.program
+    pipeline = load_yaml(options.file, allow_code=allow_code, program=program)
     if options.docker:
         from optimizer.export.docker_image import write_image
 
-        write_image(options.file, Path(options.docker))
+        folder = Path(options.docker)
+        write_image(options.file, pipeline, folder, allow_code=allow_code, program=program)
         print(
             f"{options.docker}: Dockerfile, requirements.txt, pipeline.yaml and code\n\nNext\n"
             f"  docker build --tag pipeline {shlex.quote(options.docker)}\n"
@@ -26,7 +29,6 @@ def export(options: argparse.Namespace) -> int:
             "--env OPENAI_API_KEY pipeline --usd-per-hour 5"
         )
         return 0
-    pipeline = load_yaml(options.file, allow_code=options.allow_code, program=options.program)
     if options.litellm_proxy:
         from optimizer.export.litellm_proxy import proxy_config
 

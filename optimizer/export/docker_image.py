@@ -12,9 +12,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from optimizer.export.carried_code import carried_code
-from pipelines import Pipeline
-from pipelines.files.named_code import named_code
-from pipelines.files.yaml_text import read_text, read_yaml
+from pipelines import Tunable
+from pipelines.files.yaml_text import read_text
 
 RUNNING = ("dspy-ai", "litellm", "pydantic", "numpy", "fastapi", "uvicorn")
 """The distributions that running and serving a pipeline take; `requirements-run.txt` lists them."""
@@ -36,30 +35,40 @@ ENTRYPOINT {entrypoint}
 """
 
 
-def write_image(file: str, folder: Path) -> None:
+def write_image(
+    file: str, pipeline: Tunable, folder: Path, *, allow_code: bool, program: str | None
+) -> None:
     """Write `Dockerfile`, `requirements.txt`, the pipeline, and the code it needs, with no keys.
 
     The code is this library and the packages of the user's that the pipeline names; requirements
     are pinned to what is installed here. Options of `serve` go behind `docker run IMAGE`.
 
+    Args:
+        file: the pipeline's, in YAML.
+        pipeline: what was loaded from it.
+        folder: new or empty.
+        allow_code: whether the file was loaded, and is to be served, with `--allow-code`.
+        program: the `module:object` of `--program`, likewise.
+
     Raises:
         ValueError: the folder is there, and not empty.
-        PipelineError: the file can't be loaded by itself.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--docker needs a folder that is new or empty, but got {folder}")
-    text = read_text(file)
-    pipeline = Pipeline.from_yaml(text, file, allow_code=True)
     folder.mkdir(parents=True, exist_ok=True)
     modules = [each.__module__ for each in pipeline.code]
+    if program is not None:
+        modules.append(program.partition(":")[0])
     carried = carried_code(modules, folder / "code", RUNNING)
     names = (requirement.partition("==")[0] for requirement in carried.requirements)
     lines = [f"{name}\n" for name in pinned(names)]
     (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")
-    (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
+    (folder / "pipeline.yaml").write_text(read_text(file), encoding="utf-8")
     command = ["python", "-m", "optimizer.cli", "serve", "pipeline.yaml", "--host", "0.0.0.0"]
-    if any(named_code(read_yaml(text)[0])):
+    if allow_code:
         command.append("--allow-code")
+    if program is not None:
+        command += ["--program", program]
     dockerfile = _DOCKERFILE.format(
         python=f"{sys.version_info.major}.{sys.version_info.minor}", entrypoint=json.dumps(command)
     )

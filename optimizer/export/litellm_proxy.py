@@ -40,7 +40,7 @@ def proxy_config(pipeline: Tunable) -> str:
         "api_base": SERVED_AT,
         "api_key": f"os.environ/{TOKEN}",
         "timeout": RUN_TIMEOUT_S,
-        "max_retries": 0,  # the pipeline's own gateway has retried
+        "num_retries": 0,  # the pipeline's own gateway has retried
     }
     entries = {label: _params(model) for label, model in models.items()} | {pipeline.name: served}
     form = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from optimizer.service.served_run import Served
@@ -14,14 +14,17 @@ from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_reque
 
 _REFUSED = {"tools": "it calls none", "functions": "it calls none", "audio": "it writes text"}
 """Parameters that ask for what no pipeline answers with."""
+_MOST_ATTEMPTS = 8
+"""At reading an object from a text, which takes time in proportion to what follows."""
 
 
 def inputs_of(fields: Mapping[str, Any], types: Mapping[str, Any]) -> Mapping[str, Any]:
     """The pipeline's inputs: `inputs` of the body, else those in the user's last message.
 
-    With one input that is the message, or its value as JSON if its type is not text; with several,
-    and where it has that form, a JSON object of them, which text may surround. Earlier messages and
-    those of the system are not read: prompts are the pipeline's own.
+    With one input that is the message, or its value as JSON if its type is not text, or a message
+    that is a JSON object of the input alone. With several it is a JSON object that has them all,
+    which text may surround, with few other braces before it. Earlier messages and those of the
+    system are not read: prompts are the pipeline's own.
 
     Raises:
         RefusedRequest: names the parameter or message, and what is wanted.
@@ -36,24 +39,31 @@ def inputs_of(fields: Mapping[str, Any], types: Mapping[str, Any]) -> Mapping[st
             raise RefusedRequest(f"inputs must be an object of {_listed(types)}, not {given!r}")
         return given
     text = _last_message(fields.get("messages"))
-    found = _object_in(text)
-    if found is not None and (len(types) != 1 or found.keys() == types.keys()):
-        return found
     if len(types) != 1:
+        if (found := _object_with(types.keys(), text)) is not None:
+            return found
         raise RefusedRequest(
             f"the last message of the user must be a JSON object of {_listed(types)}, or the body "
             f"must have them as 'inputs': OpenAI's client sends these as extra_body"
         )
     ((name, kind),) = types.items()
-    if kind in (str, None):
-        return {name: text}
     try:
-        return {name: json.loads(text)}
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return {name: text}
+    if isinstance(value, dict) and value.keys() == types.keys():
+        return value
+    return {name: text if kind in (str, None) else value}
 
 
-def completion(model: str, served: Served, trace: Trace, *, as_json: bool) -> dict[str, Any]:
+def identity(model: str) -> dict[str, Any]:
+    """The fields that a completion, or all chunks of one stream, are known by."""
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+
+def completion(
+    known_by: Mapping[str, Any], served: Served, trace: Trace, *, as_json: bool
+) -> dict[str, Any]:
     """A chat completion of the final prediction; `confidence` and `usd` are fields beside OpenAI's.
 
     `usage` and `usd` are sums over all calls of the run, those from the cache included.
@@ -61,10 +71,8 @@ def completion(model: str, served: Served, trace: Trace, *, as_json: bool) -> di
     inputs, outputs = trace.input_tokens, trace.output_tokens
     message = {"role": "assistant", "content": content_of(served.outputs, as_json=as_json)}
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        **known_by,
         "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {
             "prompt_tokens": inputs,
@@ -76,17 +84,17 @@ def completion(model: str, served: Served, trace: Trace, *, as_json: bool) -> di
     }
 
 
-def provisional_chunk(model: str, served: Served, *, as_json: bool) -> dict[str, Any]:
+def provisional_chunk(
+    known_by: Mapping[str, Any], served: Served, *, as_json: bool
+) -> dict[str, Any]:
     """A chunk whose delta is empty, so that clients which join deltas read the final answer alone.
 
     The provisional answer is in a field of its own, `provisional`.
     """
     content = content_of(served.outputs, as_json=as_json)
     return {
-        "id": "chatcmpl-provisional",
+        **known_by,
         "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": model,
         "choices": [{"index": 0, "delta": {}, "finish_reason": None}],
         "provisional": {"content": content, "confidence": served.confidence},
     }
@@ -124,22 +132,21 @@ def _last_message(messages: Any) -> str:
     return texts[-1]
 
 
-def _object_in(text: str) -> dict[str, Any] | None:
-    """The first JSON object in the text; None if there is none."""
-    for start in _places(text, "{"):
+def _object_with(names: Collection[str], text: str) -> dict[str, Any] | None:
+    """The first JSON object in the text that has these keys; None if there is none."""
+    start = text.find("{")
+    for _ in range(_MOST_ATTEMPTS):
+        if start < 0:
+            break
         try:
-            found, _ = json.JSONDecoder().raw_decode(text, start)
+            found, end = json.JSONDecoder().raw_decode(text, start)
         except (ValueError, RecursionError):
-            continue
-        return dict(found)
+            end = start + 1
+        else:
+            if found.keys() >= set(names):
+                return dict(found)
+        start = text.find("{", end)
     return None
-
-
-def _places(text: str, mark: str) -> Iterator[int]:
-    place = text.find(mark)
-    while place >= 0:
-        yield place
-        place = text.find(mark, place + 1)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

@@ -1,13 +1,14 @@
-"""What stands before the routes of a model server: the token, the size limit, and the counts."""
+"""Middleware of a model server: token, body limit, request counts, unforeseen errors."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from optimizer.service.metering import Metering
@@ -22,6 +23,8 @@ class Guard:
         paths: that are counted under their own names.
         token: the bearer token that all paths but `open_paths` want; None if none do.
         most_bytes: of a request's body.
+        answer_to: makes the answer to an error that no route foresees. Starlette would raise it
+            again, and the server log it with the secrets that it may hold.
     """
 
     open_paths = ("/health",)
@@ -33,12 +36,14 @@ class Guard:
         paths: Collection[str],
         token: str | None,
         most_bytes: int,
+        answer_to: Callable[[Exception], Response],
     ) -> None:
         self._app = app
         self._metering = metering
         self._paths = paths
         self._token = token
         self._most_bytes = most_bytes
+        self._answer_to = answer_to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -59,9 +64,10 @@ class Guard:
                 await self._app(scope, self._bounded(receive), counted)
             else:
                 await _refuse(counted)
-        except Exception:  # which Starlette answers
-            status = 500
-            raise
+        except Exception as error:
+            if status != 499:  # its answer has begun: the connection must be closed
+                raise
+            await self._answer_to(error)(scope, receive, counted)
         finally:
             self._metering.count("requests_total", path=path, status=status)
 
@@ -96,6 +102,7 @@ async def _refuse(send: Send) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"www-authenticate", b"Bearer"),
+        (b"x-should-retry", b"false"),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 401, "headers": headers})

@@ -5,6 +5,7 @@
 
 import json
 import logging
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from optimizer.service import chat_form
@@ -65,20 +67,22 @@ def create_app(
         title=pipeline.name, version=library_version(), docs_url=None, redoc_url=None,
         description=pipeline.describe(),
     )  # fmt: skip
-    _add_run(app, metered)
-    _add_chat(app, metered)
+    Inputs = _model_of_inputs(pipeline)
+    _add_run(app, metered, Inputs)
+    _add_chat(app, metered, Inputs)
     _add_state(app, metered)
     _add_errors(app)
     paths = [path for route in app.routes if (path := getattr(route, "path", None))]
     app.add_middleware(
-        Guard, metering=metered.metering, paths=paths, token=token, most_bytes=most_bytes
-    )
+        Guard, metering=metered.metering, paths=paths, token=token, most_bytes=most_bytes,
+        answer_to=_error_response,
+    )  # fmt: skip
     return app
 
 
-def _add_run(app: FastAPI, metered: MeteredPipeline) -> None:
+def _add_run(app: FastAPI, metered: MeteredPipeline, Inputs: type[BaseModel]) -> None:
     pipeline = metered.pipeline
-    Inputs, Outputs = _model_of_inputs(pipeline), _model_of_outputs(pipeline)
+    Outputs = _model_of_outputs(pipeline)
 
     class Usage(BaseModel):
         input_tokens: int
@@ -130,9 +134,8 @@ def _run_form(served: Served) -> dict[str, Any]:
     }
 
 
-def _add_chat(app: FastAPI, metered: MeteredPipeline) -> None:
+def _add_chat(app: FastAPI, metered: MeteredPipeline, Inputs: type[BaseModel]) -> None:
     pipeline = metered.pipeline
-    Inputs = _model_of_inputs(pipeline)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -141,14 +144,14 @@ def _add_chat(app: FastAPI, metered: MeteredPipeline) -> None:
         if fields.get("model") not in (None, pipeline.name):
             problem = f"there is no model {fields['model']!r} here, but {pipeline.name!r}"
             raise HTTPException(404, problem)
-        given = Inputs.model_validate(chat_form.inputs_of(fields, pipeline.input_types))
-        inputs = _given(given, pipeline)
+        read = await run_in_threadpool(chat_form.inputs_of, fields, pipeline.input_types)
+        inputs = _given(Inputs.model_validate(read), pipeline)
         if fields.get("stream"):
             return _events(_chat_events(metered, inputs, request, fields))
         served = await _final(metered, inputs, request)
         assert served.trace is not None
-        as_json = chat_form.wants_json(fields)
-        return _json(chat_form.completion(pipeline.name, served, served.trace, as_json=as_json))
+        known_by, as_json = chat_form.identity(pipeline.name), chat_form.wants_json(fields)
+        return _json(chat_form.completion(known_by, served, served.trace, as_json=as_json))
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -160,16 +163,16 @@ def _add_chat(app: FastAPI, metered: MeteredPipeline) -> None:
 async def _chat_events(
     metered: MeteredPipeline, inputs: Mapping[str, Any], request: Request, fields: Mapping[str, Any]
 ) -> AsyncIterator[str]:
-    model, as_json = metered.pipeline.name, chat_form.wants_json(fields)
+    known_by, as_json = chat_form.identity(metered.pipeline.name), chat_form.wants_json(fields)
     options = fields.get("stream_options")
     with_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
     async with aclosing(metered.predictions(inputs, request)) as coming:
         async for served in coming:
             if served.trace is None:
-                chunk = chat_form.provisional_chunk(model, served, as_json=as_json)
+                chunk = chat_form.provisional_chunk(known_by, served, as_json=as_json)
                 yield chat_form.json_text(chunk)
                 continue
-            whole = chat_form.completion(model, served, served.trace, as_json=as_json)
+            whole = chat_form.completion(known_by, served, served.trace, as_json=as_json)
             for chunk in as_chunks(whole, with_usage):
                 yield chat_form.json_text(chunk)
     yield "[DONE]"
@@ -198,7 +201,6 @@ def _add_state(app: FastAPI, metered: MeteredPipeline) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Exception)
     async def failed(_request: Request, error: Exception) -> Response:
         return _error_response(error)
 
@@ -233,7 +235,7 @@ def _error(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         return 400, error_body(str(error), "invalid_request_error"), {}
     if isinstance(error, ClientGone):
         return 499, error_body("the client closed the connection", "client_closed"), {}
-    logger.error("a request failed", exc_info=error)
+    logger.error("a request failed: %s", redacted("".join(traceback.format_exception(error))))
     return 500, error_body("the server failed; its log says why", "server_error"), {}
 
 
@@ -245,8 +247,8 @@ def _problems(errors: Any) -> str:
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    """The body; raises HTTPException if it is no JSON object, or is not declared as JSON, as the
-    scripts of any web page may send it."""
+    """The body; raises HTTPException if it is no JSON object, or is not declared as JSON (browsers
+    send other types cross-origin without a preflight)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind != "application/json":
         raise HTTPException(415, f"the content type must be application/json, but is {kind!r}")

@@ -240,9 +240,9 @@ class RacingEngine(_Shared):
         distinct = list({call.key: call for call in calls}.values())
         members = [[n for n, call in enumerate(calls) if call.key == d.key] for d in distinct]
         count = _calls_for(self._count, map(len, members))
-        session, told = self._engines[0].session, self._on_first
-        on_first = None if told is None else (lambda place: told(members[place][0]))
-        race = session.first_of(distinct, count, on_first)
+        session, on_first = self._engines[0].session, self._on_first
+        report = on_first and (lambda place: on_first(members[place][0]))
+        race = session.first_of(distinct, count, report)
         self.winners = self.winners or [members[place] for place in race.winners]
         for call, lost in zip(distinct, race.lost, strict=True):
             if lost.calls:

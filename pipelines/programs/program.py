@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -93,7 +94,7 @@ class Program(dspy.Module, BoundProgram):
         needed = self._pipeline.before(name)
         for level in self._pipeline.levels:
             before = [self._bound[n] for n in level if n in needed]
-            done = finish(self._run_level(before, values, _untraced))
+            done = finish(self._run_level(before, values, _untraced, threading.Lock()))
             if any(step.failure for step in done):
                 return None
             values.update(self._written(done))
@@ -103,7 +104,7 @@ class Program(dspy.Module, BoundProgram):
         """See `BoundProgram.run_module`."""
         bound = self._bound[self._pipeline.module(name).name]
         values = taken(inputs, bound.module.reads)
-        return finish(self._run_level([bound], values, _untraced))[0]
+        return finish(self._run_level([bound], values, _untraced, threading.Lock()))[0]
 
     @contextmanager
     def _members(self, name: str, inputs: Mapping[str, Any]) -> Iterator[AskedMembers]:
@@ -128,11 +129,13 @@ class Program(dspy.Module, BoundProgram):
     ) -> Resumable[Trace]:
         values = taken(inputs, self._pipeline.inputs)
         steps: list[ModuleStep] = []
+        functions = threading.Lock()
         if report is not None:
-            settings = partial(_heard, settings, partial(self._report, report, values, steps))
+            listener = partial(self._report, report, values, steps, functions)
+            settings = partial(_with_listener, settings, listener)
         for level in self._pipeline.levels:
             bound = [self._bound[name] for name in level]
-            done = yield from self._run_level(bound, values, settings)
+            done = yield from self._run_level(bound, values, settings, functions)
             steps.extend(done)
             failed = next((step.failure for step in done if step.failure is not None), None)
             if failed is not None:  # there will be no outputs, so further calls would be wasted
@@ -145,20 +148,27 @@ class Program(dspy.Module, BoundProgram):
         report: Callable[[Prediction], object],
         values: Mapping[str, Any],
         steps: Sequence[ModuleStep],
+        functions: threading.Lock,
         path: str,
         record: Mapping[str, Any],
         agreement: float,
     ) -> None:
-        """Report what a run that got so far returns if this is the outcome of a module."""
+        """Report what a run that got so far returns if this is the outcome of a module.
+
+        The run may go on meanwhile; functions are called within `functions`, one at a time.
+        """
         if path not in self._bound:  # an aggregator consults it
             return
         found = {**values, **self._bound[path].wired_outputs(record)}
+        if any(step.module == path for step in steps):  # it has its final outcome by now
+            return
         for name in chain.from_iterable(self._pipeline.levels):
             bound = self._bound[name]
             ready = found.keys() >= set(bound.module.reads)
             if ready and not bound.module.is_llm and not found.keys() >= set(bound.module.writes):
                 try:
-                    found.update(bound.call_function(taken(found, bound.module.reads)))
+                    with functions:
+                        found.update(bound.call_function(taken(found, bound.module.reads)))
                 except (Exception, SystemExit):  # if it fails on the final answer, that is shown
                     return
         if found.keys() >= set(self._pipeline.outputs):
@@ -175,9 +185,14 @@ class Program(dspy.Module, BoundProgram):
         }
 
     def _run_level(
-        self, level: Sequence[BoundModule], values: Mapping[str, Any], settings: _Settings
+        self,
+        level: Sequence[BoundModule],
+        values: Mapping[str, Any],
+        settings: _Settings,
+        functions: threading.Lock,
     ) -> Resumable[list[ModuleStep]]:
-        """The steps of independent modules; those that ask models run concurrently."""
+        """The steps of independent modules; those that ask models run concurrently, functions
+        within `functions`."""
         memo = Memo() if self._memo is None else self._memo
         asking: dict[Any, Callable[[], ModuleStep]] = {}
         calling: dict[Any, Callable[[], ModuleStep]] = {}
@@ -185,7 +200,7 @@ class Program(dspy.Module, BoundProgram):
             inputs = {field: values[field] for field in bound.module.reads}
             key = None if self._memo is None else bound.memo_key(inputs)
             makers = asking if bound.module.is_llm else calling
-            makers[key or object()] = partial(self._step, bound, inputs, settings)
+            makers[key or object()] = partial(self._step, bound, inputs, settings, functions)
         steps = yield from memo.make(asking, ModuleStep.lasts)
         for key, maker in calling.items():  # a user's function need not be safe for threads
             steps.update((yield from memo.make({key: maker}, ModuleStep.lasts)))
@@ -193,10 +208,15 @@ class Program(dspy.Module, BoundProgram):
         return [by_module[bound.name] for bound in level]
 
     def _step(
-        self, bound: BoundModule, inputs: Mapping[str, Any], settings: _Settings
+        self,
+        bound: BoundModule,
+        inputs: Mapping[str, Any],
+        settings: _Settings,
+        functions: threading.Lock,
     ) -> ModuleStep:
         if not bound.module.is_llm:
-            return _called(bound, inputs, self._session)
+            with functions:
+                return _called(bound, inputs, self._session)
         with settings():
             return _asked(bound, inputs, getattr(self, bound.name), self._parsed.get(bound.name))
 
@@ -216,7 +236,7 @@ _untraced = partial(_traced, trace=None)
 
 
 @contextmanager
-def _heard(settings: _Settings, listener: Listener) -> Iterator[None]:
+def _with_listener(settings: _Settings, listener: Listener) -> Iterator[None]:
     with settings(), listening(listener):
         yield
 

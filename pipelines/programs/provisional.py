@@ -1,4 +1,4 @@
-"""Who is told of outcomes that a wide module may still replace."""
+"""Context variable for the listener of provisional outcomes."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -14,9 +15,11 @@ from typing import Any
 import dspy
 import pytest
 import yaml
+from litellm.exceptions import InternalServerError
 from litellm.router import Router
 
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
+from optimizer import from_dspy
 from optimizer.cli import main
 from optimizer.export.carried_code import ROOMS
 from optimizer.export.docker_image import RUNNING
@@ -147,6 +150,19 @@ def test_litellms_router_falls_back_and_reaches_the_pipeline(
     assert form["router_settings"]["fallbacks"][0] == {"quick": ["slow", "check"]}
 
 
+def test_litellms_router_asks_a_pipeline_that_fails_only_once() -> None:
+    pipeline = Pipeline("p", [Module("solve", "task -> answer", model="openai/gpt-4o-mini")])
+    with LoopbackServer(Behaviour(status=500)) as server:
+        text = proxy_config(pipeline).replace("http://127.0.0.1:8000/v1", server.url)
+        form = yaml.safe_load(text.replace("os.environ/COMPOUND_OPTIMIZER_TOKEN", "none"))
+        router = Router(model_list=form["model_list"], **form["router_settings"])
+        with pytest.raises(InternalServerError):
+            router.completion("p", [{"role": "user", "content": "why?"}])
+        with pytest.raises(InternalServerError):
+            asyncio.run(router.acompletion("p", [{"role": "user", "content": "why?"}]))
+        assert server.requests == 2
+
+
 def test_a_proxy_is_refused_models_that_litellm_does_not_know() -> None:
     pipeline = Pipeline("p", [Module("solve", "task -> answer", model="sim/alder")])
     with pytest.raises(PipelineError, match="'sim/alder' is a model of this library's own"):
@@ -168,6 +184,37 @@ def test_a_dockerfile_copies_what_is_there_and_pins_what_runs_it(
     assert names >= {*RUNNING, "dspy", "openai", "starlette", "aiohttp"}
     assert not names & {"mlflow", "optuna", "scipy", "pandas", "joblib", "matplotlib"}
     assert main(["export", "p.yaml", "--docker", "image"]) == 2
+
+
+def test_an_image_imports_and_serves_code_as_export_was_allowed_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entrypoint(folder: str) -> list[str]:
+        line = Path(folder, "Dockerfile").read_text().splitlines()[-1]
+        command: list[str] = json.loads(line.removeprefix("ENTRYPOINT "))
+        return command[command.index("0.0.0.0") + 1 :]
+
+    monkeypatch.syspath_prepend(".")
+    Path("loud_code.py").write_text("def loud(task):\n    return task.upper()\n")
+    Path("held_program.py").write_text(
+        "import dspy\nprogram = dspy.ChainOfThought('question -> answer')\n"
+    )
+    form = {"name": "p", "modules": [{"name": "loud", "signature": "task -> answer",
+                                      "function": "loud_code:loud"}]}  # fmt: skip
+    Path("code.yaml").write_text(yaml.safe_dump(form))
+    assert main(["export", "code.yaml", "--docker", "image"]) == 2
+    assert "names code that would be imported" in capsys.readouterr().err
+    assert "loud_code" not in sys.modules
+    assert not Path("image").exists()
+    assert main(["export", "code.yaml", "--docker", "image", "--allow-code"]) == 0
+    assert entrypoint("image") == ["--allow-code"]
+    assert Path("image/code/loud_code.py").exists()
+
+    from_dspy(dspy.ChainOfThought("question -> answer"), name="cot").save("cot.yaml")
+    given = ["--program", "held_program:program"]
+    assert main(["export", "cot.yaml", "--docker", "other", *given]) == 0
+    assert entrypoint("other") == given
+    assert Path("other/code/held_program.py").exists()
 
 
 def test_running_and_serving_take_nothing_but_the_requirements(tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.loopback import LoopbackServer
 from optimizer import Budget, from_dspy
 from optimizer.cli import main
+from optimizer.service.chat_form import inputs_of
+from optimizer.service.served_run import MeteredPipeline
 from pipelines import Module, Pipeline
+from pipelines.adapters.entrances.chat_request import RefusedRequest
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from tests.launching import REPOSITORY
@@ -57,7 +60,7 @@ def user(text: str) -> list[Any]:
 def test_a_stream_has_the_quick_answer_before_the_slow_model_replies(thinkers: Models) -> None:
     given, slow, _ = thinkers
     with serving(tuned(given)) as url:
-        deltas, provisional = [], []
+        deltas, provisional, known_by = [], [], set()
         for chunk in client(url).chat.completions.create(
             model="thinker", messages=user("why?"), stream=True
         ):
@@ -66,6 +69,8 @@ def test_a_stream_has_the_quick_answer_before_the_slow_model_replies(thinkers: M
                 provisional.append(found)
                 slow.go_on.set()
             deltas.append(chunk.choices[0].delta.content or "")
+            known_by.add((chunk.id, chunk.created))
+    assert len(known_by) == 1
     assert provisional == [{"content": QUICK, "confidence": 0.5}]
     assert "".join(deltas) == BETTER
 
@@ -137,13 +142,46 @@ def test_several_inputs_come_as_json_in_the_message_or_beside_it() -> None:
     given = {"number": 2, "word": "ha"}
     with serving(TWICE) as url:
         create = client(url).chat.completions.create
-        in_text = create(model="twice", messages=user(f"Please: {json.dumps(given)}, thanks"))
+        text = f"Use {{braces}} and {{}}: {json.dumps(given)}, thanks"
+        in_text = create(model="twice", messages=user(text))
         beside = create(model="twice", messages=[], extra_body={"inputs": given})
         assert json.loads(in_text.choices[0].message.content or "") == wanted
         assert json.loads(beside.choices[0].message.content or "") == wanted
         answered = httpx.post(f"{url}/run", json={"inputs": given}).json()
         assert answered["outputs"] == wanted
         assert answered["final"] is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (str, 'Translate this JSON: {"question": "why?"}', None),
+        (str, '{"question": "why?"} in French', None),
+        (str, ' {"question": "why?"}\n', "why?"),
+        (str, '{"other": 1}', None),
+        (dict, '{"other": 1}', {"other": 1}),
+        (list, "[" * 100_000, None),
+    ],
+)
+def test_the_only_input_is_the_whole_message(kind: type, text: str, value: Any) -> None:
+    found = inputs_of({"messages": user(text)}, {"question": kind})
+    assert found == {"question": text if value is None else value}
+
+
+def test_reading_a_message_takes_time_in_proportion_to_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts: list[int] = []
+
+    class Counting(json.JSONDecoder):
+        def raw_decode(self, text: str, start: int = 0) -> Any:
+            attempts.append(start)
+            return super().raw_decode(text, start)
+
+    monkeypatch.setattr(json, "JSONDecoder", Counting)
+    with pytest.raises(RefusedRequest, match="must be a JSON object"):
+        inputs_of({"messages": user("{" * 100_000)}, {"number": int, "word": str})
+    assert len(attempts) == 8
 
 
 @pytest.mark.parametrize(
@@ -193,11 +231,30 @@ def test_a_token_is_wanted_everywhere_but_for_health() -> None:
     with serving(TWICE, token="secret-token") as url:
         assert httpx.get(f"{url}/health").json()["status"] == "ok"
         for path in ("/metrics", "/v1/models", "/openapi.json"):
-            assert httpx.get(f"{url}{path}").status_code == 401
+            refused = httpx.get(f"{url}{path}")
+            assert (refused.status_code, refused.headers["x-should-retry"]) == (401, "false")
         with pytest.raises(openai.AuthenticationError):
             client(url).models.list()
         (model,) = openai.OpenAI(base_url=f"{url}/v1", api_key="secret-token").models.list()
     assert model.id == "twice"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unforeseen_error_is_logged_without_secrets(
+    stream: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: MeteredPipeline) -> None:
+        raise OSError("no room for sk-1234567890-secret")
+
+    monkeypatch.setenv("SOME_API_KEY", "sk-1234567890-secret")
+    monkeypatch.setattr(MeteredPipeline, "session", fail)
+    with serving(TWICE) as url:
+        body = {"inputs": {"number": 1, "word": "a"}, "stream": stream}
+        answered = httpx.post(f"{url}/run", json=body)
+    assert answered.status_code == (200 if stream else 500)
+    assert "the server failed; its log says why" in answered.text
+    assert "OSError: no room for <SOME_API_KEY>" in caplog.text
+    assert "sk-1234567890-secret" not in caplog.text
 
 
 def test_caps_hold_and_tell_when_to_come_again(thinkers: Models) -> None:

@@ -123,6 +123,27 @@ def test_functions_run_on_provisional_answers_and_drop_those_they_fail_on(
     assert [(each.answer, each.loud) for each in found] == answers
 
 
+def test_a_run_calls_one_function_at_a_time_while_a_race_goes_on() -> None:
+    slow, busy, overlapped = Slow(), threading.Lock(), threading.Event()
+
+    def alone(answer: str) -> str:
+        if not busy.acquire(blocking=False):
+            overlapped.set()
+            return answer
+        slow.go_on.set()  # the race ends while this runs on its first answer
+        if answer == "quick":
+            overlapped.wait(0.5)
+        busy.release()
+        return answer.upper()
+
+    with LoopbackServer(slow, reply=says) as server:
+        after = Module("alone", "answer -> loud", function=alone)
+        pipeline = tuned(server, "quick + slow + slow -> first_to_finish(count=2)", after)
+        found = [prediction.loud for prediction in pipeline.stream(question="why?")]
+    assert not overlapped.is_set()
+    assert found[0] == "QUICK"
+
+
 def test_no_further_call_is_made_for_a_provisional_answer() -> None:
     slow = Slow()
     slow.go_on.set()
