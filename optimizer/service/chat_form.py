@@ -16,6 +16,8 @@ _REFUSED = {"tools": "it calls none", "functions": "it calls none", "audio": "it
 """Parameters that ask for what no pipeline answers with."""
 _MOST_ATTEMPTS = 8
 """At reading an object from a text, which takes time in proportion to what follows."""
+_LONG = 1 << 20
+"""Characters of a text from which on there is only one attempt."""
 
 
 def inputs_of(fields: Mapping[str, Any], types: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,7 +137,7 @@ def _last_message(messages: Any) -> str:
 def _object_with(names: Collection[str], text: str) -> dict[str, Any] | None:
     """The first JSON object in the text that has these keys; None if there is none."""
     start = text.find("{")
-    for _ in range(_MOST_ATTEMPTS):
+    for _ in range(_MOST_ATTEMPTS if len(text) < _LONG else 1):
         if start < 0:
             break
         try:
