@@ -22,6 +22,7 @@ from optimizer.service.database import ARTIFACTS, EVENTS, SEARCHES, TOKENS, WORK
 from optimizer.service.request import SearchRequest, State, Upload
 from optimizer.service.tokens import Token
 from pipelines.gateway.budget import PICO, Budget, picodollars
+from pipelines.gateway.secrets import encodable
 
 ENDED = ("stopped", "failed", "done")
 WORKER_GONE_S = 60.0
@@ -79,8 +80,9 @@ class Ending:
     """How a search left its worker; `queued` if another one is to go on with it."""
 
     state: State
-    spent_usd: float
-    spent_calls: int
+    spent_usd: float | None
+    """None, as for `spent_calls`, if it is unknown: then what was written before stays."""
+    spent_calls: int | None
     result: Mapping[str, Any] | None = None
     error: str | None = None
     artifacts: Mapping[str, bytes] | None = None
@@ -127,7 +129,7 @@ def add(
         _check_budget(connection, token, budget)
         connection.execute(
             insert(SEARCHES).values(
-                id=key, token=token.name, name=name, state="queued", version=version,
+                id=key, token=token.name, name=_storable(name), state="queued", version=version,
                 request=json.dumps(stored), dataset=dataset.content, folder=request.folder,
                 budget_usd=budget.usd, budget_calls=budget.calls, created=now(),
             )
@@ -179,7 +181,7 @@ def _check_budget(connection: Connection, token: Token, budget: Budget, besides:
 
 
 def lease(database: Database, worker: WorkerFacts, seconds: float) -> Leased | None:
-    """Take the oldest search that this worker may run, for so many seconds; None without any."""
+    """Take the oldest search that this worker may run, for `seconds`; None without any."""
     columns = SEARCHES.c
     free = or_(
         columns.state == "queued", and_(columns.state == "running", columns.lease_until < now())
@@ -233,7 +235,7 @@ def renew(
     progress: Mapping[str, Any],
     events: Sequence[Event],
 ) -> bool | None:
-    """Hold the search for so many seconds from now, and write down how far it is.
+    """Hold the search for `seconds` from now, and write down how far it is.
 
     Trials that were written down before, by this worker or the one before it, are left out.
 
@@ -257,27 +259,42 @@ def renew(
 
 
 def end(database: Database, leased: Leased, ending: Ending, events: Sequence[Event] = ()) -> bool:
-    """Write down how the search ended; False if the worker no longer holds it."""
+    """Write down how the search ended; False if the worker no longer holds it.
+
+    One that goes back to the queue is stopped instead if its user has asked for that meanwhile.
+    """
+    columns = SEARCHES.c
+    state: Any = ending.state
+    ended: Any = now()
+    if ending.state == "queued":
+        state = case((columns.stop, "stopped"), else_="queued")
+        ended = case((columns.stop, now()), else_=None)
+    error = None if ending.error is None else _storable(ending.error)
+    spent = {"spent_usd": ending.spent_usd, "spent_calls": ending.spent_calls}
     with database.writing() as connection:
-        held = connection.execute(
+        written = connection.execute(
             update(SEARCHES)
             .where(*_held(leased))
             .values(
-                state=ending.state, lease=None, lease_until=None, lost=0, stop=False,
-                spent_usd=ending.spent_usd, spent_calls=ending.spent_calls,
-                ended=None if ending.state == "queued" else now(), error=ending.error,
-                result=None if ending.result is None else json.dumps(ending.result),
+                state=state, lease=None, lease_until=None, lost=0, stop=False, ended=ended,
+                result=None if ending.result is None else json.dumps(ending.result), error=error,
+                **{name: value for name, value in spent.items() if value is not None},
             )
-        ).rowcount  # fmt: skip
-        if not held:
+            .returning(columns.state)
+        ).scalar()  # fmt: skip
+        if written is None:
             return False
         _append_new(connection, leased.id, events)
-        data = {} if ending.error is None else {"error": ending.error}
-        _append(connection, leased.id, [(ending.state, data)])
+        _append(connection, leased.id, [(written, {} if error is None else {"error": error})])
         for name, content in (ending.artifacts or {}).items():
             row = {"search": leased.id, "name": name, "content": content}
             connection.execute(insert(ARTIFACTS).values(row))
         return True
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL or UTF-8 has no form for."""
+    return encodable(text).replace("\0", "")
 
 
 def _held(leased: Leased) -> tuple[Any, ...]:
@@ -285,7 +302,10 @@ def _held(leased: Leased) -> tuple[Any, ...]:
 
 
 def stop(database: Database, token: Token, key: str) -> None:
-    """Ask a search to stop; one that waits stops at once.
+    """Ask a search to stop; one that no worker holds stops at once.
+
+    That is one that waits, and one whose lease has run out: its worker may never come back. What it
+    spent since its last renewal is counted when the search is resumed.
 
     Raises:
         UnknownSearch: the token has none of this id.
@@ -294,8 +314,11 @@ def stop(database: Database, token: Token, key: str) -> None:
     columns = SEARCHES.c
     with database.writing() as connection:
         name = columns.token == token.name
-        waiting = update(SEARCHES).where(columns.id == key, name, columns.state == "queued")
-        if connection.execute(waiting.values(state="stopped", ended=now())).rowcount:
+        overdue = and_(columns.state == "running", columns.lease_until < now())
+        free = or_(columns.state == "queued", overdue)
+        stopped = {"state": "stopped", "ended": now(), "lease": None, "lease_until": None}
+        waiting = update(SEARCHES).where(columns.id == key, name, free)
+        if connection.execute(waiting.values(stop=False, lost=0, **stopped)).rowcount:
             _append(connection, key, [("stopped", {})])
             return
         running = update(SEARCHES).where(columns.id == key, name, columns.state == "running")
@@ -447,7 +470,7 @@ def artifact(database: Database, token: Token, key: str, name: str) -> bytes:
     return bytes(content)
 
 
-def seen(database: Database, worker: WorkerFacts) -> None:
+def record_heartbeat(database: Database, worker: WorkerFacts) -> None:
     """Note that the worker is alive, and forget those that were not seen for long."""
     facts = {
         "version": worker.version, "cache": worker.cache,
@@ -460,7 +483,7 @@ def seen(database: Database, worker: WorkerFacts) -> None:
             connection.execute(insert(WORKERS).values(id=worker.id, **facts))
 
 
-def gone(database: Database, worker: WorkerFacts) -> None:
+def remove_worker(database: Database, worker: WorkerFacts) -> None:
     """Note that the worker has ended."""
     with database.writing() as connection:
         connection.execute(delete(WORKERS).where(WORKERS.c.id == worker.id))

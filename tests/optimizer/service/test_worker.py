@@ -19,16 +19,19 @@ import pytest
 from sqlalchemy import update
 
 import optimizer.loop
+import optimizer.service.artifacts
+import optimizer.service.worker
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from optimizer.service import queue, serve
 from optimizer.service.database import SEARCHES, Database
-from optimizer.service.lease import Lease, LeasedGateway
+from optimizer.service.lease import Lease, LeasedGateway, clock
 from optimizer.service.queue import MOST_LOST
 from optimizer.service.request import SearchRequest, Upload
 from optimizer.service.tokens import token_of
 from optimizer.service.worker import Worker
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed
+from pipelines.gateway.storage.store import StoreError
 from pipelines.patterns import locate_solve
 from pipelines.providers.simulated import simulated_dataset
 from tests.launching import wait_until
@@ -211,6 +214,63 @@ def test_a_search_that_no_worker_survives_fails(
     run(worker, lambda: wait_until(lambda: state(database, key) == "failed"))
     assert shown(database, key)["error"].startswith("5 workers in a row were lost with it")
     assert provider.asked == 0
+
+
+def test_a_cache_that_cannot_be_used_fails_the_search_and_not_the_worker(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    broken, whole = (add(database, worker, provider) for _ in range(2))
+    made: list[str] = []
+
+    def gateway(folder: Path, search: str, lease: Lease) -> LeasedGateway:
+        made.append(search)
+        if search == broken:
+            raise StoreError("the cache can't be opened: the disk is full")
+        return LeasedGateway(folder, search, lease)
+
+    with patch.object(optimizer.service.worker, "LeasedGateway", gateway):
+        run(worker, lambda: wait_until(lambda: state(database, whole) == "done"))
+    assert made == [broken, whole]
+    failed = shown(database, broken)
+    assert (failed["state"], failed["error"]) == (
+        "failed", "the cache can't be opened: the disk is full"
+    )  # fmt: skip
+
+
+def test_a_cache_that_breaks_in_the_end_fails_the_search(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    key = add(database, worker, provider)
+    with patch.object(LeasedGateway, "settled", side_effect=StoreError("no space left")):
+        run(worker, lambda: wait_until(lambda: state(database, key) == "failed"))
+    failed = shown(database, key)
+    assert failed["error"] == "no space left"
+    assert failed["spent"]["calls"] > 0
+
+
+def test_an_end_that_the_database_refuses_is_a_failure(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    key = add(database, worker, provider)
+    with patch.object(
+        optimizer.service.artifacts, "result_files", lambda _: {"artifacts": {None: b""}}
+    ):
+        run(worker, lambda: wait_until(lambda: state(database, key) == "failed"))
+    assert shown(database, key)["error"].startswith("what it found can't be written")
+
+
+def test_a_renewal_that_fails_for_good_interrupts_the_search(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    add(database, worker, provider)
+    leased = queue.lease(database, worker.facts, 60.0)
+    assert leased is not None
+    interrupted = threading.Event()
+    lease = Lease(database, worker.facts, leased, 0.1, clock(), interrupted.set)
+    lease.note("warning", {"message": object()})  # JSON has no form for it
+    with lease.renewing():
+        assert interrupted.wait(30)
+    assert lease.lost
 
 
 def test_calls_wait_while_the_lease_is_uncertain_and_fail_unsent_once_it_is_lost(
