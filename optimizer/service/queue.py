@@ -30,6 +30,16 @@ WORKER_GONE_S = 60.0
 MOST_LOST = 5
 """A search whose workers are lost so often in a row, without a new trial, has failed."""
 
+MOST_LISTED = 200
+"""Searches in a list of them; older ones are found by their id."""
+_SHOWN = [
+    SEARCHES.c[name]
+    for name in (
+        "id", "name", "state", "stop", "version", "request", "folder", "cache", "created", "ended",
+        "spent_usd", "spent_calls", "trials", "progress", "result", "error",
+    )
+]  # fmt: skip
+
 Event = tuple[str, Mapping[str, Any]]
 """Its kind and data: a `trial` with its `number`, a `warning`, or a change of state."""
 
@@ -355,7 +365,11 @@ def resume(database: Database, token: Token, key: str, version: str) -> None:
 
 
 def _row(connection: Connection, token: Token, key: str) -> RowMapping:
-    wanted = select(SEARCHES).where(SEARCHES.c.id == key, SEARCHES.c.token == token.name)
+    """The state and budget of a search; `UnknownSearch` if the token has none of this id."""
+    columns = SEARCHES.c
+    wanted = select(columns.state, columns.budget_usd, columns.budget_calls).where(
+        columns.id == key, columns.token == token.name
+    )
     row = connection.execute(wanted).mappings().first()
     if row is None:
         raise UnknownSearch(f"there is no search {key!r}")
@@ -363,28 +377,27 @@ def _row(connection: Connection, token: Token, key: str) -> RowMapping:
 
 
 def searches(database: Database, token: Token, key: str | None = None) -> list[dict[str, Any]]:
-    """The token's searches, newest first, or the one of this id, as JSON.
+    """The token's newest `MOST_LISTED` searches, newest first, or the one of this id, as JSON.
 
     Raises:
         UnknownSearch: it has none of this id.
     """
-    columns = [column for column in SEARCHES.c if column.name != "dataset"]
     overdue = (SEARCHES.c.lease_until < now()).label("overdue")
-    wanted = select(*columns, overdue).where(SEARCHES.c.token == token.name)
+    wanted = select(*_SHOWN, overdue).where(SEARCHES.c.token == token.name)
     if key is not None:
         wanted = wanted.where(SEARCHES.c.id == key)
     with database.reading() as connection:
-        rows = connection.execute(wanted.order_by(SEARCHES.c.created.desc())).mappings().all()
+        newest = wanted.order_by(SEARCHES.c.created.desc()).limit(MOST_LISTED)
+        rows = connection.execute(newest).mappings().all()
         if key is not None and not rows:
             raise UnknownSearch(f"there is no search {key!r}")
         workers = _alive(connection)
         keys = [row["id"] for row in rows]
         named = select(ARTIFACTS.c.search, ARTIFACTS.c.name).where(ARTIFACTS.c.search.in_(keys))
-        artifacts = connection.execute(named).all()
-    return [
-        _shown(row, workers, [name for search, name in artifacts if search == row["id"]])
-        for row in rows
-    ]
+        files: dict[str, list[str]] = {key: [] for key in keys}
+        for search, name in connection.execute(named):
+            files[search].append(name)
+    return [_shown(row, workers, files[row["id"]]) for row in rows]
 
 
 def _shown(

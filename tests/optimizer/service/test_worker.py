@@ -341,11 +341,19 @@ def test_code_of_an_allowed_folder_runs_and_is_forgotten(
 def test_workers_that_die_are_replaced_and_end_with_the_service(tmp_path: Path) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
+    refusals = iter([OSError("no process is left")])
+
     def start(*_: Any) -> subprocess.Popen[bytes]:
+        for refusal in refusals:
+            raise refusal
         started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
         return started[-1]
 
-    with patch.object(serve, "_start", start), serve.workers(2, "sqlite://", []):
+    with (
+        patch.object(serve, "_RESTART_S", 0.01),
+        patch.object(serve, "_start", start),
+        serve.workers(2, "sqlite://", []),
+    ):
         wait_until(lambda: len(started) == 2)
         started[0].kill()
         wait_until(lambda: len(started) == 3)
