@@ -183,8 +183,12 @@ def test_a_search_in_other_hands_is_left_without_a_word(
     assert "queued" not in kinds[1:]
 
 
-def test_a_failure_is_told_without_secrets_and_can_be_resumed(
-    database: Database, worker: Worker, provider: Provider, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_is_reported_without_secrets_and_can_be_resumed(
+    database: Database,
+    worker: Worker,
+    provider: Provider,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("THE_API_KEY", PLANTED)
     key = add(database, worker, provider)
@@ -199,6 +203,10 @@ def test_a_failure_is_told_without_secrets_and_can_be_resumed(
     run(worker, act)
     failed = [e for e in queue.events_after(database, ANA, key, 0) if e["kind"] == "failed"]
     assert "bad <THE_API_KEY>" in failed[0]["data"]["error"]
+    logged = next(text for text in caplog.messages if f"search {key} failed" in text)
+    assert "Traceback" in logged
+    assert "bad <THE_API_KEY>" in logged
+    assert PLANTED not in caplog.text
     files = list(Path(database.shown.removeprefix("sqlite:///")).parent.glob("service.db*"))
     assert files
     assert not any(PLANTED.encode() in file.read_bytes() for file in files)
