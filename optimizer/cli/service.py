@@ -57,8 +57,9 @@ def _serve_searches(options: argparse.Namespace) -> int:
     if options.tokens:
         tokens, fragment = read_tokens(options.tokens), ""
     else:
-        secret = os.environ.get("COMPOUND_OPTIMIZER_TOKEN") or secrets.token_urlsafe(32)
-        tokens, fragment = [token_of("owner", secret)], f"/#token={secret}"
+        given = os.environ.get("COMPOUND_OPTIMIZER_TOKEN")
+        secret = given or secrets.token_urlsafe(32)  # all of whose characters a URL may have
+        tokens, fragment = [token_of("owner", secret)], "" if given else f"/#token={secret}"
     most_bytes = int(options.most_megabytes * 1e6)
     app = create_app(Service(database, tokens, folders, models, most_bytes))
     kept = [word for folder in folders.values() for word in ("--allow", str(folder))]

@@ -10,9 +10,9 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +22,7 @@ from evaluators.statistics import paired_interval
 from optimizer.errors import ServiceError
 from optimizer.service import queue
 from optimizer.service.database import Database
-from optimizer.service.materials import Folders, file_below, opened, stored_pipeline
+from optimizer.service.materials import Folders, check_dataset, file_below, opened, stored_pipeline
 from optimizer.service.queue import ENDED, NotPossible, OverBudget, UnknownSearch
 from optimizer.service.request import SearchRequest, Upload, make_request
 from optimizer.service.tokens import Token, find_token
@@ -40,6 +40,7 @@ WATCH_S = 0.5
 """Between two looks for new events."""
 _QUIET_S = 15.0
 """A watched search that is silent for so long sends a comment, which keeps the connection open."""
+_EVENT_ID = re.compile("[0-9]{1,9}")
 _STATUS = {OverBudget: 402, UnknownSearch: 404, NotPossible: 409}
 _KINDS = {"yaml": "application/yaml", "html": "text/html", "jsonl": "application/x-ndjson"}
 
@@ -54,6 +55,7 @@ class Service:
     models: Mapping[str, Model]
     """Models that need an address or a key of the operator's, by label."""
     most_bytes: int = MOST_BYTES
+    """Of a request, and of a dataset as a file; four times that in memory."""
     version: str = ""
 
     def checked(self, request: SearchRequest) -> tuple[SearchRequest, Upload, Estimate]:
@@ -72,6 +74,7 @@ class Service:
             if path.stat().st_size > self.most_bytes:
                 raise ValueError(f"{dataset} has more than {self.most_bytes:,} bytes")
             dataset = Upload(name=path.name, content=path.read_bytes())
+        check_dataset(dataset, 4 * self.most_bytes)
         with opened(request, dataset, self.folders, self.models) as arguments:
             estimate: Estimate = optimize(**arguments, dry_run=True)
         chosen = asdict(estimate.default) if request.budget is None else request.budget
@@ -83,8 +86,8 @@ def create_app(service: Service) -> FastAPI:
     database, version = service.database, service.version or library_version()
     queue.add_tokens(database, service.tokens)
     forms = {label: asdict(model) for label, model in service.models.items()}
-    app = FastAPI(title="compound-optimizer", version=version, docs_url=None, redoc_url=None)
-    app.add_middleware(_Door, tokens=service.tokens, most_bytes=service.most_bytes)
+    app = FastAPI(title="compound-optimizer", version=version, openapi_url=None)
+    app.add_middleware(TokenMiddleware, tokens=service.tokens, most_bytes=service.most_bytes)
     page, policy = _page()
 
     @app.exception_handler(ServiceError)
@@ -164,9 +167,12 @@ def create_app(service: Service) -> FastAPI:
         return compared(database, request.state.token, key, other)
 
     @app.get("/api/searches/{key}/events")
-    async def watch(request: Request, key: str, after: int = 0) -> Response:
+    async def watch(
+        request: Request, key: str, after: Annotated[int, Query(ge=0, lt=2**31)] = 0
+    ) -> Response:
         token: Token = request.state.token
-        after = int(request.headers.get("Last-Event-ID") or after)
+        last = request.headers.get("Last-Event-ID", "")
+        after = int(last) if _EVENT_ID.fullmatch(last) else after
         await run_in_threadpool(queue.searches, database, token, key)  # 404 before the stream
         stream = _events(database, token, key, after)
         return StreamingResponse(stream, media_type="text/event-stream",
@@ -258,13 +264,14 @@ def _page() -> tuple[str, str]:
     return page, policy
 
 
-class _Door:
-    """Lets in requests with a token, and no more of their body than allowed."""
+class TokenMiddleware:
+    """Requires a token below `/api/`, and bounds the body of a request."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[Token], most_bytes: int) -> None:
         self._app, self._tokens, self._most_bytes = app, tokens, most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What a search leaves behind: its figures and files."""
+"""Figures and files of a finished search."""
 
 from __future__ import annotations
 

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:8765"
 _TIMEOUT_S = 120.0
 """Of an answer (a submission is checked and estimated before it), and for a service to return."""
-_AGAIN_S = 1.0
+_RECONNECT_S = 1.0
 """Before a broken connection is tried again while a search is watched."""
+_AWAY = (502, 503, 504)
+"""A proxy without the service behind it, or a service without its database: both may return."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class SearchService:
         self,
         pipeline: Tunable | dspy.Module | str | Path,
         dataset: Any,
-        models: Sequence[str] | None = None,
+        models: str | Sequence[str] | None = None,
         **arguments: Any,
     ) -> RemoteSearch:
         """Submit a search; it is checked before it is queued.
@@ -75,7 +77,7 @@ class SearchService:
         self,
         pipeline: Tunable | dspy.Module | str | Path,
         dataset: Any,
-        models: Sequence[str] | None = None,
+        models: str | Sequence[str] | None = None,
         **arguments: Any,
     ) -> dict[str, Any]:
         """What `submit` with the same arguments would take: `estimate` has the figures,
@@ -91,7 +93,7 @@ class SearchService:
         return RemoteSearch(self, key, self._ask("GET", f"/api/searches/{key}").json())
 
     def searches(self) -> list[RemoteSearch]:
-        """All searches of this token, newest first. Raises as `search`."""
+        """The newest 200 searches of this token, newest first. Raises as `search`."""
         listed = self._ask("GET", "/api/searches").json()
         return [RemoteSearch(self, each["id"], each) for each in listed]
 
@@ -157,11 +159,13 @@ class RemoteSearch:
             except httpx.HTTPError as error:
                 if time.monotonic() - last > _TIMEOUT_S:
                     raise self.service._unreachable(error) from error
-            time.sleep(_AGAIN_S)
+            time.sleep(_RECONNECT_S)
 
     def _stream(self, after: int) -> Iterator[dict[str, Any]]:
         path, params = f"/api/searches/{self.id}/events", {"after": after}
         with self.service._client() as client, client.stream("GET", path, params=params) as answer:
+            if answer.status_code in _AWAY:
+                answer.raise_for_status()
             if answer.is_error:
                 answer.read()
             kind = ""
@@ -284,17 +288,23 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 
 
 def _request(
-    pipeline: Any, dataset: Any, models: Sequence[str] | None, arguments: Mapping[str, Any]
+    pipeline: Any, dataset: Any, models: str | Sequence[str] | None, arguments: Mapping[str, Any]
 ) -> SearchRequest:
     plain = {name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
              for name, value in arguments.items()}  # fmt: skip
     space = plain.get("search_space")
     if isinstance(space, BaseModel):
         plain["search_space"] = space.model_dump(mode="json", exclude_unset=True)
+    if "stages" in plain:
+        plain["stages"] = _listed(plain["stages"])
     return make_request(
         {"pipeline": _pipeline_text(pipeline), "dataset": _upload(dataset)}
-        | {"models": None if models is None else list(models), **plain}
+        | {"models": None if models is None else _listed(models), **plain}
     )
+
+
+def _listed(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _pipeline_text(pipeline: Any) -> str:

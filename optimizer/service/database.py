@@ -131,7 +131,10 @@ class Database:
             self._is_sqlite = address.get_backend_name() == "sqlite"
             waits = self._is_sqlite and "timeout" not in address.query
             self._engine = create_engine(
-                address, connect_args={"timeout": LOCKED_S} if waits else {}, pool_pre_ping=True
+                address,
+                connect_args={"timeout": LOCKED_S} if waits else {},
+                pool_pre_ping=True,
+                hide_parameters=True,  # errors are logged, and rows hold users' prompts and data
             )
         except (ArgumentError, NoSuchModuleError) as error:
             raise ValueError(

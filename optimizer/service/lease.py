@@ -11,15 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from optimizer.service.database import Database
-from optimizer.service.queue import Event, Leased, WorkerFacts, renew, seen
+from optimizer.service.queue import Event, Leased, WorkerFacts, record_heartbeat, renew
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.limits import Limit, ProviderGate
 from pipelines.gateway.gateway import Gateway, Session
+from pipelines.gateway.secrets import encodable, redacted
 from pipelines.gateway.storage.store import StoreError
 
 logger = logging.getLogger(__name__)
@@ -99,8 +100,11 @@ class Lease:
         while not self._ended.wait(self._seconds / BEATS):
             try:
                 self._renew()
-            except SQLAlchemyError as error:  # calls wait until it is back
+            except (OperationalError, InterfaceError) as error:  # calls wait until it is back
                 logger.warning("the service's database can't be used now: %s", error)
+            except Exception as error:  # without a thread that renews it, the search is lost
+                logger.warning("a lease can't be renewed: %s", redacted(encodable(error)))
+                self.lost = True
             if self.lost:
                 self._interrupt()
                 return
@@ -111,8 +115,8 @@ class Lease:
             spent = self.gateway.spent if self.gateway else (0.0, 0)
             progress = dict(self._progress)
             stop = renew(self._database, self._leased, self._seconds, spent, progress, events)
-            seen(self._database, self._worker)
-        except SQLAlchemyError:
+            record_heartbeat(self._database, self._worker)
+        except (OperationalError, InterfaceError):
             with self._lock:
                 self._events[:0] = events
             raise

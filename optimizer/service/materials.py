@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     from optimizer.service.request import SearchRequest, Upload
     from pipelines import Tunable
     from pipelines.gateway.model import Model
+    from search_spaces import SearchSpace
 
 Folders = Mapping[str, Path]
 """The folders that the operator allows, by name."""
 
+MOST_ROWS = 1_000_000
+"""Of a dataset in Parquet."""
+_BATCH_ROWS = 16
+"""Decoded at once while its size is added up: they may be as large as the whole."""
 _PARAMS = {
     "reasoning_effort", "verbosity", "thinking", "top_p", "top_k", "min_p", "stop",
     "presence_penalty", "frequency_penalty", "logit_bias",
@@ -71,6 +77,36 @@ def file_below(folders: Folders, name: str) -> Path:
     raise ValueError(f"there is no file {name!r} in the folders that the service allows ({where})")
 
 
+def check_dataset(dataset: Upload, most_bytes: int) -> None:
+    """Refuse Parquet that is small as a file alone: it may repeat one value any number of times.
+
+    Raises:
+        ValueError: it has more than `MOST_ROWS`, or more than `most_bytes` in memory.
+    """
+    if Path(dataset.name).suffix.lower() != ".parquet":
+        return
+    import pyarrow  # late: other datasets need not pay for it
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(io.BytesIO(dataset.content))
+        about = file.metadata
+        if about.num_rows > MOST_ROWS:
+            raise ValueError(f"{dataset.name} has {about.num_rows:,} rows, above {MOST_ROWS:,}")
+        groups = [about.row_group(index) for index in range(about.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        if size <= most_bytes:
+            size = 0
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+                size += batch.nbytes
+                if size > most_bytes:
+                    break
+    except (pyarrow.ArrowException, OSError):  # refused where it is loaded, in the words for it
+        return
+    if size > most_bytes:
+        raise ValueError(f"{dataset.name} has more than {most_bytes:,} bytes once it is read")
+
+
 def check_upload(form: Any) -> None:
     """Refuse, in an uploaded pipeline, models that say more than which one is meant.
 
@@ -92,20 +128,42 @@ def check_upload(form: Any) -> None:
                 f"model {model.get('name')!r} of an uploaded pipeline may not set {odd[0]!r}; the "
                 "operator can offer such a model by a label (serve --models)"
             )
-    check_no_address(form)
 
 
-def check_no_address(form: Any, key: str = "") -> None:
+def _check_no_address(names: Iterable[str]) -> None:
     """Refuse an address in the name of a model, as some of litellm's names have it."""
+    for name in names:
+        if "://" in name:
+            raise ValueError(f"a model's name may hold no address, but got {name!r}")
+
+
+def _names_in(form: Any) -> Iterator[str]:
+    """All texts of a config that may name a model: not prompts, nor what they hold."""
     if isinstance(form, Mapping):
-        for inner, value in form.items():
-            within = key if key in ("models", "diagnoser") and inner not in ("params",) else inner
-            check_no_address(value, within)
+        for key, value in form.items():
+            if key not in ("instructions", "demos", "params"):
+                yield from _names_in(value)
     elif isinstance(form, list):
         for value in form:
-            check_no_address(value, key)
-    elif isinstance(form, str) and key in ("model", "models", "diagnoser") and "://" in form:
-        raise ValueError(f"a model's name may hold no address, but got {form!r}")
+            yield from _names_in(value)
+    elif isinstance(form, str):
+        yield form
+
+
+def _names_of(pipeline: Tunable) -> Iterator[str]:
+    """The names of models that the pipeline asks, wherever they stand."""
+    yield from (model.name for model in pipeline.models)
+    for config in (pipeline.config, pipeline.default_config("another model")):
+        if config is not None:
+            yield from _names_in(config.model_dump(mode="json"))
+
+
+def _names_of_space(space: SearchSpace) -> Iterator[str]:
+    """The names of models in a search space, also those in networks."""
+    from optimizer.setup.space_checks import resolve
+
+    fields = {"models", "network", "aggregator"}
+    yield from _names_in(resolve(space).model_dump(mode="json", include=fields))
 
 
 def _check_no_code(space: Any, knob: str = "") -> None:
@@ -138,8 +196,10 @@ def opened(
         path = Path(temporary, "dataset" + Path(dataset.name).suffix)
         path.write_bytes(dataset.content)
         try:
-            pipeline = _pipeline(request, folders)
-            yield {"pipeline": pipeline, "dataset": str(path), **request.arguments(models)}
+            pipeline, arguments = _pipeline(request, folders), request.arguments(models)
+            if arguments["search_space"] is not None:
+                _check_no_address(_names_of_space(arguments["search_space"]))
+            yield {"pipeline": pipeline, "dataset": str(path), **arguments}
         except Exception as error:
             message = str(error)
             if str(path) not in message:
@@ -177,13 +237,13 @@ def _pipeline(request: SearchRequest, folders: Folders) -> Tunable | dspy.Module
     from pipelines.files.python_objects import IN_PYTHON, pipeline_object
     from pipelines.files.yaml_text import read_yaml
 
-    for name in [*(request.models or ()), request.diagnoser]:
-        check_no_address(name, "model")
-    check_no_address(request.search_space)
+    _check_no_address([*(request.models or ()), request.diagnoser or ""])
     _check_no_code(request.search_space)
     if request.folder is None:
         check_upload(read_yaml(request.pipeline)[0])
-        return Pipeline.from_yaml(request.pipeline)
+        uploaded = Pipeline.from_yaml(request.pipeline)
+        _check_no_address(_names_of(uploaded))
+        return uploaded
     if not IN_PYTHON.fullmatch(request.pipeline):
         return Pipeline.from_yaml(request.pipeline, allow_code=True)
     folder = folder_of(request.folder, folders)

@@ -22,12 +22,23 @@ from optimizer.service.database import ARTIFACTS, EVENTS, SEARCHES, TOKENS, WORK
 from optimizer.service.request import SearchRequest, State, Upload
 from optimizer.service.tokens import Token
 from pipelines.gateway.budget import PICO, Budget, picodollars
+from pipelines.gateway.secrets import encodable
 
 ENDED = ("stopped", "failed", "done")
 WORKER_GONE_S = 60.0
 """A worker that was not seen for so long no longer counts as alive."""
 MOST_LOST = 5
 """A search whose workers are lost so often in a row, without a new trial, has failed."""
+
+MOST_LISTED = 200
+"""Searches in a list of them; older ones are found by their id."""
+_SHOWN = [
+    SEARCHES.c[name]
+    for name in (
+        "id", "name", "state", "stop", "version", "request", "folder", "cache", "created", "ended",
+        "spent_usd", "spent_calls", "trials", "progress", "result", "error",
+    )
+]  # fmt: skip
 
 Event = tuple[str, Mapping[str, Any]]
 """Its kind and data: a `trial` with its `number`, a `warning`, or a change of state."""
@@ -79,8 +90,9 @@ class Ending:
     """How a search left its worker; `queued` if another one is to go on with it."""
 
     state: State
-    spent_usd: float
-    spent_calls: int
+    spent_usd: float | None
+    """None, as for `spent_calls`, if it is unknown: then what was written before stays."""
+    spent_calls: int | None
     result: Mapping[str, Any] | None = None
     error: str | None = None
     artifacts: Mapping[str, bytes] | None = None
@@ -127,7 +139,7 @@ def add(
         _check_budget(connection, token, budget)
         connection.execute(
             insert(SEARCHES).values(
-                id=key, token=token.name, name=name, state="queued", version=version,
+                id=key, token=token.name, name=_storable(name), state="queued", version=version,
                 request=json.dumps(stored), dataset=dataset.content, folder=request.folder,
                 budget_usd=budget.usd, budget_calls=budget.calls, created=now(),
             )
@@ -179,7 +191,7 @@ def _check_budget(connection: Connection, token: Token, budget: Budget, besides:
 
 
 def lease(database: Database, worker: WorkerFacts, seconds: float) -> Leased | None:
-    """Take the oldest search that this worker may run, for so many seconds; None without any."""
+    """Take the oldest search that this worker may run, for `seconds`; None without any."""
     columns = SEARCHES.c
     free = or_(
         columns.state == "queued", and_(columns.state == "running", columns.lease_until < now())
@@ -233,7 +245,7 @@ def renew(
     progress: Mapping[str, Any],
     events: Sequence[Event],
 ) -> bool | None:
-    """Hold the search for so many seconds from now, and write down how far it is.
+    """Hold the search for `seconds` from now, and write down how far it is.
 
     Trials that were written down before, by this worker or the one before it, are left out.
 
@@ -257,27 +269,42 @@ def renew(
 
 
 def end(database: Database, leased: Leased, ending: Ending, events: Sequence[Event] = ()) -> bool:
-    """Write down how the search ended; False if the worker no longer holds it."""
+    """Write down how the search ended; False if the worker no longer holds it.
+
+    One that goes back to the queue is stopped instead if its user has asked for that meanwhile.
+    """
+    columns = SEARCHES.c
+    state: Any = ending.state
+    ended: Any = now()
+    if ending.state == "queued":
+        state = case((columns.stop, "stopped"), else_="queued")
+        ended = case((columns.stop, now()), else_=None)
+    error = None if ending.error is None else _storable(ending.error)
+    spent = {"spent_usd": ending.spent_usd, "spent_calls": ending.spent_calls}
     with database.writing() as connection:
-        held = connection.execute(
+        written = connection.execute(
             update(SEARCHES)
             .where(*_held(leased))
             .values(
-                state=ending.state, lease=None, lease_until=None, lost=0, stop=False,
-                spent_usd=ending.spent_usd, spent_calls=ending.spent_calls,
-                ended=None if ending.state == "queued" else now(), error=ending.error,
-                result=None if ending.result is None else json.dumps(ending.result),
+                state=state, lease=None, lease_until=None, lost=0, stop=False, ended=ended,
+                result=None if ending.result is None else json.dumps(ending.result), error=error,
+                **{name: value for name, value in spent.items() if value is not None},
             )
-        ).rowcount  # fmt: skip
-        if not held:
+            .returning(columns.state)
+        ).scalar()  # fmt: skip
+        if written is None:
             return False
         _append_new(connection, leased.id, events)
-        data = {} if ending.error is None else {"error": ending.error}
-        _append(connection, leased.id, [(ending.state, data)])
+        _append(connection, leased.id, [(written, {} if error is None else {"error": error})])
         for name, content in (ending.artifacts or {}).items():
             row = {"search": leased.id, "name": name, "content": content}
             connection.execute(insert(ARTIFACTS).values(row))
         return True
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL or UTF-8 has no form for."""
+    return encodable(text).replace("\0", "")
 
 
 def _held(leased: Leased) -> tuple[Any, ...]:
@@ -285,7 +312,10 @@ def _held(leased: Leased) -> tuple[Any, ...]:
 
 
 def stop(database: Database, token: Token, key: str) -> None:
-    """Ask a search to stop; one that waits stops at once.
+    """Ask a search to stop; one that no worker holds stops at once.
+
+    That is one that waits, and one whose lease has run out: its worker may never come back. What it
+    spent since its last renewal is counted when the search is resumed.
 
     Raises:
         UnknownSearch: the token has none of this id.
@@ -294,8 +324,11 @@ def stop(database: Database, token: Token, key: str) -> None:
     columns = SEARCHES.c
     with database.writing() as connection:
         name = columns.token == token.name
-        waiting = update(SEARCHES).where(columns.id == key, name, columns.state == "queued")
-        if connection.execute(waiting.values(state="stopped", ended=now())).rowcount:
+        overdue = and_(columns.state == "running", columns.lease_until < now())
+        free = or_(columns.state == "queued", overdue)
+        stopped = {"state": "stopped", "ended": now(), "lease": None, "lease_until": None}
+        waiting = update(SEARCHES).where(columns.id == key, name, free)
+        if connection.execute(waiting.values(stop=False, lost=0, **stopped)).rowcount:
             _append(connection, key, [("stopped", {})])
             return
         running = update(SEARCHES).where(columns.id == key, name, columns.state == "running")
@@ -332,7 +365,11 @@ def resume(database: Database, token: Token, key: str, version: str) -> None:
 
 
 def _row(connection: Connection, token: Token, key: str) -> RowMapping:
-    wanted = select(SEARCHES).where(SEARCHES.c.id == key, SEARCHES.c.token == token.name)
+    """The state and budget of a search; `UnknownSearch` if the token has none of this id."""
+    columns = SEARCHES.c
+    wanted = select(columns.state, columns.budget_usd, columns.budget_calls).where(
+        columns.id == key, columns.token == token.name
+    )
     row = connection.execute(wanted).mappings().first()
     if row is None:
         raise UnknownSearch(f"there is no search {key!r}")
@@ -340,28 +377,27 @@ def _row(connection: Connection, token: Token, key: str) -> RowMapping:
 
 
 def searches(database: Database, token: Token, key: str | None = None) -> list[dict[str, Any]]:
-    """The token's searches, newest first, or the one of this id, as JSON.
+    """The token's newest `MOST_LISTED` searches, newest first, or the one of this id, as JSON.
 
     Raises:
         UnknownSearch: it has none of this id.
     """
-    columns = [column for column in SEARCHES.c if column.name != "dataset"]
     overdue = (SEARCHES.c.lease_until < now()).label("overdue")
-    wanted = select(*columns, overdue).where(SEARCHES.c.token == token.name)
+    wanted = select(*_SHOWN, overdue).where(SEARCHES.c.token == token.name)
     if key is not None:
         wanted = wanted.where(SEARCHES.c.id == key)
     with database.reading() as connection:
-        rows = connection.execute(wanted.order_by(SEARCHES.c.created.desc())).mappings().all()
+        newest = wanted.order_by(SEARCHES.c.created.desc()).limit(MOST_LISTED)
+        rows = connection.execute(newest).mappings().all()
         if key is not None and not rows:
             raise UnknownSearch(f"there is no search {key!r}")
         workers = _alive(connection)
         keys = [row["id"] for row in rows]
         named = select(ARTIFACTS.c.search, ARTIFACTS.c.name).where(ARTIFACTS.c.search.in_(keys))
-        artifacts = connection.execute(named).all()
-    return [
-        _shown(row, workers, [name for search, name in artifacts if search == row["id"]])
-        for row in rows
-    ]
+        files: dict[str, list[str]] = {key: [] for key in keys}
+        for search, name in connection.execute(named):
+            files[search].append(name)
+    return [_shown(row, workers, files[row["id"]]) for row in rows]
 
 
 def _shown(
@@ -447,7 +483,7 @@ def artifact(database: Database, token: Token, key: str, name: str) -> bytes:
     return bytes(content)
 
 
-def seen(database: Database, worker: WorkerFacts) -> None:
+def record_heartbeat(database: Database, worker: WorkerFacts) -> None:
     """Note that the worker is alive, and forget those that were not seen for long."""
     facts = {
         "version": worker.version, "cache": worker.cache,
@@ -460,7 +496,7 @@ def seen(database: Database, worker: WorkerFacts) -> None:
             connection.execute(insert(WORKERS).values(id=worker.id, **facts))
 
 
-def gone(database: Database, worker: WorkerFacts) -> None:
+def remove_worker(database: Database, worker: WorkerFacts) -> None:
     """Note that the worker has ended."""
     with database.writing() as connection:
         connection.execute(delete(WORKERS).where(WORKERS.c.id == worker.id))

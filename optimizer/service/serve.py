@@ -18,9 +18,9 @@ from optimizer.signals import signals_interrupt
 
 logger = logging.getLogger(__name__)
 
-END_S = 30.0
+SHUTDOWN_S = 30.0
 """How long workers may take to end; then they are killed, and their searches taken over later."""
-_AGAIN_S = 1.0
+_RESTART_S = 1.0
 """Before a worker that died is replaced."""
 
 
@@ -71,9 +71,12 @@ def workers(number: int, database: str, options: Sequence[str]) -> Iterator[None
                 logger.warning("worker %d ended (%s): starting another one",
                                process.pid, process.returncode)  # fmt: skip
                 running.remove(process)
-            while len(running) < number:
-                running.append(_start(database, options))
-            ending.wait(_AGAIN_S)
+            try:
+                while len(running) < number:
+                    running.append(_start(database, options))
+            except OSError as error:  # too many processes, or too little memory, at the moment
+                logger.warning("a worker can't be started now: %s", error)
+            ending.wait(_RESTART_S)
 
     thread = threading.Thread(target=keep_running, name="workers", daemon=True)
     thread.start()
@@ -86,7 +89,7 @@ def workers(number: int, database: str, options: Sequence[str]) -> Iterator[None
             process.terminate()
         for process in running:
             try:
-                process.wait(END_S)
+                process.wait(SHUTDOWN_S)
             except subprocess.TimeoutExpired:
                 process.kill()
 

@@ -7,14 +7,15 @@ import os
 import signal
 import threading
 import time
+import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from optimizer.search.records.trial import shortened
 from optimizer.service import queue
@@ -26,7 +27,8 @@ from optimizer.signals import EndedBySignal
 from optimizer.version import library_version
 from pipelines.gateway.gateway import default_cache_folder
 from pipelines.gateway.model import Model
-from pipelines.gateway.secrets import redacted
+from pipelines.gateway.secrets import encodable, redacted
+from pipelines.gateway.storage.store import StoreError
 
 if TYPE_CHECKING:
     from optimizer.search.records.trial import Trial
@@ -37,8 +39,8 @@ LEASE_S = 20.0
 """How long a search stays with a worker that gives no sign of life."""
 POLL_S = 0.5
 """Between two looks at an empty queue."""
-_SEEN_S = 10.0
-"""At most so many seconds lie between two signs of life of a worker without a search."""
+_HEARTBEAT_S = 10.0
+"""Between two signs of life of a worker without a search."""
 
 
 class Worker:
@@ -82,13 +84,13 @@ class Worker:
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         if self._parent is not None:
             threading.Thread(target=_end_with, args=[self._parent], daemon=True).start()
-        next_seen = 0.0
+        next_heartbeat = 0.0
         try:
             while not self._ending:
                 try:
-                    if clock() >= next_seen:
-                        queue.seen(self._database, self.facts)
-                        next_seen = clock() + _SEEN_S
+                    if clock() >= next_heartbeat:
+                        queue.record_heartbeat(self._database, self.facts)
+                        next_heartbeat = clock() + _HEARTBEAT_S
                     if not self._take_one():
                         time.sleep(POLL_S)
                 except SQLAlchemyError as error:
@@ -96,7 +98,7 @@ class Worker:
                     time.sleep(POLL_S)
         finally:
             with suppress(SQLAlchemyError):
-                queue.gone(self._database, self.facts)
+                queue.remove_worker(self._database, self.facts)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -107,16 +109,26 @@ class Worker:
         if leased is None:
             return False
         lease = Lease(self._database, self.facts, leased, self._lease_s, began, self._interrupt)
-        folder = self._cache / leased.token
-        lease.gateway = gateway = LeasedGateway(folder, leased.id, lease)
         try:
             with lease.renewing(), _warnings(lease):
-                ending = self._search(leased, lease, gateway)
+                ended = self._ended(leased, lease)
                 if not lease.lost:
-                    self._write(leased, lease, ending)
+                    self._write(leased, lease, ended)
         finally:
-            gateway.close()
+            if lease.gateway is not None:
+                lease.gateway.close()
         return True
+
+    def _ended(self, leased: Leased, lease: Lease) -> Ending:
+        """Run the search; how it ended. A cache that can't be used ends it as failed."""
+        try:
+            folder = self._cache / leased.token
+            lease.gateway = gateway = LeasedGateway(folder, leased.id, lease)
+            ending = self._search(leased, lease, gateway)
+            usd, calls = (None, None) if lease.lost else gateway.settled()
+        except StoreError as error:
+            return Ending("failed", None, None, error=_failure(leased, error))
+        return Ending(spent_usd=usd, spent_calls=calls, **ending)
 
     def _search(self, leased: Leased, lease: Lease, gateway: LeasedGateway) -> dict[str, Any]:
         """The search, and how it ends: the fields of an `Ending` but for what was spent."""
@@ -153,26 +165,28 @@ class Worker:
         except KeyboardInterrupt:
             return {"state": "stopped" if lease.stop else "queued"}
         except (Exception, SystemExit) as error:
-            logger.warning("search %s failed", leased.id, exc_info=True)
-            return {"state": "failed", "error": redacted(str(error) or type(error).__name__)}
+            return {"state": "failed", "error": _failure(leased, error)}
         finally:
             self._searching = False
 
-    def _write(self, leased: Leased, lease: Lease, ending: Mapping[str, Any]) -> None:
+    def _write(self, leased: Leased, lease: Lease, ended: Ending) -> None:
         """Write down how the search ended, also where the database is away for a while."""
-        assert lease.gateway is not None
-        usd, calls = lease.gateway.settled()
-        ended = Ending(spent_usd=usd, spent_calls=calls, **ending)
-        events = lease.take_events()
+        events, is_refused = lease.take_events(), False
         while not lease.lost:
             try:
                 queue.end(self._database, leased, ended, events)
                 return
-            except SQLAlchemyError as error:
+            except (OperationalError, InterfaceError) as error:
                 logger.warning("the service's database can't be used now: %s", error)
                 if self._ending:  # another worker goes through it again, from the cache
                     return
                 time.sleep(POLL_S)
+            except (SQLAlchemyError, ValueError) as error:  # it would be refused again
+                if is_refused:
+                    raise
+                reason = f"what it found can't be written: {_failure(leased, error)}"
+                ended = Ending("failed", ended.spent_usd, ended.spent_calls, error=reason)
+                events, is_refused = [], True
 
     def _interrupt(self) -> None:
         """From another thread: end the search in the main thread."""
@@ -186,6 +200,13 @@ class Worker:
         if self._searching:
             self._searching = False  # a second signal would give up the calls in flight
             raise EndedBySignal(number)
+
+
+def _failure(leased: Leased, error: BaseException) -> str:
+    """Log why the search failed, and return that without secrets."""
+    trace = "".join(traceback.format_exception(error))
+    logger.warning("search %s failed\n%s", leased.id, redacted(encodable(trace)))
+    return redacted(encodable(error)) or type(error).__name__
 
 
 def _cache_id(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,6 +93,19 @@ def test_what_is_wrong_is_one_message(
 ) -> None:
     assert main(arguments) == code
     assert message in capsys.readouterr().err
+
+
+def test_serve_prints_no_token_that_it_was_given() -> None:
+    command = [sys.executable, "-m", "optimizer.cli", "serve", "--workers", "0", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment["COMPOUND_OPTIMIZER_TOKEN"] = "a token & more"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        address = service.stdout.readline().strip()
+        assert httpx.get(address, timeout=60).status_code == 200
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(30) == 143
+    assert re.fullmatch(r"http://127.0.0.1:\d+", address)
 
 
 def test_serve_prints_where_the_page_is_and_ends_at_sigterm() -> None:

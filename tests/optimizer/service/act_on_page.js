@@ -13,17 +13,17 @@
   };
   const shows = (query, part) => until(`${query} shows ${part}`, () => text(query).includes(part));
   const work = (step) => fetch(`work/${step}`);
-  const door = one("#door"), form = one("#submit");
+  const signIn = one("#sign-in"), form = one("#submit");
   const set = (name, value) => { form.elements[name].value = value; };
   const press = (name) => form.requestSubmit(form.elements[name]);
   try {
-    door.elements.token.value = "wrong";
-    door.requestSubmit();
+    signIn.elements.token.value = "wrong";
+    signIn.requestSubmit();
     await shows("#problem", "token");
     found.wrong_token = text("#problem");
-    door.elements.token.value = given.token;
-    door.requestSubmit();
-    await until("the door opens", () => door.hidden);
+    signIn.elements.token.value = given.token;
+    signIn.requestSubmit();
+    await until("the token is accepted", () => signIn.hidden);
     found.kept = sessionStorage.getItem("token");
     found.caps = text("#caps");
 

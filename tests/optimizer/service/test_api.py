@@ -1,8 +1,9 @@
-"""The service over HTTP: tokens, what is refused at the door, limits, and watching."""
+"""The service over HTTP: tokens, what is refused, limits, and watching."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import socket
 import sqlite3
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow
 import pytest
+from pyarrow import parquet
 
+import optimizer.service.client
 from optimizer import Budget, Module, Objective, Pipeline, SearchSpace
 from optimizer.errors import ServiceError
 from optimizer.service import queue
-from optimizer.service.client import SearchService
+from optimizer.service.client import RemoteSearch, SearchService
+from optimizer.service.materials import MOST_ROWS
 from optimizer.service.queue import Ending, WorkerFacts
 from optimizer.service.tokens import find_token, read_tokens, token_of
 from optimizer.version import library_version
@@ -188,6 +193,34 @@ def test_a_dataset_that_is_not_what_it_says_is_refused_by_its_own_name(
     assert "/tmp" not in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "text", "message"),
+    [
+        (2 * MOST_ROWS, "x", "bomb.parquet has 2,000,000 rows, above 1,000,000"),
+        (1000, "x" * 10_000, f"bomb.parquet has more than {4 * LIMIT:,} bytes once it is read"),
+    ],
+)
+def test_parquet_that_expands_is_refused(
+    served: Served, rows: int, text: str, message: str
+) -> None:
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, "int32"), [text])
+    written = io.BytesIO()
+    parquet.write_table(pyarrow.table({"table": column}), written, compression="zstd")
+    assert len(written.getvalue()) < LIMIT / 2
+    upload = {
+        "name": "bomb.parquet", "content": base64.b64encode(written.getvalue()).decode()
+    }  # fmt: skip
+    body = {"pipeline": locate_solve().to_yaml(), "dataset": upload, "models": MODELS}
+    answer = post(served, json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, message)
+
+
+def test_parquet_of_usual_size_is_taken(client: SearchService, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    submit(client, dataset=path).stop()
+
+
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b'{"pipeline": 1}', b"\xff\xfe"])
 def test_what_is_no_request_is_refused(served: Served, body: bytes) -> None:
     assert post(served, content=body).status_code == 422
@@ -214,6 +247,14 @@ def module_line(**fields: Any) -> str:
         (module_line() + "models: [{name: openai/x, params: {extra_headers: {a: b}}}]\n",
          "may not set 'extra_headers'"),
         (module_line(model="huggingface/http://there/v1"), "may hold no address"),
+        (module_line() + "config: {a: {members: [{model: huggingface/http://there/v1}]}}\n",
+         "may hold no address"),
+        (module_line() + "config: {a: {members: ['huggingface/http://there/v1', sim/alder],"
+         " aggregator: majority_vote}}\n", "may hold no address"),
+        (module_line(model="2x sim/alder + 1x huggingface/http://there/v1 -> majority_vote"),
+         "may hold no address"),
+        (module_line() + "models: [{name: huggingface/http://there/v1, label: x}]\n",
+         "may hold no address"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nmodules: " + "[*b, " * 70, "bad YAML"),
     ],
 )  # fmt: skip
@@ -231,6 +272,14 @@ def test_an_upload_may_name_no_code_no_address_and_no_key(
         {"search_space": {"network": ["sim/alder, sim/birch, sim/alder -> os:system"]}},
         {"metric": "os:system"},
         {"models": ["huggingface/http://there/v1"]},
+        {"search_space": {"models": {"solve": ["huggingface/http://there/v1"]}}},
+        {
+            "search_space": {
+                "network": ['2x sim/alder + 1x "huggingface:\\u002f/there" -> majority_vote']
+            }
+        },
+        {"search_space": {"network": ["2x sim/alder + 1x a://there -> majority_vote"]}},
+        {"search_space": {"aggregator": ["judge(a://there)"], "width": [3]}},
         {"diagnoser": "huggingface/http://there/v1"},
     ],
 )
@@ -339,6 +388,43 @@ def test_events_come_in_order_and_go_on_after_a_restart(
         search.result()
 
 
+def test_what_is_no_number_of_an_event_is_no_error_of_the_service(
+    served: Served, client: SearchService
+) -> None:
+    search = submit(client)
+    search.stop()
+    url = f"{served.address}/api/searches/{search.id}/events"
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    for last in ("x", "-1", "9" * 40, ""):
+        answer = httpx.get(url, headers={**headers, "Last-Event-ID": last})
+        assert "event: queued" in answer.text
+    assert "event: queued" not in httpx.get(url, headers={**headers, "Last-Event-ID": "1"}).text
+    assert httpx.get(f"{url}?after={'9' * 40}", headers=headers).status_code == 422
+
+
+def test_only_the_page_is_open(served: Served) -> None:
+    assert httpx.get(served.address).status_code == 200
+    for path in ("openapi.json", "docs", "redoc"):
+        assert httpx.get(f"{served.address}/{path}").status_code == 404
+
+
+def test_a_single_model_and_stage_may_be_plain_text(client: SearchService) -> None:
+    search = submit(client, models="sim/alder", stages="allocation")
+    assert search.status()["models"] == ["sim/alder"]
+    search.stop()
+
+
+def test_the_list_has_the_newest_searches(
+    client: SearchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (submit(client) for _ in range(3))
+    monkeypatch.setattr(queue, "MOST_LISTED", 2)
+    assert [search.id for search in client.searches()] == [third.id, second.id]
+    assert client.search(first.id).status()["id"] == first.id
+    for search in (first, second, third):
+        search.stop()
+
+
 def finish(served: Served, search: Any, config: dict[str, str], scores: list[float]) -> None:
     while (leased := queue.lease(served.database, WORKER, 60.0)) and leased.id != search.id:
         queue.end(served.database, leased, Ending("stopped", 0.0, 0))
@@ -387,3 +473,19 @@ def test_a_bad_file_of_tokens_is_refused_without_quoting_it(
     with pytest.raises(ValueError, match=message) as refused:
         read_tokens(tmp_path / "tokens.yaml")
     assert "sk-very-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_watch_outlasts_a_proxy_without_its_service(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizer.service.client, "_RECONNECT_S", 0.0)
+    ended = 'event: search\ndata: {"state": "stopped", "error": null}\n\n'
+    answers = [httpx.Response(status, text="no upstream"), httpx.Response(200, text=ended)]
+    transport = httpx.MockTransport(lambda _: answers.pop(0))
+    monkeypatch.setattr(
+        SearchService, "_client", lambda _: httpx.Client(base_url="http://s", transport=transport)
+    )
+    [event] = RemoteSearch(SearchService(), "x", {}).watch()
+    assert event["data"]["state"] == "stopped"
+    assert not answers

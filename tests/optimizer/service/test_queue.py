@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from optimizer.errors import ServiceError
 from optimizer.service import queue
@@ -144,7 +144,7 @@ def test_a_search_says_which_worker_it_waits_for(
 ) -> None:
     key = add(database, folder="mine")
     assert shown(database, key)["waits_for"] == "a worker: none is running"
-    queue.seen(database, worker)
+    queue.record_heartbeat(database, worker)
     assert waits_for in shown(database, key)["waits_for"]
     assert (queue.lease(database, worker, 60.0) is not None) == (waits_for == "a free worker")
 
@@ -154,7 +154,7 @@ def test_a_search_that_began_goes_on_where_its_answers_are(database: Database) -
     leased = lease(database)
     queue.end(database, leased, Ending("queued", 0.1, 3))
     elsewhere = replace(WORKER, id="w2", cache="elsewhere")
-    queue.seen(database, elsewhere)
+    queue.record_heartbeat(database, elsewhere)
     assert queue.lease(database, elsewhere, 60.0) is None
     assert "with the cache where it began" in shown(database, key)["waits_for"]
     assert lease(database).id == key
@@ -169,7 +169,7 @@ def test_resumed_it_runs_with_the_services_version(database: Database) -> None:
 
 def test_a_stop_reaches_the_worker_and_also_its_heir(database: Database) -> None:
     key = add(database)
-    leased = lease(database, seconds=GONE_S)
+    leased = lease(database)
     queue.stop(database, BEN, key)
     assert shown(database, key)["stopping"]
     assert queue.renew(database, leased, GONE_S, (0.0, 0), {}, []) is True
@@ -257,9 +257,9 @@ def test_a_locked_database_is_waited_for_and_then_an_error(tmp_path: Path) -> No
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OperationalError, match="locked"):
-            queue.seen(database, WORKER)
+            queue.record_heartbeat(database, WORKER)
         other.execute("ROLLBACK")
-    queue.seen(database, WORKER)
+    queue.record_heartbeat(database, WORKER)
 
 
 @pytest.mark.parametrize(
@@ -276,3 +276,55 @@ def test_a_bad_address_is_refused_without_its_password(
     with pytest.raises(error, match=message) as refused:
         Database(address)
     assert "secret" not in str(refused.value)
+
+
+def test_a_stop_that_comes_while_the_worker_leaves_is_kept(database: Database) -> None:
+    key = add(database)
+    leased = lease(database)
+    queue.stop(database, BEN, key)
+    assert queue.end(database, leased, Ending("queued", 0.1, 3))
+    now = shown(database, key)
+    assert (now["state"], now["stopping"], now["ended"] is None) == ("stopped", False, False)
+    assert kinds(database, key)[-1] == "stopped"
+    assert queue.lease(database, WORKER, 60.0) is None
+
+
+def test_a_search_whose_worker_is_gone_stops_at_once(database: Database) -> None:
+    key = add(database)
+    silent = lease(database, seconds=GONE_S)
+    time.sleep(2 * GONE_S)
+    queue.stop(database, BEN, key)
+    assert shown(database, key)["state"] == "stopped"
+    assert queue.renew(database, silent, 60.0, (0.1, 1), {}, []) is None
+    assert not queue.end(database, silent, Ending("done", 0.1, 1, {}))
+    queue.resume(database, BEN, key, "1.0")
+    assert lease(database).lost == 0
+
+
+def test_text_that_no_database_takes_is_cleaned(database: Database) -> None:
+    request = SearchRequest(pipeline="name: x", dataset="")
+    key = queue.add(database, BEN, request, {}, DATA, "a\0b\ud800", Budget(usd=0.1), "1.0")
+    assert queue.end(database, lease(database), Ending("failed", 0.1, 1, error="c\0d\udfff"))
+    now = shown(database, key)
+    assert (now["name"], now["error"]) == ("ab?", "cd?")
+
+
+def test_an_ending_without_what_it_spent_keeps_what_was_known(database: Database) -> None:
+    key = add(database)
+    leased = lease(database)
+    queue.renew(database, leased, 60.0, (0.2, 7), {}, [])
+    queue.end(database, leased, Ending("failed", None, None, error="no cache"))
+    assert shown(database, key)["spent"] == {"usd": 0.2, "calls": 7}
+
+
+def test_errors_of_the_database_hold_no_rows(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'service.db'}")
+    queue.add_tokens(database, [BEN])
+    request = SearchRequest(pipeline="a private prompt", dataset="")
+    refusing = "CREATE TRIGGER t BEFORE INSERT ON searches BEGIN SELECT RAISE(ABORT, 'no'); END"
+    with database.writing() as connection:
+        connection.exec_driver_sql(refusing)
+    with pytest.raises(IntegrityError, match="no") as failed:
+        queue.add(database, BEN, request, {}, DATA, "x", Budget(usd=0.1), "1.0")
+    assert "a private prompt" not in str(failed.value)
+    database.close()

@@ -19,16 +19,19 @@ import pytest
 from sqlalchemy import update
 
 import optimizer.loop
+import optimizer.service.artifacts
+import optimizer.service.worker
 from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
 from optimizer.service import queue, serve
 from optimizer.service.database import SEARCHES, Database
-from optimizer.service.lease import Lease, LeasedGateway
+from optimizer.service.lease import Lease, LeasedGateway, clock
 from optimizer.service.queue import MOST_LOST
 from optimizer.service.request import SearchRequest, Upload
 from optimizer.service.tokens import token_of
 from optimizer.service.worker import Worker
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed
+from pipelines.gateway.storage.store import StoreError
 from pipelines.patterns import locate_solve
 from pipelines.providers.simulated import simulated_dataset
 from tests.launching import wait_until
@@ -180,8 +183,12 @@ def test_a_search_in_other_hands_is_left_without_a_word(
     assert "queued" not in kinds[1:]
 
 
-def test_a_failure_is_told_without_secrets_and_can_be_resumed(
-    database: Database, worker: Worker, provider: Provider, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_is_reported_without_secrets_and_can_be_resumed(
+    database: Database,
+    worker: Worker,
+    provider: Provider,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("THE_API_KEY", PLANTED)
     key = add(database, worker, provider)
@@ -196,6 +203,10 @@ def test_a_failure_is_told_without_secrets_and_can_be_resumed(
     run(worker, act)
     failed = [e for e in queue.events_after(database, ANA, key, 0) if e["kind"] == "failed"]
     assert "bad <THE_API_KEY>" in failed[0]["data"]["error"]
+    logged = next(text for text in caplog.messages if f"search {key} failed" in text)
+    assert "Traceback" in logged
+    assert "bad <THE_API_KEY>" in logged
+    assert PLANTED not in caplog.text
     files = list(Path(database.shown.removeprefix("sqlite:///")).parent.glob("service.db*"))
     assert files
     assert not any(PLANTED.encode() in file.read_bytes() for file in files)
@@ -211,6 +222,63 @@ def test_a_search_that_no_worker_survives_fails(
     run(worker, lambda: wait_until(lambda: state(database, key) == "failed"))
     assert shown(database, key)["error"].startswith("5 workers in a row were lost with it")
     assert provider.asked == 0
+
+
+def test_a_cache_that_cannot_be_used_fails_the_search_and_not_the_worker(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    broken, whole = (add(database, worker, provider) for _ in range(2))
+    made: list[str] = []
+
+    def gateway(folder: Path, search: str, lease: Lease) -> LeasedGateway:
+        made.append(search)
+        if search == broken:
+            raise StoreError("the cache can't be opened: the disk is full")
+        return LeasedGateway(folder, search, lease)
+
+    with patch.object(optimizer.service.worker, "LeasedGateway", gateway):
+        run(worker, lambda: wait_until(lambda: state(database, whole) == "done"))
+    assert made == [broken, whole]
+    failed = shown(database, broken)
+    assert (failed["state"], failed["error"]) == (
+        "failed", "the cache can't be opened: the disk is full"
+    )  # fmt: skip
+
+
+def test_a_cache_that_breaks_in_the_end_fails_the_search(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    key = add(database, worker, provider)
+    with patch.object(LeasedGateway, "settled", side_effect=StoreError("no space left")):
+        run(worker, lambda: wait_until(lambda: state(database, key) == "failed"))
+    failed = shown(database, key)
+    assert failed["error"] == "no space left"
+    assert failed["spent"]["calls"] > 0
+
+
+def test_an_end_that_the_database_refuses_is_a_failure(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    key = add(database, worker, provider)
+    with patch.object(
+        optimizer.service.artifacts, "result_files", lambda _: {"artifacts": {None: b""}}
+    ):
+        run(worker, lambda: wait_until(lambda: state(database, key) == "failed"))
+    assert shown(database, key)["error"].startswith("what it found can't be written")
+
+
+def test_a_renewal_that_fails_for_good_interrupts_the_search(
+    database: Database, worker: Worker, provider: Provider
+) -> None:
+    add(database, worker, provider)
+    leased = queue.lease(database, worker.facts, 60.0)
+    assert leased is not None
+    interrupted = threading.Event()
+    lease = Lease(database, worker.facts, leased, 0.1, clock(), interrupted.set)
+    lease.note("warning", {"message": object()})  # JSON has no form for it
+    with lease.renewing():
+        assert interrupted.wait(30)
+    assert lease.lost
 
 
 def test_calls_wait_while_the_lease_is_uncertain_and_fail_unsent_once_it_is_lost(
@@ -281,11 +349,19 @@ def test_code_of_an_allowed_folder_runs_and_is_forgotten(
 def test_workers_that_die_are_replaced_and_end_with_the_service(tmp_path: Path) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
+    refusals = iter([OSError("no process is left")])
+
     def start(*_: Any) -> subprocess.Popen[bytes]:
+        for refusal in refusals:
+            raise refusal
         started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
         return started[-1]
 
-    with patch.object(serve, "_start", start), serve.workers(2, "sqlite://", []):
+    with (
+        patch.object(serve, "_RESTART_S", 0.01),
+        patch.object(serve, "_start", start),
+        serve.workers(2, "sqlite://", []),
+    ):
         wait_until(lambda: len(started) == 2)
         started[0].kill()
         wait_until(lambda: len(started) == 3)
