@@ -84,7 +84,7 @@ def state(size: Size) -> SearchState:
         pipeline=Pipeline("chain", modules),
         rows=[{"x0": str(n), f"x{size.modules}": "?"} for n in range(size.examples)],
         models=[
-            Model(f"sim/model{n}", input_usd_per_million=1, output_usd_per_million=1)
+            Model(f"openai/model{n}", input_usd_per_million=1, output_usd_per_million=1)
             for n in range(size.models)
         ],
         gateway=Gateway(None),
