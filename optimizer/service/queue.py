@@ -1,4 +1,4 @@
-"""The queue: who may add a search, which worker holds it, and what became of it.
+"""The queue of searches: submissions, leases of workers, and outcomes.
 
 Every change is one transaction. A worker holds a search by its lease, a random name that it writes
 with the time when it ends; all that the worker writes later is on the condition that it is there.

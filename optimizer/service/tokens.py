@@ -1,4 +1,4 @@
-"""Who may use the service: tokens, of which only hashes are kept, and what each may spend."""
+"""Access tokens: names, hashes and caps."""
 
 from __future__ import annotations
 

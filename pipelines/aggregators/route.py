@@ -45,7 +45,7 @@ class Route(Aggregator):
     rates: Rates = ()
     """By member, how often it is right, in [0, 1]; half the time, if not given."""
     by: str | None = None
-    """The input field that inputs are told apart by, such as a category; None: all are alike."""
+    """The input field that groups inputs, such as a category; None treats all alike."""
     rates_by: Mapping[str, Rates] = Field(default_factory=dict)
     """The rates by that field's value, written as `normalised` returns it."""
     until: Annotated[float, Field(ge=0, le=1)] = 0.0

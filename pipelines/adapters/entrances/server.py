@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(200, {"object": "list", "data": [model]})
 
     def do_POST(self) -> None:
-        """Complete a chat; clients are told not to retry refused or failed requests."""
+        """Complete a chat; refused and failed requests carry `x-should-retry: false`."""
         token, module, rest = self._place()
         unread = 0
         try:

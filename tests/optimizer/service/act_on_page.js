@@ -12,7 +12,7 @@
     }
   };
   const shows = (query, part) => until(`${query} shows ${part}`, () => text(query).includes(part));
-  const work = (step) => fetch(`work/${step}`);
+  const work = (step) => fetch(`stage/${step}`);
   const signIn = one("#sign-in"), form = one("#submit");
   const set = (name, value) => { form.elements[name].value = value; };
   const press = (name) => form.requestSubmit(form.elements[name]);

@@ -218,7 +218,9 @@ def test_parquet_that_expands_is_refused(
 def test_parquet_of_usual_size_is_taken(client: SearchService, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
-    submit(client, dataset=path).stop()
+    search = submit(client, dataset=path)
+    assert search.known["state"] == "queued"
+    search.stop()
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b'{"pipeline": 1}', b"\xff\xfe"])

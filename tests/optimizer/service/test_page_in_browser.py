@@ -45,7 +45,7 @@ class Stage:
         def frame() -> HTMLResponse:
             return HTMLResponse(FRAME)
 
-        @app.get("/work/{step}")
+        @app.get("/stage/{step}")
         def work(step: str) -> None:
             getattr(self, step)()
 
