@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.racing.field import Field
-from evaluators.racing.posterior import Floats, Posterior
+from evaluators.racing.posterior import Floats, Posterior, mean_scores
 
 DRAWS = 256
 """Simulated futures."""
@@ -56,15 +56,17 @@ def plan(
     chances = np.bincount(
         posterior.draws(DRAWS, rng)[unfinished].argmax(axis=0), minlength=unfinished.size
     )
-    optimistic = (posterior.mean + np.sqrt(np.diag(posterior.covariance))).round(9)
+    variance = posterior.covariance.diagonal()[:, None]
+    optimistic = (posterior.ability + np.sqrt(variance[:, 0])).round(9)
     ranked = unfinished[np.lexsort((-optimistic[unfinished], -chances))]
     normal = rng.standard_normal((unfinished.size, DRAWS))
     normal -= normal.mean(axis=1, keepdims=True)
     best = Plan(ranked[:1], -np.inf)
     for size in _sizes(ranked.size):
         chosen = ranked[:size]
-        change = _change(posterior, chosen, _reach(field, chosen, calls), normal[:size])
-        gain = float(value(posterior.mean[:, None] + change).mean()) - now
+        change, known = _change(posterior, chosen, _reach(field, chosen, calls), normal[:size])
+        means = mean_scores(posterior.ability[:, None] + change, variance - known[:, None])
+        gain = float(value(means).mean()) - now
         if gain > best.gain + 1e-9:
             best = Plan(chosen, gain)
     return best
@@ -91,12 +93,13 @@ def _reach(field: Field, chosen: NDArray[np.int64], calls: float) -> Floats:
 
 def _change(
     posterior: Posterior, chosen: NDArray[np.int64], examples: Floats, normal: Floats
-) -> Floats:
-    """Simulated changes of the posterior means after running the chosen candidates: C x D."""
+) -> tuple[Floats, Floats]:
+    """What running the chosen candidates may change: simulated changes of the expected abilities
+    (C x D), and by how much their variances fall (C)."""
     counts = np.maximum(examples, 1e-3)
     noise = posterior.noise[np.ix_(chosen, chosen)] / np.maximum(counts[:, None], counts[None])
     shown = posterior.covariance[np.ix_(chosen, chosen)] + noise
     shown[np.diag_indices(chosen.size)] += 1e-9
     lower = np.linalg.cholesky(shown)
-    change: Floats = np.linalg.solve(lower, posterior.covariance[chosen]).T @ normal
-    return change
+    shift: Floats = np.linalg.solve(lower, posterior.covariance[chosen])
+    return shift.T @ normal, (shift**2).sum(axis=0)

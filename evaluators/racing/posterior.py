@@ -1,15 +1,18 @@
-"""A linear mixed model of the scores of configs, and its posterior.
+"""A probit mixed model of the scores of configs, and its posterior.
 
-A score is `effect of the config + effect of the example + noise`. The config's effect has parts
-that it shares with others (one for each level of each factor: a model, prompt or setting in some
-module), a part of its own, and optionally a part that follows the diagnoser's ratings. Scores of
-two configs on one example are correlated: examples differ in difficulty, and configs with a module
-in common, or with the same calls, fail together. Shared parts let what is learned on one config
-serve all others, and the posterior means shrink the luck of the best of many.
+A config's ability has parts that it shares with others (one for each level of each factor: a model,
+prompt or setting in some module), a part of its own, and optionally a part that follows the
+diagnoser's ratings; its mean score is the normal distribution function of its ability, so that
+effects still add up where scores come close to 0 or 1. A score is the mean score + an effect of the
+example + noise. Scores of two configs on one example are correlated: examples differ in difficulty,
+and configs with a module in common, or with the same calls, fail together. Shared parts let what is
+learned on one config serve all others, and the posterior means shrink the luck of the best of many.
 
-The variances are estimated from the scores: those of the effects by expectation-maximisation, the
-correlations by non-negative least squares on products of residuals. A score's variance is
-proportional to `mean * (1 - mean)`, as in quasi-likelihood for fractions (Papke & Wooldridge 1996).
+The posterior is that of the linear model which touches this one at the present estimates (penalized
+quasi-likelihood, Breslow & Clayton 1993). The variances are estimated from the scores: those of the
+effects by expectation-maximisation, the correlations by non-negative least squares on products of
+residuals. A score's variance is proportional to `mean * (1 - mean)`, as in quasi-likelihood for
+fractions (Papke & Wooldridge 1996).
 """
 
 from __future__ import annotations
@@ -20,14 +23,17 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 
+SCALE = np.sqrt(2 * np.pi)
+"""Abilities are in units of the score: at 1/2 both are equal, and the slope of the score is 1."""
 PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
-"""Of the mean over all configs: nothing is known of it."""
+"""Of the mean ability of all configs: nothing is known of it."""
 FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.01, 0.005, 0.05
 """Prior variances of effects: factors' levels differ by 10 points, configs by 7 points more, and a
-rating of 1 rather than 0 is worth 15 +- 22 points."""
+rating of 1 rather than 0 is worth 15 +- 22 points, where scores are about 1/2."""
 RATING_SLOPE = 0.15
 """The prior gain of a rating of 1 over one of 0: ratings count as informative until scores show
 otherwise."""
@@ -40,11 +46,10 @@ CORRELATION_WEIGHT = 60.0
 MOST_CORRELATED = 0.9
 DISPERSION_WEIGHT = 3.0
 """The prior dispersion, that of 0/1 scores, counts as this many scores."""
-SMALLEST_MEAN = 0.1
-"""The variance of a config's scores is at least the one at this mean (or 1 minus it): a few scores
-that happen to agree say little about the next ones."""
 JITTER = 1e-8
 """Added to variances that rounding may have made negative; scores differ by far more."""
+CLOSEST = 0.02
+"""The model is made linear at mean scores no closer to 0 or 1 than this."""
 ROUNDS = 2
 """Of estimation in each fit; fits of one search begin where the last one ended."""
 
@@ -87,7 +92,7 @@ class Design:
 
     @cached_property
     def expected(self) -> Floats:
-        """C: mean scores as expected before any score."""
+        """C: abilities as expected before any score."""
         plain = np.full(len(self.shared_calls), PRIOR_MEAN)
         return plain if self.rated is None else plain + RATING_SLOPE * self.rated.sum(axis=1)
 
@@ -132,14 +137,14 @@ class Variances:
 
 @dataclass(frozen=True)
 class Posterior:
-    """Beliefs about the configs' mean scores, over examples like those seen."""
+    """Beliefs about the configs' abilities, and so about their mean scores."""
 
-    mean: Floats
-    """C: expected mean scores."""
+    ability: Floats
+    """C: expected abilities."""
     covariance: Floats
-    """C x C, of the mean scores."""
+    """C x C, of the abilities."""
     noise: Floats
-    """C x C: the covariance of scores on one example, given the mean scores."""
+    """C x C: the covariance of scores on one example, given the abilities and in their units."""
     variances: Variances
     evidence: tuple[Floats, Floats, NDArray[np.int64]] | None = field(default=None, repr=False)
     """The precision C x C that the scores have, their weighted sum C, and the factors C x F; None
@@ -155,16 +160,29 @@ class Posterior:
             variances: where to begin estimating; those of the last fit save rounds.
         """
         now = variances or Variances.prior(design)
-        prior = _prior_covariance(design, now)
-        mean = design.expected
-        posterior = cls(mean, prior, _noise(design, now, mean), now)
+        even = np.full(len(scores), 0.5)
         if np.isnan(scores).all():
-            return posterior
+            prior = _prior_covariance(design, now)
+            return cls(design.expected, prior, _noise(design, now, even), now)
+        mean = _solve(scores, even, design, now).ability  # as if the model were linear
         for _ in range(ROUNDS):
-            now = _correlations(scores, posterior.mean, design, now)
-            posterior = _solve(scores, posterior.mean, design, now)
+            mean = np.clip(mean, CLOSEST, 1 - CLOSEST)
+            now = _correlations(scores, mean, design, now)
+            posterior = _solve(scores, mean, design, now)
             now = _effects(posterior, design, now)
+            mean = mean_scores(posterior.ability)
         return replace(posterior, variances=now)
+
+    @cached_property
+    def mean(self) -> Floats:
+        """C: expected mean scores, over examples like those seen."""
+        return mean_scores(self.ability, self.covariance.diagonal())
+
+    @cached_property
+    def spread(self) -> Floats:
+        """C: about the standard deviations of the mean scores."""
+        spread: Floats = _slopes(self.mean) * np.sqrt(np.maximum(self.covariance.diagonal(), 0))
+        return spread
 
     @cached_property
     def all_equal(self) -> float:
@@ -183,8 +201,8 @@ class Posterior:
         return min(1.0, min(tests) * len(tests))
 
     def draws(self, count: int, rng: np.random.Generator) -> Floats:
-        """C x count possible mean scores."""
-        return _drawn(self.mean, self.covariance, count, rng)
+        """C x count possible abilities."""
+        return _drawn(self.ability, self.covariance, count, rng)
 
     def level_draws(
         self,
@@ -217,7 +235,7 @@ class Posterior:
         inverse = np.linalg.inv(_prior_covariance(design, self.variances))
         left = inverse - inverse @ self.covariance @ inverse
         spread = np.hstack(member) * variance
-        mean = spread.T @ (inverse @ (self.mean - design.expected))
+        mean = spread.T @ (inverse @ (self.ability - design.expected))
         drawn = _drawn(mean, np.diag(variance) - spread.T @ left @ spread, count, rng)
         effects = np.split(drawn[: sum(levels)], np.cumsum(levels)[:-1])
         if ratings is not None:
@@ -237,7 +255,7 @@ class Posterior:
             + self.covariance[other, other]
             - 2 * self.covariance[one, other]
         )
-        gap = self.mean[one] - self.mean[other]
+        gap = self.ability[one] - self.ability[other]
         return float(norm.cdf(gap / np.sqrt(max(variance, 1e-12))))
 
 
@@ -265,8 +283,7 @@ def _prior_covariance(design: Design, variances: Variances) -> Floats:
 
 def _spreads(variances: Variances, mean: Floats) -> Floats:
     """The standard deviation of each config's scores."""
-    bounded = np.clip(mean, SMALLEST_MEAN, 1 - SMALLEST_MEAN)
-    spread: Floats = np.sqrt(variances.dispersion * bounded * (1 - bounded))
+    spread: Floats = np.sqrt(variances.dispersion * mean * (1 - mean))
     return spread
 
 
@@ -287,8 +304,7 @@ def _correlations(scores: Floats, mean: Floats, design: Design, variances: Varia
 
     seen = ~np.isnan(scores)
     residuals = np.where(seen, scores - mean[:, None], 0.0)
-    bounded = np.clip(mean, SMALLEST_MEAN, 1 - SMALLEST_MEAN)
-    expected = float((bounded * (1 - bounded)) @ seen.sum(axis=1))
+    expected = float((mean * (1 - mean)) @ seen.sum(axis=1))
     dispersion = (float((residuals**2).sum()) + DISPERSION_WEIGHT) / (expected + DISPERSION_WEIGHT)
     now = replace(variances, dispersion=min(max(dispersion, 0.02), 1.3))
     scaled = residuals / _spreads(now, mean)[:, None]
@@ -310,27 +326,40 @@ def _correlations(scores: Floats, mean: Floats, design: Design, variances: Varia
 
 
 def _solve(scores: Floats, mean: Floats, design: Design, variances: Variances) -> Posterior:
-    """Condition the prior on the scores, with the example effects integrated out."""
-    noise = _noise(design, variances, mean)
+    """Condition the prior on the scores, with the example effects integrated out.
+
+    The model is made linear where the mean scores are these (C).
+    """
+    noise, slope = _noise(design, variances, mean), _slopes(mean)
     count = len(scores)
     precision, pull = np.zeros((count, count)), np.zeros(count)
     for seen, examples in _patterns(~np.isnan(scores)):
         inverse = np.linalg.inv(noise[np.ix_(seen, seen)])
         precision[np.ix_(seen, seen)] += len(examples) * inverse
-        pull[seen] += inverse @ (scores[np.ix_(seen, examples)] - design.expected[seen, None]).sum(
-            axis=1
-        )
-    prior = _prior_covariance(design, variances)
-    covariance = np.linalg.solve(np.eye(count) + prior @ precision, prior)
+        pull[seen] += inverse @ (scores[np.ix_(seen, examples)] - mean[seen, None]).sum(axis=1)
+    prior, per_ability = _prior_covariance(design, variances), precision * np.outer(slope, slope)
+    covariance = np.linalg.solve(np.eye(count) + prior @ per_ability, prior)
     covariance = (covariance + covariance.T) / 2
-    found = design.expected + covariance @ pull
+    gap = 0.5 + ndtri(mean) / SCALE - design.expected
     return Posterior(
-        found,
+        design.expected + covariance @ (slope * pull + per_ability @ gap),
         covariance,
-        _noise(design, variances, found),
+        noise / np.outer(slope, slope),
         variances,
-        (precision, pull, design.factors),
+        (precision, pull + precision @ mean, design.factors),
     )
+
+
+def mean_scores(ability: Floats, variance: Floats | float = 0.0) -> Floats:
+    """Expected mean scores, of abilities with these expectations and variances."""
+    scores: Floats = ndtr(SCALE * (ability - 0.5) / np.sqrt(1 + SCALE**2 * np.maximum(variance, 0)))
+    return scores
+
+
+def _slopes(mean: Floats) -> Floats:
+    """How fast mean scores grow with abilities, where they are these."""
+    slopes: Floats = np.exp(-(ndtri(mean) ** 2) / 2)
+    return slopes
 
 
 def _heterogeneity(precision: Floats, pull: Floats, kinds: NDArray[np.int64]) -> float:
@@ -361,7 +390,7 @@ def _patterns(seen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDAr
 def _effects(posterior: Posterior, design: Design, variances: Variances) -> Variances:
     """One step of expectation-maximisation for the variances of the effects."""
     inverse = np.linalg.inv(_prior_covariance(design, variances))
-    lifted = inverse @ (posterior.mean - design.expected)
+    lifted = inverse @ (posterior.ability - design.expected)
     left = np.asarray(inverse - inverse @ posterior.covariance @ inverse, dtype=np.float64)
     factors = []
     for member, variance in zip(design.members, variances.factors, strict=True):

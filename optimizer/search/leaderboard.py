@@ -71,8 +71,8 @@ class Leaderboard(SearchLog):
             else:
                 reason = "too expensive for what was left for the holdout"
             self.passed_over[configs[place].key] = reason
-        keys, bounded = [config.key for config in configs], np.clip(means, 0, 1).tolist()
-        self.estimates.update(zip(keys, bounded, strict=True))
+        keys = (config.key for config in configs)
+        self.estimates.update(zip(keys, means.tolist(), strict=True))
         if found is not None and configs[found] != self.incumbent:
             self.cut_short = None  # the stages search again from here
             self._take(configs[found])

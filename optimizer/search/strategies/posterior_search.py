@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from evaluators.racing.field import Run
 from evaluators.racing.knowledge_gradient import Plan, Value, best_mean, plan
-from evaluators.racing.posterior import Floats, Posterior
+from evaluators.racing.posterior import Floats
 from optimizer.search.leading.earning import Protected, leader
 from optimizer.search.strategies.arena import Arena, swapped
 
@@ -25,8 +24,6 @@ RATED = 4
 """On how many examples the choices of a module are rated."""
 PROPOSED = 16
 """How many combinations are drawn at a time, where there are too many to list."""
-NOTHING = -1e3
-"""A mean below all scores, for candidates that can't lead yet."""
 RESERVED_FOR = 2
 """How many candidates there must be calls left to run on all examples."""
 MOST_FINISHED = 3
@@ -40,7 +37,7 @@ def best_first(means: Floats) -> list[int]:
 
 @dataclass(frozen=True)
 class PosteriorSearch:
-    """Batches by knowledge gradient, under a linear mixed model of the scores."""
+    """Batches by knowledge gradient, under a probit mixed model of the scores."""
 
     name: str = "default"
     value: Value = best_mean
@@ -126,15 +123,14 @@ class PosteriorSearch:
         most; no calls where no gain exceeds it."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
         calls, most = 0.0, arena.calls_ahead
-        highest_gain = 1 - float(self.value(at_most_one(arena.posterior)[:, None])[0])
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
         while most > 0:
             number = min(number, most)
             planned = plan(arena.posterior, arena.field, number, arena.rng, self.value)
-            gain = min(planned.gain, highest_gain)
-            if gain >= SMALLEST_GAIN and gain - worth * number > best.gain - worth * calls:
-                calls, best = number, Plan(planned.candidates, gain)
+            paying = planned.gain - worth * number > best.gain - worth * calls
+            if planned.gain >= SMALLEST_GAIN and paying:
+                calls, best = number, planned
             if number >= most:
                 break
             number *= 2
@@ -186,14 +182,6 @@ class PosteriorSearch:
         )
         best = np.stack([effects.argmax(axis=0) for effects in drawn], axis=1)
         arena.add(tuple(int(level) for level in row) for row in best)
-
-
-def at_most_one(posterior: Posterior) -> Floats:
-    """C: the expected mean scores, given that none exceeds 1."""
-    spread = np.sqrt(np.maximum(posterior.covariance.diagonal(), 1e-12))
-    above = (posterior.mean - 1) / spread
-    excess: Floats = spread * (norm.pdf(above) + above * norm.cdf(above))
-    return posterior.mean - excess
 
 
 def mean_ratings(ratings: Floats) -> Floats:

@@ -77,8 +77,7 @@ def _of_module(
         measured = spread = better = None
         if arena is not None and label in found:
             place, posterior = found[label], arena.posterior
-            measured = min(max(means[label], 0.0), 1.0)
-            spread = float(np.sqrt(max(posterior.covariance[place, place], 0.0)))
+            measured, spread = means[label], float(posterior.spread[place])
             better = posterior.probability_better(place, places[state.incumbent.key])
         had, has = (label in config.allocation[module] for config in (before, state.incumbent))
         scores.append(

@@ -1,4 +1,4 @@
-"""The linear mixed model: against its own simulations, and against direct linear algebra."""
+"""The probit mixed model: against its own simulations, and against direct linear algebra."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from evaluators.racing.posterior import (
     PRIOR_MEAN,
+    SCALE,
     Design,
     Floats,
     Posterior,
@@ -17,6 +18,7 @@ from evaluators.racing.posterior import (
     _noise,
     _prior_covariance,
     _solve,
+    mean_scores,
 )
 
 PAIRS = np.array(list(np.ndindex(4, 3)), dtype=np.int64)
@@ -47,15 +49,16 @@ def test_conditioning_is_that_of_the_joint_normal_distribution() -> None:
     variances = Variances.prior(design)
     scores = rng.integers(0, 2, (len(PAIRS), 5)).astype(float)
     scores[rng.random(scores.shape) < 0.4] = np.nan
-    mean = np.full(len(PAIRS), 0.6)
+    mean, ability = np.full(len(PAIRS), 0.6), 0.5 + norm.ppf(0.6) / SCALE
+    slope = (mean_scores(ability + 1e-5) - mean_scores(ability - 1e-5)) / 2e-5
     found = _solve(scores, mean, design, variances)
-    prior, noise = _prior_covariance(design, variances), _noise(design, variances, mean)
+    prior, noise = _prior_covariance(design, variances), _noise(design, variances, mean) / slope**2
     seen = [(c, e) for e in range(5) for c in range(len(PAIRS)) if not np.isnan(scores[c, e])]
     of_scores = np.array([[prior[a, b] + (e == f) * noise[a, b] for b, f in seen] for a, e in seen])
     cross = np.array([[prior[c, a] for a, _ in seen] for c in range(len(PAIRS))])
     gain = cross @ np.linalg.inv(of_scores)
-    residual = np.array([scores[pair] for pair in seen]) - PRIOR_MEAN
-    assert found.mean == pytest.approx(PRIOR_MEAN + gain @ residual)
+    residual = ability + (np.array([scores[pair] for pair in seen]) - 0.6) / slope - PRIOR_MEAN
+    assert found.ability == pytest.approx(PRIOR_MEAN + gain @ residual)
     assert found.covariance == pytest.approx(prior - gain @ cross.T)
 
 
@@ -97,7 +100,7 @@ def test_differences_to_the_leader_are_as_far_off_as_it_says() -> None:
             if other != best:
                 contrast = np.zeros(len(truth))
                 contrast[[best, other]] = 1, -1
-                error = contrast @ (found.mean - truth)
+                error = contrast @ (found.ability - 0.5 - norm.ppf(truth) / SCALE)
                 squares.append(error**2 / (contrast @ found.covariance @ contrast))
     assert 0.5 < float(np.mean(squares)) < 2.0
 
@@ -134,8 +137,8 @@ def test_draws_have_the_posterior_as_their_distribution() -> None:
     _, scores = drawn(7, 50)
     found = Posterior.fit(scores, chain())
     draws = found.draws(20_000, np.random.default_rng(0))
-    assert draws.mean(axis=1) == pytest.approx(found.mean, abs=0.01)
-    expected = multivariate_normal(found.mean, found.covariance, allow_singular=True)
+    assert draws.mean(axis=1) == pytest.approx(found.ability, abs=0.01)
+    expected = multivariate_normal(found.ability, found.covariance, allow_singular=True)
     assert np.isfinite(expected.logpdf(draws[:, 0]))
 
 
@@ -166,7 +169,26 @@ def test_any_scores_give_a_proper_posterior(
     found = Posterior.fit(scores, chain())
     again = Posterior.fit(scores, chain(), found.variances)
     for each in (found, again):
-        assert np.isfinite(each.mean).all()
-        assert np.abs(each.mean - 0.5).max() < 1.5
+        assert ((each.mean > 0) & (each.mean < 1)).all()
         assert (np.linalg.eigvalsh(each.covariance) > -1e-9).all()
         assert (np.linalg.eigvalsh(each.noise) > -1e-9).all()
+
+
+def test_good_choices_together_are_better_but_not_above_one() -> None:
+    """With all others each of two choices is right 9 times in 10, and 6 times without them."""
+    rng = np.random.default_rng(0)
+    seen = (PAIRS == 0).sum(axis=1) < 2
+    chances = np.where((PAIRS == 0).any(axis=1), 0.9, 0.6)
+    scores = (rng.random((len(PAIRS), 200)) < chances[:, None]).astype(float)
+    scores[~seen] = np.nan
+    found = Posterior.fit(scores, chain())
+    assert tuple(PAIRS[found.mean.argmax()]) == (0, 0)
+    assert 0.92 < found.mean.max() < 0.99
+
+
+def test_the_expected_mean_score_is_that_of_draws() -> None:
+    _, scores = drawn(7, 20)
+    found = Posterior.fit(scores, chain())
+    means = mean_scores(found.draws(40_000, np.random.default_rng(0)))
+    assert means.mean(axis=1) == pytest.approx(found.mean, abs=0.005)
+    assert means.std(axis=1) == pytest.approx(found.spread, abs=0.02)

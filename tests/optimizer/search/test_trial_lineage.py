@@ -23,12 +23,12 @@ def solved_by(state: SearchState, label: str) -> PipelineConfig:
     return state.baseline.with_models({"solve": label})
 
 
-def test_the_base_is_who_led_when_the_race_began(state: SearchState) -> None:
+def test_the_base_is_who_led_before(state: SearchState) -> None:
     state.turn = 1
     better, worse = solved_by(state, CHECKER), solved_by(state, FOOL)
     state.race("allocation", [state.incumbent, better])
     state.turn = 2
-    state.race("allocation", [state.incumbent, worse])
+    state.look("allocation", [worse], 4)
     assert [(t.number, t.turn, t.base) for t in state.trials] == [
         (0, 0, None),
         (1, 1, 0),
