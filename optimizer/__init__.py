@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from evaluators.statistics.vote_scaling import VoteScaling, vote_accuracy
     from optimizer.errors import BudgetTooSmall, OptimizationError, ServiceError
     from optimizer.estimates.estimate import Estimate
+    from optimizer.evaluation.drift import Drift
+    from optimizer.evaluation.evaluation import Evaluated, evaluate
     from optimizer.loop import optimize
     from optimizer.mlflow_prompts import PromptRace
     from optimizer.results.operating_points import OperatingPoint
@@ -67,7 +69,9 @@ __all__ = [
     "BudgetTooSmall",
     "Dataset",
     "DatasetError",
+    "Drift",
     "Estimate",
+    "Evaluated",
     "Gateway",
     "JudgeAgreement",
     "Limit",
@@ -100,6 +104,7 @@ __all__ = [
     "VoteScaling",
     "best_of_k",
     "contains",
+    "evaluate",
     "exact_match",
     "f1",
     "from_callable",

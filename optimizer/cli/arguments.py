@@ -15,7 +15,7 @@ FAILED, WRONG_INPUT, UNMET, TOO_LOW, SIGNALLED = 1, 2, 3, 4, 128
 _EXIT_CODES = (
     f"Exit codes: 0 done; {FAILED} the run, or a row of it, failed; {WRONG_INPUT} the input is "
     f"wrong; {UNMET} what was found, and saved, does not meet the limits on cost or latency; "
-    f"{TOO_LOW} the score is below --min-score; "
+    f"{TOO_LOW} the score is below --min-score, or has dropped by more than --max-drop; "
     f"{SIGNALLED + 2} after ctrl-C, {SIGNALLED + 15} after SIGTERM, {SIGNALLED + 1} after SIGHUP."
 )
 _ALLOW_CODE = "import the functions that the file names, which runs them; if you trust it"
@@ -187,7 +187,15 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_scoring(command)
     _add_code(command.add_argument)
     lowest = f"end with {TOO_LOW} if the score is below it, as in --min-score 0.8"
-    command.add_argument("--min-score", type=float, metavar="X", help=lowest)
+    drop = (
+        f"end with {TOO_LOW} if the scores are shown to be lower by more than it than the held-out "
+        "ones that the file records: 0 for any drop, 0.02 for 2 points"
+    )
+    strata = "the column of agreement that label wrote, for a narrower interval"
+    add = command.add_argument
+    add("--min-score", type=float, metavar="X", help=lowest)
+    add("--max-drop", type=float, metavar="X", help=drop)
+    add("--strata", metavar="COLUMN", help=strata)
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:

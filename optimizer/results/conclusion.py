@@ -16,6 +16,7 @@ from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.results.examples import scored_examples
+from optimizer.results.held_out_scores import HeldOutScores, example_key
 from optimizer.results.operating_points import operating_points, unproven
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
@@ -65,6 +66,7 @@ def conclude(
         f"{label} was set aside during the search: {reason}"
         for label, reason in state.evaluator.session.set_aside.items()
     )
+    keys = [example_key(holdout.inputs(index)) for index in range(len(holdout.examples))]
     scored_on, data = (holdout, plan.holdout) if final.held_out else (state.evaluator, plan.search)
     return Result(
         pipeline=_bound(plan, chosen),
@@ -78,8 +80,9 @@ def conclude(
         gain=gain,
         gain_over_single=NO_GAIN if scored and chosen == single else over_single,
         held_out=final.held_out,
+        held_out_scores=HeldOutScores.of(final.tuned, keys) if final.held_out else None,
         objective=plan.objective,
-        points=operating_points(state, final.points, final.mean, partial(_bound, plan)),
+        points=operating_points(state, final.points, final.mean, partial(_bound, plan), keys),
         unproven=unproven(state, final.mean, partial(_bound, plan)),
         examples_=scored_examples(
             scored_on, data.rows, {name: each for name, each in finalists.items() if each}
