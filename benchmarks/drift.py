@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.outcome import Evaluation, Outcome
+from evaluators.statistics import mean_interval
 from optimizer.evaluation.drift import Drift
 from optimizer.results.held_out_scores import HeldOutScores
 
@@ -31,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
     draws = parser.parse_args().draws
-    print("scores | rows  | recorded, new | any change shown | drop shown of 5, 10, 20 points")
+    print(
+        "scores | rows  | recorded, new | any change shown, naive | drop shown of 5, 10, 20 points"
+    )
     for graded in (False, True):
         for rows in KINDS:
             for recorded, new in SIZES if not graded else SIZES[:2]:
@@ -39,26 +42,34 @@ def main() -> None:
                     rates(recorded, new, rows, drop, graded, draws if not graded else draws // 5)
                     for drop in DROPS
                 ]
-                shown = ", ".join(f"{dropped:.1%}" for _, dropped in shares[1:])
+                shown = ", ".join(f"{dropped:.1%}" for _, dropped, _ in shares[1:])
+                alarms = f"{shares[0][0]:.1%}, {shares[0][2]:.1%}"
                 name = "graded" if graded else "0 or 1"
-                print(f"{name} | {rows:5} | {recorded:3}, {new:3} | {shares[0][0]:.1%} | {shown}")
+                print(f"{name} | {rows:5} | {recorded:3}, {new:3} | {alarms} | {shown}", flush=True)
 
 
 def rates(
     recorded: int, new: int, rows: Rows, drop: float, graded: bool, draws: int
-) -> tuple[float, float]:
-    """The shares of draws in which a change is shown, and in which a drop is."""
+) -> tuple[float, float, float]:
+    """The shares of draws in which a change is shown, in which a drop is, and in which the naive
+    rule reports a change."""
     generator = np.random.default_rng(recorded * 1000 + new)
-    found = [_drift(generator, recorded, new, rows, drop, graded) for _ in range(draws)]
-    changes = [[each.change for each in drift.comparisons] for drift in found]
-    any_shown = [any(c.low > 0 or c.high < 0 for c in each) for each in changes]
-    dropped = [drift.drops_by_more_than(0) for drift in found]
-    return float(np.mean(any_shown)), float(np.mean(dropped))
+    found = []
+    for _ in range(draws):
+        drift, then, now = _drift(generator, recorded, new, rows, drop, graded)
+        changes = [each.change for each in drift.comparisons]
+        shown = any(change.low > 0 or change.high < 0 for change in changes)
+        interval = mean_interval(then)
+        naive = not interval.low <= now <= interval.high
+        found.append((shown, drift.drops_by_more_than(0), naive))
+    shares = np.mean(found, axis=0)
+    return float(shares[0]), float(shares[1]), float(shares[2])
 
 
 def _drift(
     generator: np.random.Generator, recorded: int, new: int, rows: Rows, drop: float, graded: bool
-) -> Drift:
+) -> tuple[Drift, NDArray[np.float64], float]:
+    """The drift of one draw, the recorded scores, and the new mean."""
     then = _scores(generator, recorded, graded)
     again = then.copy()
     anew = generator.random(recorded) < CHANGED
@@ -75,7 +86,7 @@ def _drift(
     scores = HeldOutScores(tuple(zip(keys, map(float, then), strict=True)))
     drift = Drift.between(scores, evaluation, names)
     assert drift is not None
-    return drift
+    return drift, then, float(now.mean())
 
 
 def _scores(generator: np.random.Generator, count: int, graded: bool) -> NDArray[np.float64]:

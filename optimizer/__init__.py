@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optimizer.estimates.estimate import Estimate
     from optimizer.evaluation.drift import Drift
     from optimizer.evaluation.evaluation import Evaluated, evaluate
+    from optimizer.export.finetuning import FinetuningData, finetuning_data
     from optimizer.loop import optimize
     from optimizer.mlflow_prompts import PromptRace
     from optimizer.results.operating_points import OperatingPoint
@@ -72,6 +73,7 @@ __all__ = [
     "Drift",
     "Estimate",
     "Evaluated",
+    "FinetuningData",
     "Gateway",
     "JudgeAgreement",
     "Limit",
@@ -107,6 +109,7 @@ __all__ = [
     "evaluate",
     "exact_match",
     "f1",
+    "finetuning_data",
     "from_callable",
     "from_dspy",
     "llm_judge",

@@ -175,12 +175,17 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
     add("pipeline", metavar="PIPELINE", help=_TARGET)
     add("dataset", metavar="DATASET", help=_DATASET)
     add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
+    _add_metric(add)
+    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
+    add("--json", action="store_true", help=_JSON)
+
+
+def _add_metric(add: Callable[..., object]) -> None:
+    """The metric and the caps of what is run to be scored."""
     add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
     add("--budget-usd", type=float, metavar="X", help="most dollars")
     add("--budget-calls", type=int, metavar="N", help="most calls")
     add("--budget-seconds", type=float, metavar="X", help="most seconds")
-    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
-    add("--json", action="store_true", help=_JSON)
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
@@ -215,6 +220,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     docker = "a new folder with a Dockerfile of an image that serves it"
     proxy = "a configuration of litellm's proxy: its models with fallbacks, and the served pipeline"
+    chats = "chats to fine-tune each module's model on, from examples that it gets right"
     dspy = "a DSPy program: .py for a pipeline of modules, .json for a DSPy program"
     add("file", metavar="FILE", help="a pipeline in YAML, such as tuned.yaml")
     _add_code(add)
@@ -222,6 +228,12 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     form.add_argument("--docker", metavar="FOLDER", help=docker)
     form.add_argument("--litellm-proxy", metavar="FILE.yaml", help=proxy)
     form.add_argument("--dspy", metavar="FILE", help=dspy)
+    form.add_argument("--finetune", metavar="FOLDER", help=chats)
+    add = command.add_argument_group("of --finetune").add_argument
+    least = "lowest score of an example to learn from (1)"
+    add("--dataset", metavar="DATASET", help=f"{_DATASET}; those held out are left out")
+    add("--min-score", type=float, default=1.0, metavar="X", help=least)
+    _add_metric(add)
 
 
 def _add_show(command: argparse.ArgumentParser) -> None:
