@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optimizer.estimates.estimate import Estimate
     from optimizer.evaluation.drift import Drift
     from optimizer.evaluation.evaluation import Evaluated, evaluate
+    from optimizer.evaluation.labels import rows_to_label
     from optimizer.export.finetuning import FinetuningData, finetuning_data
     from optimizer.loop import optimize
     from optimizer.mlflow_prompts import PromptRace
@@ -122,6 +123,7 @@ __all__ = [
     "numeric_match",
     "optimize",
     "parse_network",
+    "rows_to_label",
     "search_table",
     "self_refine",
     "vote_accuracy",

@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
             "score a pipeline on labelled examples; tunes nothing",
         ),
         (_add_run, "run:run", "run a pipeline on one input, or on a file of rows"),
+        (_add_label, "label:label", "choose the rows to label next"),
         (_add_serve, "service:serve", "serve a pipeline as a model API, or a search service"),
         (_add_export, "export:export", "write a pipeline in a form that other programs run"),
         (_add_show, "show:show", "show a finished run or a saved pipeline"),
@@ -175,14 +176,14 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
     add("pipeline", metavar="PIPELINE", help=_TARGET)
     add("dataset", metavar="DATASET", help=_DATASET)
     add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
-    _add_metric(add)
+    add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
+    _add_caps(add)
     add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
     add("--json", action="store_true", help=_JSON)
 
 
-def _add_metric(add: Callable[..., object]) -> None:
-    """The metric and the caps of what is run to be scored."""
-    add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
+def _add_caps(add: Callable[..., object]) -> None:
+    """The budget."""
     add("--budget-usd", type=float, metavar="X", help="most dollars")
     add("--budget-calls", type=int, metavar="N", help="most calls")
     add("--budget-seconds", type=float, metavar="X", help="most seconds")
@@ -201,6 +202,23 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--min-score", type=float, metavar="X", help=lowest)
     add("--max-drop", type=float, metavar="X", help=drop)
     add("--strata", metavar="COLUMN", help=strata)
+
+
+def _add_label(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(json=True)  # as all that it prints
+    add = command.add_argument
+    models = "others to ask on every row; not needed where a module has several members"
+    labelled = "rows that have labels already, and are not chosen again"
+    add("pipeline", metavar="PIPELINE.yaml", help="what the labels are to measure")
+    add("dataset", metavar="DATASET", help="rows without labels, as for run --dataset")
+    _add_code(add)
+    add("--count", type=int, default=20, metavar="N", help="how many rows (20)")
+    add("--models", action="append", default=[], metavar="A,B,C", help=models)
+    add("--labelled", metavar="DATASET", help=labelled)
+    add("--output", metavar="PATH", help="where the rows go, as JSON lines (the terminal)")
+    add("--seed", type=int, default=0, metavar="N", help="decides the draw (0)")
+    _add_caps(add)
+    add("--concurrency", type=int, default=32, metavar="N", help="most runs in flight (32)")
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
@@ -233,7 +251,8 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     least = "lowest score of an example to learn from (1)"
     add("--dataset", metavar="DATASET", help=f"{_DATASET}; those held out are left out")
     add("--min-score", type=float, default=1.0, metavar="X", help=least)
-    _add_metric(add)
+    add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
+    _add_caps(add)
 
 
 def _add_show(command: argparse.ArgumentParser) -> None:
