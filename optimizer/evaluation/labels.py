@@ -1,11 +1,11 @@
 """Which rows to label next, where labels are scarce: a sample spread over the members' agreement.
 
-Rows on which models agree are mostly right, and rows on which they don't mostly wrong. So the rows
-are put in the order of agreement and cut into as many strata of equal size as rows are wanted, and
-one is drawn from each. Every row has the same chance, so that the sample is used like a random one,
-and its mean varies less. Kang et al. (2021, PVLDB 14(11), arXiv 2108.06313: ABae) stratify by the
-quantiles of such a proxy, too, and then draw more where a pilot varies more; on recorded answers
-and with 20 to 100 labels that gained nothing (`python -m benchmarks recorded_labels`).
+Rows on which models agree are mostly right, and rows on which they don't mostly wrong. So rows are
+put in the order of agreement and drawn at equal distances, from a random start (a systematic
+sample). Every row has the same chance, so that the sample is used like a random one, and its mean
+varies less. Kang et al. (2021, PVLDB 14(11), arXiv 2108.06313: ABae) stratify by the quantiles of
+such a proxy, and then draw more where a pilot varies more; on recorded answers, with 20 to 100
+labels, that second step gains nothing (`python -m benchmarks recorded_labels`).
 """
 
 from __future__ import annotations
@@ -91,13 +91,14 @@ def rows_to_label(
     ]
 
 
-def spread(
-    agreement: NDArray[np.float64], count: int, generator: np.random.Generator
-) -> list[int]:
-    """Places of a sample: one from each of `count` strata of equal size, in the order of
-    agreement; equal ones in a random order."""
+def spread(agreement: NDArray[np.float64], count: int, generator: np.random.Generator) -> list[int]:
+    """Places of a systematic sample, in the order of agreement; equal ones in a random order.
+
+    Each has a chance of exactly `count / agreement.size`.
+    """
     order = np.lexsort((generator.random(agreement.size), agreement))
-    return [int(generator.choice(stratum)) for stratum in np.array_split(order, count)]
+    drawn = (np.arange(count) + generator.random()) * agreement.size / count
+    return [int(order[int(place)]) for place in drawn]
 
 
 def _unlabelled(pipeline: Tunable, data: Dataset, labelled: Any) -> Dataset:

@@ -296,7 +296,8 @@ class Result:
         return pick(points, Objective(*limits))
 
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
-        """Write the tuned pipeline as YAML: spec, config, models, and provenance.
+        """Write the tuned pipeline as YAML: spec, config, models, and provenance, in which every
+        held-out example has its score and a short digest of its inputs, for `evaluate`.
 
         `Pipeline.load(path)` needs nothing else, and `allow_code=True` where the pipeline names
         functions or classes. Of API keys, only the names of environment variables are written.

@@ -75,10 +75,12 @@ def test_every_row_has_the_same_chance() -> None:
     generator = np.random.default_rng(0)
     agreement = np.array([0.0] * 3 + [0.5] * 9 + [1.0] * 8)
     counts = np.zeros(20)
-    for _ in range(2000):
-        counts[spread(agreement, 5, generator)] += 1
-    assert counts.sum() == 5 * 2000
-    assert np.abs(counts / 2000 - 0.25).max() < 0.04
+    for _ in range(4000):
+        chosen = spread(agreement, 9, generator)
+        assert len(set(chosen)) == 9
+        counts[chosen] += 1
+    assert np.abs(counts / 4000 - 9 / 20).max() < 0.03
+    assert sorted(spread(agreement, 20, generator)) == list(range(20))
 
 
 def test_the_budget_holds() -> None:
