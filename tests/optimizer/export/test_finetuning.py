@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dspy
 import pytest
+from dspy.clients.provider import Provider
 from dspy.clients.utils_finetune import TrainDataFormat, validate_data_format
 from dspy.teleprompt.bootstrap_finetune import build_call_data_from_trace
 
@@ -98,6 +99,30 @@ def test_chats_are_what_dspy_makes_of_the_traces_itself() -> None:
         roles = [message["role"] for message in chat["messages"]]
         assert roles == ["system", "user", "assistant"]
         assert f"]]\n{trace['prediction'].answer}\n" in chat["messages"][-1]["content"]
+
+
+class Keeping(Provider):
+    """A provider of fine-tuning that only keeps what it is given."""
+
+    given: ClassVar[list[Any]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finetunable = True
+
+    @staticmethod
+    def finetune(job: Any, model: str, train_data: list[Any], *form: Any, **_: Any) -> str:
+        validate_data_format(train_data, TrainDataFormat.CHAT)
+        Keeping.given += train_data
+        return "openai/tuned"
+
+
+def test_dspy_fine_tunes_with_the_chats() -> None:
+    data = finetuning_data(scored(configured(locate=ModuleConfig(models=(ALDER,)), solve=WIDE)))
+    lm = dspy.LM("openai/small", provider=Keeping())
+    tuned = lm.finetune(list(data.chats["solve"]), TrainDataFormat.CHAT).result(timeout=30)
+    assert Keeping.given == data.chats["solve"]
+    assert tuned.model == "openai/tuned"
 
 
 @pytest.mark.parametrize(("reply_format", "part"), [("json", '"answer":'), ("xml", "<answer>")])
