@@ -53,9 +53,9 @@ class Drift:
     comparisons: tuple[Comparison, ...]
     """Paired on recorded examples, and unpaired on others, where there are any. Their intervals
     hold all with 95%."""
-    replayed: bool
-    """Whether all answers to recorded examples came from the cache, so that models were not asked
-    again."""
+    replayed: int
+    """How many recorded examples were answered from the cache alone: nothing new is known of
+    them."""
 
     @classmethod
     def between(cls, recorded: HeldOutScores, new: Evaluation, keys: Sequence[str]) -> Drift | None:
@@ -63,11 +63,12 @@ class Drift:
         known = recorded.by_key
         pairs: list[tuple[float, float]] = []
         others: list[float] = []
-        cached: list[bool] = []
+        replayed = 0
         for index, score in sorted(new.scores.items()):
             if earlier := known.get(keys[index]):
                 pairs.append((round(score, 6), earlier.pop(0)))
-                cached += [call.cached for call in new.outcomes[index].trace.calls]
+                calls = new.outcomes[index].trace.calls
+                replayed += bool(calls) and all(call.cached for call in calls)
             else:
                 others.append(score)
         confidence = 1 - _LEVEL / (bool(pairs) + bool(others) or 1)
@@ -81,7 +82,7 @@ class Drift:
             comparisons.append(Comparison(False, len(others), change))
         if not comparisons:
             return None
-        return cls(len(recorded.pairs), tuple(comparisons), bool(cached) and all(cached))
+        return cls(len(recorded.pairs), tuple(comparisons), replayed)
 
     def drops_by_more_than(self, most: float) -> bool:
         """Whether a drop of more than this much, such as 0.02 for 2 points, is shown."""
@@ -90,5 +91,6 @@ class Drift:
     def __str__(self) -> str:
         text = "; ".join(map(str, self.comparisons))
         if self.replayed:
-            text += "; all answers to held-out examples came from the cache: no model was asked"
+            examples = counted(self.replayed, "held-out example")
+            text += f"; {examples} answered from the cache, where no model is asked"
         return f"against {counted(self.recorded, 'recorded score')}: {text}"
