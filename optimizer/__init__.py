@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from evaluators.statistics.vote_scaling import VoteScaling, vote_accuracy
     from optimizer.errors import BudgetTooSmall, OptimizationError, ServiceError
     from optimizer.estimates.estimate import Estimate
+    from optimizer.evaluation.drift import Drift
+    from optimizer.evaluation.evaluation import Evaluated, evaluate
+    from optimizer.evaluation.labels import rows_to_label
+    from optimizer.export.finetuning import FinetuningData, finetuning_data
     from optimizer.loop import optimize
     from optimizer.mlflow_prompts import PromptRace
     from optimizer.results.operating_points import OperatingPoint
@@ -67,7 +71,10 @@ __all__ = [
     "BudgetTooSmall",
     "Dataset",
     "DatasetError",
+    "Drift",
     "Estimate",
+    "Evaluated",
+    "FinetuningData",
     "Gateway",
     "JudgeAgreement",
     "Limit",
@@ -100,8 +107,10 @@ __all__ = [
     "VoteScaling",
     "best_of_k",
     "contains",
+    "evaluate",
     "exact_match",
     "f1",
+    "finetuning_data",
     "from_callable",
     "from_dspy",
     "llm_judge",
@@ -114,6 +123,7 @@ __all__ = [
     "numeric_match",
     "optimize",
     "parse_network",
+    "rows_to_label",
     "search_table",
     "self_refine",
     "vote_accuracy",

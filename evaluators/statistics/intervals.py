@@ -13,6 +13,7 @@ are the ends of Clopper & Pearson's exact interval (1934).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,50 @@ def paired_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
         )
     shifted = _interval((left - right + 1) / 2, confidence)
     return Interval(float(np.mean(left - right)), 2 * shifted.low - 1, 2 * shifted.high - 1)
+
+
+def difference_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    """The mean of `a` minus that of `b`, of independent samples, with its confidence interval.
+
+    It joins the intervals of both means (Zou & Donner, 2008, Statistics in Medicine 27; for 0/1
+    scores and Wilson's intervals that is Newcombe's method). If nothing differs, a 95% interval of
+    0/1 scores excludes 0 in at most 4.6% of cases, and is below 0 in at most 2.3%: computed exactly
+    for 5 to 300 scores on either side, and for all means.
+
+    Raises:
+        ValueError: what `mean_interval` refuses.
+    """
+    left, right = mean_interval(a, confidence), mean_interval(b, confidence)
+    return _joined([(1.0, left), (-1.0, right)])
+
+
+def stratified_interval(strata: Sequence[ArrayLike], confidence: float = 0.95) -> Interval:
+    """The mean score of a sample in which every stratum has its share, with its interval.
+
+    It joins the strata's own intervals as `difference_interval` does. `python -m benchmarks
+    recorded_labels` measures its coverage.
+
+    Raises:
+        ValueError: no strata, or what `mean_interval` refuses in one of them.
+    """
+    scores = [checked_scores("a stratum", stratum) for stratum in strata]
+    if not scores:
+        raise ValueError("at least one stratum is needed, but got none")
+    count = sum(each.size for each in scores)
+    return _joined([(each.size / count, mean_interval(each, confidence)) for each in scores])
+
+
+def _joined(parts: Sequence[tuple[float, Interval]]) -> Interval:
+    """The weighted sum of independent means. What the mean of each is away from the end of its
+    interval adds up in squares."""
+    low, high = 0.0, 0.0
+    for weight, part in parts:
+        below, above = part.mean - part.low, part.high - part.mean
+        if weight < 0:
+            below, above = above, below
+        low, high = low + (weight * below) ** 2, high + (weight * above) ** 2
+    mean = math.fsum(weight * part.mean for weight, part in parts)
+    return Interval(mean, mean - math.sqrt(low), mean + math.sqrt(high))
 
 
 def fewest_gained(lost: int) -> int:

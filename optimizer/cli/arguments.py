@@ -15,7 +15,7 @@ FAILED, WRONG_INPUT, UNMET, TOO_LOW, SIGNALLED = 1, 2, 3, 4, 128
 _EXIT_CODES = (
     f"Exit codes: 0 done; {FAILED} the run, or a row of it, failed; {WRONG_INPUT} the input is "
     f"wrong; {UNMET} what was found, and saved, does not meet the limits on cost or latency; "
-    f"{TOO_LOW} the score is below --min-score; "
+    f"{TOO_LOW} the score is below --min-score, or has dropped by more than --max-drop; "
     f"{SIGNALLED + 2} after ctrl-C, {SIGNALLED + 15} after SIGTERM, {SIGNALLED + 1} after SIGHUP."
 )
 _ALLOW_CODE = "import the functions that the file names, which runs them; if you trust it"
@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
             "score a pipeline on labelled examples; tunes nothing",
         ),
         (_add_run, "run:run", "run a pipeline on one input, or on a file of rows"),
+        (_add_label, "label:label", "choose the rows to label next"),
         (_add_serve, "service:serve", "serve a pipeline as a model API, or a search service"),
         (_add_export, "export:export", "write a pipeline in a form that other programs run"),
         (_add_show, "show:show", "show a finished run or a saved pipeline"),
@@ -176,18 +177,48 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
     add("dataset", metavar="DATASET", help=_DATASET)
     add("--models", action="append", default=[], metavar="A,B,C", help=_MODELS)
     add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
+    _add_caps(add)
+    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
+    add("--json", action="store_true", help=_JSON)
+
+
+def _add_caps(add: Callable[..., object]) -> None:
+    """The budget."""
     add("--budget-usd", type=float, metavar="X", help="most dollars")
     add("--budget-calls", type=int, metavar="N", help="most calls")
     add("--budget-seconds", type=float, metavar="X", help="most seconds")
-    add("--concurrency", type=int, default=32, metavar="N", help="most examples in flight (32)")
-    add("--json", action="store_true", help=_JSON)
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_scoring(command)
     _add_code(command.add_argument)
     lowest = f"end with {TOO_LOW} if the score is below it, as in --min-score 0.8"
-    command.add_argument("--min-score", type=float, metavar="X", help=lowest)
+    drop = (
+        f"end with {TOO_LOW} if the scores are shown to be lower by more than it than the held-out "
+        "ones that the file records: 0 for any drop, 0.02 for 2 points"
+    )
+    strata = "the column of agreement that label wrote, for a narrower interval"
+    add = command.add_argument
+    add("--min-score", type=float, metavar="X", help=lowest)
+    add("--max-drop", type=float, metavar="X", help=drop)
+    add("--strata", metavar="COLUMN", help=strata)
+
+
+def _add_label(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(json=True)  # as all that it prints
+    add = command.add_argument
+    models = "others to ask on every row; not needed where a module has several members"
+    labelled = "rows that have labels already, and are not chosen again"
+    add("pipeline", metavar="PIPELINE.yaml", help="what the labels are to measure")
+    add("dataset", metavar="DATASET", help="rows without labels, as for run --dataset")
+    _add_code(add)
+    add("--count", type=int, default=20, metavar="N", help="how many rows (20)")
+    add("--models", action="append", default=[], metavar="A,B,C", help=models)
+    add("--labelled", metavar="DATASET", help=labelled)
+    add("--output", metavar="PATH", help="where the rows go, as JSON lines (the terminal)")
+    add("--seed", type=int, default=0, metavar="N", help="decides the draw (0)")
+    _add_caps(add)
+    add("--concurrency", type=int, default=32, metavar="N", help="most runs in flight (32)")
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
@@ -207,6 +238,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     docker = "a new folder with a Dockerfile of an image that serves it"
     proxy = "a configuration of litellm's proxy: its models with fallbacks, and the served pipeline"
+    chats = "chats to fine-tune each module's model on, from examples that it gets right"
     dspy = "a DSPy program: .py for a pipeline of modules, .json for a DSPy program"
     add("file", metavar="FILE", help="a pipeline in YAML, such as tuned.yaml")
     _add_code(add)
@@ -214,6 +246,13 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     form.add_argument("--docker", metavar="FOLDER", help=docker)
     form.add_argument("--litellm-proxy", metavar="FILE.yaml", help=proxy)
     form.add_argument("--dspy", metavar="FILE", help=dspy)
+    form.add_argument("--finetune", metavar="FOLDER", help=chats)
+    add = command.add_argument_group("of --finetune").add_argument
+    least = "lowest score of an example to learn from (1)"
+    add("--dataset", metavar="DATASET", help=f"{_DATASET}; those held out are left out")
+    add("--min-score", type=float, default=1.0, metavar="X", help=least)
+    add("--metric", default="exact_match", metavar="NAME", help=_METRICS)
+    _add_caps(add)
 
 
 def _add_show(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`export FILE`: a pipeline as a Docker image, a proxy's configuration, or a DSPy program."""
+"""`export FILE`: a pipeline as an image, a proxy's configuration, a DSPy program, or chats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from optimizer.cli.targets import load_yaml, replaces, writable
-from optimizer.formatting import command
+from optimizer.formatting import command, counted
 from pipelines import Pipeline, PipelineError, Tunable
 from pipelines.adapters.dspy_programs import DSPyPipeline
 from pipelines.adapters.dspy_programs.tuned_program import TunedProgram
@@ -17,6 +17,10 @@ def export(options: argparse.Namespace) -> int:
     """Write the chosen form, and say what to do with it."""
     allow_code, program = options.allow_code, options.program
     pipeline = load_yaml(options.file, allow_code=allow_code, program=program)
+    if options.finetune:
+        return _write_chats(pipeline, options)
+    if options.dataset:
+        raise ValueError("--dataset is for --finetune")
     if options.docker:
         from optimizer.export.docker_image import write_image
 
@@ -62,6 +66,26 @@ def _write_dspy(pipeline: Tunable, path: Path) -> None:
             print(f"It needs this library to run: {reason}")
     else:
         raise PipelineError(f"{pipeline.name!r} is plain Python, which DSPy has no form for")
+
+
+def _write_chats(pipeline: Tunable, options: argparse.Namespace) -> int:
+    from optimizer.cli.tune import given_budget
+    from optimizer.evaluation.evaluation import evaluate
+    from optimizer.export.finetuning import check_has_prompts, finetuning_data
+
+    check_has_prompts(pipeline)
+    if not options.dataset:
+        raise ValueError("--finetune needs --dataset, the labelled examples to learn from")
+    budget = given_budget(options)
+    found = evaluate(pipeline, options.dataset, metric=options.metric, budget=budget)
+    data = finetuning_data(found, options.min_score)
+    for path in data.save(options.finetune):
+        print(f"{path}: {counted(len(data.chats[path.stem]), 'chat')}")
+    print(
+        f"from {counted(data.examples, 'example')}; {data.unsuccessful} failed or scored less, and "
+        f"{data.held_out} were left out as held out"
+    )
+    return 0
 
 
 def _write(path: Path, text: str) -> None:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         return _run_one(pipeline, _inputs(pipeline, options.input), options)
     rows = _rows(pipeline, options.dataset)
     failed, usd = 0, 0.0
-    with _output(options.output, options.stdout) as file:
+    with output_file(options.output, options.stdout) as file:
         for row, trace in zip(rows, _traces(pipeline, rows, options.concurrency), strict=True):
             line = {
                 "example": plain_record(row),
@@ -59,7 +59,7 @@ def _run_one(pipeline: Tunable, inputs: Row, options: argparse.Namespace) -> int
     if trace.failure is not None:
         print(f"compound-optimizer run: {failure_of(trace)}", file=sys.stderr)
         return FAILED
-    with _output(options.output, options.stdout) as file:
+    with output_file(options.output, options.stdout) as file:
         outputs = plain_record(trace.outputs or {})
         print(json.dumps(outputs, ensure_ascii=False, indent=1, default=str), file=file)
     if is_wide(pipeline):
@@ -104,7 +104,8 @@ def _inputs(pipeline: Tunable, given: Sequence[str]) -> dict[str, Any]:
     return typed_record(inputs, types)
 
 
-def _output(path: str | None, stdout: TextIO) -> AbstractContextManager[TextIO]:
+def output_file(path: str | None, stdout: TextIO) -> AbstractContextManager[TextIO]:
+    """The file of this path, or stdout without one."""
     if path is None:
         return nullcontext(stdout)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

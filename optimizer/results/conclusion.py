@@ -16,6 +16,7 @@ from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.results.examples import scored_examples
+from optimizer.results.held_out_scores import KEPT_AS, HeldOutScores, example_key
 from optimizer.results.operating_points import operating_points, unproven
 from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
@@ -65,9 +66,12 @@ def conclude(
         f"{label} was set aside during the search: {reason}"
         for label, reason in state.evaluator.session.set_aside.items()
     )
+    keys = [example_key(holdout.inputs(index)) for index in range(len(holdout.examples))]
+    measured = HeldOutScores.of(final.tuned, keys) if final.held_out else None
+    recorded = {"metric": plan.metric.name, KEPT_AS: str(measured)} if measured else {}
     scored_on, data = (holdout, plan.holdout) if final.held_out else (state.evaluator, plan.search)
     return Result(
-        pipeline=_bound(plan, chosen),
+        pipeline=_bound(plan, chosen).with_provenance(recorded),
         baseline_config=state.baseline,
         config=chosen,
         withdrawn=withdrawn,
@@ -78,8 +82,9 @@ def conclude(
         gain=gain,
         gain_over_single=NO_GAIN if scored and chosen == single else over_single,
         held_out=final.held_out,
+        held_out_scores=measured,
         objective=plan.objective,
-        points=operating_points(state, final.points, final.mean, partial(_bound, plan)),
+        points=operating_points(state, final.points, final.mean, partial(_bound, plan), keys),
         unproven=unproven(state, final.mean, partial(_bound, plan)),
         examples_=scored_examples(
             scored_on, data.rows, {name: each for name, each in finalists.items() if each}

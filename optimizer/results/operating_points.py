@@ -10,6 +10,7 @@ from evaluators.objective import Costs, Objective
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
 from optimizer.formatting import dollars, percent, seconds
+from optimizer.results.held_out_scores import HeldOutScores
 from optimizer.search.records.config_changes import changed_text
 from optimizer.search.records.trial import config_text, flat_config
 from pipelines import Tunable
@@ -41,6 +42,8 @@ class OperatingPoint:
     """The source of these figures; the search chose by its own, which are too good on average."""
     estimate: float
     """The posterior mean of the score on the search examples, by which points are picked."""
+    held_out_scores: HeldOutScores | None = None
+    """By example; None if these figures are the search's."""
 
     @property
     def config(self) -> PipelineConfig:
@@ -66,11 +69,14 @@ def operating_points(
     held_out: Mapping[str, Evaluation],
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
+    keys: Sequence[str],
 ) -> tuple[OperatingPoint, ...]:
     """The front's configs with their figures, best estimate first: those of the holdout (by config
-    key) where there are any, else those of the search; `mean` is the reported score."""
+    key) where there are any, else those of the search; `mean` is the reported score, and `keys` are
+    those of the held-out examples."""
     points = [
-        _point(state, config, held_out.get(config.key), mean, bound) for config in state.front()
+        _point(state, config, held_out.get(config.key), mean, bound, keys)
+        for config in state.front()
     ]
     return tuple(sorted(points, key=lambda point: -point.estimate))
 
@@ -81,6 +87,7 @@ def _point(
     final: Evaluation | None,
     mean: Callable[[Evaluation], Interval | None],
     bound: Callable[[PipelineConfig], Tunable],
+    keys: Sequence[str] = (),
 ) -> OperatingPoint:
     measured = final if final is not None and final.scores else state.evaluator.known(config)
     score = mean(measured)
@@ -93,6 +100,7 @@ def _point(
         latency_p95_s=measured.latency_p95_s,
         measured_on="holdout" if measured is final else "search",
         estimate=state.estimate(config),
+        held_out_scores=HeldOutScores.of(measured, keys) if measured is final else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evaluators.statistics import Interval
+from optimizer.results.held_out_scores import KEPT_AS
 from optimizer.version import DISTRIBUTION, library_version
 from pipelines import PipelineError, Tunable
 from pipelines.gateway.secrets import redacted
@@ -47,7 +48,8 @@ def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
     without secrets.
     """
     if point is None or point.config == result.config:
-        tuned = result.pipeline.with_provenance(provenance(result))
+        scores, tuned = result.held_out_scores, result.pipeline
+        facts = provenance(result)
     else:
         own = {
             "measured_on": _measured_on(point.measured_on == "holdout"),
@@ -57,8 +59,10 @@ def tuned_yaml(result: Result, point: OperatingPoint | None = None) -> str:
         facts = {**provenance(result), **own}
         for of_the_tuned in ("examples", "baseline", "gain"):
             del facts[of_the_tuned]
-        tuned = point.pipeline.with_provenance(facts)
-    return redacted(tuned.to_yaml())
+        scores, tuned = point.held_out_scores, point.pipeline
+    if scores is not None:
+        facts[KEPT_AS] = str(scores)
+    return redacted(tuned.with_provenance(facts).to_yaml())
 
 
 def estimated_yaml(pipeline: Tunable, evaluation: Evaluation, metric: str) -> str:

@@ -13,6 +13,7 @@ from evaluators.metrics.human_labels import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
 from optimizer.results.examples import Change, ScoredExample, examples_frame, failures_frame
+from optimizer.results.held_out_scores import HeldOutScores
 from optimizer.results.operating_points import OperatingPoint, Unproven, pick, points_frame
 from optimizer.search.records.module_score import ModuleScore, module_scores_frame
 from optimizer.search.records.probe import Probe, probes_frame
@@ -141,6 +142,8 @@ class Result:
     held_out: bool
     """False with `holdout=0`, or without a final pass: all figures are then the estimates by which
     the search chose, and too good on average."""
+    held_out_scores: HeldOutScores | None = None
+    """The tuned pipeline's by example, which `save` keeps; None where `held_out` is False."""
     objective: Objective = QUALITY
     points: tuple[OperatingPoint, ...] = ()
     """The front: no config beats another in score, cost and latency at once; best score first."""
@@ -293,7 +296,8 @@ class Result:
         return pick(points, Objective(*limits))
 
     def save(self, path: str | Path, point: OperatingPoint | None = None) -> None:
-        """Write the tuned pipeline as YAML: spec, config, models, and provenance.
+        """Write the tuned pipeline as YAML: spec, config, models, and provenance, in which every
+        held-out example has its score and a short digest of its inputs, for `evaluate`.
 
         `Pipeline.load(path)` needs nothing else, and `allow_code=True` where the pipeline names
         functions or classes. Of API keys, only the names of environment variables are written.

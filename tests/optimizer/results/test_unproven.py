@@ -88,7 +88,7 @@ def test_the_reason_is_what_kept_it_from_leading() -> None:
     ]  # fmt: skip
     assert (found[0].point.estimate, found[0].chosen) == (0.999, state.estimate(state.baseline))
     assert state.incumbent == state.baseline
-    front = operating_points(state, {}, lambda known: known.interval, lambda c: bound(c, ()))
+    front = operating_points(state, {}, lambda known: known.interval, lambda c: bound(c, ()), ())
     assert {p.config.key: p.estimate for p in front}[most.key] == found[0].point.estimate
     state.passed_over.clear()
     reasons = unproven(state, lambda known: known.interval, lambda config: bound(config, ()))

@@ -1,0 +1,1 @@
+"""A pipeline after the search: its score on new rows, drift, and which rows to label."""
