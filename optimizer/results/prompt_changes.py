@@ -64,7 +64,7 @@ def prompt_text(prompt: Prompt) -> str:
 
 def prompt_changes(result: Result) -> Iterator[PromptChange]:
     """The tuned prompts that differ from the given ones."""
-    before = prompts_of(result.pipeline, result.baseline_config)
+    before = prompts_of(result.pipeline, result.began)
     for name, after in prompts_of(result.pipeline, result.config).items():
         old = prompt_before(name, before)
         if after != old:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from optimizer.formatting import counted, setting
-from optimizer.search.records.trial import module_text, shortened
+from optimizer.search.records.trial import config_text, module_text, shortened
 from search_spaces import PipelineConfig
 from search_spaces.config import LEFT_OUT
 
@@ -29,8 +29,10 @@ def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change
     """All differences, in module order.
 
     Members and their aggregator are one change of a network, in the short notation, followed by the
-    members' own prompts.
+    members' own prompts. Another pipeline is one change.
     """
+    if before.modules.keys() != after.modules.keys():
+        return [Change("pipeline", config_text(before), config_text(after))]
     changes: dict[str, Change] = {}
     for name, knob, old, new in before.differences(after):
         modules = before.modules[name], after.modules[name]
