@@ -122,5 +122,7 @@ def _alike(plans: Sequence[Plan]) -> list[Plan]:
                     "another one than before; give it another label"
                 )
     first = replace(first, models=models)
-    shared = {"models": models, "budget": first.budget, "against": first}
-    return [first, *(replace(plan, **shared) for plan in plans[1:])]
+    others = (
+        replace(plan, models=models, budget=first.budget, against=first) for plan in plans[1:]
+    )
+    return [first, *others]

@@ -147,7 +147,7 @@ def test_other_objectives_race_pipelines_too(objective: str) -> None:
 
 
 def test_search_space_by_module_goes_to_the_pipelines_that_have_it() -> None:
-    space = SearchSpace(models={"locate": ["sim/alder"]}, temperature={"solve": (0.0,)})
+    space = SearchSpace(models={"locate": ("sim/alder",)}, temperature={"solve": (0.0,)})
     result = race([DIRECT, locate_solve()], search_space=space)
     tried = {
         t.config.modules["locate"].models for t in result.trials_ if "locate" in t.config.modules
@@ -204,7 +204,7 @@ def test_programs_of_dspy_go_alone() -> None:
 
 def test_misspelt_modules_and_earlier_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'loctae' is a module of none of the pipelines"):
-        race(search_space=SearchSpace(models={"loctae": ["sim/alder"]}))
+        race(search_space=SearchSpace(models={"loctae": ("sim/alder",)}))
     with pytest.raises(ValueError, match="start goes on with one pipeline"):
         race(start=tmp_path / "tuned.yaml")
     clash = [
