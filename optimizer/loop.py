@@ -445,7 +445,7 @@ def _listener(
         for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
             if prompt != prompt_before(module, accepted):
                 accepted[module] = prompt
-                config = state.incumbent.modules[module]
+                config = state.incumbent.part(module.partition(".members.")[0])
                 model = {"model_name": config.models[0], "temperature": config.temperature}
                 text = prompt_text(prompt)
                 tracker.prompt(plan.pipeline.name, module, text, trial.stage, model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from optimizer.formatting import counted, percent, points, setting
 from optimizer.search.records.trial import config_text, shortened
 from pipelines.aggregators.notation import network_text
-from search_spaces import ModuleConfig
+from search_spaces import MemberConfig, ModuleConfig
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
@@ -91,7 +91,9 @@ def _settings(before: ModuleConfig, after: ModuleConfig) -> Iterator[str]:
 
 
 def _prompts(module: ModuleConfig) -> set[str]:
-    return {repr((member.instructions, member.demos)) for member in module.resolved_members}
+    asked: list[MemberConfig | ModuleConfig] = [*module.resolved_members]
+    asked += [role for path, role in module.walk("") if path]
+    return {repr((each.instructions, each.demos)) for each in asked}
 
 
 def _gained(result: Result) -> str:
