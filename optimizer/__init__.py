@@ -50,7 +50,14 @@ if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
     from pipelines.gateway.model import Model
     from pipelines.gateway.prices import ModelError
-    from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine
+    from pipelines.patterns import (
+        locate_solve,
+        majority_vote,
+        medprompt,
+        multi_agent_debate,
+        rag,
+        self_refine,
+    )
     from search_spaces import (
         AggregatorConfig,
         MemberConfig,
@@ -108,12 +115,14 @@ __all__ = [
     "llm_preference",
     "locate_solve",
     "majority_vote",
+    "medprompt",
     "multi_agent_debate",
     "multiple_choice",
     "network_text",
     "numeric_match",
     "optimize",
     "parse_network",
+    "rag",
     "search_table",
     "self_refine",
     "vote_accuracy",
