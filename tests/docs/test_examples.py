@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
     assert set(solve.labels[:-1]) == {"sim/larch"}
     before, after = re.findall(r"^(?:baseline|tuned) .*\$([0-9.]+)", told, re.MULTILINE)
     assert float(after) < float(before)
+
+
+def test_the_cascade_of_recorded_models_asks_the_strong_one_in_doubt_only(ran: Run) -> None:
+    shared = os.environ.get("COMPOUND_OPTIMIZER_SHARED_DATA", "")
+    recording = Path(shared, "mmlu_pro_recorded.jsonl.gz")
+    if not shared or not recording.is_file():
+        pytest.skip("COMPOUND_OPTIMIZER_SHARED_DATA has no mmlu_pro_recorded.jsonl.gz")
+    told = ran(f"classification_cascade.py {recording} --examples 60")
+    asked = dict(re.findall(r"^(\w+) .* asked +(\d+)%", told, re.MULTILINE))
+    assert (asked["strong"], asked["vote"]) == ("100", "0")
+    assert 20 < int(asked["cascade"]) < 90
 
 
 def test_the_network_of_networks_asks_as_many_calls_as_it_says(ran: Run) -> None:
