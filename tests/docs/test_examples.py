@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -72,11 +71,10 @@ def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
     assert float(after) < float(before)
 
 
-def test_the_cascade_of_recorded_models_asks_the_strong_one_in_doubt_only(ran: Run) -> None:
-    shared = os.environ.get("COMPOUND_OPTIMIZER_SHARED_DATA", "")
-    recording = Path(shared, "mmlu_pro_recorded.jsonl.gz")
-    if not shared or not recording.is_file():
-        pytest.skip("COMPOUND_OPTIMIZER_SHARED_DATA has no mmlu_pro_recorded.jsonl.gz")
+def test_the_cascade_of_recorded_models_asks_the_strong_one_in_doubt_only(
+    ran: Run, shared_data: Path
+) -> None:
+    recording = shared_data / "mmlu_pro_recorded.jsonl.gz"
     told = ran(f"classification_cascade.py {recording} --examples 60")
     asked = dict(re.findall(r"^(\w+) .* asked +(\d+)%", told, re.MULTILINE))
     assert (asked["strong"], asked["vote"]) == ("100", "0")
