@@ -44,7 +44,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """The stages that compare the listed choices, by knob of a search space."""
 
-SEARCH_VERSION = 14
+SEARCH_VERSION = 15
 """Part of a state's key; raised whenever the search would take another path."""
 
 
