@@ -59,6 +59,16 @@ class Evaluator:
         """By example and fingerprint of the answer: a metric may ask a judge, or run tests."""
         self.demo_sources: dict[str, set[int]] = {}
         """The examples that a demo was made from, by the demo's canonical JSON."""
+        self._fields = pipeline.inputs
+        """What runs are given: also the inputs of adopted configs."""
+
+    def adopt(
+        self, config: PipelineConfig, pipeline: Tunable, outcomes: Mapping[int, Outcome]
+    ) -> None:
+        """Take a config of another pipeline, with its outcomes so far, to be compared with."""
+        self._programs[config.key] = pipeline.bind(config, self.models, self.session)
+        self._known[config.key] = dict(outcomes)
+        self._fields = tuple(dict.fromkeys((*self._fields, *pipeline.inputs)))
 
     def run(self, runs: Sequence[tuple[PipelineConfig, int]]) -> None:
         """Run configs on examples in one pool of threads; `known` then has the outcomes.
@@ -240,7 +250,8 @@ class Evaluator:
 
     def _outcome(self, config: PipelineConfig, index: int) -> Resumable[Outcome]:
         program = self.program(config)
-        trace = yield from program.resumable(self.inputs(index))
+        example = self.examples[index]
+        trace = yield from program.resumable({field: example[field] for field in self._fields})
         if trace.outputs is not None:
             judged = yield from self._judged(index, trace.outputs)
         else:

@@ -54,7 +54,14 @@ if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
     from pipelines.gateway.model import Model
     from pipelines.gateway.prices import ModelError
-    from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine
+    from pipelines.patterns import (
+        locate_solve,
+        majority_vote,
+        medprompt,
+        multi_agent_debate,
+        rag,
+        self_refine,
+    )
     from search_spaces import (
         AggregatorConfig,
         MemberConfig,
@@ -117,12 +124,14 @@ __all__ = [
     "llm_preference",
     "locate_solve",
     "majority_vote",
+    "medprompt",
     "multi_agent_debate",
     "multiple_choice",
     "network_text",
     "numeric_match",
     "optimize",
     "parse_network",
+    "rag",
     "rows_to_label",
     "search_table",
     "self_refine",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from evaluators.diagnosis.diagnoser import Diagnoser
@@ -24,6 +25,7 @@ from optimizer.results.conclusion import best_so_far, conclude
 from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
 from optimizer.results.result import Result
 from optimizer.search.budget.reserve import Reserve
+from optimizer.search.pattern_race import conclude_race, pattern_scores, race_patterns
 from optimizer.search.preflight.baseline import (
     check_something_scored,
     check_something_works,
@@ -32,10 +34,12 @@ from optimizer.search.preflight.baseline import (
 from optimizer.search.preflight.constant_scores import all_scores_equal, check_scores_differ
 from optimizer.search.preflight.expensive_models import leave_out_expensive_models
 from optimizer.search.preflight.measured_judge import measure_judge
+from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.records.trial import Trial, config_text, shortened
 from optimizer.search.state import SearchState
 from optimizer.setup.model_checks import check_calls_can_be_made, check_models_answer
-from optimizer.setup.plan import Plan, check_kind, prepare
+from optimizer.setup.patterns import prepare_all
+from optimizer.setup.plan import Plan, account_of, check_kind
 from optimizer.setup.stage import Stage
 from optimizer.signals import signals_interrupt
 from optimizer.stages.allocation.single_models import (
@@ -45,7 +49,7 @@ from optimizer.stages.allocation.single_models import (
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking import Tracker
 from optimizer.tracking.store import chosen_store
-from pipelines import Tunable
+from pipelines import Pipeline, Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
@@ -64,7 +68,7 @@ LARGE_GAIN = 0.25
 
 @overload
 def optimize(
-    pipeline: Tunable | dspy.Module,
+    pipeline: Tunable | dspy.Module | Sequence[Pipeline],
     dataset: Any,
     models: AnyModel | Sequence[AnyModel] | None = None,
     *,
@@ -75,7 +79,7 @@ def optimize(
 
 @overload
 def optimize(
-    pipeline: Tunable | dspy.Module,
+    pipeline: Tunable | dspy.Module | Sequence[Pipeline],
     dataset: Any,
     models: AnyModel | Sequence[AnyModel] | None = None,
     *,
@@ -99,7 +103,7 @@ def optimize(
 @naming_arguments  # type: ignore[misc]  # the arguments of the first are those of the second
 @signals_interrupt()
 def optimize(
-    pipeline: Tunable | dspy.Module,
+    pipeline: Tunable | dspy.Module | Sequence[Pipeline],
     dataset: Any,
     models: AnyModel | Sequence[AnyModel] | None = None,
     *,
@@ -126,7 +130,8 @@ def optimize(
     Args:
         pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
             are then the modules; or what `from_callable` makes of plain Python. Modules without a
-            model start with the first.
+            model start with the first. Of a list of `Pipeline`s with the same outputs, the search
+            examples choose the one to tune, and the first is the baseline.
         dataset: rows, a dict of columns, a DataFrame, `dspy.Example`s or a .jsonl, .json, .csv,
             .tsv or .parquet path, with a column for every input of the pipeline and labels for the
             metric; or rows of `inputs` and `expectations`, as `mlflow.genai.evaluate` takes them.
@@ -176,7 +181,7 @@ def optimize(
         KeyboardInterrupt: after printing the best so far and how to resume; also at SIGTERM and
             SIGHUP, in the main thread.
     """
-    plan = prepare(
+    plans = prepare_all(
         pipeline,
         dataset,
         models,
@@ -196,37 +201,47 @@ def optimize(
     check_kind(gateway, Gateway)
     if on_trial is not None and not callable(on_trial):
         raise ValueError(f"on_trial must be a function of one trial, but got {on_trial!r}")
-    check_calls_can_be_made(plan, keys=not dry_run)
+    for each in plans:
+        check_calls_can_be_made(each, keys=not dry_run)
     if dry_run:
-        return estimate(plan, budget, concurrency)
+        return _largest(plans, budget, concurrency)
+    plan = plans[0]
     chosen_store()  # raises now what would end the search later
     least = smallest_gain(len(plan.holdout))
     if plan.holdout and plan.may_change and (least is None or least > LARGE_GAIN):
         logger.warning("%s More examples can show smaller gains.", gain_text(len(plan.holdout)))
     if budget is None:
-        plan = _capped(plan, concurrency)
+        plans = _capped(plans, concurrency)
+        plan = plans[0]
     gateway = gateway or default_gateway()
-    session = gateway.session(plan.account, plan.budget)
+    session = gateway.session(account_of(plans), plan.budget)
     paid_before = session.spent
-    state = start_search(plan, session, concurrency)
+    states = [start_search(each, session, concurrency) for each in plans]
+    state = states[0]
     try:
         check_models_answer(plan, session)
     except KeyboardInterrupt as interrupt:
         _end(state)
         raise interrupt.with_traceback(None) from None
-    held_out = Evaluator(
-        plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session, concurrency
-    )
-    tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plan))
+    tracker = Tracker.start(plan.pipeline.name, experiment, *_described(plans))
     try:
         with Progress(plan.budget) as progress, progress.following(session):
-            state.on_trial = _listener(tracker, progress, plan, state, on_trial)
-            state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)
+            for own, of in zip(states, plans, strict=True):
+                own.numbers = state.numbers
+                own.on_trial = _listener(tracker, progress, of, own, on_trial)
+                own.on_module_scores = partial(_note_scores, tracker, own)
             if plan.metric.human_labels:
                 progress.stage("judge")
+            begin(state)
+            if len(plans) > 1:
+                state, plan = _raced(states, plans)
+            began = state.baseline
             stopped = search(state, plan)
+            conclude_race(state, states[0])
             progress.stage("holdout")
-            result = conclude(plan, state, held_out, stopped, paid_before)
+            held_out = _holdout(plan, state)
+            result = conclude(plan, state, held_out, stopped, paid_before, began)
+            result = _with_patterns(result, states, plans, state)
         result = replace(result, run_id=tracker.run_id, tracking_uri=tracker.tracking_uri)
         tracker.finish(result)
         return result
@@ -245,19 +260,27 @@ FOR_LATER_STAGES = 0.5
 """The share of what is left that a stage of the first turn leaves to those after it."""
 
 
+def begin(state: SearchState) -> None:
+    """Race the baseline.
+
+    Raises:
+        BudgetTooSmall: the budget can't pay for it.
+        OptimizationError: nothing works, or the judge does not value what people value.
+    """
+    state.judge = measure_judge(state)
+    race_baseline(state)
+
+
 def search(state: SearchState, plan: Plan) -> str | None:
-    """Race the baseline, the single models, and what the stages propose, until none helps.
+    """Race the single models, and what the stages propose, until none helps.
 
     Returns:
         Why the search ended early, or had nothing to choose by; None otherwise.
 
     Raises:
-        BudgetTooSmall: the budget can't pay for the baseline.
-        OptimizationError: there is nothing to choose by, since nothing works, since all scores are
-            equal, or since the judge does not value what people value.
+        OptimizationError: there is nothing to choose by, since nothing works, or since all scores
+            are equal.
     """
-    state.judge = measure_judge(state)
-    race_baseline(state)
     try:
         leave_out_expensive_models(state)
         check_something_works(state)
@@ -336,7 +359,9 @@ def start_search(plan: Plan, session: Session, concurrency: int) -> SearchState:
         space=plan.space,
         examples=range(len(plan.search)),
         baseline=plan.baseline,
-        reserve=Reserve(evaluator, plan.baseline, len(plan.holdout), plan.may_change),
+        reserve=Reserve(
+            evaluator, (plan.against or plan).baseline, len(plan.holdout), plan.may_change
+        ),
         objective=plan.objective,
         seed=plan.seed,
         searched_models=plan.start.searched_among(plan.models) if plan.start else frozenset(),
@@ -350,15 +375,60 @@ def diagnoser_of(plan: Plan, state: SearchState) -> Diagnoser | None:
     return Diagnoser(chosen, plan.pipeline, state.evaluator.session) if chosen else None
 
 
-def _capped(plan: Plan, concurrency: int) -> Plan:
-    """The plan with the default budget, which a warning names."""
-    default = estimate(plan, None, concurrency).default
+def _raced(states: Sequence[SearchState], plans: Sequence[Plan]) -> tuple[SearchState, Plan]:
+    """The search to go on with, and its plan."""
+    first = states[0]
+    known = first.evaluator.known(first.baseline).outcomes
+    for state in states[1:]:
+        state.judge = first.judge
+        state.evaluator.adopt(first.baseline, plans[0].pipeline, known)
+    found = race_patterns(states)
+    return found, plans[states.index(found)]
+
+
+def _holdout(plan: Plan, state: SearchState) -> Evaluator:
+    """The evaluator of the held-out examples."""
+    own = state.evaluator
+    held_out = Evaluator(
+        plan.pipeline, plan.models, plan.holdout, own.metric, own.session, own.concurrency
+    )
+    if plan.against:
+        held_out.adopt(plan.against.baseline, plan.against.pipeline, {})
+    return held_out
+
+
+def _with_patterns(
+    result: Result, states: Sequence[SearchState], plans: Sequence[Plan], searched: SearchState
+) -> Result:
+    """The result with what is known of all pipelines; as it is, if there was only one."""
+    if len(plans) == 1:
+        return result
+    by_name = {p.pipeline.name: state for p, state in zip(plans, states, strict=True)}
+    trials = sorted((t for state in states for t in state.trials), key=lambda trial: trial.number)
+    scores = tuple(pattern_scores(by_name, searched))
+    return replace(result, trials_=tuple(trials), patterns_=scores)
+
+
+def _note_scores(tracker: Tracker, state: SearchState, scores: Sequence[ModuleScore]) -> None:
+    tracker.module_scores(scores, state.rater)
+
+
+def _largest(plans: Sequence[Plan], budget: Budget | None, concurrency: int) -> Estimate:
+    """The estimate of the pipeline whose search may take the most."""
+    estimates = (estimate(plan, budget, concurrency) for plan in plans)
+    return max(estimates, key=lambda each: (each.usd.high, each.calls.high))
+
+
+def _capped(plans: Sequence[Plan], concurrency: int) -> list[Plan]:
+    """The plans with the default budget, which a warning names."""
+    default = _largest(plans, None, concurrency).default
     logger.warning(
         "NO BUDGET WAS GIVEN: the search is capped at %s. Give %s or another, or budget=Budget() "
         "for no cap; optimize(..., dry_run=True) estimates what a search takes",
         budget_text(default), budget_code(default),
     )  # fmt: skip
-    return replace(plan, budget=default, budget_is_default=True)
+    first, *others = (replace(plan, budget=default, budget_is_default=True) for plan in plans)
+    return [first, *(replace(other, against=first) for other in others)]
 
 
 def _listener(
@@ -375,7 +445,7 @@ def _listener(
         for module, prompt in prompts_of(plan.pipeline, state.incumbent).items():
             if prompt != prompt_before(module, accepted):
                 accepted[module] = prompt
-                config = state.incumbent.modules[module]
+                config = state.incumbent.part(module.partition(".members.")[0])
                 model = {"model_name": config.models[0], "temperature": config.temperature}
                 text = prompt_text(prompt)
                 tracker.prompt(plan.pipeline.name, module, text, trial.stage, model)
@@ -397,10 +467,12 @@ def _listener(
     return on_trial
 
 
-def _described(plan: Plan) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+def _described(plans: Sequence[Plan]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     """The params, tags and files of the run that describe its arguments."""
+    plan = plans[0]
     space = plan.space.model_dump(mode="json", exclude={"exportable"})
     params = {
+        "patterns": ", ".join(each.pipeline.name for each in plans) if len(plans) > 1 else None,
         "metric": plan.metric.name,
         "models": ", ".join(plan.models),
         "search_examples": len(plan.search),

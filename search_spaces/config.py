@@ -322,6 +322,18 @@ class PipelineConfig(BaseModel):
             raise KeyError(f"there is no module {name!r}; there are {known}") from None
         return self.with_module(top, module)
 
+    def part(self, name: str) -> ModuleConfig:
+        """The knobs of a module, or of an aggregator's role, such as `solve.judge`.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        top, path = self.place(name)
+        module = self.modules[top]
+        for role in path:
+            module = module.roles[role]
+        return module
+
     def place(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The module that a name such as `solve.judge` begins with, and the roles that follow.
 

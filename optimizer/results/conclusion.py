@@ -37,9 +37,17 @@ NO_GAIN = Interval(0.0, 0.0, 0.0)
 
 
 def conclude(
-    plan: Plan, state: SearchState, holdout: Evaluator, stopped: str | None, paid_before: Spend
+    plan: Plan,
+    state: SearchState,
+    holdout: Evaluator,
+    stopped: str | None,
+    paid_before: Spend,
+    began: PipelineConfig | None = None,
 ) -> Result:
-    """Score the finalists and assemble the result."""
+    """Score the finalists and assemble the result.
+
+    `began` is where the search of a pipeline began that won against the first one given.
+    """
     plan = replace(plan, pipeline=plan.pipeline.with_outputs(state.evaluator.returned()))
     final, stopped = _final_scores(state, holdout, stopped)
     withdrawn = _withdrawn(plan, state, final)
@@ -48,7 +56,8 @@ def conclude(
     if withdrawn is not None:
         final, chosen = replace(final, tuned=final.baseline), state.baseline
     single, scored = state.single_model, final.single_model
-    if len(state.singles) < 2 and single == state.baseline:  # then there was no other to compare
+    returned = plan.against is not None and chosen == state.baseline  # to the pipeline given first
+    if returned or (len(state.singles) < 2 and single == state.baseline):  # no other to compare
         single = scored = None
     if scored is not None and not scored.scores:
         scored = None
@@ -73,6 +82,7 @@ def conclude(
     return Result(
         pipeline=_bound(plan, chosen).with_provenance(recorded),
         baseline_config=state.baseline,
+        start_config=None if returned or plan.against is None else began,
         config=chosen,
         withdrawn=withdrawn,
         tuned_figures=_figures(final.tuned, final.mean),
@@ -202,7 +212,10 @@ def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
-    """The pipeline with this config and the models that it names."""
+    """The pipeline with this config and the models that it names; the one that was given first, if
+    the config is its baseline."""
+    if plan.against is not None and config == plan.against.baseline:
+        plan = plan.against
     used = tuple(model for label, model in plan.models.items() if label in config.labels)
     return plan.pipeline.with_config(config, used)
 

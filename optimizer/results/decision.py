@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from optimizer.formatting import counted, percent, points, setting
 from optimizer.search.records.trial import config_text, shortened
 from pipelines.aggregators.notation import network_text
-from search_spaces import ModuleConfig
+from search_spaces import MemberConfig, ModuleConfig
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
@@ -44,11 +44,12 @@ def decision(result: Result, picking: str = PICKING) -> str:
 
 
 def _changed(result: Result) -> str:
-    """`sim/alder for locate and sim/birch with a new prompt for solve`."""
+    """`sim/alder for locate and sim/birch with a new prompt for solve`; the name of the pipeline
+    comes first, if it is another one than was given first."""
     modules = result.config.modules
     by_phrase: dict[str, list[str]] = {}
     for name, after in modules.items():
-        before = result.baseline_config.modules[name]
+        before = result.began.modules[name]
         if after != before:
             by_phrase.setdefault(_phrase(before, after), []).append(name)
     asking = {name for name, module in modules.items() if module.models}
@@ -57,7 +58,11 @@ def _changed(result: Result) -> str:
         for phrase, names in by_phrase.items()
     ]
     more = parts[_MOST_PARTS:]
-    return _listed(parts[:_MOST_PARTS] + ([f"{len(more)} more changes"] if more else []))
+    changed = _listed(parts[:_MOST_PARTS] + ([f"{len(more)} more changes"] if more else []))
+    if result.start_config is None:
+        return changed
+    swapped = f"{result.pipeline.name} in place of {result.patterns_[0].pattern}"
+    return f"{swapped}, with {changed}" if changed else swapped
 
 
 def _phrase(before: ModuleConfig, after: ModuleConfig) -> str:
@@ -86,7 +91,9 @@ def _settings(before: ModuleConfig, after: ModuleConfig) -> Iterator[str]:
 
 
 def _prompts(module: ModuleConfig) -> set[str]:
-    return {repr((member.instructions, member.demos)) for member in module.resolved_members}
+    asked: list[MemberConfig | ModuleConfig] = [*module.resolved_members]
+    asked += [role for path, role in module.walk("") if path]
+    return {repr((each.instructions, each.demos)) for each in asked}
 
 
 def _gained(result: Result) -> str:

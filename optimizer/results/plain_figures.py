@@ -6,13 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from optimizer.results.result import HeldOut, Result
-from optimizer.search.records.config_changes import config_changes
+from optimizer.results.summary import changes
 from optimizer.search.records.trial import flat_config
 
 
 def result_figures(result: Result) -> dict[str, Any]:
     """The figures of `print(result)`, as plain data."""
-    changes = config_changes(result.baseline_config, result.config)
     single = result.single_model_figures
     return {
         "pipeline": result.pipeline.name,
@@ -27,7 +26,7 @@ def result_figures(result: Result) -> dict[str, Any]:
         "gained": len(result.gained),
         "lost": len(result.lost),
         "config": flat_config(result.config),
-        "changed": [change._asdict() for change in changes],
+        "changed": [change._asdict() for change in changes(result)],
         "trials": len(result.trials_),
         "spent": asdict(result.spent),
         "budget": asdict(result.budget),

@@ -36,7 +36,7 @@ class PromptChange:
 
 
 def prompts_of(pipeline: Tunable, config: PipelineConfig) -> dict[str, Prompt]:
-    """The prompt of every module with a tunable one, and of members with their own."""
+    """The prompt of every module with a tunable one, and of members and roles with their own."""
     prompts: dict[str, Prompt] = {}
     for module in pipeline.modules:
         if "instructions" not in module.knobs:
@@ -48,12 +48,16 @@ def prompts_of(pipeline: Tunable, config: PipelineConfig) -> dict[str, Prompt]:
                 whole = member.resolved(own.settings)
                 prompt = _instructions(module, whole.instructions), whole.demos or ()
                 prompts[f"{module.name}.members.{place}"] = prompt
+        for path, role in own.walk(module.name):
+            if path != module.name and (role.instructions or role.demos):
+                prompts[path] = role.instructions or "", role.demos
     return prompts
 
 
 def prompt_before(name: str, before: Mapping[str, Prompt]) -> Prompt:
-    """The prompt of this name before; for a new member, its module's."""
-    return before[name] if name in before else before[name.rpartition(".members.")[0]]
+    """The prompt of this name before; for a new member, its module's; empty for a role that had
+    none of its own."""
+    return before.get(name) or before.get(name.rpartition(".members.")[0]) or ("", ())
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -64,7 +68,7 @@ def prompt_text(prompt: Prompt) -> str:
 
 def prompt_changes(result: Result) -> Iterator[PromptChange]:
     """The tuned prompts that differ from the given ones."""
-    before = prompts_of(result.pipeline, result.baseline_config)
+    before = prompts_of(result.pipeline, result.began)
     for name, after in prompts_of(result.pipeline, result.config).items():
         old = prompt_before(name, before)
         if after != old:

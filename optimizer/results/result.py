@@ -15,6 +15,7 @@ from evaluators.statistics import Interval
 from optimizer.results.examples import Change, ScoredExample, examples_frame, failures_frame
 from optimizer.results.held_out_scores import HeldOutScores
 from optimizer.results.operating_points import OperatingPoint, Unproven, pick, points_frame
+from optimizer.search.pattern_race import PatternScore, patterns_frame
 from optimizer.search.records.module_score import ModuleScore, module_scores_frame
 from optimizer.search.records.probe import Probe, probes_frame
 from optimizer.search.records.trial import Trial, trials_frame
@@ -127,6 +128,9 @@ class Result:
     """Tuned: it carries its config and models, and is ready to be called."""
     baseline_config: PipelineConfig
     config: PipelineConfig
+    start_config: PipelineConfig | None = None
+    """Where the search of `pipeline` began, if that is another one than was given first."""
+    patterns_: tuple[PatternScore, ...] = ()
     withdrawn: Withdrawn | None = None
     """The search's choice, if it scored below the given pipeline on the held-out examples; the
     result is then the pipeline as given."""
@@ -200,6 +204,17 @@ class Result:
     def single_model(self) -> Interval | None:
         """Mean score of the best single model in all modules, with its 95% interval."""
         return self.single_model_figures.score if self.single_model_figures else None
+
+    @property
+    def began(self) -> PipelineConfig:
+        """Where the search of `pipeline` began."""
+        return self.start_config or self.baseline_config
+
+    @property
+    def patterns(self) -> pd.DataFrame:
+        """One row per pipeline that was raced, with the columns of `PatternScore` and the interval
+        of its score on the search examples; empty if only one was given."""
+        return patterns_frame(self.patterns_)
 
     @property
     def improved(self) -> bool:

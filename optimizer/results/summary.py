@@ -81,6 +81,7 @@ def sections(result: Result, picking: str = PICKING) -> Iterator[Section]:
         rows = [(config_text(point.config), *point_cells(point)) for point in result.points]
         front = Table(("", *header), rows)
         yield Section(f"To choose from by the estimate, with {picking}", [front])
+    yield Section("Pipelines raced", [patterns_table(result)] if result.patterns_ else [])
     yield Section("What it took", [spend_table(result), paid_now(result), *probes_lines(result)])
     yield Section(diagnoser_title(result), diagnoser_lines(result))
     yield Section("Judge", judge_lines(result))
@@ -171,7 +172,11 @@ def verdict_lines(result: Result) -> Iterator[str]:
 
 def changes(result: Result) -> list[Change]:
     """What differs between the baseline and the tuned config."""
-    return config_changes(result.baseline_config, result.config)
+    changed = config_changes(result.began, result.config)
+    if result.start_config is None:
+        return changed
+    given, start = result.patterns_[0].pattern, config_text(result.began)
+    return [Change("pipeline", given, f"{result.pipeline.name} with {start}"), *changed]
 
 
 def point_cells(point: OperatingPoint) -> tuple[str, ...]:
@@ -185,6 +190,26 @@ def point_cells(point: OperatingPoint) -> tuple[str, ...]:
         percent(point.estimate),
         "held out" if point.measured_on == "holdout" else "search estimate",
     )
+
+
+def patterns_table(result: Result) -> Table:
+    """The pipelines that were raced, by the best of their entrants on the search examples."""
+    header = "", "estimate", "95% interval", "examples", "$/example", "latency", "calls", "dollars"
+    rows = [
+        (
+            each.pattern,
+            percent(each.score.mean) if each.score else "n/a",
+            percent_interval(each.score) if each.score else "n/a",
+            str(each.examples),
+            dollars(each.usd_per_example),
+            seconds(each.latency_s),
+            f"{each.calls:,}",
+            dollars(each.usd),
+            f"{each.decision}: {shortened(each.entrant, 60)}",
+        )
+        for each in result.patterns_
+    ]
+    return Table((*header, ""), rows)
 
 
 def spend_table(result: Result) -> Table:
@@ -305,7 +330,7 @@ def _over_single(result: Result) -> Iterator[str]:
     figures, rival = result.single_model_figures, _single_model_text(result)
     if figures is None or result.gain_over_single is None:
         return
-    if result.config == result.baseline_config.with_single_model(result.single_model_label or ""):
+    if result.config == result.began.with_single_model(result.single_model_label or ""):
         if changes(result):
             yield f"What was found is the best single model: {rival}."
     else:

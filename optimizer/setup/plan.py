@@ -44,7 +44,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """The stages that compare the listed choices, by knob of a search space."""
 
-SEARCH_VERSION = 15
+SEARCH_VERSION = 16
 """Part of a state's key; raised whenever the search would take another path."""
 
 
@@ -71,6 +71,8 @@ class Plan:
     """Whether it is the default one."""
     start: Start | None = None
     """The earlier search that this one goes on from."""
+    against: Plan | None = None
+    """The plan of the pipeline that was given first, where several are raced."""
 
     @property
     def account(self) -> str:
@@ -103,6 +105,14 @@ class Plan:
             self.space.has_more_than(self.baseline)
             or any(stage.name != "allocation" for stage in self.stages)
         )
+
+
+def account_of(plans: Sequence[Plan]) -> str:
+    """The account at the gateway of a run with these plans."""
+    accounts = [plan.account for plan in plans]
+    return (
+        accounts[0] if len(plans) == 1 else hashlib.sha256("".join(accounts).encode()).hexdigest()
+    )
 
 
 def prepare(

@@ -50,7 +50,7 @@ def file_events(result: Result, folder: Path) -> list[Event]:
     baseline = _finalist(result, "baseline", result.baseline_config, result.baseline_figures)
     events = [event("artifacts", folder="artifacts"), baseline]
     if result.single_model_figures and result.single_model_label:
-        config = result.baseline_config.with_single_model(result.single_model_label)
+        config = result.began.with_single_model(result.single_model_label)
         events.append(_finalist(result, "single_model", config, result.single_model_figures))
     saved = "model"
     try:
@@ -151,6 +151,11 @@ def final_figures(result: Result) -> Event:
     for purpose, spent in result.spent.by_purpose.items():
         metrics[f"spent_usd/{purpose}"] = spent.usd
         metrics[f"spent_calls/{purpose}"] = float(spent.calls)
+    for each in result.patterns_:
+        if each.score:
+            metrics |= each.score.named(f"pattern/{each.pattern}/score")
+        metrics[f"pattern/{each.pattern}/usd"] = each.usd
+        metrics[f"pattern/{each.pattern}/calls"] = float(each.calls)
     if result.judge is not None:
         for name in ("labels", "agreement", "kappa", "correlation", "slope", "offset"):
             metrics[f"judge/{name}"] = getattr(result.judge, name)

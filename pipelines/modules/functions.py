@@ -15,7 +15,9 @@ from pipelines.errors import PipelineError
 
 Function = Callable[..., Any]
 
-OWN = frozenset({"pipelines.aggregators.majority_vote:majority_vote"})
+OWN = frozenset(
+    {"pipelines.aggregators.majority_vote:majority_vote", "pipelines.patterns.medprompt:nearest"}
+)
 """The function that built-in patterns name. Others of the library import names given to them."""
 _REFUSED: ContextVar[list[str] | None] = ContextVar("refused", default=None)
 

@@ -71,6 +71,16 @@ def test_the_cascade_asks_the_stronger_model_in_doubt_only(ran: Run) -> None:
     assert float(after) < float(before)
 
 
+def test_the_cascade_of_recorded_models_asks_the_strong_one_in_doubt_only(
+    ran: Run, shared_data: Path
+) -> None:
+    recording = shared_data / "mmlu_pro_recorded.jsonl.gz"
+    told = ran(f"classification_cascade.py {recording} --examples 60")
+    asked = dict(re.findall(r"^(\w+) .* asked +(\d+)%", told, re.MULTILINE))
+    assert (asked["strong"], asked["vote"]) == ("100", "0")
+    assert 20 < int(asked["cascade"]) < 90
+
+
 def test_the_network_of_networks_asks_as_many_calls_as_it_says(ran: Run) -> None:
     told = ran("network_of_networks.py sim/fir sim/larch sim/rowan --examples 10")
     calls = dict(re.findall(r"^(\w+) .* ([0-9.]+) calls", told, re.MULTILINE))

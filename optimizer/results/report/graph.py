@@ -98,7 +98,7 @@ def _texts(result: Result, name: str) -> tuple[str, str, str, bool]:
     """Of a module: its wiring, what runs now, what ran before, and whether anything changed."""
     module, unset = result.pipeline.module(name), ModuleConfig()
     after = result.config.modules.get(name, unset)
-    before = result.baseline_config.modules.get(name, unset)
+    before = result.began.modules.get(name, unset)
     now, was = ((module_text(c) if after.models else "function") for c in (after, before))
     changed = before != after
     last = (f"was {was}" if was != now else "other settings") if changed else "as given"

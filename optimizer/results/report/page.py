@@ -26,6 +26,7 @@ from optimizer.results.summary import (
     judge_lines,
     measured_on,
     paid_now,
+    patterns_table,
     point_cells,
     probes_lines,
     sections,
@@ -59,6 +60,7 @@ def write_report(result: Result, path: str | Path) -> None:
         cautions=cautions(result),
         finalists=finalists_table(result),
         verdict=list(verdict_lines(result)),
+        patterns=patterns_table(result) if result.patterns_ else None,
         figures={name: Markup(drawn) for name, drawn in result.plots.items()},
         modules=list(_modules(result)),
         front=[(letter, point, *point_cells(point)) for letter, point in lettered(result.points)],
@@ -95,7 +97,7 @@ def _modules(result: Result) -> Iterator[dict[str, Any]]:
     """Each module, its knobs before and after."""
     for name in result.config.modules:
         module = result.pipeline.module(name)
-        before, after = (_knobs(config, name) for config in (result.baseline_config, result.config))
+        before, after = (_knobs(config, name) for config in (result.began, result.config))
         rows = [(k, before.get(k, "as given"), after.get(k, "as given")) for k in before | after]
         yield {"name": name, "signature": signature_text(module.signature), "knobs": rows}
 

@@ -7,8 +7,8 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from optimizer.formatting import counted, setting
-from optimizer.search.records.trial import module_text, shortened
-from search_spaces import PipelineConfig
+from optimizer.search.records.trial import config_text, module_text, shortened
+from search_spaces import ModuleConfig, PipelineConfig
 from search_spaces.config import LEFT_OUT
 
 LONGEST = 60
@@ -29,14 +29,17 @@ def config_changes(before: PipelineConfig, after: PipelineConfig) -> list[Change
     """All differences, in module order.
 
     Members and their aggregator are one change of a network, in the short notation, followed by the
-    members' own prompts.
+    members' own prompts. Another pipeline is one change.
     """
+    if before.modules.keys() != after.modules.keys():
+        return [Change("pipeline", config_text(before), config_text(after))]
     changes: dict[str, Change] = {}
     for name, knob, old, new in before.differences(after):
         modules = before.modules[name], after.modules[name]
         if knob in _NETWORK and max(module.width for module in modules) > 1:
             network = Change(f"{name}.network", *map(module_text, modules))
             own = list(_member_changes(name, old, new)) if knob == "members" else []
+            own += _role_changes(name, *modules) if knob == "aggregator" else []
             if not own or network.old != network.new:
                 changes.setdefault(network.knob, network)
             changes |= {change.knob: change for change in own}
@@ -61,6 +64,17 @@ def _member_changes(
             pair = before.get(knob), after.get(knob)
             if pair[0] != pair[1]:
                 yield Change(f"{module}.members.{place}.{knob}", *_values(*pair))
+
+
+def _role_changes(name: str, before: ModuleConfig, after: ModuleConfig) -> Iterator[Change]:
+    """Changes of the instructions and demos of what the aggregator asks."""
+    had = dict(before.walk(name))
+    for path, role in after.walk(name):
+        if path != name and path in had:
+            for knob in ("instructions", "demos"):
+                pair = getattr(had[path], knob), getattr(role, knob)
+                if pair[0] != pair[1]:
+                    yield Change(f"{path}.{knob}", *_values(*pair))
 
 
 def _values(old: Any, new: Any) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evaluators.evaluator import Evaluator
@@ -29,6 +30,8 @@ class SearchLog:
     turn: int = 0
     """The round of the loop, from 1; 0 before it."""
     trials: list[Trial] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    """Of trials; searches of several pipelines in one run share it."""
     module_scores: list[ModuleScore] = field(default_factory=list)
     """One per turn, module and model."""
     probes: list[Probe] = field(default_factory=list)
@@ -101,7 +104,7 @@ class SearchLog:
     ) -> None:
         session = self.evaluator.session
         trial = Trial(
-            number=len(self.trials),
+            number=next(self.numbers),
             stage=stage,
             turn=self.turn,
             base=base.number if base else None,

@@ -193,6 +193,9 @@ def _settings(module: ModuleConfig) -> Iterator[tuple[str, Any]]:
         yield "width", module.width
     if module.aggregator is not None:
         yield "aggregator", aggregation_text(module)
+    for path, role in module.walk("aggregator"):
+        if path != "aggregator" and role.instructions is not None:
+            yield f"{path}.instructions", role.instructions
     if module.instructions is not None:
         yield "instructions", module.instructions
     if module.demos:

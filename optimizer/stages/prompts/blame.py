@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from optimizer.search.state import SearchState, judged
 from pipelines import ModuleStep
@@ -19,6 +19,7 @@ class Blame:
     """One module's share of the faults on examples that the pipeline fails."""
 
     module: str
+    """Its name, or the path of an aggregator's role, such as `solve.judge`."""
     share: float = 0.0
     """The share of the failed examples on which it was the first module to go wrong."""
     reasons: dict[int, str] = field(default_factory=dict)
@@ -41,7 +42,7 @@ def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
     if not failed or not with_prompts:
         return []
     if state.diagnoser is None:
-        return [Blame(name, share=1.0) for name in with_prompts]
+        return _with_roles(state, [Blame(name, share=1.0) for name in with_prompts])
     times = state.evaluator.times()
     state.forecast.check_calls(len(failed) * sum(times.get(name, 1) for name in names))
     found = state.evaluator.map(lambda index: _first_wrong(state, names, index), failed)
@@ -52,7 +53,18 @@ def blamed_modules(state: SearchState, examples: Sequence[int]) -> list[Blame]:
             blames[name].share += 1 / len(failed)
             blames[name].reasons[index] = reason
     blamed = [blames[name] for name in with_prompts if blames[name].share]
-    return sorted(blamed, key=lambda blame: -blame.share)
+    return _with_roles(state, sorted(blamed, key=lambda blame: -blame.share))
+
+
+def _with_roles(state: SearchState, blamed: Sequence[Blame]) -> list[Blame]:
+    """Each module, and then what its aggregator asks, such as a judge: either may be at fault."""
+    if not state.evaluator.pipeline.is_fixed:
+        return list(blamed)
+    return [
+        replace(blame, module=path)
+        for blame in blamed
+        for path, _ in state.incumbent.modules[blame.module].walk(blame.module)
+    ]
 
 
 def _failed(state: SearchState, examples: Sequence[int]) -> list[int]:

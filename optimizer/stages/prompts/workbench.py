@@ -7,6 +7,7 @@ budget, equal calls are paid once, and outages are not scores.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,11 @@ class Workbench:
 
     @property
     def bound(self) -> BoundModule:
-        """The module in the base."""
-        return self.state.evaluator.program(self.base).bound[self.module]
+        """The module in the base, or the role of an aggregator."""
+        bound = self.state.evaluator.program(self.base).bound
+        return next(
+            each for top in bound.values() for each in top.walk() if each.path == self.module
+        )
 
     def student(self) -> Student:
         """A program with the module's predictor alone, for an optimizer."""
@@ -68,7 +72,7 @@ class Workbench:
 
     def config_of(self, predictor: dspy.Predict) -> PipelineConfig:
         """The base with the predictor's instructions and demos in this module."""
-        own = self.base.modules[self.module]
+        own = self.base.part(self.module)
         instructions: Any = predictor.signature.instructions
         if instructions == self._given:
             instructions = own.instructions
@@ -138,7 +142,7 @@ class Workbench:
                 turn=self.state.turn,
                 base=base.number if base else None,
                 module=self.module,
-                model=", ".join(config.modules[self.module].models),
+                model=", ".join(config.part(self.module).models),
                 examples=len(known.scores),
                 score=known.mean if known.scores else None,
                 usd=math.fsum(outcome.usd for outcome in known.outcomes.values()),
@@ -152,16 +156,50 @@ class Workbench:
 
     def _trace(self, config: PipelineConfig, predictor: dspy.Predict, index: int) -> None:
         """Add the module's inputs and outputs to DSPy's trace, by its own field names."""
+        if self.module not in config.modules:
+            for received, outputs in self._consultations(config, index):
+                self._note(predictor, received, outputs, index)
         for step in self.state.evaluator.trace(config, index).steps:
             if step.module == self.module and step.outputs is not None:
                 reads = self.bound.reads
                 received = {own: step.inputs[wired] for own, wired in reads if wired in step.inputs}
                 outputs = {own: step.outputs[wired] for own, wired in self.bound.writes}
-                demo = {**received, **outputs}
-                if self._has_form(demo):
-                    sources = self.state.evaluator.demo_sources
-                    sources.setdefault(canonical_json(demo), set()).add(index)
-                    dspy.settings.trace.append((predictor, received, dspy.Prediction(**outputs)))
+                self._note(predictor, received, outputs, index)
+
+    def _consultations(
+        self, config: PipelineConfig, index: int
+    ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """What the role of an aggregator received and returned; its calls are in the cache."""
+        evaluator = self.state.evaluator
+        program: Any = copy.deepcopy(evaluator.program(config))  # without its memo
+        top, path = config.place(self.module)
+        asked = getattr(program, top)
+        for role in path:
+            (wide,) = asked.predictors()
+            network, asked = wide.network, wide.network.consultants[role]
+        heard: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+        def listened(**received: Any) -> dspy.Prediction:
+            told = asked(**received)
+            heard.append((received, dict(told.items())))
+            return told
+
+        network.consultants = {**network.consultants, path[-1]: listened}
+        program.run(evaluator.inputs(index))
+        return sorted(heard, key=canonical_json)
+
+    def _note(
+        self,
+        predictor: dspy.Predict,
+        received: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        index: int,
+    ) -> None:
+        demo = {**received, **outputs}
+        if self._has_form(demo):
+            sources = self.state.evaluator.demo_sources
+            sources.setdefault(canonical_json(demo), set()).add(index)
+            dspy.settings.trace.append((predictor, dict(received), dspy.Prediction(**outputs)))
 
     def _has_form(self, demo: Mapping[str, Any]) -> bool:
         """Whether a config with this demo can be written down."""

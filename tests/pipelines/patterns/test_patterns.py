@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from pipelines import Pipeline, PipelineError, Trace
+from pipelines import Module, Pipeline, PipelineError, Trace
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
-from pipelines.patterns import locate_solve, majority_vote, multi_agent_debate, self_refine
+from pipelines.patterns import (
+    locate_solve,
+    majority_vote,
+    medprompt,
+    multi_agent_debate,
+    rag,
+    self_refine,
+)
+from pipelines.patterns.medprompt import nearest
 from tests.pipelines.scripted_session import ScriptedSession, received, written
 
 
@@ -91,3 +99,86 @@ def test_a_debate_may_end_in_a_vote() -> None:
 def test_senseless_patterns_are_refused(make: Any, message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         make()
+
+
+def test_the_reader_sees_as_many_passages_as_k() -> None:
+    def search(question: str, k: int) -> str:
+        return " ".join(["pears", "plums", "figs"][:k])
+
+    seen: list[str] = []
+
+    def script(call: LMCall) -> str:
+        seen.append(received(call)["passages"])
+        return written(answer="42")
+
+    pipeline = rag(search, k=2)
+    assert pipeline.levels == (("retrieve",), ("read",))
+    assert run(pipeline, ScriptedSession(script), question="q").outputs == {"answer": "42"}
+    assert seen == ["pears plums"]
+
+
+POOL = [
+    {"question": "Which planet is largest?\n(A) Mars\n(B) Jupiter", "answer": "B"},
+    {"question": "Which metal melts first?\n(A) tin\n(B) iron", "answer": "A", "reasoning": "232"},
+    {"question": "Which planet is nearest the sun?\n(A) Venus\n(B) Mercury", "answer": "B"},
+]
+
+
+def test_medprompt_shows_the_nearest_examples_but_never_the_question_itself() -> None:
+    shown = nearest(POOL[0]["question"], medprompt(POOL, "m").module("recall").params["pool"], k=1)
+    assert shown == f"question: {POOL[2]['question']}\nanswer: B"
+    metals = nearest("a metal", medprompt(POOL, "m").module("recall").params["pool"], k=1)
+    assert "reasoning: 232" in metals
+    assert nearest("a metal", [], k=3) == "none"
+
+
+def test_medprompt_votes_over_orders_of_the_options() -> None:
+    orders = set()
+
+    def script(call: LMCall) -> str:
+        question = received(call)["question"]
+        orders.add(question)
+        letter = "A" if question.index("Pluto") < question.index("Ceres") else "B"
+        return written(reasoning="r", answer=letter)
+
+    asked = "Which one is larger?\n(A) Ceres\n(B) Pluto"
+    pipeline = medprompt(POOL, "m", votes=5)
+    assert run(pipeline, ScriptedSession(script), question=asked).outputs == {"answer": "B"}
+    assert len(orders) == 2
+    assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
+
+
+def test_medprompt_needs_solved_examples_and_voters() -> None:
+    with pytest.raises(PipelineError, match="one has no 'answer'"):
+        medprompt([{"question": "q"}], "m")
+    with pytest.raises(PipelineError, match="votes >= 2 must hold, but got 1"):
+        medprompt(POOL, "m", votes=1)
+
+
+PROGRAMS = ["def f(x): return x + x", "def f(x): return x * x", "def f(x): return 2 * x", "def f("]
+
+
+def passes(task: str, program: str) -> bool:
+    """Whether it passes the test in the task: f(2) == 4, which two kinds of programs do."""
+    space: dict[str, Any] = {}
+    exec(program, space)
+    return bool(space["f"](2) == 4)
+
+
+def behaviour(task: str, program: str) -> list[int]:
+    """What it returns on inputs that nobody has the answers for."""
+    space: dict[str, Any] = {}
+    exec(program, space)
+    return [space["f"](x) for x in (3, 5)]
+
+
+def test_samples_are_filtered_by_tests_and_clustered_by_behaviour() -> None:
+    here = "tests.pipelines.patterns.test_patterns"
+    network = f"4x m -> filter_cluster(check_function={here}:passes, key_function={here}:behaviour)"
+    pipeline = Pipeline(
+        "programs", [Module("write", "task -> program", model=network, temperature=1.0)]
+    )
+    session = ScriptedSession(lambda call: written(program=PROGRAMS[call.sample]))
+    trace = run(pipeline, session, task="Double x.")
+    assert trace.outputs == {"program": PROGRAMS[0]}
+    assert trace.confidence == 0.5

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.worlds import MODELS as BUILT_IN
 from benchmarks.worlds import simulated_dataset
 from evaluators.diagnosis.diagnoser import Diagnoser, Diagnosis
-from optimizer.loop import diagnoser_of, search, start_search
+from optimizer.loop import begin, diagnoser_of, search, start_search
 from optimizer.search.state import SearchState
 from optimizer.search.strategies.halving import Halving
 from optimizer.setup.plan import Plan, prepare
@@ -42,6 +42,7 @@ def planned(diagnoser: str | None = "auto", examples: int = 40) -> Plan:
 
 def searched(plan: Plan, concurrency: int = 8) -> SearchState:
     state = start_search(plan, Gateway(None).session("study"), concurrency)
+    begin(state)
     search(state, plan)
     return state
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.worlds import simulated_dataset
 from evaluators.statistics import mean_interval
-from optimizer.loop import search, start_search
+from optimizer.loop import begin, search, start_search
 from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.state import SearchState
 from optimizer.search.strategies.posterior_search import RATED
@@ -31,6 +31,7 @@ def searched(diagnoser: str | None = "auto", budget: Budget | None = None) -> Se
         holdout=0.0,
     )
     state = start_search(plan, Gateway(None).session("study", budget), 8)
+    begin(state)
     search(state, plan)
     return state
 
@@ -124,6 +125,7 @@ def test_modules_whose_members_differ_are_named_where_they_are_left_out(
             module, models=tuple(MODELS[:3]), width=3, aggregator="majority_vote"
         )
     state = start_search(replace(plan, baseline=wide), Gateway(None).session("study", None), 8)
+    begin(state)
     search(state, plan)
     left = [(s.module, s.model) for s in state.module_scores if s.decision == "members differ"]
     assert left == [(module, label) for module in mixed for label in MODELS[:3]]
