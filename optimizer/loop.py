@@ -49,6 +49,7 @@ from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
+from pipelines.workers import on_workers
 from search_spaces import SearchSpace
 from search_spaces.refusals import check_whole, naming_arguments
 
@@ -123,6 +124,9 @@ def optimize(
     Every call is cached on disk, so the same search started again, even after it was killed, takes
     the same path without paying twice. The same arguments and seed give the same result.
 
+    Within `joblib.parallel_config("dask")`, or another backend of processes, workers make the
+    calls to servers; see docs/many-machines.md.
+
     Args:
         pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
             are then the modules; or what `from_callable` makes of plain Python. Modules without a
@@ -172,6 +176,7 @@ def optimize(
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
             a judge does not value what people value; or `on_trial` raised.
+        NoWorkers: joblib's backend has no workers that make calls, or has none any more.
         MetricError: the metric raised, or returned no score.
         KeyboardInterrupt: after printing the best so far and how to resume; also at SIGTERM and
             SIGHUP, in the main thread.
@@ -207,6 +212,18 @@ def optimize(
         plan = _capped(plan, concurrency)
     gateway = gateway or default_gateway()
     session = gateway.session(plan.account, plan.budget)
+    with on_workers(session):
+        return _searched(plan, session, concurrency, experiment, on_trial)
+
+
+def _searched(
+    plan: Plan,
+    session: Session,
+    concurrency: int,
+    experiment: str | None,
+    on_trial: Callable[[Trial], None] | None,
+) -> Result:
+    """The result of the search, whose trials are tracked."""
     paid_before = session.spent
     state = start_search(plan, session, concurrency)
     try:
