@@ -14,18 +14,16 @@ import asyncio
 import json
 import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NamedTuple
 
 import joblib
 
+from benchmarks.dask_cluster import DaskCluster
 from evaluators.dataset import Dataset
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
@@ -60,7 +58,7 @@ def main() -> None:
         in_flight = workers * PLACES
         calls = int(options.seconds / SLOW_S) * in_flight
         for name in ("workers", "local") if options.local else ("workers",):
-            with cluster(workers) if name == "workers" else nullcontext(), server() as url:
+            with DaskCluster(workers) if name == "workers" else nullcontext(), server() as url:
                 found = [
                     measured(url, in_flight, calls, name == "workers")
                     for _ in range(options.repeats)
@@ -104,29 +102,6 @@ def run(model: Model, session: Session, numbers: range, in_flight: int) -> None:
     config = PIPELINE.default_config(model.label)
     made.run([(config, index) for index in range(len(rows))])
     assert len(made.known(config).scores) == len(rows)
-
-
-@contextmanager
-def cluster(workers: int) -> Iterator[None]:
-    """A scheduler, workers of one thread each, and a client of them."""
-    from distributed import Client
-
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "scheduler.json"
-        shared = ["--scheduler-file", str(file), "--no-dashboard"]
-        start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0"]
-        work = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1"]
-        for command in [start, *[work] * workers]:
-            process = subprocess.Popen(
-                [*command, *shared], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
-            while not file.exists():
-                time.sleep(0.05)
-        client = stack.enter_context(Client(scheduler_file=str(file)))
-        client.wait_for_workers(workers)
-        yield
 
 
 @contextmanager

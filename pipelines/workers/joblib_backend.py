@@ -128,7 +128,7 @@ class _Started:
                 _parallel(self._backend, self._jobs)(tasks)
                 self._problem = "all of joblib's tasks have ended"
             except Exception as error:
-                self._problem = f"{type(error).__name__}: {error}"
+                self._problem = f"{type(error).__name__}: {error}".partition("\n")[0]
                 logger.info("workers ended: %s", self._problem)
             self._ended.set()
             self._closed.wait(pause_s)
