@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -35,6 +36,8 @@ from pipelines.workers import on_workers
 from pipelines.workers.coordinator import PLACES
 
 SLOW_S = 0.5
+_NUMBER = "########"
+"""Where each reply has a number of its own, so that what reads it is asked anew."""
 PIPELINE = Pipeline("echo", [Module("answer", "question -> answer")])
 
 
@@ -58,7 +61,10 @@ def main() -> None:
         in_flight = workers * PLACES
         calls = int(options.seconds / SLOW_S) * in_flight
         for name in ("workers", "local") if options.local else ("workers",):
-            with DaskCluster(workers) if name == "workers" else nullcontext(), server() as url:
+            with (
+                DaskCluster(workers) if name == "workers" else nullcontext(),
+                serving(SLOW_S) as url,
+            ):
                 found = [
                     measured(url, in_flight, calls, name == "workers")
                     for _ in range(options.repeats)
@@ -105,10 +111,12 @@ def run(model: Model, session: Session, numbers: range, in_flight: int) -> None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """The address of a server in another process."""
+def serving(latency_s: float) -> Iterator[str]:
+    """The address of a server in another process, which answers after so many seconds."""
     here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(there, latency_s), daemon=True
+    )
     process.start()
     try:
         yield f"http://127.0.0.1:{here.recv()}/v1"
@@ -117,16 +125,18 @@ def server() -> Iterator[str]:
         process.join()
 
 
-def serve(tell: Connection) -> None:
+def serve(tell: Connection, latency_s: float) -> None:
     """A server on one event loop, which takes a tenth of the CPU of one with threads."""
-    message = {"role": "assistant", "content": "[[ ## answer ## ]]\nx\n\n[[ ## completed ## ]]"}
+    fields = ("answer", *(f"note_{number}" for number in range(49)))
+    text = "\n\n".join(f"[[ ## {name} ## ]]\n{_NUMBER}" for name in (*fields, "completed"))
+    message = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": 150, "completion_tokens": 12, "total_tokens": 162}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     body = json.dumps({"choices": [choice], "usage": usage}).encode()
     head = (
         f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    reply = head.encode() + body
+    reply, numbers = head.encode() + body, itertools.count(10 ** (len(_NUMBER) - 1))
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -134,8 +144,8 @@ def serve(tell: Connection) -> None:
                 asked = await reader.readuntil(b"\r\n\r\n")
                 size = asked.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
                 await reader.readexactly(int(size))
-                await asyncio.sleep(SLOW_S)
-                writer.write(reply)
+                await asyncio.sleep(latency_s)
+                writer.write(reply.replace(_NUMBER.encode(), str(next(numbers)).encode()))
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 

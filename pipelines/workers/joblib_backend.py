@@ -58,7 +58,7 @@ def on_workers(session: Session) -> Iterator[None]:
 
 
 def _active_backend() -> tuple[Any, int] | None:
-    """The backend of processes that `joblib.parallel_config` names, with its number of jobs."""
+    """The backend of processes that `joblib.parallel_config` names, and how many of its places."""
     joblib = sys.modules.get("joblib")
     if joblib is None:  # nobody can have named one
         return None
@@ -66,7 +66,7 @@ def _active_backend() -> tuple[Any, int] | None:
     backend, jobs = joblib.parallel.get_active_backend(prefer="threads")
     if getattr(backend, "supports_sharedmem", False):
         return None
-    jobs = backend.default_n_jobs if jobs is None else jobs
+    jobs = -1 if jobs is None else jobs  # Ray's backend would default to a single one
     return None if jobs == 1 else (backend, jobs)  # joblib itself would use this process, too
 
 
