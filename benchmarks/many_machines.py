@@ -1,10 +1,11 @@
 """Calls of 500 ms on worker processes of Dask: rate, and the coordinator's CPU a call.
 
-    python -m benchmarks many_machines [--workers 1,4] [--seconds 20] [--repeats 3] [--local]
+    python -m benchmarks many_machines [--workers 1,4] [--in-flight 64] [--seconds 20]
+        [--repeats 3] [--local]
 
 A scheduler, workers of one thread each and a server of OpenAI's form, all processes of their own
 on this machine. A program of one predictor on as many questions as the workers can answer in that
-time with 64 calls in flight each. `--local` adds the same without workers.
+time with so many calls in flight each. `--local` adds the same without workers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pipelines import Module, Pipeline
 from pipelines.gateway.concurrency.limits import Limit
 from pipelines.gateway.gateway import Gateway, Session
 from pipelines.gateway.model import Model
-from pipelines.workers import on_workers
+from pipelines.workers import coordinator, on_workers
 from pipelines.workers.coordinator import PLACES
 
 SLOW_S = 0.5
@@ -52,15 +53,17 @@ class Measured(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--workers", default="1,4")
+    parser.add_argument("--in-flight", type=int, default=PLACES, help="of each worker")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--local", action="store_true")
     options = parser.parse_args()
+    coordinator.PLACES = options.in_flight
     rates = {}
     for workers in [int(text) for text in options.workers.split(",")]:
-        in_flight = workers * PLACES
+        in_flight = workers * options.in_flight
         calls = int(options.seconds / SLOW_S) * in_flight
-        for name in ("workers", "local") if options.local else ("workers",):
+        for name in ("workers", "one process") if options.local else ("workers",):
             with (
                 DaskCluster(workers) if name == "workers" else nullcontext(),
                 serving(SLOW_S) as url,
@@ -72,7 +75,7 @@ def main() -> None:
             rate, cpu_ms = (statistics.median(column) for column in zip(*found, strict=True))
             rates[name, workers] = rate
             print(
-                f"{workers} {'workers' if name == 'workers' else 'x 64 in flight, no workers'} | "
+                f"{name}: {workers} x {options.in_flight} in flight | "
                 f"{calls:,} calls | {rate:,.0f} a second, {rate * SLOW_S / in_flight:.0%} of ideal "
                 f"| coordinator {cpu_ms:.2f} ms of CPU a call",
                 flush=True,

@@ -1,9 +1,8 @@
-"""What gives first with 1,000 workers, 10 providers with limits, 50 modules, 100 models and
-100,000 examples: each part measured alone, at a size that this machine holds.
+"""What gives first with 1,000 workers, 50 modules, 100 models and 100,000 examples, part by part.
 
     python -m benchmarks scale [--calls 20000] [--examples 100000] [--trials 20]
 
-Workers are connections of two other processes, which answer after half a second without any
+Each part is measured alone, at a size that this machine holds. Workers are connections of two other processes, which answer after half a second without any
 provider; everything on the coordinator's side is real. Memory is that of the process, after less
 before.
 """
