@@ -2,6 +2,7 @@
 # make test    the tests            make check   format, lint, types, import layers
 # make test-live   tests against real models, which COMPOUND_OPTIMIZER_LIVE names (CONTRIBUTING.md)
 # make test-service  searches whose workers are killed, some minutes
+# make test-distributed  a search on Dask's workers, one killed every 20 s, some minutes
 # make docs    the documentation as a site, in site/
 # make bench   all benchmarks        make attacks a hostile server under 200 budgets, 30 kills
 # make clean   remove what these made
@@ -16,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-live test-service check docs bench attacks clean
+.PHONY: demo test test-live test-service test-distributed check docs bench attacks clean
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -32,6 +33,9 @@ test-live: $(VENV)/installed-dev
 
 test-service: $(VENV)/installed-dev
 	SERVICE=all $(BIN)/python -m pytest -rP tests/optimizer/service/test_takeover.py
+
+test-distributed: $(VENV)/installed-dev
+	DISTRIBUTED=all $(BIN)/python -m pytest -rP tests/optimizer/test_distributed.py
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -138,7 +138,7 @@ class Dataset(Sequence[dspy.Example]):
         alike = self._alike(inputs)
         out: set[int] = set()
         for index in order:
-            if len(out | alike[index]) <= held:
+            if len(out) + len(alike[index] - out) <= held:
                 out |= alike[index]
         if held and not out:  # all of them come in large groups
             out = next((alike[index] for index in order if len(alike[index]) < len(self)), out)

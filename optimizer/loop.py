@@ -53,6 +53,7 @@ from pipelines import Pipeline, Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, Session, default_gateway
+from pipelines.workers import on_workers
 from search_spaces import SearchSpace
 from search_spaces.refusals import check_whole, naming_arguments
 
@@ -127,6 +128,9 @@ def optimize(
     Every call is cached on disk, so the same search started again, even after it was killed, takes
     the same path without paying twice. The same arguments and seed give the same result.
 
+    Within `joblib.parallel_config("dask")`, or another backend of processes, workers make the
+    calls to servers; see docs/many-machines.md.
+
     Args:
         pipeline: what to tune; it is not changed. A `Pipeline`; any `dspy.Module`, whose predictors
             are then the modules; or what `from_callable` makes of plain Python. Modules without a
@@ -177,6 +181,7 @@ def optimize(
         BudgetTooSmall: the budget can't pay for the baseline; says what it takes.
         OptimizationError: nothing could be scored, and how the calls failed; all scores are equal;
             a judge does not value what people value; or `on_trial` raised.
+        NoWorkers: joblib's backend has no workers that make calls, or has none any more.
         MetricError: the metric raised, or returned no score.
         KeyboardInterrupt: after printing the best so far and how to resume; also at SIGTERM and
             SIGHUP, in the main thread.
@@ -215,6 +220,19 @@ def optimize(
         plan = plans[0]
     gateway = gateway or default_gateway()
     session = gateway.session(account_of(plans), plan.budget)
+    with on_workers(session):
+        return _searched(plans, session, concurrency, experiment, on_trial)
+
+
+def _searched(
+    plans: Sequence[Plan],
+    session: Session,
+    concurrency: int,
+    experiment: str | None,
+    on_trial: Callable[[Trial], None] | None,
+) -> Result:
+    """The result of the search, whose trials are tracked; of several pipelines, they race first."""
+    plan = plans[0]
     paid_before = session.spent
     states = [start_search(each, session, concurrency) for each in plans]
     state = states[0]

@@ -119,6 +119,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--save", default="tuned.yaml", metavar="PATH", help="the tuned pipeline (tuned.yaml)")
     add("--report", metavar="PATH.html", help="a page of figures and plots")
+    dask = "address of a Dask scheduler, whose workers make the calls: tcp://HOST:8786"
+    add("--dask", metavar="ADDRESS", help=dask)
 
 
 def _add_code(add: Callable[..., object]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from pipelines.files.yaml_text import read_text, read_yaml
 from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
 
+_CONNECT_S = 10
+
 
 def optimize(options: argparse.Namespace) -> int:
     """Tune the pipeline, print the result and save it.
@@ -35,7 +39,8 @@ def optimize(options: argparse.Namespace) -> int:
     saved = writable("--save", options.save)
     report = writable("--report", options.report) if options.report else None
     wanted = given_objective(options)
-    result = optimizer.optimize(**_arguments(options))
+    with _workers_of(options.dask):
+        result = optimizer.optimize(**_arguments(options))
     point = None
     if options.pareto and wanted.limited and result.points:
         point = wanted.choose(result.points, [point.costs for point in result.points])
@@ -50,6 +55,27 @@ def optimize(options: argparse.Namespace) -> int:
     problem = f"what was found, and saved, does not meet the objective ({wanted})"
     print(f"compound-optimizer optimize: {problem}", file=sys.stderr)
     return UNMET
+
+
+@contextmanager
+def _workers_of(scheduler: str | None) -> Iterator[None]:
+    """Within it, the workers of this Dask scheduler make the calls; without one, this process."""
+    if scheduler is None:
+        yield
+        return
+    try:
+        import joblib
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError(f"--dask needs Dask ({error}): pip install distributed") from error
+    try:
+        client = Client(scheduler, timeout=_CONNECT_S)
+    except (OSError, ValueError) as error:
+        example = "such as tcp://127.0.0.1:8786"
+        problem = f"--dask: no scheduler answers at {scheduler!r}, {example}: {error}"
+        raise ValueError(problem) from error
+    with client, joblib.parallel_config("dask", client=client):
+        yield
 
 
 def estimate(options: argparse.Namespace) -> int:

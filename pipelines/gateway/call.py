@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from pipelines.gateway.budget import PurposeSpend, total
@@ -59,7 +59,7 @@ class LMCall:
         """Those of the model, and over them the call's own."""
         return {**self.model.params, **self.params}
 
-    @property
+    @cached_property
     def most_input_tokens(self) -> int:
         """A bound on the input tokens; see `input_bound`."""
         return most_input_tokens(self.model.name, self.messages, self.all_params)
@@ -159,6 +159,10 @@ class CallFailed(Exception):
         self.retry_after = retry_after
         """Seconds that the provider asks to wait."""
         self.attempts = attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers send it home."""
+        return partial(CallFailed, message=str(self), **vars(self)), ()
 
     @property
     def infrastructure(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -50,6 +51,16 @@ def redacted(text: str, *names: str | None) -> str:
 
 def redactor(*names: str | None) -> Callable[[str], str]:
     """A function that does what `redacted` does, but reads the environment only once."""
+    # item by item, `os.environ` decodes everything anew, which took a fifth of a call's CPU
+    as_it_is = tuple(getattr(os.environ, "_data", os.environ).items())
+    return _redactor(names, tuple(_GIVEN.items()), as_it_is)
+
+
+@functools.lru_cache(maxsize=64)
+def _redactor(
+    names: tuple[str | None, ...], _given: object, _environment: object
+) -> Callable[[str], str]:
+    """As `redactor`; made anew when a key or a variable has changed."""
     secrets = []
     known = [*_GIVEN.items(), *os.environ.items()]
     for name, value in sorted(known, key=lambda item: -len(item[1])):

@@ -3,8 +3,9 @@
     python tests/docs/run_page.py docs/tracking.md
 
 Hosted models are played by simulated ones (PLAYED_BY), the address of an own server (ADDRESS) by
-the loopback server, whose models speak as simulated ones too, and that of a search service
-(SERVICE) by one with a worker: no keys, no network but 127.0.0.1.
+the loopback server, whose models speak as simulated ones too, that of a search service (SERVICE) by
+one with a worker, and that of a Dask scheduler (SCHEDULER) by a cluster of one: no keys, no network
+but 127.0.0.1.
 It works in the current folder, and writes there what the page would.
 """
 
@@ -19,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.dask_cluster import DaskCluster
 from benchmarks.loopback import LoopbackServer
 from pipelines.providers.simulated import MODELS, find_model, simulate, simulated_dataset
 from tests.docs.pages import blocks
@@ -30,6 +32,7 @@ PLAYED_BY = {
 }
 ADDRESS = "http://localhost:8000/v1"
 SERVICE = "https://searches.example.com"
+SCHEDULER = "tcp://scheduler.example.com:8786"
 
 
 def main(page: Path) -> None:
@@ -40,9 +43,13 @@ def main(page: Path) -> None:
         service = SERVICE
         if SERVICE in page.read_text(encoding="utf-8"):
             service = stack.enter_context(running_service())
+        scheduler = SCHEDULER
+        if any(SCHEDULER in block.text for block in blocks(page, "python")):
+            scheduler = stack.enter_context(DaskCluster(1)).address
         server = stack.enter_context(LoopbackServer(reply=speak))
         for block in blocks(page, "python"):
             code = block.text.replace(ADDRESS, server.url).replace(SERVICE, service)
+            code = code.replace(SCHEDULER, scheduler)
             for hosted, simulated in PLAYED_BY.items():
                 code = code.replace(hosted, simulated)
             # the blank lines put tracebacks, and whoever looks for a function's source, right

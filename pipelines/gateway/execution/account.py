@@ -19,6 +19,7 @@ from pipelines.gateway.storage.store import Caps, Claim, Settlement
 
 if TYPE_CHECKING:
     from pipelines.gateway.gateway import Gateway
+    from pipelines.gateway.workers import Workers
 
 
 class Protected(NamedTuple):
@@ -38,6 +39,8 @@ class Account:
         self.budget = budget
         self.protected = Protected()
         self.health = Health(gateway.timeout_s, gateway.outage_s)
+        self.workers: Workers | None = None
+        """Who sends its requests to servers; None for this process."""
         self._store = gateway.store
         self._started = time.monotonic()
         self._sending = 0

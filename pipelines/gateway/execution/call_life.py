@@ -16,6 +16,7 @@ from pipelines.gateway.execution.metering import metered
 from pipelines.gateway.failures import BROKEN, UNSUPPORTED_INPUT, UNUSABLE_MODEL
 from pipelines.gateway.prices import ModelError, Price
 from pipelines.gateway.provider import Provider
+from pipelines.gateway.workers import Workers
 
 
 class CallLife:
@@ -120,23 +121,37 @@ class CallLife:
 
     async def _attempt(self, gate: ProviderGate) -> LMReply:
         """Make a reserved call once, and settle it; give the reservation back if it never left."""
+        workers = self.account.workers if self._provider.connects else None
         try:
-            await gate.enter(self.account.check_running)
+            await self._enter(gate, workers)
         except BaseException:
             self.account.release(self.call)
             raise
         try:
             with self.account.sending():
-                return await self._sent()
+                return await self._sent(workers or self._provider)
         finally:
+            if workers is not None:
+                workers.leave()
             gate.leave()
 
-    async def _sent(self) -> LMReply:
+    async def _enter(self, gate: ProviderGate, workers: Workers | None) -> None:
+        """Wait for a place of the provider's, and one on a worker."""
+        await gate.enter(self.account.check_running)
+        if workers is None:
+            return
+        try:
+            await workers.enter(self.account.check_running)
+        except BaseException:
+            gate.leave()
+            raise
+
+    async def _sent(self, sender: Provider | Workers) -> LMReply:
         account, health = self.account, self.account.health
         pace = health.pace(self.call)
         started, deadline_s = time.monotonic(), pace.deadline_s
         try:
-            reply = await self._reply(deadline_s)
+            reply = await self._reply(sender, deadline_s)
             account.settle(self.call, reply)
             health.note_reply(self.call)
             pace.answered(time.monotonic() - started)
@@ -160,10 +175,10 @@ class CallLife:
             account.settle(self.call, None, billed=True)
             raise
 
-    async def _reply(self, deadline_s: float) -> LMReply:
+    async def _reply(self, sender: Provider | Workers, deadline_s: float) -> LMReply:
         """Make one request."""
         try:
-            sent = await self._provider.send(self.call, deadline_s)
+            sent = await sender.send(self.call, deadline_s)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
