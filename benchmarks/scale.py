@@ -2,9 +2,9 @@
 
     python -m benchmarks scale [--calls 20000] [--examples 100000] [--trials 20]
 
-Each part is measured alone, at a size that this machine holds. Workers are connections of two other processes, which answer after half a second without any
-provider; everything on the coordinator's side is real. Memory is that of the process, after less
-before.
+Each part is measured alone, at a size that this machine holds. Workers are connections of two other
+processes, which answer after half a second without any provider; everything on the coordinator's
+side is real. Memory is the process's growth.
 """
 
 from __future__ import annotations
