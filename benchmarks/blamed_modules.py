@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.chains import chain_bench
 from benchmarks.searching import mean_score, seeds_parser, tastes
 from benchmarks.worlds import SimulatedModel, chain_modules, register
-from optimizer.loop import search
+from optimizer.loop import begin, search
 from optimizer.search.records.trial import Trial
 from pipelines.gateway.budget import Budget
 from search_spaces import PipelineConfig
@@ -79,6 +79,7 @@ def path_of(
         led.append((state.evaluator.session.nominal.calls, state.incumbent))
 
     state.on_trial = note
+    begin(state)
     search(state, bench.plan())
     scoring = unseen.state("unseen")
     return [(taken, mean_score(scoring, config)) for taken, config in led]

@@ -20,7 +20,7 @@ from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.prompts_and_models import UNSEEN, models_of
 from benchmarks.searching import Bench, compared, seeds_parser
 from benchmarks.worlds import simulated_dataset
-from optimizer.loop import search
+from optimizer.loop import begin, search
 from optimizer.quiet_logs import quiet_optuna
 from pipelines.adapters.dspy_programs.quiet import quiet
 from pipelines.gateway.budget import Budget
@@ -61,6 +61,7 @@ def ours(
         LocateSolve(), rows, [model], gateway, metric=graded, seed=seed, stages=("prompts",)
     )
     state = bench.state("ours", Budget(calls=calls))
+    begin(state)
     search(state, bench.plan())
     tuned = LocateSolve()
     for name, predictor in tuned.named_predictors():

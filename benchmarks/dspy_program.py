@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.dspy_locate_solve import LocateSolve
 from benchmarks.searching import Bench, mean_score, seeds_parser
 from benchmarks.worlds import MODELS, simulated_dataset
-from optimizer.loop import search
+from optimizer.loop import begin, search
 from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
@@ -66,6 +66,7 @@ def searched(
         stages=stages,
     )
     state = bench.state("ours", Budget(calls=calls))
+    begin(state)
     search(state, bench.plan())
     taken = state.evaluator.session.nominal.calls
     changed = state.baseline.differences(state.incumbent)

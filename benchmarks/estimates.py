@@ -13,7 +13,7 @@ from benchmarks.worlds import MODELS, chain_modules, simulated_dataset
 from evaluators.evaluator import Evaluator
 from optimizer.estimates.estimate import Estimate, estimate
 from optimizer.estimates.span import Span
-from optimizer.loop import search, start_search
+from optimizer.loop import begin, search, start_search
 from optimizer.results.conclusion import conclude
 from optimizer.search.records.trial import Trial
 from optimizer.search.state import SearchState
@@ -129,6 +129,7 @@ def measured(case: Case, seed: int) -> tuple[Estimate, Taken]:
         held_out = Evaluator(
             plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session
         )
+        begin(state)
         stopped = search(state, plan)
         for (_, before), (name, after) in zip(marks.items(), list(marks.items())[1:], strict=False):
             add(taken, name, before, after)

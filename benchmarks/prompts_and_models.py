@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.searching import SPREAD, Bench, compared, seeds_parser, tastes
 from benchmarks.worlds import SimulatedModel, register, simulated_dataset
 from evaluators.evaluator import Evaluator
-from optimizer.loop import search, start_search
+from optimizer.loop import begin, search, start_search
 from optimizer.search.state import SearchState
 from optimizer.setup.stage import Stage
 from optimizer.stages.prompts import Prompts
@@ -84,6 +84,7 @@ def models_of(seed: int) -> list[str]:
 def searched(bench: Bench, calls: int, stages: Sequence[str | Stage]) -> SearchState:
     bench.stages = stages
     state = bench.state(repr(stages), Budget(calls=calls))
+    begin(state)
     search(state, bench.plan())
     return state
 
@@ -101,6 +102,7 @@ def one_after_the_other(bench: Bench, calls: int, prompts: Stage) -> SearchState
         diagnoser=judge,
     )
     state = start_search(then.plan(), first.evaluator.session, bench.concurrency)
+    begin(state)
     search(state, then.plan())
     return state
 

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.worlds import PHRASES
 from evaluators.evaluator import Evaluator
 from evaluators.objective import Objective
-from optimizer.loop import search, start_search
+from optimizer.loop import begin, search, start_search
 from optimizer.results.conclusion import conclude
 from optimizer.results.result import Result
 from optimizer.search.state import SearchState
@@ -77,6 +77,7 @@ class Bench:
     ) -> tuple[SearchState, int]:
         """Our search; the state and its calls, baselines and diagnoser included."""
         state = self.state(account, budget)
+        begin(state)
         search(state, self.plan())
         return state, state.evaluator.session.nominal.calls
 
@@ -88,6 +89,7 @@ class Bench:
         held_out = Evaluator(
             plan.pipeline, plan.models, plan.holdout, metric, session, self.concurrency
         )
+        begin(state)
         stopped = search(state, plan)
         return conclude(plan, state, held_out, stopped, Spend())
 
