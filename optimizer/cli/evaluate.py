@@ -29,13 +29,14 @@ def evaluate(options: argparse.Namespace) -> int:
     for option, value in (("--min-score", lowest), ("--max-drop", most)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{option} must be in [0, 1], such as 0.8, but got {value:g}")
+    models = _model(options)
     target = load_target(options.pipeline, allow_code=options.allow_code, program=options.program)
     if most is not None:
         _check_recorded(target, options)
     found = evaluated(
         target,
         options.dataset,
-        models=_model(options),
+        models=models,
         metric=options.metric,
         budget=given_budget(options),
         concurrency=options.concurrency,

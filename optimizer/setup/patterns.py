@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ def prepare_all(given: Any, dataset: Any, *arguments: Any, **named: Any) -> list
     Raises:
         ValueError: names the value, the rule and the nearest valid choice.
     """
-    if not isinstance(given, list | tuple) or (given and isinstance(given[0], Module)):
+    if not isinstance(given, list | tuple) or (given and isinstance(given[0], Module | Mapping)):
         return [prepare(given, dataset, *arguments, **named)]
     pipelines = _distinct(given)
     if named.get("start") is not None:

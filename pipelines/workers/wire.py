@@ -60,8 +60,8 @@ class Frames:
 
     def flush(self) -> None:
         """Send what was posted; nothing is an empty frame, which shows that this end lives."""
-        frame = pickle.dumps(self._unsent, pickle.HIGHEST_PROTOCOL)
-        self._unsent = []
+        unsent, self._unsent = self._unsent, []
+        frame = pickle.dumps(unsent, pickle.HIGHEST_PROTOCOL)
         if not self._writer.is_closing():
             self._writer.write(len(frame).to_bytes(4, "big") + frame)
 
@@ -102,7 +102,7 @@ def proof(key: bytes, role: str, nonce: str) -> str:
 
 def check_proof(key: bytes, role: str, nonce: str, given: str | None) -> None:
     """Raise `Refused` unless it is right."""
-    if given is None or not hmac.compare_digest(proof(key, role, nonce), given):
+    if given is None or not hmac.compare_digest(proof(key, role, nonce).encode(), given.encode()):
         raise Refused(f"the {role} does not know this search's key")
 
 

@@ -690,8 +690,8 @@ def test_the_bar_for_the_cheapest_is_what_a_search_for_quality_finds() -> None:
         [VOTER, "sim/rowan", "sim/hazel"], examples=60, search_space=space,
         objective=Objective(within=0.02),
     )  # fmt: skip
-    tried = [t.config.modules["solve"] for t in complete(result)]
-    assert any(set(solve.labels) == {VOTER} and solve.width > 1 for solve in tried)
+    raced = [t.config.modules["solve"] for t in result.trials_ if t.examples > 12]
+    assert any(set(solve.labels) == {VOTER} and solve.width > 1 for solve in raced)
     found = next(t for t in complete(result) if t.config == result.config)
     assert mean(found) >= max(map(mean, complete(result))) - 0.02 - 1e-9
 
