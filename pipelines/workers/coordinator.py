@@ -81,7 +81,7 @@ class Coordinator:
         return port
 
     async def close(self) -> None:
-        """Send the workers home."""
+        """Disconnect the workers."""
         if self._server is not None:
             self._server.close()
         for worker in list(self._workers):

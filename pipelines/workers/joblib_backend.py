@@ -103,7 +103,7 @@ class _Started:
             raise NoWorkers(f"joblib's {name} has no worker that makes calls: {why}")
 
     def close(self) -> None:
-        """Send the workers home."""
+        """Disconnect the workers."""
         self._closed.set()
         run(self.coordinator.close())
         self._thread.join(timeout=5.0)  # a scheduler that is gone must not hold this up
