@@ -71,9 +71,10 @@ def _write_dspy(pipeline: Tunable, path: Path) -> None:
 def _write_chats(pipeline: Tunable, options: argparse.Namespace) -> int:
     from optimizer.cli.tune import given_budget
     from optimizer.evaluation.evaluation import evaluate
-    from optimizer.export.finetuning import check_has_prompts, finetuning_data
+    from optimizer.export.finetuning import check_at_least, check_has_prompts, finetuning_data
 
     check_has_prompts(pipeline)
+    check_at_least(options.min_score)
     if not options.dataset:
         raise ValueError("--finetune needs --dataset, the labelled examples to learn from")
     budget = given_budget(options)

@@ -55,7 +55,7 @@ class Drift:
     hold all with 95%."""
     replayed: int
     """How many recorded examples were answered from the cache alone: nothing new is known of
-    them."""
+    them, and they are not compared."""
 
     @classmethod
     def between(cls, recorded: HeldOutScores, new: Evaluation, keys: Sequence[str]) -> Drift | None:
@@ -66,31 +66,35 @@ class Drift:
         replayed = 0
         for index, score in sorted(new.scores.items()):
             if earlier := known.get(keys[index]):
-                pairs.append((round(score, 6), earlier.pop(0)))
-                calls = new.outcomes[index].trace.calls
-                replayed += bool(calls) and all(call.cached for call in calls)
+                then, calls = earlier.pop(0), new.outcomes[index].trace.calls
+                if calls and all(call.cached for call in calls):
+                    replayed += 1
+                else:
+                    pairs.append((round(score, 6), then))
             else:
                 others.append(score)
         confidence = 1 - _LEVEL / (bool(pairs) + bool(others) or 1)
         comparisons = []
         if pairs:
-            now, then = zip(*pairs, strict=True)
-            change = paired_interval(now, then, confidence)
+            now, earlier_ones = zip(*pairs, strict=True)
+            change = paired_interval(now, earlier_ones, confidence)
             comparisons.append(Comparison(True, len(pairs), change))
-        if others and recorded.pairs:
+        if others and recorded.scores:
             change = difference_interval(others, recorded.scores, confidence)
             comparisons.append(Comparison(False, len(others), change))
-        if not comparisons:
+        if not comparisons and not replayed:
             return None
-        return cls(len(recorded.pairs), tuple(comparisons), replayed)
+        return cls(len(recorded.scores), tuple(comparisons), replayed)
 
     def drops_by_more_than(self, most: float) -> bool:
         """Whether a drop of more than this much, such as 0.02 for 2 points, is shown."""
         return any(comparison.change.high < -most for comparison in self.comparisons)
 
     def __str__(self) -> str:
-        text = "; ".join(map(str, self.comparisons))
+        parts = [*map(str, self.comparisons)]
         if self.replayed:
             examples = counted(self.replayed, "held-out example")
-            text += f"; {examples} answered from the cache, where no model is asked"
-        return f"against {counted(self.recorded, 'recorded score')}: {text}"
+            parts.append(
+                f"{examples} answered from the cache, where no model is asked: not compared"
+            )
+        return f"against {counted(self.recorded, 'recorded score')}: {'; '.join(parts)}"

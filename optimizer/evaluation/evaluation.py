@@ -21,6 +21,7 @@ from pipelines import Tunable
 from pipelines.gateway.budget import Budget, Spend
 from pipelines.gateway.call import BudgetExhausted
 from pipelines.gateway.gateway import Gateway, default_gateway
+from pipelines.workers import on_workers
 from search_spaces.refusals import check_whole, nearest
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def evaluate(
 ) -> Evaluated:
     """Run every example once, and score it; nothing is tuned.
 
+    Workers of joblib's backends make the calls, as those of `optimize`.
+
     Args:
         pipeline: as `optimize` takes it; one that `Pipeline.load` read from a file of
             `result.save` is compared with its recorded held-out scores.
@@ -76,6 +79,7 @@ def evaluate(
     Raises:
         ValueError: names the value, the rule and the nearest valid choice.
         RuntimeError: the budget ended before all examples were run.
+        NoWorkers: joblib's backend has no workers that make calls, or has none any more.
     """
     check_whole("concurrency", concurrency, 1)
     plan = prepare(pipeline, dataset, models, metric=metric, budget=budget, holdout=0)
@@ -88,7 +92,8 @@ def evaluate(
     check_models_answer(plan, session)
     bound = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, bound, session, concurrency)
-    known = run_all(evaluator, plan)
+    with on_workers(session):
+        known = run_all(evaluator, plan)
     keys = [example_key(evaluator.inputs(index)) for index in range(len(plan.search))]
     return Evaluated(
         plan=plan,

@@ -67,14 +67,13 @@ def finetuning_data(evaluated: Evaluated, at_least: float = 1.0) -> FinetuningDa
         ValueError: `at_least` is not in (0, 1].
         PipelineError: plain Python, whose modules have no signatures; or no example is left.
     """
-    if not 0 < at_least <= 1:
-        raise ValueError(f"`0 < at_least <= 1` must hold, but got {at_least!r}")
+    check_at_least(at_least)
     plan, outcomes = evaluated.plan, evaluated.evaluation.outcomes
     check_has_prompts(plan.pipeline)
     held_out = _held_out(plan.pipeline)
     bound = Binder(plan.pipeline, plan.models).bind(plan.baseline)
-    tutors = {name: _Tutor(each) for name, each in bound.items() if each.module.is_llm}
-    chats: dict[str, list[Chat]] = {name: [] for name in tutors}
+    writers = {name: _ChatWriter(each) for name, each in bound.items() if each.module.is_llm}
+    chats: dict[str, list[Chat]] = {name: [] for name in writers}
     traces: list[TraceData] = []
     left_out = 0
     for index, outcome in sorted(outcomes.items()):
@@ -82,10 +81,12 @@ def finetuning_data(evaluated: Evaluated, at_least: float = 1.0) -> FinetuningDa
         if example_key(example.inputs().toDict()) in held_out:
             left_out += 1
         elif outcome.failure is None and outcome.score is not None and outcome.score >= at_least:
-            steps = [s for s in outcome.trace.steps if s.module in tutors and s.outputs is not None]
-            trace = [tutors[step.module].traced(step) for step in steps]
+            steps = [
+                s for s in outcome.trace.steps if s.module in writers and s.outputs is not None
+            ]
+            trace = [writers[step.module].traced(step) for step in steps]
             for step, each in zip(steps, trace, strict=True):
-                chats[step.module].append(tutors[step.module].chat(*each[1:]))
+                chats[step.module].append(writers[step.module].chat(*each[1:]))
             prediction = dspy.Prediction(**(outcome.trace.outputs or {}))
             traces.append(
                 {"example_ind": index, "example": example, "prediction": prediction,
@@ -100,13 +101,19 @@ def finetuning_data(evaluated: Evaluated, at_least: float = 1.0) -> FinetuningDa
     return FinetuningData(chats, traces, len(traces), unsuccessful, left_out)
 
 
+def check_at_least(score: float) -> None:
+    """Raises ValueError for what is no lowest score of a success."""
+    if not 0 < score <= 1:
+        raise ValueError(f"`0 < at_least <= 1` must hold, but got {score!r}")
+
+
 def check_has_prompts(pipeline: Tunable) -> None:
     """Raises PipelineError for plain Python, which writes its prompts itself."""
     if isinstance(pipeline, CallablePipeline):
         raise PipelineError(f"{pipeline.name!r} is plain Python, whose prompts DSPy can't write")
 
 
-class _Tutor:
+class _ChatWriter:
     """Writes what one module was asked, and what it should answer, as DSPy writes prompts."""
 
     def __init__(self, bound: BoundModule) -> None:
@@ -130,4 +137,4 @@ class _Tutor:
 
 def _held_out(pipeline: Tunable) -> set[str]:
     recorded = HeldOutScores.kept_in(pipeline.provenance)
-    return set(recorded.by_key) if recorded else set()
+    return recorded.keys if recorded else set()

@@ -76,7 +76,7 @@ def conclude(
         for label, reason in state.evaluator.session.set_aside.items()
     )
     keys = [example_key(holdout.inputs(index)) for index in range(len(holdout.examples))]
-    measured = HeldOutScores.of(final.tuned, keys) if final.held_out else None
+    measured = HeldOutScores.of(final.tuned.scores if final.held_out else {}, keys)
     recorded = {"metric": plan.metric.name, KEPT_AS: str(measured)} if measured else {}
     scored_on, data = (holdout, plan.holdout) if final.held_out else (state.evaluator, plan.search)
     return Result(

@@ -8,32 +8,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from evaluators.outcome import Evaluation
 from pipelines import PipelineError
 from search_spaces.config import canonical_json
 
 KEPT_AS = "held_out_scores"
 """The entry of the provenance."""
-_LINE = re.compile(r"([0-9a-f]{12}) (\d+(?:\.\d+)?(?:e-\d+)?)")
+_LINE = re.compile(r"([0-9a-f]{12}) (-|\d+(?:\.\d+)?(?:e-\d+)?)")
 _DIGITS = 6
 
 
 def example_key(inputs: Mapping[str, Any]) -> str:
-    """A short digest of an example's inputs, by which it is known again."""
+    """A short digest of an example's inputs, that identifies it."""
     return hashlib.sha256(canonical_json(dict(inputs)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """Pairs of an example's key and its score in [0, 1]; copies of an example each have one."""
+    """Pairs of an example's key and its score in [0, 1], None where it was held out but not scored;
+    copies of an example each have one."""
 
-    pairs: tuple[tuple[str, float], ...]
+    pairs: tuple[tuple[str, float | None], ...]
 
     @classmethod
-    def of(cls, evaluation: Evaluation, keys: Sequence[str]) -> Self:
-        """The scores of an evaluation, in the order of its examples, of which `keys` has all."""
-        scores = sorted(evaluation.scores.items())
-        return cls(tuple((keys[index], round(score, _DIGITS)) for index, score in scores))
+    def of(cls, scores: Mapping[int, float], keys: Sequence[str]) -> Self | None:
+        """Scores by the index of the held-out example; `keys` has all of these. None without any."""
+        if not keys:
+            return None
+        rounded = {index: round(score, _DIGITS) for index, score in scores.items()}
+        return cls(tuple((key, rounded.get(index)) for index, key in enumerate(keys)))
 
     @classmethod
     def kept_in(cls, provenance: Mapping[str, Any]) -> Self | None:
@@ -48,27 +50,35 @@ class HeldOutScores:
     @property
     def scores(self) -> list[float]:
         """All scores."""
-        return [score for _, score in self.pairs]
+        return [score for _, score in self.pairs if score is not None]
+
+    @property
+    def keys(self) -> set[str]:
+        """Of all examples that were held out."""
+        return {key for key, _ in self.pairs}
 
     @property
     def by_key(self) -> dict[str, list[float]]:
         """The scores of each example, in their order."""
         found: dict[str, list[float]] = {}
         for key, score in self.pairs:
-            found.setdefault(key, []).append(score)
+            if score is not None:
+                found.setdefault(key, []).append(score)
         return found
 
     def __str__(self) -> str:
-        """A line per example: its key and its score."""
-        return "".join(f"{key} {score:g}\n" for key, score in self.pairs)
+        """A line per example: its key and its score, or `-`."""
+        told = ((key, "-" if score is None else f"{score:g}") for key, score in self.pairs)
+        return "".join(f"{key} {score}\n" for key, score in told)
 
 
-def _read(text: str) -> Iterator[tuple[str, float]]:
+def _read(text: str) -> Iterator[tuple[str, float | None]]:
     for line in text.splitlines():
         found = _LINE.fullmatch(line)
-        if found is None or not 0 <= float(found[2]) <= 1:
+        score = float(found[2]) if found and found[2] != "-" else None
+        if found is None or (score is not None and score > 1):
             raise PipelineError(
-                f"{KEPT_AS} must have a line `<12 hex digits> <score in [0, 1]>` per example, but "
-                f"has {line[:60]!r}"
+                f"{KEPT_AS} must have a line `<12 hex digits> <score in [0, 1], or ->` per "
+                f"example, but has {line[:60]!r}"
             )
-        yield found[1], float(found[2])
+        yield found[1], score

@@ -100,7 +100,7 @@ def _point(
         latency_p95_s=measured.latency_p95_s,
         measured_on="holdout" if measured is final else "search",
         estimate=state.estimate(config),
-        held_out_scores=HeldOutScores.of(measured, keys) if measured is final else None,
+        held_out_scores=HeldOutScores.of(measured.scores if measured is final else {}, keys),
     )
 
 

@@ -47,7 +47,8 @@ class PatternScore:
     pattern: str
     """The pipeline's name."""
     decision: str
-    """`searched`, `baseline`, `eliminated`, or `not shown to be better`."""
+    """`searched`, `baseline`, `eliminated`, `cut short` by the budget, or `not shown to be better`.
+    """
     examples: int
     """On how many the best of its entrants was scored."""
     score: Interval | None
@@ -84,6 +85,7 @@ def race_patterns(states: Sequence[SearchState]) -> SearchState:
         for state in states:
             stack.enter_context(state.forecast.withholding(FOR_THE_SEARCH))
         alive = [entrant for entrant in _field(states) if entrant != given]
+        ended = None
         try:
             for state in states[1:]:  # the trials of other allocations depart from these
                 state.look(STAGE, [state.baseline], PRICED_EXAMPLES)
@@ -94,8 +96,12 @@ def race_patterns(states: Sequence[SearchState]) -> SearchState:
                 if size < len(first.examples):
                     alive = _going_on(given, alive)
         except BudgetExhausted as exhausted:
-            first.note_failed(STAGE, f"the race of pipelines ended early: {exhausted}")
+            ended = f"the race of pipelines ended early: {exhausted}"
+            first.note_failed(STAGE, ended)
     winner = _winner(given, alive)
+    for entrant in alive:
+        if entrant.state is not winner.state:
+            entrant.state.cut_short = ended
     if winner.state is first:
         return first
     found = winner.state
@@ -126,7 +132,10 @@ def pattern_scores(
         whole = [config for config in configs if len(known(config).scores) == seen]
         best = max(whole, key=lambda config: known(config).mean, default=state.baseline)
         last = {trial.config.key: trial for trial in raced}.values()
-        lost = "not shown to be better" if seen == len(state.examples) else "eliminated"
+        if seen == len(state.examples):
+            lost = "not shown to be better"
+        else:
+            lost = "cut short" if state.cut_short else "eliminated"
         if state.reserve.baseline in configs:  # it was given first
             lost = "baseline"
         yield PatternScore(

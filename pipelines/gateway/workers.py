@@ -10,7 +10,7 @@ from pipelines.gateway.provider import ProviderReply
 
 
 class WorkersGone(BaseException):
-    """No worker is connected any more. Not an `Exception`: only `optimize` may catch it."""
+    """No worker is connected any more. Not an `Exception`: only `on_workers` may catch it."""
 
 
 class Workers(Protocol):
@@ -22,7 +22,7 @@ class Workers(Protocol):
         `check` is called while waiting; what it raises ends the wait.
 
         Raises:
-            WorkersGone: no worker is left.
+            WorkersGone: for too long no worker was connected.
         """
         ...
 

@@ -26,7 +26,7 @@ from pipelines.workers.wire import (
     proof,
     version,
 )
-from pipelines.workers.worker import Unmade
+from pipelines.workers.worker import UnreadableCall
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +95,19 @@ class Coordinator:
         Raises:
             WorkersGone: for too long no worker was connected.
         """
-        while self._held >= PLACES * len(self._workers):
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            await asyncio.wait([place], timeout=LOOK_S)
-            place.cancel()
-            check()
-            self._check_outage()
+        place: asyncio.Future[None] | None = None
+        try:
+            while self._held >= PLACES * len(self._workers):
+                if place is None or place.done():
+                    place = asyncio.get_running_loop().create_future()
+                    self._waiting.append(place)
+                await asyncio.wait([place], timeout=LOOK_S)
+                check()
+                self._check_outage()
+        except BaseException:
+            if place is not None and not place.cancel():
+                self._wake(1)  # the place that it was given goes to the next one
+            raise
         self._held += 1
 
     def leave(self) -> None:
@@ -134,7 +140,7 @@ class Coordinator:
             worker.flights.pop(number, None)
         if isinstance(answer, _Lost):
             raise BROKEN.failure(call, f"{answer} was lost")
-        if isinstance(answer, Unmade):
+        if isinstance(answer, UnreadableCall):
             raise NOT_SENT.failure(call, f"the worker {worker.name} can't read the call: {answer}")
         if isinstance(answer, Exception):
             raise answer
@@ -178,7 +184,8 @@ class Coordinator:
             name = await self._greeted(frames)
         except (Refused, ValueError, *BROKEN_CONNECTION):  # no worker of this search
             name = None
-        if name is None:
+        closed = self._server is None or not self._server.is_serving()
+        if name is None or closed:
             frames.close()
             return
         worker = _Worker(name, frames)
@@ -198,10 +205,10 @@ class Coordinator:
 
     async def _greeted(self, frames: Frames) -> str | None:
         """The worker's name; None if its version is another one."""
-        heard, nonce = await frames.hear(), new_nonce()
+        heard, nonce = await frames.receive_line(), new_nonce()
         proved = proof(self._key, "coordinator", heard.get("nonce", ""))
-        frames.say({"nonce": nonce, "proof": proved})
-        check_proof(self._key, "worker", nonce, (await frames.hear()).get("proof"))
+        frames.send_line({"nonce": nonce, "proof": proved})
+        check_proof(self._key, "worker", nonce, (await frames.receive_line()).get("proof"))
         name, its = heard.get("name", "?"), heard.get("version", "?")
         if its == version():
             return name

@@ -81,7 +81,7 @@ class Frames:
         """Close the connection."""
         self._writer.close()
 
-    async def hear(self) -> dict[str, str]:
+    async def receive_line(self) -> dict[str, str]:
         """One line of the greeting: nothing is unpickled before both ends have proved the key."""
         async with asyncio.timeout(GREETING_S):
             line = await self._reader.readline()
@@ -90,7 +90,7 @@ class Frames:
             raise Refused("the other end does not greet")
         return {str(name): str(value) for name, value in heard.items()}
 
-    def say(self, line: Mapping[str, str]) -> None:
+    def send_line(self, line: Mapping[str, str]) -> None:
         """One line of the greeting."""
         self._writer.write(json.dumps(dict(line)).encode() + b"\n")
 

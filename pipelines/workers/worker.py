@@ -7,7 +7,6 @@ import os
 import pickle
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from pipelines.gateway.call import CallFailed
@@ -29,7 +28,7 @@ _CONNECT_S = 5.0
 Address = tuple[str, int]
 
 
-class Unmade(Exception):
+class UnreadableCall(Exception):
     """A call that the worker could not begin to make."""
 
 
@@ -82,12 +81,12 @@ async def _greeted(addresses: Sequence[Address], key: bytes) -> Frames | None:
 
 async def _greet(frames: Frames, key: bytes) -> None:
     nonce = new_nonce()
-    frames.say(
+    frames.send_line(
         {"nonce": nonce, "version": version(), "name": f"{socket.gethostname()}:{os.getpid()}"}
     )
-    heard = await frames.hear()
+    heard = await frames.receive_line()
     check_proof(key, "coordinator", nonce, heard.get("proof"))
-    frames.say({"proof": proof(key, "worker", heard.get("nonce", ""))})
+    frames.send_line({"proof": proof(key, "worker", heard.get("nonce", ""))})
 
 
 class _Worker:
@@ -127,13 +126,10 @@ async def _answer(pickled: bytes) -> Any:
     try:
         call, timeout_s = pickle.loads(pickled)
     except Exception as error:  # it may name classes that only the coordinator has
-        return Unmade(f"{type(error).__name__}: {error}")
+        return UnreadableCall(f"{type(error).__name__}: {error}")
     try:
         return await provider_of(call.model).send(call, timeout_s)
     except CallFailed as failure:
         return failure
-    except Exception as error:
-        with suppress(Exception):
-            pickle.loads(pickle.dumps(error))
-            return error
+    except Exception as error:  # it may be of a class that only this machine has
         return RuntimeError(f"{type(error).__name__}: {error}")

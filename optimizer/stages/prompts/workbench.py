@@ -177,16 +177,16 @@ class Workbench:
         for role in path:
             (wide,) = asked.predictors()
             network, asked = wide.network, wide.network.consultants[role]
-        heard: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        asked_for: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
-        def listened(**received: Any) -> dspy.Prediction:
-            told = asked(**received)
-            heard.append((received, dict(told.items())))
-            return told
+        def recorded(**received: Any) -> dspy.Prediction:
+            answered = asked(**received)
+            asked_for.append((received, dict(answered.items())))
+            return answered
 
-        network.consultants = {**network.consultants, path[-1]: listened}
+        network.consultants = {**network.consultants, path[-1]: recorded}
         program.run(evaluator.inputs(index))
-        return sorted(heard, key=canonical_json)
+        return sorted(asked_for, key=canonical_json)
 
     def _note(
         self,

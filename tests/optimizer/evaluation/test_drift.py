@@ -84,6 +84,7 @@ def test_recorded_examples_are_paired_and_others_are_not(result: Result, folder:
     again = evaluate(tuned, mixed, gateway=gateway).drift
     assert again is not None
     assert again.replayed == HELD_OUT
+    assert again.comparisons == ()
     assert f"{HELD_OUT} held-out examples answered from the cache" in str(again)
     gateway.close()
 
@@ -114,6 +115,18 @@ def test_the_sentence_says_what_is_shown() -> None:
     )
     assert better is not None
     assert "50 other examples: better by 100.0 points" in str(better)
+
+
+def test_an_example_that_was_held_out_but_not_scored_is_known_and_not_compared() -> None:
+    recorded = HeldOutScores.of({1: 0.5}, ["a" * 12, "b" * 12])
+    assert recorded is not None
+    assert HeldOutScores.kept_in({"held_out_scores": str(recorded)}) == recorded
+    assert recorded.keys == {"a" * 12, "b" * 12}
+    assert recorded.by_key == {"b" * 12: [0.5]}
+    assert recorded.scores == [0.5]
+    nothing = HeldOutScores.of({}, ["a" * 12])
+    assert nothing is not None
+    assert Drift.between(nothing, evaluation([1.0, 0.0]), ["a" * 12, "c" * 12]) is None
 
 
 @pytest.mark.parametrize("text", ["3f2a91c0b7d4", "3f2a91c0b7d4 2", "xyz 1", "3f2a91c0b7d4 nan"])
