@@ -31,7 +31,7 @@ class HeldOutScores:
 
     @classmethod
     def of(cls, scores: Mapping[int, float], keys: Sequence[str]) -> Self | None:
-        """Scores by the index of the held-out example; `keys` has all of these. None without any."""
+        """Scores by the index of the held-out example; `keys` has all of them; None without."""
         if not keys:
             return None
         rounded = {index: round(score, _DIGITS) for index, score in scores.items()}
