@@ -184,11 +184,13 @@ def cached_ways(url: str, folder: str, calls: int) -> dict[str, Work]:
 
 
 @contextmanager
-def server(latency_s: float) -> Iterator[str]:
-    """The address of a server in another process."""
+def server(
+    latency_s: float, serve: Callable[[float, Connection], None] | None = None
+) -> Iterator[str]:
+    """The address of a server in another process, which answers after so many seconds."""
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(latency_s, there), daemon=True
+        target=serve or serve_by_threads, args=(latency_s, there), daemon=True
     )
     process.start()
     try:
@@ -198,7 +200,7 @@ def server(latency_s: float) -> Iterator[str]:
         process.join()
 
 
-def serve(latency_s: float, tell: Connection) -> None:
+def serve_by_threads(latency_s: float, tell: Connection) -> None:
     with LoopbackServer(Behaviour.slow(latency_s)) as running:
         tell.send(running.url)
         time.sleep(1e9)

@@ -14,17 +14,16 @@ import argparse
 import asyncio
 import itertools
 import json
-import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import joblib
 
+from benchmarks.call_cpu import server
 from benchmarks.dask_cluster import DaskCluster
 from evaluators.dataset import Dataset
 from evaluators.evaluator import Evaluator
@@ -66,7 +65,7 @@ def main() -> None:
         for name in ("workers", "one process") if options.local else ("workers",):
             with (
                 DaskCluster(workers) if name == "workers" else nullcontext(),
-                serving(SLOW_S) as url,
+                server(SLOW_S, serve) as url,
             ):
                 found = [
                     measured(url, in_flight, calls, name == "workers")
@@ -113,22 +112,7 @@ def run(model: Model, session: Session, numbers: range, in_flight: int) -> None:
     assert len(made.known(config).scores) == len(rows)
 
 
-@contextmanager
-def serving(latency_s: float) -> Iterator[str]:
-    """The address of a server in another process, which answers after so many seconds."""
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(there, latency_s), daemon=True
-    )
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{here.recv()}/v1"
-    finally:
-        process.terminate()
-        process.join()
-
-
-def serve(tell: Connection, latency_s: float) -> None:
+def serve(latency_s: float, tell: Connection) -> None:
     """A server on one event loop, which takes a tenth of the CPU of one with threads."""
     fields = ("answer", *(f"note_{number}" for number in range(49)))
     text = "\n\n".join(f"[[ ## {name} ## ]]\n{_NUMBER}" for name in (*fields, "completed"))
@@ -154,7 +138,8 @@ def serve(tell: Connection, latency_s: float) -> None:
 
     async def listen() -> None:
         running = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
-        tell.send(running.sockets[0].getsockname()[1])
+        port = running.sockets[0].getsockname()[1]
+        tell.send(f"http://127.0.0.1:{port}/v1")
         await running.serve_forever()
 
     asyncio.run(listen())

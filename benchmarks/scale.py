@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from benchmarks.many_machines import serving
+from benchmarks.call_cpu import server
+from benchmarks.many_machines import serve
 from evaluators.dataset import Dataset
 from evaluators.evaluator import Evaluator
 from evaluators.metrics import resolve_metric
@@ -105,7 +106,7 @@ async def ask_all(session: Session, calls: Sequence[LMCall]) -> None:
 
 def traces(folder: Path, examples: int) -> None:
     """Runs of 50 modules with DSPy, over loopback HTTP, whose outcomes are kept."""
-    with serving(0.0) as url:
+    with server(0.0, serve) as url:
         model = models(url)[0]
         data = Dataset.load(
             [{"question": f"Question {n}?", "answer": "x"} for n in range(examples)]

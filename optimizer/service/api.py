@@ -16,12 +16,13 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evaluators.statistics import paired_interval
 from optimizer.errors import ServiceError
 from optimizer.service import queue
 from optimizer.service.database import Database
+from optimizer.service.guard import bounded
 from optimizer.service.materials import Folders, check_dataset, file_below, opened, stored_pipeline
 from optimizer.service.queue import ENDED, NotPossible, OverBudget, UnknownSearch
 from optimizer.service.request import SearchRequest, Upload, make_request
@@ -275,31 +276,13 @@ class TokenMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        problem: tuple[int, str] | None = None
         if scope["path"].startswith("/api/"):
-            token = find_token(self._tokens, headers.get("authorization", ""))
+            given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            token = find_token(self._tokens, given)
             scope.setdefault("state", {})["token"] = token
             if token is None:
-                problem = 401, "a valid token is needed: Authorization: Bearer TOKEN"
-        length = headers.get("content-length", "")
-        too_large = f"a request may have at most {self._most_bytes:,} bytes"
-        if problem is None and length.isdigit() and int(length) > self._most_bytes:
-            problem = 413, too_large
-        if problem is not None:
-            answer = JSONResponse({"detail": problem[1]}, problem[0], {"Connection": "close"})
-            await answer(scope, receive, send)
-            return
-        read = 0
-
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._most_bytes:
-                raise HTTPException(413, too_large, {"Connection": "close"})
-            return message
-
-        await self._app(scope, limited, send)
+                problem = "a valid token is needed: Authorization: Bearer TOKEN"
+                answer = JSONResponse({"detail": problem}, 401, {"Connection": "close"})
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, bounded(scope, receive, self._most_bytes), send)

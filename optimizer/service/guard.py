@@ -1,4 +1,4 @@
-"""Middleware of a model server: token, body limit, request counts, unforeseen errors."""
+"""Middleware of servers: a limit for bodies, and the guard of a model server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Guard:
         path = scope["path"] if scope["path"] in self._paths else "other"
         try:
             if self._is_let_in(scope):
-                await self._app(scope, self._bounded(receive), counted)
+                await self._app(scope, bounded(scope, receive, self._most_bytes), counted)
             else:
                 await _refuse(counted)
         except Exception as error:
@@ -77,18 +77,26 @@ class Guard:
         given = dict(scope["headers"]).get(b"authorization", b"")
         return secrets.compare_digest(given, b"Bearer " + self._token.encode())
 
-    def _bounded(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._most_bytes:
-                raise HTTPException(413, f"a request has at most {self._most_bytes:,} bytes")
-            return message
+def bounded(scope: Scope, receive: Receive, most_bytes: int) -> Receive:
+    """Receives the body of a request; one that is or says to be larger is answered with 413."""
+    declared = dict(scope["headers"]).get(b"content-length", b"")
+    received = 0
 
-        return bounded
+    async def within_limit() -> Message:
+        nonlocal received
+        if declared.isdigit() and int(declared) > most_bytes:
+            raise too_large
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes:
+            raise too_large
+        return message
+
+    # unless the connection is closed, uvicorn reads the body to its end
+    detail = f"a request has at most {most_bytes:,} bytes"
+    too_large = HTTPException(413, detail, {"Connection": "close"})
+    return within_limit
 
 
 def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:

@@ -34,11 +34,11 @@ from tests.optimizer.service.thinking_models import (
     BETTER,
     CASCADE,
     QUICK,
-    Slow,
     models,
     serving,
     tuned,
 )
+from tests.slow_model import Slow
 
 Models = tuple[list[Model], Slow, LoopbackServer]
 

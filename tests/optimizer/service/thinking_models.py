@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.loopback import Behaviour, LoopbackRequest, LoopbackServer
+from benchmarks.loopback import LoopbackServer
 from benchmarks.streaming import running
 from optimizer.service.model_server import create_app
 from pipelines import Module, Pipeline, Tunable
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
+from tests.slow_model import Slow
 
 QUICK, BETTER = "quick thought", "better thought"
 CASCADE = "quick + slow -> cascade(check)"
-
-
-@dataclass
-class Slow:
-    """Holds back the answers of `slow`."""
-
-    go_on: threading.Event = field(default_factory=threading.Event)
-    asked: threading.Event = field(default_factory=threading.Event)
-    hangs: bool = False
-    """Whether it never answers."""
-
-    def __call__(self, request: LoopbackRequest) -> Behaviour:
-        if request.model == "slow":
-            self.asked.set()
-            if self.hangs:
-                return Behaviour.hang()
-            self.go_on.wait(30)
-        return Behaviour()
 
 
 def says(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:

@@ -15,23 +15,9 @@ from pipelines import Module, ModuleFailed, Pipeline, PipelineError
 from pipelines.gateway.gateway import default_gateway
 from pipelines.gateway.model import Model
 from pipelines.programs.bound_program import Prediction
+from tests.slow_model import Slow
 
 NAMES = ("quick", "other", "slow", "check")
-
-
-class Slow:
-    """Holds back `slow` until it may go on, or for ever."""
-
-    def __init__(self, *, hangs: bool = False) -> None:
-        self.go_on, self.asked, self.hangs = threading.Event(), threading.Event(), hangs
-
-    def __call__(self, request: LoopbackRequest) -> Behaviour:
-        if request.model == "slow":
-            self.asked.set()
-            if self.hangs:
-                return Behaviour.hang()
-            self.go_on.wait(30)
-        return Behaviour()
 
 
 def says(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str:
