@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from benchmarks.loopback import Behaviour, LoopbackServer
-from optimizer.service.model_server import create_app
+from optimizer.serving.model_server import create_app
 from pipelines import Module, Pipeline
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model

@@ -8,8 +8,8 @@ import os
 import sys
 
 from optimizer.cli.targets import load_yaml
-from optimizer.service.model_server import create_app
 from optimizer.service.serve import address, listening, run_server
+from optimizer.serving.model_server import create_app
 from pipelines import Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import default_gateway

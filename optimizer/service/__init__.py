@@ -1,1 +1,1 @@
-"""Services over HTTP: a pipeline as a model API; and searches: their queue, workers and client."""
+"""The search service: searches over HTTP, their queue, workers and client."""

@@ -22,11 +22,11 @@ from evaluators.statistics import paired_interval
 from optimizer.errors import ServiceError
 from optimizer.service import queue
 from optimizer.service.database import Database
-from optimizer.service.guard import bounded
 from optimizer.service.materials import Folders, check_dataset, file_below, opened, stored_pipeline
 from optimizer.service.queue import ENDED, NotPossible, OverBudget, UnknownSearch
 from optimizer.service.request import SearchRequest, Upload, make_request
 from optimizer.service.tokens import Token, find_token
+from optimizer.serving.guard import bounded
 from optimizer.version import library_version
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.secrets import redacted

@@ -30,7 +30,7 @@ from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig
 from tests.launching import REPOSITORY
-from tests.optimizer.service.thinking_models import models, serving, tuned
+from tests.optimizer.serving.thinking_models import models, serving, tuned
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -238,7 +238,7 @@ sys.meta_path.insert(0, Missing())
 sys.path.insert(0, "image/code")
 from optimizer import Pipeline
 from optimizer.cli import main
-from optimizer.service.model_server import create_app
+from optimizer.serving.model_server import create_app
 from pipelines.gateway.gateway import Gateway
 import optimizer.cli.serve
 assert optimizer.__file__.endswith("image/code/optimizer/__init__.py"), optimizer.__file__

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.loopback import LoopbackServer
 from benchmarks.streaming import running
-from optimizer.service.model_server import create_app
+from optimizer.serving.model_server import create_app
 from pipelines import Module, Pipeline, Tunable
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model

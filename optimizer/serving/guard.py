@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from optimizer.service.metering import Metering
+from optimizer.serving.metering import Metering
 
 
 class Guard:

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from optimizer.service.metering import Metering
+from optimizer.serving.metering import Metering
 from pipelines import Trace, Tunable
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import BudgetExhausted

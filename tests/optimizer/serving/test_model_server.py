@@ -23,14 +23,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.loopback import LoopbackServer
 from optimizer import Budget, from_dspy
 from optimizer.cli import main
-from optimizer.service.chat_form import inputs_of
-from optimizer.service.served_run import MeteredPipeline
+from optimizer.serving.chat_form import inputs_of
+from optimizer.serving.served_run import MeteredPipeline
 from pipelines import Module, Pipeline
 from pipelines.adapters.entrances.chat_request import RefusedRequest
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from tests.launching import REPOSITORY
-from tests.optimizer.service.thinking_models import (
+from tests.optimizer.serving.thinking_models import (
     BETTER,
     CASCADE,
     QUICK,

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from optimizer.service import chat_form
-from optimizer.service.guard import Guard, error_body
-from optimizer.service.served_run import (
+from optimizer.serving import chat_form
+from optimizer.serving.guard import Guard, error_body
+from optimizer.serving.served_run import (
     CapReached,
     ClientGone,
     MeteredPipeline,

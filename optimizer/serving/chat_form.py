@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from optimizer.service.served_run import Served
+from optimizer.serving.served_run import Served
 from pipelines import Trace
 from pipelines.adapters.entrances.chat_request import RefusedRequest, chat_request
 
