@@ -135,5 +135,6 @@ def test_a_race_that_fails_is_held_once() -> None:
         network = "3x m -> first_to_finish(count=2)"
         program = bound(Gateway(None), network, models={"m": model})
         step = program.run({"question": "?"}).step("solve")
-        assert server.requests == 3
+        # Two refusals leave too few; the third call may be cancelled before it is sent.
+        assert 2 <= server.requests <= 3
     assert [failure.kind for failure in step.failures] == ["bad_request"]
