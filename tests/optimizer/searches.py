@@ -58,7 +58,7 @@ def begun(
         holdout=0.0,
         objective=objective,
     )
-    session = (gateway or Gateway(None)).session("study", budget)
+    session = (gateway or Gateway(None, backoff_s=0.001)).session("study", budget)
     state = start_search(plan, session, concurrency)
     state.race("baseline", [state.baseline])
     return state
