@@ -31,9 +31,9 @@ SCALE = np.sqrt(2 * np.pi)
 """Abilities are in units of the score: at 1/2 both are equal, and the slope of the score is 1."""
 PRIOR_MEAN, PRIOR_SPREAD = 0.5, 0.5
 """Of the mean ability of all configs: nothing is known of it."""
-FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.01, 0.01, 0.05
-"""Prior variances of effects: factors' levels differ by 10 points, configs by as much again, and a
-rating of 1 rather than 0 is worth 15 +- 22 points, where scores are about 1/2."""
+FACTOR_VARIANCE, OWN_VARIANCE, RATING_VARIANCE = 0.03, 0.01, 0.05
+"""Prior variances of effects: factors' levels differ by 17 points, configs by 10 more, and a rating
+of 1 rather than 0 is worth 15 +- 22 points, where scores are about 1/2."""
 RATING_SLOPE = 0.15
 """The prior gain of a rating of 1 over one of 0: ratings count as informative until scores show
 otherwise."""
