@@ -25,8 +25,9 @@ from pipelines import PipelineError
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
+    from optimizer.results.diagnoser_agreement import DiagnoserAgreement
     from optimizer.results.operating_points import OperatingPoint
-    from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
+    from optimizer.results.result import HeldOut, Result
     from search_spaces import PipelineConfig
 
 
