@@ -20,8 +20,7 @@ from optimizer.results.plain_figures import result_figures
 from optimizer.results.result import Result
 from optimizer.results.summary_text import summary_text
 from optimizer.search.records.trial import config_text
-from optimizer.stages.allocation.stage import Allocation
-from optimizer.stages.prompts import Prompts
+from optimizer.stages.resolver import chosen_stages
 from pipelines.files.named_code import named_code
 from pipelines.files.yaml_text import read_text, read_yaml
 from pipelines.gateway.budget import Budget
@@ -113,8 +112,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `optimize`, by name; raises ValueError if options do not fit together."""
     if options.of == "single_model" and options.pareto:
         raise ValueError("--of single_model does not go with --pareto")
-    own = {stage.name: stage for stage in (Prompts(options.prompt_optimizer),
-                                           Allocation(options.strategy))}  # fmt: skip
+    stages = listed(options.stages)
     return {
         "pipeline": load_target(
             options.pipeline, allow_code=options.allow_code, program=options.program
@@ -125,7 +123,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
         "budget": given_budget(options),
         "search_space": _search_space(options.search_space) if options.search_space else None,
         "objective": "pareto" if options.pareto else given_objective(options),
-        "stages": [own.get(name, name) for name in listed(options.stages)],
+        "stages": chosen_stages(stages, options.strategy, options.prompt_optimizer),
         "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
         "holdout": options.holdout,
         "concurrency": options.concurrency,

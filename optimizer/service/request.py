@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
 if TYPE_CHECKING:
-    from optimizer.setup.stage import Stage
     from pipelines.gateway.model import Model
 
 
@@ -73,6 +72,7 @@ class SearchRequest(_Strict):
             ValueError: one does not fit, in the words of `optimize`.
         """
         from optimizer import Budget, Objective, SearchSpace
+        from optimizer.stages.resolver import chosen_stages
 
         objective = self.objective
         chosen = None if self.models is None else [models.get(name, name) for name in self.models]
@@ -89,18 +89,6 @@ class SearchRequest(_Strict):
             "concurrency": self.concurrency,
             "experiment": self.experiment,
         }
-
-
-def chosen_stages(
-    names: Sequence[str], strategy: str = "default", prompt_optimizer: str = "auto"
-) -> list[str | Stage]:
-    """The stages of these names, with the search strategy and the optimizer of prompts."""
-    from optimizer import Allocation, Prompts
-
-    own: dict[str, Stage] = {
-        stage.name: stage for stage in (Prompts(prompt_optimizer), Allocation(strategy))
-    }
-    return [own.get(name, name) for name in names]
 
 
 State = Literal["queued", "running", "stopped", "failed", "done"]
