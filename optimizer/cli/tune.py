@@ -18,10 +18,9 @@ from optimizer.formatting import command, ui_command
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.plain_figures import result_figures
 from optimizer.results.result import Result
-from optimizer.results.summary_text import summary_text
+from optimizer.results.summary_text import code_options, summary_text
 from optimizer.search.records.trial import config_text
 from optimizer.stages.resolver import chosen_stages
-from pipelines.files.named_code import named_code
 from pipelines.files.yaml_text import read_text, read_yaml
 from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
@@ -98,12 +97,12 @@ def save(
     if report is not None:
         result.report(report)
         print(f"  {report}: figures, plots and all trials{replaced[report]}")
-    run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
-    form = read_yaml(read_text(pipeline))[0]
-    run += " --allow-code" * any(named_code(form))
-    run += " --program MODULE:OBJECT" * isinstance(form.get("program"), dict)
+    own, path = command("compound-optimizer"), shlex.quote(str(pipeline))
+    path += code_options(read_yaml(read_text(pipeline))[0])
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
-    print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
+    print(f"\nNext\n  {own} run {path} --input {inputs}")
+    print(f"  {own} run {path} --dataset rows.jsonl --output answers.jsonl")
+    print(f"  {own} serve {path}")
     if result.run_id:
         print(f"  {ui_command(result.tracking_uri)}")
 
