@@ -1,27 +1,26 @@
-"""Listeners of a search, which hear of its trials and module scores."""
+"""Listening to a search: what becomes of its trials and module scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from optimizer.errors import OptimizationError
 from optimizer.progress import Progress
 from optimizer.results.prompt_changes import prompt_before, prompt_text, prompts_of
-from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.records.trial import Trial
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from optimizer.tracking import Tracker
 
 
-def trial_listener(
+def listen(
+    state: SearchState,
+    plan: Plan,
     tracker: Tracker,
     progress: Progress,
-    plan: Plan,
-    state: SearchState,
     callback: Callable[[Trial], None] | None,
-) -> Callable[[Trial], None]:
-    """Tracks each trial and the prompts that it got accepted, shows progress, calls back."""
+) -> None:
+    """Track trials, prompts that are accepted and module scores, show progress, and call back."""
     accepted = prompts_of(plan.pipeline, plan.baseline)
 
     def track_prompts(stage: str) -> None:
@@ -50,11 +49,5 @@ def trial_listener(
                 "far are cached and not paid for twice"
             ) from error
 
-    return on_trial
-
-
-def module_scores_listener(
-    tracker: Tracker, state: SearchState
-) -> Callable[[Sequence[ModuleScore]], None]:
-    """Tracks the module scores of each turn."""
-    return lambda scores: tracker.module_scores(scores, state.rater)
+    state.on_trial = on_trial
+    state.on_module_scores = lambda scores: tracker.module_scores(scores, state.rater)

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from evaluators.metrics import JudgedMetric, LabelMetric
 from evaluators.metrics.judged import AnyModel
 from evaluators.objective import Objective
-from optimizer.estimates.default_budget import largest_estimate, with_default_budget
-from optimizer.estimates.estimate import Estimate, gain_text, smallest_gain
-from optimizer.listener import module_scores_listener, trial_listener
+from optimizer.estimates.estimate import (
+    Estimate,
+    gain_text,
+    largest_estimate,
+    smallest_gain,
+    with_default_budget,
+)
+from optimizer.listener import listen
 from optimizer.progress import Progress
 from optimizer.results.conclusion import conclude
 from optimizer.results.result import Result
@@ -230,8 +235,7 @@ def _searched(
         with Progress(plan.budget) as progress, progress.following(session):
             for own, of in zip(states, plans, strict=True):
                 own.numbers = state.numbers
-                own.on_trial = trial_listener(tracker, progress, of, own, on_trial)
-                own.on_module_scores = module_scores_listener(tracker, own)
+                listen(own, of, tracker, progress, on_trial)
             if plan.metric.human_labels:
                 progress.stage("judge")
             begin(state)

@@ -25,6 +25,8 @@ from pipelines.files.yaml_text import read_text, read_yaml
 from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
 
+ALIKE = ("metric", "holdout", "concurrency", "seed", "experiment")
+"""Options that are called as the arguments of `optimize`, and mean the same."""
 _CONNECT_S = 10
 
 
@@ -118,17 +120,12 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
         ),
         "dataset": options.dataset,
         "models": given_models(options),
-        "metric": options.metric,
+        **{name: getattr(options, name) for name in (*ALIKE, "start")},
         "budget": given_budget(options),
         "search_space": _search_space(options.search_space) if options.search_space else None,
         "objective": "pareto" if options.pareto else given_objective(options),
         "stages": chosen_stages(stages, options.strategy, options.prompt_optimizer),
         "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
-        "holdout": options.holdout,
-        "concurrency": options.concurrency,
-        "seed": options.seed,
-        "start": options.start,
-        "experiment": options.experiment,
     }
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Evaluation
 from evaluators.statistics import Interval
-from optimizer.results.diagnoser_agreement import diagnoser_agreements
 from optimizer.results.examples import scored_examples
 from optimizer.results.held_out_scores import KEPT_AS, HeldOutScores, example_key
 from optimizer.results.operating_points import operating_points, unproven
-from optimizer.results.result import HeldOut, Result, Spent, Withdrawn
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
+from optimizer.search.records.module_score import ModuleScore, latest_scores
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from optimizer.setup.start import digest_of
@@ -39,12 +41,8 @@ def conclude(
 ) -> Result:
     """Score the finalists on the held-out examples, and assemble the result.
 
-    Args:
-        plan: of the search.
-        state: at its end.
-        stopped: why it ended early.
-        paid_before: what the account had paid before the search.
-        began: where the search of a pipeline began that won against the first one given.
+    `stopped` is why the search ended early, `paid_before` what the account had paid before it, and
+    `began` where the search of a pipeline began that won against the first one given.
     """
     holdout = _held_out(plan, state)
     plan = replace(plan, pipeline=plan.pipeline.with_outputs(state.evaluator.returned()))
@@ -57,7 +55,8 @@ def conclude(
     if gain is None:
         raise RuntimeError("the incumbent and the baseline have no scored example in common")
     returned = plan.against is not None and chosen == state.baseline  # to the pipeline given first
-    single = None if returned else _single_model(state)
+    only_given = len(state.singles) < 2 and state.single_model == state.baseline
+    single = None if returned or only_given else state.single_model
     scored = final.single_model if single else None
     finalists = {
         "baseline": final.baseline,
@@ -108,12 +107,6 @@ def _held_out(plan: Plan, state: SearchState) -> Evaluator:
     return held_out
 
 
-def _single_model(state: SearchState) -> PipelineConfig | None:
-    """The best single model; None without another than the pipeline as given to compare with."""
-    only_given = len(state.singles) < 2 and state.single_model == state.baseline
-    return None if only_given else state.single_model
-
-
 def _facts(plan: Plan, state: SearchState) -> dict[str, Any]:
     """What the result says of the search, by field."""
     set_aside = (
@@ -129,7 +122,7 @@ def _facts(plan: Plan, state: SearchState) -> dict[str, Any]:
         "probes_": tuple(state.probes),
         "budget": plan.budget,
         "budget_is_default": plan.budget_is_default,
-        "diagnoser": diagnoser_agreements(state),
+        "diagnoser": _agreements(state),
         "diagnoser_model": state.rater,
         "diagnoser_chosen": plan.diagnoser == "auto" and len(state.singles) > 1,
         "judge": state.judge,
@@ -189,18 +182,8 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
     interval = mean(evaluation)
     if interval is None:
         raise RuntimeError("a finalist has no scored example")
-    return HeldOut(
-        examples=len(evaluation.scores),
-        score=interval,
-        usd_per_example=evaluation.usd_per_example,
-        latency_s=evaluation.latency_s,
-        latency_p95_s=evaluation.latency_p95_s,
-        unscored=evaluation.unscored,
-        disqualified=evaluation.disqualified,
-        agreement=evaluation.agreement,
-        failures=evaluation.failures,
-        unread=evaluation.unread,
-    )
+    others = {each.name: getattr(evaluation, each.name) for each in fields(HeldOut)[2:]}
+    return HeldOut(len(evaluation.scores), interval, **others)
 
 
 def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -236,3 +219,36 @@ def _spent(state: SearchState, paid_before: Spend) -> Spent:
         paid_now_usd=paid.usd - paid_before.usd,
         paid_now_calls=paid.calls - paid_before.calls,
     )
+
+
+def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
+    """The agreement for every module that was rated or asked about."""
+    failures = state.diagnoser.failures if state.diagnoser else {}
+    asked = Counter(module for module, _ in failures)
+    failed = [(module, failure) for (module, _), failure in failures.items() if failure]
+    unanswered = Counter(module for module, failure in failed if failure.infrastructure)
+    unread = Counter(module for module, failure in failed if not failure.infrastructure)
+    truncated = Counter(module for module, failure in failed if failure.kind == "truncated")
+    by_module: dict[str, list[ModuleScore]] = {}
+    for score in latest_scores(state.module_scores):
+        if score.rating is not None:
+            by_module.setdefault(score.module, []).append(score)
+    found = []
+    for module in dict.fromkeys((*by_module, *sorted(asked))):
+        scores = by_module.get(module, [])
+        known = [(score.rating, score.measured) for score in scores
+                 if score.agreement is not None and score.measured is not None]  # fmt: skip
+        found.append(
+            DiagnoserAgreement(
+                module=module,
+                agreement=scores[0].agreement if scores else None,
+                judged=max((score.examples for score in scores), default=0),
+                # pairs of models that differ both in rating and in measured score
+                compared=sum(a[0] != b[0] and a[1] != b[1] for a, b in combinations(known, 2)),
+                asked=asked[module],
+                unanswered=unanswered[module],
+                unread=unread[module],
+                truncated=truncated[module],
+            )
+        )
+    return tuple(found)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from evaluators.metrics.human_labels import JudgeAgreement
 from evaluators.objective import QUALITY, Costs, Objective
 from evaluators.statistics import Interval
-from optimizer.results.diagnoser_agreement import DiagnoserAgreement
 from optimizer.results.examples import Change, ScoredExample, examples_frame, failures_frame
 from optimizer.results.held_out_scores import HeldOutScores
 from optimizer.results.operating_points import OperatingPoint, Unproven, pick, points_frame
@@ -93,6 +92,28 @@ class Spent:
     def tokens(self) -> int:
         """Input and output tokens."""
         return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True)
+class DiagnoserAgreement:
+    """Agreement of the diagnoser's ratings of one module with measured scores."""
+
+    module: str
+    agreement: float | None
+    """Share of comparisons in [0, 1] that went the same way; None if there were none."""
+    judged: int
+    """How many examples it rated the module on, as `examples` in `Result.module_scores` counts them
+    in the last turn that rated it; 0 if it rated none."""
+    compared: int
+    """How many pairs had both a rating and a measured score that differed."""
+    asked: int = 0
+    """How many questions about the module it was asked, in all turns and also for prompts."""
+    unanswered: int = 0
+    """How many of these brought no reply, after outages."""
+    unread: int = 0
+    """How many had a reply that could not be read."""
+    truncated: int = 0
+    """How many of the unread replies ended at `max_tokens`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,8 @@ from optimizer.search.records.trial import config_text, last_trials, shortened
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
-    from optimizer.results.diagnoser_agreement import DiagnoserAgreement
     from optimizer.results.operating_points import OperatingPoint
-    from optimizer.results.result import HeldOut, Result
+    from optimizer.results.result import DiagnoserAgreement, HeldOut, Result
     from search_spaces import PipelineConfig
 
 

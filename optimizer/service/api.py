@@ -87,8 +87,13 @@ def create_app(service: Service) -> FastAPI:
     queue.add_tokens(service.database, service.tokens)
     app = FastAPI(title="compound-optimizer", version=service.version, openapi_url=None)
     app.add_middleware(TokenMiddleware, tokens=service.tokens, most_bytes=service.most_bytes)
+    page, policy = _page()
+
+    @app.get("/", response_class=HTMLResponse)
+    def show_page() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
     _add_errors(app)
-    _add_page(app)
     _add_submissions(app, service)
     _add_searches(app, service)
     return app
@@ -103,14 +108,6 @@ def _add_errors(app: FastAPI) -> None:
     def away(_: Request, error: SQLAlchemyError) -> Response:
         problem = f"the database can't be used now ({getattr(error, 'orig', error)}); try again"
         return JSONResponse({"detail": problem}, 503, {"Retry-After": "5"})
-
-
-def _add_page(app: FastAPI) -> None:
-    page, policy = _page()
-
-    @app.get("/", response_class=HTMLResponse)
-    def show_page() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
 
 def _add_submissions(app: FastAPI, service: Service) -> None:

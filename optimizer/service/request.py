@@ -76,18 +76,15 @@ class SearchRequest(_Strict):
 
         objective = self.objective
         chosen = None if self.models is None else [models.get(name, name) for name in self.models]
+        same = {"metric", "holdout", "seed", "concurrency", "experiment"}
         return {
+            **self.model_dump(include=same),
             "models": chosen,
-            "metric": self.metric,
             "budget": None if self.budget is None else Budget(**self.budget),
             "search_space": None if self.search_space is None else SearchSpace(**self.search_space),
             "objective": objective if isinstance(objective, str) else Objective(**objective),
             "stages": chosen_stages(self.stages, self.strategy, self.prompt_optimizer),
             "diagnoser": self.diagnoser and models.get(self.diagnoser, self.diagnoser),
-            "holdout": self.holdout,
-            "seed": self.seed,
-            "concurrency": self.concurrency,
-            "experiment": self.experiment,
         }
 
 

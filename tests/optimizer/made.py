@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from evaluators.outcome import Outcome
 from evaluators.statistics import Interval
-from optimizer.results.diagnoser_agreement import DiagnoserAgreement
 from optimizer.results.examples import ScoredExample
 from optimizer.results.operating_points import OperatingPoint
-from optimizer.results.result import HeldOut, Result, Spent
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent
 from optimizer.search.records.module_score import ModuleScore
 from optimizer.search.records.probe import Probe
 from optimizer.search.records.trial import Status, Trial

@@ -4,10 +4,10 @@ Every change is one transaction.
 """
 
 from optimizer.errors import NotPossible, OverBudget, UnknownSearch
-from optimizer.service.queue.events import Event
 from optimizer.service.queue.leases import (
     MOST_LOST,
     Ending,
+    Event,
     Leased,
     WorkerFacts,
     end,

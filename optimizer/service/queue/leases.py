@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, case, delete, insert, or_, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
-from optimizer.service.database import ARTIFACTS, SEARCHES, WORKERS, Database, now
-from optimizer.service.queue.events import Event, append, append_new
+from optimizer.service.database import ARTIFACTS, EVENTS, SEARCHES, WORKERS, Database, now
 from optimizer.service.request import SearchRequest, State, Upload
 from pipelines.gateway.secrets import encodable
 
@@ -24,6 +23,9 @@ WORKER_GONE_S = 60.0
 """A worker that was not seen for so long no longer counts as alive."""
 MOST_LOST = 5
 """A search whose workers are lost so often in a row, without a new trial, has failed."""
+
+Event = tuple[str, Mapping[str, Any]]
+"""Its kind and data: a `trial` with its `number`, a `warning`, or a change of state."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def renew(
         ).first()  # fmt: skip
         if row is None:
             return None
-        append_new(connection, leased.id, events)
+        _append_new(connection, leased.id, events)
         return bool(row[0])
 
 
@@ -172,7 +174,7 @@ def end(database: Database, leased: Leased, ending: Ending, events: Sequence[Eve
         ).scalar()  # fmt: skip
         if written is None:
             return False
-        append_new(connection, leased.id, events)
+        _append_new(connection, leased.id, events)
         append(connection, leased.id, [(written, {} if error is None else {"error": error})])
         for name, content in (ending.artifacts or {}).items():
             row = {"search": leased.id, "name": name, "content": content}
@@ -207,6 +209,27 @@ def alive_workers(connection: Connection) -> Sequence[RowMapping]:
     """Those that were seen lately."""
     recent = select(WORKERS).where(WORKERS.c.seen >= now() - WORKER_GONE_S)
     return connection.execute(recent).mappings().all()
+
+
+def _append_new(connection: Connection, key: str, events: Sequence[Event]) -> None:
+    """Append events; of trials only those with a later number than all before."""
+    known = connection.execute(select(SEARCHES.c.trials).where(SEARCHES.c.id == key)).scalar_one()
+    fresh = [(kind, data) for kind, data in events if kind != "trial" or data["number"] >= known]
+    trials = [data["number"] + 1 for kind, data in fresh if kind == "trial"]
+    if trials:
+        further = {"trials": max(trials), "lost": 0}
+        connection.execute(update(SEARCHES).where(SEARCHES.c.id == key).values(further))
+    append(connection, key, fresh)
+
+
+def append(connection: Connection, key: str, events: Sequence[Event]) -> None:
+    """Append events of a search."""
+    last = connection.execute(
+        select(func.coalesce(func.max(EVENTS.c.number), 0)).where(EVENTS.c.search == key)
+    ).scalar_one()
+    for number, (kind, data) in enumerate(events, start=last + 1):
+        row = {"search": key, "number": number, "kind": kind, "data": json.dumps(data)}
+        connection.execute(insert(EVENTS).values(**row, time=now()))
 
 
 def storable(text: str) -> str:

@@ -18,13 +18,7 @@ ENDED = ("stopped", "failed", "done")
 
 MOST_LISTED = 200
 """Searches in a list of them; older ones are found by their id."""
-_SHOWN = [
-    SEARCHES.c[name]
-    for name in (
-        "id", "name", "state", "stop", "version", "facts", "folder", "cache", "created", "ended",
-        "spent_usd", "spent_calls", "trials", "progress", "result", "error",
-    )
-]  # fmt: skip
+_SHOWN = [column for column in SEARCHES.c if column.name not in ("request", "dataset")]
 
 
 def owned(connection: Connection, token: Token, key: str) -> RowMapping:
@@ -66,20 +60,14 @@ def searches(database: Database, token: Token, key: str | None = None) -> list[d
 def _shown(
     row: RowMapping, workers: Sequence[RowMapping], artifacts: Sequence[str]
 ) -> dict[str, Any]:
+    plain = ("id", "name", "state", "created", "ended", "version", "trials", "error")
     return {
-        "id": row["id"],
-        "name": row["name"],
-        "state": row["state"],
+        **{name: row[name] for name in plain},
+        **json.loads(row["facts"]),
         "stopping": bool(row["stop"]) and row["state"] == "running",
         "waits_for": _waits_for(row, workers),
-        "created": row["created"],
-        "ended": row["ended"],
-        "version": row["version"],
-        **json.loads(row["facts"]),
         "spent": {"usd": row["spent_usd"], "calls": row["spent_calls"]},
-        "trials": row["trials"],
         "progress": json.loads(row["progress"]),
-        "error": row["error"],
         "result": None if row["result"] is None else json.loads(row["result"]),
         "artifacts": sorted(artifacts),
     }

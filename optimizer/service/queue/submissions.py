@@ -14,8 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from optimizer.errors import NotPossible, OverBudget
 from optimizer.formatting import counted, dollars
 from optimizer.service.database import SEARCHES, TOKENS, Database, now
-from optimizer.service.queue.events import append
-from optimizer.service.queue.leases import storable
+from optimizer.service.queue.leases import append, storable
 from optimizer.service.queue.listing import ENDED, owned
 from optimizer.service.request import SearchRequest, Upload
 from optimizer.service.tokens import Token

@@ -11,9 +11,8 @@ from evaluators.objective import Objective
 from evaluators.statistics import Interval
 from optimizer.formatting import command, counted, dollars, number, percent, points, seconds
 from optimizer.results.decision import decision
-from optimizer.results.diagnoser_agreement import DiagnoserAgreement
 from optimizer.results.operating_points import OperatingPoint
-from optimizer.results.result import HeldOut, Result, Withdrawn
+from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Withdrawn
 from optimizer.results.summary import changes, diagnoser_lines
 from optimizer.results.summary_text import code_options, summary_text
 from pipelines import Module, Pipeline
