@@ -131,13 +131,13 @@ class Estimate:
 
 
 def smallest_gain(held_out: int) -> float | None:
-    """The smallest gain that so many held-out examples can show; see `Estimate.smallest_gain`."""
+    """The smallest gain that this many held-out examples can show; see `Estimate.smallest_gain`."""
     fewest = fewest_gained(0)
     return fewest / held_out if held_out >= fewest else None
 
 
 def gain_text(held_out: int) -> str:
-    """A sentence on the smallest gain that so many held-out examples can show."""
+    """A sentence on the smallest gain that this many held-out examples can show."""
     if not held_out:
         return "Nothing is held out, so that no gain can be shown."
     clean, least = fewest_gained(0), smallest_gain(held_out)
