@@ -10,7 +10,6 @@ from typing import Any
 
 from benchmarks.searching import Bench
 from benchmarks.worlds import MODELS, chain_modules, simulated_dataset
-from evaluators.evaluator import Evaluator
 from optimizer.estimates.estimate import Estimate, estimate
 from optimizer.estimates.span import Span
 from optimizer.loop import begin, search, start_search
@@ -126,15 +125,12 @@ def measured(case: Case, seed: int) -> tuple[Estimate, Taken]:
                 marks[trial.stage] = session.nominal
 
         state.on_trial = on_trial
-        held_out = Evaluator(
-            plan.pipeline, plan.models, plan.holdout, state.evaluator.metric, session
-        )
         begin(state)
         stopped = search(state, plan)
         for (_, before), (name, after) in zip(marks.items(), list(marks.items())[1:], strict=False):
             add(taken, name, before, after)
         before = session.nominal
-        conclude(plan, state, held_out, stopped, Spend())
+        conclude(plan, state, stopped)
         add(taken, "holdout", before, session.nominal)
         add(taken, "in all", Spend(), session.nominal)
         gateway.close()

@@ -12,7 +12,6 @@ import dspy
 import numpy as np
 
 from benchmarks.worlds import PHRASES
-from evaluators.evaluator import Evaluator
 from evaluators.objective import Objective
 from optimizer.loop import begin, search, start_search
 from optimizer.results.conclusion import conclude
@@ -23,7 +22,7 @@ from optimizer.setup.stage import Stage
 from optimizer.stages.allocation.stage import Allocation
 from optimizer.stages.resolver import resolve_stages
 from pipelines import Tunable
-from pipelines.gateway.budget import Budget, Spend
+from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from search_spaces import PipelineConfig, SearchSpace
@@ -85,13 +84,9 @@ class Bench:
         """What `optimize` returns, holdout and withdrawal included."""
         plan, session = self.plan(), self.gateway.session(account, budget)
         state = start_search(plan, session, self.concurrency)
-        metric = state.evaluator.metric
-        held_out = Evaluator(
-            plan.pipeline, plan.models, plan.holdout, metric, session, self.concurrency
-        )
         begin(state)
         stopped = search(state, plan)
-        return conclude(plan, state, held_out, stopped, Spend())
+        return conclude(plan, state, stopped)
 
     def rival(
         self, strategy: str, calls: int | None = None, diagnoser: str | None = None

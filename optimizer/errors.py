@@ -11,3 +11,15 @@ class OptimizationError(RuntimeError):
 
 class ServiceError(RuntimeError):
     """The search service can't do what it was asked, or can't be reached."""
+
+
+class OverBudget(ServiceError):
+    """A search asks for more than its token has left."""
+
+
+class UnknownSearch(ServiceError):
+    """There is no such search, or it is another token's."""
+
+
+class NotPossible(ServiceError):
+    """The search is not in a state for that."""

@@ -69,11 +69,7 @@ def parser() -> argparse.ArgumentParser:
         (_add_init, "first_steps:init", "write a pipeline, ten rows and a script to begin with"),
         (_add_estimate, "tune:estimate", "what optimize would take, without any call"),
         (_add_optimize, "tune:optimize", "tune a pipeline on labelled examples"),
-        (
-            _add_evaluate,
-            "evaluate:evaluate",
-            "score a pipeline on labelled examples; tunes nothing",
-        ),
+        (_add_evaluate, "evaluate:evaluate", "score a pipeline on examples; tunes nothing"),
         (_add_run, "run:run", "run a pipeline on one input, or on a file of rows"),
         (_add_label, "label:label", "choose the rows to label next"),
         (_add_serve, "service:serve", "serve a pipeline as a model API, or a search service"),

@@ -84,12 +84,9 @@ def _prompt_diffs(
 def _prompt(pipeline: Tunable, name: str) -> dict[str, str]:
     """Instructions and demos of one module, as text: its own and its members'."""
     module, config = pipeline.module(name), _config(pipeline).modules[name]
-    instructions = config.instructions
-    if instructions is None:
-        instructions = module.instructions
-    if instructions is None:
-        instructions = own_instructions(module.signature)
-    parts = {"instructions": instructions or "", "demos": plain_yaml(list(config.demos))}
+    given = (config.instructions, module.instructions, own_instructions(module.signature))
+    instructions = next((text for text in given if text is not None), "")
+    parts = {"instructions": instructions, "demos": plain_yaml(list(config.demos))}
     for place, member in enumerate(config.members):
         if member.instructions is not None:
             parts[f"members.{place}.instructions"] = member.instructions

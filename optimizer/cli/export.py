@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from optimizer.cli.targets import load_yaml, replaces, writable
+from optimizer.cli.targets import load_yaml, replaces, writable, write_text
 from optimizer.formatting import command, counted
 from pipelines import Pipeline, PipelineError, Tunable
 from pipelines.adapters.dspy_programs import DSPyPipeline
@@ -37,7 +37,7 @@ def export(options: argparse.Namespace) -> int:
         from optimizer.export.litellm_proxy import proxy_config
 
         path = writable("--litellm-proxy", options.litellm_proxy)
-        _write(path, proxy_config(pipeline))
+        write_text(path, proxy_config(pipeline))
         serve = f"{command('compound-optimizer')} serve {shlex.quote(options.file)}"
         print(f"\nNext\n  {serve}\n  litellm --config {shlex.quote(str(path))}")
         return 0
@@ -61,7 +61,7 @@ def _write_dspy(pipeline: Tunable, path: Path) -> None:
         from optimizer.export.dspy_source import dspy_source
 
         text, reason = dspy_source(pipeline)
-        _write(path, text)
+        write_text(path, text)
         if reason:
             print(f"It needs this library to run: {reason}")
     else:
@@ -87,10 +87,3 @@ def _write_chats(pipeline: Tunable, options: argparse.Namespace) -> int:
         f"{data.held_out} were left out as held out"
     )
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replaced = replaces(path)
-    path.write_text(text, encoding="utf-8")
-    print(f"{path}: written{replaced}")

@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.cli.arguments import parser
+from optimizer.cli.arguments import FAILED, parser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,32 +83,24 @@ def worker(options: argparse.Namespace) -> int:
 
 def submit(options: argparse.Namespace) -> int:
     """Submit a search, and print its id and what it would take."""
-    from optimizer.cli.targets import print_json
-    from optimizer.cli.tune import given_budget, given_models, given_objective, listed
+    from optimizer.cli.tune import ALIKE, given_budget, given_models, given_objective, listed
     from pipelines.files.yaml_text import read_text, read_yaml
 
     space = options.search_space
     arguments = {
-        "folder": options.folder,
+        **{name: getattr(options, name) for name in ("folder", *ALIKE, "strategy")},
+        "prompt_optimizer": options.prompt_optimizer,
         "budget": given_budget(options),
         "objective": "pareto" if options.pareto else given_objective(options),
-        "metric": options.metric,
         "search_space": read_yaml(read_text(space), space)[0] if space else None,
         "stages": listed(options.stages),
-        "strategy": options.strategy,
-        "prompt_optimizer": options.prompt_optimizer,
         "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
-        "holdout": options.holdout,
-        "seed": options.seed,
-        "concurrency": options.concurrency,
-        "experiment": options.experiment,
     }
     submitted = _service(options).submit(
         options.pipeline, options.dataset, given_models(options), **arguments
     )
     if options.json:
-        print_json(submitted.known, options.stdout)
-        return 0
+        return _print_json(submitted.known, options)
     print(submitted.known["estimate_text"])
     print(f"Submitted as {submitted.id}\n  compound-optimizer watch {submitted.id}")
     return 0
@@ -116,12 +108,9 @@ def submit(options: argparse.Namespace) -> int:
 
 def searches(options: argparse.Namespace) -> int:
     """Print a line for each search, newest first."""
-    from optimizer.cli.targets import print_json
-
     found = _service(options).searches()
     if options.json:
-        print_json({"searches": [each.known for each in found]}, options.stdout)
-        return 0
+        return _print_json({"searches": [each.known for each in found]}, options)
     for each in found:
         print(f"{each.id}  {_line(each.known)}")
     return 0
@@ -129,8 +118,6 @@ def searches(options: argparse.Namespace) -> int:
 
 def watch(options: argparse.Namespace) -> int:
     """Print its events as they come; ends with it."""
-    from optimizer.cli.arguments import FAILED
-
     search = _service(options).search(options.search)
     state = ""
     for event in search.watch():
@@ -146,18 +133,22 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Ask a search to stop."""
-    return _asked(options, "stop")
+    """Ask a search to do what the command is called: to stop, or to resume."""
+    search = _service(options).search(options.search)
+    getattr(search, options.command)()
+    status = search.status()
+    if options.json:
+        return _print_json(status, options)
+    print(_line(status))
+    return 0
 
 
-def resume(options: argparse.Namespace) -> int:
-    """Go on with a search that was stopped or has failed."""
-    return _asked(options, "resume")
+resume = stop
 
 
 def result(options: argparse.Namespace) -> int:
     """Wait for the result of a search, and write its files."""
-    from optimizer.cli.targets import print_json, writable
+    from optimizer.cli.targets import writable
 
     files = {"config.yaml": options.save, "report.html": options.report}
     wanted = {name: writable("a path", path) for name, path in files.items() if path}
@@ -167,24 +158,17 @@ def result(options: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(search.artifact(name))
     if options.json:
-        print_json(found.figures, options.stdout)
-        return 0
+        return _print_json(found.figures, options)
     print(_line(search.status()))
     for name, path in wanted.items():
         print(f"  {path}: {name}")
     return 0
 
 
-def _asked(options: argparse.Namespace, what: str) -> int:
+def _print_json(figures: Mapping[str, Any], options: argparse.Namespace) -> int:
     from optimizer.cli.targets import print_json
 
-    search = _service(options).search(options.search)
-    getattr(search, what)()
-    status = search.status()
-    if options.json:
-        print_json(status, options.stdout)
-    else:
-        print(_line(status))
+    print_json(figures, options.stdout)
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.statistics import Interval
-from optimizer.cli.targets import print_json, replaces, writable
+from optimizer.cli.targets import print_json, writable, write_text
 from optimizer.formatting import percent, percent_interval, points
 from optimizer.search.records.trial import shortened
 from optimizer.tracking.finished_run import FinishedRun, find_run, report_page
@@ -40,10 +40,7 @@ def report(options: argparse.Namespace) -> int:
     """Write the page of a finished run."""
     path = writable("--output", options.output)
     run_id, page = report_page(options.run, options.experiment)
-    replaced = replaces(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    print(f"{path}: the page of run {run_id}{replaced}")
+    write_text(path, page, f"the page of run {run_id}")
     return 0
 
 

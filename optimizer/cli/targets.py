@@ -79,6 +79,14 @@ def replaces(path: Path) -> str:
     return " (replaces the file that was there)" if path.exists() else ""
 
 
+def write_text(path: Path, text: str, what: str = "written") -> None:
+    """Write the file, and print that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replaced = replaces(path)
+    path.write_text(text, encoding="utf-8")
+    print(f"{path}: {what}{replaced}")
+
+
 def print_json(figures: Mapping[str, Any], file: TextIO) -> None:
     """Print figures without secrets; what has no value is null."""
     print(json.dumps(plain_json(figures, redactor()), indent=1, ensure_ascii=False), file=file)

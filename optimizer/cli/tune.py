@@ -18,15 +18,15 @@ from optimizer.formatting import command, ui_command
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.plain_figures import result_figures
 from optimizer.results.result import Result
-from optimizer.results.summary_text import summary_text
+from optimizer.results.summary_text import code_options, summary_text
 from optimizer.search.records.trial import config_text
-from optimizer.stages.allocation.stage import Allocation
-from optimizer.stages.prompts import Prompts
-from pipelines.files.named_code import named_code
+from optimizer.stages.resolver import chosen_stages
 from pipelines.files.yaml_text import read_text, read_yaml
 from pipelines.gateway.budget import Budget
 from search_spaces import SearchSpace
 
+ALIKE = ("metric", "holdout", "concurrency", "seed", "experiment")
+"""Options that are called as the arguments of `optimize`, and mean the same."""
 _CONNECT_S = 10
 
 
@@ -99,12 +99,12 @@ def save(
     if report is not None:
         result.report(report)
         print(f"  {report}: figures, plots and all trials{replaced[report]}")
-    run = f"{command('compound-optimizer')} run {shlex.quote(str(pipeline))}"
-    form = read_yaml(read_text(pipeline))[0]
-    run += " --allow-code" * any(named_code(form))
-    run += " --program MODULE:OBJECT" * isinstance(form.get("program"), dict)
+    own, path = command("compound-optimizer"), shlex.quote(str(pipeline))
+    path += code_options(read_yaml(read_text(pipeline))[0])
     inputs = " ".join(f"{name}=..." for name in result.pipeline.inputs)
-    print(f"\nNext\n  {run} --input {inputs}\n  {run} --dataset rows.jsonl --output answers.jsonl")
+    print(f"\nNext\n  {own} run {path} --input {inputs}")
+    print(f"  {own} run {path} --dataset rows.jsonl --output answers.jsonl")
+    print(f"  {own} serve {path}")
     if result.run_id:
         print(f"  {ui_command(result.tracking_uri)}")
 
@@ -113,25 +113,19 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `optimize`, by name; raises ValueError if options do not fit together."""
     if options.of == "single_model" and options.pareto:
         raise ValueError("--of single_model does not go with --pareto")
-    own = {stage.name: stage for stage in (Prompts(options.prompt_optimizer),
-                                           Allocation(options.strategy))}  # fmt: skip
+    stages = listed(options.stages)
     return {
         "pipeline": load_target(
             options.pipeline, allow_code=options.allow_code, program=options.program
         ),
         "dataset": options.dataset,
         "models": given_models(options),
-        "metric": options.metric,
+        **{name: getattr(options, name) for name in (*ALIKE, "start")},
         "budget": given_budget(options),
         "search_space": _search_space(options.search_space) if options.search_space else None,
         "objective": "pareto" if options.pareto else given_objective(options),
-        "stages": [own.get(name, name) for name in listed(options.stages)],
+        "stages": chosen_stages(stages, options.strategy, options.prompt_optimizer),
         "diagnoser": None if options.diagnoser == "none" else options.diagnoser,
-        "holdout": options.holdout,
-        "concurrency": options.concurrency,
-        "seed": options.seed,
-        "start": options.start,
-        "experiment": options.experiment,
     }
 
 

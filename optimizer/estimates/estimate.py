@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +18,8 @@ from optimizer.estimates.stage_estimates import CALL_S, StageEstimate, stage_est
 from optimizer.formatting import budget_code, budget_text, counted, dollars
 from optimizer.setup.plan import Plan
 from pipelines.gateway.budget import Budget
+
+logger = logging.getLogger(__name__)
 
 MOST_DEFAULT_USD = 5.0
 """The highest default budget in dollars, for searches without a budget."""
@@ -127,13 +131,13 @@ class Estimate:
 
 
 def smallest_gain(held_out: int) -> float | None:
-    """The smallest gain that so many held-out examples can show; see `Estimate.smallest_gain`."""
+    """The smallest gain that this many held-out examples can show; see `Estimate.smallest_gain`."""
     fewest = fewest_gained(0)
     return fewest / held_out if held_out >= fewest else None
 
 
 def gain_text(held_out: int) -> str:
-    """A sentence on the smallest gain that so many held-out examples can show."""
+    """A sentence on the smallest gain that this many held-out examples can show."""
     if not held_out:
         return "Nothing is held out, so that no gain can be shown."
     clean, least = fewest_gained(0), smallest_gain(held_out)
@@ -193,6 +197,24 @@ def estimate(plan: Plan, budget: Budget | None, concurrency: int) -> Estimate:
             *map(fmean, zip(*(s.output_tokens for s in prices.sizes.values()), strict=True))
         ),
     )
+
+
+def largest_estimate(plans: Sequence[Plan], budget: Budget | None, concurrency: int) -> Estimate:
+    """The estimate of the pipeline whose search may take the most."""
+    estimates = (estimate(plan, budget, concurrency) for plan in plans)
+    return max(estimates, key=lambda each: (each.usd.high, each.calls.high))
+
+
+def with_default_budget(plans: Sequence[Plan], concurrency: int) -> list[Plan]:
+    """The plans with the default budget, which a warning names."""
+    default = largest_estimate(plans, None, concurrency).default
+    logger.warning(
+        "NO BUDGET WAS GIVEN: the search is capped at %s. Give %s or another, or budget=Budget() "
+        "for no cap; optimize(..., dry_run=True) estimates what a search takes",
+        budget_text(default), budget_code(default),
+    )  # fmt: skip
+    first, *others = (replace(plan, budget=default, budget_is_default=True) for plan in plans)
+    return [first, *(replace(other, against=first) for other in others)]
 
 
 def _budget(prices: CallPrices, calls: float, usd: float, most_usd: float = math.inf) -> Budget:

@@ -41,6 +41,7 @@ WRITING_CALLS = Span(10.0, 30.0, 90.0)
 """Calls of the model that writes prompts, for each module."""
 WIDER = Span(1.0, 1.2, 3.0)
 """How many times the calls a run takes once the structure was tuned."""
+UNKNOWN = NOTHING, NOTHING, "not known: a stage of your own"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def stage_estimates(plan: Plan, prices: CallPrices, concurrency: int) -> Iterato
         basis = f"{len(further)} further models on {few} examples"
         yield made("single-model", per_run * batch, usd, batch, basis)
     for stage in plan.stages:
-        calls, usd, basis = STAGES.get(stage.name, _unknown)(plan, prices, stage)
+        of = STAGES.get(stage.name)
+        calls, usd, basis = of(plan, prices, stage) if of else UNKNOWN
         yield made(stage.name, calls, usd, n / 2, basis)
     if h:
         runs = _tuned_runs(plan)
@@ -149,10 +151,6 @@ def _prompts(plan: Plan, prices: CallPrices, stage: Stage) -> tuple[Span, Span, 
         written = written + Span(0.0, 1.0, 3.0) * (failed * tunable)
     calls, usd = calls + written, usd + written * prices.writing
     return calls, usd, "nothing where all examples are solved; else until no prompt helps"
-
-
-def _unknown(plan: Plan, prices: CallPrices, stage: Stage) -> tuple[Span, Span, str]:
-    return NOTHING, NOTHING, "not known: a stage of your own"
 
 
 STAGES: Mapping[str, Callable[[Plan, CallPrices, Stage], tuple[Span, Span, str]]] = {

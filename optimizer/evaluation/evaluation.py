@@ -123,10 +123,8 @@ def recorded_scores(
     another metric. Raises PipelineError if they can't be read."""
     if not isinstance(pipeline, Tunable):
         return None
-    recorded, earlier = (
-        HeldOutScores.kept_in(pipeline.provenance),
-        pipeline.provenance.get("metric"),
-    )
+    recorded = HeldOutScores.kept_in(pipeline.provenance)
+    earlier = pipeline.provenance.get("metric")
     if recorded is not None and earlier != metric:
         logger.warning(
             "the held-out scores of %r are by the metric %r, not %r, and so not compared with",

@@ -79,7 +79,7 @@ def rows_to_label(
     runs = _run(
         pipeline, data, models, budget or Budget(), concurrency, gateway or default_gateway()
     )
-    agreement = np.array(_agreements(pipeline, runs))
+    agreement = np.array(_agreements(runs))
     if np.ptp(agreement) == 0:
         logger.warning(
             "all rows have the same agreement of %.2f: the draw is a random one", agreement[0]
@@ -166,22 +166,22 @@ def _check_outages(traces: Sequence[Trace], session: Session) -> None:
         raise RuntimeError(f"outages hit {len(hit)} of {len(traces)} runs: {aside}")
 
 
-def _agreements(pipeline: Tunable, runs: Sequence[Sequence[Trace]]) -> list[float]:
+def _agreements(runs: Sequence[Sequence[Trace]]) -> list[float]:
     """By row, the share of others that answer as the pipeline does; of its members without
     others; 0 where it failed."""
     found = []
     for own, *others in runs:
-        answer = _answer(pipeline, own)
+        answer = _answer(own)
         if answer is None:
             found.append(0.0)
         elif others:
-            found.append(float(np.mean([_answer(pipeline, each) == answer for each in others])))
+            found.append(float(np.mean([_answer(each) == answer for each in others])))
         else:
             found.append(own.confidence)
     return found
 
 
-def _answer(pipeline: Tunable, trace: Trace) -> tuple[str, ...] | None:
+def _answer(trace: Trace) -> tuple[str, ...] | None:
     """The outputs but for the chain of thought, so that those which mean the same are equal."""
     if trace.outputs is None:
         return None

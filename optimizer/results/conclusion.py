@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -18,10 +17,9 @@ from evaluators.statistics import Interval
 from optimizer.results.examples import scored_examples
 from optimizer.results.held_out_scores import KEPT_AS, HeldOutScores, example_key
 from optimizer.results.operating_points import operating_points, unproven
-from optimizer.results.provenance import estimated_yaml
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Spent, Withdrawn
 from optimizer.search.holdout import FinalScores, score_finalists, search_estimates
-from optimizer.search.records.module_score import ModuleScore, latest_scores, module_score_rows
+from optimizer.search.records.module_score import ModuleScore, latest_scores
 from optimizer.search.state import SearchState
 from optimizer.setup.plan import Plan
 from optimizer.setup.start import digest_of
@@ -30,8 +28,6 @@ from pipelines.gateway.budget import Spend
 from pipelines.gateway.call import BudgetExhausted
 from search_spaces import PipelineConfig
 
-logger = logging.getLogger(__name__)
-
 NO_GAIN = Interval(0.0, 0.0, 0.0)
 """Of a config over itself."""
 
@@ -39,91 +35,108 @@ NO_GAIN = Interval(0.0, 0.0, 0.0)
 def conclude(
     plan: Plan,
     state: SearchState,
-    holdout: Evaluator,
     stopped: str | None,
-    paid_before: Spend,
+    paid_before: Spend | None = None,
     began: PipelineConfig | None = None,
 ) -> Result:
-    """Score the finalists and assemble the result.
+    """Score the finalists on the held-out examples, and assemble the result.
 
-    `began` is where the search of a pipeline began that won against the first one given.
+    `stopped` is why the search ended early, `paid_before` what the account had paid before it, and
+    `began` where the search of a pipeline began that won against the first one given.
     """
+    holdout = _held_out(plan, state)
     plan = replace(plan, pipeline=plan.pipeline.with_outputs(state.evaluator.returned()))
     final, stopped = _final_scores(state, holdout, stopped)
-    withdrawn = _withdrawn(plan, state, final)
-    chosen = state.incumbent
-    rejected = final.tuned if withdrawn else None
+    withdrawn, chosen, rejected = _withdrawn(plan, state, final), state.incumbent, None
     if withdrawn is not None:
-        final, chosen = replace(final, tuned=final.baseline), state.baseline
-    single, scored = state.single_model, final.single_model
-    returned = plan.against is not None and chosen == state.baseline  # to the pipeline given first
-    if returned or (len(state.singles) < 2 and single == state.baseline):  # no other to compare
-        single = scored = None
-    if scored is not None and not scored.scores:
-        scored = None
+        rejected, chosen = final.tuned, state.baseline
+        final = replace(final, tuned=final.baseline)
     gain = NO_GAIN if chosen == state.baseline else final.gain(final.baseline)
     if gain is None:
         raise RuntimeError("the incumbent and the baseline have no scored example in common")
-    over_single = final.gain(scored) if scored else None
+    returned = plan.against is not None and chosen == state.baseline  # to the pipeline given first
+    only_given = len(state.singles) < 2 and state.single_model == state.baseline
+    single = None if returned or only_given else state.single_model
+    scored = final.single_model if single else None
     finalists = {
         "baseline": final.baseline,
-        "single_model": scored,
+        "single_model": scored if scored and scored.scores else None,
         "tuned": final.tuned,
         "withdrawn": rejected,
     }
-    set_aside = (
-        f"{label} was set aside during the search: {reason}"
-        for label, reason in state.evaluator.session.set_aside.items()
-    )
+    evaluations = {name: each for name, each in finalists.items() if each}
+    figures = {name: _figures(each, final.mean) for name, each in evaluations.items()}
     keys = [example_key(holdout.inputs(index)) for index in range(len(holdout.examples))]
     measured = HeldOutScores.of(final.tuned.scores if final.held_out else {}, keys)
     recorded = {"metric": plan.metric.name, KEPT_AS: str(measured)} if measured else {}
     scored_on, data = (holdout, plan.holdout) if final.held_out else (state.evaluator, plan.search)
+    over_single = None
+    if rival := evaluations.get("single_model"):
+        over_single = NO_GAIN if chosen == single else final.gain(rival)
+    with_config = partial(bound, plan)
     return Result(
-        pipeline=_bound(plan, chosen).with_provenance(recorded),
-        baseline_config=state.baseline,
+        pipeline=with_config(chosen).with_provenance(recorded),
         start_config=None if returned or plan.against is None else began,
         config=chosen,
         withdrawn=withdrawn,
-        tuned_figures=_figures(final.tuned, final.mean),
-        baseline_figures=_figures(final.baseline, final.mean),
-        single_model_figures=_figures(scored, final.mean) if scored else None,
+        tuned_figures=figures["tuned"],
+        baseline_figures=figures["baseline"],
+        single_model_figures=figures.get("single_model"),
         single_model_label=single.labels[0] if single else None,
         gain=gain,
-        gain_over_single=NO_GAIN if scored and chosen == single else over_single,
+        gain_over_single=over_single,
         held_out=final.held_out,
         held_out_scores=measured,
-        objective=plan.objective,
-        points=operating_points(state, final.points, final.mean, partial(_bound, plan), keys),
-        unproven=unproven(state, final.mean, partial(_bound, plan)),
-        examples_=scored_examples(
-            scored_on, data.rows, {name: each for name, each in finalists.items() if each}
-        ),
-        trials_=tuple(state.trials),
-        module_scores_=tuple(state.module_scores),
-        probes_=tuple(state.probes),
-        spent=_spent(state, paid_before),
-        budget=plan.budget,
-        budget_is_default=plan.budget_is_default,
-        diagnoser=_agreements(state),
-        diagnoser_model=state.rater,
-        diagnoser_chosen=plan.diagnoser == "auto" and len(state.singles) > 1,
-        judge=state.judge,
+        points=operating_points(state, final.points, final.mean, with_config, keys),
+        unproven=unproven(state, final.mean, with_config),
+        examples_=scored_examples(scored_on, data.rows, evaluations),
+        spent=_spent(state, paid_before or Spend()),
         stopped=stopped,
-        left_out=(*dict.fromkeys(state.left_out.values()), *set_aside),
-        metric=plan.metric.name,
-        seed=plan.seed,
-        dataset_digest=plan.search.digest,
-        holdout_digest=plan.holdout.digest if plan.holdout else "",
-        searched={
-            "models": {
-                label: digest_of(plan.models[label])
-                for label in itertools.chain(*plan.space.models.values())
-            },
+        **_facts(plan, state),
+    )
+
+
+def _held_out(plan: Plan, state: SearchState) -> Evaluator:
+    """The evaluator of the held-out examples."""
+    own = state.evaluator
+    held_out = Evaluator(
+        plan.pipeline, plan.models, plan.holdout, own.metric, own.session, own.concurrency
+    )
+    if plan.against:
+        held_out.adopt(plan.against.baseline, plan.against.pipeline, {})
+    return held_out
+
+
+def _facts(plan: Plan, state: SearchState) -> dict[str, Any]:
+    """What the result says of the search, by field."""
+    set_aside = (
+        f"{label} was set aside during the search: {reason}"
+        for label, reason in state.evaluator.session.set_aside.items()
+    )
+    searched = dict.fromkeys(itertools.chain(*plan.space.models.values()))
+    return {
+        "baseline_config": state.baseline,
+        "objective": plan.objective,
+        "trials_": tuple(state.trials),
+        "module_scores_": tuple(state.module_scores),
+        "probes_": tuple(state.probes),
+        "budget": plan.budget,
+        "budget_is_default": plan.budget_is_default,
+        "diagnoser": _agreements(state),
+        "diagnoser_model": state.rater,
+        "diagnoser_chosen": plan.diagnoser == "auto" and len(state.singles) > 1,
+        "judge": state.judge,
+        "left_out": (*dict.fromkeys(state.left_out.values()), *set_aside),
+        "metric": plan.metric.name,
+        "seed": plan.seed,
+        "dataset_digest": plan.search.digest,
+        "holdout_digest": plan.holdout.digest if plan.holdout else "",
+        "searched": {
+            "models": {label: digest_of(plan.models[label]) for label in searched},
             "stages": [stage.name for stage in plan.stages if stage.name in state.finished],
         },
-        example_inputs=_plain(state.evaluator.inputs(0)),
-    )
+        "example_inputs": _plain(state.evaluator.inputs(0)),
+    }
 
 
 def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn | None:
@@ -141,31 +154,12 @@ def _withdrawn(plan: Plan, state: SearchState, final: FinalScores) -> Withdrawn 
     chosen, given = (max(1.0, objective.excess(e.costs)) for e in (final.tuned, final.baseline))
     if chosen < given:
         return None
-    return Withdrawn(_bound(plan, state.incumbent), _figures(final.tuned, final.mean), gain)
+    return Withdrawn(bound(plan, state.incumbent), _figures(final.tuned, final.mean), gain)
 
 
 def is_withdrawn(gain: Interval) -> bool:
     """Whether this paired held-out gain withdraws the search's choice."""
     return gain.mean < 0
-
-
-def best_so_far(plan: Plan, state: SearchState) -> dict[str, str]:
-    """The module scores and probes of an unfinished search, and its incumbent if it was scored."""
-    files = {}
-    if state.module_scores:
-        rows = module_score_rows(state.module_scores, state.rater)
-        files["module_scores.json"] = json.dumps(rows, indent=1, default=str)
-    if state.probes:
-        probes = [asdict(probe) for probe in state.probes]
-        files["probes.json"] = json.dumps(probes, indent=1, default=str)
-    known = state.evaluator.known(state.incumbent)
-    if known.scores:
-        try:
-            pipeline = _bound(plan, state.incumbent)
-            files["config.yaml"] = estimated_yaml(pipeline, known, plan.metric.name)
-        except Exception:  # it must not hide the error that ended the search
-            logger.exception("the best so far can't be written")
-    return files
 
 
 def _final_scores(
@@ -188,18 +182,8 @@ def _figures(evaluation: Evaluation, mean: Callable[[Evaluation], Interval | Non
     interval = mean(evaluation)
     if interval is None:
         raise RuntimeError("a finalist has no scored example")
-    return HeldOut(
-        examples=len(evaluation.scores),
-        score=interval,
-        usd_per_example=evaluation.usd_per_example,
-        latency_s=evaluation.latency_s,
-        latency_p95_s=evaluation.latency_p95_s,
-        unscored=evaluation.unscored,
-        disqualified=evaluation.disqualified,
-        agreement=evaluation.agreement,
-        failures=evaluation.failures,
-        unread=evaluation.unread,
-    )
+    others = {each.name: getattr(evaluation, each.name) for each in fields(HeldOut)[2:]}
+    return HeldOut(len(evaluation.scores), interval, **others)
 
 
 def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -211,7 +195,7 @@ def _plain(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return inputs
 
 
-def _bound(plan: Plan, config: PipelineConfig) -> Tunable:
+def bound(plan: Plan, config: PipelineConfig) -> Tunable:
     """The pipeline with this config and the models that it names; the one that was given first, if
     the config is its baseline."""
     if plan.against is not None and config == plan.against.baseline:
@@ -238,6 +222,7 @@ def _spent(state: SearchState, paid_before: Spend) -> Spent:
 
 
 def _agreements(state: SearchState) -> tuple[DiagnoserAgreement, ...]:
+    """The agreement for every module that was rated or asked about."""
     failures = state.diagnoser.failures if state.diagnoser else {}
     asked = Counter(module for module, _ in failures)
     failed = [(module, failure) for (module, _), failure in failures.items() if failure]

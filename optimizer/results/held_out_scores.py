@@ -68,8 +68,8 @@ class HeldOutScores:
 
     def __str__(self) -> str:
         """A line per example: its key and its score, or `-`."""
-        told = ((key, "-" if score is None else f"{score:g}") for key, score in self.pairs)
-        return "".join(f"{key} {score}\n" for key, score in told)
+        shown = ((key, "-" if score is None else f"{score:g}") for key, score in self.pairs)
+        return "".join(f"{key} {score}\n" for key, score in shown)
 
 
 def _read(text: str) -> Iterator[tuple[str, float | None]]:

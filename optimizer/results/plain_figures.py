@@ -19,9 +19,7 @@ def result_figures(result: Result) -> dict[str, Any]:
         "measured_on": "holdout" if result.held_out else "search",
         "tuned": _held_out(result.tuned_figures),
         "baseline": _held_out(result.baseline_figures),
-        "single_model": {"model": result.single_model_label, **_held_out(single)}
-        if single
-        else None,
+        "single_model": single and {"model": result.single_model_label, **_held_out(single)},
         "gain": asdict(result.gain),
         "gained": len(result.gained),
         "lost": len(result.lost),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from optimizer.formatting import (
@@ -16,12 +15,10 @@ from optimizer.formatting import (
     percent_interval,
     points,
     seconds,
-    ui_command,
 )
 from optimizer.results.decision import PICKING, decision
 from optimizer.search.records.config_changes import Change, config_changes
 from optimizer.search.records.trial import config_text, last_trials, shortened
-from pipelines import PipelineError
 
 if TYPE_CHECKING:
     from evaluators.statistics import Interval
@@ -306,18 +303,6 @@ def judge_lines(result: Result) -> list[str]:
     if any(judge.model in labels for allocation in tried for labels in allocation):
         lines.append("it is among the models that answer, and judges favour answers of their own")
     return lines
-
-
-def next_steps(result: Result) -> list[str]:
-    """The next steps, in Python."""
-    arguments = ", ".join(f"{name}=..." for name in result.pipeline.inputs)
-    steps = [f"result.pipeline({arguments})", 'result.report("report.html")']
-    with suppress(PipelineError):  # a function of the script itself can't be written down
-        result.pipeline.to_yaml()
-        steps.insert(1, 'result.save("tuned.yaml")')
-    if result.unproven:
-        steps.append("result.pick(unproven=True), the first of result.unproven")
-    return [*steps, ui_command(result.tracking_uri)] if result.run_id else steps
 
 
 def _single_model_text(result: Result) -> str:

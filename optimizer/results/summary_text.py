@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from optimizer.formatting import command, ui_command
 from optimizer.results.decision import PICKING
-from optimizer.results.summary import Table, next_steps, sections
+from optimizer.results.summary import Table, sections
+from pipelines import PipelineError
+from pipelines.files.named_code import named_code
+from pipelines.files.yaml_text import read_yaml
 from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
@@ -30,8 +35,28 @@ def summary_text(result: Result, *, shell: bool = False) -> str:
             lines += ["", title] if title else [""]
         lines += [indent + line for block in blocks for line in _lines(block, len(indent))]
     if not shell:
-        lines += ["", "Next", *(f"  {step}" for step in next_steps(result))]
+        lines += ["", "Next", *(f"  {step}" for step in _next_steps(result))]
     return redacted("\n".join(lines[1:]) + "\n")
+
+
+def _next_steps(result: Result) -> Iterator[str]:
+    """In Python, and on the command line for the saved pipeline and MLflow."""
+    yield f"result.pipeline({', '.join(f'{name}=...' for name in result.pipeline.inputs)})"
+    with suppress(PipelineError):  # a function of the script itself can't be written down
+        form, _ = read_yaml(result.pipeline.to_yaml())
+        yield 'result.save("tuned.yaml")'
+        yield f"{command('compound-optimizer')} serve tuned.yaml{code_options(form)}"
+    yield 'result.report("report.html")'
+    if result.unproven:
+        yield "result.pick(unproven=True), the first of result.unproven"
+    if result.run_id:
+        yield ui_command(result.tracking_uri)
+
+
+def code_options(form: Mapping[str, Any]) -> str:
+    """The options with which commands load a saved pipeline of this form, after a space."""
+    program = " --program MODULE:OBJECT" if isinstance(form.get("program"), dict) else ""
+    return f"{' --allow-code' if any(named_code(form)) else ''}{program}"
 
 
 def _lines(block: str | Table, indent: int) -> Iterator[str]:

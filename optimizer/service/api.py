@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +18,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingRes
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evaluators.statistics import paired_interval
-from optimizer.errors import ServiceError
+from optimizer.errors import NotPossible, OverBudget, ServiceError, UnknownSearch
 from optimizer.service import queue
+from optimizer.service.comparison import compared
 from optimizer.service.database import Database
 from optimizer.service.materials import Folders, check_dataset, file_below, opened, stored_pipeline
-from optimizer.service.queue import ENDED, NotPossible, OverBudget, UnknownSearch
+from optimizer.service.queue import ENDED
 from optimizer.service.request import SearchRequest, Upload, make_request
 from optimizer.service.tokens import Token, find_token
 from optimizer.serving.guard import bounded
@@ -57,7 +57,7 @@ class Service:
     """Models that need an address or a key of the operator's, by label."""
     most_bytes: int = MOST_BYTES
     """Of a request, and of a dataset as a file; four times that in memory."""
-    version: str = ""
+    version: str = field(default_factory=library_version)
 
     def checked(self, request: SearchRequest) -> tuple[SearchRequest, Upload, Estimate]:
         """The request as it is stored, its dataset, and what it would take.
@@ -84,13 +84,22 @@ class Service:
 
 def create_app(service: Service) -> FastAPI:
     """The application; every path but the page wants `Authorization: Bearer TOKEN`."""
-    database, version = service.database, service.version or library_version()
-    queue.add_tokens(database, service.tokens)
-    forms = {label: asdict(model) for label, model in service.models.items()}
-    app = FastAPI(title="compound-optimizer", version=version, openapi_url=None)
+    queue.add_tokens(service.database, service.tokens)
+    app = FastAPI(title="compound-optimizer", version=service.version, openapi_url=None)
     app.add_middleware(TokenMiddleware, tokens=service.tokens, most_bytes=service.most_bytes)
     page, policy = _page()
 
+    @app.get("/", response_class=HTMLResponse)
+    def show_page() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+    _add_errors(app)
+    _add_submissions(app, service)
+    _add_searches(app, service)
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ServiceError)
     def refused(_: Request, error: ServiceError) -> Response:
         return JSONResponse({"detail": str(error)}, _STATUS.get(type(error), 500))
@@ -100,9 +109,11 @@ def create_app(service: Service) -> FastAPI:
         problem = f"the database can't be used now ({getattr(error, 'orig', error)}); try again"
         return JSONResponse({"detail": problem}, 503, {"Retry-After": "5"})
 
-    @app.get("/", response_class=HTMLResponse)
-    def show_page() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+def _add_submissions(app: FastAPI, service: Service) -> None:
+    """What the service offers, and the way into its queue."""
+    database = service.database
+    forms = {label: asdict(model) for label, model in service.models.items()}
 
     @app.get("/api/service")
     def facts(request: Request) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def create_app(service: Service) -> FastAPI:
         with database.reading() as connection:
             usd, calls = queue.committed(connection, token.name)
         return {
-            "version": version,
+            "version": service.version,
             "token": token.name,
             "caps": {"usd": token.usd, "calls": token.calls},
             "committed": {"usd": usd, "calls": calls},
@@ -132,8 +143,13 @@ def create_app(service: Service) -> FastAPI:
         if dry_run:
             return shown
         budget, name = Budget(**(wanted.budget or {})), estimate.pipeline
-        key = queue.add(database, token, wanted, forms, dataset, name, budget, version)
+        key = queue.add(database, token, wanted, forms, dataset, name, budget, service.version)
         return {**queue.searches(database, token, key)[0], **shown}
+
+
+def _add_searches(app: FastAPI, service: Service) -> None:
+    """Searches of the token, and what is done with them."""
+    database = service.database
 
     @app.get("/api/searches")
     def listed(request: Request) -> list[dict[str, Any]]:
@@ -146,22 +162,19 @@ def create_app(service: Service) -> FastAPI:
     @app.post("/api/searches/{key}/stop")
     def stop(request: Request, key: str) -> dict[str, Any]:
         queue.stop(database, request.state.token, key)
-        return queue.searches(database, request.state.token, key)[0]
+        return shown(request, key)
 
     @app.post("/api/searches/{key}/resume")
     def resume(request: Request, key: str) -> dict[str, Any]:
-        queue.resume(database, request.state.token, key, version)
-        return queue.searches(database, request.state.token, key)[0]
+        queue.resume(database, request.state.token, key, service.version)
+        return shown(request, key)
 
     @app.get("/api/searches/{key}/artifacts/{name}")
     def fetch(request: Request, key: str, name: str) -> Response:
         content = queue.artifact(database, request.state.token, key, name)
         kind = _KINDS.get(name.rpartition(".")[2], "application/json")
-        return Response(
-            content,
-            media_type=kind,
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(content, media_type=kind, headers=headers)
 
     @app.get("/api/searches/{key}/compare/{other}")
     def compare(request: Request, key: str, other: str) -> dict[str, Any]:
@@ -171,15 +184,12 @@ def create_app(service: Service) -> FastAPI:
     async def watch(
         request: Request, key: str, after: Annotated[int, Query(ge=0, lt=2**31)] = 0
     ) -> Response:
-        token: Token = request.state.token
         last = request.headers.get("Last-Event-ID", "")
         after = int(last) if _EVENT_ID.fullmatch(last) else after
-        await run_in_threadpool(queue.searches, database, token, key)  # 404 before the stream
-        stream = _events(database, token, key, after)
-        return StreamingResponse(stream, media_type="text/event-stream",
-                                 headers={"Cache-Control": "no-store"})  # fmt: skip
-
-    return app
+        await run_in_threadpool(shown, request, key)  # 404 before the stream
+        stream = _events(database, request.state.token, key, after)
+        headers = {"Cache-Control": "no-store"}
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def _events(database: Database, token: Token, key: str, after: int) -> AsyncIterator[str]:
@@ -205,48 +215,6 @@ async def _events(database: Database, token: Token, key: str, after: int) -> Asy
             yield ": still there\n\n"
         await asyncio.sleep(WATCH_S)
         quiet_s += WATCH_S
-
-
-def compared(database: Database, token: Token, key: str, other: str) -> dict[str, Any]:
-    """Figures of two searches that are done, what differs in their configs, and the paired
-    difference of their tuned pipelines on held-out examples, where these are the same.
-
-    Raises:
-        UnknownSearch: the token has none of this id.
-        NotPossible: one is not done.
-    """
-    both = [queue.searches(database, token, each)[0] for each in (key, other)]
-    for search in both:
-        if search["result"] is None:
-            raise NotPossible(f"search {search['id']} is {search['state']}, not done")
-    first, second = (search["result"] for search in both)
-    configs = first["config"], second["config"]
-    knobs = [
-        k
-        for k in dict.fromkeys([*configs[0], *configs[1]])
-        if configs[0].get(k) != configs[1].get(k)
-    ]
-    difference = None
-    if first["holdout_digest"] and first["holdout_digest"] == second["holdout_digest"]:
-        scores = [
-            _scores(queue.artifact(database, token, each, "examples.json")) for each in (key, other)
-        ]
-        rows = [row for row in scores[0] if row in scores[1]]
-        if len(rows) > 1:
-            ours, others = ([score[row] for row in rows] for score in scores)
-            difference = {**asdict(paired_interval(others, ours)), "examples": len(rows)}
-    return {
-        "searches": both,
-        "config": {knob: [config.get(knob) for config in configs] for knob in knobs},
-        "difference": difference,
-    }
-
-
-def _scores(examples: bytes) -> dict[int, float]:
-    """By row, the score of the tuned pipeline, where it has one."""
-    table = json.loads(examples)
-    row, score = (table["columns"].index(name) for name in ("row", "tuned_score"))
-    return {values[row]: values[score] for values in table["data"] if values[score] is not None}
 
 
 def _page() -> tuple[str, str]:

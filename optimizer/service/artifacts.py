@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from optimizer.results.plain_figures import result_figures
 from optimizer.results.provenance import plain_yaml, tuned_yaml
 from optimizer.results.result import Result
 from optimizer.search.records.module_score import module_score_rows
-from optimizer.search.records.trial import Trial
-from optimizer.tracking.outputs import examples_table
+from optimizer.tracking.outputs import examples_table, plain_trial
 from pipelines import PipelineError
 from pipelines.gateway.secrets import plain_json, redactor
 
@@ -43,13 +41,8 @@ def result_files(result: Result) -> dict[str, Any]:
         "artifacts": {
             "config.yaml": config.encode(),
             "report.html": report,
-            "trials.jsonl": lines(_whole(trial) for trial in result.trials_),
+            "trials.jsonl": lines(plain_trial(trial) for trial in result.trials_),
             "module_scores.jsonl": lines(scores),
             "examples.json": json.dumps(examples).encode(),
         },
     }
-
-
-def _whole(trial: Trial) -> dict[str, Any]:
-    score = trial.score and asdict(trial.score)
-    return {**vars(trial), "config": trial.config.model_dump(mode="json"), "score": score}

@@ -99,8 +99,7 @@ class SearchService:
 
     def _post(self, request: SearchRequest, dry_run: bool) -> dict[str, Any]:
         data, params = request.model_dump(mode="json"), {"dry_run": dry_run}
-        made: dict[str, Any] = self._ask("POST", "/api/searches", json=data, params=params).json()
-        return made
+        return dict(self._ask("POST", "/api/searches", json=data, params=params).json())
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -136,8 +135,7 @@ class RemoteSearch:
         Raises:
             ServiceError: the service can't be reached.
         """
-        status: dict[str, Any] = self.service._ask("GET", f"/api/searches/{self.id}").json()
-        return status
+        return dict(self.service._ask("GET", f"/api/searches/{self.id}").json())
 
     def watch(self, after: int = 0) -> Iterator[dict[str, Any]]:
         """Its events behind this number as they come, until it has ended.
@@ -154,7 +152,7 @@ class RemoteSearch:
                 for event in self._stream(after):
                     after, last = event.get("number", after), time.monotonic()
                     yield event
-                    if event["kind"] == "search" and event["data"]["state"] in ENDED:
+                    if _has_ended(event):
                         return
             except httpx.HTTPError as error:
                 if time.monotonic() - last > _TIMEOUT_S:
@@ -224,8 +222,7 @@ class RemoteSearch:
             ServiceError: one is not done, or the service can't be reached.
         """
         path = f"/api/searches/{self.id}/compare/{other.id}"
-        answer: dict[str, Any] = self.service._ask("GET", path).json()
-        return answer
+        return dict(self.service._ask("GET", path).json())
 
 
 @dataclass(frozen=True)

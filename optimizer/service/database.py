@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.engine import Connection, make_url
@@ -49,6 +50,7 @@ SEARCHES = Table(
     Column("stop", Boolean, nullable=False, default=False),
     Column("version", String(64), nullable=False),
     Column("request", Text, nullable=False),
+    Column("facts", Text, nullable=False),  # of the request, what lists show
     Column("dataset", LargeBinary, nullable=False),
     Column("folder", Text),
     Column("cache", String(32)),
@@ -153,9 +155,17 @@ class Database:
                 if not self._is_sqlite:
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_CREATING})"))
                 _TABLES.create_all(connection)
+                found = {each["name"] for each in inspect(connection).get_columns(SEARCHES.name)}
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or error
             raise ServiceError(f"the database {self.shown} can't be used: {reason}") from error
+        if missing := {*SEARCHES.c.keys()} - found:
+            self.close()
+            raise ServiceError(
+                f"the database {self.shown} was made by another version, without "
+                f"{', '.join(sorted(missing))}: finish its searches with that version, or begin "
+                "with a new database"
+            )
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
 if TYPE_CHECKING:
-    from optimizer.setup.stage import Stage
     from pipelines.gateway.model import Model
 
 
@@ -73,34 +72,20 @@ class SearchRequest(_Strict):
             ValueError: one does not fit, in the words of `optimize`.
         """
         from optimizer import Budget, Objective, SearchSpace
+        from optimizer.stages.resolver import chosen_stages
 
         objective = self.objective
         chosen = None if self.models is None else [models.get(name, name) for name in self.models]
+        same = {"metric", "holdout", "seed", "concurrency", "experiment"}
         return {
+            **self.model_dump(include=same),
             "models": chosen,
-            "metric": self.metric,
             "budget": None if self.budget is None else Budget(**self.budget),
             "search_space": None if self.search_space is None else SearchSpace(**self.search_space),
             "objective": objective if isinstance(objective, str) else Objective(**objective),
             "stages": chosen_stages(self.stages, self.strategy, self.prompt_optimizer),
             "diagnoser": self.diagnoser and models.get(self.diagnoser, self.diagnoser),
-            "holdout": self.holdout,
-            "seed": self.seed,
-            "concurrency": self.concurrency,
-            "experiment": self.experiment,
         }
-
-
-def chosen_stages(
-    names: Sequence[str], strategy: str = "default", prompt_optimizer: str = "auto"
-) -> list[str | Stage]:
-    """The stages of these names, with the search strategy and the optimizer of prompts."""
-    from optimizer import Allocation, Prompts
-
-    own: dict[str, Stage] = {
-        stage.name: stage for stage in (Prompts(prompt_optimizer), Allocation(strategy))
-    }
-    return [own.get(name, name) for name in names]
 
 
 State = Literal["queued", "running", "stopped", "failed", "done"]

@@ -55,7 +55,7 @@ def run_server(app: FastAPI, server: socket.socket) -> None:
 
 @contextmanager
 def workers(number: int, database: str, options: Sequence[str]) -> Iterator[None]:
-    """Within it, so many workers run; one that dies is replaced.
+    """Within it, this many workers run; one that dies is replaced.
 
     Args:
         number: of workers.

@@ -149,7 +149,8 @@ class Worker:
 
         def on_trial(trial: Trial) -> None:
             nonlocal best
-            best = _best(trial, best)
+            if trial.status == "complete" and trial.score is not None:  # on all search examples
+                best = max(best or 0.0, trial.score.mean)
             baseline = {"baseline": best} if trial.number == 0 else {}
             where = {"stage": trial.stage, "turn": trial.turn}
             lease.note("trial", _trial(trial), best=best, **where, **baseline)
@@ -242,13 +243,6 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "usd_per_example": trial.usd_per_example,
         "seconds": trial.seconds,
     }
-
-
-def _best(trial: Trial, best: float | None) -> float | None:
-    """The best search estimate of a config that has seen all search examples."""
-    if trial.status != "complete" or trial.score is None:
-        return best
-    return trial.score.mean if best is None else max(best, trial.score.mean)
 
 
 class _Warnings(logging.Handler):

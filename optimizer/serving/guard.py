@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Collection
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from optimizer.serving.metering import Metering
@@ -63,7 +62,7 @@ class Guard:
             if self._is_let_in(scope):
                 await self._app(scope, bounded(scope, receive, self._most_bytes), counted)
             else:
-                await _refuse(counted)
+                await _refusal()(scope, receive, counted)
         except Exception as error:
             if status != 499:  # its answer has begun: the connection must be closed
                 raise
@@ -104,14 +103,7 @@ def error_body(message: str, kind: str, code: str | None = None) -> dict[str, An
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-async def _refuse(send: Send) -> None:
+def _refusal() -> Response:
     problem = "the header `Authorization: Bearer ...` must have this server's token"
-    body = json.dumps(error_body(problem, "authentication_error", "invalid_api_key")).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"www-authenticate", b"Bearer"),
-        (b"x-should-retry", b"false"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    body = error_body(problem, "authentication_error", "invalid_api_key")
+    return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer", "x-should-retry": "false"})

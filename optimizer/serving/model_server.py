@@ -56,7 +56,7 @@ def create_app(
         pipeline: the spec or program.
         gateway: makes its calls, and keeps their replies.
         hourly: caps on dollars and calls per hour of the clock.
-        token: that clients must send; None lets everybody in.
+        token: that clients must send; None accepts every request.
         most_bytes: of a request.
 
     Raises:

@@ -58,3 +58,11 @@ def _stage(given: Any, known: str) -> Stage:
         return stage
     meant = _MEANT.get(given, given) if isinstance(given, str) else given
     raise ValueError(f"there is no stage {given!r}{nearest(meant, STAGES)} {known}")
+
+
+def chosen_stages(names: Sequence[str], strategy: str, prompt_optimizer: str) -> list[str | Stage]:
+    """The stages of these names, with the search strategy and the optimizer of prompts."""
+    own: dict[str, Stage] = {
+        stage.name: stage for stage in (Prompts(prompt_optimizer), Allocation(strategy))
+    }
+    return [own.get(name, name) for name in names]

@@ -195,7 +195,7 @@ def _write_artifacts(result: Result, yaml: str | None, folder: Path) -> None:
     # each writes the file, or returns its text
     writers: dict[str, Callable[[Path], str | None]] = {
         "config.yaml": lambda _: yaml or plain_yaml({"config": result.config.model_dump()}),
-        "trials.json": lambda _: as_json([_plain(trial) for trial in result.trials_]),
+        "trials.json": lambda _: as_json([plain_trial(trial) for trial in result.trials_]),
         "module_scores.json": lambda _: as_json(
             module_score_rows(result.module_scores_, result.diagnoser_model)
         ),
@@ -220,6 +220,7 @@ def examples_table(examples: pd.DataFrame) -> dict[str, Any]:
     return {"columns": columns, "data": [[row, *values] for row, values in rows]}
 
 
-def _plain(trial: Trial) -> dict[str, Any]:
+def plain_trial(trial: Trial) -> dict[str, Any]:
+    """The trial as plain data."""
     config, score = trial.config.model_dump(mode="json"), trial.score
     return {**vars(trial), "config": config, "score": score and dataclasses.asdict(score)}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from optimizer.search.records.module_score import ModuleScore
-from optimizer.search.records.trial import Trial
+from optimizer.search.records.trial import Trial, shortened
 from optimizer.tracking.delivery import PATIENCE_S, Delivery
 from optimizer.tracking.events import MOST_KEY, Event, Outcome, end_event, event, trial_event
 from optimizer.tracking.store import TrackingStore, chosen_store
@@ -20,6 +20,7 @@ from pipelines.gateway.secrets import redacted
 
 if TYPE_CHECKING:
     from optimizer.results.result import Result
+    from optimizer.setup.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,42 @@ def module_scores_event(scores: Sequence[ModuleScore], diagnoser: str | None) ->
     measured = {f"module_measured/{score.module}/{score.model}": score.measured for score in scores}
     tags = {"diagnoser/model": diagnoser}
     return event("figures", metrics={**rated, **measured}, tags=tags, step=scores[0].turn)
+
+
+def described(plans: Sequence[Plan]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """The params, tags and files of the run that describe its arguments."""
+    plan = plans[0]
+    space = plan.space.model_dump(mode="json", exclude={"exportable"})
+    params = {
+        "patterns": ", ".join(each.pipeline.name for each in plans) if len(plans) > 1 else None,
+        "metric": plan.metric.name,
+        "models": ", ".join(plan.models),
+        "search_examples": len(plan.search),
+        "holdout_examples": len(plan.holdout),
+        "seed": plan.seed,
+        "budget_usd": plan.budget.usd,
+        "budget_calls": plan.budget.calls,
+        "budget_seconds": plan.budget.seconds,
+        "budget_is_default": plan.budget_is_default or None,
+        "diagnoser": getattr(plan.diagnoser, "label", plan.diagnoser),
+        "judge/model": plan.metric.judging.model.label if plan.metric.judging else None,
+        "objective": str(plan.objective),
+        "stages": ", ".join(stage.name for stage in plan.stages),
+        **{f"search_space/{knob}": _choices_text(choices) for knob, choices in space.items()},
+    }
+    tags = {"study": plan.key, "search": plan.search.digest}
+    if plan.holdout:
+        tags["holdout"] = plan.holdout.digest
+    files = {"search_space.json": json.dumps(space, indent=1)}
+    if plan.metric.judging:
+        files["judge.txt"] = plan.metric.judging.metric.question.instructions
+    return params, tags, files
+
+
+def _choices_text(choices: Mapping[str, Any]) -> str | None:
+    """One knob's choices by module, shortened; None where no module has any."""
+    given = {module: values for module, values in choices.items() if values}
+    return shortened(json.dumps(given), 500) if given else None
 
 
 def import_mlflow() -> None:

@@ -31,7 +31,8 @@ def test_the_demo_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str
         f"paste into README.md, under <!-- demo -->, up to the table's end:\n{result}"
     )
     for told in ("nothing is paid", "mlflow ui",
-                 "compound-optimizer run mlruns/demo/tuned.yaml --input table=..."):  # fmt: skip
+                 "compound-optimizer run mlruns/demo/tuned.yaml --input table=...",
+                 "compound-optimizer serve mlruns/demo/tuned.yaml\n"):  # fmt: skip
         assert told in printed
     assert "result." not in printed, "that is for Python"
     assert Pipeline.load("mlruns/demo/tuned.yaml").config is not None

@@ -18,7 +18,7 @@ from evaluators.metrics.human_labels import JudgeAgreement
 from evaluators.outcome import Evaluation, Outcome
 from evaluators.statistics import Calibration
 from optimizer.errors import BudgetTooSmall, OptimizationError
-from optimizer.loop import _described, begin, start_search
+from optimizer.loop import begin, start_search
 from optimizer.results.result import Result
 from optimizer.results.summary_text import summary_text
 from optimizer.search.holdout import FinalScores
@@ -26,6 +26,7 @@ from optimizer.search.preflight.measured_judge import measure_judge
 from optimizer.setup.plan import prepare
 from optimizer.stages.resolver import resolve_stages
 from optimizer.tracking.outputs import final_figures
+from optimizer.tracking.tracker import described
 from pipelines import Failure
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.gateway import Gateway
@@ -209,9 +210,9 @@ def plan_of(metric: Any) -> Any:
 
 
 def test_what_the_judge_is_asked_is_among_the_runs_files() -> None:
-    _, _, files = _described([plan_of(llm_judge(RUBRIC, model=ARBITER))])
+    _, _, files = described([plan_of(llm_judge(RUBRIC, model=ARBITER))])
     assert RUBRIC in files["judge.txt"]
-    assert "judge.txt" not in _described([plan_of(lambda *_: 1.0)])[2]
+    assert "judge.txt" not in described([plan_of(lambda *_: 1.0)])[2]
 
 
 def test_a_judge_of_another_mind_than_people_ends_the_run_before_anything_else_is_paid() -> None:

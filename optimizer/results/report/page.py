@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizer.formatting import ui_command
+from optimizer.results import summary
 from optimizer.results.decision import decision
 from optimizer.results.examples import failures_frame
 from optimizer.results.prompt_changes import prompt_changes
@@ -18,20 +19,6 @@ from optimizer.results.report import trial_rows
 from optimizer.results.report.example_rows import ExamplePage
 from optimizer.results.report.figures import lettered
 from optimizer.results.report.templates import templates
-from optimizer.results.summary import (
-    cautions,
-    diagnoser_lines,
-    diagnoser_title,
-    finalists_table,
-    judge_lines,
-    measured_on,
-    paid_now,
-    patterns_table,
-    point_cells,
-    probes_lines,
-    sections,
-    verdict_lines,
-)
 from optimizer.search.records.trial import flat_config, last_trials
 from pipelines.gateway.secrets import redactor
 from pipelines.modules.signature import signature_text
@@ -56,29 +43,32 @@ def write_report(result: Result, path: str | Path) -> None:
         # the page's content security policy lets its own script run, and no other
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         decision=decision(result),
-        measured_on=measured_on(result),
-        cautions=cautions(result),
-        finalists=finalists_table(result),
-        verdict=list(verdict_lines(result)),
-        patterns=patterns_table(result) if result.patterns_ else None,
+        measured_on=summary.measured_on(result),
+        cautions=summary.cautions(result),
+        finalists=summary.finalists_table(result),
+        verdict=list(summary.verdict_lines(result)),
+        patterns=summary.patterns_table(result) if result.patterns_ else None,
         figures={name: Markup(drawn) for name, drawn in result.plots.items()},
         modules=list(_modules(result)),
-        front=[(letter, point, *point_cells(point)) for letter, point in lettered(result.points)],
+        front=[
+            (letter, point, *summary.point_cells(point))
+            for letter, point in lettered(result.points)
+        ],
         prompts=list(prompt_changes(result)),
         spent={
             "By purpose": trial_rows.spent_by_purpose(result),
             "By stage": trial_rows.spent_by_stage(result),
         },
-        paid_now=paid_now(result),
+        paid_now=summary.paid_now(result),
         examples=ExamplePage(result),
         failed_runs=failures_frame(result.examples_).head(_MOST_FAILURES).to_dict("records"),
         failure_kinds=_failure_kinds(result),
         tried=dict.fromkeys(label for trial in trials for label in trial.config.labels),
         best_path=trial_rows.best_path(trials, result.config),
         branches=trial_rows.branches(trials),
-        beside_trials=probes_lines(result),
-        diagnoser=(diagnoser_title(result), diagnoser_lines(result)),
-        judge=judge_lines(result),
+        beside_trials=summary.probes_lines(result),
+        diagnoser=(summary.diagnoser_title(result), summary.diagnoser_lines(result)),
+        judge=summary.judge_lines(result),
         provenance=provenance(result),
         ui_command=ui_command(result.tracking_uri),
     )
@@ -90,7 +80,7 @@ def summary_html(result: Result) -> str:
     """The summary as HTML, for notebooks."""
     redact = redactor()
     template = templates(redact).get_template("summary.html")
-    return redact(template.render(sections=sections(result)))
+    return redact(template.render(sections=summary.sections(result)))
 
 
 def _modules(result: Result) -> Iterator[dict[str, Any]]:

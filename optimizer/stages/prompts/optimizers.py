@@ -37,7 +37,7 @@ class PromptOptimizer:
 
     name: str
     fewest_runs: int
-    """It is of no use with room for fewer."""
+    """Not worth trying with room for fewer."""
     compile: Callable[[Workbench, Room], Any]
     """Looks for a better prompt, and returns the program it ends with.
 

@@ -149,7 +149,7 @@ def test_without_a_budget_the_estimate_caps_and_a_warning_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cap = estimated(stages="allocation").default
-    with caplog.at_level(logging.WARNING, "optimizer.loop"):
+    with caplog.at_level(logging.WARNING, "optimizer.estimates"):
         result = tune(stages="allocation")
     (line,) = [r.message for r in caplog.records if "NO BUDGET WAS GIVEN" in r.message]
     assert f"budget=Budget(usd={cap.usd:g})" in line

@@ -14,7 +14,8 @@ from optimizer.results.decision import decision
 from optimizer.results.operating_points import OperatingPoint
 from optimizer.results.result import DiagnoserAgreement, HeldOut, Result, Withdrawn
 from optimizer.results.summary import changes, diagnoser_lines
-from optimizer.results.summary_text import summary_text
+from optimizer.results.summary_text import code_options, summary_text
+from pipelines import Module, Pipeline
 from search_spaces import MemberConfig, ModuleConfig, PipelineConfig
 from tests.optimizer.made import (
     make_config,
@@ -174,6 +175,18 @@ def test_ui_command_names_the_store() -> None:
     uri = "sqlite:////data/mlruns/mlflow.db"
     assert f"mlflow ui --backend-store-uri {uri}" in str(make_result(tracking_uri=uri, run_id="1"))
     assert uri not in str(make_result(tracking_uri=uri, run_id=None)), "it was away"
+
+
+def test_what_can_be_saved_can_be_served() -> None:
+    printed = str(make_result())
+    assert '  result.save("tuned.yaml")\n  compound-optimizer serve tuned.yaml\n' in printed
+    function = Module("trim", "obj -> final", function="json:dumps")
+    code = Pipeline("with-code", [*make_pipeline().modules, function])
+    assert "compound-optimizer serve tuned.yaml --allow-code\n" in str(make_result(pipeline=code))
+    function = dataclasses.replace(function, function=lambda obj: obj)
+    unnamed = dataclasses.replace(code, modules=[*code.modules[:-1], function])
+    assert "tuned.yaml" not in str(make_result(pipeline=unnamed))
+    assert code_options({"program": {"class": "Own"}}) == " --program MODULE:OBJECT"
 
 
 def test_lines_fit_a_terminal(result: Result) -> None:

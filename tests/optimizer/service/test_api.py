@@ -23,7 +23,7 @@ from optimizer.errors import ServiceError
 from optimizer.service import queue
 from optimizer.service.client import RemoteSearch, SearchService
 from optimizer.service.materials import MOST_ROWS
-from optimizer.service.queue import Ending, WorkerFacts
+from optimizer.service.queue import Ending, WorkerFacts, listing
 from optimizer.service.tokens import find_token, read_tokens, token_of
 from optimizer.version import library_version
 from pipelines.gateway.model import Model
@@ -420,7 +420,7 @@ def test_the_list_has_the_newest_searches(
     client: SearchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = (submit(client) for _ in range(3))
-    monkeypatch.setattr(queue, "MOST_LISTED", 2)
+    monkeypatch.setattr(listing, "MOST_LISTED", 2)
     assert [search.id for search in client.searches()] == [third.id, second.id]
     assert client.search(first.id).status()["id"] == first.id
     for search in (first, second, third):

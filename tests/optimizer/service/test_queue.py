@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from optimizer.errors import ServiceError
 from optimizer.service import queue
-from optimizer.service.database import Database
+from optimizer.service.database import SEARCHES, Database
 from optimizer.service.queue import Ending, Leased, NotPossible, OverBudget, UnknownSearch
 from optimizer.service.queue import WorkerFacts as Facts
 from optimizer.service.request import SearchRequest, Upload
@@ -328,3 +329,22 @@ def test_errors_of_the_database_hold_no_rows(tmp_path: Path) -> None:
         queue.add(database, BEN, request, {}, DATA, "x", Budget(usd=0.1), "1.0")
     assert "a private prompt" not in str(failed.value)
     database.close()
+
+
+def test_a_list_reads_no_whole_requests(database: Database) -> None:
+    key = add(database, models=["a", "b"])
+    with database.writing() as connection:
+        connection.execute(update(SEARCHES).values(request="not read"))
+    now = shown(database, key)
+    assert (now["models"], now["metric"], now["dataset"], now["budget"]) == (
+        ["a", "b"], "exact_match", "rows.jsonl", {"usd": 0.5}
+    )  # fmt: skip
+
+
+def test_a_database_of_another_version_is_refused(url: str) -> None:
+    made = Database(url)
+    with made.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE searches DROP COLUMN facts")
+    made.close()
+    with pytest.raises(ServiceError, match="made by another version, without facts: finish"):
+        Database(url)
