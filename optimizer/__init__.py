@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs import from_dspy
     from pipelines.aggregators.notation import network_text, parse_network
     from pipelines.gateway.budget import Budget
-    from pipelines.gateway.concurrency.limits import Limit
+    from pipelines.gateway.concurrency.limits import Batch, Limit
     from pipelines.gateway.gateway import Gateway
     from pipelines.gateway.model import Model
     from pipelines.gateway.prices import ModelError
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AggregatorConfig",
     "Allocation",
+    "Batch",
     "BestOfK",
     "Budget",
     "BudgetTooSmall",

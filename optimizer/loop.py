@@ -220,6 +220,7 @@ def optimize(
         plan = plans[0]
     gateway = gateway or default_gateway()
     session = gateway.session(account_of(plans), plan.budget)
+    session.batches = not plan.objective.measures_latency
     with on_workers(session):
         return _searched(plans, session, concurrency, experiment, on_trial)
 
