@@ -46,8 +46,9 @@ class BatchedCall:
 
     @property
     def _pays(self) -> bool:
-        """Whether a batch costs less, and there is time for it."""
-        return self._worst_usd > 0 and self.batch.within_s <= self.account.seconds_left
+        """Whether a batch costs less, and there is time for it; tiers have a price of their own."""
+        costs = self._worst_usd > 0 and not self.call.model.tier
+        return costs and self.batch.within_s <= self.account.seconds_left
 
     @property
     def _worst_usd(self) -> float:
