@@ -24,6 +24,8 @@ from pipelines.providers.openai_server import (
 
 _PATH = "/v1/chat/completions"
 _ENDED = ("completed", "expired", "cancelled", "failed")
+_UNLOGGED = {"litellm_metadata": {"batch_ignore_default_logging": True}}
+"""Otherwise litellm would download the files, too, for its log."""
 _NOT_MADE = FailureKind("not_in_batch", sent=False)
 _NO_LINE = FailureKind("malformed_response", retryable=True, billed=True)
 
@@ -54,10 +56,10 @@ class LitellmBatches(BatchEndpoint):
     async def results(self, call: LMCall, batch: str, timeout_s: float) -> BatchResults | None:
         litellm, options = load_litellm(), _options(call.model, timeout_s)
         try:
-            found = await litellm.aretrieve_batch(batch_id=batch, **options)
-            if found.status not in _ENDED:
-                return None
+            found = await litellm.aretrieve_batch(batch_id=batch, **options, **_UNLOGGED)
             files = [each for each in (found.output_file_id, found.error_file_id) if each]
+            if found.status not in _ENDED or (found.status == "completed" and not files):
+                return None  # the files of a completed batch may be named a moment later
             contents = [
                 (await litellm.afile_content(file_id=each, **options)).content for each in files
             ]
