@@ -27,6 +27,8 @@ class BatchBehaviour:
     """How long a batch takes."""
     status: Literal["completed", "expired", "failed", "cancelled"] = "completed"
     """How it ends; but for `completed`, before all requests were served."""
+    answers: bool = True
+    """Whether it confirms a batch that it takes, or resets the connection."""
     served: float = 0.5
     """The share of the requests that were served by then; of a failed one, none."""
 

@@ -58,7 +58,11 @@ class LoopbackHandler(BaseHTTPRequestHandler):
                 self._send_json(200, batches.upload(self.headers["Content-Type"], body))
             elif batches and self.path.endswith("/batches"):
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                self._send_json(200, batches.create(json.loads(body)["input_file_id"], headers))
+                taken = batches.create(json.loads(body)["input_file_id"], headers)
+                if batches.behaviour.answers:
+                    self._send_json(200, taken)
+                else:
+                    self._fail(Behaviour.reset())
             else:
                 self._complete(self._parsed(body))
         except RefusedRequest as error:

@@ -44,7 +44,7 @@ def models_of(server: LoopbackServer) -> list[Model]:
 
 
 def searched(server: LoopbackServer, gateway: Gateway, **settings: Any) -> Result:
-    return optimize(
+    result: Result = optimize(
         locate_solve(),
         ROWS,
         models_of(server),
@@ -54,6 +54,7 @@ def searched(server: LoopbackServer, gateway: Gateway, **settings: Any) -> Resul
         concurrency=100,
         **settings,
     )
+    return result
 
 
 @pytest.fixture(autouse=True)

@@ -56,7 +56,7 @@ class Batches:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._open: dict[Queue, _Open] = {}
-        self._sent: dict[str, _Sent] = {}
+        self._sent: dict[tuple[Queue, str], _Sent] = {}
         self._closed: set[Queue] = set()
 
     async def send(
@@ -74,7 +74,7 @@ class Batches:
         Raises:
             CallFailed: as `BatchEndpoint.create`.
         """
-        queue = call.model.name, call.model.api_base, call.model.api_key_env
+        queue = _queue(call)
         if queue in self._closed:
             return None
         batch = self._open.setdefault(queue, _Open())
@@ -108,10 +108,11 @@ class Batches:
         Raises:
             CallFailed: they can't be had.
         """
-        sent = self._sent.get(batch)
+        name = _queue(call), batch
+        sent = self._sent.get(name)
         if sent is None:
             polling = asyncio.create_task(_polled(call, batch, endpoint, timeout_s))
-            sent = self._sent[batch] = _Sent(polling)
+            sent = self._sent[name] = _Sent(polling)
             self._store.awaited_batches.add(batch)
         sent.waiting += 1
         try:
@@ -123,7 +124,7 @@ class Batches:
             sent.waiting -= 1
             if not sent.waiting:
                 sent.results.cancel()
-                del self._sent[batch]
+                del self._sent[name]
                 self._store.awaited_batches.discard(batch)
 
     async def _filled(
@@ -146,6 +147,10 @@ class Batches:
         self._store.send_in_batch(batch.calls, sent)
         logger.info("batch %s was sent, with %d calls", sent, len(batch.calls))
         return sent
+
+
+def _queue(call: LMCall) -> Queue:
+    return call.model.name, call.model.api_base, call.model.api_key_env
 
 
 async def _polled(

@@ -27,7 +27,6 @@ _ENDED = ("completed", "expired", "cancelled", "failed")
 _UNLOGGED = {"litellm_metadata": {"batch_ignore_default_logging": True}}
 """Otherwise litellm would download the files, too, for its log."""
 _NOT_MADE = FailureKind("not_in_batch", sent=False)
-_NO_LINE = FailureKind("malformed_response", retryable=True, billed=True)
 
 
 class LitellmBatches(BatchEndpoint):
@@ -78,28 +77,35 @@ class LitellmBatches(BatchEndpoint):
             raise
         except Exception as error:  # whatever a provider may write
             detail = f"the line can't be read ({type(error).__name__}: {error})"
-            raise _NO_LINE.failure(call, detail) from None
+            raise failures.MALFORMED.failure(call, detail) from None
 
 
 LITELLM_BATCHES = LitellmBatches()
 
 
 def _request(call: LMCall) -> dict[str, Any]:
-    body = request_body(call, _adapted(call.model))
+    body = request_body(call, _adapted(call))
     return {"custom_id": call.key, "method": "POST", "url": _PATH, "body": body}
 
 
-def _adapted(model: Model) -> Mapping[str, str | None]:
+def _adapted(call: LMCall) -> Mapping[str, str | None]:
     """Parameters that the model does not take, and what it wants instead."""
+    model = call.model
     if model.address:
         return OPENAI_SERVER.adapted(model)
     litellm = load_litellm()
     short, provider, _, _ = litellm.get_llm_provider(model.name)
-    known = litellm.get_supported_openai_params(short, custom_llm_provider=provider) or ()
-    adapted: dict[str, str | None] = {n: None for n in MAY_BE_LEFT_OUT if n not in known}
-    if provider in ("openai", "azure") and "max_completion_tokens" in known:
-        adapted["max_tokens"] = "max_completion_tokens"
-    return adapted
+    if provider not in ("openai", "azure"):
+        return {}
+    body = request_body(call, {})
+    given = {name: body[name] for name in ("max_tokens", *MAY_BE_LEFT_OUT) if name in body}
+    taken = litellm.utils.get_optional_params(
+        model=short, custom_llm_provider=provider, drop_params=True, **given
+    )
+    left_out: dict[str, str | None] = {name: None for name in given if name not in taken}
+    if "max_tokens" in left_out:
+        left_out["max_tokens"] = "max_completion_tokens"
+    return left_out
 
 
 def _options(model: Model, timeout_s: float) -> dict[str, Any]:
@@ -128,7 +134,9 @@ def _problem(batch: Any) -> str:
 
 def _reply(call: LMCall, line: Any) -> ProviderReply:
     if line is None:
-        raise _NO_LINE.failure(call, "the batch has ended, but brought no reply to this call")
+        raise failures.MALFORMED.failure(
+            call, "the batch has ended, but brought no reply to this call"
+        )
     response = line.get("response")
     if not response:
         raise _NOT_MADE.failure(call, json.dumps(line.get("error")))

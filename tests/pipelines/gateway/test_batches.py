@@ -24,6 +24,7 @@ from pipelines.gateway.call import BudgetExhausted, CallFailed, LMCall, LMReply
 from pipelines.gateway.concurrency.limits import Batch, Limit
 from pipelines.gateway.execution import batches
 from pipelines.gateway.gateway import Gateway
+from pipelines.gateway.model import Model
 from pipelines.gateway.session import Session
 from pipelines.providers import price_of
 
@@ -159,6 +160,49 @@ def test_a_provider_without_batches_is_asked_directly_and_for_none_again(
         assert texts(outcomes) == [f"{number}" for number in range(2 * COUNT)]
         assert session.spent.usd == pytest.approx(server.usd, rel=1e-9)
     assert caplog.text.count("was not sent") == 1
+
+
+def test_a_batch_that_may_have_been_taken_is_charged_at_its_worst(
+    make_call: MakeCall, open_gateway: OpenGateway
+) -> None:
+    with serving(answers=False) as server:
+        session = opened(open_gateway, server)
+        calls = numbered(make_call, server)
+        outcomes = completed(session, calls)
+        assert texts(outcomes) == [f"{number}" for number in range(COUNT)]
+        assert session.spent.calls == server.requests == 2 * COUNT
+        worst = sum(price_of(call.model).worst_usd(call) for call in calls)
+        assert server.usd <= session.spent.usd <= 1.5 * worst
+
+
+def test_a_hosted_model_is_batched_with_the_parameters_that_it_takes(
+    make_call: MakeCall, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[LoopbackRequest] = []
+
+    def script(request: LoopbackRequest) -> Behaviour:
+        asked.append(request)
+        return Behaviour()
+
+    with LoopbackServer(script, api_key="the-key-1234", batches=BatchBehaviour()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OWN_KEY", "the-key-1234")
+        model = Model("openai/o4-mini", api_key_env="OWN_KEY", max_tokens=99)
+        calls = [
+            LMCall(model, ({"role": "user", "content": f"{number}"},), temperature=0.5)
+            for number in range(COUNT)
+        ]
+        gateway = open_gateway(limits={"openai": Limit(batch=Batch())})
+        session = gateway.session("study")
+        session.batches = True
+        outcomes = completed(session, calls)
+        assert texts(outcomes) == [f"{number}" for number in range(COUNT)]
+        assert server.batches is not None
+        assert server.batches.sizes == [COUNT]
+        assert {each.model for each in asked} == {"o4-mini"}
+        assert all(each.params["max_completion_tokens"] == 99 for each in asked)
+        assert not any({"max_tokens", "temperature"} & each.params.keys() for each in asked)
+        assert 0 < session.spent.usd == pytest.approx(session.nominal.usd / 2)
 
 
 def test_who_has_no_time_or_no_company_is_not_batched(
