@@ -1,6 +1,6 @@
 """Batches: calls that wait at the same time are sent together, for less and to be answered later.
 
-docs/deployments.md, "Batches", has the rule by which a call is batched.
+docs/deployments.md, "Batches", has the rule by which a call is batched; docs/decisions/021, why.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Batches:
         self._open: dict[Queue, _Open] = {}
         self._sent: dict[tuple[Queue, str], _Sent] = {}
         self._closed: set[Queue] = set()
+        self._told = False
 
     async def send(
         self,
@@ -146,6 +147,9 @@ class Batches:
             raise
         self._store.send_in_batch(batch.calls, sent)
         logger.info("batch %s was sent, with %d calls", sent, len(batch.calls))
+        if not self._told:
+            self._told = True
+            logger.warning("calls are sent by batch; in latencies they count as 0 seconds")
         return sent
 
 
