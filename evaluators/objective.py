@@ -103,6 +103,12 @@ class Objective:
         return any(limit is not None for limit in limits)
 
     @property
+    def measures_latency(self) -> bool:
+        """Whether latencies count for more than a tie."""
+        limited = (self.max_latency_s, self.max_latency_p95_s) != (None, None)
+        return self.pareto or limited
+
+    @property
     def tolerance(self) -> float:
         """How far below the best score a cheaper config may be and still be preferred."""
         return TOLERANCE if self.within is None else self.within

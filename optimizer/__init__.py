@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pipelines.adapters.dspy_programs import from_dspy
     from pipelines.aggregators.notation import network_text, parse_network
     from pipelines.gateway.budget import Budget
-    from pipelines.gateway.concurrency.limits import Limit
+    from pipelines.gateway.concurrency.limits import Batch, Limit
     from pipelines.gateway.gateway import Gateway
     from pipelines.gateway.model import Model
     from pipelines.gateway.prices import ModelError
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "AggregatorConfig", "Allocation", "BestOfK", "Budget", "BudgetTooSmall", "Dataset",
+    "AggregatorConfig", "Allocation", "Batch", "BestOfK", "Budget", "BudgetTooSmall", "Dataset",
     "DatasetError", "Drift", "Estimate", "Evaluated", "FinetuningData", "Gateway",
     "JudgeAgreement", "Limit", "MemberConfig", "MetricError", "Model", "ModelError", "Module",
     "ModuleConfig", "ModuleFailed", "ModuleScore", "Objective", "OperatingPoint",

@@ -202,6 +202,7 @@ def optimize(
     if budget is None:
         plans = with_default_budget(plans, concurrency)
     session = (gateway or default_gateway()).session(account_of(plans), plans[0].budget)
+    session.batches = not plans[0].objective.measures_latency
     with on_workers(session):
         return _searched(plans, session, concurrency, experiment, on_trial)
 

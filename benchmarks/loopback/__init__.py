@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.loopback.batches import BatchBehaviour
 from benchmarks.loopback.behaviour import (
     Behaviour,
     LoopbackRequest,
@@ -15,6 +16,7 @@ from benchmarks.loopback.replies import Reply, calling, echo, images_of
 from benchmarks.loopback.server import LoopbackServer
 
 __all__ = [
+    "BatchBehaviour",
     "Behaviour",
     "Fault",
     "Hostile",

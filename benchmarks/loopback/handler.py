@@ -14,27 +14,14 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.loopback.behaviour import Behaviour, LoopbackRequest
+from benchmarks.loopback.refusals import RefusedRequest
 
 if TYPE_CHECKING:
     from benchmarks.loopback.server import LoopbackServer
 
 
-class RefusedRequest(Exception):
-    """A request that is answered by an error object in OpenAI's form."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """OpenAI's error object."""
-        return {"error": {"message": str(self), "type": self.code, "code": self.code}}
-
-
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """Answers `POST .../chat/completions` and `GET .../models`."""
+    """Answers `POST .../chat/completions`, `GET .../models`, and those of batches."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -44,18 +31,40 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     """Set on a subclass by the server that it belongs to."""
 
     def do_GET(self) -> None:
-        """List the models."""
+        """List the models, or look at a batch or a file of one."""
+        try:
+            self._look()
+        except RefusedRequest as error:
+            self._send_json(error.status, error.body)
+
+    def _look(self) -> None:
+        batches = self.owner.batches
         if self.path.rstrip("/").endswith("/models"):
             data = [{"id": name, "object": "model"} for name in self.owner.prices]
             self._send_json(200, {"object": "list", "data": data})
+        elif batches and self.path.endswith("/content"):
+            self._send(Behaviour(), batches.content(self.path.split("/")[-2]))
+        elif batches and "/batches/" in self.path:
+            self._send_json(200, batches.look(self.path.split("/")[-1]))
         else:
-            self._send_json(404, RefusedRequest(404, "not_found", f"no {self.path} here").body)
+            raise RefusedRequest(404, "not_found", f"no {self.path} here")
 
     def do_POST(self) -> None:
-        """Complete a chat as the script says."""
+        """Complete a chat as the script says, or take a file or a batch."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        batches = self.owner.batches
         try:
-            self._complete(self._parsed(body))
+            if batches and self.path.endswith("/files"):
+                self._send_json(200, batches.upload(self.headers["Content-Type"], body))
+            elif batches and self.path.endswith("/batches"):
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                taken = batches.create(json.loads(body)["input_file_id"], headers)
+                if batches.behaviour.answers:
+                    self._send_json(200, taken)
+                else:
+                    self._fail(Behaviour.reset())
+            else:
+                self._complete(self._parsed(body))
         except RefusedRequest as error:
             self._send_json(error.status, error.body)
         except ConnectionError:  # the client gave up: nobody is left to tell

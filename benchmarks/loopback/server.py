@@ -11,13 +11,14 @@ from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+from benchmarks.loopback.batches import BatchBehaviour, LoopbackBatches
 from benchmarks.loopback.behaviour import (
     Behaviour,
     LoopbackRequest,
     Script,
     behaviour_for,
 )
-from benchmarks.loopback.handler import LoopbackHandler, RefusedRequest
+from benchmarks.loopback.handler import LoopbackHandler
 from benchmarks.loopback.metering import (
     CountTokens,
     Meter,
@@ -27,6 +28,7 @@ from benchmarks.loopback.metering import (
     input_tokens,
     quarter_of_bytes,
 )
+from benchmarks.loopback.refusals import RefusedRequest
 from benchmarks.loopback.replies import Reply, echo
 
 FREE = Price(0.0, 0.0)
@@ -47,6 +49,7 @@ class LoopbackServer:
         api_key: If given, requests without this bearer token are 401.
         bills_abandoned: Whether requests whose client leaves are charged in full; if not, for the
             input and for as much of the output as was written by then, in even pace.
+        batches: Its batch endpoint; none, if not given.
         port: Where it listens; 0 takes any that is free.
     """
 
@@ -59,10 +62,12 @@ class LoopbackServer:
         count_tokens: CountTokens = quarter_of_bytes,
         api_key: str | None = None,
         bills_abandoned: bool = True,
+        batches: BatchBehaviour | None = None,
         port: int = 0,
     ) -> None:
         self.prices: Mapping[str, Price] = dict(prices or {})
         self.meter = Meter()
+        self.batches = LoopbackBatches(self, batches) if batches else None
         self._script = Behaviour() if script is None else script
         self._reply = reply
         self._count_tokens = count_tokens
@@ -108,13 +113,17 @@ class LoopbackServer:
             self._thread.join()
         self._http.server_close()
 
-    def serve(self, request: LoopbackRequest) -> tuple[Behaviour, Mapping[str, Any]]:
+    def serve(
+        self, request: LoopbackRequest, share: float = 1.0
+    ) -> tuple[Behaviour, Mapping[str, Any]]:
         """Run the model, unless the script refuses, and charge for it if that is due by now.
+
+        It is charged that share of the price.
 
         Raises:
             RefusedRequest: wrong key, or a model that is not served.
         """
-        self._admit(request)
+        self.admit(request)
         behaviour = behaviour_for(self._script, request)
         if not behaviour.billed:
             return behaviour, {}
@@ -133,7 +142,8 @@ class LoopbackServer:
         sent = input_tokens(request.messages, request.params, self._count_tokens)
         usage = Usage(sent, most_written)
         if self._bills_abandoned:
-            self.meter.bill(usage, self.prices.get(request.model, FREE))
+            price = self.prices.get(request.model, FREE)
+            self.meter.bill(usage, Price(share * price.input, share * price.output))
         choices = count if behaviour.choices else 0
         return behaviour, _completion(request, message, reason, usage, choices)
 
@@ -151,7 +161,8 @@ class LoopbackServer:
         if not self._is_closing:
             self.meter.abandon()
 
-    def _admit(self, request: LoopbackRequest) -> None:
+    def admit(self, request: LoopbackRequest) -> None:
+        """Raise `RefusedRequest` for a wrong key, or a model that is not served."""
         given = request.headers.get("authorization", "")
         if self._api_key is not None and given != f"Bearer {self._api_key}":
             raise RefusedRequest(401, "invalid_api_key", "incorrect API key provided")

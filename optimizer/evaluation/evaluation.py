@@ -89,6 +89,7 @@ def evaluate(
     recorded = recorded_scores(plan.pipeline, plan.metric.name)
     check_calls_can_be_made(plan)
     session = (gateway or default_gateway()).session(f"evaluate {plan.account}", plan.budget)
+    session.batches = True
     check_models_answer(plan, session)
     bound = plan.metric.open(session)
     evaluator = Evaluator(plan.pipeline, plan.models, plan.search, bound, session, concurrency)

@@ -50,6 +50,11 @@ class LMCall:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def batch_key(self) -> str:
+        """What its reply is kept under if a batch brings it: that has no latency."""
+        return batch_key(self.key)
+
+    @property
     def seed(self) -> int:
         """What travels as the seed: see `seed_of`."""
         return seed_of(self.messages, self.sample)
@@ -63,6 +68,11 @@ class LMCall:
     def most_input_tokens(self) -> int:
         """A bound on the input tokens; see `input_bound`."""
         return most_input_tokens(self.model.name, self.messages, self.all_params)
+
+
+def batch_key(key: str) -> str:
+    """As `LMCall.batch_key`, of the call of this key."""
+    return f"{key}.batch"
 
 
 def seed_of(messages: Sequence[Mapping[str, Any]], sample: int) -> int:
@@ -88,7 +98,7 @@ class LMReply:
     usd: float
     """What the provider charged, paid now or when it was first recorded."""
     latency_s: float
-    """Seconds that the call took when it was first made."""
+    """Seconds that the call took when it was first made; 0 if a batch brought it."""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     """In OpenAI's form, as the model wrote them: arguments may be no JSON, or a name missing."""
     cached: bool = False

@@ -16,13 +16,14 @@ from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import CallFailed
 from pipelines.gateway.concurrency.flights import Flights
 from pipelines.gateway.concurrency.limits import Limit, ProviderGate
+from pipelines.gateway.execution.batches import Batches
 from pipelines.gateway.session import Session
 from pipelines.gateway.storage.store import Store
 from search_spaces.refusals import check_number, check_whole, refusing_with
 
 if TYPE_CHECKING:
     from pipelines.gateway.model import Model
-    from pipelines.gateway.provider import Provider
+    from pipelines.gateway.provider import BatchEndpoint, Provider
 
 __all__ = ["Gateway", "Session", "default_cache_folder", "default_gateway", "default_session"]
 
@@ -83,6 +84,7 @@ class Gateway:
         """Where replies are kept; None for memory."""
         self.store = Store(folder)
         self.flights = Flights()
+        self.batches = Batches(self.store)
         self.retries = retries
         self.timeout_s = timeout_s
         self.outage_s = outage_s
@@ -95,6 +97,12 @@ class Gateway:
         from pipelines.providers import provider_of
 
         return provider_of(model)
+
+    def batch_endpoint(self) -> BatchEndpoint:
+        """Sends batches; imported with the first one."""
+        from pipelines.providers import batch_endpoint
+
+        return batch_endpoint()
 
     def session(self, study: str = "", budget: Budget | None = None) -> Session:
         """Open the account of one study.

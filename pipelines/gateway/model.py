@@ -11,10 +11,12 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictF
 from pydantic.dataclasses import dataclass
 
 from pipelines.gateway.local_servers import address_variables, local_server
-from pipelines.gateway.params import REFUSED, check_address, check_params
+from pipelines.gateway.params import REFUSED, check_address, check_model_params
 from search_spaces.refusals import Whole, refusing_with
 
 _OF_KEYS = "put the key into an environment variable and name that: api_key_env='...'"
+USUAL_TIERS = ("default", "standard_only", "on_demand")
+"""What providers call the service tier of the listed price."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"(?=.*[a-z])(?=.*\d)\w{20,}")
 """What keys look like where they could be names: long, with digits and lower-case letters."""
@@ -70,8 +72,12 @@ class Model:
     """Dollars per million output tokens; litellm's price, if not given."""
     max_tokens: Whole = Field(default=2048, ge=1)
     """Most output tokens of one call; every call carries it, so that its cost is bounded."""
-    params: Annotated[dict[str, Any], AfterValidator(check_params)] = Field(default_factory=dict)
+    params: Annotated[dict[str, Any], AfterValidator(check_model_params)] = Field(
+        default_factory=dict
+    )
     """Further parameters sent with every call, such as `{"reasoning_effort": "low"}`.
+
+    `{"service_tier": "flex"}` takes the price that litellm lists for that tier.
 
     Nothing that has a field here, that the gateway sets, or that is a secret.
     """
@@ -80,6 +86,12 @@ class Model:
     def identity(self) -> dict[str, Any]:
         """All that decides its answers and their price, for keys: every field but `api_key_env`."""
         return {name: value for name, value in asdict(self).items() if name != "api_key_env"}
+
+    @property
+    def tier(self) -> str:
+        """The service tier whose price it has; empty for the usual one."""
+        tier = str(self.params.get("service_tier", ""))
+        return "" if tier in USUAL_TIERS else tier
 
     @property
     def has_own_price(self) -> bool:

@@ -33,9 +33,9 @@ _INSTEAD = {
         "input_cost_per_token", "output_cost_per_token", "input_cost_per_second",
         "output_cost_per_second",
     ),
-    "it costs more than the tokens that the budget reserves": (
-        "service_tier", "web_search_options",
-    ),
+    "it costs more than the tokens that the budget reserves": ("web_search_options",),
+    "a tier has a price of its own, so it is part of a model: "
+    "Model(..., params={'service_tier': ...})": ("service_tier",),
     "it may lift what bounds a call": (
         "additional_drop_params", "drop_params", "allowed_openai_params", "custom_llm_provider",
         "mock_response", "logger_fn", "hooks",
@@ -72,6 +72,22 @@ def check_params(params: M) -> M:
             )
         if name in _NESTED and isinstance(value, Mapping):
             check_params(value)
+    return params
+
+
+def check_model_params(params: M) -> M:
+    """The same parameters; as `check_params`, but a model may name a service tier.
+
+    Raises:
+        ValueError: names the parameter, and the right way.
+    """
+    tier = params.get("service_tier", "default")
+    if not isinstance(tier, str) or tier == "auto":
+        raise ValueError(
+            "params['service_tier'] must name a tier, such as 'flex' or 'priority', since each has "
+            f"a price of its own, but got {tier!r}"
+        )
+    check_params({name: value for name, value in params.items() if name != "service_tier"})
     return params
 
 

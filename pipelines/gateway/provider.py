@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
@@ -31,6 +31,43 @@ class ProviderReply:
     """In OpenAI's form, as they came."""
     listed_usd: float | None = None
     """What so many tokens cost by the provider's own price list, discounts included."""
+
+
+class BatchResults(NamedTuple):
+    """What a batch brought."""
+
+    lines: Mapping[str, Mapping[str, Any]]
+    """Lines of its output and error files, by the keys of their calls."""
+    problem: str
+    """Why calls without a line were not made, at no cost; empty if all calls were made."""
+
+
+class BatchEndpoint(Protocol):
+    """Sends calls together, to be answered within hours. On the event loop."""
+
+    async def create(self, calls: Sequence[LMCall], timeout_s: float, /) -> str:
+        """Send a batch of calls to one model; return its id.
+
+        Raises:
+            CallFailed: it was not accepted; or, where `billed`, whether it was is unknown.
+        """
+        ...
+
+    async def results(self, call: LMCall, batch: str, timeout_s: float, /) -> BatchResults | None:
+        """The results of a batch that the call was sent in; None as long as there are none.
+
+        Raises:
+            CallFailed: they can't be had; at a later time perhaps, where `retryable` or `away`.
+        """
+        ...
+
+    def reply(self, call: LMCall, results: BatchResults, /) -> ProviderReply:
+        """The reply to one of its calls.
+
+        Raises:
+            CallFailed: it brought none.
+        """
+        ...
 
 
 class Provider(Protocol):

@@ -66,7 +66,7 @@ class Session(Account):
             BudgetExhausted: the session was stopped.
         """
         self.check_not_stopped()
-        known = self._store.parsed(key)
+        known = self._store.parsed(key, batched=self.batches)
         if known is not None:
             self._count(known.call, "task", known.reply.cost)
         return known
@@ -117,7 +117,7 @@ class Session(Account):
 
     def reply_text(self, key: str) -> str | None:
         """The text of the reply that is recorded for the call of this key; None without one."""
-        reply = self._store.reply(key)
+        reply = self._store.reply(key, batched=self.batches)
         return None if reply is None else reply.text
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.gateway.model import Model
 from pipelines.gateway.prices import ModelError, Price
-from pipelines.gateway.provider import Knob, Provider
+from pipelines.gateway.provider import BatchEndpoint, Knob, Provider
 
 DIRECT = ("openai", "hosted_vllm", "lm_studio", "llamafile", "openai_like", "custom_openai")
 """Prefixes of servers of OpenAI's form, which are asked directly where their address is known."""
@@ -32,6 +32,13 @@ def provider_of(model: Model) -> Provider:
     from pipelines.providers.litellm.provider import LITELLM
 
     return LITELLM
+
+
+def batch_endpoint() -> BatchEndpoint:
+    """Sends batches; imported when it is first needed."""
+    from pipelines.providers.litellm.batches import LITELLM_BATCHES
+
+    return LITELLM_BATCHES
 
 
 def is_known_elsewhere(model: Model) -> bool:

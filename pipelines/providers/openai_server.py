@@ -31,7 +31,7 @@ from pipelines.providers.prices import address_problem, key_problem, resolve_pri
 
 _RENAMED = {"max_tokens": "max_completion_tokens"}
 """What a server that refuses a parameter may want instead."""
-_MAY_BE_LEFT_OUT = ("seed", "temperature", "top_p", "stop")
+MAY_BE_LEFT_OUT = ("seed", "temperature", "top_p", "stop")
 _MOST_BYTES = 2**26
 """Of a body; no completion is that long."""
 _REFUSES = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.I)
@@ -77,7 +77,7 @@ class OpenAIServer(Provider):
         while True:
             used = dict(adapted)  # other calls may learn of more meanwhile
             asked = time.perf_counter()
-            status, body, headers = await self._post(call, _body(call, used), timeout_s)
+            status, body, headers = await self._post(call, request_body(call, used), timeout_s)
             if status < 300:
                 return _reply(call, body, time.perf_counter() - asked)
             text = _message(body.decode(errors="replace"))
@@ -87,6 +87,10 @@ class OpenAIServer(Provider):
             adapted[refused] = _RENAMED.get(refused)
         what = failures.of_status(status, text, call)
         raise what.failure(call, f"HTTP {status}: {text}", retry_after=retry_after(headers))
+
+    def adapted(self, model: Model) -> Mapping[str, str | None]:
+        """The parameters that the model's server has refused, and what it wants instead."""
+        return self._adapted.get((model.address, model.name), {})
 
     async def _post(
         self, call: LMCall, body: Mapping[str, Any], timeout_s: float
@@ -168,7 +172,8 @@ def _headers(call: LMCall) -> dict[str, str]:
     return {**own, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
 
 
-def _body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:
+def request_body(call: LMCall, adapted: Mapping[str, str | None]) -> dict[str, Any]:
+    """The request in OpenAI's form; `adapted` renames parameters, or leaves them out."""
     model = call.model
     params = call.all_params
     extra = params.pop("extra_body", None) or {}
@@ -202,7 +207,7 @@ def _refused_parameter(
         return None if "response_format" in adapted else "response_format"
     if not _REFUSES.search(text):
         return None
-    for name in ("max_tokens", *_MAY_BE_LEFT_OUT):
+    for name in ("max_tokens", *MAY_BE_LEFT_OUT):
         named = re.search(rf"\b{name}\b", text)
         bounded = name not in _RENAMED or _RENAMED[name] in text
         if named and bounded and name not in adapted:

@@ -15,9 +15,9 @@ Listed = tuple[float | None, float | None]
 
 
 def resolve_price(
-    model: Model, listed: Callable[[str], Listed], hint: Callable[[str], str] = lambda _: ""
+    model: Model, listed: Callable[[Model], Listed], hint: Callable[[str], str] = lambda _: ""
 ) -> Price:
-    """The user's figures, else those listed for the name, per token; 0 for a local server.
+    """The user's figures, else those listed for it, per token; 0 for a local server.
 
     Raises:
         ModelError: there is no figure; quotes the hint for the name.
@@ -25,13 +25,14 @@ def resolve_price(
     own = (model.input_usd_per_million, model.output_usd_per_million)
     if own[0] is not None and own[1] is not None:
         return Price(own[0] / 1e6, own[1] / 1e6)
-    others = (0.0, 0.0) if is_local(model) else listed(model.name)
+    others = (0.0, 0.0) if is_local(model) else listed(model)
     inputs, outputs = (
         there if mine is None else mine / 1e6 for mine, there in zip(own, others, strict=True)
     )
     if inputs is None or outputs is None:
+        tier = f" at service_tier={model.tier!r}" if model.tier else ""
         raise ModelError(
-            f"no price is known for model {model.name!r}{hint(model.name)}; give it: "
+            f"no price is known for model {model.name!r}{tier or hint(model.name)}; give it: "
             f"Model({model.name!r}, input_usd_per_million=..., output_usd_per_million=...), "
             "0 for a model that costs nothing (or, to keep a dspy.LM, "
             "dspy.LM(..., input_cost_per_token=..., output_cost_per_token=...))"

@@ -3,9 +3,9 @@
     python tests/docs/run_page.py docs/tracking.md
 
 Hosted models are played by simulated ones (PLAYED_BY), the address of an own server (ADDRESS) by
-the loopback server, whose models speak as simulated ones too, that of a search service (SERVICE) by
-one with a worker, and that of a Dask scheduler (SCHEDULER) by a cluster of one: no keys, no network
-but 127.0.0.1.
+the loopback server, whose models speak as simulated ones too, that of another one (SLOWER) by a
+slower one, that of a search service (SERVICE) by one with a worker, and that of a Dask scheduler
+(SCHEDULER) by a cluster of one: no keys, no network but 127.0.0.1.
 It works in the current folder, and writes there what the page would.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dask_cluster import DaskCluster
-from benchmarks.loopback import LoopbackServer
+from benchmarks.loopback import BatchBehaviour, Behaviour, LoopbackServer
 from pipelines.providers.simulated import MODELS, find_model, simulate, simulated_dataset
 from tests.docs.pages import blocks
 
@@ -31,6 +31,7 @@ PLAYED_BY = {
     "gemini/gemini-2.5-flash": "sim/birch",
 }
 ADDRESS = "http://localhost:8000/v1"
+SLOWER = "http://localhost:8001/v1"
 SERVICE = "https://searches.example.com"
 SCHEDULER = "tcp://scheduler.example.com:8786"
 
@@ -46,9 +47,12 @@ def main(page: Path) -> None:
         scheduler = SCHEDULER
         if any(SCHEDULER in block.text for block in blocks(page, "python")):
             scheduler = stack.enter_context(DaskCluster(1)).address
-        server = stack.enter_context(LoopbackServer(reply=speak))
+        batches = BatchBehaviour()
+        server = stack.enter_context(LoopbackServer(reply=speak, batches=batches))
+        slower = stack.enter_context(LoopbackServer(Behaviour.slow(0.4), reply=speak))
         for block in blocks(page, "python"):
-            code = block.text.replace(ADDRESS, server.url).replace(SERVICE, service)
+            code = block.text.replace(ADDRESS, server.url).replace(SLOWER, slower.url)
+            code = code.replace(SERVICE, service)
             code = code.replace(SCHEDULER, scheduler)
             for hosted, simulated in PLAYED_BY.items():
                 code = code.replace(hosted, simulated)

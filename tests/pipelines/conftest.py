@@ -27,7 +27,7 @@ Launch = Callable[[LoopbackServer, Path, str, int, int], int]
 
 def pytest_configure(config: pytest.Config) -> None:
     """litellm leaves its dropped clients and event loops to the garbage collector."""
-    for thing in ("<socket", "event loop"):
+    for thing in ("<socket", "transport", "event loop"):
         config.addinivalue_line("filterwarnings", f"ignore:unclosed {thing}:ResourceWarning")
 
 
@@ -65,12 +65,15 @@ LAUNCHER = textwrap.dedent(
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
     from pipelines.gateway.call import LMCall
+    from pipelines.gateway.concurrency.limits import Batch, Limit
     from pipelines.gateway.gateway import Gateway
     from pipelines.providers.litellm.litellm_import import load_litellm
     from pipelines.gateway.model import Model
 
     def make_calls(url, cache, state, first, last):
-        session = Gateway(cache, backoff_s=0.01).session(state)
+        limits = {url: Limit(batch=Batch(min_calls=2))}
+        session = Gateway(cache, backoff_s=0.01, limits=limits).session(state)
+        session.batches = state == "batched"
         model = Model(
             "openai/tiny", api_base=url, input_usd_per_million=2, output_usd_per_million=8
         )
@@ -101,7 +104,8 @@ LAUNCHER = textwrap.dedent(
 def launch(repository: Path) -> Iterator[Launch]:
     """`launch(server, cache, state, first, last)`: a process of its own makes calls in 8 threads.
 
-    They are numbered, and made in that order, which may be a falling one.
+    They are numbered, and made in that order, which may be a falling one; by batch, if the state
+    is called `batched`.
     Returns its number at once. What it made is in `<state>.nominal` when it is done. litellm is
     imported once for all of them.
     """

@@ -34,10 +34,8 @@ _REFUSED = {
         ("modalities", "audio", "prediction", "logprobs", "top_logprobs"),
         "which answers with text and tool calls: no audio, no log probabilities",
     ),
-    **dict.fromkeys(
-        ("web_search_options", "service_tier"),
-        "since it costs more than the tokens that the budget reserves",
-    ),
+    "web_search_options": "since it costs more than the tokens that the budget reserves",
+    "service_tier": "since a tier has a price of its own: give one to Model(..., params=...)",
 }
 """Parameters that can't be sent on, and why."""
 _ROLES = ("system", "developer", "user", "assistant", "tool")

@@ -16,6 +16,20 @@ from search_spaces.refusals import Whole, refusing_with
 
 @refusing_with(ValueError)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Batch:
+    """The batch endpoint of a provider, in OpenAI's form: replies that cost less and come later."""
+
+    price: StrictFloat = Field(default=0.5, gt=0, lt=1)
+    """What a batched call costs, as a share of its price otherwise."""
+    within_s: StrictFloat = Field(default=86_400.0, gt=0, allow_inf_nan=False)
+    """Seconds within which the provider has always answered: no batch is sent with less left of
+    `Budget(seconds=...)`."""
+    min_calls: Whole = Field(default=10, ge=1)
+    """Fewest calls that are worth a batch; where fewer wait, they are made directly."""
+
+
+@refusing_with(ValueError)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Limit:
     """What one provider allows."""
 
@@ -30,6 +44,8 @@ class Limit:
     charges what it is likely to have written until then; where the provider charges more than
     that, the caps do not hold.
     """
+    batch: Batch | None = None
+    """Its batch endpoint; None does not use one."""
 
 
 class ProviderGate:

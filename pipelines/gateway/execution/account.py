@@ -41,6 +41,8 @@ class Account:
         self.health = Health(gateway.timeout_s, gateway.outage_s)
         self.workers: Workers | None = None
         """Who sends its requests to servers; None for this process."""
+        self.batches = False
+        """Whether calls may be batched: where hours and their latencies don't matter."""
         self._store = gateway.store
         self._started = time.monotonic()
         self._sending = 0
@@ -61,9 +63,9 @@ class Account:
     ) -> bool:
         """Reserve the worst cost of all these calls, by their keys, or of none.
 
-        False if every one of them turns out to be answered; of several, those that are answered
-        are left out. It waits while other calls in flight may still leave room; what `check`
-        raises ends the wait.
+        False if every one of them turns out to be answered, or to be in a batch; of several, those
+        that are answered are left out. It waits while other calls in flight may still leave room;
+        what `check` raises ends the wait.
 
         Raises:
             BudgetExhausted: there is no room for them; `what` names them.
@@ -73,7 +75,7 @@ class Account:
             claim = self._store.claim(worst_usd, self.study, purpose, self._caps())
             if claim is Claim.NO_ROOM:
                 raise BudgetExhausted(self._no_room(what, worst_usd.values()))
-            if claim in (Claim.GRANTED, Claim.ANSWERED):
+            if claim in (Claim.GRANTED, Claim.ANSWERED, Claim.IN_BATCH):
                 return claim is Claim.GRANTED
             await asyncio.sleep(LOOK_S)
 

@@ -12,6 +12,7 @@ from pipelines.gateway.call import CallFailed, LMCall, LMReply
 from pipelines.gateway.concurrency import LOOK_S
 from pipelines.gateway.concurrency.limits import ProviderGate
 from pipelines.gateway.execution.account import Account
+from pipelines.gateway.execution.batched_call import BatchedCall
 from pipelines.gateway.execution.metering import metered
 from pipelines.gateway.failures import BROKEN, UNSUPPORTED_INPUT, UNUSABLE_MODEL
 from pipelines.gateway.prices import ModelError, Price
@@ -30,6 +31,11 @@ class CallLife:
         self.call = call
         self.lost = PurposeSpend()
         """The charge for a request that was cancelled under way."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether its reply may come by batch, without a latency."""
+        return self.account.batches
 
     @property
     def _provider(self) -> Provider:
@@ -75,7 +81,7 @@ class CallLife:
 
     def recorded(self) -> LMReply | None:
         """The reply that the cache holds."""
-        return self.account.gateway.store.reply(self.call.key)
+        return self.account.gateway.store.reply(self.call.key, batched=self.batched)
 
     async def reserve(self) -> bool:
         """Reserve the worst that an attempt may cost; False if it is answered by now."""
@@ -93,7 +99,9 @@ class CallLife:
         )
 
     async def _attempts(self) -> LMReply:
-        """Make the call, and again if it fails for a while."""
+        """Make the call, by batch if that pays, and again if it fails for a while."""
+        if (batched := await self._by_batch()) is not None:
+            return batched
         gateway, health = self.account.gateway, self.account.health
         gate = gateway.gate(self.call.model.provider)
         attempt = 0
@@ -113,6 +121,14 @@ class CallLife:
                     failed = failure
             await self._wait_to_retry(gate, attempt, failed)
             attempt += 1
+
+    async def _by_batch(self) -> LMReply | None:
+        """The reply by batch; None if the call is to be made directly."""
+        batch = self.account.gateway.limit(self.call.model.provider).batch
+        if batch is None or not self.batched:
+            return None
+        self._check_reachable()
+        return await BatchedCall(self.account, self.call, self.price, batch).reply()
 
     def _check_reachable(self) -> None:
         """Raise if the run is over, or the model was set aside."""

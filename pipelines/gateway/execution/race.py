@@ -184,6 +184,11 @@ class _Entrant(CallLife):
         self.race = race
         self.is_reserved = False
 
+    @property
+    def batched(self) -> bool:
+        """Never: latencies decide the race."""
+        return False
+
     async def reserve(self) -> bool:
         """Together with all others at the start; later attempts as any call."""
         if not self.race.started.is_set():

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import filelock
 
 from pipelines.gateway.budget import PICO, PurposeSpend, RunningSpend, Spend, picodollars
-from pipelines.gateway.call import CallRace, LMReply
+from pipelines.gateway.call import CallRace, LMReply, batch_key
 from pipelines.gateway.storage import database
 from pipelines.gateway.storage.database import (
     DURATIONS,
@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 _HURRIED_MS = 1000
 """How long to wait for a lock after having waited in vain."""
 _MOST_PARSED = 256
+_BATCH = "batch:"
+"""How the owner begins of a reservation that travels in a batch; the batch's id follows."""
 
 
 class Caps(NamedTuple):
@@ -58,6 +60,7 @@ class Claim(Enum):
     GRANTED = "reserved: make the call, then settle"
     ANSWERED = "the reply is there"
     IN_FLIGHT = "another process is making this very call"
+    IN_BATCH = "a batch that was sent brings the reply"
     NO_ROOM_YET = "it does not fit now, but calls in flight may leave room when they settle"
     NO_ROOM = "it does not fit"
 
@@ -107,6 +110,8 @@ class Store:
         """By the key of the call."""
         self._parsed: list[tuple[str, str, str]] = []
         """Rows still to be written; without them, replies are parsed again."""
+        self.awaited_batches: set[str] = set()
+        """Ids of the batches that somebody in this process waits for."""
         self._is_hurried = False
         self._alive = self._announce_owner()
         open_database = database.open_database
@@ -114,8 +119,15 @@ class Store:
         # also when the process ends: else every process would leave its lock file behind
         self._closing = weakref.finalize(self, _close, self._connection, self._alive, os.getpid())
 
-    def reply(self, key: str) -> LMReply | None:
-        """The recorded reply, or None. Errors are never recorded."""
+    def reply(self, key: str, *, batched: bool = False) -> LMReply | None:
+        """The recorded reply, or None; also one that a batch brought, if `batched`.
+
+        Errors are never recorded.
+        """
+        known = self._reply(key)
+        return self._reply(batch_key(key)) if known is None and batched else known
+
+    def _reply(self, key: str) -> LMReply | None:
         held = self._unwritten.get(key)
         if held is not None and held.reply is not None:
             return replace(held.reply, cached=True)
@@ -139,12 +151,15 @@ class Store:
             for key in worst:
                 # A gateway makes each call once at a time: its own flight was cut off by ctrl-C.
                 self._settle_orphans(db, "key", key, cut_off=self._owner)
-            if any(FLIGHTS.rows(db, "WHERE key = ?", key) for key in worst):
-                return Claim.IN_FLIGHT
+            if flights := [row for key in worst for row in FLIGHTS.rows(db, "WHERE key = ?", key)]:
+                batched = all(owner.startswith(_BATCH) for *_, owner, _ in flights)
+                return Claim.IN_BATCH if batched else Claim.IN_FLIGHT
             if not self._has_room(db, study, worst.values(), caps):
                 self._settle_orphans(db, "study", study)  # while all wait, no other call would
-                flying = self._committed(db, study)[2]
-                return Claim.NO_ROOM_YET if flying else Claim.NO_ROOM
+                owners = {owner for *_, owner, _ in FLIGHTS.rows(db, "WHERE study = ?", study)}
+                awaited = {_BATCH + batch for batch in self.awaited_batches}
+                settling = any(o in awaited or not o.startswith(_BATCH) for o in owners)
+                return Claim.NO_ROOM_YET if settling else Claim.NO_ROOM
             for key, usd in worst.items():
                 FLIGHTS.put(db, key, study, purpose, self._owner, usd)
             return Claim.GRANTED
@@ -164,6 +179,19 @@ class Store:
                         "%s. What was paid for is held in memory till it can be written", error
                     )
                 self._unwritten.setdefault(made.key, made)
+
+    def send_in_batch(self, keys: Collection[str], batch: str) -> None:
+        """Note that reserved calls travel in the batch of this id: they outlive this process."""
+        with self._transaction() as db:
+            for key in keys:
+                for _, study, purpose, *_, usd in self._flights(db, key, self._owner):
+                    FLIGHTS.put(db, key, study, purpose, _BATCH + batch, usd)
+
+    def batch_of(self, key: str) -> str | None:
+        """The id of the batch that a reserved call travels in; None if it is in none."""
+        with self._reading() as db:
+            owners = [owner for *_, owner, _ in self._flights(db, key)]
+        return owners[0].removeprefix(_BATCH) if owners else None
 
     def settle_orphans(self, study: str) -> None:
         """Charge what dead processes left in flight at its worst cost."""
@@ -212,11 +240,11 @@ class Store:
         with suppress(StoreError), self._transaction() as db:
             db.execute("DELETE FROM held_races WHERE key = ? AND winners IS NULL", (key,))
 
-    def parsed(self, key: str) -> Parsed | None:
-        """The outputs that are kept under the key, if their reply is still there."""
+    def parsed(self, key: str, *, batched: bool = False) -> Parsed | None:
+        """The outputs that are kept under the key, if their reply is still there; see `reply`."""
         with self._reading() as db:
             row = PARSED.get(db, key)
-            reply = row and self.reply(row[1])
+            reply = row and self.reply(row[1], batched=batched)
         return Parsed(json.loads(row[2]), row[1], reply) if row and reply else None
 
     def keep_parsed(self, key: str, call: str, outputs: Mapping[str, Any]) -> None:
@@ -274,7 +302,7 @@ class Store:
         return lock
 
     def _is_alive(self, owner: str) -> bool:
-        if owner == self._owner or self._owners is None:
+        if owner == self._owner or self._owners is None or owner.startswith(_BATCH):
             return True
         path = self._owners / f"{owner}.lock"
         if not path.exists():
@@ -385,12 +413,18 @@ class Store:
                 _add_spend(db, study, purpose, self._remove_flight(db, key, owner) or 0, 1, 0, 0)
 
     def _remove_flight(self, db: sqlite3.Connection, key: str, owner: str) -> int | None:
-        """What the owner had reserved for it; None if it is not in flight."""
-        rows = FLIGHTS.rows(db, "WHERE key = ? AND owner = ?", key, owner)
+        """What the owner, or a batch, had reserved for it; None if it is not in flight."""
+        rows = self._flights(db, key, owner)
         if not rows:
             return None
         db.execute("DELETE FROM flights WHERE key = ?", (key,))
         return int(rows[0][-1])
+
+    @staticmethod
+    def _flights(db: sqlite3.Connection, key: str, owner: str = "") -> list[tuple[Any, ...]]:
+        """The reservation of the call, if it is the owner's or travels in a batch."""
+        rows = FLIGHTS.rows(db, "WHERE key = ?", key)
+        return [row for row in rows if row[3] == owner or row[3].startswith(_BATCH)]
 
 
 def _cost(made: Settlement, reserved: int) -> PurposeSpend:

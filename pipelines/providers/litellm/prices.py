@@ -8,37 +8,43 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipelines.gateway.model import Model
 from pipelines.providers.litellm.litellm_import import load_litellm
 
 _USUAL = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere_chat", "groq")
 """Providers to look at where a name's own is unknown, or has nothing like it."""
-_INPUT_PRICE = re.compile(r"input_cost_per_token(_above_\w+_tokens)?")
-_OUTPUT_PRICE = re.compile(r"output_cost_per_(reasoning_)?token(_above_\w+_tokens)?")
+_INPUT_PRICE = r"input_cost_per_token(_above_\w+_tokens)?"
+_OUTPUT_PRICE = r"output_cost_per_(reasoning_)?token(_above_\w+_tokens)?"
 
 
-def listed_price(name: str) -> tuple[float | None, float | None]:
-    """Dollars for a token in and out, of the dearest tier; None where no price is listed."""
+def listed_price(model: Model) -> tuple[float | None, float | None]:
+    """Dollars for a token in and out, of the longest prompts; None where no price is listed.
+
+    They are those of the model's service tier.
+    """
     litellm = load_litellm()
     try:
-        info = litellm.get_model_info(name)
+        info = litellm.get_model_info(model.name)
     except Exception:
         # litellm raises a bare Exception for a model that its price map does not list
         return None, None
     listed = litellm.model_cost.get(info["key"], {})  # `info` says 0 where the list says nothing
     tiers = [listed, *(listed.get("tiered_pricing") or ())]
-    return _dearest(tiers, _INPUT_PRICE), _dearest(tiers, _OUTPUT_PRICE)
+    ending = f"_{re.escape(model.tier)}" if model.tier else ""
+    return _dearest(tiers, _INPUT_PRICE + ending), _dearest(tiers, _OUTPUT_PRICE + ending)
 
 
-def listed_usd(name: str, usage: Any) -> float | None:
+def listed_usd(model: Model, usage: Any) -> float | None:
     """What so much usage costs, with discounts for cached input; None if litellm can't tell.
 
     Args:
-        name: as the user wrote it: a reply may name another model.
+        model: as the user named it: a reply may name another one, or another service tier.
         usage: litellm's `Usage`.
     """
     try:
         parts = load_litellm().cost_per_token(
-            model=name,
+            model=model.name,
+            service_tier=model.tier or None,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             usage_object=usage,
@@ -72,7 +78,7 @@ def _listed_names() -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (name.count("/"), len(name), name)))
 
 
-def _dearest(tiers: Iterable[Mapping[str, Any]], price: re.Pattern[str]) -> float | None:
+def _dearest(tiers: Iterable[Mapping[str, Any]], price: str) -> float | None:
     """The price of the dearest tier: long prompts and reasoning may cost more."""
-    prices = (v for tier in tiers for k, v in tier.items() if price.fullmatch(k))
+    prices = (v for tier in tiers for k, v in tier.items() if re.fullmatch(price, k))
     return max((p for p in prices if p is not None), default=None)

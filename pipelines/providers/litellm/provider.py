@@ -108,7 +108,7 @@ def _reply(call: LMCall, response: Any, latency_s: float) -> ProviderReply:
         usage = getattr(response, "usage", None)
         if usage is None or call.model.has_own_price:
             return reply
-        return replace(reply, listed_usd=listed_usd(call.model.name, usage))
+        return replace(reply, listed_usd=listed_usd(call.model, usage))
     except CallFailed:
         raise
     except Exception as error:  # whatever a provider may send

@@ -10,6 +10,8 @@ from pipelines import Pipeline, PipelineError
 from pipelines.gateway.budget import Budget
 from pipelines.gateway.call import LMCall
 from pipelines.gateway.model import Model
+from pipelines.gateway.prices import ModelError
+from pipelines.providers import price_of
 
 REFUSED = {
     "max_tokens": "Model(..., max_tokens=...)",
@@ -28,7 +30,7 @@ REFUSED = {
     "seed": "sample",
     "temperature": "Module(..., temperature=...)",
     "input_cost_per_token": "input_usd_per_million",
-    "service_tier": "costs more",
+    "web_search_options": "costs more",
     "api_key": "api_key_env",
     "azure_ad_token": "api_key_env",
     "aws_secret_access_key": "api_key_env",
@@ -48,6 +50,21 @@ def test_it_is_refused_with_the_right_way(name: str, instead: str) -> None:
     assert instead in str(caught.value)
     with pytest.raises(ValueError, match=f"params may not hold {name!r}"):
         LMCall(Model("openai/tiny"), (), params={name: 5})
+
+
+def test_a_service_tier_is_a_models_and_has_a_price() -> None:
+    flex = Model("openai/gpt-5-mini", params={"service_tier": "flex"})
+    usual, dear = (
+        price_of(Model("openai/gpt-5-mini")),
+        price_of(Model("openai/gpt-5-mini", params={"service_tier": "priority"})),
+    )
+    assert price_of(flex) < usual < dear
+    with pytest.raises(ModelError, match="at service_tier='flex'"):
+        price_of(Model("openai/gpt-4o-mini", params={"service_tier": "flex"}))
+    with pytest.raises(ValueError, match="'auto'"):
+        Model("openai/gpt-5-mini", params={"service_tier": "auto"})
+    with pytest.raises(ValueError, match="part of a model"):
+        LMCall(Model("openai/gpt-5-mini"), (), params={"service_tier": "flex"})
 
 
 @pytest.mark.parametrize(("outer", "inner"), NESTED.items())
