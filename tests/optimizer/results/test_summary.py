@@ -179,7 +179,8 @@ def test_ui_command_names_the_store() -> None:
 
 def test_what_can_be_saved_can_be_served() -> None:
     printed = str(make_result())
-    assert '  result.save("tuned.yaml")\n  compound-optimizer serve tuned.yaml\n' in printed
+    served = f"{command('compound-optimizer')} serve tuned.yaml"
+    assert f'  result.save("tuned.yaml")\n  {served}\n' in printed
     function = Module("trim", "obj -> final", function="json:dumps")
     code = Pipeline("with-code", [*make_pipeline().modules, function])
     assert "compound-optimizer serve tuned.yaml --allow-code\n" in str(make_result(pipeline=code))
