@@ -44,7 +44,7 @@ TUNED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """The stages that compare the listed choices, by knob of a search space."""
 
-SEARCH_VERSION = 17
+SEARCH_VERSION = 18
 """Part of a state's key; raised whenever the search would take another path."""
 
 

@@ -17,7 +17,7 @@ from optimizer.search.strategies.arena import Arena, swapped
 FEWEST_CALLS, MORE_CALLS, CALLS_PER_EXAMPLE = 48, 0.06, 0.25
 """The size of a batch is the largest of: this many calls, this share of all calls so far, and this
 many calls per example."""
-WORTH, SMALLEST_GAIN = 0.0015, 0.005
+WORTH, SMALLEST_GAIN = 0.0003, 0.001
 """Unless the arena says how many calls to plan for: the price of running one candidate on all
 examples, in units of value, and the least that planned calls must gain, whatever they cost."""
 RATED = 4
