@@ -17,9 +17,12 @@ from optimizer.search.strategies.arena import Arena, swapped
 FEWEST_CALLS, MORE_CALLS, CALLS_PER_EXAMPLE = 48, 0.06, 0.25
 """The size of a batch is the largest of: this many calls, this share of all calls so far, and this
 many calls per example."""
-WORTH, SMALLEST_GAIN = 0.0003, 0.001
-"""Unless the arena says how many calls to plan for: the price of running one candidate on all
-examples, in units of value, and the least that planned calls must gain, whatever they cost."""
+WORTH = 0.0003
+"""The price of running one candidate on all examples, in units of value, unless the arena says how
+many calls to plan for."""
+SMALLEST_GAIN, SMALLEST_GAIN_IN_EXAMPLES = 0.005, 0.4
+"""The least that planned calls must then gain, whatever they cost: this value or, if it is less, so
+many more examples that are right."""
 RATED = 4
 """On how many examples the choices of a module are rated."""
 PROPOSED = 16
@@ -122,6 +125,7 @@ class PosteriorSearch:
         """How many calls to plan for, and the plan, so that the gain exceeds their worth by the
         most; no calls where no gain exceeds it."""
         worth = WORTH / (float(arena.field.uses.sum(axis=1).mean()) * arena.examples)
+        smallest = min(SMALLEST_GAIN, SMALLEST_GAIN_IN_EXAMPLES / arena.examples)
         calls, most = 0.0, arena.calls_ahead
         best = Plan(arena.field.unfinished[:0], 0.0)
         number = batch
@@ -129,7 +133,7 @@ class PosteriorSearch:
             number = min(number, most)
             planned = plan(arena.posterior, arena.field, number, arena.rng, self.value)
             paying = planned.gain - worth * number > best.gain - worth * calls
-            if planned.gain >= SMALLEST_GAIN and paying:
+            if planned.gain >= smallest and paying:
                 calls, best = number, planned
             if number >= most:
                 break
