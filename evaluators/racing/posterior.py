@@ -48,7 +48,7 @@ DISPERSION_WEIGHT = 3.0
 """The prior dispersion, that of 0/1 scores, counts as this many scores."""
 JITTER = 1e-8
 """Added to variances that rounding may have made negative; scores differ by far more."""
-CLOSEST = 0.02
+CLOSEST = 0.005
 """The model is made linear at mean scores no closer to 0 or 1 than this."""
 ROUNDS = 2
 """Of estimation in each fit; fits of one search begin where the last one ended."""

@@ -20,7 +20,7 @@ many calls per example."""
 WORTH = 0.0003
 """The price of running one candidate on all examples, in units of value, unless the arena says how
 many calls to plan for."""
-SMALLEST_GAIN, SMALLEST_GAIN_IN_EXAMPLES = 0.005, 0.4
+SMALLEST_GAIN, SMALLEST_GAIN_IN_EXAMPLES = 0.005, 0.25
 """The least that planned calls must then gain, whatever they cost: this value or, if it is less, so
 many more examples that are right."""
 RATED = 4
