@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
@@ -27,7 +28,7 @@ class Costs(NamedTuple):
     score: float
     usd: float
     latency_s: float
-    """Mean seconds."""
+    """Mean seconds; NaN, if unknown, counts as more than any."""
     latency_p95_s: float = 0.0
     """95th percentile of the seconds; left at 0 where only means are known."""
 
@@ -41,7 +42,7 @@ class Costs(NamedTuple):
 
     @property
     def _losses(self) -> tuple[float, float, float]:
-        return (-self.score, self.usd, self.latency_s)
+        return (-self.score, self.usd, _at_most(self.latency_s))
 
 
 @refusing_with(ValueError)
@@ -87,8 +88,8 @@ class Objective:
         """The largest factor by which a limit is exceeded; 1 or less if all are met."""
         limits = (
             (costs.usd, self.max_cost_usd),
-            (costs.latency_s, self.max_latency_s),
-            (costs.latency_p95_s, self.max_latency_p95_s),
+            (_at_most(costs.latency_s), self.max_latency_s),
+            (_at_most(costs.latency_p95_s), self.max_latency_p95_s),
         )
         return max((value / limit for value, limit in limits if limit is not None), default=0.0)
 
@@ -145,6 +146,11 @@ class Objective:
         if self.pareto:
             what = "quality, cost and latency"
         return ", ".join([what, *limits])
+
+
+def _at_most(latency_s: float) -> float:
+    """Infinity for one that is unknown."""
+    return math.inf if math.isnan(latency_s) else latency_s
 
 
 def _points(share: float) -> str:

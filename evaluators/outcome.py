@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class ModuleCost(NamedTuple):
 
     usd: float
     seconds: float
-    """On its critical path; modules side by side overlap."""
+    """On its critical path; modules side by side overlap. NaN if unknown, as in a trace."""
 
 
 def cost_by_module(steps: Iterable[ModuleStep]) -> dict[str, ModuleCost]:
@@ -51,6 +51,7 @@ class Outcome:
     usd: float
     calls: int
     latency_s: float
+    """NaN if unknown, as in a trace."""
     failure: Failure | None
     feedback: str | None = None
     """The metric's comment, if any."""
@@ -192,20 +193,20 @@ class Evaluation:
 
     @property
     def latency_s(self) -> float:
-        """Mean seconds on the critical path."""
+        """Mean seconds on the critical path, of the runs where they are known; NaN if in none."""
         return self._mean("latency_s")
 
     @property
     def latency_p95_s(self) -> float:
-        """95th percentile of the seconds on the critical path; NaN without examples.
+        """95th percentile of the same seconds.
 
         By nearest rank: the least observed latency that at least 95% of the runs did not exceed;
         with fewer than 20 examples, the slowest run. The true percentile exceeds the slowest of n
         runs with probability 0.95 ** n, which is 36% for 20 examples, 5% for 60.
         """
-        values = [outcome.latency_s for outcome in self.outcomes.values()]
+        values = _known(outcome.latency_s for outcome in self.outcomes.values())
         if not values:
-            return float("nan")
+            return math.nan
         return float(np.quantile(values, 1 - MOST_SLOW, method="inverted_cdf"))
 
     @cached_property
@@ -220,7 +221,8 @@ class Evaluation:
 
     @property
     def seconds_by_module(self) -> dict[str, float]:
-        """Mean seconds per example by module, 0 where it was not reached."""
+        """Mean seconds per example by module, 0 where it was not reached; those that are unknown
+        count as the mean of the others, and it is NaN if all are."""
         return {module: cost.seconds for module, cost in self._by_module.items()}
 
     def gains_over(self, other: Evaluation) -> list[float]:
@@ -235,16 +237,26 @@ class Evaluation:
     def _by_module(self) -> dict[str, ModuleCost]:
         costs = [outcome.by_module for outcome in self.outcomes.values()]
         modules = dict.fromkeys(module for cost in costs for module in cost)
-        nothing = ModuleCost(0.0, 0.0)
-        columns = {m: zip(*(cost.get(m, nothing) for cost in costs), strict=True) for m in modules}
-        return {  # `fsum`, since examples come in any order
-            module: ModuleCost(*(math.fsum(values) / len(costs) for values in both))
-            for module, both in columns.items()
+        runs = {m: [cost[m] for cost in costs if m in cost] for m in modules}
+        return {
+            module: ModuleCost(
+                math.fsum(cost.usd for cost in own) / len(costs),
+                _mean(_known(cost.seconds for cost in own)) * len(own) / len(costs),
+            )
+            for module, own in runs.items()
         }
 
     def _mean(self, name: str) -> float:
-        values = [getattr(o, name) for o in self.outcomes.values()]
-        return math.fsum(values) / len(values) if values else float("nan")
+        return _mean(_known(getattr(outcome, name) for outcome in self.outcomes.values()))
+
+
+def _known(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """NaN if there are none. `fsum`, since examples come in any order."""
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def _kinds(failures: Iterable[Failure]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def write_study(trials: Sequence[Trial], study_name: str, path: Path) -> None:
                     "score_low": trial.score and trial.score.low,
                     "score_high": trial.score and trial.score.high,
                     "cost_usd": trial.usd_per_example,
-                    "latency_s": trial.latency_s,
+                    "latency_s": None if math.isnan(trial.latency_s) else trial.latency_s,
                 },
                 **_outcome(trial),
             )

@@ -172,8 +172,9 @@ class EventWriter:
         from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 
         trace_id = f"tr-{hashlib.sha256(id_.encode()).hexdigest()[:32]}"
-        took_ms = round(1000 * trace["seconds"])
-        began_ms = end_ms - took_ms
+        seconds = trace["seconds"]  # None if unknown
+        took_ms = None if seconds is None else round(1000 * seconds)
+        began_ms = end_ms - (took_ms or 0)
         info = TraceInfo(
             trace_id,
             TraceLocation.from_experiment_id(model.experiment_id),
@@ -260,7 +261,8 @@ def _spans(trace: Mapping[str, Any], id_: str, began_ns: int) -> Iterator[Any]:
     trace_id = bytes.fromhex(id_.removeprefix("tr-"))
     whole = {**trace, "began_s": 0.0, "kind": "CHAIN"}
     for number, part in enumerate([whole, *trace["modules"]], start=1):
-        began = began_ns + round(1e9 * part["began_s"])
+        began = began_ns + round(1e9 * (part["began_s"] or 0.0))  # None if unknown
+        seconds = part["seconds"]
         attributes = {
             "traceRequestId": id_, "spanInputs": part["inputs"], "spanOutputs": part["outputs"],
             "spanType": part["kind"], **part.get("attributes", {}),
@@ -273,7 +275,7 @@ def _spans(trace: Mapping[str, Any], id_: str, began_ns: int) -> Iterator[Any]:
                 "parent_span_id": b64encode((1).to_bytes(8, "big")).decode() if number > 1 else "",
                 "name": part["name"],
                 "start_time_unix_nano": began,
-                "end_time_unix_nano": began + round(1e9 * part["seconds"]),
+                "end_time_unix_nano": None if seconds is None else began + round(1e9 * seconds),
                 "status": {"code": f"STATUS_CODE_{'ERROR' if error else 'OK'}", "message": error},
                 "events": [],
                 "attributes": {f"mlflow.{k}": json.dumps(v) for k, v in attributes.items()},

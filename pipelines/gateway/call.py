@@ -98,7 +98,7 @@ class LMReply:
     usd: float
     """What the provider charged, paid now or when it was first recorded."""
     latency_s: float
-    """Seconds that the call took when it was first made; 0 if a batch brought it."""
+    """Seconds that the call took when it was first made; NaN if a batch brought it."""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     """In OpenAI's form, as the model wrote them: arguments may be no JSON, or a name missing."""
     cached: bool = False
@@ -156,6 +156,7 @@ class CallFailed(Exception):
         away: bool = False,
         retry_after: float | None = None,
         attempts: int = 1,
+        latency_s: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -169,6 +170,8 @@ class CallFailed(Exception):
         self.retry_after = retry_after
         """Seconds that the provider asks to wait."""
         self.attempts = attempts
+        self.latency_s = latency_s
+        """Seconds that count for it: none, but NaN if a batch brought it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send it home."""

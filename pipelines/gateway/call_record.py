@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,8 @@ class CallRecord:
     usd: float
     """The call's price, also when it came from the cache and was paid earlier."""
     latency_s: float
-    """Seconds the model took when it was asked, also when the reply came from the cache."""
+    """Seconds the model took when it was asked, also when the reply came from the cache; NaN if a
+    batch brought it."""
     cached: bool
     key: str
     """The call's key in the cache: 64 hexadecimal digits."""
@@ -78,7 +80,7 @@ class Recorder:
 
     calls: list[CallRecord] = field(default_factory=list)
     latency_s: float = 0.0
-    """Seconds along the critical path."""
+    """Seconds along the critical path; NaN if those of a call are unknown."""
     agreement: float = 1.0
     """Share of the members that agreed with the outcome; 1 for a single one."""
     failures: list[Failure] = field(default_factory=list)
@@ -104,7 +106,12 @@ class Recorder:
             known = {call.key for call in self.calls}
             self.calls.extend(call for call in part.calls if call.key not in known)
             self.failures.extend(part.failures)
-        self.latency_s += max((part.latency_s for part in parts), default=0.0)
+        self.latency_s += slowest(part.latency_s for part in parts)
+
+
+def slowest(latencies: Iterable[float]) -> float:
+    """The longest, in whatever order they come: NaN if one is unknown, 0 if there is none."""
+    return max(latencies, key=lambda each: (math.isnan(each), each), default=0.0)
 
 
 _RECORDER: ContextVar[Recorder | None] = ContextVar("_RECORDER", default=None)

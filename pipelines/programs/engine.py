@@ -123,6 +123,7 @@ class GatewayEngine(_Shared):
         try:
             reply = self.session.complete(call)
         except CallFailed as failed:
+            current_recorder().latency_s += failed.latency_s
             if failed.kind == "context_window":
                 raise ContextWindowExceededError(message=str(failed)) from failed
             raise

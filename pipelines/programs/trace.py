@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
-from pipelines.gateway.call_record import CallRecord, Failure
+from pipelines.gateway.call_record import CallRecord, Failure, slowest
 
 __all__ = ["CallRecord", "Failure", "MemoKey", "ModuleStep", "Trace"]
 
@@ -27,7 +27,8 @@ class ModuleStep:
     """Members' in their order, then those of the aggregator; none for a function module."""
     latency_s: float
     """Seconds along the critical path: those asked together take as long as the slowest. The time
-    of the user's own functions and aggregators counts too, as `own_time` measures it."""
+    of the user's own functions and aggregators counts too, as `own_time` measures it. NaN if a
+    batch brought one of the calls."""
     failure: Failure | None = None
     after: tuple[str, ...] = ()
     """The modules whose outputs it read."""
@@ -117,14 +118,15 @@ class Trace:
 
     @cached_property
     def latency_s(self) -> float:
-        """Seconds along the slowest path; modules that wait for nothing run side by side."""
-        return max((start + step.latency_s for step, start in self.timed_steps()), default=0.0)
+        """Seconds along the slowest path; modules that wait for nothing run side by side. NaN if
+        those of a step are unknown."""
+        return slowest(start + step.latency_s for step, start in self.timed_steps())
 
     def timed_steps(self) -> Iterator[tuple[ModuleStep, float]]:
         """The steps, and how many seconds after the beginning of the run each began."""
         ends: dict[str, float] = {}
         for step in self.steps:
-            start = max((ends[name] for name in step.after if name in ends), default=0.0)
+            start = slowest(ends[name] for name in step.after if name in ends)
             ends[step.module] = start + step.latency_s
             yield step, start
 

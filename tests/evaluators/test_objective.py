@@ -53,6 +53,17 @@ def test_the_tail_decides_who_meets_a_limit_but_not_who_is_on_the_front() -> Non
     assert limited.excess(erratic) == 4.5
 
 
+def test_an_unknown_latency_meets_no_limit_and_counts_as_the_longest() -> None:
+    unknown, same = Costs(0.6, 1.0, math.nan, math.nan), Costs(0.6, 1.0, -math.nan)
+    slow = Costs(0.5, 1.0, 9.0, 9.0)
+    for limited in (Objective(max_latency_s=9), Objective(max_latency_p95_s=9)):
+        assert not limited.meets(unknown)
+        assert limited.choose(["unknown", "slow"], [unknown, slow]) == "slow"
+    assert Objective(max_cost_usd=1).meets(unknown)
+    assert front([unknown, same, slow]) == [0, 2]
+    assert front([unknown, slow._replace(score=0.6)]) == [1]
+
+
 @given(POINTS)
 def test_domination_is_a_strict_order(points: Sequence[Costs]) -> None:
     for a, b, c in itertools.product(points, repeat=3):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +52,26 @@ def test_a_module_that_was_not_reached_took_nothing() -> None:
     assert known.seconds_by_module == {"locate": 1.5, "solve": 1.5}
     assert sum(known.usd_by_module.values()) == pytest.approx(known.usd_per_example)
     assert Evaluation({}).usd_by_module == {}
+
+
+@given(st.permutations([1.0, 5.0, math.nan, 3.0, math.nan]))
+def test_figures_are_those_of_the_runs_with_known_seconds(latencies: list[float]) -> None:
+    runs = {
+        index: replace(outcome({"plan": ModuleCost(0.1, seconds)}), latency_s=seconds)
+        for index, seconds in enumerate(latencies)
+    }
+    known = Evaluation(runs)
+    assert (known.latency_s, known.latency_p95_s) == (3.0, 5.0)
+    assert known.seconds_by_module == {"plan": 3.0}
+    unknown = known.on([index for index, seconds in enumerate(latencies) if math.isnan(seconds)])
+    assert len(unknown.outcomes) == 2
+    assert math.isnan(unknown.latency_s)
+    assert math.isnan(unknown.latency_p95_s)
+    assert unknown.usd_by_module == {"plan": 0.1}
+
+
+def test_a_module_with_unknown_seconds_has_none_where_others_were_not_reached() -> None:
+    reached = {"locate": ModuleCost(0.1, 1.0), "solve": ModuleCost(0.4, math.nan)}
+    known = Evaluation({0: outcome(reached), 1: outcome({"locate": ModuleCost(0.3, 2.0)})})
+    assert known.seconds_by_module["locate"] == 1.5
+    assert math.isnan(known.seconds_by_module["solve"])

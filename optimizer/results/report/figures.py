@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from string import ascii_uppercase
@@ -38,14 +39,15 @@ _CHARACTER = 6.1
 
 def figures(result: Result) -> dict[str, str]:
     """SVGs by name: `pipeline`, `held_out`, `quality_against_calls`, `cost_and_quality`,
-    `latency_and_quality`, and where there is something to draw `module_scores` and `widths`."""
+    and where there is something to draw `latency_and_quality`, `module_scores` and `widths`."""
     drawn = {
         "pipeline": _drawn("pipeline", **pipeline_layout(result)),
         "held_out": _finalists(result),
         "quality_against_calls": _quality_against_calls(result.trials_),
         "cost_and_quality": _front(result, "dollars per example"),
-        "latency_and_quality": _front(result, "seconds per example"),
     }
+    if not all(math.isnan(trial.latency_s) for trial in result.trials_):
+        drawn["latency_and_quality"] = _front(result, "seconds per example")
     scores = result.module_scores_
     if any(score.rating is not None or score.measured is not None for score in scores):
         drawn["module_scores"] = heatmap(scores, result.config.allocation)
@@ -193,6 +195,7 @@ def _front(result: Result, axis: str) -> str:
     keys = [_Key("tuned", TUNED), _Key("other points of the front", _POINT)]
     keys.append(_Key("trials (search estimates)", SOFT, filled=False))
     title = "Quality and cost" if by_cost else "Quality and latency"
+    marks = [mark for mark in marks if not math.isnan(mark.x)]
     return _plot(title, axis, marks, keys, shown=_tick_dollars if by_cost else "{:.3g} s".format)
 
 

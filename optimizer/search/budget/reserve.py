@@ -120,7 +120,7 @@ class Reserve:
             calls += self._asked(config) + verdicts
             highest = max((o.usd + o.judge_usd for o in known.outcomes.values()), default=0)
             usd += self.examples * highest
-            if known.outcomes:
+            if not math.isnan(known.latency_s):  # unknown of batches: `pace` counts
                 turns = math.ceil(self.examples / self.evaluator.concurrency)
                 seconds += SLOWER * turns * known.latency_s
         return _Cost(usd, calls, seconds)

@@ -107,7 +107,7 @@ class Run:
             with self._lock:  # the next equal call gets the same sample
                 self._samples[replace(call, sample=0).key].discard(call.sample)
             failure = Failure(failed.kind, module, str(failed), failed.infrastructure)
-            step = replace(step, failure=failure, agreement=0.0)
+            step = replace(step, failure=failure, agreement=0.0, latency_s=failed.latency_s)
             raise
         except BaseException as error:  # the budget, the store: not for the code to handle
             self._end(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from pipelines.gateway.budget import PurposeSpend
@@ -97,11 +98,12 @@ class BatchedCall:
             self._settle(None if failure.billed else PurposeSpend(calls=1))
             if failure.retryable:
                 return None
+            failure.latency_s = math.nan
             raise
 
     def _read(self, results: BatchResults) -> LMReply:
         brought = self.account.gateway.batch_endpoint().reply(self.call, results)
-        reply = replace(metered(self.call, brought, self.price), latency_s=0.0)
+        reply = replace(metered(self.call, brought, self.price), latency_s=math.nan)
         paid = replace(reply.cost, usd=self.batch.price * reply.usd)
         self._settle(paid, reply)
         return reply

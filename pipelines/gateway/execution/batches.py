@@ -149,7 +149,7 @@ class Batches:
         logger.info("batch %s was sent, with %d calls", sent, len(batch.calls))
         if not self._told:
             self._told = True
-            logger.warning("calls are sent by batch; in latencies they count as 0 seconds")
+            logger.warning("calls are sent by batch: their latency is unknown")
         return sent
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -125,7 +126,9 @@ class Store:
         Errors are never recorded.
         """
         known = self._reply(key)
-        return self._reply(batch_key(key)) if known is None and batched else known
+        if known is None and batched and (brought := self._reply(batch_key(key))) is not None:
+            return replace(brought, latency_s=math.nan)
+        return known
 
     def _reply(self, key: str) -> LMReply | None:
         held = self._unwritten.get(key)
@@ -436,9 +439,10 @@ def _cost(made: Settlement, reserved: int) -> PurposeSpend:
 
 def _columns(reply: LMReply) -> tuple[str, str, int, int, float, float, str]:
     """What is kept of a reply, in the order of its fields."""
+    latency_s = 0.0 if math.isnan(reply.latency_s) else reply.latency_s  # the key tells
     return (
         reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens,
-        reply.usd + 0.0, reply.latency_s + 0.0,  # SQLite keeps no negative zero
+        reply.usd + 0.0, latency_s + 0.0,  # SQLite keeps no negative zero
         json.dumps(reply.tool_calls) if reply.tool_calls else "",
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -131,6 +132,17 @@ def test_figures_are_pictures_even_when_nothing_was_scored() -> None:
             root = ElementTree.fromstring(standalone(svg))
             assert root.tag == "{http://www.w3.org/2000/svg}svg"
             assert "nan" not in svg.lower().replace("nano", "")
+
+
+def test_only_known_latencies_are_drawn() -> None:
+    one = make_trial(0, latency_s=math.nan)
+    other = make_trial(1, config=make_config(temperature=0.5))
+    drawn = figures(make_result(trials_=(one, other)))
+    assert "nan" not in drawn["latency_and_quality"].lower().replace("nano", "")
+    assert "#1 " in drawn["latency_and_quality"]
+    assert "#0 " not in drawn["latency_and_quality"]
+    assert "n/a per example" in drawn["cost_and_quality"]
+    assert "latency_and_quality" not in figures(make_result(trials_=(one,)))
 
 
 @pytest.mark.parametrize("missing", ["rating", "measured"])

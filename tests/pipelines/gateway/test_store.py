@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import sqlite3
@@ -15,7 +16,7 @@ import pytest
 
 from benchmarks.loopback import LoopbackServer, Price
 from pipelines.gateway.budget import Budget, PurposeSpend
-from pipelines.gateway.call import BudgetExhausted, CallRace, LMCall, LMReply
+from pipelines.gateway.call import BudgetExhausted, CallRace, LMCall, LMReply, batch_key
 from pipelines.gateway.gateway import Gateway
 from pipelines.gateway.model import Model
 from pipelines.gateway.storage import database
@@ -66,6 +67,25 @@ def test_tool_calls_come_back_as_they_were_kept(tmp_path: Path) -> None:
     again = Store(tmp_path)
     assert again.reply(key) == cached(reply)
     assert again.race("calls") == replace(race, replies=(cached(reply),))
+    again.close()
+
+
+@pytest.mark.parametrize("kept_s", [math.nan, 0.0])  # 0 in older files
+def test_a_reply_by_batch_has_an_unknown_latency(tmp_path: Path, kept_s: float) -> None:
+    key, brought = "f" * 64, LMReply("text", "stop", 1, 2, 0.5, kept_s)
+    store = Store(tmp_path)
+    store.claim({batch_key(key): 1.0}, "study", "task", Caps(None, None))
+    store.settle(Settlement(batch_key(key), "study", "task", brought.cost, brought))
+    store.keep_parsed("outputs", key, {"answer": "text"})
+    store.close()
+    again = Store(tmp_path)
+    assert again.reply(key) is None
+    parsed = again.parsed("outputs", batched=True)
+    assert parsed is not None
+    for found in (again.reply(key, batched=True), parsed.reply):
+        assert found is not None
+        assert math.isnan(found.latency_s)
+        assert replace(found, latency_s=0.0) == cached(replace(brought, latency_s=0.0))
     again.close()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
 
 import pytest
 
-from pipelines import Module, Pipeline, patterns
+from pipelines import Module, Pipeline, Trace, patterns
 from pipelines.gateway.call import LMCall, LMReply
 from search_spaces import PipelineConfig
 from tests.pipelines.scripted_session import (
@@ -21,6 +22,8 @@ from tests.pipelines.scripted_session import (
     signed,
     written,
 )
+
+SECONDS = {"a": 1.0, "b": 5.0, "c": 7.0, "d": 1.0}
 
 
 def test_independent_modules_run_at_the_same_time() -> None:
@@ -37,8 +40,8 @@ def test_independent_modules_run_at_the_same_time() -> None:
     assert [step.module for step in trace.steps] == ["solver_1", "solver_2", "solver_3", "vote"]
 
 
-def test_the_latency_is_that_of_the_slowest_path_not_of_the_slowest_levels() -> None:
-    seconds = {"a": 1.0, "b": 5.0, "c": 7.0, "d": 1.0}
+def run_paced(seconds: dict[str, float]) -> Trace:
+    """Two paths, of which the replies with each field take so long."""
     modules = [
         Module("fast", "q -> a"),
         Module("slow", "q -> b"),
@@ -50,8 +53,21 @@ def test_the_latency_is_that_of_the_slowest_path_not_of_the_slowest_levels() -> 
         (field,) = requested(call)
         return reply(signed(call), latency_s=seconds[field])
 
-    trace = bind(Pipeline("x", modules), ScriptedSession(paced)).run({"q": "q"})
+    return bind(Pipeline("x", modules), ScriptedSession(paced)).run({"q": "q"})
+
+
+def test_the_latency_is_that_of_the_slowest_path_not_of_the_slowest_levels() -> None:
+    trace = run_paced(SECONDS)
     assert trace.latency_s == 8.0  # 1 + 7, where the levels' slowest would give 5 + 7
+
+
+@pytest.mark.parametrize("unknown", SECONDS)
+def test_the_latency_is_unknown_if_that_of_any_step_is(unknown: str) -> None:
+    trace = run_paced({**SECONDS, unknown: math.nan})
+    assert math.isnan(trace.latency_s)
+    began = {field: start for step, start in trace.timed_steps() for field in step.outputs or ()}
+    assert math.isnan(began["c"]) == (unknown == "a")
+    assert math.isnan(began["d"]) == (unknown == "b")
 
 
 def test_many_threads_share_one_program() -> None:

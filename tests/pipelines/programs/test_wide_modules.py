@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,22 @@ def test_members_are_asked_at_the_same_time_and_noted_in_their_order() -> None:
     assert [call.model for call in step.calls] == ["c", "b", "a"]
     assert step.latency_s == 2.0
     assert step.usd == pytest.approx(0.003)
+
+
+@pytest.mark.parametrize("unknown", ["a", "b", "c"])
+def test_the_latency_is_unknown_if_that_of_any_member_is(unknown: str) -> None:
+    def late(call: LMCall) -> LMReply:
+        return reply(signed(call), latency_s=math.nan if call.model.label == unknown else 1.0)
+
+    def failed(call: LMCall) -> str:
+        if call.model.label == unknown:
+            raise CallFailed("refusal", "no", latency_s=math.nan)
+        return signed(call)
+
+    for script in (late, failed):
+        step = ask(wide(ScriptedSession(script), models=("c", "b", "a")))
+        assert step.failure is None
+        assert math.isnan(step.latency_s)
 
 
 def test_a_member_that_fails_abstains() -> None:
