@@ -61,17 +61,17 @@ def run(
         "openai/tiny", "tiny", api_base=server.url, max_tokens=500,
         input_usd_per_million=2, output_usd_per_million=8,
     )  # fmt: skip
-    pipeline, gateway = from_dspy(program), Gateway(cache)
-    session = gateway.session("study")
-    (module,) = pipeline.modules
-    config = pipeline.default_config("tiny").with_knobs(module.name, **knobs)
-    bound = pipeline.bind(config, {"tiny": model}, session, Memo())
     counted = patch.object(
         dspy.Predict, "_forward_preprocess", autospec=True,
         side_effect=dspy.Predict._forward_preprocess,
     )  # fmt: skip
     # MLflow's autologging, once on, has DSPy track usage, and each call then needs DSPy
-    with counted as asked, dspy.context(track_usage=False):
+    with counted as asked, dspy.context(track_usage=False, callbacks=[]):
+        pipeline, gateway = from_dspy(program), Gateway(cache)
+        session = gateway.session("study")
+        (module,) = pipeline.modules
+        config = pipeline.default_config("tiny").with_knobs(module.name, **knobs)
+        bound = pipeline.bind(config, {"tiny": model}, session, Memo())
         trace = bound.run({"question": "one?"})
     gateway.close()
     return trace, session.nominal, asked.call_count
